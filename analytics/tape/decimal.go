@@ -1,0 +1,82 @@
+package tape
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"strconv"
+)
+
+// pow10 holds the powers of ten that a double represents exactly (10^22 is the last).
+var pow10 = [...]float64{1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22}
+
+// exactMantissa bounds the decimals that a double holds without loss: any of up to 15 significant digits (DBL_DIG).
+const exactMantissa = 1_000_000_000_000_000
+
+// ParseDecimal reads a non-negative decimal number as Binance prints one ("61837.63000000") and gives the double nearest
+// to it. exact says that the double's shortest decimal form is the same number, so nothing was lost. An error means that text is not such a number.
+func ParseDecimal(text []byte) (value float64, exact bool, err error) {
+	var mantissa uint64
+	digits, fraction, point, significant := 0, 0, false, 0
+	for _, c := range text {
+		switch {
+		case c >= '0' && c <= '9':
+			digits++
+			if point {
+				fraction++
+			}
+			if mantissa != 0 || c != '0' {
+				significant++
+			}
+			if significant <= 19 {
+				mantissa = mantissa*10 + uint64(c-'0')
+			}
+		case c == '.' && !point:
+			point = true
+		default:
+			return 0, false, notDecimal(text)
+		}
+	}
+	if digits == 0 {
+		return 0, false, notDecimal(text)
+	}
+	if significant > 19 {
+		return parseLongDecimal(text)
+	}
+	for fraction > 0 && mantissa%10 == 0 {
+		mantissa /= 10
+		fraction--
+	}
+	if mantissa < exactMantissa && fraction < len(pow10) {
+		return float64(mantissa) / pow10[fraction], true, nil
+	}
+	return parseLongDecimal(text)
+}
+
+func notDecimal(text []byte) error {
+	return fmt.Errorf("%q is not a decimal number", text[:min(len(text), 40)])
+}
+
+// parseLongDecimal serves the numbers that the mantissa rule cannot prove exact.
+func parseLongDecimal(text []byte) (float64, bool, error) {
+	value, err := strconv.ParseFloat(string(text), 64)
+	if err != nil || math.IsInf(value, 0) {
+		return 0, false, notDecimal(text)
+	}
+	return value, bytes.Equal(trimDecimal(strconv.AppendFloat(nil, value, 'f', -1, 64)), trimDecimal(text)), nil
+}
+
+// trimDecimal takes off the zeros that do not change a decimal number.
+func trimDecimal(text []byte) []byte {
+	if bytes.IndexByte(text, '.') >= 0 {
+		text = bytes.TrimRight(text, "0")
+		text = bytes.TrimSuffix(text, []byte("."))
+	}
+	for len(text) > 1 && text[0] == '0' && text[1] != '.' {
+		text = text[1:]
+	}
+	if len(text) == 0 || text[0] == '.' {
+		text = append([]byte("0"), text...)
+	}
+	return text
+}

@@ -1,0 +1,195 @@
+package tape
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Format is the version of the data directory's layout that this package reads and writes.
+const Format = 1
+
+const (
+	manifestName = "tape.json"
+	stagingDir   = ".staging"
+	stateDir     = ".state"
+)
+
+// ErrNoTape says that a directory holds no tape.
+var ErrNoTape = errors.New("no tape there")
+
+// NewerError says that a data directory was made by a version of tapedeck with a newer layout.
+type NewerError struct {
+	Path   string
+	Format int
+}
+
+func (e *NewerError) Error() string {
+	return fmt.Sprintf("data directory %q has format %d, made by a newer tapedeck; this one reads up to format %d", e.Path, e.Format, Format)
+}
+
+// FeedError says that a tape records another feed than the one asked for.
+type FeedError struct {
+	Path       string
+	Have, Want Feed
+}
+
+func (e *FeedError) Error() string {
+	return fmt.Sprintf("the tape at %q records the feed %s, not %s: a tape has one feed, chosen when it is made", e.Path, e.Have, e.Want)
+}
+
+// manifest is the content of tape.json.
+type manifest struct {
+	Format int       `json:"format"`
+	Feed   Feed      `json:"feed"`
+	MadeAt time.Time `json:"made_at"`
+}
+
+// Dir is an opened data directory. Its methods may be called from many goroutines, and many processes may open the same one.
+type Dir struct {
+	path     string
+	manifest manifest
+	disk     disk
+
+	mu      sync.Mutex // guards index and encoder
+	index   *Index
+	encoder *encoder
+}
+
+// Path is the data directory.
+func (d *Dir) Path() string { return d.path }
+
+// Feed is what the tape records.
+func (d *Dir) Feed() Feed { return d.manifest.Feed }
+
+// MadeAt is when the tape was made.
+func (d *Dir) MadeAt() time.Time { return d.manifest.MadeAt }
+
+// Open opens a data directory. Its errors are ErrNoTape where there is none and *NewerError where this version cannot read it.
+func Open(path string) (*Dir, error) { return open(path, osDisk{}) }
+
+func open(path string, disk disk) (*Dir, error) {
+	text, err := os.ReadFile(filepath.Join(path, manifestName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open %q: %w", path, ErrNoTape)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the tape: %w", err)
+	}
+	d := &Dir{path: path, disk: disk}
+	if err := json.Unmarshal(text, &d.manifest); err != nil {
+		return nil, fmt.Errorf("read %q: %w", filepath.Join(path, manifestName), err)
+	}
+	if d.manifest.Format > Format {
+		return nil, &NewerError{Path: path, Format: d.manifest.Format}
+	}
+	if _, err := ParseFeed(string(d.manifest.Feed)); err != nil || d.manifest.Format < 1 {
+		return nil, fmt.Errorf("read %q: not a tape's description", filepath.Join(path, manifestName))
+	}
+	d.index = newIndex(d)
+	return d, nil
+}
+
+// Create opens the tape at path, or makes one there that records feed. An empty feed takes the tape's own, and AggTrade for a
+// new one. Two processes may do so at once. Its errors are *FeedError, *NewerError, and those of the file system.
+func Create(path string, feed Feed, now time.Time) (*Dir, error) {
+	return create(path, feed, now, osDisk{})
+}
+
+func create(path string, feed Feed, now time.Time, disk disk) (*Dir, error) {
+	d, err := open(path, disk)
+	if errors.Is(err, ErrNoTape) {
+		if err := lay(path, feed, now, disk); err != nil {
+			return nil, fmt.Errorf("make a tape at %q: %w", path, err)
+		}
+		d, err = open(path, disk)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if feed != "" && feed != d.Feed() {
+		return nil, &FeedError{Path: path, Have: d.Feed(), Want: feed}
+	}
+	return d, nil
+}
+
+// lay makes the directories and, last of all, tape.json: a directory that has it is whole.
+func lay(path string, feed Feed, now time.Time, disk disk) error {
+	if feed == "" {
+		feed = AggTrade
+	}
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return err
+	}
+	for _, name := range []string{stagingDir, stateDir, string(Trades), string(Alerts), string(Runs), string(Coverage)} {
+		if err := disk.mkdir(filepath.Join(path, name)); err != nil {
+			return err
+		}
+	}
+	d := &Dir{path: path, disk: disk, manifest: manifest{Format: Format, Feed: feed, MadeAt: now.UTC()}}
+	unlock, err := d.lock(writersLock)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := os.Stat(filepath.Join(path, manifestName)); err == nil {
+		return nil // another process was first
+	}
+	if err := d.layEmpty(); err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(d.manifest, "", "  ")
+	if err != nil {
+		return err
+	}
+	return d.replace(manifestName, append(text, '\n'))
+}
+
+// replace writes a small file of the data directory for good; a reader sees the old content or the new one.
+func (d *Dir) replace(name string, content []byte) error {
+	staged, _, err := d.stage(uniqueName("state", ".tmp"), func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := d.place(staged, name); err != nil {
+		d.disk.remove(staged)
+		return err
+	}
+	return nil
+}
+
+// StatePath gives the path of a small state file.
+func (d *Dir) StatePath(name string) string { return filepath.Join(d.path, stateDir, name) }
+
+// StagingPath is where files are written before they are published; nothing globs it.
+func (d *Dir) StagingPath() string { return filepath.Join(d.path, stagingDir) }
+
+// WriteState replaces a small state file with v as JSON, for good: a reader sees the old content or the new one.
+func (d *Dir) WriteState(name string, v any) error {
+	text, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		return fmt.Errorf("encode the state %q: %w", name, err)
+	}
+	return d.replace(filepath.Join(stateDir, name), append(text, '\n'))
+}
+
+// ReadState reads a state file into v; fs.ErrNotExist where there is none.
+func (d *Dir) ReadState(name string, v any) error {
+	text, err := os.ReadFile(d.StatePath(name))
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return fmt.Errorf("read the state %q: %w", d.StatePath(name), err)
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+package tape
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// disk is the file system as this package uses it; tests put one in its place that fails at a chosen call.
+type disk interface {
+	create(path string) (diskFile, error) // a new file; fails if there is one
+	rename(from, to string) error
+	syncDir(path string) error
+	mkdir(path string) error // no error if it is there
+	remove(path string) error
+}
+
+type diskFile interface {
+	io.Writer
+	Sync() error
+	Close() error
+}
+
+type osDisk struct{}
+
+func (osDisk) create(path string) (diskFile, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	// The lock lives as long as the writer: sweep leaves a locked file alone and takes one whose writer is dead.
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("lock %q: %w", path, err)
+	}
+	return file, nil
+}
+
+func (osDisk) rename(from, to string) error { return os.Rename(from, to) }
+
+func (osDisk) syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
+
+func (osDisk) mkdir(path string) error {
+	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+func (osDisk) remove(path string) error { return os.Remove(path) }
+
+// stage writes a new file in the staging directory and makes its content durable; place then makes it visible. On an error no file is left.
+func (d *Dir) stage(name string, write func(io.Writer) error) (path string, bytes int64, err error) {
+	path = filepath.Join(d.path, stagingDir, name)
+	file, err := d.disk.create(path)
+	if err != nil {
+		return "", 0, fmt.Errorf("create %q: %w", path, err)
+	}
+	counted := &countingWriter{w: bufio.NewWriterSize(file, 256<<10)}
+	err = write(counted)
+	if err == nil {
+		err = counted.w.Flush()
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	if closed := file.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		d.disk.remove(path)
+		return "", 0, fmt.Errorf("write %q: %w", path, err)
+	}
+	return path, counted.n, nil
+}
+
+// place gives a staged file its final name, relative to the data directory, for good.
+func (d *Dir) place(staged, name string) error {
+	final := filepath.Join(d.path, name)
+	parent := filepath.Dir(final)
+	if _, err := os.Stat(parent); err != nil {
+		if err := d.disk.mkdir(parent); err != nil {
+			return fmt.Errorf("create %q: %w", parent, err)
+		}
+		if err := d.disk.syncDir(filepath.Dir(parent)); err != nil {
+			return fmt.Errorf("sync %q: %w", filepath.Dir(parent), err)
+		}
+	}
+	if err := d.disk.rename(staged, final); err != nil {
+		return fmt.Errorf("publish %q: %w", name, err)
+	}
+	if err := d.disk.syncDir(parent); err != nil {
+		return fmt.Errorf("sync %q: %w", parent, err)
+	}
+	return nil
+}
+
+type countingWriter struct {
+	w *bufio.Writer
+	n int64
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// abandonedAfter is how old an unlocked staging file must be to count as left by a dead writer; creating and locking one takes microseconds.
+const abandonedAfter = time.Minute
+
+// Sweep deletes what writers that died left in the staging directory. now is compared with the files' modification times.
+func (d *Dir) Sweep(now time.Time) (removed int, err error) {
+	entries, err := os.ReadDir(filepath.Join(d.path, stagingDir))
+	if err != nil {
+		return 0, fmt.Errorf("list the staging directory: %w", err)
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil || !info.Mode().IsRegular() || now.Sub(info.ModTime()) < abandonedAfter {
+			continue
+		}
+		path := filepath.Join(d.path, stagingDir, entry.Name())
+		file, err := os.Open(path)
+		if err != nil {
+			continue
+		}
+		if syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			if d.disk.remove(path) == nil {
+				removed++
+			}
+		}
+		file.Close()
+	}
+	return removed, nil
+}

@@ -1,0 +1,359 @@
+package tape
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"sync"
+	"time"
+)
+
+// Gap is a run of ids that are not on the tape between ids that are, or that were.
+type Gap struct {
+	Symbol      string
+	First, Last int64
+	// After and Before are the traded_at of the rows on both sides of the hole, UTC; at an end of what is left of a symbol,
+	// that of the lost row at the tape's old end.
+	After, Before time.Time
+}
+
+// Count gives how many ids are missing.
+func (g Gap) Count() int64 { return g.Last - g.First + 1 }
+
+// Bounds is the hull of all that was ever published of a symbol, also if a segment has since been lost.
+type Bounds struct {
+	FirstID int64     `json:"first_id"`
+	LastID  int64     `json:"last_id"`
+	FirstAt time.Time `json:"first_at"`
+	LastAt  time.Time `json:"last_at"`
+}
+
+// Index knows which ids are on the tape. It reads each file's footer once and remembers it by name, for files never change.
+// An Index may be used from many goroutines; what it knows is as of the last Refresh.
+type Index struct {
+	dir *Dir
+
+	mu     sync.Mutex
+	parts  map[string]*partition // by date
+	bounds map[string]Bounds
+	broken map[string]error // by path
+}
+
+// partition is one date's files and the ids in them.
+type partition struct {
+	modified time.Time // the directory's, as of the listing; zero if it could not be trusted
+	files    map[string]map[string][]timedSpan
+	spans    map[string]*timedSet
+}
+
+// Index makes an index of the tape; it is empty until Refresh.
+func (d *Dir) Index() *Index { return newIndex(d) }
+
+func newIndex(d *Dir) *Index {
+	return &Index{dir: d, parts: map[string]*partition{}, bounds: map[string]Bounds{}, broken: map[string]error{}}
+}
+
+// Refresh brings the index up to what is on the tape now. The cost is a listing of the partitions that changed and a footer for each new file.
+func (x *Index) Refresh(ctx context.Context) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	dates, err := x.dir.dates(Trades, "", "")
+	if err != nil {
+		return err
+	}
+	here := map[string]bool{}
+	for _, date := range dates {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		here[date] = true
+		if err := x.refreshDate(date); err != nil {
+			return err
+		}
+	}
+	for date := range x.parts {
+		if !here[date] {
+			delete(x.parts, date)
+		}
+	}
+	return x.loadBounds()
+}
+
+// refreshDates is Refresh for some partitions.
+func (x *Index) refreshDates(dates []string) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, date := range dates {
+		if err := x.refreshDate(date); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settled is how old a directory's modification time must be before it proves that nothing changed since: file systems stamp with the kernel's tick, some with whole seconds.
+const settled = 2 * time.Second
+
+func (x *Index) refreshDate(date string) error {
+	path := filepath.Join(x.dir.path, string(Trades), "date="+date)
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		delete(x.parts, date)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	part := x.parts[date]
+	if part != nil && !part.modified.IsZero() && part.modified.Equal(info.ModTime()) {
+		return nil
+	}
+	names, err := x.dir.files(Trades, date)
+	if err != nil {
+		return err
+	}
+	if part == nil {
+		part = &partition{files: map[string]map[string][]timedSpan{}, spans: map[string]*timedSet{}}
+		x.parts[date] = part
+	}
+	here := make(map[string]bool, len(names))
+	for _, name := range names {
+		here[name] = true
+	}
+	for name := range part.files {
+		if !here[name] {
+			part.files = keep(part.files, here)
+			part.spans = nil
+			break
+		}
+	}
+	for path := range x.broken {
+		if filepath.Dir(path) == filepath.Join(string(Trades), "date="+date) && !here[filepath.Base(path)] {
+			delete(x.broken, path)
+		}
+	}
+	if part.spans == nil {
+		part.spans = map[string]*timedSet{}
+		for _, spans := range part.files {
+			part.add(spans)
+		}
+	}
+	for _, name := range names {
+		if _, ok := part.files[name]; ok {
+			continue
+		}
+		relative := filepath.Join(string(Trades), "date="+date, name)
+		if x.broken[relative] != nil {
+			continue
+		}
+		spans, err := segmentSpans(filepath.Join(path, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			x.broken[relative] = err
+			continue
+		}
+		part.files[name] = spans
+		part.add(spans)
+	}
+	part.modified = time.Time{}
+	if time.Since(info.ModTime()) > settled {
+		part.modified = info.ModTime()
+	}
+	return nil
+}
+
+func keep[V any](files map[string]V, here map[string]bool) map[string]V {
+	out := make(map[string]V, len(files))
+	for name, v := range files {
+		if here[name] {
+			out[name] = v
+		}
+	}
+	return out
+}
+
+func (p *partition) add(spans map[string][]timedSpan) {
+	for symbol, list := range spans {
+		set := p.spans[symbol]
+		if set == nil {
+			set = &timedSet{}
+			p.spans[symbol] = set
+		}
+		set.add(list)
+	}
+}
+
+// timedSet is a set of ids as sorted, disjoint, non-adjacent runs with the times of their ends.
+type timedSet struct{ runs []timedSpan }
+
+func (s *timedSet) add(list []timedSpan) {
+	for _, span := range list {
+		// Most often a span follows all that is there.
+		if n := len(s.runs); n == 0 || s.runs[n-1].last+1 < span.first {
+			s.runs = append(s.runs, span)
+			continue
+		}
+		i := sort.Search(len(s.runs), func(i int) bool { return s.runs[i].last+1 >= span.first })
+		j := i
+		for j < len(s.runs) && s.runs[j].first <= span.last+1 {
+			if s.runs[j].first < span.first {
+				span.first, span.firstAt = s.runs[j].first, s.runs[j].firstAt
+			}
+			if s.runs[j].last > span.last {
+				span.last, span.lastAt = s.runs[j].last, s.runs[j].lastAt
+			}
+			j++
+		}
+		if i == j {
+			s.runs = append(s.runs, timedSpan{})
+			copy(s.runs[i+1:], s.runs[i:])
+			s.runs[i] = span
+			continue
+		}
+		s.runs[i] = span
+		s.runs = append(s.runs[:i+1], s.runs[j:]...)
+	}
+}
+
+func (x *Index) loadBounds() error {
+	bounds, err := x.dir.readExtent()
+	if err == nil {
+		x.bounds = bounds
+	}
+	return err
+}
+
+// Symbols lists the symbols that are or ever were on the tape, sorted.
+func (x *Index) Symbols() []string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	seen := map[string]bool{}
+	for symbol := range x.bounds {
+		seen[symbol] = true
+	}
+	for _, part := range x.parts {
+		for symbol := range part.spans {
+			seen[symbol] = true
+		}
+	}
+	out := make([]string, 0, len(seen))
+	for symbol := range seen {
+		out = append(out, symbol)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// runs gives a symbol's runs of ids over all dates.
+func (x *Index) runs(symbol string) []timedSpan {
+	dates := make([]string, 0, len(x.parts))
+	for date := range x.parts {
+		dates = append(dates, date)
+	}
+	sort.Strings(dates)
+	var all timedSet
+	for _, date := range dates {
+		if set := x.parts[date].spans[symbol]; set != nil {
+			all.add(set.runs)
+		}
+	}
+	return all.runs
+}
+
+// Spans gives the ids of a symbol that are on the tape.
+func (x *Index) Spans(symbol string) Spans {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	runs := x.runs(symbol)
+	out := make(Spans, 0, len(runs))
+	for _, run := range runs {
+		out = append(out, Span{run.first, run.last})
+	}
+	return out
+}
+
+// SpansOn gives the ids of a symbol in the partitions of some dates.
+func (x *Index) spansOn(symbol string, dates []string) Spans {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var out Spans
+	for _, date := range dates {
+		if part := x.parts[date]; part != nil {
+			if set := part.spans[symbol]; set != nil {
+				for _, run := range set.runs {
+					out = out.Add(Span{run.first, run.last})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// Bounds gives the hull of a symbol; false where nothing of it was ever published.
+func (x *Index) Bounds(symbol string) (Bounds, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.hull(symbol, x.runs(symbol))
+}
+
+func (x *Index) hull(symbol string, runs []timedSpan) (Bounds, bool) {
+	bounds, ok := x.bounds[symbol]
+	if len(runs) > 0 {
+		bounds, ok = bounds.with(runs[0], ok), true
+		bounds = bounds.with(runs[len(runs)-1], true)
+	}
+	return bounds, ok
+}
+
+// with gives the hull of b, if it is one, and a run.
+func (b Bounds) with(run timedSpan, ok bool) Bounds {
+	if !ok || run.first < b.FirstID {
+		b.FirstID, b.FirstAt = run.first, timeOf(run.firstAt)
+	}
+	if !ok || run.last > b.LastID {
+		b.LastID, b.LastAt = run.last, timeOf(run.lastAt)
+	}
+	return b
+}
+
+func timeOf(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
+
+// Gaps gives a symbol's holes inside its bounds, in ascending order.
+func (x *Index) Gaps(symbol string) []Gap {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	runs := x.runs(symbol)
+	bounds, ok := x.hull(symbol, runs)
+	if !ok {
+		return nil
+	}
+	var out []Gap
+	next, after := bounds.FirstID, bounds.FirstAt
+	for _, run := range runs {
+		if run.first > next {
+			out = append(out, Gap{symbol, next, run.first - 1, after, timeOf(run.firstAt)})
+		}
+		next, after = run.last+1, timeOf(run.lastAt)
+	}
+	if next <= bounds.LastID {
+		out = append(out, Gap{symbol, next, bounds.LastID, after, bounds.LastAt})
+	}
+	return out
+}
+
+// Broken lists the segments of trades that could not be read, by path.
+func (x *Index) Broken() []BrokenSegment {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var out []BrokenSegment
+	for path, err := range x.broken {
+		out = append(out, BrokenSegment{path, err})
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Path < out[j].Path })
+	return out
+}

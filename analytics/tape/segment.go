@@ -1,0 +1,338 @@
+package tape
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
+)
+
+// Table is one of the four directories of segments.
+type Table string
+
+// The tables.
+const (
+	Trades   Table = "trades"
+	Alerts   Table = "alerts"
+	Runs     Table = "runs"
+	Coverage Table = "coverage"
+)
+
+// Segment is one published file.
+type Segment struct {
+	Table Table
+	// Path is relative to the data directory: trades/date=2026-01-15/….parquet.
+	Path string
+	// Date is its partition, as in 2026-01-15.
+	Date string
+	// Rows in the file, and its size in bytes.
+	Rows, Bytes int64
+}
+
+// BrokenSegment is a published file that cannot be read.
+type BrokenSegment struct {
+	// Path is relative to the data directory.
+	Path string
+	Err  error
+}
+
+func (b BrokenSegment) Error() string { return fmt.Sprintf("%s cannot be read: %v", b.Path, b.Err) }
+
+// Keys of a segment's key-value metadata. spansKey holds, by symbol, the runs of ids and the times of their ends.
+const (
+	originKey = "tapedeck.origin"
+	feedKey   = "tapedeck.feed"
+	spansKey  = "tapedeck.spans"
+)
+
+// emptyDate is the partition of the one segment without rows that each table has from the start, so that a glob always
+// finds a file and a query on an empty tape gives no rows instead of an error.
+const emptyDate = "1970-01-01"
+
+// timedSpan is a run of consecutive ids with the traded_at of its ends in microseconds. In JSON it is an array of four numbers.
+type timedSpan struct{ first, last, firstAt, lastAt int64 }
+
+func (s timedSpan) MarshalJSON() ([]byte, error) {
+	return json.Marshal([4]int64{s.first, s.last, s.firstAt, s.lastAt})
+}
+
+func (s *timedSpan) UnmarshalJSON(text []byte) error {
+	var v [4]int64
+	if err := json.Unmarshal(text, &v); err != nil {
+		return err
+	}
+	*s = timedSpan{v[0], v[1], v[2], v[3]}
+	return nil
+}
+
+// spansOf lists the runs of ids in trades that are sorted by (symbol, id).
+func spansOf(trades []Trade) map[string][]timedSpan {
+	out := map[string][]timedSpan{}
+	for start := 0; start < len(trades); {
+		end := start + 1
+		for end < len(trades) && trades[end].Symbol == trades[start].Symbol && trades[end].ID == trades[end-1].ID+1 {
+			end++
+		}
+		first, last := trades[start], trades[end-1]
+		out[first.Symbol] = append(out[first.Symbol], timedSpan{first.ID, last.ID, first.TradedAt, last.TradedAt})
+		start = end
+	}
+	return out
+}
+
+// rowGroupRows is DuckDB's own unit of parallel work, so that a scan of one large file uses every core.
+const rowGroupRows = 122_880
+
+// dictionaryLimit ends a dictionary that no longer pays, in bytes.
+const dictionaryLimit = 1 << 20
+
+func writerOptions() []parquet.WriterOption {
+	return []parquet.WriterOption{
+		parquet.DataPageVersion(2),
+		parquet.Compression(&zstd.Codec{Level: zstd.DefaultLevel}),
+		parquet.MaxRowsPerRowGroup(rowGroupRows),
+		parquet.DictionaryMaxBytes(dictionaryLimit),
+		parquet.CreatedBy("tapedeck", "1", ""),
+	}
+}
+
+// encoder writes trades as Parquet and keeps its buffers between files. It is not safe for concurrent use.
+type encoder struct {
+	writer *parquet.GenericWriter[Trade]
+}
+
+func (e *encoder) encode(w io.Writer, trades []Trade, feed Feed, origin Origin) error {
+	if e.writer == nil {
+		e.writer = parquet.NewGenericWriter[Trade](w, writerOptions()...)
+	} else {
+		e.writer.Reset(w)
+	}
+	spans, err := json.Marshal(spansOf(trades))
+	if err != nil {
+		return err
+	}
+	from, err := json.Marshal(origin)
+	if err != nil {
+		return err
+	}
+	e.writer.SetKeyValueMetadata(spansKey, string(spans))
+	e.writer.SetKeyValueMetadata(originKey, string(from))
+	e.writer.SetKeyValueMetadata(feedKey, string(feed))
+	if _, err := e.writer.Write(trades); err != nil {
+		return err
+	}
+	return e.writer.Close()
+}
+
+// layEmpty publishes each table's segment without rows.
+func (d *Dir) layEmpty() error {
+	for table, write := range map[Table]func(io.Writer) error{
+		Trades:   func(w io.Writer) error { return new(encoder).encode(w, nil, d.Feed(), Origin{}) },
+		Alerts:   func(w io.Writer) error { return encodeRows[Alert](w, nil) },
+		Runs:     func(w io.Writer) error { return encodeRows[Run](w, nil) },
+		Coverage: func(w io.Writer) error { return encodeRows[CoverageRow](w, nil) },
+	} {
+		staged, _, err := d.stage(uniqueName("empty", ".tmp"), write)
+		if err != nil {
+			return err
+		}
+		if err := d.place(staged, filepath.Join(string(table), "date="+emptyDate, "empty.parquet")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func encodeRows[T any](w io.Writer, rows []T) error {
+	writer := parquet.NewGenericWriter[T](w, writerOptions()...)
+	if _, err := writer.Write(rows); err != nil {
+		return err
+	}
+	return writer.Close()
+}
+
+// dates lists the partitions of a table between two dates, both included; an empty one leaves that end open.
+func (d *Dir) dates(table Table, from, to string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(d.path, string(table)))
+	if err != nil {
+		return nil, fmt.Errorf("list the tape: %w", err)
+	}
+	var out []string
+	for _, entry := range entries {
+		date, ok := strings.CutPrefix(entry.Name(), "date=")
+		if !ok || date == emptyDate || from != "" && date < from || to != "" && date > to {
+			continue
+		}
+		out = append(out, date)
+	}
+	sort.Strings(out)
+	return out, nil
+}
+
+// files lists the names of one partition's segments; none if the partition is not there.
+func (d *Dir) files(table Table, date string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(d.path, string(table), "date="+date))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the tape: %w", err)
+	}
+	var out []string
+	for _, entry := range entries {
+		if name := entry.Name(); strings.HasSuffix(name, ".parquet") {
+			out = append(out, name)
+		}
+	}
+	return out, nil
+}
+
+// Segments lists the published files of a table in the partitions from fromDate to toDate, both included (an empty one
+// leaves that end open), in the order of their paths. Files whose footer cannot be read are listed apart. The segments without rows are left out.
+func (d *Dir) Segments(table Table, fromDate, toDate string) ([]Segment, []BrokenSegment, error) {
+	dates, err := d.dates(table, fromDate, toDate)
+	if err != nil {
+		return nil, nil, err
+	}
+	var good []Segment
+	var broken []BrokenSegment
+	for _, date := range dates {
+		names, err := d.files(table, date)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, name := range names {
+			path := filepath.Join(string(table), "date="+date, name)
+			file, size, err := openParquet(filepath.Join(d.path, path))
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // replaced by a compaction since it was listed
+			}
+			if err != nil {
+				broken = append(broken, BrokenSegment{path, err})
+				continue
+			}
+			good = append(good, Segment{Table: table, Path: path, Date: date, Rows: file.NumRows(), Bytes: size})
+			file.close()
+		}
+	}
+	return good, broken, nil
+}
+
+type parquetFile struct {
+	*parquet.File
+	os *os.File
+}
+
+func (f parquetFile) close() { f.os.Close() }
+
+// openParquet opens a file and reads its footer.
+func openParquet(path string) (parquetFile, int64, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return parquetFile{}, 0, err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		file.Close()
+		return parquetFile{}, 0, err
+	}
+	footer, err := readFooter(file, info.Size())
+	if err != nil {
+		file.Close()
+		return parquetFile{}, 0, err
+	}
+	return parquetFile{footer, file}, info.Size(), nil
+}
+
+// readFooter opens Parquet from r; a damaged footer that the library answers with a panic is an error here.
+func readFooter(r io.ReaderAt, size int64) (file *parquet.File, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			file, err = nil, fmt.Errorf("damaged footer: %v", p)
+		}
+	}()
+	return parquet.OpenFile(r, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+}
+
+// ReadTrades reads all rows of one segment of trades, given its path relative to the data directory.
+func (d *Dir) ReadTrades(path string) ([]Trade, error) {
+	return readRows[Trade](filepath.Join(d.path, path))
+}
+
+func readRows[T any](path string) (rows []T, err error) {
+	file, _, err := openParquet(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.close()
+	defer func() {
+		if p := recover(); p != nil {
+			rows, err = nil, fmt.Errorf("damaged content: %v", p)
+		}
+	}()
+	reader := parquet.NewGenericReader[T](file.File)
+	defer reader.Close()
+	rows = make([]T, file.NumRows())
+	n := 0
+	for n < len(rows) {
+		k, err := reader.Read(rows[n:])
+		n += k
+		if err != nil && err != io.EOF {
+			return nil, err
+		}
+		if k == 0 {
+			break
+		}
+	}
+	if n < len(rows) {
+		return nil, fmt.Errorf("has %d of its %d rows", n, len(rows))
+	}
+	return rows, nil
+}
+
+// segmentSpans gives the ids of one segment of trades by symbol: from its metadata where tapedeck wrote it, else from its rows.
+func segmentSpans(path string) (map[string][]timedSpan, error) {
+	file, _, err := openParquet(path)
+	if err != nil {
+		return nil, err
+	}
+	text, ok := file.Lookup(spansKey)
+	file.close()
+	if !ok {
+		trades, err := readRows[Trade](path)
+		if err != nil {
+			return nil, err
+		}
+		slices.SortFunc(trades, compareTrades)
+		return spansOf(slices.CompactFunc(trades, sameTrade)), nil
+	}
+	var spans map[string][]timedSpan
+	if err := json.Unmarshal([]byte(text), &spans); err != nil {
+		return nil, fmt.Errorf("read its metadata: %w", err)
+	}
+	return spans, nil
+}
+
+func compareTrades(a, b Trade) int {
+	if c := strings.Compare(a.Symbol, b.Symbol); c != 0 {
+		return c
+	}
+	switch {
+	case a.ID < b.ID:
+		return -1
+	case a.ID > b.ID:
+		return 1
+	}
+	return 0
+}
+
+func sameTrade(a, b Trade) bool { return a.ID == b.ID && a.Symbol == b.Symbol }

@@ -1,0 +1,338 @@
+package tape
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var day0 = time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC)
+
+func newTape(t *testing.T) *Dir {
+	t.Helper()
+	d, err := Create(filepath.Join(t.TempDir(), "data"), AggTrade, day0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// trades makes rows with the ids from first to last, a second apart from at.
+func trades(symbol string, first, last int64, at time.Time) []Trade {
+	var out []Trade
+	for id := first; id <= last; id++ {
+		out = append(out, Trade{
+			Symbol: symbol, ID: id, Price: 100 + float64(id%7)/100, Qty: float64(id%11+1) / 1000,
+			FirstTradeID: 2 * id, LastTradeID: 2*id + 1,
+			TradedAt: at.Add(time.Duration(id-first) * time.Second).UnixMicro(), IsBuyerMaker: id%2 == 0,
+		})
+	}
+	return out
+}
+
+func publish(t *testing.T, d *Dir, rows []Trade) Published {
+	t.Helper()
+	out, err := d.Publish(context.Background(), rows, Origin{Source: FromStream})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// all reads every row of the tape and fails on one that stands twice.
+func all(t *testing.T, d *Dir) map[string]map[int64]Trade {
+	t.Helper()
+	segments, broken, err := d.Segments(Trades, "", "")
+	if err != nil || len(broken) > 0 {
+		t.Fatal(err, broken)
+	}
+	out := map[string]map[int64]Trade{}
+	for _, s := range segments {
+		rows, err := d.ReadTrades(s.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range rows {
+			if out[row.Symbol] == nil {
+				out[row.Symbol] = map[int64]Trade{}
+			}
+			if _, ok := out[row.Symbol][row.ID]; ok {
+				t.Fatalf("%s %d stands twice", row.Symbol, row.ID)
+			}
+			if DateOf(row.TradedAt) != s.Date {
+				t.Fatalf("%s %d of %s lies in %s", row.Symbol, row.ID, DateOf(row.TradedAt), s.Path)
+			}
+			out[row.Symbol][row.ID] = row
+		}
+	}
+	return out
+}
+
+func TestPublishKeepsEachRowOnce(t *testing.T) {
+	d := newTape(t)
+	rows := trades("BTCUSDT", 1, 100, day0)
+	rand.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
+	if out := publish(t, d, append(rows, trades("BTCUSDT", 1, 10, day0)...)); out.Rows != 100 || out.Dropped != 10 {
+		t.Fatalf("%+v", out)
+	}
+	if out := publish(t, d, trades("BTCUSDT", 51, 150, day0.Add(50*time.Second))); out.Rows != 50 || out.Dropped != 50 {
+		t.Fatalf("%+v", out)
+	}
+	if out := publish(t, d, trades("BTCUSDT", 1, 150, day0)); out.Rows != 0 || len(out.Segments) != 0 {
+		t.Fatalf("%+v", out)
+	}
+	got := all(t, d)["BTCUSDT"]
+	for _, want := range trades("BTCUSDT", 1, 150, day0) {
+		if diff := cmp.Diff(want, got[want.ID]); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+}
+
+func TestPublishSplitsByTheDateOfTheTrade(t *testing.T) {
+	d := newTape(t)
+	out := publish(t, d, trades("币安人生USDT", 1, 20, day0.Add(-10*time.Second)))
+	if len(out.Segments) != 2 || !strings.Contains(out.Segments[0], "date=2026-01-14/") || !strings.Contains(out.Segments[1], "date=2026-01-15/") {
+		t.Fatal(out.Segments)
+	}
+	if len(all(t, d)["币安人生USDT"]) != 20 {
+		t.Fatal("rows lost")
+	}
+}
+
+func TestIndexFindsGapsAndRemembersLostEnds(t *testing.T) {
+	d := newTape(t)
+	var paths []string
+	for _, s := range [][2]int64{{1, 10}, {11, 20}, {31, 40}} {
+		paths = append(paths, publish(t, d, trades("ETHUSDT", s[0], s[1], day0.Add(time.Duration(s[0])*time.Second))).Segments...)
+	}
+	gaps := func() []Gap {
+		x := d.Index()
+		if err := x.Refresh(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		return x.Gaps("ETHUSDT")
+	}
+	at := func(second int) time.Time { return day0.Add(time.Duration(second) * time.Second) }
+	want := []Gap{{"ETHUSDT", 21, 30, at(20), at(31)}}
+	if diff := cmp.Diff(want, gaps()); diff != "" {
+		t.Fatal(diff)
+	}
+	for _, path := range []string{paths[0], paths[2]} {
+		if err := os.Remove(filepath.Join(d.Path(), path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want = []Gap{{"ETHUSDT", 1, 10, at(1), at(11)}, {"ETHUSDT", 21, 40, at(20), at(40)}}
+	if diff := cmp.Diff(want, gaps()); diff != "" {
+		t.Fatal(diff)
+	}
+	publish(t, d, trades("ETHUSDT", 1, 40, day0.Add(time.Second)))
+	if g := gaps(); g != nil {
+		t.Fatal(g)
+	}
+	if n := len(all(t, d)["ETHUSDT"]); n != 40 {
+		t.Fatal(n)
+	}
+}
+
+func TestBrokenSegmentIsNamedAndTheRestReadable(t *testing.T) {
+	d := newTape(t)
+	a := publish(t, d, trades("ETHUSDT", 1, 10, day0)).Segments[0]
+	publish(t, d, trades("ETHUSDT", 11, 20, day0.Add(10*time.Second)))
+	if err := os.Truncate(filepath.Join(d.Path(), a), 100); err != nil {
+		t.Fatal(err)
+	}
+	good, broken, err := d.Segments(Trades, "", "")
+	if err != nil || len(good) != 1 || len(broken) != 1 || broken[0].Path != a {
+		t.Fatal(good, broken, err)
+	}
+	x := d.Index()
+	if err := x.Refresh(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if b := x.Broken(); len(b) != 1 || b[0].Path != a {
+		t.Fatal(b)
+	}
+	if g := x.Gaps("ETHUSDT"); len(g) != 1 || g[0].First != 1 || g[0].Last != 10 {
+		t.Fatal(g)
+	}
+}
+
+func TestFilesWithoutOurMetadataAreRead(t *testing.T) {
+	d := newTape(t)
+	rows := trades("ETHUSDT", 5, 9, day0)
+	path := filepath.Join(d.Path(), "trades", "date=2026-01-15")
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Create(filepath.Join(path, "foreign.parquet"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := encodeRows(file, rows); err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	if out := publish(t, d, trades("ETHUSDT", 1, 10, day0.Add(-4*time.Second+time.Hour))); out.Rows != 5 {
+		t.Fatal(out)
+	}
+}
+
+func TestCreateAndOpen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data")
+	if _, err := Open(path); !errors.Is(err, ErrNoTape) {
+		t.Fatal(err)
+	}
+	if _, err := Create(path, RawTrade, day0); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := Create(path, "", day0); err != nil || d.Feed() != RawTrade {
+		t.Fatal(d, err)
+	}
+	var wrong *FeedError
+	if _, err := Create(path, AggTrade, day0); !errors.As(err, &wrong) {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(path, "tape.json"), []byte(`{"format":2,"feed":"trade"}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var newer *NewerError
+	if _, err := Open(path); !errors.As(err, &newer) {
+		t.Fatal(err)
+	}
+}
+
+func TestAlertsAreKeptOnce(t *testing.T) {
+	d := newTape(t)
+	a := Alert{Detector: "pump_burst", Symbol: "AUSDT", At: day0.UnixMicro(), Score: 3, Severity: "high", Extra: "{}"}
+	b := a
+	b.At++
+	for i, want := range []int64{2, 0} {
+		out, err := d.PublishAlerts(context.Background(), []Alert{a, b, a})
+		if err != nil || out.Rows != want {
+			t.Fatal(i, out, err)
+		}
+	}
+	got, err := d.ReadAlerts("2026-01-15", "2026-01-15")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]Alert{a, b}, got); diff != "" {
+		t.Fatal(diff)
+	}
+}
+
+func TestSweepTakesOnlyWhatDeadWritersLeft(t *testing.T) {
+	d := newTape(t)
+	live, err := osDisk{}.create(filepath.Join(d.StagingPath(), "live.tmp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer live.Close()
+	dead := filepath.Join(d.StagingPath(), "dead.tmp")
+	if err := os.WriteFile(dead, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := d.Sweep(time.Now()); n != 0 || err != nil {
+		t.Fatal("a file just made was taken", n, err)
+	}
+	if n, err := d.Sweep(time.Now().Add(time.Hour)); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	if _, err := os.Stat(dead); !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+}
+
+func TestParseDecimal(t *testing.T) {
+	for _, c := range []struct {
+		text  string
+		value float64
+		exact bool
+	}{
+		{"61837.63000000", 61837.63, true}, {"0.00000001", 1e-8, true}, {"0", 0, true}, {"0.00000000", 0, true}, {"7", 7, true}, {"007.50", 7.5, true}, {".5", .5, true},
+		{"92233720368.54775807", 92233720368.54775807, false}, {"123456789012345.6", 123456789012345.6, true}, {"9007199254740993", 9007199254740992, false},
+		{"999999999999999.00000000", 999999999999999, true}, {"1000000000000000", 1e15, true}, {"100000000000000000000000000000", 1e29, true}, {"0.1000000000000000055511151231257827", 0.1, false},
+	} {
+		value, exact, err := ParseDecimal([]byte(c.text))
+		if err != nil || value != c.value || exact != c.exact {
+			t.Errorf("%s: %v %v %v", c.text, value, exact, err)
+		}
+	}
+	for _, text := range []string{"", ".", "-1", "1e5", "1.2.3", "NaN", " 1", "1,5"} {
+		if _, _, err := ParseDecimal([]byte(text)); err == nil {
+			t.Errorf("%q was taken", text)
+		}
+	}
+}
+
+// FuzzParseDecimal holds ParseDecimal to strconv: the same double, and exact only where the shortest form is the same number.
+func FuzzParseDecimal(f *testing.F) {
+	f.Add(uint64(6183763), uint8(2))
+	f.Add(uint64(999999999999999999), uint8(8))
+	f.Fuzz(func(t *testing.T, mantissa uint64, point uint8) {
+		digits := strconv.FormatUint(mantissa, 10)
+		n := int(point % 25)
+		for len(digits) <= n {
+			digits = "0" + digits
+		}
+		text := digits[:len(digits)-n]
+		if n > 0 {
+			text += "." + digits[len(digits)-n:]
+		}
+		want, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		value, exact, err := ParseDecimal([]byte(text))
+		if err != nil || value != want {
+			t.Fatalf("%s: %v, want %v (%v)", text, value, want, err)
+		}
+		same := string(trimDecimal([]byte(text))) == string(trimDecimal(strconv.AppendFloat(nil, want, 'f', -1, 64)))
+		if exact != same {
+			t.Fatalf("%s: exact %v, but prints back %v", text, exact, same)
+		}
+	})
+}
+
+func TestSpans(t *testing.T) {
+	// Against a plain set of ids.
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		var s Spans
+		set := map[int64]bool{}
+		for range 12 {
+			first := r.Int64N(60)
+			span := Span{first, first + r.Int64N(8)}
+			s = s.Add(span)
+			for id := span.First; id <= span.Last; id++ {
+				set[id] = true
+			}
+		}
+		for id := int64(-1); id < 70; id++ {
+			if s.Contains(id) != set[id] {
+				t.Fatalf("%v: %d", s, id)
+			}
+		}
+		for i := 1; i < len(s); i++ {
+			if s[i].First <= s[i-1].Last+1 {
+				t.Fatalf("%v is not in order", s)
+			}
+		}
+		if s.Count() != int64(len(set)) || s.Missing(0, 69).Count() != 70-int64(len(set)) {
+			t.Fatal(s)
+		}
+		if got := s.Intersect(s.Missing(0, 69)); got != nil {
+			t.Fatal(got)
+		}
+	}
+}
