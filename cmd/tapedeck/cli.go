@@ -1,0 +1,226 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is the whole command line. A flag with a `key` tag can also be set as TAPEDECK_KEY in the environment and, where
+// config.yaml knows the key, there.
+type cli struct {
+	globals
+
+	Version versionCmd `cmd:"" group:"look" help:"Print version, commit and DuckDB's version."`
+}
+
+// globals are the flags that stand before or after any command.
+type globals struct {
+	Config   string   `key:"config" placeholder:"FILE" default:"config.yaml" help:"The configuration. A missing config.yaml is fine, a missing file that was asked for is not."`
+	DataDir  string   `key:"data_dir" placeholder:"DIR" default:"data" help:"The data directory, which holds the tape."`
+	Now      instant  `key:"now" placeholder:"TIME" help:"Take TIME (RFC 3339) for the present, for replays and tests."`
+	LogLevel string   `key:"log_level" placeholder:"LEVEL" enum:"debug,info,warn,error," default:"" help:"debug, info, warn or error. Services log from info on, other commands from warn."`
+	Help     helpFlag `short:"h" help:"Show help for tapedeck or for a command, and end."`
+}
+
+// groups are the headings that tapedeck --help lists the commands under.
+func groups() []kong.Group {
+	return []kong.Group{
+		{Key: "record", Title: "Recording"},
+		{Key: "use", Title: "Using the tape"},
+		{Key: "care", Title: "Looking after it"},
+		{Key: "try", Title: "Trying it out"},
+		{Key: "look", Title: "Other"},
+	}
+}
+
+// service marks the commands that run until they are told to stop.
+type service interface{ runsUntilStopped() }
+
+// parsedCommand is a command line that fits the flags, with all values in place.
+type parsedCommand struct {
+	*kong.Context
+	cli *cli
+}
+
+// parse reads args, the environment and the configuration, and prepares a: on success only Run is left to do.
+func parse(a *app, args []string) (*parsedCommand, error) {
+	settings := &settings{env: a.env, config: &config{}}
+	parsed := &parsedCommand{cli: &cli{}}
+	parser, err := newParser(a, parsed.cli, settings)
+	if err != nil {
+		return nil, fmt.Errorf("the command line's own definition: %w", err)
+	}
+	path, required, err := configPath(parser, args, a.env)
+	if err != nil {
+		return nil, err
+	}
+	// Help must come out even where the configuration is broken.
+	loaded, configErr := loadConfig(path, required)
+	if configErr == nil {
+		settings.config = loaded
+	}
+	context, err := parser.Parse(args)
+	switch {
+	case errors.Is(err, errHelpShown):
+		return nil, errHelpShown
+	case configErr != nil && !isMisspelt(err):
+		return nil, configErr
+	case err != nil:
+		return nil, parseError(err, settings)
+	}
+	parsed.Context = context
+
+	a.config = settings.config
+	a.started = time.Now().UTC()
+	a.fixed = parsed.cli.Now.Time
+	a.dataDir = filepath.Clean(parsed.cli.DataDir)
+	a.set = settingsGiven(context)
+	level := slog.LevelWarn
+	if _, ok := context.Selected().Target.Addr().Interface().(service); ok {
+		level = slog.LevelInfo
+	}
+	if parsed.cli.LogLevel != "" {
+		if err := level.UnmarshalText([]byte(parsed.cli.LogLevel)); err != nil {
+			return nil, misuse("--log-level: %w", err)
+		}
+	}
+	a.log = newLogger(a.stderr, level)
+	return parsed, nil
+}
+
+func newParser(a *app, target *cli, settings *settings) (*kong.Kong, error) {
+	return kong.New(target,
+		kong.Name("tapedeck"),
+		kong.NoDefaultHelp(),
+		kong.ExplicitGroups(groups()),
+		kong.Writers(a.stdout, a.stderr),
+		kong.Resolvers(kong.ResolverFunc(settings.resolve)),
+		kong.BindTo(a.stdout, (*io.Writer)(nil)),
+	)
+}
+
+// configPath is the configuration file that args or the environment name, and whether it was asked for.
+func configPath(parser *kong.Kong, args []string, env map[string]string) (path string, required bool, err error) {
+	trace, err := kong.Trace(parser, args)
+	if err != nil {
+		return "", false, err
+	}
+	for _, step := range trace.Path {
+		if step.Flag != nil && step.Flag.Name == "config" {
+			return trace.Value(step).String(), true, nil
+		}
+	}
+	if path := env[envName("config")]; path != "" {
+		return path, true, nil
+	}
+	return "config.yaml", false, nil
+}
+
+// settings gives kong the values of flags that the command line does not name: the environment's, else config.yaml's.
+type settings struct {
+	env    map[string]string
+	config *config
+	// last is where the value came from that was resolved last, for the error about it.
+	last struct{ flag, origin string }
+}
+
+func envName(key string) string { return "TAPEDECK_" + strings.ToUpper(key) }
+
+func (s *settings) resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	key := flag.Tag.Get("key")
+	if key == "" {
+		return nil, nil
+	}
+	if value := s.env[envName(key)]; value != "" {
+		s.last.flag, s.last.origin = flag.Name, envName(key)
+		return value, nil
+	}
+	if value, ok := s.config.values[key]; ok {
+		s.last.flag, s.last.origin = flag.Name, s.config.place(value.line)+": "+key
+		return value.text, nil
+	}
+	return nil, nil
+}
+
+// parseError is kong's error in tapedeck's words: it says where a bad value came from, if not from the command line.
+func parseError(err error, settings *settings) error {
+	text := err.Error()
+	if rest, ok := strings.CutPrefix(text, "--"+settings.last.flag+": "); ok && settings.last.flag != "" {
+		text = settings.last.origin + ": " + rest
+	}
+	if strings.HasPrefix(text, "expected one of ") { // kong's words where no command was named
+		return withHint(misuse("no command given"), "tapedeck --help lists the commands; tapedeck demo shows all of it")
+	}
+	text = strings.Replace(text, "unexpected argument ", "unknown command or argument ", 1)
+	return withHint(misuse("%s", text), "%s", helpHint(err))
+}
+
+// isMisspelt reports whether the command line itself is wrong, whatever the configuration says.
+func isMisspelt(err error) bool {
+	var parseError *kong.ParseError
+	return errors.As(err, &parseError) && parseError.Context.Error != nil
+}
+
+// helpHint names the help page for the command that err is about.
+func helpHint(err error) string {
+	var parseError *kong.ParseError
+	if errors.As(err, &parseError) && parseError.Context != nil {
+		if node := parseError.Context.Selected(); node != nil {
+			return fmt.Sprintf("tapedeck %s --help shows what it takes, with an example", node.Name)
+		}
+	}
+	return "tapedeck --help lists the commands"
+}
+
+// settingsGiven lists KEY=VALUE for each setting that stands on the command line itself.
+func settingsGiven(context *kong.Context) []string {
+	var given []string
+	for _, step := range context.Path {
+		if step.Flag == nil || step.Resolved {
+			continue
+		}
+		if key := step.Flag.Tag.Get("key"); key != "" && key != "log_level" {
+			given = append(given, envName(key)+"="+flagText(context, step))
+		}
+	}
+	return given
+}
+
+// flagText is the value of a flag as it would be typed.
+func flagText(context *kong.Context, step *kong.Path) string {
+	value := context.Value(step).Interface()
+	switch value := value.(type) {
+	case []string:
+		return strings.Join(value, ",")
+	case instant:
+		return value.Format(time.RFC3339Nano)
+	}
+	return fmt.Sprint(value)
+}
+
+// validateCommand checks a command line as a person would type it, without running it: crontab.yaml's `run:` lines.
+func (a *app) validateCommand(args []string) error {
+	probe := &app{environ: a.environ, env: a.env, stdout: io.Discard, stderr: io.Discard}
+	parsed, err := parse(probe, args)
+	switch {
+	case errors.Is(err, errHelpShown):
+		return errors.New("it asks for help, which is not a job")
+	case err != nil:
+		return err
+	}
+	if _, ok := parsed.Selected().Target.Addr().Interface().(service); ok {
+		return fmt.Errorf("%s does not end by itself, so it is not a job", parsed.Selected().Name)
+	}
+	return nil
+}
+
+// uid is the user this process runs as, for hints.
+func (a *app) uid() int { return os.Getuid() }

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// The exit statuses, the same for every command.
+const (
+	exitDone    = 0  // done
+	exitFailed  = 1  // failed
+	exitPartial = 3  // done, but not all of it could be had, or a check found something
+	exitMisuse  = 80 // the command line or the configuration is wrong; nothing was done
+)
+
+// statusError carries an exit status other than exitFailed.
+type statusError struct {
+	status int
+	err    error
+}
+
+func (e *statusError) Error() string { return e.err.Error() }
+func (e *statusError) Unwrap() error { return e.err }
+
+func misuse(format string, args ...any) error {
+	return &statusError{exitMisuse, fmt.Errorf(format, args...)}
+}
+
+func partial(format string, args ...any) error {
+	return &statusError{exitPartial, fmt.Errorf(format, args...)}
+}
+
+// hintError carries what to do about an error, where the place that saw it knows better than hint.
+type hintError struct {
+	err  error
+	hint string
+}
+
+func (e *hintError) Error() string { return e.err.Error() }
+func (e *hintError) Unwrap() error { return e.err }
+
+func withHint(err error, format string, args ...any) error {
+	return &hintError{err, fmt.Sprintf(format, args...)}
+}
+
+// status is the exit status that an error stands for.
+func status(err error) int {
+	var withStatus *statusError
+	if errors.As(err, &withStatus) {
+		return withStatus.status
+	}
+	var parseError *kong.ParseError
+	if errors.As(err, &parseError) {
+		return exitMisuse
+	}
+	return exitFailed
+}
+
+// fail prints err as one line, with a hint below it where the cure is known, and returns the exit status.
+func (a *app) fail(err error) int {
+	fmt.Fprintf(a.stderr, "tapedeck: %s\n", strings.TrimRight(err.Error(), "\n"))
+	if hint := a.hint(err); hint != "" {
+		fmt.Fprintf(a.stderr, "hint: %s\n", hint)
+	}
+	return status(err)
+}
+
+// hint says what to do about err; empty where we do not know.
+func (a *app) hint(err error) string {
+	var hinted *hintError
+	if errors.As(err, &hinted) {
+		return hinted.hint
+	}
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "another process listens there; choose another address, or :0 for any free port"
+	case errors.Is(err, syscall.ENOSPC):
+		return "the disk is full; free some space, what is on the tape is not harmed"
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return fmt.Sprintf("this process runs as user %d; give that user the directory, or name another one with --data-dir", a.uid())
+	}
+	return ""
+}

@@ -1,0 +1,273 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// errHelpShown ends parsing after help was printed; the exit status is 0.
+var errHelpShown = errors.New("help was shown")
+
+// helpWidth is the widest that a line of help gets: what a terminal shows that nobody has resized.
+const helpWidth = 80
+
+// helpFlag is --help: it prints the page for the command that stands before it, before any value is checked.
+type helpFlag bool
+
+// BeforeReset is kong's hook for flags that act while the command line is still being read.
+func (helpFlag) BeforeReset(context *kong.Context, stdout io.Writer) error {
+	var page string
+	if node := context.Selected(); node != nil {
+		page = commandHelp(node)
+	} else {
+		page = appHelp(context.Model)
+	}
+	if _, err := io.WriteString(stdout, page); err != nil {
+		return err
+	}
+	return errHelpShown
+}
+
+// manual is the part of a command's help that its flags do not say.
+type manual struct {
+	about    string   // how it works, in a few lines; paragraphs apart by an empty line, lines that begin with a space as they are
+	examples []string // "command line  # what it does"
+	exits    []string // what 0, 1 and 3 mean here, "0  …"
+}
+
+// documented is implemented by every command.
+type documented interface{ manual() manual }
+
+func appHelp(app *kong.Application) string {
+	var page strings.Builder
+	paragraphs(&page, "", `tapedeck records the trade tape of Binance's spot market to Parquet, proves that the record is complete, `+
+		`and runs backfill, detection and report jobs over it as DuckDB SQL, on a schedule.`)
+	page.WriteString("\nUsage: tapedeck [flags] COMMAND [flags]\n")
+	for _, group := range groups() {
+		rows := [][2]string{}
+		for _, node := range app.Children {
+			if node.Group != nil && node.Group.Key == group.Key {
+				rows = append(rows, [2]string{node.Name, node.Help})
+			}
+		}
+		if len(rows) > 0 {
+			fmt.Fprintf(&page, "\n%s:\n", group.Title)
+			columns(&page, rows)
+		}
+	}
+	page.WriteString("\nFlags for every command:\n")
+	columns(&page, flagRows(app.Flags))
+	page.WriteString("\nConfiguration:\n")
+	paragraphs(&page, "  ", `A setting is taken from its flag, else from the environment (TAPEDECK_DATA_DIR for --data-dir, and so on as each `+
+		`command's help says), else from config.yaml (data_dir), else it has its default. No command needs a config.yaml.`)
+	page.WriteString("\nExamples:\n")
+	examples(&page, []string{
+		"tapedeck demo  # all of it in under a minute, with no network",
+		"tapedeck stream --symbols BTCUSDT,ETHUSDT  # record",
+		"tapedeck backfill --since 24h  # fetch what is missing of the last day",
+		"tapedeck report --since 24h  # and look at it",
+	})
+	page.WriteString("\nExit status:\n")
+	columns(&page, exitRows(nil))
+	page.WriteString("\ntapedeck COMMAND --help says more about each command.\n")
+	return page.String()
+}
+
+func commandHelp(node *kong.Node) string {
+	var page strings.Builder
+	var text manual
+	if command, ok := node.Target.Addr().Interface().(documented); ok {
+		text = command.manual()
+	}
+	paragraphs(&page, "", "tapedeck "+node.Name+": "+lowerFirst(node.Help))
+	usage := "\nUsage: tapedeck " + node.Name
+	if len(node.Flags) > 0 {
+		usage += " [flags]"
+	}
+	for _, argument := range node.Positional {
+		name := argumentName(argument)
+		if !argument.Required {
+			name = "[" + name + "]"
+		}
+		usage += " " + name
+	}
+	page.WriteString(usage + "\n\n")
+	paragraphs(&page, "", text.about)
+	if len(node.Positional) > 0 {
+		page.WriteString("\nArguments:\n")
+		rows := [][2]string{}
+		for _, argument := range node.Positional {
+			rows = append(rows, [2]string{argumentName(argument), argument.Help})
+		}
+		columns(&page, rows)
+	}
+	if len(node.Flags) > 0 {
+		page.WriteString("\nFlags:\n")
+		columns(&page, flagRows(node.Flags))
+	}
+	page.WriteString("\nFlags for every command:\n")
+	paragraphs(&page, "  ", "--config, --data-dir, --now, --log-level, --help; see tapedeck --help.")
+	page.WriteString("\nExamples:\n")
+	examples(&page, text.examples)
+	page.WriteString("\nExit status:\n")
+	columns(&page, exitRows(text.exits))
+	return page.String()
+}
+
+func argumentName(argument *kong.Value) string {
+	name := strings.ToUpper(argument.Name)
+	if argument.Tag.PlaceHolder != "" {
+		name = argument.Tag.PlaceHolder
+	}
+	if argument.IsCumulative() {
+		name += "…"
+	}
+	return name
+}
+
+// exitRows are the exit statuses, with a command's own words where it has them.
+func exitRows(own []string) [][2]string {
+	words := map[string]string{
+		"0":  "done",
+		"1":  "failed",
+		"3":  "done, but not all of it could be had, or a check found something",
+		"80": "the command line or the configuration is wrong; nothing was done",
+	}
+	order := []string{"0", "1", "3", "80"}
+	if own != nil {
+		order = []string{"80"}
+		for i := len(own) - 1; i >= 0; i-- {
+			status, text, _ := strings.Cut(own[i], "  ")
+			words[status] = text
+			order = append([]string{status}, order...)
+		}
+	}
+	rows := make([][2]string, 0, len(order))
+	for _, status := range order {
+		rows = append(rows, [2]string{status, words[status]})
+	}
+	return rows
+}
+
+func flagRows(flags []*kong.Flag) [][2]string {
+	var rows [][2]string
+	for _, flag := range flags {
+		if flag.Hidden {
+			continue
+		}
+		name := "--" + flag.Name
+		if flag.Short != 0 {
+			name = fmt.Sprintf("-%c, %s", flag.Short, name)
+		}
+		if !flag.IsBool() {
+			placeholder := flag.PlaceHolder
+			if placeholder == "" {
+				placeholder = "VALUE"
+			}
+			name += " " + placeholder
+		}
+		var notes []string
+		if flag.HasDefault && flag.Default != "" {
+			notes = append(notes, "default "+flag.Default)
+		}
+		if key := flag.Tag.Get("key"); key != "" {
+			notes = append(notes, envName(key))
+		}
+		help := flag.Help
+		if len(notes) > 0 {
+			help += " (" + strings.Join(notes, "; ") + ")"
+		}
+		rows = append(rows, [2]string{name, help})
+	}
+	return rows
+}
+
+// columns prints rows of a name and its text; the text starts in one column, or below a name that is too long for it.
+func columns(page *strings.Builder, rows [][2]string) {
+	const most = 22
+	width := 0
+	for _, row := range rows {
+		if n := len([]rune(row[0])); n <= most && n > width {
+			width = n
+		}
+	}
+	for _, row := range rows {
+		lines := wrap(row[1], helpWidth-width-4)
+		if len([]rune(row[0])) > width {
+			fmt.Fprintf(page, "  %s\n", row[0])
+		} else {
+			fmt.Fprintf(page, "  %-*s  %s\n", width, row[0], lines[0])
+			lines = lines[1:]
+		}
+		for _, line := range lines {
+			fmt.Fprintf(page, "  %*s  %s\n", width, "", line)
+		}
+	}
+}
+
+// examples prints each command line with a comment above it.
+func examples(page *strings.Builder, lines []string) {
+	for _, line := range lines {
+		command, comment, _ := strings.Cut(line, "  # ")
+		if comment != "" && len([]rune(command))+len([]rune(comment))+6 > helpWidth {
+			fmt.Fprintf(page, "  # %s\n  %s\n", comment, command)
+			continue
+		}
+		fmt.Fprintf(page, "  %s\n", line)
+	}
+}
+
+// paragraphs prints text wrapped; a line that begins with a space is printed as it is.
+func paragraphs(page *strings.Builder, indent, text string) {
+	var words []string
+	flush := func() {
+		if len(words) > 0 {
+			for _, line := range wrap(strings.Join(words, " "), helpWidth-len(indent)) {
+				page.WriteString(indent + line + "\n")
+			}
+		}
+		words = nil
+	}
+	for line := range strings.SplitSeq(strings.Trim(text, "\n"), "\n") {
+		switch {
+		case strings.TrimSpace(line) == "":
+			flush()
+			page.WriteString("\n")
+		case strings.HasPrefix(line, " "):
+			flush()
+			page.WriteString(indent + line + "\n")
+		default:
+			words = append(words, line)
+		}
+	}
+	flush()
+}
+
+// wrap breaks text at spaces into lines of at most width characters; there is always one line.
+func wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		switch {
+		case line == "":
+			line = word
+		case len([]rune(line))+1+len([]rune(word)) > width:
+			lines = append(lines, line)
+			line = word
+		default:
+			line += " " + word
+		}
+	}
+	return append(lines, line)
+}
+
+func lowerFirst(text string) string {
+	if text == "" {
+		return ""
+	}
+	return strings.ToLower(text[:1]) + text[1:]
+}
