@@ -1,0 +1,56 @@
+-- volatility has a row for each symbol that traded in [window_start, window_end), from the closes of
+-- its UTC minutes. A minute without trades keeps the close before it, so it adds nothing; the first
+-- minute's return is taken from its open. Realized volatility is the square root of the summed
+-- squared log returns: of the whole window, not of a year.
+--
+-- reads:   trades               from window_start
+-- param:   window_start         TIMESTAMP  UTC, inclusive
+-- param:   window_end           TIMESTAMP  UTC, exclusive
+-- column:  symbol               VARCHAR    as the exchange spells it
+-- column:  traded_minutes       BIGINT     minutes with a trade
+-- column:  range                DOUBLE     percent, highest over lowest price
+-- column:  realized_volatility  DOUBLE     percent, over the window
+-- column:  steepest_rise        DOUBLE     percent, the largest return of a minute that rose, 0 if none did
+-- column:  steepest_rise_at     TIMESTAMP  UTC, start of that minute
+-- column:  steepest_fall        DOUBLE     percent, the largest return of a minute that fell, 0 if none did
+-- column:  steepest_fall_at     TIMESTAMP  UTC, start of that minute
+-- column:  drawdown             DOUBLE     percent, the deepest close below the highest close before it, <= 0
+-- key:     symbol
+WITH
+symbol_minutes AS (
+    SELECT
+        symbol,
+        date_trunc('minute', traded_at) AS minute,
+        arg_min(price, id) AS open,
+        max(price) AS high,
+        min(price) AS low,
+        arg_max(price, id) AS close,
+    FROM trades
+    WHERE traded_at >= $window_start::TIMESTAMP
+        AND traded_at < $window_end::TIMESTAMP
+    GROUP BY symbol, minute
+),
+minute_returns AS (
+    SELECT
+        symbol,
+        minute,
+        high,
+        low,
+        close / nullif(coalesce(lag(close) OVER minutes_before, open), 0) AS ratio,
+        close / nullif(max(close) OVER minutes_before, 0) AS peak_ratio,
+    FROM symbol_minutes
+    WINDOW minutes_before AS (PARTITION BY symbol ORDER BY minute)
+)
+SELECT
+    symbol,
+    count(*) AS traded_minutes,
+    (max(high) / nullif(min(low), 0) - 1) * 100 AS range,
+    sqrt(sum(pow(ln(nullif(ratio, 0)), 2) ORDER BY minute)) * 100 AS realized_volatility,
+    greatest(max(ratio) - 1, 0) * 100 AS steepest_rise,
+    arg_max(minute, ratio ORDER BY minute) FILTER (WHERE ratio > 1) AS steepest_rise_at,
+    least(min(ratio) - 1, 0) * 100 AS steepest_fall,
+    arg_min(minute, ratio ORDER BY minute) FILTER (WHERE ratio < 1) AS steepest_fall_at,
+    (min(peak_ratio) - 1) * 100 AS drawdown,
+FROM minute_returns
+GROUP BY symbol
+ORDER BY symbol
