@@ -1,0 +1,396 @@
+package exchange
+
+import (
+	"archive/zip"
+	"bufio"
+	"crypto/md5"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/flate"
+)
+
+// The archive as data.binance.vision has it (binance-public-data/README.md): a zip of one CSV without a header for
+// each symbol and UTC day or month, times in microseconds from 2025 on and in milliseconds before, and beside each a
+// checksum as sha256sum writes it. A file is put together on disk when it is first asked for, page by page, so that a
+// day of any size costs little memory.
+
+// microsSince is the first day whose files have microseconds.
+var microsSince = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+
+var archivePath = regexp.MustCompile(`^/data/spot/(daily|monthly)/(aggTrades|trades)/([^/]+)/([^/]+)-(aggTrades|trades)-(\d{4}-\d{2}(?:-\d{2})?)\.zip(\.CHECKSUM)?$`)
+
+type archive struct {
+	server *Server
+	dir    string
+	own    bool // dir is to be removed
+
+	mu    sync.Mutex
+	files map[string]*archiveFile // by path and form
+	state map[string]*fileState   // by path
+}
+
+// fileState is what the archive has decided about a path.
+type fileState struct {
+	fault   Fault // Kind is empty where the file is right
+	decided bool
+	served  int // downloads of the zip, or for a missing file requests for it, that met the fault
+	counted bool
+	version int // 1 once a wrong file was replaced
+}
+
+type archiveFile struct {
+	once     sync.Once
+	err      error
+	name     string // on disk
+	sha256   string
+	md5      string
+	modified time.Time
+}
+
+func newArchive(s *Server) (*archive, error) {
+	return &archive{server: s, dir: s.opt.SpoolDir, files: map[string]*archiveFile{}, state: map[string]*fileState{}}, nil
+}
+
+func (a *archive) close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.own {
+		return os.RemoveAll(a.dir)
+	}
+	return nil
+}
+
+// span is the time of which a file holds the rows.
+type span struct {
+	symbol      string
+	kind        Kind
+	from, until time.Time
+	csv         string
+	key         string
+}
+
+func (a *archive) parse(p string) (f span, checksum, ok bool) {
+	m := archivePath.FindStringSubmatch(p)
+	if m == nil || m[3] != m[4] || m[2] != m[5] {
+		return f, false, false
+	}
+	layout, months, days := "2006-01-02", 0, 1
+	if m[1] == "monthly" {
+		layout, months, days = "2006-01", 1, 0
+	}
+	from, err := time.Parse(layout, m[6])
+	if err != nil {
+		return f, false, false
+	}
+	kind := Trade
+	if m[2] == "aggTrades" {
+		kind = AggTrade
+	}
+	checksum = m[7] != ""
+	key := p
+	if checksum {
+		key = p[:len(p)-len(m[7])]
+	}
+	return span{
+		symbol: m[3], kind: kind, from: from, until: from.AddDate(0, months, days),
+		csv: m[3] + "-" + m[2] + "-" + m[6] + ".csv", key: key,
+	}, checksum, true
+}
+
+// ids bounds the rows of a file; ok is false where the file is not published.
+func (a *archive) ids(f span) (first, last int64, ok bool) {
+	s := a.server
+	now := s.Now()
+	if now.Before(f.until.Add(s.opt.ArchiveDelay)) {
+		return 0, 0, false
+	}
+	first, okFirst := s.source.FirstAt(f.symbol, f.kind, f.from.UnixMicro())
+	last, okLast := s.source.LastBefore(f.symbol, f.kind, f.until.UnixMicro())
+	released, okReleased := s.source.LastReleased(f.symbol, f.kind, now.UnixMicro())
+	if !okFirst || !okLast || !okReleased || first > last || last > released {
+		return 0, 0, false
+	}
+	return first, last, true
+}
+
+func (a *archive) serve(w http.ResponseWriter, r *http.Request) {
+	s := a.server
+	if s.opt.Latency > 0 && !s.pause(r, s.opt.Latency) {
+		return
+	}
+	f, checksum, ok := a.parse(r.URL.Path)
+	if !ok || r.Method != http.MethodGet && r.Method != http.MethodHead {
+		s.ledger.offence(UnknownEndpoint)
+		notFound(w, r)
+		return
+	}
+	if checksum {
+		s.ledger.request("/data/…/*.zip.CHECKSUM", 0)
+	} else {
+		s.ledger.request("/data/…/*.zip", 0)
+	}
+	first, last, ok := a.ids(f)
+	if !ok {
+		notFound(w, r)
+		return
+	}
+	fault, version := a.decide(f.key, checksum)
+	if fault == ArchiveLate || fault == ArchiveNoChecksum && checksum {
+		notFound(w, r)
+		return
+	}
+	file, err := a.file(f, fault, version, first, last)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	if checksum {
+		sum := file.sha256
+		if fault == ArchiveChecksum {
+			other := sha256.Sum256([]byte(sum))
+			sum = hex.EncodeToString(other[:])
+		}
+		body := sum + "  " + path.Base(f.key) + "\n"
+		w.Header().Set("Content-Type", "binary/octet-stream")
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		w.Header().Set("Last-Modified", file.modified.Format(http.TimeFormat))
+		_, _ = io.WriteString(w, body)
+		return
+	}
+	body, err := os.Open(file.name)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	defer body.Close()
+	w.Header().Set("Content-Type", "application/zip")
+	w.Header().Set("ETag", `"`+file.md5+`"`)
+	http.ServeContent(w, r, "", file.modified, body)
+}
+
+// notFound is the answer of the object store behind the archive.
+func notFound(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/xml")
+	w.WriteHeader(http.StatusNotFound)
+	_, _ = fmt.Fprintf(w, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message><Key>%s</Key></Error>", r.URL.EscapedPath()[1:])
+}
+
+// decide says what is wrong with a file now. A file is asked for twice, itself and its checksum: only the one that
+// shows the fault counts.
+func (a *archive) decide(key string, checksum bool) (kind FaultKind, version int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	st := a.state[key]
+	if st == nil {
+		st = &fileState{}
+		a.state[key] = st
+	}
+	if !st.decided || st.fault.Kind == "" && st.version == 0 {
+		// Injected faults may come at any time to a file that is right; the random draw is made once.
+		if !st.decided {
+			st.fault, _ = a.server.faults.take(archiveFaults, key, key, false)
+			st.decided = true
+		} else if f, ok := a.server.faults.asked(archiveFaults, key); ok {
+			st.fault = f
+		}
+	}
+	if st.fault.Kind == "" {
+		return "", st.version
+	}
+	kind = st.fault.Kind
+	shows := !checksum
+	if kind == ArchiveChecksum || kind == ArchiveNoChecksum {
+		shows = checksum
+	}
+	if !shows {
+		return kind, st.version
+	}
+	if !st.counted {
+		st.counted = true
+		a.server.ledger.fault(kind)
+	}
+	st.served++
+	times := st.fault.Times
+	if times == 0 {
+		times = 1
+	}
+	if times > 0 && st.served > times {
+		st.fault, st.version = Fault{}, 1
+		return "", 1
+	}
+	return kind, st.version
+}
+
+// file puts a file together, once for each form.
+func (a *archive) file(f span, fault FaultKind, version int, first, last int64) (*archiveFile, error) {
+	form := f.key + "?" + strconv.Itoa(version)
+	switch fault {
+	case ArchiveShort, ArchiveHole, ArchiveUnsorted, ArchiveCorrupt:
+		form += string(fault)
+	default:
+		fault = ""
+	}
+	a.mu.Lock()
+	if a.dir == "" {
+		dir, err := os.MkdirTemp("", "tapedeck-exchange-")
+		if err != nil {
+			a.mu.Unlock()
+			return nil, err
+		}
+		a.dir, a.own = dir, true
+	}
+	file := a.files[form]
+	if file == nil {
+		file = &archiveFile{
+			name:     filepath.Join(a.dir, strconv.Itoa(len(a.files))+".zip"),
+			modified: f.until.Add(a.server.opt.ArchiveDelay + time.Duration(version)*24*time.Hour).Truncate(time.Second),
+		}
+		a.files[form] = file
+	}
+	a.mu.Unlock()
+	file.once.Do(func() { file.err = a.write(file, f, fault, first, last) })
+	return file, file.err
+}
+
+// write makes the zip of the rows first to last.
+func (a *archive) write(file *archiveFile, f span, fault FaultKind, first, last int64) (err error) {
+	out, err := os.Create(file.name)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := out.Close(); err == nil {
+			err = closeErr
+		}
+	}()
+	z := zip.NewWriter(out)
+	z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestSpeed) })
+	entry, err := z.CreateHeader(&zip.FileHeader{Name: f.csv, Method: zip.Deflate, Modified: f.until})
+	if err != nil {
+		return err
+	}
+	if err := a.writeRows(entry, f, fault, first, last); err != nil {
+		return err
+	}
+	if err := z.Close(); err != nil {
+		return err
+	}
+	if fault == ArchiveCorrupt {
+		if err := corrupt(out); err != nil {
+			return err
+		}
+	}
+	if _, err := out.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	sha, md := sha256.New(), md5.New()
+	if _, err := io.Copy(io.MultiWriter(sha, md), out); err != nil {
+		return err
+	}
+	file.sha256, file.md5 = sum(sha), sum(md)
+	return nil
+}
+
+func sum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
+
+// corrupt turns the bits of the compressed data's middle around.
+func corrupt(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	at := info.Size() / 2
+	b := make([]byte, min(16, info.Size()-at))
+	if _, err := f.ReadAt(b, at); err != nil {
+		return err
+	}
+	for i := range b {
+		b[i] ^= 0xff
+	}
+	_, err = f.WriteAt(b, at)
+	return err
+}
+
+func (a *archive) writeRows(w io.Writer, f span, fault FaultKind, first, last int64) error {
+	const pageRows = 4096
+	unit := int64(1)
+	if f.from.Before(microsSince) {
+		unit = 1000
+	}
+	missFrom, missTo := last+1, last
+	switch third := (last - first + 1) / 3; fault {
+	case ArchiveShort:
+		missFrom = last - third
+	case ArchiveHole:
+		missFrom, missTo = first+third, last-third
+	}
+	out := bufio.NewWriterSize(w, 1<<16)
+	var line []byte
+	var rows []Row
+	write := func(r *Row) error {
+		line = appendCSV(line[:0], f.kind, r, unit)
+		_, err := out.Write(line)
+		return err
+	}
+	for next := first; next <= last; {
+		rows = a.server.source.Rows(rows[:0], f.symbol, f.kind, next, pageRows)
+		for len(rows) > 0 && rows[len(rows)-1].ID > last {
+			rows = rows[:len(rows)-1]
+		}
+		if len(rows) == 0 {
+			break
+		}
+		if a.server.ctx.Err() != nil {
+			return a.server.ctx.Err()
+		}
+		next = rows[len(rows)-1].ID + 1
+		for i := range rows {
+			r := &rows[i]
+			if r.ID >= missFrom && r.ID <= missTo {
+				continue
+			}
+			if fault == ArchiveUnsorted && i%2 == 0 && i+1 < len(rows) {
+				rows[i], rows[i+1] = rows[i+1], rows[i] // the page goes 2 1 4 3 …
+			}
+			if err := write(r); err != nil {
+				return err
+			}
+			if fault == ArchiveUnsorted && i%100 == 0 {
+				if err := write(r); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return out.Flush()
+}
+
+// appendCSV appends a row of a file; unit is the microseconds of its times.
+func appendCSV(dst []byte, kind Kind, r *Row, unit int64) []byte {
+	dst = strconv.AppendInt(dst, r.ID, 10)
+	dst = append(append(dst, ','), r.Price...)
+	dst = append(append(dst, ','), r.Qty...)
+	if kind == AggTrade {
+		dst = strconv.AppendInt(append(dst, ','), r.FirstTradeID, 10)
+		dst = strconv.AppendInt(append(dst, ','), r.LastTradeID, 10)
+	} else {
+		dst = appendProduct(append(dst, ','), r.Price, r.Qty)
+	}
+	dst = strconv.AppendInt(append(dst, ','), r.TradedAt/unit, 10)
+	if r.BuyerMaker {
+		return append(dst, ",True,True\n"...)
+	}
+	return append(dst, ",False,True\n"...)
+}

@@ -1,0 +1,175 @@
+package exchange
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+// The requests of a websocket client and their answers: "Live Subscribing/Unsubscribing to streams" in
+// binance-spot-api-docs/web-socket-streams.md.
+
+type request struct {
+	Method *string         `json:"method"`
+	Params json.RawMessage `json:"params"`
+	ID     json.RawMessage `json:"id"`
+}
+
+// refusal is an answer that says what is wrong with a request.
+type refusal struct {
+	code    int
+	message string
+}
+
+func (r refusal) Error() string { return r.message }
+
+func invalid(format string, args ...any) error {
+	return refusal{2, "Invalid request: " + fmt.Sprintf(format, args...)}
+}
+
+const variants = "`SUBSCRIBE`, `UNSUBSCRIBE`, `LIST_SUBSCRIPTIONS`, `SET_PROPERTY`, `GET_PROPERTY`"
+
+var errTooManyStreams = errors.New("too many streams")
+
+var textID = regexp.MustCompile(`^"[A-Za-z0-9_-]{1,36}"$`)
+
+// answer does what a request asks and queues the answer. It fails where the connection has to end.
+func (c *conn) answer(message []byte) error {
+	result, id, err := c.do(message)
+	if errors.Is(err, errTooManyStreams) {
+		return c.punish(TooManyStreams, "Too many streams")
+	}
+	if c.dead.Load() {
+		return nil
+	}
+	var reply []byte
+	var refused refusal
+	switch {
+	case errors.As(err, &refused):
+		c.server.ledger.offence(BadRequest)
+		reply = append(reply, `{"code":`...)
+		reply = strconv.AppendInt(reply, int64(refused.code), 10)
+		reply = append(reply, `,"msg":`...)
+		reply = appendString(reply, refused.message)
+	default:
+		reply = append(reply, `{"result":`...)
+		reply = append(reply, result...)
+	}
+	if id != nil {
+		reply = append(reply, `,"id":`...)
+		reply = append(reply, id...)
+	}
+	reply = append(reply, '}')
+	c.out.append(appendFrame(nil, reply))
+	c.out.flush()
+	return nil
+}
+
+func (c *conn) do(message []byte) (result, id []byte, err error) {
+	if !json.Valid(message) {
+		var any any
+		var syntax *json.SyntaxError
+		column := len(message)
+		if errors.As(json.Unmarshal(message, &any), &syntax) {
+			column = int(syntax.Offset)
+		}
+		return nil, nil, refusal{3, fmt.Sprintf("Invalid JSON: expected value at line %d column %d", 1+bytes.Count(message, []byte("\n")), column)}
+	}
+	var q request
+	if err := json.Unmarshal(message, &q); err != nil {
+		return nil, nil, invalid("%s", "unknown format")
+	}
+	if !validID(q.ID) {
+		return nil, nil, invalid("request ID must be an unsigned integer")
+	}
+	id = q.ID
+	if q.Method == nil {
+		return nil, id, invalid("missing field `method` at line 1 column %d", len(message))
+	}
+	switch *q.Method {
+	case "SUBSCRIBE", "UNSUBSCRIBE":
+		var names []string
+		if err := json.Unmarshal(q.Params, &names); err != nil || len(names) == 0 {
+			return nil, id, invalid("params must be an array of stream names")
+		}
+		for _, name := range names {
+			if !wellFormed(name) {
+				return nil, id, invalid("invalid stream")
+			}
+		}
+		if *q.Method == "UNSUBSCRIBE" {
+			c.server.hub.unsubscribe(c, names)
+		} else if c.server.hub.subscribe(c, names, c.server.opt.MaxStreams) != nil {
+			return nil, id, errTooManyStreams
+		}
+		return []byte("null"), id, nil
+	case "LIST_SUBSCRIPTIONS":
+		if len(q.Params) > 0 && string(q.Params) != "null" && string(q.Params) != "[]" {
+			return nil, id, invalid("too many parameters")
+		}
+		list := []byte{'['}
+		for i, name := range c.server.hub.subscriptions(c) {
+			if i > 0 {
+				list = append(list, ',')
+			}
+			list = appendString(list, name)
+		}
+		return append(list, ']'), id, nil
+	case "SET_PROPERTY", "GET_PROPERTY":
+		result, err := c.property(*q.Method == "SET_PROPERTY", q.Params)
+		return result, id, err
+	}
+	return nil, id, invalid("unknown variant `%s`, expected one of %s at line 1 column %d", *q.Method, variants, bytes.Index(message, []byte(*q.Method))+len(*q.Method)+1)
+}
+
+func (c *conn) property(set bool, params json.RawMessage) ([]byte, error) {
+	var args []json.RawMessage
+	var name string
+	if json.Unmarshal(params, &args) != nil || len(args) == 0 || json.Unmarshal(args[0], &name) != nil {
+		return nil, invalid("property name must be a string")
+	}
+	want := 1
+	if set {
+		want = 2
+	}
+	if len(args) > want {
+		return nil, invalid("too many parameters")
+	}
+	if name != "combined" {
+		return nil, refusal{0, "Unknown property"}
+	}
+	c.server.hub.mu.Lock()
+	defer c.server.hub.mu.Unlock()
+	if !set {
+		return strconv.AppendBool(nil, c.combined), nil
+	}
+	if len(args) < 2 || string(args[1]) != "true" && string(args[1]) != "false" {
+		return nil, refusal{1, "Invalid value type: expected Boolean"}
+	}
+	c.combined = string(args[1]) == "true"
+	return []byte("null"), nil
+}
+
+// validID says whether an id is a 64-bit integer, up to 36 letters and digits, or null. One has to be there.
+func validID(id json.RawMessage) bool {
+	if string(id) == "null" || textID.Match(id) {
+		return true
+	}
+	_, err := strconv.ParseInt(string(id), 10, 64)
+	return err == nil
+}
+
+// shutdownEvent is what a server sends before it leaves.
+func shutdownEvent(now time.Time, combined, micro bool) []byte {
+	payload := append([]byte(nil), `{"e":"serverShutdown","E":`...)
+	payload = appendTime(payload, now.UnixMicro(), micro)
+	payload = append(payload, '}')
+	if combined {
+		payload = appendCombined(nil, "!serverShutdown", payload)
+	}
+	return appendFrame(nil, payload)
+}

@@ -1,0 +1,127 @@
+package exchange
+
+import (
+	"strconv"
+	"unicode/utf8"
+)
+
+// The streams' payloads, key by key in the order of Binance's documentation ("Trade Streams" and "Aggregate Trade
+// Streams" in binance-spot-api-docs/web-socket-streams.md). M is always true.
+
+// appendEvent appends the raw payload of a row. Times are in milliseconds unless micro.
+func appendEvent(dst []byte, kind Kind, symbol string, r *Row, micro bool) []byte {
+	eventAt := r.EventAt
+	if eventAt == 0 {
+		eventAt = r.TradedAt
+	}
+	dst = append(dst, `{"e":"`...)
+	dst = append(dst, kind...)
+	dst = append(dst, `","E":`...)
+	dst = appendTime(dst, eventAt, micro)
+	dst = append(dst, `,"s":`...)
+	dst = appendString(dst, symbol)
+	if kind == AggTrade {
+		dst = append(dst, `,"a":`...)
+	} else {
+		dst = append(dst, `,"t":`...)
+	}
+	dst = strconv.AppendInt(dst, r.ID, 10)
+	dst = append(dst, `,"p":"`...)
+	dst = append(dst, r.Price...)
+	dst = append(dst, `","q":"`...)
+	dst = append(dst, r.Qty...)
+	dst = append(dst, '"')
+	if kind == AggTrade {
+		dst = append(dst, `,"f":`...)
+		dst = strconv.AppendInt(dst, r.FirstTradeID, 10)
+		dst = append(dst, `,"l":`...)
+		dst = strconv.AppendInt(dst, r.LastTradeID, 10)
+	}
+	dst = append(dst, `,"T":`...)
+	dst = appendTime(dst, r.TradedAt, micro)
+	dst = append(dst, `,"m":`...)
+	dst = strconv.AppendBool(dst, r.BuyerMaker)
+	return append(dst, `,"M":true}`...)
+}
+
+func appendTime(dst []byte, micros int64, micro bool) []byte {
+	if !micro {
+		micros /= 1000
+	}
+	return strconv.AppendInt(dst, micros, 10)
+}
+
+// appendCombined appends a payload in the envelope of a combined stream.
+func appendCombined(dst []byte, stream string, payload []byte) []byte {
+	dst = append(dst, `{"stream":`...)
+	dst = appendString(dst, stream)
+	dst = append(dst, `,"data":`...)
+	dst = append(dst, payload...)
+	return append(dst, '}')
+}
+
+// appendFrame appends an unmasked text frame (RFC 6455, section 5.2).
+func appendFrame(dst, payload []byte) []byte {
+	const textFrame = 0x81
+	switch n := len(payload); {
+	case n < 126:
+		dst = append(dst, textFrame, byte(n))
+	case n < 1<<16:
+		dst = append(dst, textFrame, 126, byte(n>>8), byte(n))
+	default:
+		dst = append(dst, textFrame, 127, 0, 0, 0, 0, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+	}
+	return append(dst, payload...)
+}
+
+// appendString appends a JSON string; what is not ASCII stays as it is.
+func appendString(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			dst = append(dst, '\\', byte(r))
+		case r < 0x20:
+			dst = append(dst, `\u00`...)
+			dst = append(dst, "0123456789abcdef"[r>>4], "0123456789abcdef"[r&15])
+		default:
+			dst = utf8.AppendRune(dst, r)
+		}
+	}
+	return append(dst, '"')
+}
+
+// appendAggRow and appendTradeRow are the rows of REST: /api/v3/aggTrades, and /api/v3/historicalTrades and trades.
+func appendAggRow(dst []byte, r *Row, micro bool) []byte {
+	dst = append(dst, `{"a":`...)
+	dst = strconv.AppendInt(dst, r.ID, 10)
+	dst = append(dst, `,"p":"`...)
+	dst = append(dst, r.Price...)
+	dst = append(dst, `","q":"`...)
+	dst = append(dst, r.Qty...)
+	dst = append(dst, `","f":`...)
+	dst = strconv.AppendInt(dst, r.FirstTradeID, 10)
+	dst = append(dst, `,"l":`...)
+	dst = strconv.AppendInt(dst, r.LastTradeID, 10)
+	dst = append(dst, `,"T":`...)
+	dst = appendTime(dst, r.TradedAt, micro)
+	dst = append(dst, `,"m":`...)
+	dst = strconv.AppendBool(dst, r.BuyerMaker)
+	return append(dst, `,"M":true}`...)
+}
+
+func appendTradeRow(dst []byte, r *Row, micro bool) []byte {
+	dst = append(dst, `{"id":`...)
+	dst = strconv.AppendInt(dst, r.ID, 10)
+	dst = append(dst, `,"price":"`...)
+	dst = append(dst, r.Price...)
+	dst = append(dst, `","qty":"`...)
+	dst = append(dst, r.Qty...)
+	dst = append(dst, `","quoteQty":"`...)
+	dst = appendProduct(dst, r.Price, r.Qty)
+	dst = append(dst, `","time":`...)
+	dst = appendTime(dst, r.TradedAt, micro)
+	dst = append(dst, `,"isBuyerMaker":`...)
+	dst = strconv.AppendBool(dst, r.BuyerMaker)
+	return append(dst, `,"isBestMatch":true}`...)
+}

@@ -1,0 +1,172 @@
+package exchange
+
+import (
+	"cmp"
+	"slices"
+	"sort"
+)
+
+// Memory is a source of rows held in memory.
+type Memory struct {
+	symbols []Symbol
+	byName  map[string]int
+	rows    [2][]series   // by kind, by symbol
+	order   [2][]released // by kind, in order of release
+	first   int64
+	last    int64
+}
+
+type series struct {
+	rows     []Row
+	released []int64 // of each row, never falling
+}
+
+type released struct {
+	at     int64
+	symbol int32
+	row    int32
+	seq    int // place among the rows given: order of equals
+}
+
+// MemoryRow is a row with what a Memory has to know of it besides.
+type MemoryRow struct {
+	Symbol string
+	Kind   Kind
+	Row
+	// ReleasedAt is when the row is streamed and REST begins to show it; 0 means EventAt, or TradedAt without one.
+	ReleasedAt int64
+}
+
+// NewMemory makes a source of rows in any order. Of rows with the same symbol, kind and id the first is kept. A row of
+// a symbol that is not in symbols adds it, with Base and Quote guessed from the name.
+func NewMemory(symbols []Symbol, rows []MemoryRow) *Memory {
+	m := &Memory{symbols: slices.Clone(symbols), byName: map[string]int{}}
+	for i, s := range m.symbols {
+		m.byName[s.Name] = i
+	}
+	for _, r := range rows {
+		if _, ok := m.byName[r.Symbol]; !ok {
+			m.byName[r.Symbol] = len(m.symbols)
+			m.symbols = append(m.symbols, guessSymbol(r.Symbol))
+		}
+	}
+	for k := range m.rows {
+		m.rows[k] = make([]series, len(m.symbols))
+	}
+	index := make([]int, len(rows))
+	for i := range rows {
+		index[i] = i
+	}
+	// By symbol, kind and id, the earliest of equals first.
+	slices.SortStableFunc(index, func(a, b int) int {
+		x, y := &rows[a], &rows[b]
+		return cmp.Or(cmp.Compare(m.byName[x.Symbol], m.byName[y.Symbol]), cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.ID, y.ID))
+	})
+	for _, i := range index {
+		m.add(rows[i], i)
+	}
+	for k := range m.order {
+		slices.SortFunc(m.order[k], func(a, b released) int {
+			return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.seq, b.seq))
+		})
+	}
+	return m
+}
+
+func (m *Memory) add(r MemoryRow, seq int) {
+	symbol, kind := m.byName[r.Symbol], r.Kind.index()
+	s := &m.rows[kind][symbol]
+	at := r.ReleasedAt
+	if at == 0 {
+		at = max(r.EventAt, r.TradedAt)
+	}
+	if n := len(s.rows); n > 0 {
+		if s.rows[n-1].ID == r.ID {
+			return
+		}
+		at = max(at, s.released[n-1])
+	}
+	if r.Kind == Trade {
+		r.FirstTradeID, r.LastTradeID = r.ID, r.ID
+	}
+	m.order[kind] = append(m.order[kind], released{at: at, symbol: int32(symbol), row: int32(len(s.rows)), seq: seq})
+	s.rows, s.released = append(s.rows, r.Row), append(s.released, at)
+	if m.first == 0 || at < m.first {
+		m.first = at
+	}
+	m.last = max(m.last, at)
+}
+
+// guessSymbol splits a pair's name at a quote asset that Binance has.
+func guessSymbol(name string) Symbol {
+	for _, quote := range []string{"FDUSD", "USDT", "USDC", "TUSD", "BUSD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY"} {
+		if base := len(name) - len(quote); base > 0 && name[base:] == quote {
+			return Symbol{Name: name, Base: name[:base], Quote: quote}
+		}
+	}
+	return Symbol{Name: name, Base: name, Quote: "USDT"}
+}
+
+// Symbols implements Source.
+func (m *Memory) Symbols() []Symbol { return m.symbols }
+
+func (m *Memory) series(symbol string, kind Kind) *series {
+	i, ok := m.byName[symbol]
+	if !ok {
+		return &series{}
+	}
+	return &m.rows[kind.index()][i]
+}
+
+// Rows implements Source.
+func (m *Memory) Rows(dst []Row, symbol string, kind Kind, fromID int64, limit int) []Row {
+	rows := m.series(symbol, kind).rows
+	from := sort.Search(len(rows), func(i int) bool { return rows[i].ID >= fromID })
+	return append(dst, rows[from:min(len(rows), from+limit)]...)
+}
+
+// FirstAt implements Source.
+func (m *Memory) FirstAt(symbol string, kind Kind, at int64) (int64, bool) {
+	rows := m.series(symbol, kind).rows
+	i := sort.Search(len(rows), func(i int) bool { return rows[i].TradedAt >= at })
+	if i == len(rows) {
+		return 0, false
+	}
+	return rows[i].ID, true
+}
+
+// LastBefore implements Source.
+func (m *Memory) LastBefore(symbol string, kind Kind, at int64) (int64, bool) {
+	rows := m.series(symbol, kind).rows
+	i := sort.Search(len(rows), func(i int) bool { return rows[i].TradedAt >= at })
+	if i == 0 {
+		return 0, false
+	}
+	return rows[i-1].ID, true
+}
+
+// LastReleased implements Source.
+func (m *Memory) LastReleased(symbol string, kind Kind, at int64) (int64, bool) {
+	s := m.series(symbol, kind)
+	i := sort.Search(len(s.released), func(i int) bool { return s.released[i] > at })
+	if i == 0 {
+		return 0, false
+	}
+	return s.rows[i-1].ID, true
+}
+
+// Between implements Source.
+func (m *Memory) Between(dst []Event, kind Kind, after, until int64) []Event {
+	order := m.order[kind.index()]
+	from := sort.Search(len(order), func(i int) bool { return order[i].at > after })
+	for _, r := range order[from:] {
+		if r.at > until {
+			break
+		}
+		dst = append(dst, Event{Symbol: int(r.symbol), Row: m.rows[kind.index()][r.symbol].rows[r.row]})
+	}
+	return dst
+}
+
+// Span implements Source.
+func (m *Memory) Span() (first, last int64) { return m.first, m.last }

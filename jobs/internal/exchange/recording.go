@@ -1,0 +1,265 @@
+package exchange
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// Captures of Binance's combined streams come in two forms, plain or gzipped, a line each message:
+//
+//	1723161254087896568 {"stream":"btcusdt@trade","data":{…}}     the time of receipt in nanoseconds
+//	1617566591.326123: {"stream":"btcusdt@aggTrade","data":{…}}   in seconds; the first line is the URL
+//
+// Messages of other streams, snapshots of REST among them (without an envelope, or with their URL before the time) and
+// the URL are passed over. A price and a quantity keep the capture's own text.
+
+// CaptureError is a capture that cannot be read to its end.
+type CaptureError struct {
+	Path string
+	Line int
+	Err  error
+}
+
+func (e *CaptureError) Error() string { return fmt.Sprintf("%s:%d: %v", e.Path, e.Line, e.Err) }
+
+// Unwrap gives the cause.
+func (e *CaptureError) Unwrap() error { return e.Err }
+
+// Recording is captures of Binance's streams, played in the order of receipt.
+type Recording struct {
+	*Memory
+	// Messages counts the trades and aggregated trades by symbol, Passed the other lines.
+	Messages map[string]int
+	Passed   int
+	// Recorded says which kinds were in the captures; where only trades were, the aggregated ones are made from them.
+	Recorded []Kind
+}
+
+// captured is an event of either kind. Every key that differs from another by case only has to be here: encoding/json
+// does not mind the case.
+type captured struct {
+	Event      string `json:"e"`
+	EventTime  int64  `json:"E"`
+	Symbol     string `json:"s"`
+	TradeID    int64  `json:"t"`
+	AggID      any    `json:"a"` // an aggregated trade's id; in trades of before 2024-06 an order's
+	Price      string `json:"p"`
+	Qty        string `json:"q"`
+	First      int64  `json:"f"`
+	Last       int64  `json:"l"`
+	TradeTime  int64  `json:"T"`
+	BuyerMaker bool   `json:"m"`
+	Ignored    bool   `json:"M"`
+}
+
+// OpenRecording reads captures, merged by time of receipt. One that is cut short gives a *CaptureError.
+//
+// The clock of a recording is the recorder's, put right: it is moved forward so far that no message is received before
+// its own event time.
+func OpenRecording(paths ...string) (*Recording, error) {
+	r := &Recording{Messages: map[string]int{}}
+	var rows []MemoryRow
+	for _, path := range paths {
+		read, err := r.readCapture(path, rows)
+		if err != nil {
+			return nil, err
+		}
+		rows = read
+	}
+	if len(rows) == 0 {
+		return nil, fmt.Errorf("%s: no trades and no aggregated trades in it", strings.Join(paths, ", "))
+	}
+	late := int64(math.MinInt64)
+	kinds := map[Kind]bool{}
+	for i := range rows {
+		late = max(late, rows[i].EventAt-rows[i].ReleasedAt)
+		kinds[rows[i].Kind] = true
+	}
+	for i := range rows {
+		rows[i].ReleasedAt += max(late, 0)
+	}
+	for _, kind := range Kinds() {
+		if kinds[kind] {
+			r.Recorded = append(r.Recorded, kind)
+		}
+	}
+	if !kinds[AggTrade] {
+		rows = append(rows, aggregate(NewMemory(nil, rows))...)
+	}
+	r.Memory = NewMemory(nil, rows)
+	return r, nil
+}
+
+func (r *Recording) readCapture(path string, rows []MemoryRow) ([]MemoryRow, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	number := 0
+	fail := func(err error) error { return &CaptureError{Path: path, Line: number + 1, Err: err} }
+	buffered := bufio.NewReaderSize(file, 1<<16)
+	var in io.Reader = buffered
+	if magic, _ := buffered.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
+		unzip, err := gzip.NewReader(buffered)
+		if err != nil {
+			return nil, fail(fmt.Errorf("gzip: %w", err))
+		}
+		in = unzip
+	}
+	lines := bufio.NewReaderSize(in, 1<<20)
+	var long []byte
+	for {
+		part, err := lines.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			long = append(long, part...)
+			continue
+		}
+		line := part
+		if len(long) > 0 {
+			long = append(long, part...)
+			line = long
+		}
+		if err != nil && err != io.EOF {
+			if errors.Is(err, io.ErrUnexpectedEOF) {
+				err = fmt.Errorf("the file is cut short in the middle of its compressed data: %w", err)
+			}
+			return nil, fail(err)
+		}
+		if line := bytes.TrimSpace(line); len(line) > 0 {
+			row, ok, lineErr := parseCaptureLine(line, number == 0)
+			if lineErr != nil {
+				return nil, fail(lineErr)
+			}
+			if ok {
+				rows = append(rows, row)
+				r.Messages[row.Symbol]++
+			} else {
+				r.Passed++
+			}
+		}
+		if err == io.EOF {
+			return rows, nil
+		}
+		long = long[:0]
+		number++
+	}
+}
+
+// parseCaptureLine says ok where the line is a trade or an aggregated trade.
+func parseCaptureLine(line []byte, first bool) (row MemoryRow, ok bool, err error) {
+	brace := bytes.IndexByte(line, '{')
+	if brace < 0 {
+		if first && bytes.Contains(line, []byte("://")) {
+			return row, false, nil // the URL
+		}
+		return row, false, fmt.Errorf("no message in %q", abbreviate(line))
+	}
+	if !json.Valid(line[brace:]) {
+		return row, false, fmt.Errorf("half a message in %q", abbreviate(line))
+	}
+	if bytes.Contains(line[:brace], []byte("://")) {
+		return row, false, nil // a snapshot
+	}
+	received, err := parseReceived(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(string(line[:brace])), ":")))
+	if err != nil {
+		return row, false, err
+	}
+	// Most lines are of other streams, and long.
+	if !bytes.Contains(line, []byte(`"e":"trade"`)) && !bytes.Contains(line, []byte(`"e":"aggTrade"`)) {
+		return row, false, nil
+	}
+	var envelope struct {
+		Stream string   `json:"stream"`
+		Data   captured `json:"data"`
+	}
+	if err := json.Unmarshal(line[brace:], &envelope); err != nil {
+		return row, false, fmt.Errorf("%w in %q", err, abbreviate(line))
+	}
+	e := &envelope.Data
+	row = MemoryRow{Symbol: e.Symbol, Kind: Kind(e.Event), ReleasedAt: received, Row: Row{
+		ID: e.TradeID, FirstTradeID: e.First, LastTradeID: e.Last, Price: e.Price, Qty: e.Qty,
+		TradedAt: micros(e.TradeTime), EventAt: micros(e.EventTime), BuyerMaker: e.BuyerMaker,
+	}}
+	if row.Kind == AggTrade {
+		id, isNumber := e.AggID.(float64) // exact below 2^53
+		if !isNumber {
+			return row, false, fmt.Errorf("no id in %q", abbreviate(line))
+		}
+		row.ID = int64(id)
+	}
+	if row.Symbol == "" || row.ID <= 0 || row.Price == "" || row.Qty == "" || row.TradedAt <= 0 {
+		return row, false, fmt.Errorf("not a whole %s in %q", row.Kind, abbreviate(line))
+	}
+	return row, true, nil
+}
+
+// micros takes milliseconds or microseconds.
+func micros(t int64) int64 {
+	if t < microsFrom {
+		return t * 1000
+	}
+	return t
+}
+
+// parseReceived reads nanoseconds, or seconds with a fraction, and returns microseconds.
+func parseReceived(text string) (int64, error) {
+	whole, fraction, isSeconds := strings.Cut(text, ".")
+	n, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil || n <= 0 {
+		return 0, fmt.Errorf("no time of receipt in %q", abbreviate([]byte(text)))
+	}
+	if !isSeconds {
+		return n / 1000, nil
+	}
+	part, err := strconv.ParseUint((fraction + "000000")[:6], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("no time of receipt in %q", abbreviate([]byte(text)))
+	}
+	return n*1_000_000 + int64(part), nil
+}
+
+func abbreviate(text []byte) string {
+	const most = 60
+	if len(text) <= most {
+		return string(text)
+	}
+	return string(text[:most]) + "…"
+}
+
+// aggregate makes aggregated trades of trades as Binance would number them had the recording been all there is: ids
+// from 1, consecutive trades of one millisecond, price and side together. An aggregated trade is released with the last
+// of its trades.
+func aggregate(m *Memory) []MemoryRow {
+	var out []MemoryRow
+	for i, symbol := range m.symbols {
+		s := &m.rows[Trade.index()][i]
+		id := int64(0)
+		for j := range s.rows {
+			r := &s.rows[j]
+			if n := len(out); id > 0 && j > 0 {
+				last := &out[n-1]
+				if last.TradedAt/1000 == r.TradedAt/1000 && last.Price == r.Price && last.BuyerMaker == r.BuyerMaker &&
+					last.LastTradeID+1 == r.ID {
+					last.Qty = string(appendUnits(nil, parseUnits(last.Qty)+parseUnits(r.Qty)))
+					last.LastTradeID, last.EventAt, last.ReleasedAt = r.ID, r.EventAt, s.released[j]
+					continue
+				}
+			}
+			id++
+			agg := *r
+			agg.ID, agg.FirstTradeID, agg.LastTradeID = id, r.ID, r.ID
+			out = append(out, MemoryRow{Symbol: symbol.Name, Kind: AggTrade, Row: agg, ReleasedAt: s.released[j]})
+		}
+	}
+	return out
+}

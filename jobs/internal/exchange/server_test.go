@@ -1,0 +1,154 @@
+package exchange
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// documented is one row of each kind with the values of Binance's documented payloads.
+func documented() []MemoryRow {
+	at := int64(1672515782136) * 1000
+	return []MemoryRow{
+		{Symbol: "BNBBTC", Kind: Trade, Row: Row{ID: 12345, Price: "0.001", Qty: "100", TradedAt: at, EventAt: at, BuyerMaker: true}},
+		{Symbol: "BNBBTC", Kind: AggTrade, Row: Row{ID: 12345, Price: "0.001", Qty: "100", FirstTradeID: 100, LastTradeID: 105, TradedAt: at, EventAt: at, BuyerMaker: true}},
+	}
+}
+
+func dial(t *testing.T, s *Server, path string) *websocket.Conn {
+	t.Helper()
+	ws, _, err := websocket.DefaultDialer.Dial(s.StreamURL()+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ws.Close() })
+	_ = ws.SetReadDeadline(time.Now().Add(20 * time.Second))
+	return ws
+}
+
+func receive(t *testing.T, ws *websocket.Conn) string {
+	t.Helper()
+	_, message, err := ws.ReadMessage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(message)
+}
+
+func get(t *testing.T, url string) (int, string, http.Header) {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body), resp.Header
+}
+
+// ask sends a request and returns its answer.
+func ask(t *testing.T, ws *websocket.Conn, request string) string {
+	t.Helper()
+	if err := ws.WriteMessage(websocket.TextMessage, []byte(request)); err != nil {
+		t.Fatal(err)
+	}
+	return receive(t, ws)
+}
+
+func advance(t *testing.T, s *Server, until time.Time) {
+	t.Helper()
+	if err := s.Advance(context.Background(), until); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDocumentedPayloads(t *testing.T) {
+	const (
+		trade    = `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}`
+		aggTrade = `{"e":"aggTrade","E":1672515782136,"s":"BNBBTC","a":12345,"p":"0.001","q":"100","f":100,"l":105,"T":1672515782136,"m":true,"M":true}`
+		micro    = `{"e":"trade","E":1672515782136000,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136000,"m":true,"M":true}`
+	)
+	tests := map[string]string{
+		"/ws/bnbbtc@trade":                                        trade,
+		"/ws/bnbbtc@aggTrade":                                     aggTrade,
+		"/ws/bnbbtc@trade?timeUnit=MICROSECOND":                   micro,
+		"/stream?streams=bnbbtc@trade":                            `{"stream":"bnbbtc@trade","data":` + trade + `}`,
+		"/stream?streams=bnbbtc%40trade&timeUnit=microsecond":     `{"stream":"bnbbtc@trade","data":` + micro + `}`,
+		"/stream?streams=ethbtc@trade/bnbbtc@aggTrade/x@kline_1m": `{"stream":"bnbbtc@aggTrade","data":` + aggTrade + `}`,
+	}
+	for path, want := range tests {
+		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand})
+		ws := dial(t, s, path)
+		advance(t, s, time.UnixMilli(1672515782136))
+		if got := receive(t, ws); got != want {
+			t.Errorf("%s\n got %s\nwant %s", path, got, want)
+		}
+	}
+}
+
+// recorded finds the folder of recorded traffic, which is no part of the project.
+func recorded(t *testing.T, names ...string) []string {
+	t.Helper()
+	dir := os.Getenv("TAPEDECK_RECORDED")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "..", "..", "shared", "recorded")
+	}
+	var paths []string
+	for _, name := range names {
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); err != nil {
+			t.Skipf("recorded traffic is not here: %v; set TAPEDECK_RECORDED", err)
+		}
+		paths = append(paths, path)
+	}
+	return paths
+}
+
+func TestRecordingPlaysWhatWasCaptured(t *testing.T) {
+	r, err := OpenRecording(recorded(t, "stream/btcusdt_20240808.gz", "stream/btcusdt_20240809.gz", "stream/ethusdt_20240808.gz", "stream/ethusdt_20240809.gz")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := StartTest(t, r, Options{Speed: MaxSpeed, CloseAtEnd: true})
+	ws := dial(t, s, "/stream?streams=btcusdt@trade/ethusdt@trade")
+	counts := map[string]int{}
+	lastID := map[string]int64{}
+	for {
+		_, message, err := ws.ReadMessage()
+		if websocket.IsCloseError(err, websocket.CloseNormalClosure) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m struct {
+			Data struct {
+				S    string `json:"s"`
+				T    int64  `json:"t"`
+				Time int64  `json:"T"`
+			} `json:"data"`
+		}
+		if err := json.Unmarshal(message, &m); err != nil {
+			t.Fatal(err)
+		}
+		if last := lastID[m.Data.S]; last != 0 && m.Data.T != last+1 {
+			t.Fatalf("%s: %d after %d", m.Data.S, m.Data.T, last)
+		}
+		lastID[m.Data.S] = m.Data.T
+		counts[m.Data.S]++
+	}
+	if counts["BTCUSDT"] != 19904 || counts["ETHUSDT"] != 14515 {
+		t.Errorf("played %v, want 19904 of BTCUSDT and 14515 of ETHUSDT", counts)
+	}
+	<-s.Done()
+}
