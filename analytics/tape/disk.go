@@ -18,6 +18,8 @@ type disk interface {
 	syncDir(path string) error
 	mkdir(path string) error // no error if it is there
 	remove(path string) error
+	link(from, to string) error
+	exchange(a, b string) error // swaps two directories' names at once; errors.ErrUnsupported where that cannot be done
 }
 
 type diskFile interface {
@@ -60,6 +62,10 @@ func (osDisk) mkdir(path string) error {
 }
 
 func (osDisk) remove(path string) error { return os.Remove(path) }
+
+func (osDisk) link(from, to string) error { return os.Link(from, to) }
+
+func (osDisk) exchange(a, b string) error { return exchangeNames(a, b) }
 
 // stage writes a new file in the staging directory and makes its content durable; place then makes it visible. On an error no file is left.
 func (d *Dir) stage(name string, write func(io.Writer) error) (path string, bytes int64, err error) {
@@ -121,11 +127,14 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 // abandonedAfter is how old an unlocked staging file must be to count as left by a dead writer; creating and locking one takes microseconds.
 const abandonedAfter = time.Minute
 
-// Sweep deletes what writers that died left in the staging directory. now is compared with the files' modification times.
+// Sweep deletes what writers that died left in the staging directory, and replaced partitions whose grace is over. now is compared with the files' modification times.
 func (d *Dir) Sweep(now time.Time) (removed int, err error) {
 	entries, err := os.ReadDir(filepath.Join(d.path, stagingDir))
 	if err != nil {
 		return 0, fmt.Errorf("list the staging directory: %w", err)
+	}
+	if err := d.sweepAside(now); err != nil {
+		return 0, err
 	}
 	for _, entry := range entries {
 		info, err := entry.Info()

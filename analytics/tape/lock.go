@@ -29,6 +29,10 @@ func (d *Dir) lock(name string) (unlock func(), err error) {
 		file.Close()
 		return nil, fmt.Errorf("lock %q: %w", path, err)
 	}
+	if err := d.finishPending(); err != nil {
+		file.Close()
+		return nil, err
+	}
 	return func() { file.Close() }, nil
 }
 

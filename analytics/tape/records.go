@@ -147,7 +147,7 @@ func publishRows[T any](ctx context.Context, d *Dir, table Table, rows []T, at f
 
 func publishTable[T any](d *Dir, table Table, date string, rows []T) (name string, bytes int64, err error) {
 	file := uniqueName(string(table), ".parquet")
-	staged, bytes, err := d.stage(file+".tmp", func(w io.Writer) error { return encodeRows(w, rows) })
+	staged, bytes, err := d.stage(file+".tmp", rowsWriter(rows))
 	if err != nil {
 		return "", 0, err
 	}
@@ -157,6 +157,11 @@ func publishTable[T any](d *Dir, table Table, date string, rows []T) (name strin
 		return "", 0, err
 	}
 	return name, bytes, nil
+}
+
+// rowsWriter gives what writes rows as Parquet.
+func rowsWriter[T any](rows []T) func(io.Writer) error {
+	return func(w io.Writer) error { return encodeRows(w, rows) }
 }
 
 // readDate reads all rows of one partition; files that cannot be read are passed over.

@@ -97,3 +97,12 @@ func dateOfDay(day int64) string {
 
 // DateOf gives the UTC date, as in 2026-01-15, of a time in microseconds since the epoch: the partition of a row.
 func DateOf(micros int64) string { return dateOfDay(dayOf(micros)) }
+
+// dateBounds gives the half-open bounds of a date in microseconds since the epoch; (0, 0) if it is not a date.
+func dateBounds(date string) (first, next int64) {
+	day, err := time.Parse(time.DateOnly, date)
+	if err != nil {
+		return 0, 0
+	}
+	return day.UnixMicro(), day.UnixMicro() + dayMicros
+}

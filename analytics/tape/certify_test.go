@@ -1,0 +1,231 @@
+package tape
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+func certify(t *testing.T, d *Dir, now time.Time) Certificate {
+	t.Helper()
+	c, err := d.Certify(context.Background(), now, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// days renders a symbol's certificate, a line a day.
+func days(c Certificate, symbol string) []string {
+	var out []string
+	for _, s := range c.Symbols {
+		if s.Symbol == symbol {
+			for _, d := range s.Days {
+				out = append(out, fmt.Sprintf("%s %s trades=%d missing=%d absent=%d", d.Date[5:], d.State, d.Trades, d.Missing, d.AbsentAtSource))
+			}
+		}
+	}
+	return out
+}
+
+func TestCertifyStates(t *testing.T) {
+	d := newTape(t)
+	day := func(n int) time.Time { return day0.AddDate(0, 0, n) }
+	publish(t, d, trades("ETHUSDT", 101, 110, day(0)))
+	publish(t, d, trades("ETHUSDT", 111, 120, day(1)))
+	// Day 2 is quiet. Days 3 and 4 have a seam of 5 missing ids between them, day 5 a hole of 2 that the exchange does not have, day 6 is today.
+	publish(t, d, trades("ETHUSDT", 121, 130, day(3)))
+	publish(t, d, trades("ETHUSDT", 136, 140, day(4)))
+	publish(t, d, trades("ETHUSDT", 141, 145, day(5)))
+	publish(t, d, trades("ETHUSDT", 148, 150, day(5).Add(time.Hour)))
+	publish(t, d, trades("ETHUSDT", 151, 160, day(6)))
+	if err := d.RecordAbsent("ETHUSDT", Spans{{146, 147}}, day(6)); err != nil {
+		t.Fatal(err)
+	}
+	now := day(6).Add(time.Hour)
+	want := []string{
+		"01-15 open trades=10 missing=0 absent=0",
+		"01-16 proven trades=10 missing=0 absent=0",
+		"01-17 proven trades=0 missing=0 absent=0",
+		"01-18 gap trades=10 missing=5 absent=0",
+		"01-19 gap trades=5 missing=0 absent=0",
+		"01-20 absent trades=8 missing=0 absent=2",
+		"01-21 open trades=10 missing=0 absent=0",
+	}
+	c := certify(t, d, now)
+	if diff := cmp.Diff(want, days(c, "ETHUSDT")); diff != "" {
+		t.Fatal(diff)
+	}
+	if c.Complete() || c.Symbols[0].Gaps[0].First != 131 || c.Symbols[0].Gaps[0].Last != 135 || len(c.Symbols[0].Gaps) != 1 {
+		t.Fatalf("%+v", c)
+	}
+	if again := certify(t, d, now); again.Scanned != 0 || !cmp.Equal(c, again, cmpopts.IgnoreFields(Certificate{}, "Scanned")) {
+		t.Fatal("a second look differs", again.Scanned)
+	}
+	publish(t, d, trades("ETHUSDT", 131, 135, day(3).Add(time.Hour)))
+	if c := certify(t, d, now); !c.Complete() || c.Scanned != 1 {
+		t.Fatalf("%+v", c)
+	}
+}
+
+func TestCertifyNamesDamageThatComesLater(t *testing.T) {
+	d := newTape(t)
+	path := publish(t, d, trades("ETHUSDT", 1, 5000, day0)).Segments[0]
+	if c := certify(t, d, day0); !c.Complete() {
+		t.Fatalf("%+v", c)
+	}
+	full := filepath.Join(d.Path(), path)
+	content, err := os.ReadFile(full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 100; i < len(content)/2; i++ {
+		content[i] ^= 0x5a
+	}
+	if err := os.WriteFile(full, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(full, day0, day0); err != nil {
+		t.Fatal(err)
+	}
+	c := certify(t, d, day0)
+	if c.Complete() || len(c.Broken) != 1 || c.Broken[0].Path != path || c.Symbols[0].Missing != 5000 {
+		t.Fatalf("%+v", c)
+	}
+}
+
+func TestCertifyCountsWhatStandsTwice(t *testing.T) {
+	d := newTape(t)
+	publish(t, d, trades("ETHUSDT", 1, 100, day0))
+	file, err := os.Create(filepath.Join(d.Path(), "trades", "date=2026-01-15", "foreign.parquet"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := encodeRows(file, append(trades("ETHUSDT", 91, 110, day0), trades("ETHUSDT", 105, 106, day0.Add(-time.Hour))...)); err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	c := certify(t, d, day0)
+	if s := c.Symbols[0]; s.Twice != 12 || s.Trades != 110 || s.Missing != 0 || c.Misplaced != 2 || c.Complete() {
+		t.Fatalf("%+v", c)
+	}
+}
+
+// merged writes the rows of segments as one staged file.
+func merged(t *testing.T, d *Dir, segments []Segment) string {
+	t.Helper()
+	var rows []Trade
+	for _, s := range segments {
+		part, err := d.ReadTrades(s.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows = append(rows, part...)
+	}
+	path := d.StagedPath()
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := encodeRows(file, rows); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestReplaceKeepsWhatCameMeanwhile(t *testing.T) {
+	for _, atomic := range []bool{true, false} {
+		d := newTape(t)
+		if !atomic {
+			d.disk = noExchange{d.disk}
+		}
+		publish(t, d, trades("ETHUSDT", 1, 100, day0))
+		publish(t, d, trades("BTCUSDT", 1, 100, day0))
+		old, _, err := d.Segments(Trades, "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		staged := merged(t, d, old)
+		publish(t, d, trades("ETHUSDT", 101, 150, day0.Add(100*time.Second)))
+		out, err := d.Replace(context.Background(), "2026-01-15", []string{staged}, old)
+		if err != nil || out.Atomic != atomic || out.Before != 2 || out.After != 1 {
+			t.Fatal(out, err)
+		}
+		if now, _, _ := d.Segments(Trades, "", ""); len(now) != 2 {
+			t.Fatal(now)
+		}
+		rows := all(t, d)
+		if len(rows["ETHUSDT"]) != 150 || len(rows["BTCUSDT"]) != 100 {
+			t.Fatal("rows lost")
+		}
+		if _, err := d.Replace(context.Background(), "2026-01-15", nil, old); err == nil {
+			t.Fatal("replaced what is not there")
+		}
+		if out := publish(t, d, trades("ETHUSDT", 1, 150, day0)); out.Rows != 0 {
+			t.Fatal("the index forgot the replaced rows", out)
+		}
+		if _, err := d.Sweep(time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if left, _ := os.ReadDir(d.StagingPath()); len(left) != 0 {
+			t.Fatal(left)
+		}
+	}
+}
+
+func TestReplaceRefusesOtherRows(t *testing.T) {
+	d := newTape(t)
+	publish(t, d, trades("ETHUSDT", 1, 100, day0))
+	old, _, _ := d.Segments(Trades, "", "")
+	for name, rows := range map[string][]Trade{
+		"fewer": trades("ETHUSDT", 1, 99, day0), "twice": append(trades("ETHUSDT", 1, 100, day0), trades("ETHUSDT", 100, 100, day0)...),
+		"another date": trades("ETHUSDT", 1, 100, day0.AddDate(0, 0, 1)), "another symbol": trades("ETHUSDC", 1, 100, day0),
+	} {
+		path := d.StagedPath()
+		file, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := encodeRows(file, rows); err != nil {
+			t.Fatal(err)
+		}
+		file.Close()
+		if _, err := d.Replace(context.Background(), "2026-01-15", []string{path}, old); err == nil {
+			t.Fatal(name, "was taken")
+		}
+		if len(all(t, d)["ETHUSDT"]) != 100 {
+			t.Fatal(name, "changed the tape")
+		}
+	}
+}
+
+type noExchange struct{ disk }
+
+func (noExchange) exchange(string, string) error { return errors.ErrUnsupported }
+
+func TestCoverageHasOneRowASymbolAndDay(t *testing.T) {
+	d := newTape(t)
+	publish(t, d, trades("ETHUSDT", 1, 10, day0))
+	for i, want := range []int64{1, 0} {
+		out, err := d.PublishCoverage(context.Background(), certify(t, d, day0.Add(time.Duration(i)*time.Hour)))
+		if err != nil || out.Rows != want {
+			t.Fatal(out, err)
+		}
+	}
+	publish(t, d, trades("ETHUSDT", 13, 20, day0.Add(time.Minute)))
+	if _, err := d.PublishCoverage(context.Background(), certify(t, d, day0.Add(time.Hour))); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := d.ReadCoverage("", "")
+	if err != nil || len(rows) != 1 || rows[0].Missing != 2 || rows[0].State != StateGap || rows[0].CheckedAt != day0.Add(time.Hour).UnixMicro() {
+		t.Fatal(rows, err)
+	}
+}

@@ -1,0 +1,223 @@
+package tape
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// ErrChanged says that a partition's segments are no longer those that a replacement was made from.
+var ErrChanged = errors.New("the partition changed meanwhile")
+
+// Replacement is what Replace did.
+type Replacement struct {
+	Before, After int // segments
+	Bytes         int64
+	// Atomic is false where the file system cannot exchange two directories: for an instant a reader saw fewer rows.
+	Atomic bool
+}
+
+// StagedPath gives a new path in the staging directory at which a segment can be written that Replace will take.
+func (d *Dir) StagedPath() string {
+	return filepath.Join(d.StagingPath(), uniqueName(string(FromCompact), ".parquet.tmp"))
+}
+
+// Replace puts staged files (from StagedPath) in the place of some segments of one date's trades, in one atomic step; segments that came meanwhile stay. Before
+// that it reads the staged files and proves that they hold exactly the ids of what they replace, each once, all of that date. It makes them durable. On an
+// error the tape is as it was and the staged files are gone.
+func (d *Dir) Replace(ctx context.Context, date string, staged []string, replaced []Segment) (out Replacement, err error) {
+	defer func() {
+		if err != nil {
+			for _, path := range staged {
+				os.Remove(path)
+			}
+		}
+	}()
+	want, _, err := d.contents(ctx, date, replaced)
+	if err != nil {
+		return out, err
+	}
+	have := map[string]*timedSet{}
+	for _, path := range staged {
+		found, err := scan(path, date)
+		if err != nil {
+			return out, fmt.Errorf("read %q again: %w", path, err)
+		}
+		if found.twice > 0 || found.misplaced > 0 {
+			return out, fmt.Errorf("check %q: %d rows stand twice, %d belong to another date", path, found.twice, found.misplaced)
+		}
+		for symbol, runs := range found.spans {
+			if have[symbol] == nil {
+				have[symbol] = &timedSet{}
+			}
+			if n := overlap(have[symbol].runs, runs); n > 0 {
+				return out, fmt.Errorf("check %q: %d ids of %s stand twice", path, n, symbol)
+			}
+			have[symbol].add(runs)
+		}
+		size, err := syncFile(path)
+		if err != nil {
+			return out, err
+		}
+		out.Bytes += size
+	}
+	if !maps.EqualFunc(want, have, func(a, b *timedSet) bool { return sameIDs(a.runs, b.runs) }) {
+		return out, fmt.Errorf("check the merged segments of %s: they do not hold the ids of what they replace", date)
+	}
+	unlock, err := d.lock(writersLock)
+	if err != nil {
+		return out, err
+	}
+	defer unlock()
+	names := map[string]bool{}
+	for _, s := range replaced {
+		names[filepath.Base(s.Path)] = true
+	}
+	there, err := d.files(Trades, date)
+	if err != nil {
+		return out, err
+	}
+	for _, name := range there {
+		if names[name] {
+			out.Before++
+		}
+	}
+	if out.Before != len(names) {
+		return out, fmt.Errorf("replace segments of %s: %w", date, ErrChanged)
+	}
+	out.After = len(staged)
+	out.Atomic, err = d.swapPartition(Trades, date, staged, names)
+	return out, err
+}
+
+// contents reads the ids of some segments.
+func (d *Dir) contents(ctx context.Context, date string, segments []Segment) (map[string]*timedSet, int64, error) {
+	out := map[string]*timedSet{}
+	var rows int64
+	for _, s := range segments {
+		if err := ctx.Err(); err != nil {
+			return nil, 0, err
+		}
+		found, err := scan(filepath.Join(d.path, s.Path), date)
+		if err != nil {
+			return nil, 0, fmt.Errorf("read %q: %w", s.Path, err)
+		}
+		rows += found.rows
+		for symbol, runs := range found.spans {
+			if out[symbol] == nil {
+				out[symbol] = &timedSet{}
+			}
+			out[symbol].add(runs)
+		}
+	}
+	return out, rows, nil
+}
+
+func sameIDs(a, b []timedSpan) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i].first != b[i].first || a[i].last != b[i].last {
+			return false
+		}
+	}
+	return true
+}
+
+// syncFile makes a file that another writer made durable, and gives its size.
+func syncFile(path string) (int64, error) {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	if err := file.Sync(); err != nil {
+		return 0, fmt.Errorf("sync %q: %w", path, err)
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+// PublishCoverage keeps the days of a certificate in the coverage table, one row a symbol and date: partitions in which anything but
+// checked_at differs from what is there are replaced in one atomic step.
+func (d *Dir) PublishCoverage(ctx context.Context, c Certificate) (Published, error) {
+	var out Published
+	byDate := map[string][]CoverageRow{}
+	for _, s := range c.Symbols {
+		for _, day := range s.Days {
+			byDate[day.Date] = append(byDate[day.Date], day.CoverageRow)
+		}
+	}
+	unlock, err := d.lock(writersLock)
+	if err != nil {
+		return out, err
+	}
+	defer unlock()
+	for _, date := range sortedKeys(byDate) {
+		if err := ctx.Err(); err != nil {
+			return out, err
+		}
+		rows := byDate[date]
+		there, err := readDate[CoverageRow](d, Coverage, date)
+		if err != nil {
+			return out, err
+		}
+		if sameCoverage(rows, there) {
+			continue
+		}
+		names, err := d.files(Coverage, date)
+		if err != nil {
+			return out, err
+		}
+		old := map[string]bool{}
+		for _, name := range names {
+			old[name] = true
+		}
+		file := uniqueName(string(Coverage), ".parquet")
+		staged, bytes, err := d.stage(file+".tmp", rowsWriter(rows))
+		if err != nil {
+			return out, err
+		}
+		if _, err := d.swapPartition(Coverage, date, []string{staged}, old); err != nil {
+			d.disk.remove(staged)
+			return out, err
+		}
+		out.Rows += int64(len(rows))
+		out.Bytes += bytes
+		out.Segments = append(out.Segments, filepath.Join(string(Coverage), "date="+date, strings.TrimSuffix(file, ".tmp")))
+	}
+	return out, nil
+}
+
+func sameCoverage(a, b []CoverageRow) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	value := func(p *int64) int64 {
+		if p == nil {
+			return -1
+		}
+		return *p
+	}
+	for i := range a {
+		x, y := a[i], b[i]
+		if x.Symbol != y.Symbol || value(x.FirstID) != value(y.FirstID) || value(x.LastID) != value(y.LastID) || x.Trades != y.Trades ||
+			x.Missing != y.Missing || x.AbsentAtSource != y.AbsentAtSource || x.State != y.State {
+			return false
+		}
+	}
+	return true
+}
+
+// ReadCoverage reads the coverage rows of the partitions from fromDate to toDate, both included.
+func (d *Dir) ReadCoverage(fromDate, toDate string) ([]CoverageRow, error) {
+	return readTable[CoverageRow](d, Coverage, fromDate, toDate)
+}

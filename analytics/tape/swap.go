@@ -1,0 +1,186 @@
+package tape
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// asidePrefix names the directories in staging that hold replaced partitions.
+const asidePrefix = "aside-"
+
+// asideGrace is how long a replaced partition is kept: a listing that was under way when it was replaced still finds its files' names
+// consistent, and nothing that takes a directory's inode sees it vanish. It is far longer than any listing.
+const asideGrace = 10 * time.Minute
+
+// swapPartition replaces segments of one partition by staged files in one atomic step. replaced are the names that go; every other segment
+// of the partition stays. A glob sees all of the old files or all of the new ones. The caller holds the writers' lock. atomic is false where the
+// file system cannot exchange two directories and the files were exchanged one by one instead.
+func (d *Dir) swapPartition(table Table, date string, staged []string, replaced map[string]bool) (atomic bool, err error) {
+	final := filepath.Join(d.path, string(table), "date="+date)
+	if err := d.disk.mkdir(final); err != nil {
+		return false, fmt.Errorf("create %q: %w", final, err)
+	}
+	next := filepath.Join(d.path, stagingDir, uniqueName(asidePrefix+"date="+date, ""))
+	if err := d.disk.mkdir(next); err != nil {
+		return false, fmt.Errorf("create %q: %w", next, err)
+	}
+	names, err := d.files(table, date)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range names {
+		if replaced[name] {
+			continue
+		}
+		if err := d.disk.link(filepath.Join(final, name), filepath.Join(next, name)); err != nil {
+			os.RemoveAll(next)
+			return false, fmt.Errorf("link %q: %w", name, err)
+		}
+	}
+	for _, path := range staged {
+		if err := d.disk.rename(path, filepath.Join(next, strings.TrimSuffix(filepath.Base(path), ".tmp"))); err != nil {
+			os.RemoveAll(next)
+			return false, fmt.Errorf("place %q: %w", path, err)
+		}
+	}
+	if err := d.disk.syncDir(next); err != nil {
+		os.RemoveAll(next)
+		return false, fmt.Errorf("sync %q: %w", next, err)
+	}
+	err = d.disk.exchange(next, final)
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSYS) {
+		return false, d.swapOneByOne(next, table, date, replaced)
+	}
+	if err != nil {
+		os.RemoveAll(next)
+		return false, fmt.Errorf("replace %q: %w", final, err)
+	}
+	if err := d.disk.syncDir(filepath.Dir(final)); err != nil {
+		return true, fmt.Errorf("sync %q: %w", filepath.Dir(final), err)
+	}
+	// next now names the old partition. A new file in it sets its modification time, from which the grace counts.
+	if file, err := os.Create(filepath.Join(next, "replaced")); err == nil {
+		file.Close()
+	}
+	return true, d.disk.syncDir(filepath.Dir(next))
+}
+
+// pendingPrefix names the directories in staging that hold an exchange under way, file by file.
+const pendingPrefix = "pending-"
+
+// pending is written into such a directory, as pendingName, before the first file moves.
+type pending struct {
+	Table    Table           `json:"table"`
+	Date     string          `json:"date"`
+	Replaced map[string]bool `json:"replaced"`
+}
+
+const pendingName = "pending.json"
+
+// swapOneByOne serves file systems without an atomic exchange. The old files go first, then the new ones come: a reader may miss rows
+// for an instant but never sees one twice. An exchange cut short by a crash is finished before anything else is published (finishPending).
+func (d *Dir) swapOneByOne(next string, table Table, date string, replaced map[string]bool) error {
+	text, err := json.Marshal(pending{table, date, replaced})
+	if err != nil {
+		return err
+	}
+	file, err := d.disk.create(filepath.Join(next, pendingName))
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(text)
+	if err == nil {
+		err = file.Sync()
+	}
+	if closed := file.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = d.disk.syncDir(next)
+	}
+	if err != nil {
+		os.RemoveAll(next)
+		return fmt.Errorf("replace the partition %s of %s: %w", date, table, err)
+	}
+	name := filepath.Join(filepath.Dir(next), uniqueName(pendingPrefix, ""))
+	if err := d.disk.rename(next, name); err != nil {
+		os.RemoveAll(next)
+		return fmt.Errorf("replace the partition %s of %s: %w", date, table, err)
+	}
+	if err := d.disk.syncDir(filepath.Dir(name)); err != nil {
+		return err
+	}
+	return d.finishPending()
+}
+
+// finishPending completes the exchanges that were cut short; the caller holds the writers' lock.
+func (d *Dir) finishPending() error {
+	entries, err := os.ReadDir(filepath.Join(d.path, stagingDir))
+	if err != nil {
+		return fmt.Errorf("list the staging directory: %w", err)
+	}
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), pendingPrefix) {
+			continue
+		}
+		from := filepath.Join(d.path, stagingDir, entry.Name())
+		text, err := os.ReadFile(filepath.Join(from, pendingName))
+		if err != nil {
+			return fmt.Errorf("finish the exchange %q: %w", from, err)
+		}
+		var p pending
+		if err := json.Unmarshal(text, &p); err != nil {
+			return fmt.Errorf("finish the exchange %q: %w", from, err)
+		}
+		final := filepath.Join(d.path, string(p.Table), "date="+p.Date)
+		for name := range p.Replaced {
+			if err := d.disk.remove(filepath.Join(final, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("replace %q: %w", name, err)
+			}
+		}
+		files, err := os.ReadDir(from)
+		if err != nil {
+			return err
+		}
+		for _, file := range files {
+			if file.Name() == pendingName {
+				continue
+			}
+			if err := d.disk.rename(filepath.Join(from, file.Name()), filepath.Join(final, file.Name())); err != nil {
+				return fmt.Errorf("place %q: %w", file.Name(), err)
+			}
+		}
+		if err := d.disk.syncDir(final); err != nil {
+			return fmt.Errorf("sync %q: %w", final, err)
+		}
+		if err := os.RemoveAll(from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweepAside deletes replaced partitions whose grace is over.
+func (d *Dir) sweepAside(now time.Time) error {
+	entries, err := os.ReadDir(filepath.Join(d.path, stagingDir))
+	if err != nil {
+		return fmt.Errorf("list the staging directory: %w", err)
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil || !entry.IsDir() || !strings.HasPrefix(entry.Name(), asidePrefix) || now.Sub(info.ModTime()) < asideGrace {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(d.path, stagingDir, entry.Name())); err != nil {
+			return fmt.Errorf("delete a replaced partition: %w", err)
+		}
+	}
+	return nil
+}
