@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,6 +58,9 @@ func parse(a *app, args []string) (*parsedCommand, error) {
 	parser, err := newParser(a, parsed.cli, settings)
 	if err != nil {
 		return nil, fmt.Errorf("the command line's own definition: %w", err)
+	}
+	if len(args) > 0 && args[0] == "help" {
+		args = append(slices.Clone(args[1:]), "--help")
 	}
 	path, required, err := configPath(parser, args, a.env)
 	if err != nil {

@@ -3,8 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
 	"slices"
@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"tapedeck/internal/strictyaml"
 )
 
 // config is what config.yaml says, checked: every key is known, every value is of its kind.
@@ -80,34 +82,19 @@ func loadConfig(path string, required bool) (*config, error) {
 // parseConfig checks text and returns the first thing that is wrong with it as FILE:LINE: what.
 func parseConfig(path string, text []byte) (*config, error) {
 	c := &config{path: path, values: map[string]configValue{}, detectors: map[string]detectorConfig{}}
-	decoder := yaml.NewDecoder(strings.NewReader(string(text)))
-	var document yaml.Node
-	if err := decoder.Decode(&document); err != nil {
-		if errors.Is(err, io.EOF) {
-			return c, nil
-		}
-		return nil, yamlError(path, err)
-	}
-	var more yaml.Node
-	if err := decoder.Decode(&more); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: more than one YAML document; only one is read", path)
-	}
-	root := document.Content[0]
-	if isNull(root) {
-		return c, nil
+	root, err := strictyaml.Document(path, text)
+	if err != nil || root == nil {
+		return c, err
 	}
 	keys := configKeys()
-	err := eachKey(path, root, "the configuration", func(key string, at int, value *yaml.Node) error {
-		check, known := keys[key]
+	err = strictyaml.Each(path, root, "the configuration", sortedKeys(keys), func(key string, _ int, value *yaml.Node) error {
 		switch {
-		case !known:
-			return fmt.Errorf("%s: unknown key %q%s", c.place(at), cut(key), didYouMean(key, sortedKeys(keys)))
-		case isNull(value):
+		case strictyaml.IsNull(value):
 			return nil // `symbols:` with nothing behind it is the default
 		case key == "detectors":
 			return c.parseDetectors(value)
 		}
-		spelt, err := check(resolve(value))
+		spelt, err := keys[key](value)
 		if err != nil {
 			return fmt.Errorf("%s: %s: %w", c.place(value.Line), key, err)
 		}
@@ -121,17 +108,16 @@ func parseConfig(path string, text []byte) (*config, error) {
 }
 
 func (c *config) parseDetectors(node *yaml.Node) error {
-	return eachKey(c.path, node, "detectors", func(name string, at int, value *yaml.Node) error {
+	return strictyaml.Each(c.path, node, "detectors", nil, func(name string, at int, value *yaml.Node) error {
 		detector := detectorConfig{line: at, params: map[string]configParam{}}
-		if !isNull(value) {
-			err := eachKey(c.path, value, "detectors: "+name, func(param string, at int, value *yaml.Node) error {
+		if !strictyaml.IsNull(value) {
+			err := strictyaml.Each(c.path, value, "detectors: "+name, nil, func(param string, at int, value *yaml.Node) error {
 				var decoded any
-				value = resolve(value)
 				if value.Kind != yaml.ScalarNode {
 					return fmt.Errorf("%s: %s: %s: one value is wanted here", c.place(value.Line), name, param)
 				}
 				if err := value.Decode(&decoded); err != nil {
-					return yamlError(c.path, err)
+					return strictyaml.Error(c.path, err)
 				}
 				if when, ok := decoded.(time.Time); ok {
 					decoded = when.UTC().Format(time.RFC3339Nano)
@@ -148,67 +134,7 @@ func (c *config) parseDetectors(node *yaml.Node) error {
 	})
 }
 
-// eachKey calls visit for each pair of a mapping, in the order of the file.
-func eachKey(path string, node *yaml.Node, what string, visit func(key string, line int, value *yaml.Node) error) error {
-	node = resolve(node)
-	if node.Kind != yaml.MappingNode {
-		return fmt.Errorf("%s:%d: %s wants lines of the form \"key: value\"", path, node.Line, what)
-	}
-	seen := map[string]int{}
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		key := node.Content[i]
-		if key.Kind != yaml.ScalarNode {
-			return fmt.Errorf("%s:%d: a key is a plain word", path, key.Line)
-		}
-		if first, twice := seen[key.Value]; twice {
-			return fmt.Errorf("%s:%d: %q stands here for the second time; the first is on line %d", path, key.Line, cut(key.Value), first)
-		}
-		seen[key.Value] = key.Line
-		if err := visit(key.Value, key.Line, node.Content[i+1]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// resolve follows an alias to what it stands for.
-func resolve(node *yaml.Node) *yaml.Node {
-	for node.Kind == yaml.AliasNode {
-		node = node.Alias
-	}
-	return node
-}
-
-func isNull(node *yaml.Node) bool {
-	return node.Kind == 0 || node.Kind == yaml.ScalarNode && node.ShortTag() == "!!null"
-}
-
-// yamlError turns the parser's "yaml: line 3: …" into FILE:3: ….
-func yamlError(path string, err error) error {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	text = strings.TrimPrefix(strings.ReplaceAll(text, "\n", " "), "unmarshal errors:  ")
-	if rest, ok := strings.CutPrefix(text, "line "); ok {
-		if line, what, ok := strings.Cut(rest, ": "); ok {
-			return fmt.Errorf("%s:%s: %s", path, line, what)
-		}
-	}
-	return fmt.Errorf("%s: %s", path, text)
-}
-
-func scalar(node *yaml.Node) (string, error) {
-	if node.Kind != yaml.ScalarNode {
-		return "", errors.New("one value is wanted here, not a list or a mapping")
-	}
-	return strings.TrimSpace(node.Value), nil
-}
-
-func plainText(node *yaml.Node) (string, error) {
-	text, err := scalar(node)
-	if err == nil && text == "" {
-		err = errors.New("the value is empty")
-	}
-	return text, err
-}
+func plainText(node *yaml.Node) (string, error) { return strictyaml.Text(node) }
 
 func symbolList(node *yaml.Node) (string, error) {
 	if node.Kind != yaml.SequenceNode {
@@ -216,7 +142,7 @@ func symbolList(node *yaml.Node) (string, error) {
 	}
 	var symbols []string
 	for _, item := range node.Content {
-		symbol, err := plainText(resolve(item))
+		symbol, err := plainText(strictyaml.Resolve(item))
 		if err != nil {
 			return "", err
 		}
@@ -226,7 +152,7 @@ func symbolList(node *yaml.Node) (string, error) {
 }
 
 func lengthText(node *yaml.Node) (string, error) {
-	text, err := scalar(node)
+	text, err := plainText(node)
 	if err != nil {
 		return "", err
 	}
@@ -235,22 +161,22 @@ func lengthText(node *yaml.Node) (string, error) {
 }
 
 func countText(node *yaml.Node) (string, error) {
-	text, err := scalar(node)
+	text, err := plainText(node)
 	if err != nil {
 		return "", err
 	}
 	text = strings.ReplaceAll(text, "_", "")
 	if value, err := strconv.ParseInt(text, 10, 64); err != nil || value < 1 {
-		return "", fmt.Errorf("%q is not a whole number above 0", cut(text))
+		return "", fmt.Errorf("%q is not a whole number above 0", strictyaml.Cut(text))
 	}
 	return text, nil
 }
 
 func oneOf(choices ...string) func(*yaml.Node) (string, error) {
 	return func(node *yaml.Node) (string, error) {
-		text, err := scalar(node)
+		text, err := plainText(node)
 		if err == nil && !slices.Contains(choices, text) {
-			err = fmt.Errorf("%q is not one of %s", cut(text), strings.Join(choices, ", "))
+			err = fmt.Errorf("%q is not one of %s", strictyaml.Cut(text), strings.Join(choices, ", "))
 		}
 		return text, err
 	}
@@ -258,7 +184,7 @@ func oneOf(choices ...string) func(*yaml.Node) (string, error) {
 
 func urlText(schemes ...string) func(*yaml.Node) (string, error) {
 	return func(node *yaml.Node) (string, error) {
-		text, err := scalar(node)
+		text, err := plainText(node)
 		if err != nil {
 			return "", err
 		}
@@ -270,7 +196,11 @@ func urlText(schemes ...string) func(*yaml.Node) (string, error) {
 func checkURL(text string, schemes ...string) error {
 	parsed, err := url.Parse(text)
 	if err != nil || !slices.Contains(schemes, parsed.Scheme) || parsed.Host == "" {
-		return fmt.Errorf("%q is not a URL that starts with %s://", cut(text), strings.Join(schemes, ":// or "))
+		return fmt.Errorf("%q is not a URL that starts with %s://", strictyaml.Cut(text), strings.Join(schemes, ":// or "))
 	}
 	return nil
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	return slices.Sorted(maps.Keys(m))
 }

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"tapedeck/internal/strictyaml"
 )
 
 // length is a length of time on the command line and in config.yaml: what Go takes (90m, 1h30m) and whole days and
@@ -46,10 +48,10 @@ func parseLength(text string) (time.Duration, error) {
 				return time.Duration(hours * float64(time.Hour)), nil
 			}
 		}
-		return 0, fmt.Errorf("%q is not a length of time; write for example 90m, 24h, 7d or 1h30m", cut(text))
+		return 0, fmt.Errorf("%q is not a length of time; write for example 90m, 24h, 7d or 1h30m", strictyaml.Cut(text))
 	}
 	if value <= 0 || value > longest {
-		return 0, fmt.Errorf("%q is not a usable length of time; write for example 90m, 24h, 7d or 1h30m", cut(text))
+		return 0, fmt.Errorf("%q is not a usable length of time; write for example 90m, 24h, 7d or 1h30m", strictyaml.Cut(text))
 	}
 	return value, nil
 }
@@ -76,7 +78,7 @@ func parseInstant(text string) (time.Time, error) {
 			return value.UTC(), nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%q is not a date or time; write for example 2026-01-15, \"2026-01-15 12:00\" or 2026-01-15T12:00:00Z (UTC unless it names a zone)", cut(text))
+	return time.Time{}, fmt.Errorf("%q is not a date or time; write for example 2026-01-15, \"2026-01-15 12:00\" or 2026-01-15T12:00:00Z (UTC unless it names a zone)", strictyaml.Cut(text))
 }
 
 // hours is a number of hours above 0 on the command line.
@@ -85,7 +87,7 @@ type hours float64
 func (h *hours) UnmarshalText(text []byte) error {
 	value, err := strconv.ParseFloat(strings.TrimSpace(string(text)), 64)
 	if err != nil || !(value > 0 && value <= longest.Hours()) {
-		return fmt.Errorf("%q is not a number of hours above 0; write for example 13", cut(string(text)))
+		return fmt.Errorf("%q is not a number of hours above 0; write for example 13", strictyaml.Cut(string(text)))
 	}
 	*h = hours(value)
 	return nil
@@ -124,13 +126,4 @@ func (w windowFlags) window(now time.Time, otherwise time.Duration) (from, to ti
 		return from, to, misuse("the window from %s to %s is empty: its start is not before its end", from.Format(time.RFC3339), to.Format(time.RFC3339))
 	}
 	return from, to, nil
-}
-
-// cut shortens text quoted in an error to what fits on a line.
-func cut(text string) string {
-	const most = 60
-	if runes := []rune(text); len(runes) > most {
-		return string(runes[:most]) + "…"
-	}
-	return text
 }

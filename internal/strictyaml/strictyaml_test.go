@@ -1,0 +1,58 @@
+package strictyaml
+
+import (
+	"strings"
+	"testing"
+
+	"gopkg.in/yaml.v3"
+)
+
+func read(text string) error {
+	root, err := Document("f.yaml", []byte(text))
+	if err != nil || root == nil {
+		return err
+	}
+	return Each("f.yaml", root, "the file", []string{"flush_interval", "symbols", "feed"}, func(key string, line int, value *yaml.Node) error {
+		_, err := Text(value)
+		return err
+	})
+}
+
+func TestErrorsNameTheLine(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                  "",
+		"# only a comment\n":                "",
+		"feed: trade\n":                     "",
+		"feed: trade\nflush_intervall: 3\n": `f.yaml:2: unknown key "flush_intervall"; did you mean "flush_interval"?`,
+		"Flush-Interval: 3\n":               `f.yaml:1: unknown key "Flush-Interval"; did you mean "flush_interval"?`,
+		"colour: red\n":                     `f.yaml:1: unknown key "colour"; known are flush_interval, symbols, feed`,
+		"feed: a\n\nfeed: b\n":              `f.yaml:3: "feed" stands here for the second time; the first is on line 1`,
+		"- feed\n":                          `f.yaml:1: the file wants lines of the form "key: value"`,
+		"feed\n":                            `f.yaml:1: the file wants lines of the form "key: value"`,
+		"feed: [a\n":                        "f.yaml:",
+		"a: b\n---\nc: d\n":                 "f.yaml: more than one YAML document; only one is read",
+		"feed: a\n\tfeed: b\n":              "f.yaml:",
+		"[a, b]: c\n":                       "f.yaml:1: a key is a plain word",
+	} {
+		err := read(text)
+		switch {
+		case want == "" && err != nil:
+			t.Errorf("%q: %v", text, err)
+		case want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)):
+			t.Errorf("%q: %v, want %s", text, err, want)
+		case err != nil && strings.Contains(err.Error(), "\n"):
+			t.Errorf("%q: the error has more than one line: %q", text, err)
+		}
+	}
+}
+
+func FuzzDocument(f *testing.F) {
+	for _, seed := range []string{"feed: trade\n", "a: &x {b: *x}\n", "&a [*a]", "? {a: b}\n: c\n", "%YAML 1.1\n---\n", "\xff\xfe", "a: !!binary =\n"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if err := read(text); err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("more than one line: %q", err)
+		}
+	})
+}
