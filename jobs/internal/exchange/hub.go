@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,6 +22,7 @@ type hub struct {
 	listeners   [2]int
 	streams     int           // subscriptions that can be served, over all connections
 	subscribed  chan struct{} // closed and replaced when streams grows
+	left        chan struct{} // closed and replaced when a connection has gone
 	connections int           // so far
 	messages    int64
 
@@ -31,7 +33,7 @@ type hub struct {
 }
 
 func newHub(s *Server) *hub {
-	h := &hub{server: s, byName: map[string]int{}, listed: s.source.Symbols(), subscribed: make(chan struct{})}
+	h := &hub{server: s, byName: map[string]int{}, listed: s.source.Symbols(), subscribed: make(chan struct{}), left: make(chan struct{})}
 	for i, symbol := range h.listed {
 		h.byName[lower(symbol.Name)] = i
 		for _, kind := range Kinds() {
@@ -85,6 +87,8 @@ func (h *hub) remove(c *conn) {
 	}
 	c.streams = nil
 	h.conns = slices.DeleteFunc(h.conns, func(o *conn) bool { return o == c })
+	close(h.left)
+	h.left = make(chan struct{})
 }
 
 // subscribe adds streams to a connection; those it has already stay as they are. It fails, and does nothing, where
@@ -173,6 +177,23 @@ func (h *hub) counts() (open, messages int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return int64(len(h.conns)), h.messages
+}
+
+// WaitIdle waits until no connection is open.
+func (s *Server) WaitIdle(ctx context.Context) error {
+	for {
+		s.hub.mu.Lock()
+		open, left := len(s.hub.conns), s.hub.left
+		s.hub.mu.Unlock()
+		if open == 0 {
+			return nil
+		}
+		select {
+		case <-left:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 func (h *hub) all() []*conn {

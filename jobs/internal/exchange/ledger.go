@@ -3,6 +3,7 @@ package exchange
 import (
 	"maps"
 	"sync"
+	"time"
 )
 
 // Offence is a way in which a client broke the exchange's rules.
@@ -56,8 +57,11 @@ type Served struct {
 	// Connections counts websocket handshakes that succeeded, OpenConnections those still there.
 	Connections     int64 `json:"connections"`
 	OpenConnections int64 `json:"open_connections"`
-	// Messages counts events sent, by stream kind, faults included.
+	// Messages counts the events sent, with what faults made of them.
 	Messages int64 `json:"messages"`
+	// Now is the source's clock. Ended is true once Done is closed.
+	Now   time.Time `json:"now"`
+	Ended bool      `json:"ended"`
 }
 
 type ledger struct {
@@ -110,6 +114,12 @@ func (s *Server) Offences() map[Offence]int64 {
 // Served counts what the server has done.
 func (s *Server) Served() Served {
 	open, messages := s.hub.counts()
+	ended := false
+	select {
+	case <-s.done:
+		ended = true
+	default:
+	}
 	s.ledger.mu.Lock()
 	defer s.ledger.mu.Unlock()
 	return Served{
@@ -120,5 +130,7 @@ func (s *Server) Served() Served {
 		Connections:     s.ledger.connected,
 		OpenConnections: open,
 		Messages:        messages,
+		Now:             s.Now(),
+		Ended:           ended,
 	}
 }

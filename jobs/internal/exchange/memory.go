@@ -110,6 +110,9 @@ func guessSymbol(name string) Symbol {
 // Symbols implements Source.
 func (m *Memory) Symbols() []Symbol { return m.symbols }
 
+// Release implements Source: everything is there from the start.
+func (m *Memory) Release(int64) {}
+
 func (m *Memory) series(symbol string, kind Kind) *series {
 	i, ok := m.byName[symbol]
 	if !ok {

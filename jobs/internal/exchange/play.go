@@ -132,6 +132,7 @@ func (s *Server) step(until, step int64) int64 {
 func (s *Server) release(now, next int64) int {
 	rows := 0
 	s.touched = s.touched[:0]
+	s.source.Release(next)
 	for _, kind := range Kinds() {
 		if !s.hub.listening(kind) {
 			continue

@@ -181,6 +181,7 @@ func New(source Source, opt Options) (*Server, error) {
 		start = opt.Start.UnixMicro()
 	}
 	s.now.Store(start)
+	source.Release(start)
 	archive, err := newArchive(s)
 	if err != nil {
 		return nil, err

@@ -65,6 +65,8 @@ type Event struct {
 type Source interface {
 	// Symbols lists the pairs; their order never changes.
 	Symbols() []Symbol
+	// Release tells the source that the clock has reached a time; nothing later is asked about before the next call.
+	Release(until int64)
 	// Rows appends to dst at most limit rows of a symbol with ids of at least fromID, in the order of ids.
 	Rows(dst []Row, symbol string, kind Kind, fromID int64, limit int) []Row
 	// FirstAt returns the id of the first row with TradedAt at or after a time.
