@@ -1,0 +1,276 @@
+package analytics
+
+import (
+	"fmt"
+	"math"
+	"math/big"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/duckdb/duckdb-go/v2"
+)
+
+// parseDefault reads a parameter's default as it stands in a header.
+func parseDefault(typ, text string) (any, error) {
+	if text == "NULL" {
+		return nil, nil
+	}
+	if typ == "VARCHAR" && len(text) >= 2 && text[0] == '\'' && text[len(text)-1] == '\'' {
+		return strings.ReplaceAll(text[1:len(text)-1], "''", "'"), nil
+	}
+	if typ == "VARCHAR[]" {
+		return nil, fmt.Errorf("%q: a list's default is NULL", text)
+	}
+	return ParseValue(typ, text)
+}
+
+// ParseValue reads the value of a parameter of the given type from text, as in a flag or a configuration file.
+func ParseValue(typ, text string) (any, error) {
+	switch typ {
+	case "BOOLEAN":
+		if value, err := strconv.ParseBool(text); err == nil {
+			return value, nil
+		}
+	case "BIGINT":
+		if value, err := strconv.ParseInt(text, 10, 64); err == nil {
+			return value, nil
+		}
+	case "DOUBLE":
+		if value, err := strconv.ParseFloat(text, 64); err == nil && !math.IsNaN(value) {
+			return value, nil
+		}
+	case "VARCHAR":
+		return text, nil
+	case "VARCHAR[]":
+		return strings.Split(text, ","), nil
+	case "TIMESTAMP", "DATE":
+		for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05.999999", time.DateOnly} {
+			if value, err := time.Parse(layout, text); err == nil {
+				return value.UTC(), nil
+			}
+		}
+	case "INTERVAL":
+		if value, err := parseInterval(text); err == nil {
+			return value, nil
+		}
+	}
+	return nil, fmt.Errorf("%q is not a %s", text, typ)
+}
+
+// parseInterval reads "30 minutes", "1 day" or Go's own "90s".
+func parseInterval(text string) (time.Duration, error) {
+	if value, err := time.ParseDuration(text); err == nil {
+		return value, nil
+	}
+	count, unit, _ := strings.Cut(text, " ")
+	n, err := strconv.ParseInt(count, 10, 32)
+	if err == nil {
+		switch strings.TrimSuffix(strings.TrimSpace(unit), "s") {
+		case "second":
+			return time.Duration(n) * time.Second, nil
+		case "minute":
+			return time.Duration(n) * time.Minute, nil
+		case "hour":
+			return time.Duration(n) * time.Hour, nil
+		case "day":
+			return time.Duration(n) * 24 * time.Hour, nil
+		case "week":
+			return time.Duration(n) * 7 * 24 * time.Hour, nil
+		}
+	}
+	return 0, fmt.Errorf("%q is not a length of time like 30 minutes", text)
+}
+
+// bindable turns a Go value into what the driver binds to a parameter of the given type.
+func bindable(typ string, value any) (any, error) {
+	wrong := fmt.Errorf("%v (%T) is not a %s", value, value, typ)
+	if value == nil {
+		return nil, nil
+	}
+	if text, ok := value.(string); ok && typ != "VARCHAR" {
+		return parseBindable(typ, text)
+	}
+	switch typ {
+	case "BOOLEAN":
+		if v, ok := value.(bool); ok {
+			return v, nil
+		}
+	case "BIGINT":
+		switch v := value.(type) {
+		case int:
+			return int64(v), nil
+		case int64:
+			return v, nil
+		case float64:
+			if v == math.Trunc(v) && math.Abs(v) < 1<<53 {
+				return int64(v), nil
+			}
+		}
+	case "DOUBLE":
+		switch v := value.(type) {
+		case float64:
+			return v, nil
+		case int:
+			return float64(v), nil
+		case int64:
+			return float64(v), nil
+		}
+	case "VARCHAR":
+		if v, ok := value.(string); ok {
+			return v, nil
+		}
+	case "VARCHAR[]":
+		switch v := value.(type) {
+		case []string:
+			if v == nil {
+				return nil, nil
+			}
+			return v, nil
+		case []any:
+			list := make([]string, len(v))
+			for i, element := range v {
+				text, ok := element.(string)
+				if !ok {
+					return nil, wrong
+				}
+				list[i] = text
+			}
+			return list, nil
+		}
+	case "TIMESTAMP", "DATE":
+		if v, ok := value.(time.Time); ok {
+			return v.UTC(), nil
+		}
+	case "INTERVAL":
+		if v, ok := value.(time.Duration); ok {
+			return duckdb.Interval{Micros: v.Microseconds()}, nil
+		}
+	}
+	return nil, wrong
+}
+
+func parseBindable(typ, text string) (any, error) {
+	value, err := ParseValue(typ, text)
+	if err != nil {
+		return nil, err
+	}
+	return bindable(typ, value)
+}
+
+// plain turns a value of the driver into one of nil, bool, int64, float64, string, time.Time (UTC), []any, map[string]any.
+func plain(value any) any {
+	switch v := value.(type) {
+	case nil, bool, int64, float64, string:
+		return v
+	case int8:
+		return int64(v)
+	case int16:
+		return int64(v)
+	case int32:
+		return int64(v)
+	case int:
+		return int64(v)
+	case uint8:
+		return int64(v)
+	case uint16:
+		return int64(v)
+	case uint32:
+		return int64(v)
+	case uint64:
+		if v <= math.MaxInt64 {
+			return int64(v)
+		}
+		return float64(v)
+	case float32:
+		return float64(v)
+	case *big.Int:
+		if v.IsInt64() {
+			return v.Int64()
+		}
+		f, _ := new(big.Float).SetInt(v).Float64()
+		return f
+	case duckdb.Decimal:
+		return v.Float64()
+	case time.Time:
+		return v.UTC()
+	case []byte:
+		return string(v)
+	case duckdb.Interval:
+		return intervalText(v)
+	case duckdb.UUID:
+		return v.String()
+	case []any:
+		out := make([]any, len(v))
+		for i, element := range v {
+			out[i] = plain(element)
+		}
+		return out
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key, element := range v {
+			out[key] = plain(element)
+		}
+		return out
+	case duckdb.Map:
+		out := make(map[string]any, len(v))
+		for key, element := range v {
+			out[fmt.Sprint(plain(key))] = plain(element)
+		}
+		return out
+	case fmt.Stringer:
+		return v.String()
+	}
+	return fmt.Sprint(value)
+}
+
+func intervalText(v duckdb.Interval) string {
+	var parts []string
+	if v.Months != 0 {
+		parts = append(parts, fmt.Sprintf("%d months", v.Months))
+	}
+	if v.Days != 0 {
+		parts = append(parts, fmt.Sprintf("%d days", v.Days))
+	}
+	if v.Micros != 0 || len(parts) == 0 {
+		parts = append(parts, (time.Duration(v.Micros) * time.Microsecond).String())
+	}
+	return strings.Join(parts, " ")
+}
+
+// nearest gives the candidate that a misspelt word most likely meant, or nothing.
+func nearest(word string, candidates []string) string {
+	best, found := 3, ""
+	for _, candidate := range candidates {
+		if d := distance(word, candidate); d < best && d*2 < len(candidate) {
+			best, found = d, candidate
+		}
+	}
+	return found
+}
+
+// distance is how many letters must be added, dropped, replaced or swapped with a neighbour to make b of a.
+func distance(a, b string) int {
+	var before []int
+	last := make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := range len(a) {
+		row := make([]int, len(b)+1)
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			row[j+1] = slices.Min([]int{last[j+1] + 1, row[j] + 1, last[j] + cost})
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
+		}
+		before, last = last, row
+	}
+	return last[len(b)]
+}
