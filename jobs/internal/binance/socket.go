@@ -1,0 +1,387 @@
+package binance
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+	"golang.org/x/time/rate"
+)
+
+// What the exchange allows on one connection, and what stays clear of it.
+const (
+	// MaxStreams is the documented number of streams on a connection.
+	MaxStreams = 1024
+	// maxFrame keeps a request under the 4096 bytes above which the exchange is known not to answer.
+	maxFrame = 4000
+	// maxURL keeps a connection's URL under the 8,004 characters above which it has been refused.
+	maxURL = 6000
+	// frameEvery spaces requests: 3 in a second leave room for a pong and a close frame under the
+	// documented 5.
+	frameEvery = 350 * time.Millisecond
+	// maxMessage bounds one message from the exchange. A trade has some 200 bytes; a list of 1,024
+	// subscriptions about 25,000.
+	maxMessage = 1 << 20
+	// closeGrace is how long Close waits for the exchange to answer the close frame.
+	closeGrace = time.Second
+)
+
+// StreamName is the name of a symbol's stream, for example btcusdt@aggTrade.
+func StreamName(symbol, feed string) string {
+	return strings.ToLower(symbol) + "@" + feed
+}
+
+// StreamURL is the address of a combined stream with times in microseconds, for as many of the streams
+// as fit into it in their order; rest are the others, to be subscribed to once connected. The base has
+// a scheme (ws, wss, http, https), a host and, behind a proxy, a path.
+func StreamURL(base string, streams []string) (address string, rest []string, err error) {
+	parsed, err := url.Parse(base)
+	if err != nil {
+		return "", nil, fmt.Errorf("stream url: %w", err)
+	}
+	switch {
+	case parsed.Scheme != "ws" && parsed.Scheme != "wss" && parsed.Scheme != "http" && parsed.Scheme != "https":
+		return "", nil, fmt.Errorf("stream url %q: the scheme is not ws or wss", base)
+	case parsed.Host == "":
+		return "", nil, fmt.Errorf("stream url %q: no host", base)
+	case parsed.RawQuery != "" || parsed.Fragment != "":
+		return "", nil, fmt.Errorf("stream url %q: wants no query", base)
+	}
+	const unit = "timeUnit=MICROSECOND"
+	var b strings.Builder
+	b.WriteString(strings.TrimRight(base, "/"))
+	b.WriteString("/stream?")
+	n := 0
+	for ; n < len(streams); n++ {
+		// The exchange takes percent-encoding in names; '@' and '/' stay as its documentation has them.
+		name := strings.ReplaceAll(url.QueryEscape(streams[n]), "%40", "@")
+		if b.Len()+len("streams=/&")+len(name)+len(unit) > maxURL {
+			break
+		}
+		if n == 0 {
+			b.WriteString("streams=")
+		} else {
+			b.WriteByte('/')
+		}
+		b.WriteString(name)
+	}
+	if n > 0 {
+		b.WriteByte('&')
+	}
+	b.WriteString(unit)
+	return b.String(), streams[n:], nil
+}
+
+// DialOptions is what Dial can be told. The zero value is the default.
+type DialOptions struct {
+	// DialContext opens the network connection; nil means net.Dialer's.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+	// UserAgent is sent with the handshake where it is not empty.
+	UserAgent string
+}
+
+// RefusedError is a handshake that the exchange answered with something other than an upgrade.
+type RefusedError struct {
+	Status     int
+	RetryAfter time.Duration // 0 where the answer had none
+	Body       string        // the first part of it
+}
+
+func (e *RefusedError) Error() string {
+	message := fmt.Sprintf("the exchange refused the connection: %d %s", e.Status, http.StatusText(e.Status))
+	if e.RetryAfter > 0 {
+		message += fmt.Sprintf(", retry after %s", e.RetryAfter)
+	}
+	if e.Body != "" {
+		message += fmt.Sprintf(": %q", e.Body)
+	}
+	return message
+}
+
+// RequestError is the exchange's refusal of a request on an open connection.
+type RequestError struct {
+	Method string
+	Code   int64
+	Text   string
+}
+
+func (e *RequestError) Error() string {
+	return fmt.Sprintf("%s refused: code %d, %q", e.Method, e.Code, e.Text)
+}
+
+// Conn is one websocket connection for market streams. One goroutine calls Read until it fails, which
+// also answers the exchange's pings and hands answers to the requests that wait for them; the
+// other methods may be called from anywhere meanwhile. The caller closes it.
+type Conn struct {
+	ws       *websocket.Conn
+	raw      net.Conn
+	readCtx  context.Context // has no Done, so that reading a message allocates nothing
+	buffer   []byte
+	pace     *rate.Limiter
+	lastPing atomic.Int64 // unix nanoseconds, 0 before the first
+	ended    chan struct{}
+	endOnce  sync.Once
+
+	mu      sync.Mutex
+	lastID  int64
+	waiting map[int64]chan reply
+}
+
+type reply struct {
+	result []byte
+	err    error
+}
+
+// Dial connects to an address of StreamURL. The context bounds the handshake and no more. A refusal is
+// a *RefusedError.
+func Dial(ctx context.Context, address string, options DialOptions) (*Conn, error) {
+	dial := options.DialContext
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	c := &Conn{
+		readCtx: context.WithoutCancel(ctx),
+		buffer:  make([]byte, 4096),
+		pace:    rate.NewLimiter(rate.Every(frameEvery), 1),
+		ended:   make(chan struct{}),
+		waiting: map[int64]chan reply{},
+	}
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			c.raw = conn
+			return conn, err
+		},
+	}
+	header := http.Header{}
+	if options.UserAgent != "" {
+		header.Set("User-Agent", options.UserAgent)
+	}
+	ws, response, err := websocket.Dial(ctx, address, &websocket.DialOptions{
+		HTTPClient: &http.Client{Transport: transport},
+		HTTPHeader: header,
+		OnPingReceived: func(context.Context, []byte) bool {
+			c.lastPing.Store(time.Now().UnixNano())
+			return true
+		},
+	})
+	if err != nil {
+		transport.CloseIdleConnections()
+		if response != nil && response.StatusCode != http.StatusSwitchingProtocols {
+			return nil, refused(response)
+		}
+		return nil, fmt.Errorf("connect to the stream: %w", err)
+	}
+	ws.SetReadLimit(maxMessage)
+	c.ws = ws
+	return c, nil
+}
+
+func refused(response *http.Response) error {
+	refusal := &RefusedError{Status: response.StatusCode, RetryAfter: retryAfter(response.Header.Get("Retry-After"))}
+	if response.Body != nil {
+		body, _ := io.ReadAll(io.LimitReader(response.Body, 256))
+		refusal.Body = strings.TrimSpace(string(body))
+	}
+	return refusal
+}
+
+// retryAfter reads the header's seconds or date; what is neither, or is over, counts as none.
+func retryAfter(value string) time.Duration {
+	if seconds, err := strconv.Atoi(value); err == nil && seconds > 0 {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(time.Until(at), 0)
+	}
+	return 0
+}
+
+// Read waits for the next message and decodes it into m, whose slices are valid until the next Read. An
+// error that wraps ErrMalformed is that message's alone and the connection goes on; any other ends it.
+// Close makes it return.
+func (c *Conn) Read(m *Message) error {
+	data, err := c.next()
+	if err != nil {
+		c.end()
+		return err
+	}
+	if err := Decode(data, m); err != nil {
+		return err
+	}
+	if m.Kind == KindAnswer || m.Kind == KindError {
+		c.deliver(m)
+	}
+	return nil
+}
+
+// next reads one message into the buffer, which grows to the longest seen.
+func (c *Conn) next() ([]byte, error) {
+	_, r, err := c.ws.Reader(c.readCtx)
+	if err != nil {
+		return nil, err
+	}
+	n := 0
+	for {
+		if n == len(c.buffer) {
+			c.buffer = append(c.buffer, make([]byte, len(c.buffer))...)
+		}
+		k, err := r.Read(c.buffer[n:])
+		n += k
+		if err == io.EOF {
+			return c.buffer[:n], nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// LastPing is when the exchange last pinged, or the zero time.
+func (c *Conn) LastPing() time.Time {
+	if at := c.lastPing.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
+}
+
+// CloseCode is the code of the close frame that the exchange sent, from an error of Read, or 0.
+func CloseCode(err error) int {
+	if status := websocket.CloseStatus(err); status > 0 {
+		return int(status)
+	}
+	return 0
+}
+
+// Subscribe asks for streams and returns when the exchange has agreed to all of them. It needs a
+// goroutine in Read. Long lists go out as several spaced frames.
+func (c *Conn) Subscribe(ctx context.Context, streams []string) error {
+	return c.change(ctx, "SUBSCRIBE", streams)
+}
+
+// Unsubscribe is Subscribe's opposite.
+func (c *Conn) Unsubscribe(ctx context.Context, streams []string) error {
+	return c.change(ctx, "UNSUBSCRIBE", streams)
+}
+
+func (c *Conn) change(ctx context.Context, method string, streams []string) error {
+	for len(streams) > 0 {
+		n, size := 0, len(`{"method":"UNSUBSCRIBE","params":[],"id":}`)+20
+		for n < len(streams) {
+			quoted, err := json.Marshal(streams[n])
+			if err != nil {
+				return fmt.Errorf("stream name %q: %w", streams[n], err)
+			}
+			if size += len(quoted) + 1; size > maxFrame && n > 0 {
+				break
+			}
+			n++
+		}
+		if _, err := c.request(ctx, method, streams[:n]); err != nil {
+			return err
+		}
+		streams = streams[n:]
+	}
+	return nil
+}
+
+// Subscriptions asks the exchange which streams this connection has. It needs a goroutine in Read.
+func (c *Conn) Subscriptions(ctx context.Context) ([]string, error) {
+	result, err := c.request(ctx, "LIST_SUBSCRIPTIONS", nil)
+	if err != nil {
+		return nil, err
+	}
+	var streams []string
+	if err := json.Unmarshal(result, &streams); err != nil {
+		return nil, fmt.Errorf("LIST_SUBSCRIPTIONS: %w", err)
+	}
+	return streams, nil
+}
+
+// errUnanswered is a request whose connection ended before its answer came.
+var errUnanswered = errors.New("the connection ended before the answer")
+
+// request sends one request, not sooner than the pace allows, and waits for its answer.
+func (c *Conn) request(ctx context.Context, method string, params []string) ([]byte, error) {
+	if err := c.pace.Wait(ctx); err != nil {
+		return nil, fmt.Errorf("%s: %w", method, err)
+	}
+	answer := make(chan reply, 1)
+	c.mu.Lock()
+	c.lastID++
+	id := c.lastID
+	c.waiting[id] = answer
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		delete(c.waiting, id)
+		c.mu.Unlock()
+	}()
+
+	frame, err := json.Marshal(struct {
+		Method string   `json:"method"`
+		Params []string `json:"params,omitempty"`
+		ID     int64    `json:"id"`
+	}{method, params, id})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", method, err)
+	}
+	if err := c.ws.Write(ctx, websocket.MessageText, frame); err != nil {
+		return nil, fmt.Errorf("%s: %w", method, err)
+	}
+	select {
+	case got := <-answer:
+		var refusal *RequestError
+		if errors.As(got.err, &refusal) {
+			refusal.Method = method
+		}
+		return got.result, got.err
+	case <-c.ended:
+		return nil, fmt.Errorf("%s: %w", method, errUnanswered)
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%s: not answered: %w", method, ctx.Err())
+	}
+}
+
+// deliver hands an answer to its request. A refusal without an id belongs to the request that waits,
+// for the exchange can't name one in a frame that it could not read.
+func (c *Conn) deliver(m *Message) {
+	got := reply{result: append([]byte(nil), m.Result...)}
+	if m.Kind == KindError {
+		got.err = &RequestError{Code: m.Code, Text: string(m.Text)}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, answer := range c.waiting {
+		if m.HasRequestID && m.RequestID == id || !m.HasRequestID && m.Kind == KindError {
+			answer <- got
+			delete(c.waiting, id)
+		}
+	}
+}
+
+func (c *Conn) end() {
+	c.endOnce.Do(func() { close(c.ended) })
+}
+
+// Close says goodbye and closes the connection, after a second at the latest even if the exchange does
+// not answer. Messages that arrive meanwhile are dropped. It may be called more than once.
+func (c *Conn) Close() {
+	// The library waits up to 10 s for the peer; without the network connection it waits no longer.
+	timer := time.AfterFunc(closeGrace, func() { c.raw.Close() })
+	defer timer.Stop()
+	_ = c.ws.Close(websocket.StatusNormalClosure, "")
+	c.end()
+}

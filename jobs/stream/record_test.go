@@ -1,0 +1,253 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"tapedeck/analytics/tape"
+	"tapedeck/jobs/internal/exchange"
+)
+
+// newTape makes an empty tape for a test.
+func newTape(t *testing.T, feed tape.Feed) *tape.Dir {
+	t.Helper()
+	dir, err := tape.Create(t.TempDir(), feed, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// tapeRows reads a whole tape back, sorted by symbol and id. A row that is there twice fails the test.
+func tapeRows(t *testing.T, dir *tape.Dir) []tape.Trade {
+	t.Helper()
+	segments, broken, err := dir.Segments(tape.Trades, "", "")
+	if err != nil || len(broken) > 0 {
+		t.Fatal(err, broken)
+	}
+	var rows []tape.Trade
+	for _, segment := range segments {
+		if segment.Rows == 0 {
+			continue
+		}
+		read, err := dir.ReadTrades(segment.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range read {
+			if date := tape.DateOf(row.TradedAt); date != segment.Date {
+				t.Fatalf("%s %d traded on %s lies under %s", row.Symbol, row.ID, date, segment.Date)
+			}
+		}
+		rows = append(rows, read...)
+	}
+	slices.SortFunc(rows, func(a, b tape.Trade) int {
+		if c := strings.Compare(a.Symbol, b.Symbol); c != 0 {
+			return c
+		}
+		return int(a.ID - b.ID)
+	})
+	for i := 1; i < len(rows); i++ {
+		if rows[i].Symbol == rows[i-1].Symbol && rows[i].ID == rows[i-1].ID {
+			t.Fatalf("%s %d is on the tape twice", rows[i].Symbol, rows[i].ID)
+		}
+	}
+	return rows
+}
+
+// bySymbol counts rows, and fails where ids are not consecutive.
+func bySymbol(t *testing.T, rows []tape.Trade) map[string]int {
+	t.Helper()
+	counts := map[string]int{}
+	for i, row := range rows {
+		counts[row.Symbol]++
+		if i > 0 && rows[i-1].Symbol == row.Symbol && rows[i-1].ID+1 != row.ID {
+			t.Errorf("%s: %d comes after %d", row.Symbol, row.ID, rows[i-1].ID)
+		}
+	}
+	return counts
+}
+
+// testLog sends a run's log to the test's.
+func testLog(t *testing.T) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
+}
+
+// recorded finds the folder of recorded traffic, which is no part of the project.
+func recorded(t *testing.T, names ...string) []string {
+	t.Helper()
+	dir := os.Getenv("TAPEDECK_RECORDED")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "..", "shared", "recorded")
+	}
+	var paths []string
+	for _, name := range names {
+		path := filepath.Join(dir, "stream", name)
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+			t.Skipf("the recorded traffic is not here (set TAPEDECK_RECORDED): %v", err)
+		}
+		paths = append(paths, path)
+	}
+	return paths
+}
+
+// Real trades played by the stand-in exchange come to lie on the tape exactly as they were captured.
+func TestRecordedTradesComeBackExactly(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		feed    tape.Feed
+		kind    exchange.Kind
+		files   []string
+		symbols []string
+		want    map[string]int
+		dates   []string
+		options Options
+	}{
+		{
+			name: "trade", feed: tape.RawTrade, kind: exchange.Trade,
+			files:   []string{"btcusdt_20240808.gz", "btcusdt_20240809.gz", "ethusdt_20240808.gz", "ethusdt_20240809.gz"},
+			symbols: []string{"BTCUSDT", "ETHUSDT"},
+			want:    map[string]int{"BTCUSDT": 19904, "ETHUSDT": 14515},
+			dates:   []string{"2024-08-08", "2024-08-09"},
+		},
+		{
+			name: "trade, two connections for each symbol, small batches", feed: tape.RawTrade, kind: exchange.Trade,
+			files:   []string{"btcusdt_20240808.gz", "btcusdt_20240809.gz", "ethusdt_20240808.gz", "ethusdt_20240809.gz"},
+			symbols: []string{"BTCUSDT", "ETHUSDT"},
+			want:    map[string]int{"BTCUSDT": 19904, "ETHUSDT": 14515},
+			dates:   []string{"2024-08-08", "2024-08-09"},
+			options: Options{Connections: 2, StreamsPerConnection: 1, FlushRows: 5000},
+		},
+		{
+			name: "aggTrade", feed: tape.AggTrade, kind: exchange.AggTrade,
+			files:   []string{"aggtrade_3symbols_20210404.txt.gz"},
+			symbols: []string{"BTCUSDT", "ETHUSDT", "DOTUSDT"},
+			want:    map[string]int{"BTCUSDT": 1227, "ETHUSDT": 506, "DOTUSDT": 177},
+			dates:   []string{"2021-04-04"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			recording, err := exchange.OpenRecording(recorded(t, test.files...)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			opt := test.options
+			connections := max(opt.Connections, 1)
+			server := exchange.StartTest(t, recording, exchange.Options{
+				Speed: exchange.MaxSpeed, CloseAtEnd: true, WaitForStreams: connections * len(test.symbols),
+			})
+			dir := newTape(t, test.feed)
+			opt.URL, opt.Symbols, opt.Once, opt.Logger = server.StreamURL(), List(test.symbols...), true, testLog(t)
+			summary, err := Run(t.Context(), dir, opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rows := tapeRows(t, dir)
+			if got := bySymbol(t, rows); fmt.Sprint(got) != fmt.Sprint(test.want) {
+				t.Errorf("on the tape: %v, want %v", got, test.want)
+			}
+			if summary.Trades != int64(len(rows)) || summary.Rows != summary.Trades || summary.Duplicates != int64((connections-1)*len(rows)) ||
+				summary.Inexact+summary.Malformed+summary.Gaps+summary.Reconnects != 0 {
+				t.Errorf("summary: %+v", summary)
+			}
+			dates := map[string]bool{}
+			for _, row := range rows {
+				dates[tape.DateOf(row.TradedAt)] = true
+			}
+			if len(dates) != len(test.dates) {
+				t.Errorf("dates %v, want %v", dates, test.dates)
+			}
+			i := 0
+			for _, symbol := range slices.Sorted(slices.Values(test.symbols)) {
+				for _, want := range recording.Rows(nil, symbol, test.kind, 0, 1<<30) {
+					if err := same(rows[i], symbol, want); err != nil {
+						t.Fatal(err)
+					}
+					i++
+				}
+			}
+			if i != len(rows) {
+				t.Errorf("%d rows on the tape, %d in the capture", len(rows), i)
+			}
+		})
+	}
+}
+
+// same compares a row of the tape with what the exchange sent, decimals as text.
+func same(got tape.Trade, symbol string, want exchange.Row) error {
+	if got.Symbol != symbol || got.ID != want.ID || got.FirstTradeID != want.FirstTradeID || got.LastTradeID != want.LastTradeID ||
+		got.TradedAt != want.TradedAt || got.IsBuyerMaker != want.BuyerMaker {
+		return fmt.Errorf("on the tape %+v, sent %s %+v", got, symbol, want)
+	}
+	for _, column := range []struct {
+		value float64
+		text  string
+	}{{got.Price, want.Price}, {got.Qty, want.Qty}} {
+		_, fraction, _ := strings.Cut(column.text, ".")
+		if printed := strconv.FormatFloat(column.value, 'f', len(fraction), 64); printed != column.text {
+			return fmt.Errorf("%s %d prints %s, sent was %s", symbol, got.ID, printed, column.text)
+		}
+		shortest := strconv.AppendFloat(nil, column.value, 'f', -1, 64)
+		trimmed := []byte(column.text)
+		if bytes.IndexByte(trimmed, '.') >= 0 {
+			trimmed = bytes.TrimSuffix(bytes.TrimRight(trimmed, "0"), []byte("."))
+		}
+		if !bytes.Equal(shortest, trimmed) {
+			return fmt.Errorf("%s %d prints %s at its shortest, sent was %s", symbol, got.ID, shortest, trimmed)
+		}
+	}
+	return nil
+}
+
+// Everything received before the end is on the tape, and the run ends without an error.
+func TestCancelFlushesEverything(t *testing.T) {
+	rows := simpleRows("BTCUSDT", 1, 1000)
+	server := exchange.StartTest(t, exchange.NewMemory(nil, rows), exchange.Options{Speed: exchange.MaxSpeed})
+	dir := newTape(t, tape.AggTrade)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	summary, err := Run(ctx, dir, Options{
+		URL: server.StreamURL(), Symbols: List("BTCUSDT"), FlushInterval: time.Hour, FlushRows: 600, Logger: testLog(t),
+		Observe: func(e Event) {
+			if e.Kind == Flushed {
+				cancel()
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := int64(len(tapeRows(t, dir))); got < 600 || got != summary.Trades || got != summary.Rows {
+		t.Errorf("%d on the tape, summary %+v", got, summary)
+	}
+	var state State
+	if err := dir.ReadState(StateName, &state); err != nil {
+		t.Fatal(err)
+	}
+	if state.EndedAt == nil || state.Error != "" || state.Counters != summary.Counters {
+		t.Errorf("state %+v, summary %+v", state, summary)
+	}
+}
+
+// simpleRows are aggTrades of one raw trade each, a millisecond apart.
+func simpleRows(symbol string, firstID int64, n int) []exchange.MemoryRow {
+	const start = 1_700_000_000_000_000
+	rows := make([]exchange.MemoryRow, n)
+	for i := range rows {
+		id := firstID + int64(i)
+		rows[i] = exchange.MemoryRow{Symbol: symbol, Kind: exchange.AggTrade, Row: exchange.Row{
+			ID: id, FirstTradeID: id * 2, LastTradeID: id*2 + 1, Price: "1.50", Qty: "2", TradedAt: start + int64(i)*1000, BuyerMaker: i%3 == 0,
+		}}
+	}
+	return rows
+}
