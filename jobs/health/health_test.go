@@ -1,0 +1,107 @@
+package health
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"testing"
+	"time"
+)
+
+var now = time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
+
+// files is a StateReader over texts in which {N} stands for N seconds before now.
+type files map[string]string
+
+func (f files) ReadState(name string, v any) error {
+	text, ok := f[name]
+	if !ok {
+		return fmt.Errorf("open %q: %w", name, fs.ErrNotExist)
+	}
+	for {
+		before, rest, found := strings.Cut(text, "{{")
+		if !found {
+			break
+		}
+		seconds, after, _ := strings.Cut(rest, "}}")
+		var n int
+		if _, err := fmt.Sscan(seconds, &n); err != nil {
+			return err
+		}
+		text = before + `"` + now.Add(-time.Duration(n)*time.Second).Format(time.RFC3339) + `"` + after
+	}
+	return json.Unmarshal([]byte(text), v)
+}
+
+const (
+	goodSchedule = `{"beat_at":{{10}},"jobs":[{"name":"heal","next_at":{{-100}},"outcome":"ok"}]}`
+	goodLink     = `{"link":"1.1","up":true,"last_received_at":{{1}},"usual_silence_ms":500}`
+	goodSymbols  = `{"BTCUSDT":{"last_received_at":{{1}},"usual_silence_ms":900},"ETHUSDT":{"last_received_at":{{2}},"usual_silence_ms":900}}`
+	head         = `"started_at":{{7200}},"updated_at":{{3}},"flush_interval_ms":15000`
+)
+
+func stream(rest string) string { return "{" + head + "," + rest + "}" }
+
+func TestCheck(t *testing.T) {
+	good := stream(`"connections":[` + goodLink + `],"symbols":` + goodSymbols)
+	var many []string
+	for i := range 126 {
+		many = append(many, fmt.Sprintf(`"DEAD%03dUSDT":{"last_received_at":{{4000}},"usual_silence_ms":20000}`, i))
+	}
+	for name, c := range map[string]struct {
+		files   files
+		parts   []Part
+		healthy bool
+		why     string
+	}{
+		"nothing at all":             {files{}, nil, false, "nothing runs on this data directory: neither a stream nor a scheduler"},
+		"nothing, asked for stream":  {files{"schedule.json": goodSchedule}, []Part{Stream}, false, "no stream has ever run on this data directory"},
+		"nothing, asked for both":    {files{"stream.json": good}, Parts(), false, "no scheduler has ever run on this data directory"},
+		"both well":                  {files{"stream.json": good, "schedule.json": goodSchedule}, nil, true, "stream: 2 symbols on 1 connections; scheduler: 1 jobs"},
+		"only the stream is used":    {files{"stream.json": good}, nil, true, "stream: 2 symbols on 1 connections"},
+		"stream killed":              {files{"stream.json": `{"started_at":{{900}},"updated_at":{{300}}}`, "schedule.json": goodSchedule}, nil, false, "the stream hangs or was killed: it last gave a sign of life 5m ago"},
+		"stream failed":              {files{"stream.json": `{"started_at":{{900}},"updated_at":{{2}},"ended_at":{{2}},"error":"no space left on device"}`}, nil, false, "the stream ended 2s ago: no space left on device"},
+		"stream stopped":             {files{"stream.json": `{"updated_at":{{200}},"ended_at":{{200}}}`, "schedule.json": goodSchedule}, nil, true, "scheduler: 1 jobs"},
+		"stream stopped, asked":      {files{"stream.json": `{"updated_at":{{200}},"ended_at":{{200}}}`}, []Part{Stream}, false, "the stream was stopped 3m ago"},
+		"all stopped":                {files{"stream.json": `{"updated_at":{{200}},"ended_at":{{200}}}`}, nil, false, "nothing runs on this data directory: neither a stream nor a scheduler"},
+		"just started":               {files{"stream.json": `{"started_at":{{20}},"updated_at":{{1}},"connections":[{"link":"1.1"}],"symbols":{"A":{}}}`}, nil, true, "stream: started 20s ago"},
+		"never any data":             {files{"stream.json": stream(`"connections":[{"link":"1.1","trouble":"connection refused"}],"symbols":{"A":{},"B":{}}`)}, nil, false, "connection 1.1 is down for 2h: connection refused; 2 of 2 symbols are silent for much longer than usual: A, B"},
+		"frozen exchange":            {files{"stream.json": stream(`"connections":[{"link":"1.1","up":true,"last_received_at":{{90}},"usual_silence_ms":500}],"symbols":` + goodSymbols)}, nil, false, "connection 1.1 has brought no trade for 1m"},
+		"a short silence":            {files{"stream.json": stream(`"connections":[{"link":"1.1","up":true,"last_received_at":{{40}},"usual_silence_ms":500}],"symbols":` + goodSymbols)}, nil, true, "stream: 2 symbols on 1 connections"},
+		"no connection":              {files{"stream.json": stream(`"connections":[],"symbols":` + goodSymbols)}, nil, false, "the stream has no connection"},
+		"no symbol":                  {files{"stream.json": stream(`"connections":[` + goodLink + `],"symbols":{}`)}, nil, false, "the stream records no symbol"},
+		"one fresh of 127":           {files{"stream.json": stream(`"connections":[` + goodLink + `],"symbols":{"BTCUSDT":{"last_received_at":{{1}},"usual_silence_ms":500},` + strings.Join(many, ",") + `}`)}, nil, false, "126 of 127 symbols are silent for much longer than usual: DEAD000USDT, DEAD001USDT, DEAD002USDT, DEAD003USDT, DEAD004USDT and 121 more"},
+		"half never heard":           {files{"stream.json": `{"started_at":{{600}},"updated_at":{{3}},"connections":[` + goodLink + `],"symbols":{"A":{},"B":{},"C":{"last_received_at":{{1}}}}}`}, nil, false, "2 of 3 symbols have not traded once in 10m"},
+		"one of many sleeps":         {files{"stream.json": stream(`"connections":[` + goodLink + `],"symbols":{"Z":{},"A":{"last_received_at":{{1}}},"B":{"last_received_at":{{1}}},"C":{"last_received_at":{{1}}},"D":{"last_received_at":{{1}}},"E":{"last_received_at":{{1}}},"F":{"last_received_at":{{1}}},"G":{"last_received_at":{{1}}},"H":{"last_received_at":{{1}}},"I":{"last_received_at":{{1}}}}`)}, nil, true, "stream: 10 symbols on 1 connections"},
+		"publishing is stuck":        {files{"stream.json": stream(`"unflushed_since":{{300}},"connections":[` + goodLink + `],"symbols":` + goodSymbols)}, nil, false, "nothing gets onto the tape: trades have waited for 5m"},
+		"scheduler killed":           {files{"schedule.json": `{"beat_at":{{61}},"jobs":[{"name":"a"}]}`}, nil, false, "the scheduler hangs or was killed: it last gave a sign of life 1m ago"},
+		"scheduler stopped, asked":   {files{"schedule.json": `{"beat_at":{{400000}},"stopped_at":{{400000}}}`}, []Part{Schedule}, false, "the scheduler was stopped 4d ago"},
+		"scheduler without jobs":     {files{"schedule.json": `{"beat_at":{{1}}}`}, nil, false, "the scheduler has no job"},
+		"a job that did not start":   {files{"schedule.json": `{"beat_at":{{1}},"jobs":[{"name":"heal","next_at":{{200}}}]}`}, nil, false, "job heal was due 3m ago and did not start"},
+		"a job that fails":           {files{"schedule.json": `{"beat_at":{{1}},"jobs":[{"name":"heal","next_at":{{-9}},"outcome":"timeout","failures":3}]}`}, nil, false, "job heal failed 3 times in a row (timeout)"},
+		"a job that failed once":     {files{"schedule.json": `{"beat_at":{{1}},"jobs":[{"name":"heal","next_at":{{-9}},"outcome":"failed","failures":1}]}`}, nil, true, "scheduler: 1 jobs"},
+		"one well does not hide one": {files{"stream.json": good, "schedule.json": `{"beat_at":{{100}},"jobs":[{"name":"a"}]}`}, nil, false, "the scheduler hangs or was killed: it last gave a sign of life 1m ago"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := Check(c.files, now, c.parts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Healthy != c.healthy || got.Why != c.why {
+				t.Errorf("got  %v %s\nwant %v %s", got.Healthy, got.Why, c.healthy, c.why)
+			}
+			if strings.Contains(got.Why, "\n") {
+				t.Error("more than one line")
+			}
+		})
+	}
+}
+
+func TestAStateThatCannotBeRead(t *testing.T) {
+	_, err := Check(files{"stream.json": `{"started_at":`}, now, nil)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("error %v", err)
+	}
+}
