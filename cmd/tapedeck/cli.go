@@ -19,6 +19,15 @@ import (
 type cli struct {
 	globals
 
+	Schedule scheduleCmd `cmd:"" group:"record" help:"Run the jobs of crontab.yaml at their times."`
+
+	Query queryCmd `cmd:"" group:"use" help:"Run SQL over the tape."`
+
+	Verify verifyCmd `cmd:"" group:"care" help:"Prove how complete the tape is, and name what is missing."`
+	Health healthCmd `cmd:"" group:"care" help:"Say whether what should be alive is alive and fresh."`
+
+	Exchange exchangeCmd `cmd:"" group:"try" help:"Serve a stand-in Binance on this machine."`
+
 	Version versionCmd `cmd:"" group:"look" help:"Print version, commit and DuckDB's version."`
 }
 

@@ -58,6 +58,8 @@ func configKeys() map[string]func(*yaml.Node) (string, error) {
 		"rest_url":       urlText("http", "https"),
 		"archive_url":    urlText("http", "https"),
 		"sql_dir":        plainText,
+		"threads":        countText,
+		"memory":         plainText,
 		"crontab":        plainText,
 		"detectors":      nil,
 	}

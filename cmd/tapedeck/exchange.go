@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"tapedeck/jobs/exchange"
+)
+
+type exchangeCmd struct {
+	Play     []string `arg:"" optional:"" name:"capture" placeholder:"CAPTURE" help:"Recorded captures to play: lines of time and message, also gzipped."`
+	Simulate bool     `help:"Serve a simulated market instead of a recording."`
+	Listen   string   `placeholder:"ADDRESS" default:"127.0.0.1:9800" help:"Host and port; port 0 takes any that is free."`
+	Speed    string   `placeholder:"N" default:"1" help:"How many times faster than real time, or max: as fast as the clients take it."`
+	AtEnd    string   `placeholder:"WHAT" enum:"stay,close,exit" default:"stay" help:"When a recording is over: stay, close the connections, or exit."`
+	Wait     int      `name:"wait-for-streams" placeholder:"N" help:"Start the clock only when N streams are subscribed to."`
+
+	Seed    uint64  `placeholder:"N" default:"1" help:"The simulated market's seed; the same seed gives the same trades."`
+	Start   instant `placeholder:"TIME" help:"Where the simulated market's history ends and live time starts. The default is now."`
+	History length  `placeholder:"LENGTH" help:"How far the simulated history reaches back."`
+	Pairs   int     `placeholder:"N" help:"How many simulated symbols there are; 0 is the named ones."`
+	Rate    float64 `placeholder:"N" help:"How often they trade, as a multiple of the usual."`
+	Quiet   bool    `help:"Leave the pump-and-dump, the flash crash and the whale out."`
+
+	Faults       map[string]float64 `placeholder:"KIND=RATE" mapsep:"," help:"Faults on demand: connection faults a minute, others a share from 0 to 1; separated by commas. See the README for the kinds."`
+	EveryFault   bool               `help:"All faults, each at a rate of its own; --faults changes single ones."`
+	FaultSeed    uint64             `placeholder:"N" default:"1" help:"The seed of the faults."`
+	WeightLimit  int64              `placeholder:"N" help:"The request weight that an address may use in a minute. The default is Binance's 6000."`
+	Latency      time.Duration      `placeholder:"LENGTH" help:"Wait before each answer of REST and the archive: 50ms."`
+	ArchiveDelay time.Duration      `placeholder:"LENGTH" help:"How long after a day its archive file appears. The default is 5h."`
+}
+
+func (*exchangeCmd) runsUntilStopped() {}
+
+func (*exchangeCmd) manual() manual {
+	return manual{
+		about: `A stand-in for Binance's spot market on this machine: one server for the websocket streams, REST and the archive of daily files. It plays recorded
+captures, or a simulated market with day and night, bursts, a pump-and-dump, a flash crash, a whale and a quiet coin. It keeps the
+protocol's limits and counts a client's offences against them. It prints where it listens, what to export to point tapedeck at it, and what it injected and when. It runs until SIGTERM or ctrl-C.`,
+		examples: []string{
+			"tapedeck exchange --simulate --seed 7",
+			"tapedeck exchange --speed max --at-end exit btcusdt.gz ethusdt.gz",
+			"tapedeck exchange --simulate --faults cut=2,http_500=0.05",
+		},
+		exits: []string{"0  stopped as asked, or the recording is over", "1  failed; the port is in use or a capture is damaged"},
+	}
+}
+
+func (c *exchangeCmd) Run(ctx context.Context, a *app) error {
+	if c.Simulate == (len(c.Play) > 0) {
+		return withHint(misuse("name captures to play, or say --simulate"), "tapedeck exchange --simulate needs nothing else")
+	}
+	speed, err := exchange.ParseSpeed(c.Speed)
+	if err != nil {
+		return misuse("--speed: %w", err)
+	}
+	return exchange.Run(ctx, exchange.Options{
+		Listen: c.Listen, Play: c.Play, Speed: speed, AtEnd: exchange.AtEnd(c.AtEnd), WaitForStreams: c.Wait,
+		Simulate: c.Simulate, Seed: c.Seed, Start: c.Start.Time, History: time.Duration(c.History), Symbols: c.Pairs, Rate: c.Rate,
+		Quiet: c.Quiet, Now: a.clock, Faults: c.Faults, EveryFault: c.EveryFault, FaultSeed: c.FaultSeed,
+		WeightLimit: c.WeightLimit, Latency: c.Latency, ArchiveDelay: c.ArchiveDelay, Out: a.stdout,
+	}, a.log)
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"tapedeck/jobs/health"
+)
+
+type healthCmd struct {
+	Parts []string `arg:"" optional:"" name:"part" help:"stream, schedule or both: what must be alive here."`
+}
+
+func (*healthCmd) manual() manual {
+	return manual{
+		about: `Says whether what should be alive is alive and fresh, in one line. Without an argument it judges each service that was started on this data
+directory and not stopped in the ordinary way; at least one must be there.
+
+The stream is unhealthy if its last sign of life is older than 30 s, if trades wait to be written for longer than three flush intervals and 30 s,
+if a connection is silent for ten times its usual longest silence (a minute at least), or if more than a tenth of its symbols are
+silent for twenty times theirs (5 minutes at least). The scheduler is unhealthy if its last sign of life is older than a minute, if a job did not start when it was due, or if
+one failed three times in a row.`,
+		examples: []string{"tapedeck health", "tapedeck health stream  # as a container's HEALTHCHECK"},
+		exits:    []string{"0  alive and fresh", "1  not; the line on standard error says why"},
+	}
+}
+
+func (c *healthCmd) Run(a *app) error {
+	var parts []health.Part
+	for _, name := range c.Parts {
+		part := health.Part(name)
+		if !slices.Contains(health.Parts(), part) {
+			return misuse("there is no service %q; say stream or schedule", name)
+		}
+		parts = append(parts, part)
+	}
+	dir, err := a.openTape()
+	if err != nil {
+		return err
+	}
+	verdict, err := health.Check(dir, a.now(), parts)
+	if err != nil {
+		return err
+	}
+	if !verdict.Healthy {
+		return fmt.Errorf("unhealthy: %s", verdict.Why)
+	}
+	_, err = fmt.Fprintf(a.stdout, "healthy: %s\n", verdict.Why)
+	return err
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+
+	"tapedeck/analytics/tape"
+)
+
+// feedName is --feed: the feed of a tape that is made, or must be the tape's own.
+type feedName tape.Feed
+
+func (f *feedName) UnmarshalText(text []byte) error {
+	feed, err := tape.ParseFeed(string(text))
+	if err != nil {
+		return err
+	}
+	*f = feedName(feed)
+	return nil
+}
+
+// feedFlags choose the feed when a tape is made.
+type feedFlags struct {
+	Feed feedName `key:"feed" placeholder:"FEED" help:"aggTrade or trade: what a new tape records; an existing one keeps its own. The default for a new tape is aggTrade."`
+}
+
+// symbolFlags choose the symbols.
+type symbolFlags struct {
+	Symbols []string `key:"symbols" placeholder:"LIST" help:"Symbols or patterns, separated by commas: BTCUSDT,ETH*. The default is what is on the tape, and BTCUSDT,ETHUSDT for an empty one."`
+}
+
+// openTape opens the data directory for a command that has nothing to do without one.
+func (a *app) openTape() (*tape.Dir, error) {
+	dir, err := tape.Open(a.dataDir)
+	if errors.Is(err, tape.ErrNoTape) {
+		return nil, withHint(fmt.Errorf("no tape at %q", a.dataDir),
+			"tapedeck stream, backfill and import make one; tapedeck db-migrate makes an empty one; --data-dir names another place")
+	}
+	return dir, err
+}
+
+// createTape opens the data directory, or makes a tape there.
+func (a *app) createTape(feed feedName) (*tape.Dir, error) {
+	return tape.Create(a.dataDir, tape.Feed(feed), a.now())
+}
+
+// defaultSymbols are recorded where neither the user nor the tape names any.
+func defaultSymbols() []string { return []string{"BTCUSDT", "ETHUSDT"} }
+
+// runID is the name of this run in the metadata of what it writes: the scheduler's, where it was started by one.
+func (a *app) runID(command string) string {
+	if id := a.env[runIDVariable]; id != "" {
+		return id
+	}
+	return fmt.Sprintf("%s-%s-%s", command, a.started.Format("20060102T150405"), strings.ToLower(rand.Text()[:6]))
+}
