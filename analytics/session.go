@@ -329,9 +329,9 @@ func (s *Session) makeView(ctx context.Context, table tape.Table, files []string
 func selectFiles(table tape.Table, columns []Column, files string) string {
 	names := make([]string, len(columns))
 	for i, column := range columns {
-		names[i] = column.Name
+		names[i] = `"` + column.Name + `"`
 		if column.Type == "JSON" {
-			names[i] = fmt.Sprintf("%s::JSON AS %s", column.Name, column.Name)
+			names[i] = fmt.Sprintf(`"%s"::JSON AS "%s"`, column.Name, column.Name)
 		}
 	}
 	statement := fmt.Sprintf("SELECT %s FROM read_parquet(%s, hive_partitioning = true, hive_types = {'date': DATE})", strings.Join(names, ", "), files)

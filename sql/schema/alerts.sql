@@ -2,7 +2,7 @@
 CREATE TABLE alerts (
     detector VARCHAR NOT NULL,
     symbol VARCHAR NOT NULL,
-    at TIMESTAMP NOT NULL, -- UTC, the instant from which it could be known
+    "at" TIMESTAMP NOT NULL, -- UTC, the instant from which it could be known
     score DOUBLE NOT NULL, -- in the detector's own unit
     severity VARCHAR NOT NULL, -- low, medium or high
     message VARCHAR NOT NULL,

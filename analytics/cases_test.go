@@ -1,0 +1,301 @@
+package analytics
+
+import (
+	"context"
+	"encoding/csv"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+)
+
+var update = flag.Bool("update", false, "rewrite the rows wanted in sql/testdata from what the queries give")
+
+const casesDir = "../sql/testdata"
+
+// required are the cases that a query of a kind must have, by the last part of the file's name.
+var required = map[Kind][]string{
+	Detect: {"ordinary", "empty", "thin", "edges", "gap"},
+	Report: {"ordinary", "empty"},
+	Check:  {"ordinary", "empty"},
+}
+
+// TestCases runs sql/testdata/<query>_<case>.txtar. Such a file has prose, then
+//
+//	-- params --      name = value, a line each; a parameter left out takes its default
+//	-- trades.csv --  rows of a relation; a column left out takes a value that changes nothing
+//	-- trades.sql --  more rows of it, as a SELECT
+//	-- want.csv --    the rows wanted, or
+//	-- want.err --    the error wanted
+//
+// bounds is made from trades where the case does not give it. With -update the rows wanted are written anew.
+func TestCases(t *testing.T) {
+	queries, problems := Load("")
+	for _, problem := range problems {
+		t.Error(problem)
+	}
+	byName := map[string]Query{}
+	for _, query := range queries {
+		if other, ok := byName[query.Name]; ok {
+			t.Fatalf("%s and %s have one name: their cases could not be told apart", other.Path, query.Path)
+		}
+		byName[query.Name] = query
+	}
+	files, err := filepath.Glob(filepath.Join(casesDir, "*.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := OpenEmpty(t.Context(), Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	there := map[string]bool{}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
+		there[name] = true
+		query, ok := queryOfCase(name, byName)
+		if !ok {
+			t.Errorf("%s is the case of no query", file)
+			continue
+		}
+		t.Run(name, func(t *testing.T) { runCase(t, s, query, file) })
+	}
+	for _, query := range queries {
+		for _, name := range required[query.Kind] {
+			if !there[query.Name+"_"+name] {
+				t.Errorf("%s has no case %s_%s.txtar", query.Path, query.Name, name)
+			}
+		}
+	}
+}
+
+// queryOfCase finds the query with the longest name that the case's name begins with.
+func queryOfCase(name string, queries map[string]Query) (found Query, ok bool) {
+	for prefix := name; prefix != ""; prefix = prefix[:max(strings.LastIndexByte(prefix, '_'), 0)] {
+		if query, ok := queries[prefix]; ok && prefix != name {
+			return query, true
+		}
+	}
+	return Query{}, false
+}
+
+func runCase(t *testing.T, s *Session, query Query, file string) {
+	archive, err := txtar.ParseFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range relationNames {
+		if err := s.exec(t.Context(), "DELETE FROM canonical."+name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	args := map[string]any{}
+	want, wantErr := "", ""
+	given := map[string]bool{}
+	for _, part := range archive.Files {
+		relation, form, _ := strings.Cut(part.Name, ".")
+		switch {
+		case part.Name == "params":
+			for _, line := range strings.Split(strings.TrimSpace(string(part.Data)), "\n") {
+				name, value, _ := strings.Cut(line, "=")
+				if strings.TrimSpace(name) != "" {
+					args[strings.TrimSpace(name)] = caseValue(strings.TrimSpace(value))
+				}
+			}
+		case part.Name == "want.csv":
+			want = string(part.Data)
+		case part.Name == "want.err":
+			wantErr = strings.TrimSpace(string(part.Data))
+		case form == "csv":
+			given[relation] = true
+			if err := loadCSV(t.Context(), s, relation, string(part.Data)); err != nil {
+				t.Fatalf("%s: %v", part.Name, err)
+			}
+		case form == "sql":
+			given[relation] = true
+			if err := loadRows(t.Context(), s, relation, string(part.Data)); err != nil {
+				t.Fatalf("%s: %v", part.Name, err)
+			}
+		default:
+			t.Fatalf("a case has no part %q", part.Name)
+		}
+	}
+	if !given["bounds"] {
+		if err := s.exec(t.Context(), "INSERT INTO canonical.bounds SELECT symbol, min(id), max(id), arg_min(traded_at, id), arg_max(traded_at, id) FROM canonical.trades GROUP BY symbol"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	result, err := s.Run(t.Context(), query, args)
+	have, haveErr := "", ""
+	if err != nil {
+		haveErr = err.Error()
+	} else {
+		have = renderCSV(t, result)
+	}
+	if *update {
+		writeWanted(t, file, archive, have, haveErr)
+		return
+	}
+	if diff := cmp.Diff(wantErr, haveErr); diff != "" {
+		t.Errorf("error (-want +have):\n%s", diff)
+	}
+	if diff := cmp.Diff(want, have); diff != "" && haveErr == "" {
+		t.Errorf("rows (-want +have):\n%s", diff)
+	}
+	// A total order: the rows come in the order of the key, whatever order the tables are in, so again must be the same.
+	again, err := s.Run(t.Context(), query, args)
+	if err == nil {
+		if diff := cmp.Diff(have, renderCSV(t, again)); diff != "" {
+			t.Errorf("a second run differs (-first +second):\n%s", diff)
+		}
+	}
+}
+
+func caseValue(text string) any {
+	if text == "NULL" {
+		return nil
+	}
+	return text
+}
+
+// columnFill is what a column takes in a case that does not give it.
+var columnFill = map[string]string{
+	"trades.date": "traded_at::DATE", "alerts.date": "\"at\"::DATE", "runs.date": "coalesce(finished_at, scheduled_at)::DATE",
+	"trades.first_trade_id": "id", "trades.last_trade_id": "id", "trades.is_buyer_maker": "false",
+	"alerts.extra": "'{}'", "alerts.found_at": "\"at\"", "alerts.severity": "'low'", "runs.attempt": "1",
+	"coverage.absent_at_source": "0", "coverage.missing": "0", "coverage.state": "'proven'", "coverage.checked_at": "date + INTERVAL 1 DAY",
+}
+
+func loadCSV(ctx context.Context, s *Session, relation, content string) error {
+	reader := csv.NewReader(strings.NewReader(content))
+	reader.TrimLeadingSpace = true
+	records, err := reader.ReadAll()
+	if err != nil || len(records) < 2 {
+		return err
+	}
+	columns, err := columnsOf(ctx, s.db, relation)
+	if err != nil {
+		return err
+	}
+	header := make([]string, len(records[0]))
+	for i, name := range records[0] {
+		j := slices.IndexFunc(columns, func(c Column) bool { return c.Name == name })
+		if j < 0 {
+			return fmt.Errorf("%s has no column %q", relation, name)
+		}
+		header[i] = fmt.Sprintf(`column%d::%s AS "%s"`, i, columns[j].Type, name)
+	}
+	var values strings.Builder
+	for i, record := range records[1:] {
+		if i > 0 {
+			values.WriteString(", ")
+		}
+		cells := make([]string, len(record))
+		for j, cell := range record {
+			cells[j] = "NULL::VARCHAR"
+			if cell != "" {
+				cells[j] = quote(cell)
+			}
+		}
+		values.WriteString("(" + strings.Join(cells, ", ") + ")")
+	}
+	names := make([]string, len(header))
+	for i := range names {
+		names[i] = fmt.Sprintf("column%d", i)
+	}
+	return loadRows(ctx, s, relation, fmt.Sprintf("SELECT %s FROM (VALUES %s) AS given(%s)", strings.Join(header, ", "), values.String(), strings.Join(names, ", ")))
+}
+
+// loadRows inserts the rows of a SELECT into a canonical relation; columns that it does not give are filled.
+func loadRows(ctx context.Context, s *Session, relation, statement string) error {
+	columns, err := columnsOf(ctx, s.db, relation)
+	if err != nil {
+		return err
+	}
+	if len(columns) == 0 {
+		return fmt.Errorf("there is no relation %q", relation)
+	}
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	shape, err := fetch(ctx, conn, "SELECT * FROM ("+statement+") LIMIT 0")
+	conn.Close()
+	if err != nil {
+		return err
+	}
+	list := make([]string, len(columns))
+	for i, column := range columns {
+		given := slices.ContainsFunc(shape.Columns, func(c Column) bool { return c.Name == column.Name })
+		fill, ok := columnFill[relation+"."+column.Name]
+		switch {
+		case given:
+			list[i] = fmt.Sprintf(`"%s"::%s`, column.Name, column.Type)
+		case ok:
+			list[i] = fill
+		case column.Type == "VARCHAR":
+			list[i] = "''"
+		case column.Type == "TIMESTAMP":
+			list[i] = "NULL"
+		default:
+			list[i] = "0"
+		}
+	}
+	return s.exec(ctx, fmt.Sprintf("INSERT INTO canonical.%s SELECT %s FROM (%s)", relation, strings.Join(list, ", "), statement))
+}
+
+func renderCSV(t *testing.T, result Result) string {
+	t.Helper()
+	var out strings.Builder
+	writer := csv.NewWriter(&out)
+	header := make([]string, len(result.Columns))
+	for i, column := range result.Columns {
+		header[i] = column.Name
+	}
+	writer.Write(header)
+	for _, row := range result.Rows {
+		cells := make([]string, len(row))
+		for i, value := range row {
+			switch v := value.(type) {
+			case nil:
+			case float64:
+				cells[i] = strconv.FormatFloat(v, 'g', -1, 64)
+			case time.Time:
+				cells[i] = v.Format("2006-01-02 15:04:05.999999")
+				if result.Columns[i].Type == "DATE" {
+					cells[i] = v.Format(time.DateOnly)
+				}
+			default:
+				cells[i] = fmt.Sprint(v)
+			}
+		}
+		writer.Write(cells)
+	}
+	writer.Flush()
+	if err := writer.Error(); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func writeWanted(t *testing.T, file string, archive *txtar.Archive, have, haveErr string) {
+	t.Helper()
+	archive.Files = slices.DeleteFunc(archive.Files, func(f txtar.File) bool { return strings.HasPrefix(f.Name, "want.") })
+	if haveErr != "" {
+		archive.Files = append(archive.Files, txtar.File{Name: "want.err", Data: []byte(haveErr + "\n")})
+	} else {
+		archive.Files = append(archive.Files, txtar.File{Name: "want.csv", Data: []byte(have)})
+	}
+	if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
