@@ -103,6 +103,7 @@ func recorded(t *testing.T, names ...string) []string {
 
 // Real trades played by the stand-in exchange come to lie on the tape exactly as they were captured.
 func TestRecordedTradesComeBackExactly(t *testing.T) {
+	recordings := map[string]*exchange.Recording{} // reading one takes longer than playing it
 	for _, test := range []struct {
 		name    string
 		feed    tape.Feed
@@ -137,9 +138,14 @@ func TestRecordedTradesComeBackExactly(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			recording, err := exchange.OpenRecording(recorded(t, test.files...)...)
-			if err != nil {
-				t.Fatal(err)
+			paths := recorded(t, test.files...)
+			recording := recordings[paths[0]]
+			if recording == nil {
+				var err error
+				if recording, err = exchange.OpenRecording(paths...); err != nil {
+					t.Fatal(err)
+				}
+				recordings[paths[0]] = recording
 			}
 			opt := test.options
 			connections := max(opt.Connections, 1)
