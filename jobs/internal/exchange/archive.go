@@ -45,9 +45,8 @@ type archive struct {
 type fileState struct {
 	fault   Fault // Kind is empty where the file is right
 	decided bool
-	served  int // downloads of the zip, or for a missing file requests for it, that met the fault
-	counted bool
-	version int // 1 once a wrong file was replaced
+	asked   [2]int // for the zip and for its checksum, while the file was wrong
+	version int    // how often a wrong file was replaced
 }
 
 type archiveFile struct {
@@ -187,8 +186,7 @@ func notFound(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprintf(w, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message><Key>%s</Key></Error>", r.URL.EscapedPath()[1:])
 }
 
-// decide says what is wrong with a file now. A file is asked for twice, itself and its checksum: only the one that
-// shows the fault counts.
+// decide says what is wrong with a file now.
 func (a *archive) decide(key string, checksum bool) (kind FaultKind, version int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -197,39 +195,41 @@ func (a *archive) decide(key string, checksum bool) (kind FaultKind, version int
 		st = &fileState{}
 		a.state[key] = st
 	}
-	if !st.decided || st.fault.Kind == "" && st.version == 0 {
-		// Injected faults may come at any time to a file that is right; the random draw is made once.
-		if !st.decided {
-			st.fault, _ = a.server.faults.take(archiveFaults, key, key, false)
-			st.decided = true
-		} else if f, ok := a.server.faults.asked(archiveFaults, key); ok {
-			st.fault = f
+	// The random draw is made once; a fault that is asked for can befall any file that is right.
+	switch {
+	case !st.decided:
+		st.fault, _ = a.server.faults.take(archiveFaults, key, key, false)
+		st.decided = true
+	case st.fault.Kind == "":
+		if f, ok := a.server.faults.asked(archiveFaults, key); ok {
+			st.fault, st.asked = f, [2]int{}
 		}
 	}
 	if st.fault.Kind == "" {
 		return "", st.version
 	}
 	kind = st.fault.Kind
-	shows := !checksum
-	if kind == ArchiveChecksum || kind == ArchiveNoChecksum {
-		shows = checksum
-	}
-	if !shows {
-		return kind, st.version
-	}
-	if !st.counted {
-		st.counted = true
-		a.server.ledger.fault(kind)
-	}
-	st.served++
 	times := st.fault.Times
 	if times == 0 {
 		times = 1
 	}
-	if times > 0 && st.served > times {
-		st.fault, st.version = Fault{}, 1
-		return "", 1
+	// Zip and checksum are put right together, once both were asked for, in whatever order, or the one that is wrong.
+	part, other, wrong := 0, 1, 0
+	if checksum {
+		part, other = 1, 0
 	}
+	if kind == ArchiveChecksum || kind == ArchiveNoChecksum {
+		wrong = 1
+	}
+	if times > 0 && st.asked[part] >= times && (st.asked[other] >= times || part == wrong) {
+		st.fault = Fault{}
+		st.version++
+		return "", st.version
+	}
+	if st.asked == [2]int{} {
+		a.server.ledger.fault(kind)
+	}
+	st.asked[part]++
 	return kind, st.version
 }
 
@@ -277,7 +277,7 @@ func (a *archive) write(file *archiveFile, f span, fault FaultKind, first, last 
 	}()
 	z := zip.NewWriter(out)
 	z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestSpeed) })
-	entry, err := z.CreateHeader(&zip.FileHeader{Name: f.csv, Method: zip.Deflate, Modified: f.until})
+	entry, err := z.CreateHeader(&zip.FileHeader{Name: f.csv, Method: zip.Deflate, Modified: file.modified})
 	if err != nil {
 		return err
 	}
@@ -367,7 +367,7 @@ func (a *archive) writeRows(w io.Writer, f span, fault FaultKind, first, last in
 			if err := write(r); err != nil {
 				return err
 			}
-			if fault == ArchiveUnsorted && i%100 == 0 {
+			if fault == ArchiveUnsorted && i%100 == 1 {
 				if err := write(r); err != nil {
 					return err
 				}

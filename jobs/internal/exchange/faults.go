@@ -78,6 +78,8 @@ const (
 	ArchiveNoChecksum FaultKind = "archive_no_checksum"
 	// ArchiveHole lacks rows in the middle of the day, under a checksum that fits.
 	ArchiveHole FaultKind = "archive_hole"
+	// ArchiveRepublished is right, and is replaced all the same by another file with the same rows.
+	ArchiveRepublished FaultKind = "archive_republished"
 	// ArchiveUnsorted has all rows, not in order and some twice, under a checksum that fits.
 	ArchiveUnsorted FaultKind = "archive_unsorted"
 )
@@ -87,7 +89,7 @@ var (
 	messageFaults    = []FaultKind{Drop, Duplicate, Reorder, Damage}
 	handshakeFaults  = []FaultKind{Refuse}
 	restFaults       = []FaultKind{REST429, REST418, REST5xx, RESTReset, RESTTruncated, RESTLater, RESTSlow}
-	archiveFaults    = []FaultKind{ArchiveLate, ArchiveShort, ArchiveChecksum, ArchiveCorrupt, ArchiveNoChecksum, ArchiveHole, ArchiveUnsorted}
+	archiveFaults    = []FaultKind{ArchiveLate, ArchiveShort, ArchiveChecksum, ArchiveCorrupt, ArchiveNoChecksum, ArchiveHole, ArchiveUnsorted, ArchiveRepublished}
 )
 
 // FaultKinds lists all kinds.

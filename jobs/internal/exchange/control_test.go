@@ -1,0 +1,209 @@
+package exchange
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+func TestControlAnswers(t *testing.T) {
+	s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand, FramesPerSecond: -1}, BadRequest)
+	ws := dial(t, s, "/ws")
+	for _, c := range []struct{ request, answer string }{
+		{`{"method":"GET_PROPERTY","params":["combined"],"id":2}`, `{"result":false,"id":2}`},
+		{`{"method":"LIST_SUBSCRIPTIONS","id":3}`, `{"result":[],"id":3}`},
+		{`{"method":"SUBSCRIBE","params":["bnbbtc@trade","bnbbtc@depth"],"id":1}`, `{"result":null,"id":1}`},
+		{`{"method":"SUBSCRIBE","params":["bnbbtc@trade"],"id":"again"}`, `{"result":null,"id":"again"}`},
+		{`{"method":"LIST_SUBSCRIPTIONS","id":3}`, `{"result":["bnbbtc@trade","bnbbtc@depth"],"id":3}`},
+		{`{"method":"UNSUBSCRIBE","params":["bnbbtc@depth"],"id":312}`, `{"result":null,"id":312}`},
+		{`{"method":"LIST_SUBSCRIPTIONS","id":null}`, `{"result":["bnbbtc@trade"],"id":null}`},
+		{`{"method":"SET_PROPERTY","params":["combined",true],"id":5}`, `{"result":null,"id":5}`},
+		{`{"method":"GET_PROPERTY","params":["combined"],"id":-9223372036854775808}`, `{"result":true,"id":-9223372036854775808}`},
+		{`{"method":"SUBSCRIBE","params":["币安人生usdt@trade"],"id":6}`, `{"result":null,"id":6}`},
+		{`{"method":"LIST_SUBSCRIPTIONS","id":7}`, `{"result":["bnbbtc@trade","币安人生usdt@trade"],"id":7}`},
+
+		{`{"method":"SET_PROPERTY","params":["compressed",true],"id":8}`, `{"code":0,"msg":"Unknown property","id":8}`},
+		{`{"method":"SET_PROPERTY","params":["combined","yes"],"id":9}`, `{"code":1,"msg":"Invalid value type: expected Boolean","id":9}`},
+		{`{"method":"GET_PROPERTY","params":[1],"id":10}`, `{"code":2,"msg":"Invalid request: property name must be a string","id":10}`},
+		{`{"method":"GET_PROPERTY","id":10}`, `{"code":2,"msg":"Invalid request: property name must be a string","id":10}`},
+		{`{"method":"GET_PROPERTY","params":["combined",1],"id":10}`, `{"code":2,"msg":"Invalid request: too many parameters","id":10}`},
+		{`{"method":"LIST_SUBSCRIPTIONS","params":["x"],"id":10}`, `{"code":2,"msg":"Invalid request: too many parameters","id":10}`},
+		{`{"method":"SUBSCRIBE","params":["bnbbtc@trade"],"id":1.5}`, `{"code":2,"msg":"Invalid request: request ID must be an unsigned integer"}`},
+		{`{"method":"SUBSCRIBE","params":["bnbbtc@trade"]}`, `{"code":2,"msg":"Invalid request: request ID must be an unsigned integer"}`},
+		{`{"method":"SUBSCRIBE","params":["bnb btc"],"id":11}`, `{"code":2,"msg":"Invalid request: invalid stream","id":11}`},
+		{`{"params":["bnbbtc@trade"],"id":12}`, "{\"code\":2,\"msg\":\"Invalid request: missing field `method` at line 1 column 35\",\"id\":12}"},
+		{`{"method":"SUBSCRIB","params":[],"id":13}`, "{\"code\":2,\"msg\":\"Invalid request: unknown variant `SUBSCRIB`, expected one of `SUBSCRIBE`, `UNSUBSCRIBE`, `LIST_SUBSCRIPTIONS`, `SET_PROPERTY`, `GET_PROPERTY` at line 1 column 20\",\"id\":13}"},
+		{`{"method":"SUBSCRIBE","id":14`, `{"code":3,"msg":"Invalid JSON: expected value at line 1 column 29"}`},
+	} {
+		if got := ask(t, ws, c.request); got != c.answer {
+			t.Errorf("%s\n got %s\nwant %s", c.request, got, c.answer)
+		}
+	}
+	// SET_PROPERTY took effect on the events too.
+	advance(t, s, time.UnixMilli(1672515782136))
+	if got := receive(t, ws); !strings.HasPrefix(got, `{"stream":"bnbbtc@trade","data":{"e":"trade",`) {
+		t.Errorf("after SET_PROPERTY combined: %s", got)
+	}
+}
+
+func TestUnsubscribedGetsNothing(t *testing.T) {
+	s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand})
+	ws := dial(t, s, "/ws/bnbbtc@trade/bnbbtc@aggTrade")
+	ask(t, ws, `{"method":"UNSUBSCRIBE","params":["bnbbtc@trade"],"id":1}`)
+	advance(t, s, time.UnixMilli(1672515782136))
+	if got := receive(t, ws); !strings.Contains(got, `"aggTrade"`) {
+		t.Errorf("got %s, want the aggTrade alone", got)
+	}
+	if got := ask(t, ws, `{"method":"LIST_SUBSCRIPTIONS","id":2}`); got != `{"result":["bnbbtc@aggTrade"],"id":2}` {
+		t.Errorf("got %s", got)
+	}
+}
+
+// offends runs a client that breaks a rule and wants exactly that offence.
+func offends(t *testing.T, s *Server, want Offence) {
+	t.Helper()
+	if got := s.Offences(); len(got) != 1 || got[want] != 1 {
+		t.Errorf("offences %v, want one %s", got, want)
+	}
+}
+
+func closedWith(t *testing.T, ws *websocket.Conn, code int) {
+	t.Helper()
+	for {
+		_, _, err := ws.ReadMessage()
+		if err == nil {
+			continue
+		}
+		if !websocket.IsCloseError(err, code) {
+			t.Errorf("the connection ended with %v, want close code %d", err, code)
+		}
+		return
+	}
+}
+
+func TestPolicesFrames(t *testing.T) {
+	t.Run("six frames in a second", func(t *testing.T) {
+		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand}, TooManyFrames)
+		ws := dial(t, s, "/ws")
+		for i := range 6 { // of any kind
+			var err error
+			switch i % 3 {
+			case 0:
+				err = ws.WriteMessage(websocket.TextMessage, []byte(`{"method":"LIST_SUBSCRIPTIONS","id":1}`))
+			case 1:
+				err = ws.WriteControl(websocket.PingMessage, []byte("x"), time.Now().Add(time.Second))
+			case 2:
+				err = ws.WriteControl(websocket.PongMessage, nil, time.Now().Add(time.Second))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		closedWith(t, ws, websocket.ClosePolicyViolation)
+		offends(t, s, TooManyFrames)
+	})
+	t.Run("wrong pong", func(t *testing.T) {
+		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand}, WrongPong)
+		ws := dial(t, s, "/ws")
+		for _, payload := range []string{"", "made up"} { // the empty one is allowed
+			if err := ws.WriteControl(websocket.PongMessage, []byte(payload), time.Now().Add(time.Second)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ask(t, ws, `{"method":"LIST_SUBSCRIPTIONS","id":1}`)
+		offends(t, s, WrongPong)
+	})
+	t.Run("frame too large", func(t *testing.T) {
+		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand}, FrameTooLarge)
+		ws := dial(t, s, "/ws")
+		request := func(size int) string {
+			head, tail := `{"method":"SUBSCRIBE","params":["`, `@trade"],"id":1}`
+			return head + strings.Repeat("x", 100) + `@trade","` + strings.Repeat(`y@trade","`, (size-len(head)-len(tail)-109-50)/10) + strings.Repeat("z", 60) + tail
+		}
+		large := request(4200)
+		if len(large) <= 4096 {
+			t.Fatalf("the request has only %d bytes", len(large))
+		}
+		if err := ws.WriteMessage(websocket.TextMessage, []byte(large)); err != nil {
+			t.Fatal(err)
+		}
+		// It is not answered and did nothing: the next answer is that of the next request.
+		if got := ask(t, ws, `{"method":"LIST_SUBSCRIPTIONS","id":2}`); got != `{"result":[],"id":2}` {
+			t.Errorf("got %.200s", got)
+		}
+		offends(t, s, FrameTooLarge)
+	})
+	t.Run("too many streams", func(t *testing.T) {
+		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand, MaxStreams: 3}, TooManyStreams)
+		ws := dial(t, s, "/ws/a@trade/b@trade")
+		if err := ws.WriteMessage(websocket.TextMessage, []byte(`{"method":"SUBSCRIBE","params":["b@trade","c@trade","d@trade"],"id":1}`)); err != nil {
+			t.Fatal(err)
+		}
+		closedWith(t, ws, websocket.ClosePolicyViolation)
+		offends(t, s, TooManyStreams)
+	})
+}
+
+func TestPolicesHandshakes(t *testing.T) {
+	many := func(n int) string {
+		names := make([]string, n)
+		for i := range names {
+			names[i] = fmt.Sprintf("%dx@trade", i)
+		}
+		return "/stream?streams=" + strings.Join(names, "/")
+	}
+	for _, c := range []struct {
+		name, path string
+		status     int
+		offence    Offence
+	}{
+		{"too many streams", many(501), http.StatusBadRequest, TooManyStreams},
+		{"longest URL", "/stream?streams=" + strings.Repeat("x@trade/", 998), 0, ""},
+		{"URL too long", "/stream?streams=" + strings.Repeat("x@trade/", 1001), http.StatusRequestURITooLong, URLTooLong},
+		{"time unit", "/ws?timeUnit=HOUR", http.StatusBadRequest, BadRequest},
+		{"no stream", "/ws/btcusdt", http.StatusBadRequest, BadRequest},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand, MaxStreams: 500}, c.offence)
+			ws, resp, err := websocket.DefaultDialer.Dial(s.StreamURL()+c.path, nil)
+			if c.status == 0 {
+				if err != nil {
+					t.Fatal(err)
+				}
+				ws.Close()
+				return
+			}
+			if err == nil || resp == nil || resp.StatusCode != c.status {
+				t.Fatalf("handshake: %v, %v; want status %d", err, resp, c.status)
+			}
+			offends(t, s, c.offence)
+		})
+	}
+	t.Run("too many connects", func(t *testing.T) {
+		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand, Connects: 2}, TooManyConnects)
+		dial(t, s, "/ws")
+		dial(t, s, "/ws")
+		_, resp, err := websocket.DefaultDialer.Dial(s.StreamURL()+"/ws", nil)
+		if err == nil || resp.StatusCode != 429 || resp.Header.Get("Retry-After") != "300" {
+			t.Fatalf("third handshake: %v, %v; want 429 with Retry-After 300", err, resp)
+		}
+		offends(t, s, TooManyConnects)
+	})
+	t.Run("plain request", func(t *testing.T) {
+		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand})
+		resp, err := http.Get(s.URL() + "/ws/bnbbtc@trade")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusBadRequest {
+			t.Errorf("status %d", resp.StatusCode)
+		}
+	})
+}
