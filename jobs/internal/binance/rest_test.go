@@ -1,0 +1,323 @@
+package binance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// testClock is a clock that moves only when somebody sleeps.
+type testClock struct {
+	mu    sync.Mutex
+	at    time.Time
+	slept []time.Duration
+}
+
+func newTestClock() *testClock {
+	return &testClock{at: time.Date(2026, 1, 15, 12, 0, 30, 0, time.UTC)}
+}
+
+func (c *testClock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *testClock) sleep(ctx context.Context, d time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+	c.slept = append(c.slept, d)
+	return ctx.Err()
+}
+
+// restFor serves answers in turn, the last of them for ever, and gives a client of it.
+func restFor(t *testing.T, clock *testClock, answers ...http.HandlerFunc) (*REST, func() []*http.Request) {
+	t.Helper()
+	var mu sync.Mutex
+	var seen []*http.Request
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		seen = append(seen, r)
+		answer := answers[min(len(seen), len(answers))-1]
+		mu.Unlock()
+		answer(w, r)
+	}))
+	t.Cleanup(server.Close)
+	budget := OpenBudget(filepath.Join(t.TempDir(), "budget.json"), BudgetOptions{Now: clock.now, Sleep: clock.sleep})
+	client := NewREST(server.URL+"/", budget, RESTOptions{Sleep: clock.sleep})
+	t.Cleanup(client.Close)
+	return client, func() []*http.Request {
+		mu.Lock()
+		defer mu.Unlock()
+		return seen
+	}
+}
+
+func says(status int, body string, headers ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		for i := 0; i < len(headers); i += 2 {
+			w.Header().Set(headers[i], headers[i+1])
+		}
+		w.WriteHeader(status)
+		fmt.Fprint(w, body)
+	}
+}
+
+const aggPage = `[{"a":26129,"p":"0.01633102","q":"4.70443515","f":27781,"l":27781,"T":1498793709153,"m":true,"M":true},
+{"a":26130,"p":"0","q":"0","f":-1,"l":-1,"T":1498793709153,"m":true,"M":true},
+{"a":26131,"p":"0.01633103","q":"1.00000000","f":27782,"l":27784,"T":1498793709154001,"m":false,"M":true}]`
+
+func plainPage(page Page) (rows []plainRow) {
+	for _, row := range page.Rows {
+		rows = append(rows, plainRow{row.ID, row.FirstTradeID, row.LastTradeID, row.Time, string(row.Price), string(row.Qty), row.IsBuyerMaker})
+	}
+	return rows
+}
+
+func TestAggTradesAsksInMicrosecondsAndLeavesVoidedRowsOut(t *testing.T) {
+	client, seen := restFor(t, newTestClock(), says(200, aggPage, "X-MBX-USED-WEIGHT-1M", "4"))
+	page, err := client.AggTrades(t.Context(), "BNBBTC", 26129, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []plainRow{
+		{26129, 27781, 27781, 1498793709153000, "0.01633102", "4.70443515", true},
+		{26131, 27782, 27784, 1498793709154001, "0.01633103", "1.00000000", false},
+	}
+	if diff := cmp.Diff(want, plainPage(page)); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]int64{26130}, page.Voided); diff != "" {
+		t.Errorf("voided (-want +got):\n%s", diff)
+	}
+	if page.Cost != (Cost{1, 4}) {
+		t.Errorf("cost = %+v", page.Cost)
+	}
+	request := seen()[0]
+	if got := request.URL.String(); got != "/api/v3/aggTrades?fromId=26129&limit=3&symbol=BNBBTC" {
+		t.Errorf("asked %s", got)
+	}
+	if request.Header.Get("X-MBX-TIME-UNIT") != "MICROSECOND" || request.Header.Values("X-Mbx-Apikey") != nil || request.Header.Get("User-Agent") != "tapedeck" {
+		t.Errorf("headers: %v", request.Header)
+	}
+}
+
+func TestHistoricalTradesAndTheEdgesOfAWindow(t *testing.T) {
+	client, seen := restFor(t, newTestClock(),
+		says(200, `[{"id":28457,"price":"4.00000100","qty":"12.00000000","quoteQty":"48.000012","time":1499865549590,"isBuyerMaker":true,"isBestMatch":true}]`),
+		says(200, `[]`))
+	page, err := client.HistoricalTrades(t.Context(), "BNBBTC", 28457, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []plainRow{{28457, 28457, 28457, 1499865549590000, "4.00000100", "12.00000000", true}}
+	if diff := cmp.Diff(want, plainPage(page)); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+	if page.Cost != (Cost{1, 25}) {
+		t.Errorf("cost = %+v", page.Cost)
+	}
+	at := time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC)
+	if page, err := client.FirstAggTrade(t.Context(), "BNBBTC", at); err != nil || len(page.Rows) != 0 {
+		t.Errorf("FirstAggTrade = %v, %v", page, err)
+	}
+	if _, err := client.LastAggTrade(t.Context(), "BNBBTC", at); err != nil {
+		t.Error(err)
+	}
+	for i, want := range []string{
+		"/api/v3/historicalTrades?fromId=28457&limit=1000&symbol=BNBBTC",
+		"/api/v3/aggTrades?limit=1&startTime=1768435200000000&symbol=BNBBTC",
+		"/api/v3/aggTrades?endTime=1768435199999999&limit=1&symbol=BNBBTC",
+	} {
+		if got := seen()[i].URL.String(); got != want {
+			t.Errorf("request %d: %s, want %s", i, got, want)
+		}
+	}
+}
+
+func TestFaultsThatPassAreAskedAgain(t *testing.T) {
+	reset := func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }
+	short := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		fmt.Fprint(w, aggPage[:100])
+	}
+	for name, fault := range map[string]http.HandlerFunc{
+		"503":                 says(503, `{"code":-1008,"msg":"Request throttled by system-level protection."}`),
+		"500 in HTML":         says(500, `<html>oops</html>`),
+		"reset":               reset,
+		"body cut off":        short,
+		"JSON cut off":        says(200, aggPage[:100]),
+		"an object":           says(200, `{"code":0,"msg":"later"}`),
+		"null":                says(200, `null`),
+		"null row":            says(200, `[null]`),
+		"nothing":             says(200, ``),
+		"HTML":                says(200, `<html>maintenance</html>`),
+		"ids in disorder":     says(200, `[{"a":26131,"p":"1","q":"1","f":1,"l":1,"T":1498793709153},{"a":26130,"p":"1","q":"1","f":1,"l":1,"T":1498793709153}]`),
+		"ids before the page": says(200, `[{"a":7,"p":"1","q":"1","f":1,"l":1,"T":1498793709153}]`),
+		"too many rows":       says(200, `[`+strings.Repeat(`{"a":7,"p":"1","q":"1","f":1,"l":1,"T":1498793709153},`, 3)+aggPage[1:]),
+		"a price that is not": says(200, `[{"a":26129,"p":"NaN","q":"1","f":1,"l":1,"T":1498793709153}]`),
+		"no time":             says(200, `[{"a":26129,"p":"1","q":"1","f":1,"l":1}]`),
+		"keys of another row": says(200, `[{"id":26129,"price":"1"}]`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			clock := newTestClock()
+			client, seen := restFor(t, clock, fault, fault, says(200, aggPage))
+			page, err := client.AggTrades(t.Context(), "BNBBTC", 26129, 3)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(page.Rows) != 2 || page.Cost.Requests != int64(len(seen())) {
+				t.Errorf("page = %+v after %d requests", page, len(seen()))
+			}
+			if diff := cmp.Diff([]time.Duration{250 * time.Millisecond, 500 * time.Millisecond}, clock.slept); diff != "" {
+				t.Errorf("waits (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestFaultsThatStayEndInTheirOwnError(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		answer   http.HandlerFunc
+		requests int
+		check    func(error) bool
+		text     string
+		again    bool
+	}{
+		{"unknown symbol", says(400, `{"code":-1121,"msg":"Invalid symbol."}`), 1,
+			func(err error) bool { return errors.Is(err, ErrUnknownSymbol) }, `get the aggTrades of "NOPE" from id 5: the exchange answered 400 Bad Request: code -1121, "Invalid symbol."`, false},
+		{"bad parameter", says(400, `{"code":-1100,"msg":"Illegal characters"}`), 1,
+			func(err error) bool { return !errors.Is(err, ErrUnknownSymbol) }, "code -1100", false},
+		{"moved", says(302, ``, "Location", "/elsewhere"), 1, func(error) bool { return true }, "302 Found", false},
+		{"not there", says(404, `<html>`), 1, func(error) bool { return true }, `404 Not Found: "<html>"`, false},
+		{"server", says(502, strings.Repeat("x", 5000)), 10,
+			func(err error) bool { var s *StatusError; return errors.As(err, &s) && s.Status == 502 }, "502 Bad Gateway", true},
+		{"firewall", says(403, `<html>Request blocked`), 3,
+			func(err error) bool { var f *FirewallError; return errors.As(err, &f) }, "firewall refused", true},
+		{"damage", says(200, `[{`), 10, func(err error) bool { var d *DamagedError; return errors.As(err, &d) }, `damaged`, true},
+		{"a ban of an hour", says(418, `{"code":-1003,"msg":"banned"}`, "Retry-After", "3600"), 1,
+			func(err error) bool { var b *BannedError; return errors.As(err, &b) }, "banned this address (418) until 2026-01-15T13:00:30Z", true},
+		{"a limit of an hour", says(429, `{"code":-1003,"msg":"Too many"}`, "Retry-After", "3600"), 1,
+			func(err error) bool { var b *RateLimitedError; return errors.As(err, &b) }, "(429) until 2026-01-15T13:00:30Z", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			client, seen := restFor(t, newTestClock(), tc.answer)
+			page, err := client.AggTrades(t.Context(), "NOPE", 5, 10)
+			if err == nil || !tc.check(err) || !strings.Contains(err.Error(), tc.text) || len(err.Error()) > 300 {
+				t.Errorf("err = %v", err)
+			}
+			if len(seen()) != tc.requests || page.Cost.Requests != int64(tc.requests) {
+				t.Errorf("%d requests seen, %d counted, want %d", len(seen()), page.Cost.Requests, tc.requests)
+			}
+			if Temporary(err) != tc.again {
+				t.Errorf("Temporary = %v", !tc.again)
+			}
+		})
+	}
+}
+
+func TestRetryAfterIsWaitedFor(t *testing.T) {
+	for _, status := range []int{429, 418} {
+		clock := newTestClock()
+		client, _ := restFor(t, clock, says(status, `{"code":-1003,"msg":"x"}`, "Retry-After", "17"), says(200, `[]`))
+		if _, err := client.AggTrades(t.Context(), "BNBBTC", 5, 10); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]time.Duration{17 * time.Second}, clock.slept); diff != "" {
+			t.Errorf("%d: waits (-want +got):\n%s", status, diff)
+		}
+	}
+}
+
+func TestABanOutlivesTheProcess(t *testing.T) {
+	clock := newTestClock()
+	until := clock.now().Add(3 * time.Hour)
+	message := fmt.Sprintf(`{"code":-1003,"msg":"Way too much request weight used; IP banned until %d. Please use WebSocket Streams."}`, until.UnixMilli())
+	client, seen := restFor(t, clock, says(418, message), says(200, `[]`))
+	for range 2 {
+		_, err := client.AggTrades(t.Context(), "BNBBTC", 5, 10)
+		var banned *BannedError
+		if !errors.As(err, &banned) || !banned.Until.Equal(until) {
+			t.Fatalf("err = %v, want a ban until %v", err, until)
+		}
+	}
+	if len(seen()) != 1 {
+		t.Errorf("%d requests, one of them under the ban", len(seen()))
+	}
+	// Another process opens the same file.
+	other := OpenBudget(client.Budget().path, BudgetOptions{Now: clock.now, Sleep: clock.sleep})
+	state, err := other.State()
+	if err != nil || !state.Banned || !state.BlockedUntil.Equal(until) {
+		t.Errorf("state = %+v, %v", state, err)
+	}
+	clock.sleep(t.Context(), 3*time.Hour)
+	if _, err := client.AggTrades(t.Context(), "BNBBTC", 5, 10); err != nil {
+		t.Errorf("after the ban: %v", err)
+	}
+}
+
+func TestExchangeInfoOfTheRealExchange(t *testing.T) {
+	packed := recorded(t, "rest/exchangeInfo_20240908.json.gz")
+	clock := newTestClock()
+	client, _ := restFor(t, clock, func(w http.ResponseWriter, _ *http.Request) {
+		content, err := os.ReadFile(packed)
+		if err != nil {
+			t.Error(err)
+		}
+		w.Header().Set("Content-Encoding", "gzip")
+		w.Write(content)
+	})
+	info, cost, err := client.ExchangeInfo(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(info.Symbols) != 1248 || info.Symbols[0] != (Symbol{"ETHBTC", "TRADING", "ETH", "BTC"}) || cost != (Cost{1, 20}) {
+		t.Errorf("%d symbols, first %+v, cost %+v", len(info.Symbols), info.Symbols[0], cost)
+	}
+	state, err := client.Budget().State()
+	want := []RateLimit{{"REQUEST_WEIGHT", "MINUTE", 1, 6000}, {"RAW_REQUESTS", "MINUTE", 5, 61000}}
+	if err != nil || !state.LimitsAt.Equal(clock.now()) {
+		t.Errorf("state = %+v, %v", state, err)
+	}
+	if diff := cmp.Diff(want, state.Limits); diff != "" {
+		t.Errorf("limits (-want +got):\n%s", diff)
+	}
+}
+
+func TestTickersAndServerTime(t *testing.T) {
+	client, _ := restFor(t, newTestClock(),
+		says(200, `[{"symbol":"BNBBTC","volume":"8913.30000000","quoteVolume":"15.30000000","count":76}]`),
+		says(200, `{"serverTime":1499827319559123}`))
+	tickers, err := client.Tickers(t.Context())
+	if diff := cmp.Diff([]Ticker{{"BNBBTC", 8913.3, 15.3, 76}}, tickers); err != nil || diff != "" {
+		t.Errorf("%v %s", err, diff)
+	}
+	at, err := client.ServerTime(t.Context())
+	if err != nil || at.UnixMicro() != 1499827319559123 {
+		t.Errorf("%v, %v", at, err)
+	}
+}
+
+func TestCancelledRequestsEndAtOnce(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	client, _ := restFor(t, newTestClock(), func(w http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+	})
+	_, err := client.AggTrades(ctx, "BNBBTC", 1, 1)
+	if !errors.Is(err, context.Canceled) || Temporary(err) {
+		t.Errorf("err = %v", err)
+	}
+}
