@@ -1,0 +1,275 @@
+package workbook
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/xuri/excelize/v2"
+)
+
+// The front page's charts stand two a row.
+const (
+	chartWidth   = 640 // pixels
+	chartHeight  = 300
+	rowPixels    = 20 // Excel's usual row
+	columnPixels = 64
+	paperA4      = 9
+)
+
+// page sets up how a sheet is printed: A4 landscape, as wide as the page, the rows named repeated, numbered.
+func (b *builder) page(sheet, repeat string) error {
+	size, landscape, one, any := paperA4, "landscape", 1, 0
+	if err := b.file.SetPageLayout(sheet, &excelize.PageLayoutOptions{Size: &size, Orientation: &landscape, FitToWidth: &one, FitToHeight: &any}); err != nil {
+		return err
+	}
+	fit := true
+	if err := b.file.SetSheetProps(sheet, &excelize.SheetPropsOptions{FitToPage: &fit}); err != nil {
+		return err
+	}
+	side, end := 0.4, 0.6
+	if err := b.file.SetPageMargins(sheet, &excelize.PageLayoutMarginsOptions{Left: &side, Right: &side, Top: &end, Bottom: &end}); err != nil {
+		return err
+	}
+	footer := "&L&8" + strings.ReplaceAll(cutUnits(clean(b.book.Title), 100), "&", "&&") + "&C&8&A&R&8&P / &N"
+	if err := b.file.SetHeaderFooter(sheet, &excelize.HeaderFooterOptions{OddFooter: footer}); err != nil {
+		return err
+	}
+	if repeat == "" {
+		return nil
+	}
+	return b.file.SetDefinedName(&excelize.DefinedName{Name: "_xlnm.Print_Titles", RefersTo: quoteSheet(sheet) + "!" + repeat, Scope: sheet})
+}
+
+func quoteSheet(sheet string) string { return "'" + strings.ReplaceAll(sheet, "'", "''") + "'" }
+
+// front writes the first sheet: the lines, a list of the sheets, the charts.
+func (b *builder) front(sheet string) error {
+	f := b.file
+	if err := b.page(sheet, ""); err != nil {
+		return err
+	}
+	grid := false
+	if err := f.SetSheetView(sheet, 0, &excelize.ViewOptions{ShowGridLines: &grid}); err != nil {
+		return err
+	}
+	row := 1
+	for _, line := range b.book.Front {
+		if err := b.text(sheet, 1, row, line.Text, style{tone: line.Tone}); err != nil {
+			return err
+		}
+		height := 16.0
+		switch line.Tone {
+		case Title:
+			height = 28
+		case Heading:
+			height = 22
+		}
+		if err := f.SetRowHeight(sheet, row, height); err != nil {
+			return err
+		}
+		row++
+	}
+	row++
+	if err := b.text(sheet, 1, row, "Sheets", style{tone: Heading}); err != nil {
+		return err
+	}
+	row++
+	for i, table := range b.book.Tables {
+		for _, part := range b.sheets[i] {
+			cell, err := excelize.CoordinatesToCellName(1, row)
+			if err != nil {
+				return err
+			}
+			if err := b.text(sheet, 1, row, part, style{link: true}); err != nil {
+				return err
+			}
+			if err := f.SetCellHyperLink(sheet, cell, quoteSheet(part)+"!A1", "Location"); err != nil {
+				return err
+			}
+			if err := b.text(sheet, 4, row, firstSentence(table.Doc), style{tone: Muted}); err != nil {
+				return err
+			}
+			row++
+		}
+	}
+	row += 2
+	for i := 0; i < len(b.book.Charts); i += 2 {
+		height := 0
+		for j, chart := range b.book.Charts[i:min(i+2, len(b.book.Charts))] {
+			if chart.Height == 0 {
+				chart.Height = chartHeight
+			}
+			if err := b.chart(sheet, 1+j*(chartWidth/columnPixels+1), row, chart); err != nil {
+				return fmt.Errorf("chart %q: %w", chart.Title, err)
+			}
+			height = max(height, chart.Height)
+		}
+		row += height/rowPixels + 2
+	}
+	return nil
+}
+
+func firstSentence(doc string) string {
+	doc = strings.Join(strings.Fields(doc), " ")
+	if at := strings.Index(doc, ". "); at >= 0 {
+		return doc[:at+1]
+	}
+	return doc
+}
+
+func (b *builder) text(sheet string, column, row int, text string, look style) error {
+	cell, err := excelize.CoordinatesToCellName(column, row)
+	if err != nil {
+		return err
+	}
+	if err := b.file.SetCellStr(sheet, cell, clean(text)); err != nil {
+		return err
+	}
+	id, err := b.style(look)
+	if err != nil {
+		return err
+	}
+	return b.file.SetCellStyle(sheet, cell, cell, id)
+}
+
+// chart draws a chart with its upper left corner in a cell.
+func (b *builder) chart(sheet string, column, row int, chart Chart) error {
+	cell, err := excelize.CoordinatesToCellName(column, row)
+	if err != nil {
+		return err
+	}
+	var series []excelize.ChartSeries
+	for i, s := range chart.Series {
+		made, ok, err := b.series(s, i)
+		if err != nil {
+			return err
+		}
+		if ok {
+			series = append(series, made)
+		}
+	}
+	if len(series) == 0 {
+		return nil
+	}
+	main, rest := series, []excelize.ChartSeries(nil)
+	kind := excelize.Line
+	switch chart.Kind {
+	case Columns:
+		kind = excelize.Col
+	case Bar:
+		kind = excelize.Bar
+	case LineOverColumns:
+		main, rest = series[:1], series[1:]
+	}
+	axis := excelize.Font{Size: 9, Color: "#" + faint, Family: fontName}
+	value := style{format: chart.Format, decimals: chart.Decimals}.numberFormat()
+	out := &excelize.Chart{
+		Type:         kind,
+		Series:       main,
+		Dimension:    excelize.ChartDimension{Width: chartWidth, Height: uint(chart.Height)},
+		Title:        excelize.ChartTitle{Paragraph: []excelize.RichTextRun{{Text: clean(chart.Title), Font: &excelize.Font{Size: 12, Bold: true, Color: "#" + ink, Family: fontName}}}},
+		Legend:       excelize.ChartLegend{Position: "none"},
+		XAxis:        excelize.ChartAxis{Font: axis, NumFmt: excelize.ChartNumFmt{CustomNumFmt: chart.CategoryFormat}, TickLabelPosition: excelize.ChartTickLabelLow, TickLabelSkip: labelSkip(chart)},
+		YAxis:        excelize.ChartAxis{Font: axis, NumFmt: excelize.ChartNumFmt{CustomNumFmt: value}, MajorGridLines: true},
+		Border:       excelize.LineOptions{Type: excelize.LineNone},
+		ShowBlanksAs: "gap",
+	}
+	if len(series) > 1 {
+		out.Legend.Position = "bottom"
+	}
+	if chart.Kind == Bar {
+		out.XAxis.ReverseOrder = true // the first row on top
+		gap := uint(40)
+		out.GapWidth = &gap
+	}
+	if chart.Kind == Columns {
+		gap := uint(30)
+		out.GapWidth = &gap
+	}
+	if rest == nil {
+		return b.file.AddChart(sheet, cell, out)
+	}
+	gap := uint(30)
+	columns := &excelize.Chart{
+		Type:     excelize.Col,
+		Series:   rest,
+		GapWidth: &gap,
+		YAxis:    excelize.ChartAxis{Font: axis, Secondary: true, NumFmt: excelize.ChartNumFmt{CustomNumFmt: `[>=1000000]0.0,,"M";[>=1000]0.0,"k";0.##`}},
+	}
+	return b.file.AddChart(sheet, cell, out, columns)
+}
+
+// labelSkip keeps about eight categories labelled.
+func labelSkip(chart Chart) int {
+	if chart.Kind == Bar {
+		return 1
+	}
+	longest := 0
+	for _, s := range chart.Series {
+		longest = max(longest, s.To-s.From)
+	}
+	return max(1, (longest+7)/8)
+}
+
+func (b *builder) series(s Series, number int) (excelize.ChartSeries, bool, error) {
+	if s.Table < 0 || s.Table >= len(b.book.Tables) {
+		return excelize.ChartSeries{}, false, fmt.Errorf("series %d: no table %d", number, s.Table)
+	}
+	s.To = min(s.To, b.book.RowsPerSheet, len(b.book.Tables[s.Table].Rows))
+	if s.From >= s.To {
+		return excelize.ChartSeries{}, false, nil
+	}
+	where := func(column int) (string, error) {
+		name, err := excelize.ColumnNumberToName(column + 1)
+		return fmt.Sprintf("%s!$%s$%d:$%s$%d", quoteSheet(b.sheets[s.Table][0]), name, s.From+2, name, s.To+1), err
+	}
+	categories, err := where(s.Category)
+	if err != nil {
+		return excelize.ChartSeries{}, false, err
+	}
+	values, err := where(s.Value)
+	if err != nil {
+		return excelize.ChartSeries{}, false, err
+	}
+	label := s.Label
+	labelRow := s.From + 2
+	if label < 0 {
+		label, labelRow = s.Value, 1
+	}
+	name, err := excelize.ColumnNumberToName(label + 1)
+	if err != nil {
+		return excelize.ChartSeries{}, false, err
+	}
+	color := s.Color
+	if color == "" {
+		color = palette[number%len(palette)]
+	}
+	return excelize.ChartSeries{
+		Name:       fmt.Sprintf("%s!$%s$%d", quoteSheet(b.sheets[s.Table][0]), name, labelRow),
+		Categories: categories,
+		Values:     values,
+		Fill:       fill(color),
+		Line:       excelize.LineOptions{Type: excelize.LineSolid, Fill: fill(color), Width: 1.75},
+		Marker:     excelize.ChartMarker{Symbol: "none"},
+	}, true, nil
+}
+
+// guide writes the page that explains every column of every table.
+func (b *builder) guide(sheet string) error {
+	table := Table{
+		Name: sheet,
+		Columns: []Column{
+			{Name: "sheet"}, {Name: "column"}, {Name: "unit"}, {Name: "meaning", Format: LongText},
+		},
+	}
+	for i, source := range b.book.Tables {
+		table.Rows = append(table.Rows, []any{b.sheets[i][0], "", "", strings.Join(strings.Fields(source.Doc), " ")})
+		for _, column := range source.Columns {
+			table.Rows = append(table.Rows, []any{b.sheets[i][0], column.Name, column.Unit, column.Doc})
+		}
+	}
+	if _, err := b.file.NewSheet(sheet); err != nil {
+		return err
+	}
+	return b.part(table, sheetPart{sheet: sheet, object: "t_columns_0_0", from: 0, to: len(table.Rows)})
+}

@@ -1,0 +1,154 @@
+package workbook
+
+import (
+	"strings"
+
+	"github.com/xuri/excelize/v2"
+)
+
+// The colours: dark slate and a blue on white; green, amber and red where something is judged.
+const (
+	ink       = "1F2933"
+	faint     = "6B7785"
+	rule      = "C9D1D9"
+	slate     = "2F3E4E"
+	white     = "FFFFFF"
+	blue      = "2F6FB2"
+	paleBlue  = "9DB8D6"
+	green     = "1A7F4B"
+	paleGreen = "DDF3E4"
+	amber     = "8A5A00"
+	paleAmber = "FFF0CC"
+	red       = "B3261E"
+	paleRed   = "FBE0DD"
+	fontName  = "Calibri"
+)
+
+// palette is for series that name no colour of their own.
+var palette = [...]string{"2F6FB2", "D9822B", "1A7F4B", "8E4EC6", "B3261E", "0F8B8D", "7A6A00", "6B7785"}
+
+// style is what makes two cells look alike.
+type style struct {
+	format   Format
+	decimals int
+	millis   bool // Moment shows milliseconds
+	tone     Tone
+	header   bool
+	link     bool
+}
+
+// style gives the id of a style, made on first use.
+func (b *builder) style(s style) (int, error) {
+	if id, ok := b.styles[s]; ok {
+		return id, nil
+	}
+	id, err := b.file.NewStyle(s.excel())
+	if err != nil {
+		return 0, err
+	}
+	b.styles[s] = id
+	return id, nil
+}
+
+func (s style) excel() *excelize.Style {
+	font := &excelize.Font{Family: fontName, Size: 11, Color: ink}
+	out := &excelize.Style{Font: font, Alignment: &excelize.Alignment{Vertical: "top"}}
+	if s.header {
+		font.Bold, font.Color = true, white
+		out.Fill = fill(slate)
+		out.Alignment = &excelize.Alignment{Vertical: "center", Horizontal: "left"}
+		if s.format.right() {
+			out.Alignment.Horizontal = "right"
+		}
+		return out
+	}
+	switch s.tone {
+	case Title:
+		font.Size, font.Bold = 18, true
+	case Heading:
+		font.Size, font.Bold = 13, true
+	case Muted:
+		font.Color = faint
+	case Good:
+		font.Color = green
+	case Fair:
+		font.Color = amber
+	case Bad:
+		font.Color, font.Bold = red, true
+	}
+	if s.link {
+		font.Color, font.Underline = blue, "single"
+	}
+	if code := s.numberFormat(); code != "" {
+		out.CustomNumFmt = &code
+	}
+	switch {
+	case s.format == LongText:
+		out.Alignment.WrapText = true
+	case s.format.right():
+		out.Alignment.Horizontal = "right"
+	}
+	return out
+}
+
+// numberFormat gives Excel's code.
+func (s style) numberFormat() string {
+	switch s.format {
+	case Integer:
+		return "#,##0"
+	case ID:
+		return "0"
+	case Number:
+		return "#,##0" + decimals(s.decimals)
+	case Percent:
+		return "+0" + decimals(s.decimals) + `"%";-0` + decimals(s.decimals) + `"%";0` + decimals(s.decimals) + `"%"`
+	case Share:
+		return "0" + decimals(s.decimals) + "%"
+	case Moment:
+		if s.millis {
+			return "yyyy-mm-dd hh:mm:ss.000"
+		}
+		return "yyyy-mm-dd hh:mm:ss"
+	case Calendar:
+		return "yyyy-mm-dd"
+	case Text, LongText:
+		return "@" // stays text also when a person edits the cell
+	}
+	return ""
+}
+
+func decimals(n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return "." + strings.Repeat("0", min(n, 15))
+}
+
+// right says whether a format stands at the right of its cell.
+func (f Format) right() bool {
+	switch f {
+	case Integer, ID, Number, Percent, Share:
+		return true
+	}
+	return false
+}
+
+func fill(color string) excelize.Fill {
+	return excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{color}}
+}
+
+// toneFill is the conditional style of a text that is judged.
+func (b *builder) toneFill(tone Tone) (int, error) {
+	font, back := "", ""
+	switch tone {
+	case Good:
+		font, back = green, paleGreen
+	case Fair:
+		font, back = amber, paleAmber
+	case Bad:
+		font, back = red, paleRed
+	default:
+		font, back = faint, white
+	}
+	return b.file.NewConditionalStyle(&excelize.Style{Font: &excelize.Font{Color: font}, Fill: excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{back}}})
+}

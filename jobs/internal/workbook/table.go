@@ -1,0 +1,317 @@
+package workbook
+
+import (
+	"fmt"
+	"math"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/xuri/excelize/v2"
+)
+
+// table writes a table on as many sheets as it needs and gives their names.
+func (b *builder) table(number int, table Table) ([]string, error) {
+	var sheets []string
+	for from := 0; from == 0 || from < len(table.Rows); from += b.book.RowsPerSheet {
+		to := min(from+b.book.RowsPerSheet, len(table.Rows))
+		name := b.sheetName(table.Name)
+		if _, err := b.file.NewSheet(name); err != nil {
+			return nil, err
+		}
+		part := sheetPart{
+			sheet:  name,
+			object: fmt.Sprintf("%s_%d_%d", objectName(table.Name), number+1, len(sheets)+1),
+			from:   from,
+			to:     to,
+		}
+		if err := b.part(table, part); err != nil {
+			return nil, err
+		}
+		sheets = append(sheets, name)
+	}
+	return sheets, nil
+}
+
+// sheetPart is the rows [from, to) of a table on one sheet.
+type sheetPart struct {
+	sheet, object string
+	from, to      int
+}
+
+func (b *builder) part(table Table, part sheetPart) error {
+	rows := table.Rows[part.from:part.to]
+	// All of this has to be there before the stream begins; afterwards it is lost without an error.
+	if err := b.page(part.sheet, "$1:$1"); err != nil {
+		return err
+	}
+	if err := b.paint(table, part); err != nil {
+		return err
+	}
+	stream, err := b.file.NewStreamWriter(part.sheet)
+	if err != nil {
+		return err
+	}
+	if err := stream.SetPanes(frozenHeader(table)); err != nil {
+		return err
+	}
+	millis := make([]bool, len(table.Columns))
+	for i, column := range table.Columns {
+		millis[i] = column.Format == Moment && anyMillis(rows, i)
+		if err := stream.SetColWidth(i+1, i+1, b.width(table, part, i, millis[i])); err != nil {
+			return err
+		}
+	}
+	if err := b.header(stream, table); err != nil {
+		return err
+	}
+	if len(rows) == 0 {
+		muted, err := b.style(style{tone: Muted})
+		if err != nil {
+			return err
+		}
+		if table.Empty != "" {
+			if err := stream.SetRow("A2", []any{excelize.Cell{StyleID: muted, Value: clean(table.Empty)}}); err != nil {
+				return err
+			}
+		}
+		return stream.Flush()
+	}
+	if len(table.Columns) > 0 {
+		last, err := excelize.CoordinatesToCellName(len(table.Columns), len(rows)+1)
+		if err != nil {
+			return err
+		}
+		stripes := true
+		if err := stream.AddTable(&excelize.Table{Range: "A1:" + last, Name: part.object, StyleName: "TableStyleLight1", ShowRowStripes: &stripes}); err != nil {
+			return err
+		}
+	}
+	cells := make([]any, len(table.Columns))
+	for i, row := range rows {
+		for j := range table.Columns {
+			var value any
+			if j < len(row) {
+				value = row[j]
+			}
+			cells[j], err = b.cell(table, part.from+i, j, value, millis[j])
+			if err != nil {
+				return err
+			}
+		}
+		if err := stream.SetRow("A"+strconv.Itoa(i+2), cells); err != nil {
+			return err
+		}
+	}
+	return stream.Flush()
+}
+
+func (b *builder) header(stream *excelize.StreamWriter, table Table) error {
+	header := make([]any, len(table.Columns))
+	seen := map[string]bool{}
+	for i, column := range table.Columns {
+		id, err := b.style(style{header: true, format: column.Format})
+		if err != nil {
+			return err
+		}
+		name := clean(column.Name)
+		for n := 2; name == "" || seen[strings.ToLower(name)]; n++ { // a table's headers must differ
+			name = fmt.Sprintf("%s %d", column.Name, n)
+		}
+		seen[strings.ToLower(name)] = true
+		header[i] = excelize.Cell{StyleID: id, Value: name}
+	}
+	return stream.SetRow("A1", header, excelize.RowOpts{Height: 20})
+}
+
+// frozenHeader keeps the header in sight, and the first column where it names the row.
+func frozenHeader(table Table) *excelize.Panes {
+	panes := &excelize.Panes{Freeze: true, YSplit: 1, TopLeftCell: "A2", ActivePane: "bottomLeft"}
+	if len(table.Columns) > 6 && table.Columns[0].Format == Text {
+		panes.XSplit, panes.TopLeftCell, panes.ActivePane = 1, "B2", "bottomRight"
+	}
+	return panes
+}
+
+// cell gives a value in the form in which it is written. Numbers keep every bit.
+func (b *builder) cell(table Table, row, column int, value any, millis bool) (any, error) {
+	look := style{format: table.Columns[column].Format, decimals: table.Columns[column].Decimals, millis: millis}
+	if look.format == Number && table.Decimals != nil {
+		if n := table.Decimals(row, column); n >= 0 {
+			look.decimals = n
+		}
+	}
+	switch v := value.(type) {
+	case nil:
+		return nil, nil
+	case bool:
+	case time.Time:
+		value = v.UTC()
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) { // a cell cannot hold them as numbers
+			value, look.format = strconv.FormatFloat(v, 'g', -1, 64), Text
+		}
+	case int64:
+		if v > 1e15 || v < -1e15 { // a cell holds 15 digits
+			value, look.format = strconv.FormatInt(v, 10), Text
+		}
+	case string:
+		value = clean(v)
+		if look.format != LongText {
+			look.format = Text
+		}
+	default:
+		value, look.format = clean(fmt.Sprint(v)), Text
+	}
+	if look.format != Number && look.format != Percent && look.format != Share {
+		look.decimals = 0
+	}
+	if look.format != Moment {
+		look.millis = false
+	}
+	id, err := b.style(look)
+	return excelize.Cell{StyleID: id, Value: value}, err
+}
+
+// paint lays the conditional colours over a part.
+func (b *builder) paint(table Table, part sheetPart) error {
+	if part.to == part.from {
+		return nil
+	}
+	for i, column := range table.Columns {
+		letter, err := excelize.ColumnNumberToName(i + 1)
+		if err != nil {
+			return err
+		}
+		var rules []excelize.ConditionalFormatOptions
+		switch column.Paint {
+		case Sign:
+			up, err := b.file.NewConditionalStyle(&excelize.Style{Font: &excelize.Font{Color: green}})
+			if err != nil {
+				return err
+			}
+			down, err := b.file.NewConditionalStyle(&excelize.Style{Font: &excelize.Font{Color: red}})
+			if err != nil {
+				return err
+			}
+			rules = append(rules,
+				excelize.ConditionalFormatOptions{Type: "cell", Criteria: ">", Value: "0", Format: &up},
+				excelize.ConditionalFormatOptions{Type: "cell", Criteria: "<", Value: "0", Format: &down})
+		case Bars:
+			rules = append(rules, excelize.ConditionalFormatOptions{Type: "data_bar", Criteria: "=", MinType: "num", MinValue: "0", MaxType: "max", BarColor: "#" + paleBlue, BarSolid: true})
+		case Scale:
+			rules = append(rules, excelize.ConditionalFormatOptions{Type: "3_color_scale", Criteria: "=", MinType: "num", MidType: "num", MaxType: "num",
+				MinValue: "0.3", MidValue: "0.5", MaxValue: "0.7", MinColor: "#F4B6B0", MidColor: "#FFFFFF", MaxColor: "#A9DDBD"})
+		}
+		texts := make([]string, 0, len(column.Tones))
+		for text := range column.Tones {
+			texts = append(texts, text)
+		}
+		sort.Strings(texts)
+		for _, text := range texts {
+			id, err := b.toneFill(column.Tones[text])
+			if err != nil {
+				return err
+			}
+			rules = append(rules, excelize.ConditionalFormatOptions{Type: "cell", Criteria: "==", Value: quoted(text), Format: &id})
+		}
+		if len(rules) == 0 {
+			continue
+		}
+		where := fmt.Sprintf("%s2:%s%d", letter, letter, part.to-part.from+1)
+		if err := b.file.SetConditionalFormat(part.sheet, where, rules); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func quoted(text string) string { return `"` + strings.ReplaceAll(text, `"`, `""`) + `"` }
+
+// widthSample is how many rows decide a column's width.
+const widthSample = 500
+
+// width is as wide as the widest of the header and the first rows, within reason.
+func (b *builder) width(table Table, part sheetPart, column int, millis bool) float64 {
+	spec := table.Columns[column]
+	widest := utf8.RuneCountInString(spec.Name) + 3 // the filter's button
+	for i := part.from; i < min(part.to, part.from+widthSample); i++ {
+		if column >= len(table.Rows[i]) {
+			continue
+		}
+		digits := spec.Decimals
+		if spec.Format == Number && table.Decimals != nil {
+			if n := table.Decimals(i, column); n >= 0 {
+				digits = n
+			}
+		}
+		widest = max(widest, shownWidth(table.Rows[i][column], spec.Format, digits, millis))
+	}
+	limit := 44
+	if spec.Format == LongText {
+		limit = 72
+	}
+	return float64(min(max(widest, 7), limit)) + 1.5
+}
+
+// shownWidth is about how many characters a value takes.
+func shownWidth(value any, format Format, digits int, millis bool) int {
+	switch v := value.(type) {
+	case nil:
+		return 0
+	case time.Time:
+		switch {
+		case format == Calendar:
+			return 10
+		case millis:
+			return 23
+		}
+		return 19
+	case float64:
+		if format == Share {
+			v *= 100
+		}
+		text := strconv.FormatFloat(math.Abs(v), 'f', max(digits, 0), 64)
+		whole, _, _ := strings.Cut(text, ".")
+		return len(text) + (len(whole)-1)/3 + 2
+	case int64:
+		text := strconv.FormatInt(v, 10)
+		if format == Integer {
+			return len(text) + (len(text)-1)/3
+		}
+		return len(text)
+	case string:
+		n := 0
+		for _, r := range v {
+			n++
+			if r > 0x2E7F { // wide scripts
+				n++
+			}
+		}
+		return n
+	}
+	return utf8.RuneCountInString(fmt.Sprint(value))
+}
+
+func anyMillis(rows [][]any, column int) bool {
+	for _, row := range rows {
+		if column < len(row) {
+			if at, ok := row[column].(time.Time); ok && at.Nanosecond() != 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// objectName makes the part of a table's name that Excel takes: letters, digits and underscores.
+func objectName(name string) string {
+	return "t_" + strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '_'
+	}, name)
+}

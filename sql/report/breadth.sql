@@ -1,0 +1,37 @@
+-- breadth has a row for each UTC hour in which anything traded in [window_start, window_end): how much
+-- of the market moved, and which way. Volumes are left out, for those of different quote assets cannot be
+-- added. The first and the last hour hold only what lies in the window.
+--
+-- reads:   trades        from window_start
+-- param:   window_start  TIMESTAMP  UTC, inclusive
+-- param:   window_end    TIMESTAMP  UTC, exclusive
+-- column:  hour          TIMESTAMP  UTC, start of the hour
+-- column:  trades        BIGINT     raw trades of all symbols
+-- column:  symbols       BIGINT     symbols that traded
+-- column:  rose          BIGINT     of them, those whose last price of the hour is above their first
+-- column:  fell          BIGINT     of them, those whose last price of the hour is below their first
+-- column:  rising_share  DOUBLE     share of those that rose among those that moved, 0 to 1
+-- key:     hour
+WITH
+symbol_hours AS (
+    SELECT
+        date_trunc('hour', traded_at) AS hour,
+        symbol,
+        sum(last_trade_id - first_trade_id + 1)::BIGINT AS trades,
+        arg_min(price, id) AS open,
+        arg_max(price, id) AS close,
+    FROM trades
+    WHERE traded_at >= $window_start::TIMESTAMP
+        AND traded_at < $window_end::TIMESTAMP
+    GROUP BY hour, symbol
+)
+SELECT
+    hour,
+    sum(trades)::BIGINT AS trades,
+    count(*) AS symbols,
+    count(*) FILTER (WHERE close > open) AS rose,
+    count(*) FILTER (WHERE close < open) AS fell,
+    (count(*) FILTER (WHERE close > open))::DOUBLE / nullif(count(*) FILTER (WHERE close <> open), 0) AS rising_share,
+FROM symbol_hours
+GROUP BY hour
+ORDER BY hour
