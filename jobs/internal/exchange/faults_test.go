@@ -272,15 +272,16 @@ func TestRESTFaults(t *testing.T) {
 
 // TestSlowReader: in real time a client that does not read loses its connection; at most speed the clock waits for it.
 func TestSlowReader(t *testing.T) {
-	const rows = 400_000 // some 40 MB, more than what sockets hold
+	const rows = 300_000 // some 30 MB, more than what sockets hold
+	source := counted(rows)
 	t.Run("in real time", func(t *testing.T) {
-		s := StartTest(t, counted(rows), Options{Speed: 1e6, WaitForStreams: 1, SendBuffer: 1 << 16}, SlowReader)
+		s := StartTest(t, source, Options{Speed: 1e6, WaitForStreams: 1, SendBuffer: 1 << 16}, SlowReader)
 		dial(t, s, "/ws/btcusdt@trade")
 		<-s.Done()
 		offends(t, s, SlowReader)
 	})
 	t.Run("at most speed", func(t *testing.T) {
-		s := StartTest(t, counted(rows), Options{Speed: MaxSpeed, CloseAtEnd: true})
+		s := StartTest(t, source, Options{Speed: MaxSpeed, CloseAtEnd: true})
 		ws := dial(t, s, "/ws/btcusdt@trade")
 		for want := int64(1); ; want++ {
 			_, message, err := ws.ReadMessage()
@@ -302,7 +303,7 @@ func TestSlowReader(t *testing.T) {
 		}
 	})
 	t.Run("at most speed, and never reads", func(t *testing.T) {
-		s := StartTest(t, counted(rows), Options{Speed: MaxSpeed, StallLimit: 50 * time.Millisecond}, SlowReader)
+		s := StartTest(t, source, Options{Speed: MaxSpeed, StallLimit: 50 * time.Millisecond}, SlowReader)
 		dial(t, s, "/ws/btcusdt@trade")
 		good := dial(t, s, "/ws/btcusdt@trade")
 		for s.Offences()[SlowReader] == 0 {

@@ -2,11 +2,8 @@ package exchange
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -94,61 +91,4 @@ func TestDocumentedPayloads(t *testing.T) {
 			t.Errorf("%s\n got %s\nwant %s", path, got, want)
 		}
 	}
-}
-
-// recorded finds the folder of recorded traffic, which is no part of the project.
-func recorded(t *testing.T, names ...string) []string {
-	t.Helper()
-	dir := os.Getenv("TAPEDECK_RECORDED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "..", "shared", "recorded")
-	}
-	var paths []string
-	for _, name := range names {
-		path := filepath.Join(dir, name)
-		if _, err := os.Stat(path); err != nil {
-			t.Skipf("recorded traffic is not here: %v; set TAPEDECK_RECORDED", err)
-		}
-		paths = append(paths, path)
-	}
-	return paths
-}
-
-func TestRecordingPlaysWhatWasCaptured(t *testing.T) {
-	r, err := OpenRecording(recorded(t, "stream/btcusdt_20240808.gz", "stream/btcusdt_20240809.gz", "stream/ethusdt_20240808.gz", "stream/ethusdt_20240809.gz")...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := StartTest(t, r, Options{Speed: MaxSpeed, CloseAtEnd: true})
-	ws := dial(t, s, "/stream?streams=btcusdt@trade/ethusdt@trade")
-	counts := map[string]int{}
-	lastID := map[string]int64{}
-	for {
-		_, message, err := ws.ReadMessage()
-		if websocket.IsCloseError(err, websocket.CloseNormalClosure) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		var m struct {
-			Data struct {
-				S    string `json:"s"`
-				T    int64  `json:"t"`
-				Time int64  `json:"T"`
-			} `json:"data"`
-		}
-		if err := json.Unmarshal(message, &m); err != nil {
-			t.Fatal(err)
-		}
-		if last := lastID[m.Data.S]; last != 0 && m.Data.T != last+1 {
-			t.Fatalf("%s: %d after %d", m.Data.S, m.Data.T, last)
-		}
-		lastID[m.Data.S] = m.Data.T
-		counts[m.Data.S]++
-	}
-	if counts["BTCUSDT"] != 19904 || counts["ETHUSDT"] != 14515 {
-		t.Errorf("played %v, want 19904 of BTCUSDT and 14515 of ETHUSDT", counts)
-	}
-	<-s.Done()
 }

@@ -1,0 +1,344 @@
+package exchange
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/websocket"
+
+	"tapedeck/jobs/internal/exchange"
+	"tapedeck/jobs/internal/market"
+)
+
+var start = time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// run starts Run and returns where it listens, what ends it, and its error.
+func run(t *testing.T, opt Options) (url string, stop func(), ended <-chan error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, done := make(chan string, 1), make(chan error, 1)
+	opt.Listen, opt.Ready = "127.0.0.1:0", func(url string) { ready <- url }
+	go func() { done <- Run(ctx, opt, quiet()) }()
+	t.Cleanup(cancel)
+	select {
+	case url = <-ready:
+	case err := <-done:
+		t.Fatalf("ended at once: %v", err)
+	}
+	return url, cancel, done
+}
+
+func fetch(t *testing.T, url string, v any) {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != 200 {
+		t.Fatalf("%s: %d %s", url, resp.StatusCode, body)
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		t.Fatalf("%s: %v in %s", url, err, body)
+	}
+}
+
+// TestStreamRESTAndArchiveAgree streams some minutes of a simulated market, and finds the same rows by REST.
+func TestStreamRESTAndArchiveAgree(t *testing.T) {
+	var out bytes.Buffer
+	url, stop, ended := run(t, Options{
+		Simulate: true, Seed: 5, Start: start, History: 22 * time.Hour, Speed: MaxSpeed, WaitForStreams: 2, Out: &out, ArchiveDelay: -1,
+	})
+	ws, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(url, "http")+"/stream?streams=btcusdt@aggTrade/ethusdt@trade&timeUnit=MICROSECOND", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type row struct {
+		A, F, L int64
+		P, Q    string
+		T       int64
+		M       bool
+	}
+	type message struct {
+		Event  string `json:"e"`
+		EventT int64  `json:"E"`
+		Symbol string `json:"s"`
+		Trade  int64  `json:"t"`
+		A      int64  `json:"a"`
+		P      string `json:"p"`
+		Q      string `json:"q"`
+		F      int64  `json:"f"`
+		L      int64  `json:"l"`
+		T      int64  `json:"T"`
+		M      bool   `json:"m"`
+		Best   bool   `json:"M"`
+	}
+	var aggs, trades []row
+	for len(aggs) < 900 || len(trades) < 100 {
+		var m struct{ Data message }
+		_, text, err := ws.ReadMessage()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(text, &m); err != nil {
+			t.Fatal(err)
+		}
+		d := m.Data
+		if d.T < start.UnixMicro() {
+			t.Fatalf("a trade of before the start: %s", text)
+		}
+		switch d.Event + d.Symbol {
+		case "aggTradeBTCUSDT":
+			aggs = append(aggs, row{d.A, d.F, d.L, d.P, d.Q, d.T, d.M})
+		case "tradeETHUSDT":
+			trades = append(trades, row{d.Trade, d.Trade, d.Trade, d.P, d.Q, d.T, d.M})
+		default:
+			t.Fatalf("%s", text)
+		}
+	}
+	_ = ws.Close()
+	aggs, trades = aggs[:900], trades[:100]
+	for i := range aggs[1:] {
+		if aggs[i+1].A != aggs[i].A+1 || aggs[i+1].F != aggs[i].L+1 || aggs[i+1].T < aggs[i].T {
+			t.Fatalf("%+v after %+v", aggs[i+1], aggs[i])
+		}
+	}
+	var page []message
+	fetchMicro(t, fmt.Sprintf("%s/api/v3/aggTrades?symbol=BTCUSDT&fromId=%d&limit=900", url, aggs[0].A), &page)
+	var got []row
+	for _, m := range page {
+		got = append(got, row{m.A, m.F, m.L, m.P, m.Q, m.T, m.M})
+	}
+	if diff := cmp.Diff(aggs, got); diff != "" {
+		t.Errorf("REST has other aggTrades than were streamed (-stream +REST):\n%.1000s", diff)
+	}
+	var old []struct {
+		ID           int64
+		Price, Qty   string
+		Time         int64
+		IsBuyerMaker bool
+	}
+	fetchMicro(t, fmt.Sprintf("%s/api/v3/historicalTrades?symbol=ETHUSDT&fromId=%d&limit=100", url, trades[0].A), &old)
+	got = nil
+	for _, m := range old {
+		got = append(got, row{m.ID, m.ID, m.ID, m.Price, m.Qty, m.Time, m.IsBuyerMaker})
+	}
+	if diff := cmp.Diff(trades, got); diff != "" {
+		t.Errorf("REST has other trades than were streamed (-stream +REST):\n%.1000s", diff)
+	}
+	resp, err := http.Get(url + "/data/spot/daily/aggTrades/BTCUSDT/BTCUSDT-aggTrades-2026-01-14.zip")
+	if err != nil || resp.StatusCode != 200 {
+		t.Errorf("archive: %v, %v", resp, err)
+	} else {
+		resp.Body.Close()
+	}
+	var injected []Incident
+	fetch(t, url+"/_tapedeck/injected", &injected)
+	kinds := map[string]bool{}
+	for _, i := range injected {
+		kinds[i.Kind] = true
+		if !strings.Contains(out.String(), i.Symbol) || !strings.Contains(out.String(), i.At.Format("2006-01-02 15:04:05")) {
+			t.Errorf("%+v is not in the output:\n%s", i, out.String())
+		}
+	}
+	if !kinds["pump_burst"] || !kinds["flash_crash"] || !kinds["whale_order"] {
+		t.Errorf("injected %v", injected)
+	}
+	for _, line := range []string{
+		"export TAPEDECK_STREAM_URL=ws" + strings.TrimPrefix(url, "http") + "\n", "export TAPEDECK_REST_URL=" + url + "\n", "export TAPEDECK_ARCHIVE_URL=" + url + "\n",
+	} {
+		if !strings.Contains(out.String(), line) {
+			t.Errorf("%q is not in the output:\n%s", line, out.String())
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+func fetchMicro(t *testing.T, url string, v any) {
+	t.Helper()
+	req, err := http.NewRequest("GET", url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-MBX-TIME-UNIT", "MICROSECOND")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
+		t.Fatalf("%s: %d, %v", url, resp.StatusCode, err)
+	}
+}
+
+// TestMarketSliceBySlice asks for a market's rows in slices of time, with a pause in which nobody asked, and finds what
+// Rows has.
+func TestMarketSliceBySlice(t *testing.T) {
+	m, err := market.New(market.Config{Seed: 3, Start: start, History: time.Hour, Symbols: 20, Rate: 20, Quiet: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newMarketSource(m)
+	from, until := start.UnixMicro(), start.Add(2*time.Minute).UnixMicro()
+	pauseFrom, pauseUntil := start.Add(time.Minute).UnixMicro(), start.Add(80*time.Second).UnixMicro()
+	for _, kind := range exchange.Kinds() {
+		got := map[int][]exchange.Row{}
+		last := int64(0)
+		for at, step := from, int64(1); at < until; step = step%977_001*3 + 1 {
+			next := min(at+step, until)
+			if at < pauseFrom && next > pauseFrom {
+				next = pauseFrom
+			}
+			s.Release(next)
+			for _, e := range s.Between(nil, kind, at, next) {
+				if e.TradedAt <= at || e.TradedAt > next || e.TradedAt < last {
+					t.Fatalf("%d in (%d, %d] after %d", e.TradedAt, at, next, last)
+				}
+				last = e.TradedAt
+				got[e.Symbol] = append(got[e.Symbol], e.Row)
+			}
+			if at = next; at == pauseFrom {
+				at = pauseUntil
+			}
+		}
+		total := 0
+		for i, symbol := range s.Symbols() {
+			var want []exchange.Row
+			if first, ok := s.FirstAt(symbol.Name, kind, from+1); ok {
+				want = slices.DeleteFunc(s.Rows(nil, symbol.Name, kind, first, 1<<20), func(r exchange.Row) bool {
+					return r.TradedAt > until || r.TradedAt > pauseFrom && r.TradedAt <= pauseUntil
+				})
+			}
+			if diff := cmp.Diff(want, got[i]); diff != "" {
+				t.Fatalf("%s %s (-Rows +Between):\n%.1000s", symbol.Name, kind, diff)
+			}
+			total += len(want)
+		}
+		if total < 1000 {
+			t.Errorf("%s: only %d rows", kind, total)
+		}
+	}
+}
+
+const capture = `1723161254087896568 {"stream":"btcusdt@trade","data":{"e":"trade","E":1723161255343,"s":"BTCUSDT","t":7,"p":"61837.63000000","q":"0.02000000","T":1723161255342,"m":true,"M":true}}
+1723161254296652067 {"stream":"btcusdt@trade","data":{"e":"trade","E":1723161255543,"s":"BTCUSDT","t":8,"p":"61837.63","q":"0.01","T":1723161255542,"m":true,"M":true}}
+`
+
+func captured(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "capture.txt")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestRecordingThenExit(t *testing.T) {
+	url, _, ended := run(t, Options{Play: []string{captured(t, capture)}, Speed: MaxSpeed, AtEnd: Exit})
+	ws, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(url, "http")+"/ws/btcusdt@trade", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, _, err := ws.ReadMessage(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := ws.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseNormalClosure) {
+		t.Errorf("at the end: %v", err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+func TestRecordingStays(t *testing.T) {
+	url, stop, ended := run(t, Options{Play: []string{captured(t, capture)}, Speed: MaxSpeed, AtEnd: CloseConnections})
+	ws, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(url, "http")+"/ws/btcusdt@trade", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, _, err = ws.ReadMessage()
+	}
+	var rows []json.RawMessage
+	fetch(t, url+"/api/v3/historicalTrades?symbol=BTCUSDT&fromId=7", &rows)
+	if len(rows) != 2 {
+		t.Errorf("REST has %d rows after the end", len(rows))
+	}
+	var clock struct{ ServerTime int64 }
+	fetch(t, url+"/api/v3/time", &clock)
+	if clock.ServerTime < 1723161255543 || clock.ServerTime > 1723161255600 {
+		t.Errorf("the clock stands at %d, want the recording's end", clock.ServerTime)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	ln, err := Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	used := ln.Addr().String()
+	path := captured(t, capture[:len(capture)-30])
+	for _, c := range []struct {
+		opt  Options
+		want string
+	}{
+		{Options{}, "exchange: wants either captures to play or a market to simulate"},
+		{Options{Simulate: true, Play: []string{"x"}}, "exchange: wants either captures to play or a market to simulate"},
+		{Options{Simulate: true, Start: start, History: time.Minute, Listen: used}, "listen on " + used + ": address already in use"},
+		{Options{Play: []string{path}}, "read capture: " + path + `:2: half a message in "1723161254296652067 {\"stream\":\"btcusdt@trade\",\"data\":{`},
+		{Options{Play: []string{"nowhere"}}, "read capture: open nowhere: no such file or directory"},
+		{Options{Play: []string{path}, AtEnd: "explode"}, `exchange: at the end "explode": want stay, close or exit`},
+		{Options{Simulate: true, Start: start, History: time.Minute, Faults: map[string]float64{"cutt": 1}}, `fault "cutt" is not known; there are `},
+	} {
+		err := Run(t.Context(), c.opt, quiet())
+		if err == nil || !strings.HasPrefix(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("got  %v\nwant %s", err, c.want)
+		}
+		if strings.Contains(c.want, "already in use") && !errors.Is(err, syscall.EADDRINUSE) {
+			t.Errorf("%v is not EADDRINUSE", err)
+		}
+	}
+}
+
+func TestParseSpeed(t *testing.T) {
+	for text, want := range map[string]float64{"max": MaxSpeed, "1": 1, "0.5": .5, "100x": 100} {
+		if got, err := ParseSpeed(text); err != nil || got != want {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "0", "-1", "NaN", "Inf", "fast", "1e9"} {
+		if got, err := ParseSpeed(text); err == nil {
+			t.Errorf("%q: %v, no error", text, got)
+		}
+	}
+}
