@@ -1,0 +1,273 @@
+package binance
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var archiveDay = time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC)
+
+func zipOf(t *testing.T, files ...string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	packed := zip.NewWriter(&out)
+	for i := 0; i < len(files); i += 2 {
+		file, err := packed.Create(files[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(file, files[i+1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := packed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func checksumOf(content []byte) string {
+	return fmt.Sprintf("%x  BTCUSDT-aggTrades-2026-01-15.zip\n", sha256.Sum256(content))
+}
+
+// archiveFor serves a file and its checksum and gives an archive of it and the requests it saw.
+func archiveFor(t *testing.T, serve http.HandlerFunc) (*Archive, *[]string) {
+	t.Helper()
+	var seen []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		line := strings.TrimPrefix(r.URL.Path, "/data/spot/daily/aggTrades/BTCUSDT/BTCUSDT-aggTrades-2026-01-15.")
+		if part := r.Header.Get("Range"); part != "" {
+			line += " " + part
+		}
+		seen = append(seen, line)
+		serve(w, r)
+	}))
+	t.Cleanup(server.Close)
+	clock := newTestClock()
+	archive := NewArchive(server.URL, ArchiveOptions{Sleep: clock.sleep})
+	t.Cleanup(archive.Close)
+	return archive, &seen
+}
+
+const archiveRows = "26129,0.01633102,4.70443515,27781,27781,1498793709153,True,True\n"
+
+func TestFetchVerifiesAndUnpacks(t *testing.T) {
+	content := zipOf(t, "BTCUSDT-aggTrades-2026-01-15.csv", archiveRows)
+	archive, seen := archiveFor(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, ".CHECKSUM") {
+			io.WriteString(w, checksumOf(content))
+			return
+		}
+		w.Write(content)
+	})
+	dir := t.TempDir()
+	file, err := archive.Fetch(t.Context(), KindAggTrades, "BTCUSDT", archiveDay, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		rows, closer, err := file.Rows(KindAggTrades)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var row Row
+		if err := rows.Next(&row); err != nil || row.ID != 26129 {
+			t.Errorf("%+v, %v", row, err)
+		}
+		if err := rows.Next(&row); !errors.Is(err, io.EOF) {
+			t.Error(err)
+		}
+		closer.Close()
+	}
+	file.Close()
+	if diff := cmp.Diff([]string{"zip.CHECKSUM", "zip"}, *seen); diff != "" {
+		t.Error(diff)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestFetchGoesOnWhereItWasCutOff(t *testing.T) {
+	content := zipOf(t, "BTCUSDT-aggTrades-2026-01-15.csv", strings.Repeat(archiveRows, 10000))
+	cuts := 0
+	archive, seen := archiveFor(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, ".CHECKSUM") {
+			io.WriteString(w, checksumOf(content))
+			return
+		}
+		if cuts++; cuts <= 2 {
+			from := 0
+			fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from)
+			w.Header().Set("Content-Length", fmt.Sprint(len(content)-from))
+			if from > 0 {
+				w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(content)-1, len(content)))
+				w.WriteHeader(http.StatusPartialContent)
+			}
+			w.Write(content[from : from+300])
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	})
+	dir := t.TempDir()
+	// What another process had got before it was killed.
+	if err := os.WriteFile(filepath.Join(dir, "BTCUSDT-aggTrades-2026-01-15.zip.part"), content[:100], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	file, err := archive.Fetch(t.Context(), KindAggTrades, "BTCUSDT", archiveDay, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	if diff := cmp.Diff([]string{"zip.CHECKSUM", "zip bytes=100-", "zip bytes=400-", "zip bytes=700-"}, *seen); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestFetchOfAFileThatWasReplacedMeanwhile(t *testing.T) {
+	old, content := zipOf(t, "x.csv", archiveRows), zipOf(t, "x.csv", archiveRows+archiveRows)
+	archive, seen := archiveFor(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, ".CHECKSUM") {
+			io.WriteString(w, checksumOf(content))
+			return
+		}
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	})
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "BTCUSDT-aggTrades-2026-01-15.zip.part"), append(old, make([]byte, len(content))...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	file, err := archive.Fetch(t.Context(), KindAggTrades, "BTCUSDT", archiveDay, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	if got := len(*seen); got != 4 || (*seen)[3] != "zip" {
+		t.Errorf("asked %v", *seen)
+	}
+}
+
+func TestFetchRefuses(t *testing.T) {
+	content := zipOf(t, "x.csv", archiveRows)
+	for _, tc := range []struct {
+		name          string
+		zip, checksum http.HandlerFunc
+		requests      int
+		check         func(error) bool
+	}{
+		{"no file yet", says(404, "<Error/>"), says(200, checksumOf(content)), 2, func(err error) bool { return errors.Is(err, ErrNotInArchive) }},
+		{"no checksum", says(200, string(content)), says(404, "<Error/>"), 1, func(err error) bool { return errors.Is(err, ErrNotInArchive) }},
+		{"wrong checksum", says(200, string(content)), says(200, checksumOf([]byte("else"))), 4, func(err error) bool { var c *ChecksumError; return errors.As(err, &c) }},
+		{"checksum of another file", says(200, string(content)), says(200, strings.Replace(checksumOf(content), "BTC", "ETH", 1)), 6, func(err error) bool { var d *DamagedError; return errors.As(err, &d) }},
+		{"access denied", says(403, "<Error>AccessDenied"), says(200, checksumOf(content)), 2, func(err error) bool { var s *StatusError; return errors.As(err, &s) && !Temporary(err) }},
+		{"503", says(503, "slow down"), says(200, checksumOf(content)), 7, Temporary},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			archive, seen := archiveFor(t, func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasSuffix(r.URL.Path, ".CHECKSUM") {
+					tc.checksum(w, r)
+				} else {
+					tc.zip(w, r)
+				}
+			})
+			dir := t.TempDir()
+			_, err := archive.Fetch(t.Context(), KindAggTrades, "BTCUSDT", archiveDay, dir)
+			if err == nil || !tc.check(err) || len(*seen) != tc.requests {
+				t.Errorf("err = %v after %v", err, *seen)
+			}
+			if left, _ := os.ReadDir(dir); len(left) != 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
+func TestFetchEndsWithTheContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	archive, _ := archiveFor(t, func(w http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+	})
+	if _, err := archive.Fetch(ctx, KindAggTrades, "BTCUSDT", archiveDay, t.TempDir()); !errors.Is(err, context.Canceled) {
+		t.Errorf("err = %v", err)
+	}
+}
+
+func TestTwoProcessesAtOneFileDoNotMeet(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.zip.part")
+	first, err := openPart(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := openPart(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Name() == second.Name() {
+		t.Error("both write the same file")
+	}
+	closePart(first, true)
+	closePart(second, true)
+}
+
+func TestOpenZip(t *testing.T) {
+	good := zipOf(t, "a/b.csv", archiveRows)
+	for name, tc := range map[string]struct {
+		content []byte
+		want    string
+	}{
+		"two":       {zipOf(t, "a.csv", "x", "b.csv", "y"), `several CSVs in the zip: "a.csv" and "b.csv"`},
+		"none":      {zipOf(t, "a.txt", "x"), "no CSV in the zip"},
+		"truncated": {good[:len(good)-10], "not a valid zip file"},
+		"empty":     {nil, "not a valid zip file"},
+	} {
+		if _, _, err := OpenZip(bytes.NewReader(tc.content), int64(len(tc.content))); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	name, content, err := OpenZip(bytes.NewReader(good), int64(len(good)))
+	if err != nil || name != "b.csv" {
+		t.Fatal(name, err)
+	}
+	content.Close()
+}
+
+// The bytes of the compressed rows are turned round under a checksum that fits: reading must end in an error.
+func TestAZipWithFlippedBitsIsNoticed(t *testing.T) {
+	var rows strings.Builder
+	for i := range 5000 {
+		fmt.Fprintf(&rows, "%d,0.0%d,4.70443515,%d,%d,%d,True,True\n", i, 1633102+i*7919%1000000, i, i, 1498793709153+i)
+	}
+	content := zipOf(t, "x.csv", rows.String())
+	for at := len(content) / 4; at < 3*len(content)/4; at += len(content) / 40 {
+		broken := bytes.Clone(content)
+		broken[at] ^= 0x10
+		_, unpacked, err := OpenZip(bytes.NewReader(broken), int64(len(broken)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader := NewCSVReader(unpacked, KindAggTrades)
+		var row Row
+		for err == nil {
+			err = reader.Next(&row)
+		}
+		if errors.Is(err, io.EOF) {
+			t.Errorf("byte %d turned: no error in %d lines", at, reader.Line())
+		}
+	}
+}
