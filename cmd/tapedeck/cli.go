@@ -51,8 +51,9 @@ func groups() []kong.Group {
 	}
 }
 
-// service marks the commands that run until they are told to stop.
-type service interface{ runsUntilStopped() }
+// service is implemented by the commands that run until they are told to stop; some of their flags make them do
+// something shorter instead.
+type service interface{ runsUntilStopped() bool }
 
 // parsedCommand is a command line that fits the flags, with all values in place.
 type parsedCommand struct {
@@ -97,7 +98,7 @@ func parse(a *app, args []string) (*parsedCommand, error) {
 	a.dataDir = filepath.Clean(parsed.cli.DataDir)
 	a.set = settingsGiven(context)
 	level := slog.LevelWarn
-	if _, ok := context.Selected().Target.Addr().Interface().(service); ok {
+	if command, ok := context.Selected().Target.Addr().Interface().(service); ok && command.runsUntilStopped() {
 		level = slog.LevelInfo
 	}
 	if parsed.cli.LogLevel != "" {
@@ -227,7 +228,7 @@ func (a *app) validateCommand(args []string) error {
 	case errors.Is(err, errHelpShown):
 		return errors.New("it asks for help, which is not a job")
 	case err != nil:
-		return err
+		return errors.New(err.Error()) // without its hint, which is about a command line that was typed
 	}
 	if _, ok := parsed.Selected().Target.Addr().Interface().(service); ok {
 		return fmt.Errorf("%s does not end by itself, so it is not a job", parsed.Selected().Name)

@@ -30,7 +30,7 @@ type exchangeCmd struct {
 	ArchiveDelay time.Duration      `placeholder:"LENGTH" help:"How long after a day its archive file appears. The default is 5h."`
 }
 
-func (*exchangeCmd) runsUntilStopped() {}
+func (*exchangeCmd) runsUntilStopped() bool { return true }
 
 func (*exchangeCmd) manual() manual {
 	return manual{

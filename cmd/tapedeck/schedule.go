@@ -30,7 +30,7 @@ type scheduleCmd struct {
 	Once  string `xor:"what" placeholder:"NAME" help:"Run the job NAME now, write it down, and end with its exit status."`
 }
 
-func (*scheduleCmd) runsUntilStopped() {}
+func (c *scheduleCmd) runsUntilStopped() bool { return !c.Check && c.Next == 0 && c.Once == "" }
 
 func (*scheduleCmd) manual() manual {
 	return manual{

@@ -3,6 +3,8 @@ package schedule
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -70,13 +72,24 @@ func Parse(path string, text []byte, now time.Time, validate Validate) ([]Job, e
 		}
 		return nil
 	})
-	if err := errors.Join(append(problems, err)...); err != nil {
+	if err != nil {
+		problems = append(problems, err)
+	}
+	slices.SortStableFunc(problems, func(a, b error) int { return lineOf(path, a) - lineOf(path, b) })
+	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
 	if len(jobs) == 0 {
 		return nil, fmt.Errorf("%s: there are no jobs in it", path)
 	}
 	return jobs, nil
+}
+
+// lineOf is the line that a problem names.
+func lineOf(path string, problem error) int {
+	line, _, _ := strings.Cut(strings.TrimPrefix(problem.Error(), path+":"), ":")
+	number, _ := strconv.Atoi(line)
+	return number
 }
 
 // entryKeys are the keys of an entry.

@@ -1,0 +1,37 @@
+# Each target is one command that a person could type. `make` alone explains them.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
+COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+.PHONY: help
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: build
+build: tools ## build bin/tapedeck
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/tapedeck ./cmd/tapedeck
+
+.PHONY: demo
+demo: build ## all of it in under a minute, on nothing but this machine
+	bin/tapedeck demo
+
+.PHONY: test
+test: tools ## all tests, with the race detector; no network but for the modules
+	$(GO) test -race ./...
+
+.PHONY: lint
+lint: tools ## gofmt, go vet, staticcheck, go mod tidy
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+
+.PHONY: bench
+bench: tools ## the Go benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: tools
+tools:
+	@GO='$(GO)' scripts/check-tools

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestConfigErrors(t *testing.T) {
+	for text, want := range map[string]string{
+		"symbols: [BTCUSDT]\nflush_intervall: 3s\n": `config.yaml:2: unknown key "flush_intervall"; did you mean "flush_interval"?`,
+		"flush_interval: banana\n":                  `config.yaml:1: flush_interval: "banana" is not a length of time; write for example 90m, 24h, 7d or 1h30m`,
+		"flush_interval: 15\n":                      `config.yaml:1: flush_interval: "15" is not a length of time; write for example 90m, 24h, 7d or 1h30m`,
+		"flush_rows: many\n":                        `config.yaml:1: flush_rows: "many" is not a whole number above 0`,
+		"flush_rows: -1\n":                          `config.yaml:1: flush_rows: "-1" is not a whole number above 0`,
+		"feed: trades\n":                            `config.yaml:1: feed: "trades" is not one of aggTrade, trade`,
+		"rest_url: data-api.binance.vision\n":       `config.yaml:1: rest_url: "data-api.binance.vision" is not a URL that starts with http:// or https://`,
+		"stream_url: https://x\n":                   `config.yaml:1: stream_url: "https://x" is not a URL that starts with ws:// or wss://`,
+		"data_dir: [a, b]\n":                        `config.yaml:1: data_dir: one value is wanted here, not a list or a mapping`,
+		"data_dir: ''\n":                            `config.yaml:1: data_dir: the value is empty`,
+		"symbols: {BTCUSDT: yes}\n":                 `config.yaml:1: symbols: one value is wanted here, not a list or a mapping`,
+		"symbols:\n  - [A]\n":                       `config.yaml:2: symbols: one value is wanted here, not a list or a mapping`,
+		"detectors: [a]\n":                          `config.yaml:1: detectors wants lines of the form "key: value"`,
+		"detectors:\n  whale_order: 3\n":            `config.yaml:2: detectors: whale_order wants lines of the form "key: value"`,
+		"detectors:\n  a:\n    b: [1]\n":            `config.yaml:3: a: b: one value is wanted here`,
+		"feed: trade\nfeed: trade\n":                `config.yaml:2: "feed" stands here for the second time; the first is on line 1`,
+	} {
+		if _, err := parseConfig("config.yaml", []byte(text)); err == nil || err.Error() != want {
+			t.Errorf("%q:\n got %v\nwant %s", text, err, want)
+		}
+	}
+}
+
+func TestConfigValues(t *testing.T) {
+	c, err := parseConfig("config.yaml", []byte("symbols:\n  - BTCUSDT\n  - &e ETHUSDT\n  - *e\nflush_rows: 10_000\nfeed:\ndetectors:\n  whale_order: {min_ratio: 40, quiet: true, word: on it}\n  calm:\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.values["symbols"].text; got != "BTCUSDT,ETHUSDT,ETHUSDT" {
+		t.Errorf("symbols %q", got)
+	}
+	if got := c.values["flush_rows"].text; got != "10000" {
+		t.Errorf("flush_rows %q", got)
+	}
+	if _, set := c.values["feed"]; set {
+		t.Error("an empty key is not the default")
+	}
+	params := c.detectors["whale_order"].params
+	if params["min_ratio"].value != 40 || params["quiet"].value != true || params["word"].value != "on it" || params["word"].line != 8 {
+		t.Errorf("detectors %+v", c.detectors)
+	}
+}
+
+// TestShippedFiles holds config.yaml and crontab.yaml to what they are said to be: they work as they lie there.
+func TestShippedFiles(t *testing.T) {
+	text, err := os.ReadFile("../../config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parseConfig("config.yaml", text); err != nil {
+		t.Error(err)
+	}
+	// With every setting that is commented out switched on it is still right, and says every key there is.
+	var all []string
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "# "); ok && (strings.HasPrefix(rest, " ") || isSetting(rest)) {
+			line = rest
+		}
+		all = append(all, line)
+	}
+	c, err := parseConfig("config.yaml", []byte(strings.Join(all, "")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key := range configKeys() {
+		if _, ok := c.values[key]; !ok && key != "detectors" {
+			t.Errorf("the shipped config.yaml does not show the key %q", key)
+		}
+	}
+	if len(c.detectors) == 0 {
+		t.Error("the shipped config.yaml does not show detectors")
+	}
+}
+
+func isSetting(line string) bool {
+	key, _, ok := strings.Cut(line, ":")
+	_, known := configKeys()[key]
+	return ok && known
+}
+
+func FuzzConfig(f *testing.F) {
+	for _, seed := range []string{"symbols: [A]\n", "detectors: {a: {b: 1}}\n", "detectors: &d\n  a: *d\n", "symbols: &s [*s]\n", "flush_rows: 1_0\n"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if _, err := parseConfig("c.yaml", []byte(text)); err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("more than one line: %q", err)
+		}
+	})
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/alecthomas/kong"
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"tapedeck": main})
+}
+
+// TestScripts runs the command line as a person would: testdata/script/<command>_<scenario>.txtar, whose first line says
+// what it proves.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       *update,
+		Setup: func(env *testscript.Env) error {
+			repository, err := filepath.Abs("../..")
+			if err != nil {
+				return err
+			}
+			env.Setenv("REPOSITORY", repository)
+			env.Setenv("RECORDED", recorded(repository))
+			return nil
+		},
+		Condition: condition,
+		Cmds:      scriptCommands(),
+	})
+}
+
+func TestEachScriptSaysWhatItProves(t *testing.T) {
+	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(scripts) == 0 {
+		t.Fatal(scripts, err)
+	}
+	for _, path := range scripts {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, _, _ := strings.Cut(string(text), "\n")
+		if len(first) < 20 || !strings.HasPrefix(first, "# ") {
+			t.Errorf("%s: the first line does not say what it proves", path)
+		}
+	}
+}
+
+// call runs a command line in this process.
+func call(args ...string) (status int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	status = run(args, nil, strings.NewReader(""), &out, &errs)
+	return status, out.String(), errs.String()
+}
+
+// commands lists the commands of the command line, in the order of the help.
+func commands(t *testing.T) []*kong.Node {
+	t.Helper()
+	parser, err := newParser(&app{stdout: os.Stdout, stderr: os.Stderr}, &cli{}, &settings{config: &config{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parser.Model.Children
+}
+
+func TestHelp(t *testing.T) {
+	pages := map[string][]string{"tapedeck": {"--help"}}
+	for _, command := range commands(t) {
+		pages[command.Name] = []string{command.Name, "--help"}
+	}
+	for name, args := range pages {
+		status, page, stderr := call(args...)
+		if status != exitDone || stderr != "" {
+			t.Errorf("%q: status %d, %s", args, status, stderr)
+		}
+		for number, line := range strings.Split(page, "\n") {
+			if n := utf8.RuneCountInString(line); n > helpWidth {
+				t.Errorf("%s --help, line %d is %d characters wide: %s", name, number+1, n, line)
+			}
+			if strings.TrimRight(line, " ") != line {
+				t.Errorf("%s --help, line %d ends in a space", name, number+1)
+			}
+		}
+		for _, part := range []string{"\nUsage: tapedeck", "\nExamples:\n  tapedeck", "\nExit status:\n", "\n  80  "} {
+			if !strings.Contains(page, part) && !strings.Contains(page, strings.Replace(part, "Examples:\n  tapedeck", "Examples:\n  # ", 1)) {
+				t.Errorf("%s --help lacks %q", name, part)
+			}
+		}
+		golden := filepath.Join("testdata", "help", name+".txt")
+		if *update {
+			if err := os.WriteFile(golden, []byte(page), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), page); diff != "" {
+			t.Errorf("%s --help differs from %s; -update rewrites it:\n%s", name, golden, diff)
+		}
+	}
+	files, err := filepath.Glob("testdata/help/*.txt")
+	if err != nil || len(files) != len(pages) {
+		t.Errorf("%d golden files for %d pages", len(files), len(pages))
+	}
+}
+
+// TestExamplesFit holds every command line in a help page to the real flags.
+func TestExamplesFit(t *testing.T) {
+	a := &app{}
+	for _, command := range commands(t) {
+		text := command.Target.Addr().Interface().(documented).manual()
+		if text.about == "" || len(text.examples) == 0 || len(text.exits) == 0 {
+			t.Errorf("%s: its manual lacks something", command.Name)
+		}
+		for _, example := range text.examples {
+			line, _, _ := strings.Cut(example, "  # ")
+			line, _, _ = strings.Cut(line, " > ")
+			line, _, _ = strings.Cut(line, " < ")
+			args := strings.Fields(line)[1:]
+			if i := strings.Index(line, `"`); i > 0 {
+				args = append(strings.Fields(line[:i])[1:], strings.Trim(line[i:], `"`))
+			}
+			if err := a.validateCommand(args); err != nil && !strings.Contains(err.Error(), "does not end by itself") {
+				t.Errorf("%s: example %q: %v", command.Name, example, err)
+			}
+		}
+	}
+}
+
+func TestEveryFlagIsExplained(t *testing.T) {
+	known := configKeys()
+	onlyEnvironment := map[string]bool{"config": true, "now": true, "log_level": true}
+	used := map[string]bool{"detectors": true}
+	for _, command := range commands(t) {
+		for _, flag := range command.AllFlags(false) {
+			for _, flag := range flag {
+				if flag.Help == "" || !strings.HasSuffix(flag.Help, ".") {
+					t.Errorf("%s --%s: help %q", command.Name, flag.Name, flag.Help)
+				}
+				if key := flag.Tag.Get("key"); key != "" {
+					used[key] = true
+					if _, ok := known[key]; !ok && !onlyEnvironment[key] {
+						t.Errorf("%s --%s has the key %q, which config.yaml does not know", command.Name, flag.Name, key)
+					}
+				}
+			}
+		}
+	}
+	for key := range known {
+		if !used[key] {
+			t.Errorf("config.yaml knows the key %q, which no flag takes", key)
+		}
+	}
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// recorded is where the recordings of real traffic are, which are not part of the repository.
+func recorded(repository string) string {
+	if path := os.Getenv("TAPEDECK_RECORDED"); path != "" {
+		return path
+	}
+	return filepath.Join(repository, "..", "shared", "recorded")
+}
+
+// condition is what scripts can ask besides testscript's own: [recorded], [root].
+func condition(name string) (bool, error) {
+	switch name {
+	case "recorded":
+		repository, err := filepath.Abs("../..")
+		if err != nil {
+			return false, err
+		}
+		_, err = os.Stat(recorded(repository))
+		return err == nil, nil
+	case "root":
+		return os.Geteuid() == 0, nil
+	}
+	return false, fmt.Errorf("unknown condition %q", name)
+}
+
+// patience is how long a script waits for what must happen: far longer than it takes on a busy machine.
+const patience = 60 * time.Second
+
+// scriptCommands are what scripts can do besides testscript's own commands.
+func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
+	return map[string]func(*testscript.TestScript, bool, []string){
+		"exits":     exits,
+		"exchange":  startExchange,
+		"waitfor":   waitFor,
+		"removeone": removeOne,
+		"same":      same,
+		"sigterm":   sigterm,
+	}
+}
+
+// exits runs a command that must end with the given status: exits 3 exec tapedeck verify.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 || args[1] != "exec" {
+		ts.Fatalf("usage: exits status exec command…")
+	}
+	got := "0"
+	if err := ts.Exec(args[2], args[3:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = strconv.Itoa(exit.ExitCode())
+	}
+	if got != args[0] {
+		ts.Fatalf("%q ended with status %s, not %s", args[2:], got, args[0])
+	}
+}
+
+// startExchange runs `tapedeck exchange` with the arguments on a free port until the script ends, and points the script's
+// environment at it.
+func startExchange(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("exchange cannot be negated")
+	}
+	binary := ""
+	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
+		if path := filepath.Join(dir, "tapedeck"); binary == "" {
+			if _, err := os.Stat(path); err == nil {
+				binary = path
+			}
+		}
+	}
+	command := exec.Command(binary, append([]string{"exchange", "--listen", "127.0.0.1:0", "--log-level", "warn"}, args...)...)
+	command.Env = append(os.Environ(), "PATH="+ts.Getenv("PATH"))
+	command.Dir = ts.Getenv("WORK")
+	command.Stderr = os.Stderr
+	output, err := command.StdoutPipe()
+	ts.Check(err)
+	ts.Check(command.Start())
+	ts.Defer(func() {
+		command.Process.Signal(syscall.SIGTERM)
+		command.Wait()
+	})
+	lines := bufio.NewScanner(output)
+	for lines.Scan() {
+		setting, ok := strings.CutPrefix(lines.Text(), "export ")
+		if !ok {
+			continue
+		}
+		key, value, _ := strings.Cut(setting, "=")
+		ts.Setenv(key, value)
+		ts.Setenv("ADDRESS", strings.TrimPrefix(value, "http://"))
+		if key == "TAPEDECK_ARCHIVE_URL" { // the last one
+			go func() { // nothing may block on a full pipe
+				for lines.Scan() {
+				}
+			}()
+			return
+		}
+	}
+	ts.Fatalf("the exchange did not say where it listens: %v", lines.Err())
+}
+
+// waitFor waits until a file that matches the pattern is there and, with a second argument, has that text in it.
+func waitFor(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: waitfor pattern [text]")
+	}
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		paths, err := filepath.Glob(ts.MkAbs(args[0]))
+		ts.Check(err)
+		for _, path := range paths {
+			if len(args) == 1 {
+				return
+			}
+			if text, err := os.ReadFile(path); err == nil && strings.Contains(string(text), args[1]) {
+				return
+			}
+		}
+	}
+	ts.Fatalf("nothing matches %q in time", args)
+}
+
+// removeOne deletes one of the files that match the pattern: the one in the middle.
+func removeOne(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: removeone pattern")
+	}
+	paths, err := filepath.Glob(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if len(paths) == 0 {
+		ts.Fatalf("nothing matches %q", args[0])
+	}
+	ts.Check(os.Remove(paths[len(paths)/2]))
+}
+
+// same fails unless two files have the same lines.
+func same(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: same file file")
+	}
+	if (ts.ReadFile(args[0]) == ts.ReadFile(args[1])) == neg {
+		ts.Fatalf("%s and %s: same is %v", args[0], args[1], neg)
+	}
+}
+
+// sigterm asks everything that the script runs in the background to end, as docker stop does.
+func sigterm(ts *testscript.TestScript, neg bool, args []string) {
+	for _, command := range ts.BackgroundCmds() {
+		ts.Check(command.Process.Signal(syscall.SIGTERM))
+	}
+}
