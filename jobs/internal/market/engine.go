@@ -147,22 +147,23 @@ func (e *engine) orders(p *pair) {
 		if e.now+second <= other.from || other.to <= e.now {
 			continue
 		}
-		in = other
-		if in.wild > 0 {
-			p.base.wild = in.wild
+		if other.wild > 0 {
+			p.base.wild = other.wild
 			if other.to <= e.now+second {
 				p.base.wild = 1
 			}
 		}
-		if in.silent {
+		if other.silent {
 			p.quick, p.slow = 0, 0
 			return
 		}
-		if in.whale != nil && in.whale.at/second == e.now/second {
-			e.whale(p, in.whale)
+		if other.whale != nil && other.whale.at/second == e.now/second {
+			e.whale(p, other.whale)
 			return
 		}
-		extra = in.orders.at(e.now) * max(1, e.rate)
+		if orders := other.orders.at(e.now) * max(1, e.rate); orders > 0 {
+			in, extra = other, orders // of two at once, the later one's
+		}
 	}
 
 	left := 1.0 // of the second

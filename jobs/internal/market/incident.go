@@ -144,6 +144,9 @@ func (m *Market) place(want Incident, random *rand.Rand) error {
 	if !slices.Contains(Kinds(), want.Kind) {
 		return fmt.Errorf("no such incident: want one of %s", strings.Join(Kinds(), ", "))
 	}
+	if !(want.Size >= 0) || want.Size > 3 {
+		return fmt.Errorf("size %g, want 0 (as drawn) to 3 times that", want.Size)
+	}
 	var pairs []*pair
 	if want.Symbol != "" {
 		p := m.byName[want.Symbol]
@@ -157,7 +160,7 @@ func (m *Market) place(want Incident, random *rand.Rand) error {
 	// Drawn again until it is clear of the pair's other incidents; with many on few pairs, of less and less of them.
 	for try := range 200 {
 		p := pairs[random.IntN(len(pairs))]
-		draft := m.draft(want.Kind, p, want.At, random)
+		draft := m.draft(want.Kind, p, want.At, want.Size, random)
 		if want.At.IsZero() {
 			room := draft.to - draft.event.From.UnixMicro()
 			first := max(m.begin, p.listedAt) + baseline.Microseconds()
@@ -166,10 +169,13 @@ func (m *Market) place(want Incident, random *rand.Rand) error {
 				return fmt.Errorf("a history of %s has no room for it after a baseline of %s: give it a time", m.config.History, baseline)
 			}
 			at := time.UnixMicro(first + random.Int64N(last-first+1)).UTC()
-			draft = m.draft(want.Kind, p, at.Truncate(time.Minute), random)
+			draft = m.draft(want.Kind, p, at.Truncate(time.Minute), want.Size, random)
 		}
 		if want.At.IsZero() && (draft.to > m.config.Start.UnixMicro() || m.clash(draft, apart*time.Duration(200-try)/200)) {
 			continue
+		}
+		if draft.from < max(m.begin, p.listedAt) {
+			return fmt.Errorf("at %s %s did not trade yet", want.At.Format(time.RFC3339), p.spec.name)
 		}
 		m.incidents = append(m.incidents, draft)
 		return nil
@@ -222,13 +228,17 @@ func (m *Market) suited(kind string) []*pair {
 	return pairs
 }
 
-// draft works an incident out for a pair with its onset at about a time, its size drawn.
-func (m *Market) draft(kind string, p *pair, onset time.Time, random *rand.Rand) *incident {
+// draft works an incident out for a pair with its onset at about a time, its size drawn and then multiplied.
+func (m *Market) draft(kind string, p *pair, onset time.Time, times float64, random *rand.Rand) *incident {
+	if times == 0 {
+		times = 1
+	}
 	at := onset.UnixMicro()
 	between := func(low, high float64) float64 { return low + (high-low)*random.Float64() }
+	strong := func(low, high float64) float64 { return times * between(low, high) }
 	after := func(minutes float64) int64 { return at + int64(minutes*60*second) }
 	in := &incident{size: 1, excite: .25, event: Event{Kind: kind, Symbol: p.spec.name}}
-	usual := p.spec.rate * max(1, m.config.Rate)
+	usual := p.spec.rate
 	from, to := at, at
 	name := p.spec.base
 
@@ -240,8 +250,8 @@ func (m *Market) draft(kind string, p *pair, onset time.Time, random *rand.Rand)
 		} else {
 			at += int64(between(0, 60) * second)
 		}
-		rise, up := between(.11, .33), between(1.2, 2.4)
-		crowd := between(1.3, 2.6)
+		rise, up := strong(.11, .33), between(1.2, 2.4)
+		crowd := strong(1.3, 2.6)
 		down := up + between(2, 5)
 		in.shift = curve{
 			{after(-between(4, 9)), 0}, {at, between(.001, .006)}, {after(up * .35), rise * between(.5, .7)}, {after(up), rise},
@@ -255,8 +265,8 @@ func (m *Market) draft(kind string, p *pair, onset time.Time, random *rand.Rand)
 			name, 100*math.Expm1(rise), up*60)
 
 	case DumpBurst:
-		fall, down := between(.09, .26), between(1.2, 2.5)
-		crowd := between(1.3, 2.4)
+		fall, down := strong(.09, .26), between(1.2, 2.5)
+		crowd := strong(1.3, 2.4)
 		in.shift = curve{{at, 0}, {after(down * .4), -fall * .6}, {after(down), -fall}, {after(down + 40), -fall * between(.6, .9)}}
 		in.orders = curve{{at, crowd}, {after(down), crowd}, {after(down + 5), crowd * .2}, {after(down + 20), 0}}
 		in.buying = curve{{at, .08}, {after(down), .2}, {after(down + 1), .5}}
@@ -265,16 +275,16 @@ func (m *Market) draft(kind string, p *pair, onset time.Time, random *rand.Rand)
 		in.event.Note = fmt.Sprintf("holders rush to sell %s, down %.0f %% within %.0f s", name, -100*math.Expm1(-fall), down*60)
 
 	case VolumeSpike:
-		minutes, times := between(5, 8), between(18, 35)
+		minutes := between(5, 8)
+		in.size = strong(18, 35)
 		in.orders = curve{{at, 4*usual + .5}, {after(minutes), 4*usual + .5}, {after(minutes + 2), 0}}
 		in.buying = curve{{at, .5}}
-		in.size = times
 		in.shift = curve{{at, 0}, {after(minutes), between(-.004, .004)}}
 		to = after(minutes + 2)
-		in.event.Note = fmt.Sprintf("for %.0f minutes orders of %.0f times the usual size change hands in %s at a steady price", minutes, times, name)
+		in.event.Note = fmt.Sprintf("for %.0f minutes orders of %.0f times the usual size change hands in %s at a steady price", minutes, in.size, name)
 
 	case PriceJump:
-		jump, minutes := between(.07, .13), between(1, 2.5)
+		jump, minutes := strong(.07, .13), between(1, 2.5)
 		if random.Float64() < .5 {
 			jump = -jump * .65 // from -4.5 %: short of a crash
 		}
@@ -286,8 +296,8 @@ func (m *Market) draft(kind string, p *pair, onset time.Time, random *rand.Rand)
 		in.event.Note = fmt.Sprintf("news moves %s by %+.1f %% within %.0f s, and it stays there", name, 100*math.Expm1(jump), minutes*60)
 
 	case FlashCrash:
-		fall, down, up := between(.15, .26), between(1.5, 3.5), between(4, 9)
-		crowd := between(.8, 1.8)
+		fall, down, up := strong(.15, .26), between(1.5, 3.5), between(4, 9)
+		crowd := strong(.8, 1.8)
 		in.shift = curve{
 			{at, 0}, {after(down * .5), -fall * between(.25, .4)}, {after(down), -fall}, {after(down + .5), -fall * .97},
 			{after(down + up), -fall * between(.25, .45)}, {after(down + up + 60), -fall * between(.1, .2)},
@@ -309,13 +319,13 @@ func (m *Market) draft(kind string, p *pair, onset time.Time, random *rand.Rand)
 		in.orders = curve{{at, 5*usual + .15}, {after(minutes), 5*usual + .15}, {after(minutes + .1), 0}}
 		in.buying = curve{{at, side}}
 		in.shift = curve{{at, 0}, {after(minutes), drift}, {after(minutes + 60), drift * .5}}
-		in.size, in.excite = between(3, 5), 0
+		in.size, in.excite = strong(3, 5), 0
 		to = after(minutes + 5)
 		in.event.Note = fmt.Sprintf("somebody %s %s without a pause for %.0f minutes", word, name, minutes)
 
 	case WhaleOrder:
 		at += int64(between(3, 57) * second)
-		w := &whale{at: at, buy: random.Float64() < .5, times: between(4.5, 8), sweep: between(.022, .04), levels: 12 + random.IntN(20)}
+		w := &whale{at: at, buy: random.Float64() < .5, times: strong(4.5, 8), sweep: strong(.022, .04), levels: 12 + random.IntN(20)}
 		side, word := 1.0, "buys"
 		if !w.buy {
 			side, word = -1, "sells"
@@ -330,14 +340,15 @@ func (m *Market) draft(kind string, p *pair, onset time.Time, random *rand.Rand)
 
 	case TradeRateBurst:
 		minutes := between(6, 9)
-		in.orders = curve{{at, 1.2 + 30*usual}, {after(minutes), 1.2 + 30*usual}, {after(minutes + .5), 0}}
+		machine := times * (1.2 + 30*usual)
+		in.orders = curve{{at, machine}, {after(minutes), machine}, {after(minutes + .5), 0}}
 		in.buying = curve{{at, .5}}
 		in.size, in.excite = .2, .1
 		to = after(minutes + 3)
 		in.event.Note = fmt.Sprintf("a market maker's machine sends small orders in %s for %.0f minutes", name, minutes)
 
 	case VWAPDeviation:
-		drift, minutes := between(.10, .15), between(35, 45)
+		drift, minutes := strong(.10, .15), between(35, 45)
 		if random.Float64() < .5 {
 			drift = -drift
 		}
@@ -348,21 +359,21 @@ func (m *Market) draft(kind string, p *pair, onset time.Time, random *rand.Rand)
 		in.event.Note = fmt.Sprintf("%s moves steadily, by %+.0f %% in %.0f minutes", name, 100*math.Expm1(drift), minutes)
 
 	case VolatilityRegime:
-		minutes := between(40, 60)
-		in.wild = between(11, 15)
+		minutes := between(45, 70)
+		in.wild = max(1, strong(17, 24))
 		in.orders = curve{{at, 3 * usual}, {after(minutes), 3 * usual}, {after(minutes + 10), 0}}
 		in.buying = curve{{at, .5}}
 		to = after(minutes + 10)
 		in.event.Note = fmt.Sprintf("the price of %s swings %.0f times as widely as usual for %.0f minutes", name, in.wild, minutes)
 
 	case SilentSymbol:
-		hours := between(2.4, 4.2)
+		hours := strong(2.4, 4.2)
 		in.silent = true
 		to = after(hours * 60)
 		in.event.Note = fmt.Sprintf("nobody trades %s for %.1f hours", name, hours)
 
 	case CrossPair:
-		off, minutes := between(.025, .055), between(14, 28)
+		off, minutes := strong(.025, .055), between(14, 28)
 		if random.Float64() < .5 {
 			off = -off
 		}

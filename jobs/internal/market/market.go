@@ -22,6 +22,9 @@ const DefaultHistory = 26 * time.Hour
 // MaxSymbols bounds Config.Symbols; Binance lists fewer spot pairs than that.
 const MaxSymbols = 2000
 
+// mostRows bounds what the history may hold: 32 bytes each.
+const mostRows = 100_000_000
+
 // Kind says which of the exchange's two sequences of one symbol is meant.
 type Kind int
 
@@ -59,6 +62,9 @@ type Incident struct {
 	// At is the onset; the zero time lets the seed choose one in the history, late enough for a baseline of 14 hours
 	// and early enough to be over by Start. It may lie after Start.
 	At time.Time
+	// Size multiplies what the seed draws for it (how far, how many, how long), to see from where on it is noticed;
+	// 0 means 1.
+	Size float64
 }
 
 // Event is an incident as it was put in.
@@ -134,6 +140,14 @@ func New(config Config) (*Market, error) {
 		return nil, fmt.Errorf("simulated market: %w", err)
 	}
 	m.pairs = pairs
+	expected := 0.0
+	for _, p := range pairs {
+		expected += p.spec.rate * config.Rate * config.History.Seconds() * 1.3
+	}
+	if expected > mostRows {
+		return nil, fmt.Errorf("simulated market: a history of %s at rate %g would be about %.0f million trades, more than %d million: shorten it",
+			config.History, config.Rate, expected/1e6, mostRows/1_000_000)
+	}
 	m.engine = newEngine(m)
 	m.byName = make(map[string]*pair, len(m.pairs))
 	for _, p := range m.pairs {

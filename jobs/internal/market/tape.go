@@ -53,7 +53,7 @@ func (t *tape) searchTime(at int64) int {
 }
 
 func (p *pair) appendAggs(rows []Row, fromID int64, limit int) []Row {
-	from := max(fromID-p.firstAgg, 0)
+	from := max(fromID, p.firstAgg) - p.firstAgg
 	if from >= int64(p.tape.visible) {
 		return rows
 	}
@@ -74,7 +74,7 @@ func (p *pair) appendTrades(rows []Row, fromID int64, limit int) []Row {
 	if p.tape.visible == 0 {
 		return rows
 	}
-	from := max(fromID-p.firstTrade, 0)
+	from := max(fromID, p.firstTrade) - p.firstTrade
 	// The row that holds the raw trade: the last one that does not start after it.
 	i := sort.Search(p.tape.visible, func(i int) bool { return int64(p.tape.at(i).raw) > from }) - 1
 	for ; i < p.tape.visible && limit > 0; i++ {
