@@ -147,11 +147,8 @@ func (e *engine) orders(p *pair) {
 		if e.now+second <= other.from || other.to <= e.now {
 			continue
 		}
-		if other.wild > 0 {
-			p.base.wild = other.wild
-			if other.to <= e.now+second {
-				p.base.wild = 1
-			}
+		if other.wild != nil {
+			p.base.wild = 1 + max(0, other.wild.at(e.now)) // 1 again before to: the last point is 0
 		}
 		if other.silent {
 			p.quick, p.slow = 0, 0

@@ -81,7 +81,7 @@ type incident struct {
 	rush     float64 // the share of them that takes two prices or more
 	size     float64 // a multiplier of their size, and of what makers offer them
 	excite   float64 // how much they set off, against usual orders
-	wild     float64 // a multiplier of the base asset's volatility; 0: none
+	wild     curve   // what is added to 1 to multiply the base asset's volatility
 	silent   bool
 	whale    *whale
 }
@@ -259,6 +259,7 @@ func (m *Market) draft(kind string, p *pair, onset time.Time, times float64, ran
 		}
 		in.orders = curve{{at, crowd * .8}, {after(.4), crowd}, {after(up), crowd}, {after(down), crowd * .35}, {after(down + 20), 0}}
 		in.buying = curve{{at, .93}, {after(up * .9), .82}, {after(up + .3), .28}, {after(down), .38}, {after(down + 20), .48}}
+		in.wild = curve{{at, 3}, {after(up), 14}, {after(down), 9}, {after(down + 20), 3}, {after(down + 55), 0}}
 		in.rush, in.size = between(.55, .75), between(1.1, 2.5)
 		from, to = in.shift[0].at, after(down+60)
 		in.event.Note = fmt.Sprintf("a crowd buys %s up by %.0f %% within %.0f s, then the organisers sell",
@@ -270,6 +271,7 @@ func (m *Market) draft(kind string, p *pair, onset time.Time, times float64, ran
 		in.shift = curve{{at, 0}, {after(down * .4), -fall * .6}, {after(down), -fall}, {after(down + 40), -fall * between(.6, .9)}}
 		in.orders = curve{{at, crowd}, {after(down), crowd}, {after(down + 5), crowd * .2}, {after(down + 20), 0}}
 		in.buying = curve{{at, .08}, {after(down), .2}, {after(down + 1), .5}}
+		in.wild = curve{{at, 3}, {after(down), 12}, {after(down + 10), 5}, {after(down + 55), 0}}
 		in.rush, in.size = between(.55, .75), between(1, 2)
 		to = after(down + 60)
 		in.event.Note = fmt.Sprintf("holders rush to sell %s, down %.0f %% within %.0f s", name, -100*math.Expm1(-fall), down*60)
@@ -292,6 +294,7 @@ func (m *Market) draft(kind string, p *pair, onset time.Time, times float64, ran
 		in.shift = curve{{at, 0}, {after(minutes), jump}, {after(minutes + 90), jump * between(.7, 1)}}
 		in.orders = curve{{at, 3*usual + .1}, {after(minutes + 6), 3 * usual}, {after(minutes + 15), 0}}
 		in.buying = curve{{at, side}, {after(minutes + 1), .5}}
+		in.wild = curve{{at, 2}, {after(minutes), 4}, {after(minutes + 55), 0}}
 		to = after(minutes + 60)
 		in.event.Note = fmt.Sprintf("news moves %s by %+.1f %% within %.0f s, and it stays there", name, 100*math.Expm1(jump), minutes*60)
 
@@ -304,6 +307,7 @@ func (m *Market) draft(kind string, p *pair, onset time.Time, times float64, ran
 		}
 		in.orders = curve{{at, crowd}, {after(down), crowd * 1.6}, {after(down + up), crowd * .5}, {after(down + up + 15), 0}}
 		in.buying = curve{{at, .2}, {after(down), .08}, {after(down + .5), .7}, {after(down + up), .52}}
+		in.wild = curve{{at, 3}, {after(down), 14}, {after(down + up), 8}, {after(down + up + 40), 0}}
 		in.rush, in.size = between(.4, .6), between(1.2, 3)
 		to = after(down + up + 45)
 		in.event.Note = fmt.Sprintf("stop orders carry %s down by %.0f %% within %.0f s; most of it comes back in %.0f minutes",
@@ -360,11 +364,12 @@ func (m *Market) draft(kind string, p *pair, onset time.Time, times float64, ran
 
 	case VolatilityRegime:
 		minutes := between(45, 70)
-		in.wild = max(1, strong(17, 24))
+		wild := strong(17, 24)
+		in.wild = curve{{at, wild - 1}, {after(minutes), wild - 1}, {after(minutes + 5), 0}}
 		in.orders = curve{{at, 3 * usual}, {after(minutes), 3 * usual}, {after(minutes + 10), 0}}
 		in.buying = curve{{at, .5}}
 		to = after(minutes + 10)
-		in.event.Note = fmt.Sprintf("the price of %s swings %.0f times as widely as usual for %.0f minutes", name, in.wild, minutes)
+		in.event.Note = fmt.Sprintf("the price of %s swings %.0f times as widely as usual for %.0f minutes", name, wild, minutes)
 
 	case SilentSymbol:
 		hours := strong(2.4, 4.2)

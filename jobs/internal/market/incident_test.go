@@ -119,7 +119,7 @@ func TestIncidentsAreWhatTheySay(t *testing.T) {
 				for _, x := range b[onset : onset+10] {
 					low = min(low, x.low)
 				}
-				if end := b[onset+20].close; low/before > .88 || (end-low)/(before-low) < .4 {
+				if end := b[onset+20].close; low/before > .88 || (end-low)/(before-low) < .3 {
 					t.Errorf("seed %d: crash from %g to %g and back to %g", seed, before, low, end)
 				}
 			case WhaleOrder:

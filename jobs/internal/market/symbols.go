@@ -129,7 +129,7 @@ type asset struct {
 	common float64 // the common factor at that second
 	mood   float64 // log of the own volatility over its usual
 	news   float64 // more activity after a jump, dying away
-	wild   float64 // a multiplier of the own volatility: an incident's
+	wild   float64 // a multiplier of the own volatility while an incident lasts
 	shifts []curve // log price, put there by incidents
 }
 
