@@ -126,6 +126,10 @@ func (a *archive) ids(f span) (first, last int64, ok bool) {
 
 func (a *archive) serve(w http.ResponseWriter, r *http.Request) {
 	s := a.server
+	if !s.enter() {
+		return
+	}
+	defer s.work.Done()
 	if s.opt.Latency > 0 && !s.pause(r, s.opt.Latency) {
 		return
 	}
@@ -176,6 +180,13 @@ func (a *archive) serve(w http.ResponseWriter, r *http.Request) {
 	defer body.Close()
 	w.Header().Set("Content-Type", "application/zip")
 	w.Header().Set("ETag", `"`+file.md5+`"`)
+	if fault == ArchiveReset {
+		if info, err := body.Stat(); err == nil {
+			w.Header().Set("Content-Length", strconv.FormatInt(info.Size(), 10))
+			_, _ = io.CopyN(w, body, info.Size()/2)
+		}
+		panic(http.ErrAbortHandler) // net/http cuts the connection
+	}
 	http.ServeContent(w, r, "", file.modified, body)
 }
 

@@ -163,6 +163,21 @@ func TestArchiveFaults(t *testing.T) {
 		etag        string
 		newModified string
 	}
+	t.Run("archive_reset", func(t *testing.T) {
+		s := archived(t, Options{}, "2025-01-02T05:00")
+		inject(t, s, Fault{Kind: ArchiveReset}, 0)
+		resp, err := http.Get(s.URL() + daily + "2025-01-01.zip")
+		if err == nil {
+			_, err = io.ReadAll(resp.Body)
+			resp.Body.Close()
+		}
+		if err == nil {
+			t.Error("the download was whole")
+		}
+		if status, _, _ := get(t, s.URL()+daily+"2025-01-01.zip"); status != 200 {
+			t.Errorf("the second time: status %d", status)
+		}
+	})
 	fetch := func(t *testing.T, s *Server) (f file) {
 		status, body, header := get(t, s.URL()+daily+"2025-01-01.zip")
 		f = file{status: status, body: body, etag: header.Get("ETag"), newModified: header.Get("Last-Modified")}

@@ -100,13 +100,13 @@ func (s *Server) breakConnections() {
 			return
 		}
 		for done := false; !done; {
+			_, more := s.hub.waiting()
 			sound := slices.DeleteFunc(s.hub.all(), func(c *conn) bool { return c.dead.Load() || !s.hub.sound(c) })
 			if len(sound) > 0 {
 				pick := int(uniform(s.opt.Faults.Seed, string(planned.Kind), uint64(i)) * float64(len(sound)))
 				done = s.breakConnection(sound[pick], Fault{Kind: planned.Kind})
 				continue
 			}
-			_, more := s.hub.waiting()
 			select {
 			case <-more:
 			case <-s.ctx.Done():

@@ -21,6 +21,9 @@ import (
 // maxURL is the longest websocket URL, in characters: measured by users, not documented.
 const maxURL = 8004
 
+// frameHead is what a client's frame of 126 bytes to 64 KiB has on the wire besides its content.
+const frameHead = 8
+
 // conn is one websocket connection.
 type conn struct {
 	server *Server
@@ -30,7 +33,8 @@ type conn struct {
 	micro  bool
 	ended  chan struct{} // the reader has ended
 	dead   atomic.Bool   // sends nothing any more, not even pings
-	parted sync.Once     // a close frame was sent
+	parted sync.Once
+	leaves atomic.Bool // a close frame was sent
 
 	// guarded by hub.mu
 	streams  []string
@@ -187,7 +191,10 @@ func (c *conn) read() {
 		if err := c.count(); err != nil || c.dead.Load() {
 			return err
 		}
-		return c.ws.WriteControl(websocket.PongMessage, []byte(payload), time.Time{})
+		if err := c.ws.WriteControl(websocket.PongMessage, []byte(payload), time.Time{}); !errors.Is(err, websocket.ErrCloseSent) {
+			return err
+		}
+		return nil
 	})
 	c.ws.SetPongHandler(func(payload string) error {
 		c.ponged(payload)
@@ -211,7 +218,7 @@ func (c *conn) read() {
 		if c.count() != nil {
 			return
 		}
-		if len(message) > c.server.opt.MaxFrame {
+		if size := len(message) + frameHead; size > c.server.opt.MaxFrame {
 			c.server.ledger.offence(FrameTooLarge) // not answered: reported by users, not documented
 			continue
 		}
@@ -261,6 +268,11 @@ func (c *conn) keep() {
 	life := time.NewTimer(opt.Lifetime)
 	defer life.Stop()
 	var late *time.Timer
+	defer func() {
+		if late != nil {
+			late.Stop()
+		}
+	}()
 	var overdue <-chan time.Time
 	for sent := 1; ; {
 		select {
@@ -333,6 +345,7 @@ func (c *conn) ponged(payload string) {
 func (c *conn) close(code int, reason string) {
 	c.parted.Do(func() {
 		c.server.hub.silence(c)
+		c.leaves.Store(true)
 		_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Time{})
 		_ = c.out.SetReadDeadline(time.Now().Add(5 * time.Second))
 	})

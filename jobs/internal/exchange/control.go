@@ -43,7 +43,7 @@ func (c *conn) answer(message []byte) error {
 	if errors.Is(err, errTooManyStreams) {
 		return c.punish(TooManyStreams, "Too many streams")
 	}
-	if c.dead.Load() {
+	if c.dead.Load() || c.leaves.Load() {
 		return nil
 	}
 	var reply []byte

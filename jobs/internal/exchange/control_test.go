@@ -119,16 +119,17 @@ func TestPolicesFrames(t *testing.T) {
 		offends(t, s, WrongPong)
 	})
 	t.Run("frame too large", func(t *testing.T) {
-		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand}, FrameTooLarge)
+		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand}, FrameTooLarge, BadRequest)
 		ws := dial(t, s, "/ws")
-		request := func(size int) string {
+		request := func(size int) string { // on the wire
 			head, tail := `{"method":"SUBSCRIBE","params":["`, `@trade"],"id":1}`
-			return head + strings.Repeat("x", 100) + `@trade","` + strings.Repeat(`y@trade","`, (size-len(head)-len(tail)-109-50)/10) + strings.Repeat("z", 60) + tail
+			return head + strings.Repeat("x", size-8-len(head)-len(tail)) + tail
 		}
-		large := request(4200)
-		if len(large) <= 4096 {
-			t.Fatalf("the request has only %d bytes", len(large))
+		// The name is too long to be one, but it is answered.
+		if got := ask(t, ws, request(4096)); got != `{"code":2,"msg":"Invalid request: invalid stream","id":1}` {
+			t.Errorf("4096 bytes: %.200s", got)
 		}
+		large := request(4097)
 		if err := ws.WriteMessage(websocket.TextMessage, []byte(large)); err != nil {
 			t.Fatal(err)
 		}
@@ -136,7 +137,9 @@ func TestPolicesFrames(t *testing.T) {
 		if got := ask(t, ws, `{"method":"LIST_SUBSCRIPTIONS","id":2}`); got != `{"result":[],"id":2}` {
 			t.Errorf("got %.200s", got)
 		}
-		offends(t, s, FrameTooLarge)
+		if got := s.Offences(); got[FrameTooLarge] != 1 || len(got) != 2 {
+			t.Errorf("offences %v", got)
+		}
 	})
 	t.Run("too many streams", func(t *testing.T) {
 		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand, MaxStreams: 3}, TooManyStreams)

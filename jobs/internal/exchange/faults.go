@@ -78,6 +78,8 @@ const (
 	ArchiveNoChecksum FaultKind = "archive_no_checksum"
 	// ArchiveHole lacks rows in the middle of the day, under a checksum that fits.
 	ArchiveHole FaultKind = "archive_hole"
+	// ArchiveReset cuts the connection in the middle of the zip.
+	ArchiveReset FaultKind = "archive_reset"
 	// ArchiveRepublished is right, and is replaced all the same by another file with the same rows.
 	ArchiveRepublished FaultKind = "archive_republished"
 	// ArchiveUnsorted has all rows, not in order and some twice, under a checksum that fits.
@@ -89,7 +91,7 @@ var (
 	messageFaults    = []FaultKind{Drop, Duplicate, Reorder, Damage}
 	handshakeFaults  = []FaultKind{Refuse}
 	restFaults       = []FaultKind{REST429, REST418, REST5xx, RESTReset, RESTTruncated, RESTLater, RESTSlow}
-	archiveFaults    = []FaultKind{ArchiveLate, ArchiveShort, ArchiveChecksum, ArchiveCorrupt, ArchiveNoChecksum, ArchiveHole, ArchiveUnsorted, ArchiveRepublished}
+	archiveFaults    = []FaultKind{ArchiveLate, ArchiveShort, ArchiveChecksum, ArchiveCorrupt, ArchiveNoChecksum, ArchiveHole, ArchiveUnsorted, ArchiveReset, ArchiveRepublished}
 )
 
 // FaultKinds lists all kinds.

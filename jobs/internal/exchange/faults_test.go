@@ -235,7 +235,9 @@ func TestRESTFaults(t *testing.T) {
 		fault Fault
 		wrong func(a answer) bool
 	}{
-		{Fault{Kind: REST429, RetryAfter: 1}, func(a answer) bool { return a.status == 429 && a.retryAfter == "1" && strings.Contains(a.body, "-1003") }},
+		{Fault{Kind: REST429, RetryAfter: 1}, func(a answer) bool {
+			return a.status == 429 && a.retryAfter == "1" && strings.Contains(a.body, "-1003")
+		}},
 		{Fault{Kind: REST418, RetryAfter: 1}, func(a answer) bool {
 			return a.status == 418 && a.retryAfter == "1" && strings.Contains(a.body, "banned until")
 		}},

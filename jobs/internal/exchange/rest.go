@@ -128,7 +128,7 @@ func (s *Server) serveREST(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if faulty {
-		body = s.breakBody(w, fault, body)
+		body = s.breakBody(w, fault, body, q.values.Has("fromId"))
 		if body == nil {
 			return
 		}
@@ -191,8 +191,8 @@ func (s *Server) breakREST(w http.ResponseWriter, r *http.Request, f Fault) bool
 	return true
 }
 
-// breakBody serves the faults of an answer's body. It returns nil where nothing more is to be sent.
-func (s *Server) breakBody(w http.ResponseWriter, f Fault, body []byte) []byte {
+// breakBody serves the faults of an answer's body; page says that it is rows asked for by fromId. It returns nil where nothing more is to be sent.
+func (s *Server) breakBody(w http.ResponseWriter, f Fault, body []byte, page bool) []byte {
 	switch f.Kind {
 	case RESTReset:
 		s.ledger.fault(f.Kind)
@@ -209,8 +209,7 @@ func (s *Server) breakBody(w http.ResponseWriter, f Fault, body []byte) []byte {
 		s.ledger.fault(f.Kind)
 		return body[:len(body)/2]
 	case RESTLater:
-		// Only a page of rows can start later.
-		if rows := strings.Count(string(body), "},{") + 1; rows > 1 && body[0] == '[' {
+		if rows := strings.Count(string(body), "},{") + 1; rows > 1 && page {
 			s.ledger.fault(f.Kind)
 			cut := body
 			for range max(rows/3, 1) {

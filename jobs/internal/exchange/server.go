@@ -52,7 +52,7 @@ type Options struct {
 	// connection lasts, 24 h.
 	PingEvery, PongWithin, Lifetime time.Duration
 	// MaxStreams is how many streams a connection may have, 1024; FramesPerSecond how many frames it may send, 5;
-	// MaxFrame the greatest request in bytes that is answered, 4096; Connects how many handshakes an address may make in
+	// MaxFrame the greatest request in bytes on the wire that is answered, 4096; Connects how many handshakes an address may make in
 	// 5 minutes, 300. Below 0 means no limit.
 	MaxStreams, FramesPerSecond, MaxFrame, Connects int
 	// SendBuffer is how many bytes may wait for a slow client before its connection is closed, 8 MiB. At MaxSpeed the

@@ -16,6 +16,7 @@ func documented() []MemoryRow {
 	return []MemoryRow{
 		{Symbol: "BNBBTC", Kind: Trade, Row: Row{ID: 12345, Price: "0.001", Qty: "100", TradedAt: at, EventAt: at, BuyerMaker: true}},
 		{Symbol: "BNBBTC", Kind: AggTrade, Row: Row{ID: 12345, Price: "0.001", Qty: "100", FirstTradeID: 100, LastTradeID: 105, TradedAt: at, EventAt: at, BuyerMaker: true}},
+		{Symbol: "币安USDT", Kind: Trade, Row: Row{ID: 1, Price: "1", Qty: "1", TradedAt: at, EventAt: at}},
 	}
 }
 
@@ -76,6 +77,8 @@ func TestDocumentedPayloads(t *testing.T) {
 		micro    = `{"e":"trade","E":1672515782136000,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136000,"m":true,"M":true}`
 	)
 	tests := map[string]string{
+		"/ws/%E5%B8%81%E5%AE%89usdt@trade":                        `{"e":"trade","E":1672515782136,"s":"币安USDT","t":1,"p":"1","q":"1","T":1672515782136,"m":false,"M":true}`,
+		"/stream?streams=币安usdt@trade":                            `{"stream":"币安usdt@trade","data":{"e":"trade","E":1672515782136,"s":"币安USDT","t":1,"p":"1","q":"1","T":1672515782136,"m":false,"M":true}}`,
 		"/ws/bnbbtc@trade":                                        trade,
 		"/ws/bnbbtc@aggTrade":                                     aggTrade,
 		"/ws/bnbbtc@trade?timeUnit=MICROSECOND":                   micro,
