@@ -8,8 +8,8 @@
 -- param:   window_end           TIMESTAMP  UTC, exclusive
 -- column:  symbol               VARCHAR    as the exchange spells it
 -- column:  traded_minutes       BIGINT     minutes with a trade
--- column:  range                DOUBLE     percent, highest over lowest price
--- column:  realized_volatility  DOUBLE     percent, over the window
+-- column:  range                DOUBLE     percent, >= 0, highest over lowest price
+-- column:  realized_volatility  DOUBLE     percent, >= 0, over the window
 -- column:  steepest_rise        DOUBLE     percent, the largest return of a minute that rose, 0 if none did
 -- column:  steepest_rise_at     TIMESTAMP  UTC, start of that minute
 -- column:  steepest_fall        DOUBLE     percent, the largest return of a minute that fell, 0 if none did

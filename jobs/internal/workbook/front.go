@@ -1,6 +1,7 @@
 package workbook
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -177,14 +178,16 @@ func (b *builder) chart(sheet string, column, row int, chart Chart) error {
 	if len(series) > 1 {
 		out.Legend.Position = "bottom"
 	}
-	if chart.Kind == Bar {
-		out.XAxis.ReverseOrder = true // the first row on top
+	switch chart.Kind {
+	case Bar:
 		gap := uint(40)
 		out.GapWidth = &gap
-	}
-	if chart.Kind == Columns {
-		gap := uint(30)
+		out.XAxis.ReverseOrder = true                             // the first row on top
+		out.YAxis.TickLabelPosition = excelize.ChartTickLabelHigh // and the values' axis below all the same
+	case Columns:
+		gap, zero := uint(30), 0.0
 		out.GapWidth = &gap
+		out.YAxis.Minimum = &zero
 	}
 	if rest == nil {
 		return b.file.AddChart(sheet, cell, out)
@@ -197,6 +200,17 @@ func (b *builder) chart(sheet string, column, row int, chart Chart) error {
 		YAxis:    excelize.ChartAxis{Font: axis, Secondary: true, NumFmt: excelize.ChartNumFmt{CustomNumFmt: `[>=1000000]0.0,,"M";[>=1000]0.0,"k";0.##`}},
 	}
 	return b.file.AddChart(sheet, cell, out, columns)
+}
+
+// textAxes keeps categories that are times from becoming an axis of days, on which all of a day's values fall on one another.
+// The library has no setting for it.
+func (b *builder) textAxes() {
+	b.file.Pkg.Range(func(name, part any) bool {
+		if content, ok := part.([]byte); ok && strings.HasPrefix(name.(string), "xl/charts/chart") {
+			b.file.Pkg.Store(name, bytes.ReplaceAll(content, []byte(`<auto val="1"></auto>`), []byte(`<auto val="0"></auto>`)))
+		}
+		return true
+	})
 }
 
 // labelSkip keeps about eight categories labelled.

@@ -102,6 +102,8 @@ func (s style) numberFormat() string {
 		return "#,##0" + decimals(s.decimals)
 	case Percent:
 		return "+0" + decimals(s.decimals) + `"%";-0` + decimals(s.decimals) + `"%";0` + decimals(s.decimals) + `"%"`
+	case PlainPercent:
+		return "0" + decimals(s.decimals) + `"%"`
 	case Share:
 		return "0" + decimals(s.decimals) + "%"
 	case Moment:
@@ -127,7 +129,7 @@ func decimals(n int) string {
 // right says whether a format stands at the right of its cell.
 func (f Format) right() bool {
 	switch f {
-	case Integer, ID, Number, Percent, Share:
+	case Integer, ID, Number, Percent, PlainPercent, Share, Moment, Calendar:
 		return true
 	}
 	return false

@@ -165,7 +165,9 @@ func (b *builder) cell(table Table, row, column int, value any, millis bool) (an
 	default:
 		value, look.format = clean(fmt.Sprint(v)), Text
 	}
-	if look.format != Number && look.format != Percent && look.format != Share {
+	switch look.format {
+	case Number, Percent, PlainPercent, Share:
+	default:
 		look.decimals = 0
 	}
 	if look.format != Moment {

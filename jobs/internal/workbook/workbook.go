@@ -83,15 +83,16 @@ type Column struct {
 type Format int
 
 const (
-	Text     Format = iota
-	Integer         // grouped by thousands
-	ID              // not grouped
-	Number          // grouped, with decimals
-	Percent         // 3.5 is shown as 3.50%
-	Share           // 0.035 is shown as 3.50%
-	Moment          // date and time
-	Calendar        // date
-	LongText        // wrapped
+	Text         Format = iota
+	Integer             // grouped by thousands
+	ID                  // not grouped
+	Number              // grouped, with decimals
+	Percent             // 3.5 is shown as +3.50%
+	PlainPercent        // 3.5 is shown as 3.50%
+	Share               // 0.035 is shown as 3.50%
+	Moment              // date and time
+	Calendar            // date
+	LongText            // wrapped
 )
 
 // Paint is a colouring by value.
@@ -143,6 +144,7 @@ func Write(w io.Writer, book Book) error {
 	b := &builder{file: file, book: book, styles: map[style]int{}, names: map[string]bool{}}
 	err := b.build()
 	if err == nil {
+		b.textAxes()
 		err = file.Write(w)
 	}
 	if closed := file.Close(); err == nil {

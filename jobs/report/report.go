@@ -1,0 +1,277 @@
+// Package report makes the report of a window from the SQL sections and renders it as a terminal's table, Markdown, JSON, CSV or
+// an Excel workbook.
+//
+// It guarantees that a report says first how complete its data are, and that every format shows the values that the SQL gave:
+// rounding happens where a number is shown to a person (table, Markdown), never in JSON, CSV or a workbook's cells. The JSON
+// form is described at [JSON], the CSV form at [CSV].
+package report
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"tapedeck/analytics"
+	"tapedeck/analytics/tape"
+)
+
+// Options say what a report is about. From and To are required.
+type Options struct {
+	From, To time.Time // the half-open window
+	Symbols  []string  // empty means all on the tape
+
+	// Sections are the names of the sections wanted, in that order; empty means all, and with Brief those that fit a terminal.
+	Sections []string
+	Brief    bool
+
+	QueriesDir string                    // the user's own queries beside the embedded ones; "" means none
+	Params     map[string]map[string]any // by section, values for its parameters other than the window
+
+	Now         time.Time // written on the report
+	Threads     int
+	MemoryLimit string
+	Index       *tape.Index // see analytics.Options
+	Logger      *slog.Logger
+}
+
+// Report is what was found.
+type Report struct {
+	Window  Window
+	MadeAt  time.Time
+	Feed    tape.Feed
+	Symbols []string // that were asked for; empty means all
+
+	// Empty says that nothing traded in the window, as far as the tape knows.
+	Empty bool
+	// Complete says that the tape holds all that traded in the window: no id is missing, each symbol was recorded from the window's
+	// beginning to its end, and no segment is damaged.
+	Complete bool
+	// Missing is how many ids are not on the tape and may be had.
+	Missing int64
+	// Statements say in words how complete the data are, the worst first. There is at least one.
+	Statements []Statement
+
+	Sections []Section
+}
+
+// Window is half-open, UTC.
+type Window struct{ Start, End time.Time }
+
+// Length is the time between the window's ends.
+func (w Window) Length() time.Duration { return w.End.Sub(w.Start) }
+
+// Statement is a sentence about the data.
+type Statement struct {
+	Mood Mood
+	Text string
+}
+
+// Mood says how a statement is meant.
+type Mood string
+
+const (
+	Bad  Mood = "bad"  // something is missing
+	Fair Mood = "fair" // the window is not covered from end to end
+	Good Mood = "good"
+	Note Mood = "note"
+)
+
+// Section is one query and what it gave. With an Err there is no result.
+type Section struct {
+	Query  analytics.Query
+	Result analytics.Result
+	Err    error
+}
+
+// Partial says that not all of the report could be had: ids are missing, a segment is damaged, or a section failed.
+func (r *Report) Partial() bool {
+	return r.Missing > 0 || slices.ContainsFunc(r.Sections, func(s Section) bool { return s.Err != nil }) ||
+		slices.ContainsFunc(r.Statements, func(s Statement) bool { return s.Mood == Bad })
+}
+
+// Section gives a section by name, or nil.
+func (r *Report) Section(name string) *Section {
+	i := slices.IndexFunc(r.Sections, func(s Section) bool { return s.Query.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &r.Sections[i]
+}
+
+// order is that of the embedded sections; a user's own follow by name.
+var order = [...]string{"overview", "movers", "incidents", "hourly", "breadth", "largest_trades", "taker_flow", "volatility", "candles", "completeness", "runs"}
+
+// long are the embedded sections that a brief report leaves out.
+var long = [...]string{"breadth", "largest_trades", "taker_flow", "volatility", "candles", "runs"}
+
+// UnknownSectionError names a section that there is no query for.
+type UnknownSectionError struct {
+	Name  string
+	Known []string
+}
+
+func (e *UnknownSectionError) Error() string {
+	return fmt.Sprintf("no section %q: there are %s", e.Name, strings.Join(e.Known, ", "))
+}
+
+// Build runs the sections over the tape. A section that fails has its error in the report and the others go on; an error of
+// Build itself means that there is no report: the window or a section's name is wrong, the tape cannot be read, or ctx ended.
+func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
+	opt.From, opt.To = opt.From.UTC(), opt.To.UTC()
+	if !opt.From.Before(opt.To) {
+		return nil, fmt.Errorf("the window's end %s is not after its start %s", opt.To.Format(time.RFC3339), opt.From.Format(time.RFC3339))
+	}
+	queries, problems := sections(opt.QueriesDir)
+	wanted, err := choose(queries, problems, opt)
+	if err != nil {
+		return nil, err
+	}
+	session, err := analytics.Open(ctx, dir, analytics.Options{
+		Threads: opt.Threads, MemoryLimit: opt.MemoryLimit, From: opt.From, To: opt.To, Index: opt.Index, Now: opt.Now, Logger: opt.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer session.Close()
+
+	report := &Report{Window: Window{opt.From, opt.To}, MadeAt: opt.Now.UTC(), Feed: dir.Feed(), Symbols: opt.Symbols}
+	completeness := Section{Err: fmt.Errorf("there is no query completeness")}
+	for _, query := range queries {
+		if query.Name == completenessName {
+			completeness = run(ctx, session, query, opt)
+		}
+	}
+	for _, query := range wanted {
+		section := completeness
+		if query.Name != completenessName {
+			section = run(ctx, session, query, opt)
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("section %q: %w", query.Name, err)
+		}
+		report.Sections = append(report.Sections, section)
+	}
+	report.judge(completeness, session.Broken())
+	for _, problem := range problems {
+		report.Statements = append(report.Statements, Statement{Bad, fmt.Sprintf("A section is left out: %v.", problem)})
+	}
+	return report, nil
+}
+
+// sections gives the report's queries in order, and what was wrong with others.
+func sections(dir string) (out []analytics.Query, problems []error) {
+	queries, all := analytics.Load(dir)
+	for _, query := range queries {
+		if query.Kind == analytics.Report {
+			out = append(out, query)
+		}
+	}
+	place := func(q analytics.Query) int {
+		if i := slices.Index(order[:], q.Name); i >= 0 {
+			return i
+		}
+		return len(order)
+	}
+	slices.SortStableFunc(out, func(a, b analytics.Query) int {
+		if d := place(a) - place(b); d != 0 {
+			return d
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	for _, problem := range all { // a detector that is wrong is no business of a report
+		if text := problem.Error(); !strings.Contains(text, "detect/") && !strings.Contains(text, "check/") {
+			problems = append(problems, problem)
+		}
+	}
+	return out, problems
+}
+
+func choose(queries []analytics.Query, problems []error, opt Options) ([]analytics.Query, error) {
+	if len(opt.Sections) == 0 {
+		return slices.DeleteFunc(slices.Clone(queries), func(q analytics.Query) bool { return opt.Brief && slices.Contains(long[:], q.Name) }), nil
+	}
+	var out []analytics.Query
+	for _, name := range opt.Sections {
+		i := slices.IndexFunc(queries, func(q analytics.Query) bool { return q.Name == name })
+		if i < 0 {
+			unknown := &UnknownSectionError{Name: name}
+			for _, problem := range problems {
+				if strings.Contains(problem.Error(), name+".sql") {
+					return nil, fmt.Errorf("section %q: %w", name, problem)
+				}
+			}
+			for _, query := range queries {
+				unknown.Known = append(unknown.Known, query.Name)
+			}
+			return nil, unknown
+		}
+		if !slices.ContainsFunc(out, func(q analytics.Query) bool { return q.Name == name }) {
+			out = append(out, queries[i])
+		}
+	}
+	return out, nil
+}
+
+// run runs one section and keeps the rows of the symbols that were asked for.
+func run(ctx context.Context, session *analytics.Session, query analytics.Query, opt Options) Section {
+	args := map[string]any{}
+	for _, param := range query.Params {
+		switch param.Name {
+		case "window_start":
+			args[param.Name] = opt.From
+		case "window_end":
+			args[param.Name] = opt.To
+		case "symbols":
+			if param.Type == "VARCHAR" {
+				args[param.Name] = strings.Join(opt.Symbols, ",")
+			}
+		case "step_seconds":
+			args[param.Name] = int64(step(opt.To.Sub(opt.From)) / time.Second)
+		}
+	}
+	for name, value := range opt.Params[query.Name] {
+		if name != "window_start" && name != "window_end" {
+			args[name] = value
+		}
+	}
+	result, err := session.Run(ctx, query, args)
+	if err != nil {
+		return Section{Query: query, Err: err}
+	}
+	result.Rows = ofSymbols(result, opt.Symbols)
+	return Section{Query: query, Result: result}
+}
+
+func ofSymbols(result analytics.Result, symbols []string) [][]any {
+	column := slices.IndexFunc(result.Columns, func(c analytics.Column) bool { return c.Name == "symbol" })
+	if len(symbols) == 0 || column < 0 {
+		return result.Rows
+	}
+	var out [][]any
+	for _, row := range result.Rows {
+		if symbol, ok := row[column].(string); ok && slices.Contains(symbols, symbol) {
+			out = append(out, row)
+		}
+	}
+	return out
+}
+
+// steps are the lengths of a slice that a chart is drawn in.
+var steps = [...]time.Duration{
+	time.Second, 5 * time.Second, 10 * time.Second, 15 * time.Second, 30 * time.Second,
+	time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 15 * time.Minute, 30 * time.Minute,
+	time.Hour, 2 * time.Hour, 4 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour,
+}
+
+// step gives the shortest slice of which at most 100 make up the window.
+func step(window time.Duration) time.Duration {
+	for _, step := range steps {
+		if window <= 100*step {
+			return step
+		}
+	}
+	return steps[len(steps)-1]
+}

@@ -1,0 +1,274 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"tapedeck/analytics"
+	"tapedeck/jobs/internal/workbook"
+)
+
+// XLSX writes the report as an Excel workbook: a front page with what is to be known first and the charts, a sheet a section,
+// and a page that explains the columns. Cells hold the values of the SQL with every bit; only their formats round.
+func XLSX(w io.Writer, r *Report) error {
+	book := workbook.Book{
+		Title:   "Report " + r.heading(),
+		Subject: "Trades recorded by tapedeck",
+		Created: r.MadeAt,
+		Front:   r.front(),
+	}
+	decimals := r.priceDecimals()
+	tables := map[string]int{}
+	for _, section := range r.Sections {
+		tables[section.Query.Name] = len(book.Tables)
+		book.Tables = append(book.Tables, r.sheet(section, decimals))
+	}
+	book.Charts = r.charts(tables, decimals)
+	return workbook.Write(w, book)
+}
+
+func (r *Report) front() []workbook.Line {
+	symbols := "all symbols on the tape"
+	if len(r.Symbols) > 0 {
+		symbols = listed(r.Symbols)
+	}
+	lines := []workbook.Line{
+		{Text: "Trade report", Tone: workbook.Title},
+		{Text: r.heading(), Tone: workbook.Heading},
+		{Text: fmt.Sprintf("%s, feed %s. Times are UTC; the window includes its start and excludes its end. Made %s.", symbols, r.Feed, moment(r.MadeAt)), Tone: workbook.Muted},
+		{},
+		{Text: "How complete the data are", Tone: workbook.Heading},
+	}
+	for _, statement := range r.Statements {
+		for i, line := range wrap(strings.ReplaceAll(statement.Text, "`", ""), 150) {
+			if i > 0 {
+				line = "   " + line
+			}
+			lines = append(lines, workbook.Line{Text: line, Tone: toneOf(statement.Mood)})
+		}
+	}
+	return lines
+}
+
+// plainDoc is a query's prose for a reader who does not have the SQL before him.
+func plainDoc(query analytics.Query) string {
+	doc := strings.Join(strings.Fields(query.Doc), " ")
+	if rest, ok := strings.CutPrefix(doc, query.Name+" has "); ok && rest != "" {
+		doc = strings.ToUpper(rest[:1]) + rest[1:]
+	}
+	return strings.ReplaceAll(doc, "[window_start, window_end)", "the window")
+}
+
+func toneOf(mood Mood) workbook.Tone {
+	switch mood {
+	case Bad:
+		return workbook.Bad
+	case Fair:
+		return workbook.Fair
+	case Good:
+		return workbook.Good
+	}
+	return workbook.Muted
+}
+
+func (r *Report) sheet(section Section, decimals map[string]int) workbook.Table {
+	table := workbook.Table{Name: section.Query.Title, Doc: plainDoc(section.Query), Rows: section.Result.Rows, Empty: nothing(section.Query)}
+	columns := section.Result.Columns
+	if section.Err != nil {
+		table.Empty, columns = "This section failed: "+section.Err.Error(), section.Query.Columns
+	}
+	for i, column := range columns {
+		table.Columns = append(table.Columns, sheetColumn(column, amountDecimals(section.Result.Rows, i)))
+	}
+	symbol := columnIndex(section.Result, "symbol")
+	table.Decimals = func(row, column int) int {
+		if symbol < 0 || kindOf(columns[column]) != kindPrice {
+			return -1
+		}
+		name, _ := section.Result.Rows[row][symbol].(string)
+		if n, ok := decimals[name]; ok {
+			return n
+		}
+		return -1
+	}
+	return table
+}
+
+func sheetColumn(column analytics.Column, amount int) workbook.Column {
+	unit, doc := unitOf(column)
+	out := workbook.Column{Name: column.Name, Unit: unit, Doc: doc}
+	switch kindOf(column) {
+	case kindTime:
+		out.Format = workbook.Moment
+		out.Unit = "UTC"
+	case kindDate:
+		out.Format = workbook.Calendar
+		out.Unit = "UTC"
+	case kindCount:
+		out.Format = workbook.Integer
+	case kindID:
+		out.Format = workbook.ID
+	case kindPrice:
+		out.Format, out.Decimals = workbook.Number, amount
+	case kindAmount, kindNumber:
+		out.Format, out.Decimals = workbook.Number, amount
+	case kindPercent:
+		out.Format, out.Decimals = workbook.Percent, 2
+		if signed(column) {
+			out.Paint = workbook.Sign
+		} else {
+			out.Format = workbook.PlainPercent
+		}
+	case kindShare:
+		out.Format, out.Decimals = workbook.Share, 1
+	}
+	switch column.Name {
+	case "message", "last_message":
+		out.Format = workbook.LongText
+	case "taker_buy_share", "rising_share":
+		out.Paint = workbook.Scale
+	case "trades", "runs":
+		out.Paint = workbook.Bars
+	case "realized_volatility":
+		out.Paint = workbook.Bars
+	}
+	if moods, ok := textMoods()[column.Name]; ok {
+		out.Tones = map[string]workbook.Tone{}
+		for text, mood := range moods {
+			out.Tones[text] = toneOf(mood)
+		}
+	}
+	return out
+}
+
+// amountDecimals gives a column of amounts the decimals that its middle value needs for about six digits.
+func amountDecimals(rows [][]any, column int) int {
+	var sizes []float64
+	for _, row := range rows {
+		if v, ok := row[column].(float64); ok && v != 0 {
+			sizes = append(sizes, max(v, -v))
+		}
+	}
+	if len(sizes) == 0 {
+		return 2
+	}
+	slices.Sort(sizes)
+	switch middle := sizes[len(sizes)/2]; {
+	case middle >= 10_000:
+		return 0
+	case middle >= 100:
+		return 2
+	case middle >= 1:
+		return 4
+	}
+	return 8
+}
+
+// chartedSymbols is how many symbols get a chart of their own.
+const chartedSymbols = 8
+
+// charts draws the movers, the trades by hour, and price and volume of the symbols that traded the most.
+func (r *Report) charts(tables map[string]int, decimals map[string]int) []workbook.Chart {
+	var out []workbook.Chart
+	out = append(out, r.moverCharts(tables)...)
+	if section := r.Section("breadth"); section != nil && len(section.Result.Rows) > 1 {
+		hour, trades := columnIndex(section.Result, "hour"), columnIndex(section.Result, "trades")
+		if hour >= 0 && trades >= 0 {
+			out = append(out, workbook.Chart{
+				Title: "Trades by hour, all symbols", Kind: workbook.Columns, Format: workbook.Integer, CategoryFormat: r.timeFormat(),
+				Series: []workbook.Series{{Table: tables["breadth"], Category: hour, Value: trades, Label: -1, To: len(section.Result.Rows)}},
+			})
+		}
+	}
+	candles := r.Section("candles")
+	if candles == nil {
+		return out
+	}
+	result := candles.Result
+	symbol, at, price, volume := columnIndex(result, "symbol"), columnIndex(result, "opened_at"), columnIndex(result, "close"), columnIndex(result, "volume")
+	if symbol < 0 || at < 0 || price < 0 || volume < 0 {
+		return out
+	}
+	for _, run := range mostTraded(result, symbol) {
+		out = append(out, workbook.Chart{
+			Title: fmt.Sprintf("%s: close and volume (base asset, right), every %s", run.symbol, length(step(r.Window.Length()))),
+			Kind:  workbook.LineOverColumns, Format: workbook.Number, Decimals: decimals[run.symbol], CategoryFormat: r.timeFormat(),
+			Series: []workbook.Series{
+				{Table: tables["candles"], Category: at, Value: price, Label: -1, From: run.from, To: run.to},
+				{Table: tables["candles"], Category: at, Value: volume, Label: -1, From: run.from, To: run.to, Color: "C5D3E3"},
+			},
+		})
+	}
+	return out
+}
+
+func (r *Report) timeFormat() string {
+	switch window := r.Window.Length(); {
+	case window <= 2*60*60*1e9:
+		return "hh:mm:ss"
+	case window <= 48*60*60*1e9:
+		return "hh:mm"
+	}
+	return "mm-dd hh:mm"
+}
+
+func (r *Report) moverCharts(tables map[string]int) (out []workbook.Chart) {
+	section := r.Section("movers")
+	if section == nil {
+		return nil
+	}
+	side, symbol, change := columnIndex(section.Result, "side"), columnIndex(section.Result, "symbol"), columnIndex(section.Result, "change")
+	if side < 0 || symbol < 0 || change < 0 {
+		return nil
+	}
+	rows := section.Result.Rows
+	for from := 0; from < len(rows); {
+		to := from
+		for to < len(rows) && rows[to][side] == rows[from][side] {
+			to++
+		}
+		title, color := "Rose the most, percent", "1A7F4B"
+		if rows[from][side] == "loser" {
+			title, color = "Fell the most, percent", "B3261E"
+		}
+		shown := min(to, from+10)
+		out = append(out, workbook.Chart{
+			Title: title, Kind: workbook.Bar, Format: workbook.Percent, Decimals: 1, Height: max(300, 26*(shown-from)+80),
+			Series: []workbook.Series{{Table: tables["movers"], Category: symbol, Value: change, Label: -1, From: from, To: shown, Color: color}},
+		})
+		from = to
+	}
+	return out
+}
+
+// symbolRun is the rows [from, to) of a symbol.
+type symbolRun struct {
+	symbol   string
+	from, to int
+	trades   int64
+}
+
+// mostTraded gives the runs of the symbols with the most trades, the most first. Volumes of different quote assets do not compare.
+func mostTraded(result analytics.Result, symbol int) []symbolRun {
+	trades := columnIndex(result, "trades")
+	var runs []symbolRun
+	for i, row := range result.Rows {
+		name, _ := row[symbol].(string)
+		if len(runs) == 0 || runs[len(runs)-1].symbol != name {
+			runs = append(runs, symbolRun{symbol: name, from: i})
+		}
+		last := &runs[len(runs)-1]
+		last.to = i + 1
+		if trades >= 0 {
+			n, _ := row[trades].(int64)
+			last.trades += n
+		}
+	}
+	slices.SortStableFunc(runs, func(a, b symbolRun) int {
+		return cmp.Or(cmp.Compare(b.trades, a.trades), strings.Compare(a.symbol, b.symbol))
+	})
+	return runs[:min(len(runs), chartedSymbols)]
+}
