@@ -59,7 +59,7 @@ func FaultKinds() []string {
 	return names
 }
 
-// Options say what to serve; either Play or Simulate is required.
+// Options say what to serve: Play, or Simulate.
 type Options struct {
 	// Listen is host:port; empty means DefaultListen, port 0 any free one.
 	Listen string
@@ -72,12 +72,13 @@ type Options struct {
 	// WaitForStreams is how many streams must be subscribed to before the clock starts; a recording waits for one at
 	// least.
 	WaitForStreams int
+	// Start is where the clock stands at first. In a recording what was received before is history that REST and the
+	// archive have; zero means its beginning. In a market it is the end of the history; zero means Now.
+	Start time.Time
 
 	// Simulate serves a simulated market instead, which depends on nothing but the following.
 	Simulate bool
 	Seed     uint64
-	// Start is the end of the market's history and the start of live time; zero means Now.
-	Start time.Time
 	// History is how far it reaches back; 0 means the market's default.
 	History time.Duration
 	// Symbols is how many pairs there are; 0 means the named ones. Rate multiplies how often they trade; 0 means 1.
@@ -85,7 +86,10 @@ type Options struct {
 	Rate    float64
 	// Quiet leaves the incidents out.
 	Quiet bool
-	// Now is the time; required where Start is zero.
+	// Steady, where not 0, replaces the market by trades at a steady beat, so many a second of all Symbols (300 where 0)
+	// together: for measuring, for it costs next to nothing to make.
+	Steady float64
+	// Now is the time; required for a market where Start is zero.
 	Now func() time.Time
 
 	// Faults maps kinds of fault to their rates: connection faults a minute, all others a share from 0 to 1. EveryFault
@@ -190,6 +194,7 @@ func (e *Exchange) record(settings *exchange.Options) (exchange.Source, error) {
 		return nil, fmt.Errorf("read capture: %w", err)
 	}
 	settings.WaitForStreams = max(settings.WaitForStreams, 1)
+	settings.Start = e.opt.Start
 	messages := 0
 	for _, n := range recording.Messages {
 		messages += n
@@ -203,6 +208,9 @@ func (e *Exchange) simulate(settings *exchange.Options) (exchange.Source, error)
 	start := e.opt.Start
 	if start.IsZero() {
 		start = e.opt.Now()
+	}
+	if e.opt.Steady != 0 {
+		return e.steady(settings, start)
 	}
 	m, err := market.New(market.Config{
 		Seed: e.opt.Seed, Start: start, History: e.opt.History, Symbols: e.opt.Symbols, Rate: e.opt.Rate, Quiet: e.opt.Quiet,
@@ -223,6 +231,20 @@ func (e *Exchange) simulate(settings *exchange.Options) (exchange.Source, error)
 	source := newMarketSource(m)
 	first, _ := source.Span()
 	e.contents = fmt.Sprintf("simulated market, seed %d: %d symbols, history of %s", e.opt.Seed, len(source.symbols), span(first, start.UnixMicro()))
+	return source, nil
+}
+
+func (e *Exchange) steady(settings *exchange.Options, start time.Time) (exchange.Source, error) {
+	symbols := e.opt.Symbols
+	if symbols == 0 {
+		symbols = 300
+	}
+	settings.Start = start
+	source, err := exchange.NewMetronome(symbols, e.opt.Steady, start.Add(-e.opt.History), 0)
+	if err != nil {
+		return nil, fmt.Errorf("exchange: %w", err)
+	}
+	e.contents = fmt.Sprintf("%g trades a second of %d symbols, history of %s", e.opt.Steady, symbols, span(start.Add(-e.opt.History).UnixMicro(), start.UnixMicro()))
 	return source, nil
 }
 
@@ -292,14 +314,17 @@ func (e *Exchange) Serve(ctx context.Context, ln net.Listener) error {
 		err = errors.Join(serveErr, err)
 	}
 	did := e.Server.Served()
-	e.log.Info("exchange stopped", "connections", did.Connections, "messages", did.Messages, "offences", len(e.Server.Offences()))
+	e.log.Info("exchange stopped", "connections", did.Connections, "messages", did.Messages, "peak_weight_1m", did.PeakWeight)
+	if offences := e.Server.Offences(); len(offences) > 0 {
+		e.log.Warn("the client broke the exchange's rules", "offences", offences)
+	}
 	return err
 }
 
 // introduce says where the exchange is, how to point tapedeck at it, and what lies in it.
 func (e *Exchange) introduce(url string) error {
 	var text strings.Builder
-	fmt.Fprintf(&text, "%s\n\n", e.contents)
+	fmt.Fprintf(&text, "stand-in exchange at %s\n%s\n\n", url, e.contents)
 	fmt.Fprintf(&text, "export TAPEDECK_STREAM_URL=ws%s\nexport TAPEDECK_REST_URL=%s\nexport TAPEDECK_ARCHIVE_URL=%s\n", strings.TrimPrefix(url, "http"), url, url)
 	if len(e.Injected) > 0 {
 		fmt.Fprint(&text, "\n")

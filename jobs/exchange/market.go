@@ -114,8 +114,8 @@ func (s *marketSource) Between(dst []exchange.Event, kind exchange.Kind, after, 
 		}
 		s.next[k][i] = next
 	}
-	slices.SortStableFunc(dst[from:], func(a, b exchange.Event) int {
-		return cmp.Compare(a.TradedAt, b.TradedAt)
+	slices.SortFunc(dst[from:], func(a, b exchange.Event) int {
+		return cmp.Or(cmp.Compare(a.TradedAt, b.TradedAt), cmp.Compare(a.Symbol, b.Symbol), cmp.Compare(a.ID, b.ID))
 	})
 	return dst
 }
