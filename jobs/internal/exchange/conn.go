@@ -138,7 +138,7 @@ func parseStreamURL(u *url.URL) (names []string, micro bool, err error) {
 	case "MICROSECOND":
 		micro = true
 	default:
-		return nil, false, errors.New("Invalid value for time unit; expected either MICROSECOND or MILLISECOND.")
+		return nil, false, errors.New("invalid value for time unit; expected either MICROSECOND or MILLISECOND")
 	}
 	list := query.Get("streams")
 	if u.Path != "/stream" {
