@@ -19,9 +19,12 @@ import (
 type cli struct {
 	globals
 
+	Run_     runCmd      `cmd:"" name:"run" group:"record" help:"Record and run the schedule in one process: the image's default."`
+	Stream   streamCmd   `cmd:"" group:"record" help:"Record the trades of symbols as they happen."`
 	Schedule scheduleCmd `cmd:"" group:"record" help:"Run the jobs of crontab.yaml at their times."`
 
-	Query queryCmd `cmd:"" group:"use" help:"Run SQL over the tape."`
+	Report reportCmd `cmd:"" group:"use" help:"Report on a window: prices, volumes, movers, alerts, completeness."`
+	Query  queryCmd  `cmd:"" group:"use" help:"Run SQL over the tape."`
 
 	Verify verifyCmd `cmd:"" group:"care" help:"Prove how complete the tape is, and name what is missing."`
 	Health healthCmd `cmd:"" group:"care" help:"Say whether what should be alive is alive and fresh."`

@@ -54,6 +54,7 @@ func configKeys() map[string]func(*yaml.Node) (string, error) {
 		"data_dir":       plainText,
 		"flush_interval": lengthText,
 		"flush_rows":     countText,
+		"connections":    countText,
 		"stream_url":     urlText("ws", "wss"),
 		"rest_url":       urlText("http", "https"),
 		"archive_url":    urlText("http", "https"),

@@ -24,7 +24,8 @@ type crontabFlags struct {
 type scheduleCmd struct {
 	crontabFlags
 	feedFlags
-	placeFlags
+	restPlace
+	archivePlace
 	Check bool   `xor:"what" help:"Check the schedule, name everything that is wrong with it by line, and end."`
 	Next  int    `xor:"what" placeholder:"N" help:"Print the next N runs and end."`
 	Once  string `xor:"what" placeholder:"NAME" help:"Run the job NAME now, write it down, and end with its exit status."`

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
 
 	"tapedeck/analytics/tape"
+	"tapedeck/jobs/symbols"
 )
 
 // feedName is --feed: the feed of a tape that is made, or must be the tape's own.
@@ -48,6 +51,27 @@ func (a *app) createTape(feed feedName) (*tape.Dir, error) {
 
 // defaultSymbols are recorded where neither the user nor the tape names any.
 func defaultSymbols() []string { return []string{"BTCUSDT", "ETHUSDT"} }
+
+// chooseSymbols is what to work on: what the user says, else what is on the tape, else the default.
+func (a *app) chooseSymbols(ctx context.Context, dir *tape.Dir, given []string) ([]string, error) {
+	if len(given) > 0 {
+		return given, nil
+	}
+	index := dir.Index()
+	if err := index.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	if recorded := index.Symbols(); len(recorded) > 0 {
+		return recorded, nil
+	}
+	return defaultSymbols(), nil
+}
+
+// symbolSource asks the exchange which symbols the words mean.
+func (a *app) symbolSource(dir *tape.Dir, words []string, place restURL) func(context.Context) ([]string, error) {
+	options := symbols.Options{URL: cmp.Or(string(place), symbols.DefaultURL), BudgetPath: dir.StatePath("budget.json"), Logger: a.log}
+	return func(ctx context.Context) ([]string, error) { return symbols.Find(ctx, words, options) }
+}
 
 // runID is the name of this run in the metadata of what it writes: the scheduler's, where it was started by one.
 func (a *app) runID(command string) string {

@@ -113,19 +113,24 @@ func Cut(text string) string {
 
 // DidYouMean is the tail of an error about a word that is not among known: the nearest one, or all where none is near.
 func DidYouMean(word string, known []string) string {
-	best, distance := "", len(word)/3+2
+	if nearest := Nearest(word, known); nearest != "" {
+		return fmt.Sprintf("; did you mean %q?", nearest)
+	}
+	if len(known) == 0 {
+		return ""
+	}
+	return "; known are " + strings.Join(known, ", ")
+}
+
+// Nearest is the one of known that word may have been meant for, or empty where none is near.
+func Nearest(word string, known []string) string {
+	best, distance := "", len(Cut(word))/3+2
 	for _, candidate := range known {
 		if d := editDistance(normalise(word), normalise(candidate)); d < distance {
 			best, distance = candidate, d
 		}
 	}
-	switch {
-	case best != "":
-		return fmt.Sprintf("; did you mean %q?", best)
-	case len(known) == 0:
-		return ""
-	}
-	return "; known are " + strings.Join(known, ", ")
+	return best
 }
 
 func normalise(word string) string {

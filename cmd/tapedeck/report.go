@@ -1,0 +1,137 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"tapedeck/analytics/tape"
+	"tapedeck/jobs/report"
+	"tapedeck/jobs/schedule"
+)
+
+type reportCmd struct {
+	windowFlags
+	Format   string   `placeholder:"FORMAT" enum:"table,markdown,json,csv,xlsx," default:"" help:"table, markdown, json, csv or xlsx. The default is what the name of --out ends in, else table."`
+	Out      string   `placeholder:"FILE" help:"Write the report to FILE, whole or not at all, instead of standard output."`
+	Symbols  []string `placeholder:"LIST" help:"Only these symbols, separated by commas. The default is all on the tape."`
+	Sections []string `placeholder:"LIST" help:"Only these sections, separated by commas, in this order. The default is all, and for a table those that fit a terminal."`
+	queriesFlags
+	sessionFlags
+}
+
+// queriesFlags name the user's own queries.
+type queriesFlags struct {
+	SQLDir string `name:"sql-dir" key:"sql_dir" placeholder:"DIR" help:"A directory with queries of your own in detect/, report/ and check/; one of the same name takes the place of tapedeck's."`
+}
+
+func (*reportCmd) manual() manual {
+	return manual{
+		about: `The report of a window, the last 24 hours if nothing else is said: for each symbol the trades, open, high, low and close, change, volume, quote volume, VWAP and
+the share of taker buys; the top movers; the alerts; and first of all how complete the tape is for the window. Each section is
+a query in sql/report; a file of your own in --sql-dir is a section like any other. A window without trades gives a report that says so. A workbook has
+native charts and each section as a sheet.`,
+		examples: []string{
+			"tapedeck report --since 24h",
+			"tapedeck report --since 7d --out week.xlsx",
+			"tapedeck report --from 2026-01-15 --to 2026-01-16 --format json",
+		},
+		exits: []string{
+			"0  done",
+			"1  failed",
+			"3  done, but trades of the window are missing or a section failed",
+		},
+	}
+}
+
+func (c *reportCmd) Run(ctx context.Context, a *app) error {
+	format, err := c.format()
+	if err != nil {
+		return err
+	}
+	if format == "xlsx" && c.Out == "" && isTerminal(a.stdout) {
+		return misuse("a workbook is not for a terminal; say --out report.xlsx")
+	}
+	from, to, err := c.window(a.now(), 24*time.Hour)
+	if err != nil {
+		return err
+	}
+	dir, err := a.openTape()
+	if err != nil {
+		return err
+	}
+	built, err := report.Build(ctx, dir, report.Options{
+		From: from, To: to, Symbols: c.Symbols, Sections: c.Sections, Brief: format == "table", QueriesDir: c.SQLDir,
+		Now: a.now(), Threads: c.Threads, MemoryLimit: c.Memory, Logger: a.log,
+	})
+	if err != nil {
+		var unknown *report.UnknownSectionError
+		if errors.As(err, &unknown) {
+			return &statusError{exitMisuse, err}
+		}
+		return err
+	}
+	write := map[string]func(io.Writer, *report.Report) error{
+		"markdown": report.Markdown, "json": report.JSON, "csv": report.CSV, "xlsx": report.XLSX,
+		"table": func(w io.Writer, r *report.Report) error { return report.Table(w, r, a.tableOptions(c.Out)) },
+	}[format]
+	if c.Out == "" {
+		err = write(a.stdout, built)
+	} else if err = report.WriteFile(c.Out, func(w io.Writer) error { return write(w, built) }); err == nil {
+		a.say("report written to %s", c.Out)
+	}
+	if err != nil {
+		return err
+	}
+	a.reportToParent(schedule.Report{WindowStart: from, WindowEnd: to, Message: built.Statements[0].Text})
+	if built.Partial() {
+		return a.partialReport(dir, built)
+	}
+	return nil
+}
+
+// tableOptions fit a table to the terminal that shows it.
+func (a *app) tableOptions(out string) report.TableOptions {
+	file, ok := a.stdout.(*os.File)
+	if !ok || out != "" || !isTerminal(file) {
+		return report.TableOptions{}
+	}
+	options := report.TableOptions{Color: a.env["NO_COLOR"] == ""}
+	if width, _, err := term.GetSize(int(file.Fd())); err == nil {
+		options.Width = width
+	}
+	return options
+}
+
+// partialReport says what the report lacks.
+func (a *app) partialReport(dir *tape.Dir, built *report.Report) error {
+	for _, section := range built.Sections {
+		if section.Err != nil {
+			return partial("section %s of the report: %w", section.Query.Name, section.Err)
+		}
+	}
+	if built.Missing > 0 {
+		return withHint(partial("%d trades that belong into the report are not on the tape %q", built.Missing, dir.Path()), "tapedeck backfill fetches them")
+	}
+	return partial("not all of the report could be had: %s", built.Statements[0].Text)
+}
+
+// format is --format, else what the name of --out ends in, else table.
+func (c *reportCmd) format() (string, error) {
+	if c.Format != "" || c.Out == "" {
+		return cmp.Or(c.Format, "table"), nil
+	}
+	ending := strings.TrimPrefix(strings.ToLower(filepath.Ext(c.Out)), ".")
+	byEnding := map[string]string{"md": "markdown", "txt": "table", "json": "json", "csv": "csv", "xlsx": "xlsx"}
+	if format, ok := byEnding[ending]; ok {
+		return format, nil
+	}
+	return "", misuse("what format is %q? Say --format, or end the name in one of %s", c.Out, strings.Join(sortedKeys(byEnding), ", "))
+}

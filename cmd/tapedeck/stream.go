@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"tapedeck/jobs/schedule"
+	"tapedeck/jobs/stream"
+)
+
+// recordFlags are how the stream records.
+type recordFlags struct {
+	feedFlags
+	symbolFlags
+	FlushInterval length `key:"flush_interval" placeholder:"LENGTH" default:"15s" help:"How long a trade waits at most to be written: what kill -9 loses at most. Shorter makes more and smaller files."`
+	FlushRows     int    `key:"flush_rows" placeholder:"N" default:"250000" help:"Write sooner when N trades wait; it bounds memory."`
+	Connections   int    `key:"connections" placeholder:"N" default:"1" help:"How many connections carry each symbol; with 2 one may fail without a gap."`
+	streamPlace
+	restPlace
+}
+
+type streamCmd struct {
+	recordFlags
+	For  length `placeholder:"LENGTH" help:"End after LENGTH instead of recording until told to stop."`
+	Once bool   `help:"End when the exchange closes the connections in the ordinary way, as the stand-in does at the end of a recording."`
+}
+
+func (*streamCmd) runsUntilStopped() bool { return true }
+
+func (*streamCmd) manual() manual {
+	return manual{
+		about: `Records the trades of the symbols to the tape until SIGTERM or ctrl-C, and then writes what it still holds. A connection is replaced before the exchange ends
+it, and made anew when it breaks or goes silent; what was missed meanwhile shows as a gap in the ids, which backfill
+heals. Makes the data directory if there is none. Patterns such as *USDT are looked up again every 10 minutes, so that a new listing is recorded, too.`,
+		examples: []string{
+			"tapedeck stream",
+			"tapedeck stream --symbols '*USDT' --flush-interval 1m",
+			"tapedeck stream --symbols BTCUSDT --for 10m",
+		},
+		exits: []string{"0  stopped as asked, everything written", "1  failed; the tape cannot be written, or a symbol is unknown"},
+	}
+}
+
+func (c *streamCmd) Run(ctx context.Context, a *app) error {
+	summary, err := a.stream(ctx, "stream", c.recordFlags, func(options *stream.Options) {
+		options.For, options.Once = time.Duration(c.For), c.Once
+	})
+	if err != nil {
+		return err
+	}
+	a.reportToParent(schedule.Report{Rows: summary.Rows, Message: fmt.Sprintf("%d trades of %d symbols", summary.Trades, summary.Symbols)})
+	a.say("%d trades of %d symbols received, %d rows written, %d gaps left to backfill", summary.Trades, summary.Symbols, summary.Rows, summary.Gaps)
+	return nil
+}
+
+// stream records until ctx is done; change adjusts what the flags do not say.
+func (a *app) stream(ctx context.Context, command string, flags recordFlags, change func(*stream.Options)) (stream.Summary, error) {
+	dir, err := a.createTape(flags.Feed)
+	if err != nil {
+		return stream.Summary{}, err
+	}
+	names, err := a.chooseSymbols(ctx, dir, flags.Symbols)
+	if err != nil {
+		return stream.Summary{}, err
+	}
+	options := stream.Options{
+		Symbols:       a.symbolSource(dir, names, flags.RestURL),
+		URL:           string(flags.StreamURL),
+		FlushInterval: time.Duration(flags.FlushInterval), FlushRows: flags.FlushRows, Connections: flags.Connections,
+		RunID: a.runID(command), UserAgent: a.userAgent(), Logger: a.log,
+	}
+	change(&options)
+	return stream.Run(ctx, dir, options)
+}
+
+// userAgent is how tapedeck introduces itself to the exchange.
+func (a *app) userAgent() string {
+	name, _ := buildVersion()
+	return "tapedeck/" + name
+}
