@@ -352,3 +352,16 @@ func (s *Session) findDamaged(ctx context.Context, message string) []tape.Broken
 	}
 	return nil
 }
+
+// CheckArgument says what is wrong with a value for one parameter.
+func (q Query) CheckArgument(name string, value any) error {
+	param, ok := q.Param(name)
+	if !ok {
+		_, err := bindArguments(q, map[string]any{name: value})
+		return err
+	}
+	if _, err := bindable(param.Type, value); err != nil {
+		return fmt.Errorf("parameter %s of %s: %w", name, q.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,339 @@
+// Package detect runs the detectors over the tape and publishes what they find as alerts.
+//
+// Its one guarantee: what is judged does not depend on how the time is cut into runs. A run over a day, sixty runs of a
+// minute and a run repeated raise the same alerts; a minute is judged once all of it is on the tape, and a symbol waits where
+// ids are missing that may still come.
+package detect
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"tapedeck/analytics"
+	"tapedeck/analytics/tape"
+)
+
+// Options say what to judge; the zero value is all detectors over what is new since the last run.
+type Options struct {
+	// From and To are a half-open window, of which the whole minutes are judged, whatever was judged before; both or neither.
+	From, To time.Time
+	// Detectors names those to run; empty is all.
+	Detectors []string
+	// DryRun writes nothing: no alerts, and nothing about what was judged.
+	DryRun bool
+	// QueriesDir has more queries, "" for none.
+	QueriesDir string
+	// Thresholds are values for the parameters of detectors, by detector and parameter.
+	Thresholds map[string]map[string]any
+	// Now is the time of the run. Nothing traded at or after it is used.
+	Now time.Time
+	// RunID is written into the alerts.
+	RunID string
+	// Timeout bounds each query; 0 is DefaultTimeout.
+	Timeout time.Duration
+	// Threads and MemoryLimit are the session's.
+	Threads     int
+	MemoryLimit string
+	Logger      *slog.Logger
+}
+
+// DefaultTimeout bounds a detector's query over at most a day.
+const DefaultTimeout = 5 * time.Minute
+
+// Summary is what a run did.
+type Summary struct {
+	// From and To hull what was judged; both zero where nothing was new.
+	From, To time.Time
+	// Detectors that ran to the end, sorted.
+	Detectors []string
+	// Symbols that were judged over some time.
+	Symbols int
+	// Alerts are what the detectors found in what was judged, by time, symbol and detector. New are those among them that were
+	// not on the tape before; with DryRun, that would be new.
+	Alerts, New []tape.Alert
+	Published   tape.Published
+	// Waiting are the symbols that were not judged to the end, by symbol.
+	Waiting []Waiting
+	// Broken are the segments that could not be read.
+	Broken []tape.BrokenSegment
+	// Problems are what is wrong with single detectors; the others ran.
+	Problems []error
+}
+
+// Waiting is a symbol that is not judged from Since on, for ids are missing.
+type Waiting struct {
+	Symbol string
+	Since  time.Time
+	// Gap is the first hole.
+	Gap    tape.Gap
+	Reason string
+}
+
+// UsageError is an option that names what is not there.
+type UsageError struct{ text string }
+
+func (e *UsageError) Error() string { return e.text }
+
+func usage(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
+
+// Run judges what Options say. An error means that nothing more could be done; what was published until then stays, and is not
+// judged again. What only one detector cannot do is a problem in the summary.
+func Run(ctx context.Context, dir *tape.Dir, opt Options) (Summary, error) {
+	var summary Summary
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	opt.Timeout = cmp.Or(opt.Timeout, DefaultTimeout)
+	if opt.From.IsZero() != opt.To.IsZero() {
+		return summary, usage("a window has a start and an end")
+	}
+	queries, problems, err := choose(opt)
+	summary.Problems = problems
+	if err != nil {
+		return summary, err
+	}
+	index := dir.Index()
+	if err := index.Refresh(ctx); err != nil {
+		return summary, fmt.Errorf("see what is on the tape: %w", err)
+	}
+	summary.Broken = index.Broken()
+	r := &run{opt: opt, dir: dir, index: index, queries: queries, summary: &summary}
+	if err := r.plan(ctx); err != nil {
+		return summary, err
+	}
+	for _, chunk := range r.chunks() {
+		if err := r.judge(ctx, chunk); err != nil {
+			return summary, fmt.Errorf("judge the time from %s to %s: %w", clock(chunk.start), clock(chunk.end), err)
+		}
+	}
+	r.finish()
+	return summary, nil
+}
+
+// choose loads the detectors and holds names and thresholds to them.
+func choose(opt Options) (chosen []analytics.Query, problems []error, err error) {
+	loaded, problems := analytics.Load(opt.QueriesDir)
+	var all []string
+	for _, query := range loaded {
+		if query.Kind == analytics.Detect {
+			all = append(all, query.Name)
+			if len(opt.Detectors) == 0 || slices.Contains(opt.Detectors, query.Name) {
+				chosen = append(chosen, query)
+			}
+		}
+	}
+	for _, name := range opt.Detectors {
+		if !slices.Contains(all, name) {
+			for _, problem := range problems {
+				if strings.Contains(problem.Error(), name+".sql") {
+					return nil, problems, problem
+				}
+			}
+			return nil, problems, usage("there is no detector %q; there are %s", name, strings.Join(all, ", "))
+		}
+	}
+	for name, values := range opt.Thresholds {
+		i := slices.IndexFunc(loaded, func(q analytics.Query) bool { return q.Kind == analytics.Detect && q.Name == name })
+		if i < 0 {
+			return nil, problems, usage("thresholds for a detector %q, which is not there; there are %s", name, strings.Join(all, ", "))
+		}
+		for param, value := range values {
+			if param == "window_start" || param == "window_end" {
+				return nil, problems, usage("%s of %s is not a threshold", param, name)
+			}
+			if err := loaded[i].CheckArgument(param, value); err != nil {
+				return nil, problems, usage("%v", err)
+			}
+		}
+	}
+	return chosen, problems, nil
+}
+
+// run is one run under way.
+type run struct {
+	opt     Options
+	dir     *tape.Dir
+	index   *tape.Index
+	queries []analytics.Query
+	summary *Summary
+
+	state   state
+	windows map[string]map[string]window // by detector and symbol
+	failed  map[string]bool              // detectors that had a problem with their query
+	judged  map[string]bool              // symbols
+}
+
+// chunks cuts the time to judge at midnights: a chunk is what a query sees at once, which bounds its memory.
+func (r *run) chunks() []window {
+	var hull window
+	for _, symbols := range r.windows {
+		for _, w := range symbols {
+			hull = hull.hull(w)
+		}
+	}
+	var out []window
+	for start := hull.start; start.Before(hull.end); {
+		end := start.Truncate(24 * time.Hour).Add(24 * time.Hour)
+		if end.After(hull.end) {
+			end = hull.end
+		}
+		out = append(out, window{start, end})
+		start = end
+	}
+	return out
+}
+
+// judge runs the detectors over one chunk, publishes what they find, and then writes down that it was judged.
+func (r *run) judge(ctx context.Context, chunk window) error {
+	type task struct {
+		query analytics.Query
+		over  window
+	}
+	var tasks []task
+	var back time.Duration
+	for _, query := range r.queries {
+		var over window
+		for _, w := range r.windows[query.Name] {
+			over = over.hull(w.cut(chunk))
+		}
+		if over.empty() || r.failed[query.Name] {
+			continue
+		}
+		tasks = append(tasks, task{query, over})
+		back = max(back, warmUp(query)+query.LookBack("window_start"))
+	}
+	if len(tasks) == 0 {
+		return nil
+	}
+	session, err := analytics.Open(ctx, r.dir, analytics.Options{
+		Threads: r.opt.Threads, MemoryLimit: r.opt.MemoryLimit, Index: r.index, Now: r.opt.Now, Logger: r.opt.Logger,
+		From: chunk.start.Add(-back), To: chunk.end,
+	})
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	known := len(session.Broken())
+	var alerts []tape.Alert
+	var done []analytics.Query
+	for _, task := range tasks {
+		rows, err := r.query(ctx, session, task.query, task.over)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if broken := session.Broken(); len(broken) > known {
+			// The rows in it are missing and no gap says so: nothing may be judged on what is left.
+			r.summary.Broken = broken
+			return fmt.Errorf("a segment turned out to be damaged: %w", broken[len(broken)-1])
+		}
+		if err != nil {
+			r.failed[task.query.Name] = true
+			r.summary.Problems = append(r.summary.Problems, err)
+			continue
+		}
+		done = append(done, task.query)
+		for _, row := range rows {
+			if r.windows[task.query.Name][row.Symbol].cut(chunk).covers(row.At) {
+				alerts = append(alerts, row)
+			}
+		}
+	}
+	slices.SortFunc(alerts, func(a, b tape.Alert) int {
+		return cmp.Or(cmp.Compare(a.At, b.At), strings.Compare(a.Symbol, b.Symbol), strings.Compare(a.Detector, b.Detector))
+	})
+	if err := r.publish(ctx, alerts, chunk); err != nil {
+		return err
+	}
+	return r.remember(done, chunk)
+}
+
+// query runs one detector and gives the rows that begin an event, from the chunk and its warm-up.
+func (r *run) query(ctx context.Context, session *analytics.Session, query analytics.Query, over window) ([]tape.Alert, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.opt.Timeout)
+	defer cancel()
+	args := map[string]any{}
+	for name, value := range r.opt.Thresholds[query.Name] {
+		args[name] = value
+	}
+	read := window{over.start.Add(-warmUp(query)), over.end}
+	args["window_start"], args["window_end"] = read.start, read.end
+	began := time.Now()
+	result, err := session.Run(ctx, query, args)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("%s took longer than %v and was ended", query.Path, r.opt.Timeout)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.opt.Logger.Debug("detector ran", "detector", query.Name, "window_start", over.start, "window_end", over.end,
+		"rows", len(result.Rows), "elapsed_ms", time.Since(began).Milliseconds())
+	rows, err := alertsOf(query, result, read, r.opt)
+	if err != nil {
+		return nil, err
+	}
+	return firstOfEach(rows, query.Cooldown), nil
+}
+
+// warmUp is the time before a window whose rows must be known to tell which rows in it begin an event.
+func warmUp(query analytics.Query) time.Duration {
+	return (query.Cooldown + time.Minute - 1).Truncate(time.Minute)
+}
+
+func (r *run) publish(ctx context.Context, alerts []tape.Alert, chunk window) error {
+	r.summary.Alerts = append(r.summary.Alerts, alerts...)
+	if len(alerts) == 0 {
+		return nil
+	}
+	there, err := r.dir.ReadAlerts(chunk.start.Format(time.DateOnly), chunk.end.Format(time.DateOnly))
+	if err != nil {
+		return fmt.Errorf("read the alerts: %w", err)
+	}
+	type identity struct {
+		detector, symbol string
+		at               int64
+	}
+	seen := map[identity]bool{}
+	for _, alert := range there {
+		seen[identity{alert.Detector, alert.Symbol, alert.At}] = true
+	}
+	var fresh []tape.Alert
+	for _, alert := range alerts {
+		if !seen[identity{alert.Detector, alert.Symbol, alert.At}] {
+			fresh = append(fresh, alert)
+		}
+	}
+	r.summary.New = append(r.summary.New, fresh...)
+	if r.opt.DryRun || len(fresh) == 0 {
+		return nil
+	}
+	published, err := r.dir.PublishAlerts(ctx, slices.Clone(fresh))
+	if err != nil {
+		return fmt.Errorf("publish the alerts: %w", err)
+	}
+	r.summary.Published.Rows += published.Rows
+	r.summary.Published.Dropped += published.Dropped
+	r.summary.Published.Bytes += published.Bytes
+	r.summary.Published.Segments = append(r.summary.Published.Segments, published.Segments...)
+	return nil
+}
+
+func (r *run) finish() {
+	for _, query := range r.queries {
+		if !r.failed[query.Name] {
+			r.summary.Detectors = append(r.summary.Detectors, query.Name)
+		}
+	}
+	slices.Sort(r.summary.Detectors)
+	r.summary.Symbols = len(r.judged)
+	r.opt.Logger.Info("detectors ran", "window_start", r.summary.From, "window_end", r.summary.To, "detectors", len(r.summary.Detectors),
+		"symbols", r.summary.Symbols, "alerts", len(r.summary.Alerts), "new", len(r.summary.New), "waiting", len(r.summary.Waiting),
+		"problems", len(r.summary.Problems))
+}
+
+func clock(at time.Time) string { return at.UTC().Format(time.RFC3339) }
