@@ -51,6 +51,8 @@ const (
 	REST429 FaultKind = "rest_429"
 	// REST418 bans the address until its Retry-After is over.
 	REST418 FaultKind = "rest_418"
+	// REST403 answers as the firewall before the exchange does. EveryFault leaves it out: waiting does not cure it.
+	REST403 FaultKind = "rest_403"
 	// REST5xx answers with the status Fault.Code, or 500, 502, 503, 504 in turn.
 	REST5xx FaultKind = "rest_5xx"
 	// RESTReset resets the connection in the middle of the body.
@@ -90,7 +92,7 @@ var (
 	connectionFaults = []FaultKind{Cut, Close, Silence, Mute, Shutdown}
 	messageFaults    = []FaultKind{Drop, Duplicate, Reorder, Damage}
 	handshakeFaults  = []FaultKind{Refuse}
-	restFaults       = []FaultKind{REST429, REST418, REST5xx, RESTReset, RESTTruncated, RESTLater, RESTSlow}
+	restFaults       = []FaultKind{REST429, REST418, REST403, REST5xx, RESTReset, RESTTruncated, RESTLater, RESTSlow}
 	archiveFaults    = []FaultKind{ArchiveLate, ArchiveShort, ArchiveChecksum, ArchiveCorrupt, ArchiveNoChecksum, ArchiveHole, ArchiveUnsorted, ArchiveReset, ArchiveRepublished}
 )
 
@@ -126,7 +128,7 @@ type Faults struct {
 	Rates map[FaultKind]float64
 }
 
-// EveryFault is a schedule in which every kind happens.
+// EveryFault is a schedule in which every kind happens, but for REST403.
 func EveryFault(seed uint64) *Faults {
 	rates := map[FaultKind]float64{Refuse: 0.2}
 	for _, k := range connectionFaults {
@@ -138,6 +140,7 @@ func EveryFault(seed uint64) *Faults {
 	for _, k := range restFaults {
 		rates[k] = 0.02
 	}
+	delete(rates, REST403)
 	for _, k := range archiveFaults {
 		rates[k] = 0.1
 	}

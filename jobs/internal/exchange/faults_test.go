@@ -241,6 +241,7 @@ func TestRESTFaults(t *testing.T) {
 		{Fault{Kind: REST418, RetryAfter: 1}, func(a answer) bool {
 			return a.status == 418 && a.retryAfter == "1" && strings.Contains(a.body, "banned until")
 		}},
+		{Fault{Kind: REST403}, func(a answer) bool { return a.status == 403 && strings.Contains(a.body, "<html>") }},
 		{Fault{Kind: REST5xx}, func(a answer) bool { return a.status == 500 && strings.Contains(a.body, "-1000") }},
 		{Fault{Kind: REST5xx, Code: 503}, func(a answer) bool { return a.status == 503 && strings.Contains(a.body, "-1008") }},
 		{Fault{Kind: REST5xx, Code: 504}, func(a answer) bool { return a.status == 504 && strings.Contains(a.body, "-1007") }},
