@@ -45,7 +45,7 @@ SELECT
     high,
     low,
     close,
-    (close / nullif(open, 0) - 1) * 100 AS change,
+    (close - open) / nullif(open, 0) * 100 AS change,
     volume,
     quote_volume,
     taker_buy_quote_volume / nullif(quote_volume, 0) AS taker_buy_share,

@@ -38,7 +38,7 @@ moved_symbols AS (
     SELECT
         symbol,
         CASE WHEN close > open THEN 'gainer' ELSE 'loser' END AS side,
-        (close / nullif(open, 0) - 1) * 100 AS change,
+        (close - open) / nullif(open, 0) * 100 AS change,
         open,
         close,
         high,

@@ -62,7 +62,7 @@ SELECT
     high,
     low,
     close,
-    (close / nullif(open, 0) - 1) * 100 AS change,
+    (close - open) / nullif(open, 0) * 100 AS change,
     volume,
     quote_volume,
     quote_volume / nullif(volume, 0) AS vwap,

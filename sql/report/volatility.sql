@@ -44,7 +44,7 @@ minute_returns AS (
 SELECT
     symbol,
     count(*) AS traded_minutes,
-    (max(high) / nullif(min(low), 0) - 1) * 100 AS range,
+    (max(high) - min(low)) / nullif(min(low), 0) * 100 AS range,
     sqrt(sum(pow(ln(nullif(ratio, 0)), 2) ORDER BY minute)) * 100 AS realized_volatility,
     greatest(max(ratio) - 1, 0) * 100 AS steepest_rise,
     arg_max(minute, ratio ORDER BY minute) FILTER (WHERE ratio > 1) AS steepest_rise_at,
