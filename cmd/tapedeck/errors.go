@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"tapedeck/analytics/tape"
 )
 
 // The exit statuses, the same for every command.
@@ -76,7 +78,10 @@ func (a *app) hint(err error) string {
 	if errors.As(err, &hinted) {
 		return hinted.hint
 	}
+	var newer *tape.NewerError
 	switch {
+	case errors.As(err, &newer):
+		return "take a newer tapedeck; an older one does not touch what it does not understand"
 	case errors.Is(err, syscall.EADDRINUSE):
 		return "another process listens there; choose another address, or :0 for any free port"
 	case errors.Is(err, syscall.ENOSPC):

@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"tapedeck/jobs/exchange"
@@ -42,7 +45,10 @@ protocol's limits and counts a client's offences against them. It prints where i
 			"tapedeck exchange --speed max --at-end exit btcusdt.gz ethusdt.gz",
 			"tapedeck exchange --simulate --faults cut=2,http_500=0.05",
 		},
-		exits: []string{"0  stopped as asked, or the recording is over", "1  failed; the port is in use or a capture is damaged"},
+		exits: []string{"0  stopped as asked, or the recording is over",
+			"1  failed; the port is in use or a capture is damaged",
+			"3  stopped, but a client broke the exchange's rules; they are listed",
+		},
 	}
 }
 
@@ -54,10 +60,30 @@ func (c *exchangeCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return misuse("--speed: %w", err)
 	}
-	return exchange.Run(ctx, exchange.Options{
+	stand, err := exchange.New(exchange.Options{
 		Listen: c.Listen, Play: c.Play, Speed: speed, AtEnd: exchange.AtEnd(c.AtEnd), WaitForStreams: c.Wait,
 		Simulate: c.Simulate, Seed: c.Seed, Start: c.Start.Time, History: time.Duration(c.History), Symbols: c.Pairs, Rate: c.Rate,
 		Quiet: c.Quiet, Now: a.clock, Faults: c.Faults, EveryFault: c.EveryFault, FaultSeed: c.FaultSeed,
 		WeightLimit: c.WeightLimit, Latency: c.Latency, ArchiveDelay: c.ArchiveDelay, Out: a.stdout,
 	}, a.log)
+	if err != nil {
+		return err
+	}
+	listener, err := exchange.Listen(c.Listen)
+	if err != nil {
+		return errors.Join(err, stand.Server.Close())
+	}
+	if err := stand.Serve(ctx, listener); err != nil {
+		return err
+	}
+	offences := stand.Server.Offences()
+	var broken int64
+	for _, offence := range slices.Sorted(maps.Keys(offences)) {
+		a.say("offence: %s, %d times", offence, offences[offence])
+		broken += offences[offence]
+	}
+	if broken > 0 {
+		return partial("clients broke the exchange's rules %d times", broken)
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -89,13 +90,16 @@ func startExchange(ts *testscript.TestScript, neg bool, args []string) {
 	command := exec.Command(binary, append([]string{"exchange", "--listen", "127.0.0.1:0", "--log-level", "warn"}, args...)...)
 	command.Env = append(os.Environ(), "PATH="+ts.Getenv("PATH"))
 	command.Dir = ts.Getenv("WORK")
-	command.Stderr = os.Stderr
+	var said bytes.Buffer
+	command.Stderr = &said
 	output, err := command.StdoutPipe()
 	ts.Check(err)
 	ts.Check(command.Start())
 	ts.Defer(func() {
 		command.Process.Signal(syscall.SIGTERM)
-		command.Wait()
+		if err := command.Wait(); err != nil { // status 3: it lists the rules that were broken
+			ts.Fatalf("the exchange ended with %v:\n%s", err, said.String())
+		}
 	})
 	lines := bufio.NewScanner(output)
 	for lines.Scan() {
