@@ -32,7 +32,7 @@ func (c *cadence) observe(gap time.Duration) {
 	}
 }
 
-// expected is the longest usual silence; ok is false where it is not known yet.
+// expected is the longest usual silence; ok is false where little is known yet.
 func (c *cadence) expected() (quiet time.Duration, ok bool) {
 	return c.quiet, c.gaps >= cadenceGaps && c.total >= cadenceTotal
 }
@@ -43,7 +43,7 @@ func (c *cadence) expected() (quiet time.Duration, ok bool) {
 const (
 	connectionFactor, connectionLeast = 4, 10 * time.Second
 	symbolFactor, symbolLeast         = 8, 15 * time.Second
-	// silenceUnknown is for a connection whose cadence is not known, and silenceMost bounds every limit.
+	// silenceUnknown is the least for a connection whose cadence is not known, silenceMost bounds every limit.
 	silenceUnknown = time.Minute
 	silenceMost    = 30 * time.Minute
 	// The exchange pings every 20 s whatever is traded. A connection on which it stopped is dead.

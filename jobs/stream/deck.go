@@ -62,8 +62,8 @@ type symbol struct {
 
 // deck holds the trades that are not on the tape, and publishes them.
 //
-// There are two batches: readers fill one while the flusher publishes the other. When the one is full
-// before the other is published, readers wait. The exchange then buffers for a while and at last closes
+// Readers fill a batch while the flusher publishes the rows of the one before. When it is full before
+// those are published, readers wait. The exchange then buffers for a while and at last closes
 // the connection, which shows as a gap; memory does not grow.
 type deck struct {
 	dir     *tape.Dir
@@ -77,7 +77,7 @@ type deck struct {
 	stopOnce sync.Once
 
 	mu      sync.Mutex
-	batch   []tape.Trade
+	batch   batch
 	inexact int64 // in the batch
 	begunAt time.Time
 	room    chan struct{} // closed and replaced when the batch was taken
@@ -141,7 +141,7 @@ func (d *deck) add(c *connection, s *symbol, m *binance.Message, t tape.Trade, n
 		d.count.Duplicates++
 		return
 	}
-	for len(d.batch) >= d.opt.FlushRows && !d.isStopped() {
+	for len(d.batch.rows) >= d.opt.FlushRows && !d.isStopped() {
 		d.wait()
 	}
 	if len(s.seen.runs) > 1 && !s.holes {
@@ -156,11 +156,11 @@ func (d *deck) add(c *connection, s *symbol, m *binance.Message, t tape.Trade, n
 	if inexactPrice || inexactQty {
 		d.note(m, t.Symbol, inexactPrice, inexactQty, now)
 	}
-	d.batch = append(d.batch, t)
-	if len(d.batch) == 1 {
+	d.batch.append(t, s.index, d.opt.FlushRows)
+	if len(d.batch.rows) == 1 {
 		d.begunAt = now
 		d.signal()
-	} else if len(d.batch) == d.opt.FlushRows {
+	} else if len(d.batch.rows) == d.opt.FlushRows {
 		d.signal()
 	}
 }
@@ -256,7 +256,7 @@ func (d *deck) flush(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	defer timer.Stop()
-	var spare []tape.Trade
+	var sorted []tape.Trade
 	for last := false; ; {
 		select {
 		case <-d.wake:
@@ -266,49 +266,49 @@ func (d *deck) flush(ctx context.Context) error {
 		}
 		d.mu.Lock()
 		due := d.opt.FlushInterval - time.Since(d.begunAt)
-		if n := len(d.batch); !last && (n == 0 || n < d.opt.FlushRows && due > 0) {
+		if n := len(d.batch.rows); !last && (n == 0 || n < d.opt.FlushRows && due > 0) {
 			d.mu.Unlock()
 			if n > 0 {
 				timer.Reset(due)
 			}
 			continue
 		}
-		batch, inexact := d.batch, d.inexact
-		d.batch, d.inexact = spare[:0], 0
+		sorted = d.batch.take(sorted, d.known)
+		inexact := d.inexact
+		d.inexact = 0
 		close(d.room)
 		d.room = make(chan struct{})
 		d.mu.Unlock()
 
-		if len(batch) > 0 {
-			if err := d.publish(ctx, batch, inexact); err != nil {
-				return fmt.Errorf("%w: %d trades received and not published: %w", errPublish, len(batch), err)
+		if len(sorted) > 0 {
+			if err := d.publish(ctx, sorted, inexact); err != nil {
+				return fmt.Errorf("%w: %d trades received and not published: %w", errPublish, len(sorted), err)
 			}
 		}
 		d.tellGaps(last)
-		spare = batch
 		if last {
 			return nil
 		}
 	}
 }
 
-func (d *deck) publish(ctx context.Context, batch []tape.Trade, inexact int64) error {
+func (d *deck) publish(ctx context.Context, rows []tape.Trade, inexact int64) error {
 	began := time.Now()
 	origin := tape.Origin{Source: tape.FromStream, Run: d.opt.RunID, Inexact: inexact}
 	var done tape.Published
 	for attempt := 0; ; attempt++ {
-		published, err := d.dir.Publish(ctx, batch, origin)
+		published, err := d.dir.Publish(ctx, rows, origin)
 		done.Rows += published.Rows
 		done.Bytes += published.Bytes
 		done.Segments = append(done.Segments, published.Segments...)
 		if err == nil {
-			done.Dropped = int64(len(batch)) - done.Rows
+			done.Dropped = int64(len(rows)) - done.Rows
 			break
 		}
 		if attempt == len(publishPauses) || ctx.Err() != nil || d.isStopped() && attempt > 0 {
 			return err
 		}
-		d.log.Error("batch not published, trying again", "rows", len(batch), "attempt", attempt+1, "error", err)
+		d.log.Error("batch not published, trying again", "rows", len(rows), "attempt", attempt+1, "error", err)
 		pause := time.NewTimer(publishPauses[attempt])
 		select {
 		case <-pause.C:

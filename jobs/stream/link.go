@@ -214,12 +214,12 @@ func (l *link) dial(ctx context.Context) (*connection, error) {
 // subscribe asks for the streams that were not in the address, and checks that the connection has all. A
 // connection that ended meanwhile is left to the watch; its trades may be all that there were.
 func (l *link) subscribe(ctx context.Context, c *connection, rest []string) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout+time.Duration(len(rest))*answerTimeout/100)
+	asking, cancel := context.WithTimeout(ctx, answerTimeout+time.Duration(len(rest))*answerTimeout/100)
 	defer cancel()
-	err := c.conn.Subscribe(ctx, rest)
+	err := c.conn.Subscribe(asking, rest)
 	for attempt := 0; err == nil; attempt++ {
 		var have []string
-		if have, err = c.conn.Subscriptions(ctx); err != nil {
+		if have, err = c.conn.Subscriptions(asking); err != nil {
 			break
 		}
 		missing := without(c.streams, have)
@@ -230,7 +230,7 @@ func (l *link) subscribe(ctx context.Context, c *connection, rest []string) erro
 			l.log.Warn("streams not subscribed: the exchange does not list them", "streams", len(missing), "first", missing[0])
 			return nil
 		}
-		err = c.conn.Subscribe(ctx, missing)
+		err = c.conn.Subscribe(asking, missing)
 	}
 	select {
 	case <-c.done:

@@ -124,7 +124,7 @@ func (d *deck) describe(state *State) {
 	state.UpdatedAt = time.Now().UTC()
 	state.Counters = d.count
 	state.LastFlushAt = moment(d.flushedAt)
-	if state.UnflushedTrades = len(d.batch); state.UnflushedTrades > 0 {
+	if state.UnflushedTrades = len(d.batch.rows); state.UnflushedTrades > 0 {
 		state.UnflushedSince = moment(d.begunAt)
 	}
 	state.Connections = make([]ConnectionState, len(d.links))

@@ -31,7 +31,7 @@ func (c *connection) hear(s *symbol, at int64) {
 func (d *deck) silent(c *connection, symbols []string) (what string, silence time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.batch) >= d.opt.FlushRows {
+	if len(d.batch.rows) >= d.opt.FlushRows {
 		d.stalledAt = time.Now().UnixNano()
 		return "", 0 // it is we who do not read
 	}
@@ -40,10 +40,12 @@ func (d *deck) silent(c *connection, symbols []string) (what string, silence tim
 	l := c.link
 
 	silence = time.Duration(now.UnixNano() - max(c.heardAt, opened))
-	allowed := min(silenceUnknown<<min(l.strikes, 8), silenceMost)
-	if quiet, ok := l.cadence.expected(); ok {
-		allowed = limit(quiet, connectionFactor, connectionLeast, l.strikes)
+	quiet, ok := l.cadence.expected()
+	least := silenceUnknown
+	if ok {
+		least = connectionLeast
 	}
+	allowed := limit(quiet, connectionFactor, least, l.strikes)
 	if silence > allowed {
 		l.strikes++
 		return "connection", silence
