@@ -31,6 +31,9 @@ func (s *Session) SQL(ctx context.Context, text string) (Result, error) {
 		result, err = fetch(ctx, conn, text)
 		return err
 	})
+	if err != nil && ctx.Err() != nil {
+		return Result{}, ctx.Err()
+	}
 	if err != nil {
 		return Result{}, plainError(err)
 	}
@@ -86,6 +89,9 @@ func (s *Session) Export(ctx context.Context, text string, format Format, w io.W
 		_, err = conn.ExecContext(ctx, fmt.Sprintf("COPY (%s\n) TO %s (%s)", statement, quote(path), options))
 		return err
 	})
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err != nil {
 		return plainError(err)
 	}

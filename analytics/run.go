@@ -40,6 +40,9 @@ func (s *Session) Run(ctx context.Context, q Query, args map[string]any) (Result
 		result, err = fetch(ctx, conn, q.Text, named...)
 		return err
 	})
+	if err != nil && ctx.Err() != nil {
+		return Result{}, fmt.Errorf("run %s: %w", q.Path, ctx.Err())
+	}
 	if err != nil {
 		return Result{}, located(q, err)
 	}
