@@ -23,6 +23,7 @@ type cli struct {
 	Stream   streamCmd   `cmd:"" group:"record" help:"Record the trades of symbols as they happen."`
 	Schedule scheduleCmd `cmd:"" group:"record" help:"Run the jobs of crontab.yaml at their times."`
 
+	Detect detectCmd `cmd:"" group:"use" help:"Find what is out of the ordinary in what is new on the tape."`
 	Report reportCmd `cmd:"" group:"use" help:"Report on a window: prices, volumes, movers, alerts, completeness."`
 	Query  queryCmd  `cmd:"" group:"use" help:"Run SQL over the tape."`
 

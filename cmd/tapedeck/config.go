@@ -38,7 +38,7 @@ type detectorConfig struct {
 }
 
 type configParam struct {
-	value any // bool, int, float64 or string
+	value any // nil, bool, int, float64, string, time.Time in UTC, or []any of strings
 	line  int
 }
 
@@ -115,15 +115,9 @@ func (c *config) parseDetectors(node *yaml.Node) error {
 		detector := detectorConfig{line: at, params: map[string]configParam{}}
 		if !strictyaml.IsNull(value) {
 			err := strictyaml.Each(c.path, value, "detectors: "+name, nil, func(param string, at int, value *yaml.Node) error {
-				var decoded any
-				if value.Kind != yaml.ScalarNode {
-					return fmt.Errorf("%s: %s: %s: one value is wanted here", c.place(value.Line), name, param)
-				}
-				if err := value.Decode(&decoded); err != nil {
-					return strictyaml.Error(c.path, err)
-				}
-				if when, ok := decoded.(time.Time); ok {
-					decoded = when.UTC().Format(time.RFC3339Nano)
+				decoded, err := paramValue(value)
+				if err != nil {
+					return fmt.Errorf("%s: %s: %s: %w", c.place(value.Line), name, param, err)
 				}
 				detector.params[param] = configParam{decoded, at}
 				return nil
@@ -135,6 +129,32 @@ func (c *config) parseDetectors(node *yaml.Node) error {
 		c.detectors[name] = detector
 		return nil
 	})
+}
+
+// paramValue is a single value, or a list of single values.
+func paramValue(node *yaml.Node) (any, error) {
+	switch node.Kind {
+	case yaml.SequenceNode:
+		list := make([]any, len(node.Content))
+		for i, item := range node.Content {
+			text, err := strictyaml.Text(strictyaml.Resolve(item))
+			if err != nil {
+				return nil, err
+			}
+			list[i] = text
+		}
+		return list, nil
+	case yaml.ScalarNode:
+		var value any
+		if err := node.Decode(&value); err != nil {
+			return nil, fmt.Errorf("%q cannot be read", strictyaml.Cut(node.Value))
+		}
+		if when, ok := value.(time.Time); ok {
+			return when.UTC(), nil
+		}
+		return value, nil
+	}
+	return nil, errors.New("one value or a list is wanted here")
 }
 
 func plainText(node *yaml.Node) (string, error) { return strictyaml.Text(node) }

@@ -22,7 +22,7 @@ func TestConfigErrors(t *testing.T) {
 		"symbols:\n  - [A]\n":                       `config.yaml:2: symbols: one value is wanted here, not a list or a mapping`,
 		"detectors: [a]\n":                          `config.yaml:1: detectors wants lines of the form "key: value"`,
 		"detectors:\n  whale_order: 3\n":            `config.yaml:2: detectors: whale_order wants lines of the form "key: value"`,
-		"detectors:\n  a:\n    b: [1]\n":            `config.yaml:3: a: b: one value is wanted here`,
+		"detectors:\n  a:\n    b: {c: 1}\n":         `config.yaml:3: a: b: one value or a list is wanted here`,
 		"feed: trade\nfeed: trade\n":                `config.yaml:2: "feed" stands here for the second time; the first is on line 1`,
 	} {
 		if _, err := parseConfig("config.yaml", []byte(text)); err == nil || err.Error() != want {
@@ -79,6 +79,29 @@ func TestShippedFiles(t *testing.T) {
 	}
 	if len(c.detectors) == 0 {
 		t.Error("the shipped config.yaml does not show detectors")
+	}
+	if _, err := (&app{config: c}).thresholds(""); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestThresholdsAreHeldToTheDetectors(t *testing.T) {
+	for text, want := range map[string]string{
+		"whale_ordr: {min_ratio: 5}":              `c.yaml:2: no detector is named "whale_ordr"; did you mean "whale_order"?`,
+		"whale_order: {min_ration: 5}":            `c.yaml:2: whale_order has no threshold "min_ration"; did you mean "min_ratio"?`,
+		"whale_order: {min_ratio: high}":          `c.yaml:2: `,
+		"whale_order: {window_start: 2026-01-15}": `c.yaml:2: whale_order has no threshold "window_start"`,
+		"whale_order: {min_ratio: 5}":             "",
+	} {
+		c, err := parseConfig("c.yaml", []byte("detectors:\n  "+text+"\n"))
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		_, err = (&app{config: c}).thresholds("")
+		if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
 	}
 }
 
