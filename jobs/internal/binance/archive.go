@@ -114,7 +114,12 @@ func openPart(path string) (*os.File, error) {
 		return file, nil
 	}
 	file.Close()
-	return os.CreateTemp(filepath.Dir(path), "*-"+filepath.Base(path))
+	file, err = os.CreateTemp(filepath.Dir(path), "*-"+filepath.Base(path))
+	if err != nil {
+		return nil, err
+	}
+	// A file in use is locked, so that nobody takes it for a dead process's.
+	return file, syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 }
 
 func closePart(file *os.File, remove bool) {

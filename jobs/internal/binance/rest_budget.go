@@ -105,6 +105,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 type BudgetState struct {
 	Limits       []RateLimit
 	LimitsAt     time.Time // when exchangeInfo was last read; zero for never
+	LimitsFresh  bool      // that was within a day
 	UsedWeight   int64     // of the weight limit, requests under way included
 	BlockedUntil time.Time // zero where the exchange has not asked us to wait
 	Banned       bool      // the wait is a ban
@@ -125,6 +126,7 @@ func (b *Budget) State() (BudgetState, error) {
 	var state BudgetState
 	err := b.locked(func(file *budgetFile, now time.Time) (bool, bool) {
 		state.Limits, state.LimitsAt = file.Limits, file.LimitsAt
+		state.LimitsFresh = now.Sub(file.LimitsAt) < 24*time.Hour
 		for _, meter := range file.Meters {
 			if meter.Kind == limitWeight {
 				state.UsedWeight = max(state.UsedWeight, meter.sum())
