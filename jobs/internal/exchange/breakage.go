@@ -81,8 +81,8 @@ func (s *Server) breakConnection(c *conn, f Fault) bool {
 	return true
 }
 
-// breakConnections serves the connection faults of the random schedule: each to one of the open connections, or, where
-// there is none, to the next one that opens.
+// breakConnections serves the connection faults of the random schedule, each to one of the connections that are open
+// and sound at its time; one that finds none is left out.
 func (s *Server) breakConnections() {
 	select {
 	case <-s.begun:
@@ -99,20 +99,12 @@ func (s *Server) breakConnections() {
 			timer.Stop()
 			return
 		}
-		for done := false; !done; {
-			_, more := s.hub.waiting()
-			sound := slices.DeleteFunc(s.hub.all(), func(c *conn) bool { return c.dead.Load() || !s.hub.sound(c) })
-			if len(sound) > 0 {
-				pick := int(uniform(s.opt.Faults.Seed, string(planned.Kind), uint64(i)) * float64(len(sound)))
-				done = s.breakConnection(sound[pick], Fault{Kind: planned.Kind})
-				continue
-			}
-			select {
-			case <-more:
-			case <-s.ctx.Done():
-				return
-			}
+		sound := slices.DeleteFunc(s.hub.all(), func(c *conn) bool { return c.dead.Load() || !s.hub.sound(c) })
+		if len(sound) == 0 {
+			continue // kept for later, faults would pile up on whoever connects next
 		}
+		pick := int(uniform(s.opt.Faults.Seed, string(planned.Kind), uint64(i)) * float64(len(sound)))
+		s.breakConnection(sound[pick], Fault{Kind: planned.Kind})
 	}
 }
 

@@ -134,6 +134,8 @@ func EveryFault(seed uint64) *Faults {
 	for _, k := range connectionFaults {
 		rates[k] = 2
 	}
+	// These take a client up to a minute to notice; more of them and nothing would be sent any more.
+	rates[Silence], rates[Mute] = .5, .5
 	for _, k := range messageFaults {
 		rates[k] = 0.002
 	}
