@@ -15,14 +15,18 @@ import (
 const (
 	dialTimeout = 15 * time.Second
 	// answerTimeout bounds a change of subscriptions besides the pace at which its frames go out.
-	answerTimeout = 10 * time.Second
+	answerTimeout = 5 * time.Second
 	// overlap is how long the old connection goes on beside the new one, so that whatever was on its way
 	// when the new one was subscribed still arrives.
 	overlap = 2 * time.Second
-	// Waits after a failure double from backoffLeast to backoffMost; each is cut by up to a half at
-	// random. They begin anew when a connection has lasted backoffForget, and its end is then no failure.
-	backoffLeast, backoffMost = time.Second, time.Minute
-	backoffForget             = 5 * time.Second
+	// Waits after refusals in a row double from backoffLeast to backoffMost; each is cut by up to a half
+	// at random. So do those after a second connection that ended within shortLife, and further ones; after
+	// others there is no wait.
+	backoffLeast, backoffMost = time.Second, 20 * time.Second
+	shortLife                 = 5 * time.Second
+	// unprovenMost is how many connections in a row are given up because they neither answer nor deliver.
+	// Then the next is kept: perhaps this exchange never answers and nothing is traded.
+	unprovenMost = 3
 	// banned is the least wait after 418, and after 429, where the answer says no longer one.
 	banned, limited = 2 * time.Minute, 30 * time.Second
 	// onceAttempts is after how many refusals in a row a run with Options.Once gives up.
@@ -39,7 +43,10 @@ type link struct {
 	name  string
 	log   *slog.Logger
 
-	failures int // in a row; belongs to the link's goroutine
+	// These belong to the link's goroutine.
+	refusals   int // handshakes that failed, in a row
+	shortLives int // connections that ended too soon, in a row
+	unproven   int // connections whose subscriptions could not be verified, in a row
 
 	// Guarded by deck.mu.
 	live      *connection // nil while there is none
@@ -99,8 +106,8 @@ func (l *link) run(ctx context.Context) error {
 		}
 		old = c
 		why = l.watch(ctx, c)
-		if time.Since(c.openedAt) >= backoffForget {
-			l.failures = 0
+		if time.Since(c.openedAt) >= shortLife {
+			l.shortLives = 0
 		}
 		if why == "" { // it has ended, or the run has
 			l.close(c)
@@ -121,8 +128,8 @@ func (l *link) run(ctx context.Context) error {
 // open returns a connection that is up, however long that takes. Its error is the context's, or with
 // Options.Once the exchange's.
 func (l *link) open(ctx context.Context, again bool) (*connection, error) {
-	if l.failures > 0 {
-		if err := sleep(ctx, backoff(l.failures, nil)); err != nil {
+	if l.shortLives > 1 {
+		if err := sleep(ctx, backoff(l.shortLives-1, nil)); err != nil {
 			return nil, err
 		}
 	}
@@ -132,6 +139,7 @@ func (l *link) open(ctx context.Context, again bool) (*connection, error) {
 		}
 		c, err := l.dial(ctx)
 		if err == nil {
+			l.refusals = 0
 			l.r.deck.arrive(l, c, again)
 			l.log.Info("stream connected", "streams", len(c.streams))
 			l.r.observe(Event{Kind: Connected, Link: l.name, Streams: len(c.streams)})
@@ -140,12 +148,12 @@ func (l *link) open(ctx context.Context, again bool) (*connection, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		l.failures++
-		wait := backoff(l.failures, err)
+		l.refusals++
+		wait := backoff(l.refusals, err)
 		l.r.deck.refused(l, err)
-		l.log.Warn("stream not connected", "error", err, "attempt", l.failures, "retry_in_ms", wait.Milliseconds())
+		l.log.Warn("stream not connected", "error", err, "attempt", l.refusals, "retry_in_ms", wait.Milliseconds())
 		l.r.observe(Event{Kind: Refused, Link: l.name, Reason: err.Error()})
-		if l.r.opt.Once && l.failures >= onceAttempts {
+		if l.r.opt.Once && l.refusals >= onceAttempts {
 			return nil, err
 		}
 		if err := sleep(ctx, wait); err != nil {
@@ -222,6 +230,7 @@ func (l *link) subscribe(ctx context.Context, c *connection, rest []string) erro
 		if have, err = c.conn.Subscriptions(asking); err != nil {
 			break
 		}
+		l.unproven = 0
 		missing := without(c.streams, have)
 		if len(missing) == 0 {
 			return nil
@@ -237,7 +246,7 @@ func (l *link) subscribe(ctx context.Context, c *connection, rest []string) erro
 		return nil
 	default:
 	}
-	if len(rest) == 0 && ctx.Err() == nil {
+	if l.unproven++; len(rest) == 0 && ctx.Err() == nil && (l.unproven > unprovenMost || l.r.deck.delivers(c)) {
 		// The address named all streams, so that they do not hang on this answer.
 		l.log.Warn("subscriptions not verified", "error", err)
 		return nil
@@ -269,8 +278,8 @@ func (l *link) handOver(ctx context.Context, old, c *connection, why string) boo
 
 // lost notes that a connection ended by itself.
 func (l *link) lost(c *connection, code int) {
-	if time.Since(c.openedAt) < backoffForget {
-		l.failures++
+	if time.Since(c.openedAt) < shortLife {
+		l.shortLives++
 	}
 	l.r.deck.troubled(l, c.err)
 	l.log.Warn("stream connection lost", "error", c.err, "close_code", code, "age_s", int64(time.Since(c.openedAt).Seconds()))

@@ -337,6 +337,53 @@ func TestRedundantConnectionsLoseNothing(t *testing.T) {
 	})
 }
 
+// Whatever goes wrong at once, every trade is on the tape once and as it was sent, or its absence was told.
+func TestEveryFaultAtOnce(t *testing.T) {
+	seeds := []uint64{1, 2, 3}
+	if testing.Short() {
+		seeds = seeds[:1]
+	}
+	for _, seed := range seeds {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const n = 3000
+				names := []string{"AUSDT", "BUSDT", "CUSDT"}
+				var rows []exchange.MemoryRow
+				for _, name := range names {
+					rows = append(rows, steady(name, n, 100*time.Millisecond)...)
+				}
+				source := exchange.NewMemory(nil, rows)
+				served := exchange.Options{WaitForStreams: 3, Faults: exchange.EveryFault(seed)}
+				r := newRig(t, source, served, Options{Symbols: List(names...), Connections: 1 + int(seed%2), StreamsPerConnection: 2})
+				<-r.server.Done()
+				time.Sleep(5 * time.Second)
+				summary := r.end()
+				t.Logf("%+v", summary)
+				on := tapeRows(t, r.dir)
+				span := map[string]int64{}
+				for i, row := range on {
+					want := source.Rows(nil, row.Symbol, exchange.AggTrade, row.ID, 1)
+					if len(want) == 0 {
+						t.Fatalf("not from the exchange: %+v", row)
+					}
+					if err := same(row, row.Symbol, want[0]); err != nil {
+						t.Fatal(err)
+					}
+					if i > 0 && on[i-1].Symbol == row.Symbol {
+						span[row.Symbol] += row.ID - on[i-1].ID - 1
+					}
+				}
+				if missing := span["AUSDT"] + span["BUSDT"] + span["CUSDT"]; missing > summary.Missing {
+					t.Errorf("%d missing, told were %d", missing, summary.Missing)
+				}
+				if int64(len(on)) != summary.Trades || len(on) < 3*n*8/10 || summary.Connects < 3 {
+					t.Errorf("%d on the tape, summary %+v", len(on), summary)
+				}
+			})
+		})
+	}
+}
+
 // What is not a trade is counted and skipped; doubled and re-ordered trades are stored once.
 func TestFaultyMessagesAreNeitherFatalNorStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -40,12 +40,7 @@ func (d *deck) silent(c *connection, symbols []string) (what string, silence tim
 	l := c.link
 
 	silence = time.Duration(now.UnixNano() - max(c.heardAt, opened))
-	quiet, ok := l.cadence.expected()
-	least := silenceUnknown
-	if ok {
-		least = connectionLeast
-	}
-	allowed := limit(quiet, connectionFactor, least, l.strikes)
+	allowed := connectionLimit(&l.cadence, l.strikes)
 	if silence > allowed {
 		l.strikes++
 		return "connection", silence
@@ -65,7 +60,7 @@ func (d *deck) silent(c *connection, symbols []string) (what string, silence tim
 			heard = max(heard, c.heard[s.index])
 		}
 		silence := time.Duration(now.UnixNano() - heard)
-		if silence > limit(quiet, symbolFactor, symbolLeast, s.strikes) {
+		if silence > symbolLimit(quiet, s.strikes) {
 			s.strikes++
 			return name, silence
 		}
@@ -101,6 +96,13 @@ func (d *deck) arrive(l *link, c *connection, again bool) {
 	}
 	l.live, l.trouble = c, ""
 	l.connects++
+}
+
+// delivers says whether a trade has come on a connection.
+func (d *deck) delivers(c *connection) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return c.messages > 0
 }
 
 // live sets which connection a link has now.
