@@ -35,22 +35,36 @@ func (s *Session) SQL(ctx context.Context, text string) (Result, error) {
 		return Result{}, ctx.Err()
 	}
 	if err != nil {
-		return Result{}, plainError(err)
+		return Result{}, plainError(text, err)
 	}
 	return result, nil
 }
 
 // plainError makes one line of the database's own errors, with the line of the statement where there is one.
-func plainError(err error) error {
+func plainError(text string, err error) error {
 	var known *duckdb.Error
 	if !errors.As(err, &known) {
 		return err
 	}
 	line, message := duckError(known)
+	if known.Type == duckdb.ErrorTypeParser && usesAt(text) {
+		message += `; the column at needs quotes, "at", or its relation's name before it, alerts.at, for AT is a keyword`
+	}
 	if line > 1 {
 		return fmt.Errorf("line %d: %s", line, message)
 	}
 	return errors.New(message)
+}
+
+// usesAt says whether the word AT stands alone, as somebody writes it who means the column of alerts.
+func usesAt(text string) bool {
+	tokens, err := scan(text)
+	for i, t := range tokens {
+		if t.kind == word && t.text == "at" && (i == 0 || tokens[i-1].text != "." && tokens[i-1].text != "as") {
+			return err == nil
+		}
+	}
+	return false
 }
 
 // Format is a file format of results.
@@ -93,7 +107,7 @@ func (s *Session) Export(ctx context.Context, text string, format Format, w io.W
 		return ctx.Err()
 	}
 	if err != nil {
-		return plainError(err)
+		return plainError(text, err)
 	}
 	file, err := os.Open(path)
 	if err != nil {
@@ -116,8 +130,8 @@ func checkReading(conn *sql.Conn, text string) (string, error) {
 		return "", err.(*SyntaxError).inStatement()
 	}
 	for len(tokens) > 0 && tokens[len(tokens)-1].text == ";" && tokens[len(tokens)-1].kind == symbol {
+		text = text[:tokens[len(tokens)-1].from]
 		tokens = tokens[:len(tokens)-1]
-		text = text[:strings.LastIndexByte(text, ';')]
 	}
 	if len(tokens) == 0 {
 		return "", &RefusedError{"there is no statement"}

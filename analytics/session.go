@@ -325,24 +325,29 @@ func (s *Session) makeView(ctx context.Context, table tape.Table, files []string
 	return s.exec(ctx, fmt.Sprintf("CREATE OR REPLACE VIEW %s AS %s", table, selectFiles(table, columns, "["+strings.Join(list, ", ")+"]")))
 }
 
-// selectFiles is the SELECT that makes a relation of Parquet files.
+// selectFiles is the SELECT that makes a relation of Parquet files. Its columns are qualified, for a macro over it may have a parameter named like one.
 func selectFiles(table tape.Table, columns []Column, files string) string {
 	names := make([]string, len(columns))
 	for i, column := range columns {
-		names[i] = `"` + column.Name + `"`
+		names[i] = fmt.Sprintf(`data."%s"`, column.Name)
 		if column.Type == "JSON" {
-			names[i] = fmt.Sprintf(`"%s"::JSON AS "%s"`, column.Name, column.Name)
+			names[i] = fmt.Sprintf(`data."%s"::JSON AS "%s"`, column.Name, column.Name)
 		}
 	}
-	statement := fmt.Sprintf("SELECT %s FROM read_parquet(%s, hive_partitioning = true, hive_types = {'date': DATE})", strings.Join(names, ", "), files)
+	statement := fmt.Sprintf("SELECT %s FROM read_parquet(%s, hive_partitioning = true, hive_types = {'date': DATE}) AS data", strings.Join(names, ", "), files)
 	if table == tape.Coverage {
-		statement += " QUALIFY row_number() OVER (PARTITION BY symbol, date ORDER BY checked_at DESC) = 1"
+		statement += " QUALIFY row_number() OVER (PARTITION BY data.symbol, data.date ORDER BY data.checked_at DESC) = 1"
 	}
 	return statement
 }
 
+// querier is a database or one connection to it.
+type querier interface {
+	QueryContext(ctx context.Context, statement string, args ...any) (*sql.Rows, error)
+}
+
 // columnsOf gives the columns of a canonical relation.
-func columnsOf(ctx context.Context, db *sql.DB, relation string) ([]Column, error) {
+func columnsOf(ctx context.Context, db querier, relation string) ([]Column, error) {
 	rows, err := db.QueryContext(ctx, "SELECT column_name, data_type FROM duckdb_columns() WHERE schema_name = 'canonical' AND table_name = ? ORDER BY column_index", relation)
 	if err != nil {
 		return nil, err

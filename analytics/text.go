@@ -11,6 +11,7 @@ type token struct {
 	kind tokenKind
 	text string // of a word: lower case; of a parameter: without the dollar
 	line int    // from 1
+	from int    // offset in the text
 }
 
 type tokenKind int
@@ -74,7 +75,7 @@ func scan(text string) ([]token, error) {
 			}
 			i = end
 			line += strings.Count(text[start:i], "\n")
-			out = append(out, token{literal, text[start:i], at})
+			out = append(out, token{literal, text[start:i], at, start})
 			continue
 		case c == '$':
 			name := i + 1
@@ -89,30 +90,30 @@ func scan(text string) ([]token, error) {
 				}
 				i = name + 1 + end + len(tag)
 				line += strings.Count(text[start:i], "\n")
-				out = append(out, token{literal, text[start:i], at})
+				out = append(out, token{literal, text[start:i], at, start})
 				continue
 			}
 			i = name
-			out = append(out, token{parameter, text[start+1 : i], at})
+			out = append(out, token{parameter, text[start+1 : i], at, start})
 			continue
 		case digit(c):
 			for i < len(text) && (wordByte(text[i]) || text[i] == '.') {
 				i++
 			}
-			out = append(out, token{literal, text[start:i], at})
+			out = append(out, token{literal, text[start:i], at, start})
 			continue
 		case wordByte(c):
 			for i < len(text) && (wordByte(text[i]) || text[i] == '$') {
 				i++
 			}
-			out = append(out, token{word, strings.ToLower(text[start:i]), at})
+			out = append(out, token{word, strings.ToLower(text[start:i]), at, start})
 			continue
 		case strings.HasPrefix(text[i:], "::"):
 			i += 2
 		default:
 			i++
 		}
-		out = append(out, token{symbol, text[start:i], at})
+		out = append(out, token{symbol, text[start:i], at, start})
 	}
 	return out, nil
 }

@@ -1,0 +1,400 @@
+package analytics
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tapedeck/analytics/tape"
+)
+
+var originOfTests = tape.Origin{Source: tape.FromFile}
+
+var noon = time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
+
+// seconds gives trades first to last of a symbol, one a second from noon on for id 1.
+func seconds(symbol string, first, last int64) []tape.Trade {
+	var out []tape.Trade
+	for id := first; id <= last; id++ {
+		out = append(out, tape.Trade{Symbol: symbol, ID: id, Price: 100 + float64(id%7), Qty: 0.5, FirstTradeID: id, LastTradeID: id,
+			TradedAt: noon.Add(time.Duration(id-1) * time.Second).UnixMicro(), IsBuyerMaker: id%3 == 0})
+	}
+	return out
+}
+
+func newTape(t *testing.T, batches ...[]tape.Trade) *tape.Dir {
+	t.Helper()
+	dir, err := tape.Create(filepath.Join(t.TempDir(), "data"), tape.AggTrade, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, trades := range batches {
+		if _, err := dir.Publish(t.Context(), trades, tape.Origin{Source: tape.FromFile}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func openSession(t *testing.T, dir *tape.Dir, opt Options) *Session {
+	t.Helper()
+	s, err := Open(t.Context(), dir, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// ask gives a statement's rows as text.
+func ask(t *testing.T, s *Session, statement string) string {
+	t.Helper()
+	result, err := s.SQL(t.Context(), statement)
+	if err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+	_, rows, _ := strings.Cut(renderCSV(t, result), "\n")
+	return strings.TrimSpace(rows)
+}
+
+func segments(t *testing.T, dir *tape.Dir) []tape.Segment {
+	t.Helper()
+	found, _, err := dir.Segments(tape.Trades, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func TestRelationsOfATape(t *testing.T) {
+	day := int64(24 * 60 * 60)
+	dir := newTape(t, seconds("BTCUSDT", 1, 10), seconds("BTCUSDT", 14, 20), seconds("币安人生USDT", 5, 6), seconds("BTCUSDT", day-3, day+3))
+	if _, err := dir.PublishAlerts(t.Context(), []tape.Alert{{Detector: "whale_order", Symbol: "BTCUSDT", At: noon.UnixMicro(), Score: 3.5, Severity: "low", Message: "m", Extra: `{"side":"buy"}`}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dir.PublishRuns(t.Context(), []tape.Run{{ID: "r1", Job: "detect", FinishedAt: noon.UnixMicro(), Outcome: "ok", Rows: 7}}); err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := dir.Certify(t.Context(), noon, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := dir.PublishCoverage(t.Context(), certificate); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := openSession(t, dir, Options{Threads: 2, MemoryLimit: "512MB"})
+	for statement, want := range map[string]string{
+		"SELECT symbol, count(*), min(id), max(id) FROM trades GROUP BY symbol ORDER BY symbol": "BTCUSDT,24,1,86403\n币安人生USDT,2,5,6",
+		"SELECT DISTINCT date, typeof(date), typeof(traded_at) FROM trades ORDER BY date":       "2026-01-15,DATE,TIMESTAMP\n2026-01-16,DATE,TIMESTAMP",
+		"SELECT * FROM gaps ORDER BY first_id": "BTCUSDT,11,13,2026-01-15 12:00:09,2026-01-15 12:00:13\n" +
+			"BTCUSDT,21,86396,2026-01-15 12:00:19,2026-01-16 11:59:56",
+		"SELECT symbol, first_id, last_id, first_at, last_at FROM bounds WHERE symbol = 'BTCUSDT'":                     "BTCUSDT,1,86403,2026-01-15 12:00:00,2026-01-16 12:00:02",
+		`SELECT detector, "at", extra->>'side', date, typeof(extra), found_at FROM alerts`:                             "whale_order,2026-01-15 12:00:00,buy,2026-01-15,JSON,1970-01-01 00:00:00",
+		"SELECT id, window_start, finished_at, rows, date FROM runs":                                                   "r1,,2026-01-15 12:00:00,7,2026-01-15",
+		"SELECT symbol, date, trades, missing, state FROM coverage ORDER BY symbol, date":                              "BTCUSDT,2026-01-15,17,86379,gap\nBTCUSDT,2026-01-16,7,0,gap\n币安人生USDT,2026-01-15,2,0,open",
+		"SELECT current_setting('TimeZone'), current_setting('threads'), current_setting('autoload_known_extensions')": "UTC,2,false",
+	} {
+		if diff := cmp.Diff(want, ask(t, s, statement)); diff != "" {
+			t.Errorf("%s (-want +have):\n%s", statement, diff)
+		}
+	}
+	if len(s.Broken()) != 0 {
+		t.Errorf("broken: %v", s.Broken())
+	}
+	t.Run("some partitions", func(t *testing.T) {
+		narrow := openSession(t, dir, Options{From: noon.Add(12 * time.Hour), To: noon.Add(36 * time.Hour)})
+		if have := ask(t, narrow, "SELECT count(*), min(date) FROM trades"); have != "7,2026-01-16" {
+			t.Errorf("trades: %s", have)
+		}
+		if have := ask(t, narrow, "SELECT count(*) FROM gaps"); have != "2" {
+			t.Errorf("gaps: %s", have)
+		}
+	})
+}
+
+func TestRelationsOfAnEmptyTape(t *testing.T) {
+	over := openSession(t, newTape(t), Options{})
+	empty, err := OpenEmpty(t.Context(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer empty.Close()
+	full := newTape(t, seconds("A", 1, 1))
+	for _, err := range []error{
+		second(full.PublishAlerts(t.Context(), []tape.Alert{{At: noon.UnixMicro(), Extra: "{}"}})),
+		second(full.PublishRuns(t.Context(), []tape.Run{{FinishedAt: noon.UnixMicro()}})),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	certificate, err := full.Certify(t.Context(), noon, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := full.PublishCoverage(t.Context(), certificate); err != nil {
+		t.Fatal(err)
+	}
+	with := openSession(t, full, Options{})
+	for _, name := range relationNames {
+		describe := fmt.Sprintf("SELECT column_name, column_type FROM (DESCRIBE %s)", name)
+		want := ask(t, empty, describe)
+		if have := ask(t, over, describe); have != want {
+			t.Errorf("%s of an empty tape:\n%s\nwant:\n%s", name, have, want)
+		}
+		if have := ask(t, with, describe); have != want {
+			t.Errorf("%s of files:\n%s\nwant:\n%s", name, have, want)
+		}
+		if have := ask(t, over, "SELECT count(*) FROM "+name); have != "0" {
+			t.Errorf("%s of an empty tape has %s rows", name, have)
+		}
+		if have := ask(t, with, "SELECT count(*) FROM "+name); have != "1" && name != "gaps" {
+			t.Errorf("%s has %s rows", name, have)
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestSegmentWithoutFooterIsLeftOutAndNamed(t *testing.T) {
+	dir := newTape(t, seconds("A", 1, 10), seconds("A", 11, 20), seconds("A", 21, 30))
+	broken := segments(t, dir)[1]
+	if err := os.Truncate(filepath.Join(dir.Path(), broken.Path), broken.Bytes/2); err != nil {
+		t.Fatal(err)
+	}
+	s := openSession(t, dir, Options{})
+	if have := ask(t, s, "SELECT count(*) FROM trades"); have != "20" {
+		t.Errorf("%s trades", have)
+	}
+	if have := s.Broken(); len(have) != 1 || have[0].Path != broken.Path {
+		t.Errorf("broken: %v", have)
+	}
+	if have := ask(t, s, "SELECT count(*) FROM gaps"); have != "1" {
+		t.Errorf("%s gaps", have)
+	}
+}
+
+// damage changes the pages of a segment and leaves the footer as it is.
+func damage(t *testing.T, dir *tape.Dir, segment tape.Segment) {
+	t.Helper()
+	path := filepath.Join(dir.Path(), segment.Path)
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 40; i < len(content)/3; i++ {
+		content[i] ^= 0x5a
+	}
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDamagedSegmentIsFoundLeftOutAndNamed(t *testing.T) {
+	dir := newTape(t, seconds("A", 1, 5000), seconds("A", 5001, 10000), seconds("A", 10001, 15000))
+	broken := segments(t, dir)[2]
+	damage(t, dir, broken)
+	s := openSession(t, dir, Options{})
+	if len(s.Broken()) != 0 {
+		t.Errorf("broken before it was read: %v", s.Broken())
+	}
+	if have := ask(t, s, "SELECT count(price), count(DISTINCT id), sum(qty) FROM trades"); have != "10000,10000,5000" {
+		t.Errorf("trades: %s", have)
+	}
+	if have := s.Broken(); len(have) != 1 || have[0].Path != broken.Path || strings.Contains(have[0].Err.Error(), "\n") {
+		t.Errorf("broken: %v", have)
+	}
+}
+
+func TestFilesThatACompactionReplaced(t *testing.T) {
+	dir := newTape(t, seconds("A", 1, 100), seconds("A", 101, 200))
+	s := openSession(t, dir, Options{})
+	if have := ask(t, s, "SELECT count(*) FROM trades"); have != "200" {
+		t.Fatalf("%s trades", have)
+	}
+	for _, segment := range segments(t, dir) {
+		path := filepath.Join(dir.Path(), segment.Path)
+		if err := os.Rename(path, strings.TrimSuffix(path, ".parquet")+"-c.parquet"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	queries, _ := Load("")
+	for _, q := range queries {
+		if q.Name == "duplicate_id" {
+			if _, err := s.Run(t.Context(), q, nil); err != nil {
+				t.Errorf("a query after the files were replaced: %v", err)
+			}
+		}
+	}
+	if have := ask(t, s, "SELECT count(*) FROM trades"); have != "200" {
+		t.Errorf("%s trades after the files were replaced", have)
+	}
+	if len(s.Broken()) != 0 {
+		t.Errorf("broken: %v", s.Broken())
+	}
+}
+
+// TestOnlyReading: what a user gives cannot change anything, nor see anything but the tape.
+func TestOnlyReading(t *testing.T) {
+	dir := newTape(t, seconds("A", 1, 3))
+	s := openSession(t, dir, Options{})
+	secret := filepath.Join(t.TempDir(), "secret.csv")
+	if err := os.WriteFile(secret, []byte("a\n1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	const onlyReading = " is refused: only statements that read are run here (SELECT, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN)"
+	for statement, want := range map[string]string{
+		"":                       "there is no statement",
+		" -- nothing\n;":         "there is no statement",
+		"SELECT 1; SELECT 2":     "there is a second statement after the semicolon in line 1: one at a time",
+		"SELECT $1":              "line 1: a statement given here has no parameters",
+		"SELECT\n?":              "line 2: a statement given here has no parameters",
+		"SELECT 'a":              "line 1: a quote ' is not closed",
+		"COPY trades TO 'x.csv'": "COPY" + onlyReading,
+		"EXPLAIN ANALYZE COPY trades TO '" + dir.Path() + "/trades/x.parquet'": "COPY" + onlyReading,
+		"ATTACH 'x.db'":              "ATTACH" + onlyReading,
+		"INSTALL httpfs":             "INSTALL" + onlyReading,
+		"LOAD parquet":               "LOAD" + onlyReading,
+		"SET threads = 1":            "SET" + onlyReading,
+		"PRAGMA threads = 1":         "PRAGMA" + onlyReading,
+		"CREATE TABLE x (a INT)":     "CREATE" + onlyReading,
+		"DROP VIEW trades":           "DROP" + onlyReading,
+		"DELETE FROM canonical.gaps": "DELETE" + onlyReading,
+		"CALL pragma_version()":      "CALL" + onlyReading,
+		"WITH x AS (SELECT 1) DELETE FROM canonical.gaps":         "WITH" + onlyReading,
+		"PIVOT trades ON symbol USING count(*)":                   "this becomes more than one statement inside the database: name the values, as in PIVOT … ON column IN (…)",
+		"SELECT a\nFROM trades":                                   `Binder Error: Referenced column "a" not found in FROM clause! Candidate bindings: "date", "traded_at", "last_trade_id"`,
+		"SELECT at FROM alerts":                                   `Parser Error: syntax error at or near "FROM"; the column at needs quotes, "at", or its relation's name before it, alerts.at, for AT is a keyword`,
+		"SELECT * FROM '" + secret + "'":                          `Permission Error: Cannot access file "` + secret + `" - file system operations are disabled by configuration`,
+		"SELECT * FROM read_text('/etc/hostname')":                `Permission Error: Cannot access file "/etc/hostname" - file system operations are disabled by configuration`,
+		"SELECT * FROM read_text('" + dir.Path() + "/tape.json')": `Permission Error: Cannot access file "` + dir.Path() + `/tape.json" - file system operations are disabled by configuration`,
+	} {
+		_, err := s.SQL(t.Context(), statement)
+		if err == nil || err.Error() != want {
+			t.Errorf("%q:\n%v\nwant:\n%s", statement, err, want)
+		}
+	}
+	for _, statement := range []string{
+		"FROM trades", "(SELECT 1) UNION ALL (SELECT 2)", "VALUES (1)", "DESCRIBE trades", "SUMMARIZE trades", "SHOW TABLES", "EXPLAIN SELECT 1", "EXPLAIN ANALYZE FROM trades;",
+		"SELECT 1; -- the end; really", "SELECT ';' AS \"a;b\" /* ; /* ? */ $1 */", "SELECT $$a;b$$", "SELECT e'it\\'s;'", "SELECT alerts.at FROM alerts", "SELECT * FROM (PIVOT trades ON symbol IN ('A') USING count(*))",
+		"TABLE trades",
+	} {
+		if _, err := s.SQL(t.Context(), statement); err != nil {
+			t.Errorf("%q: %v", statement, err)
+		}
+	}
+	if have := ask(t, s, "SELECT count(*) FROM trades"); have != "3" {
+		t.Errorf("%s trades afterwards", have)
+	}
+}
+
+func TestExport(t *testing.T) {
+	dir := newTape(t, seconds("A", 1, 3))
+	s := openSession(t, dir, Options{})
+	for format, want := range map[Format]string{
+		CSV:  "symbol,id,traded_at\nA,1,2026-01-15 12:00:00\nA,2,2026-01-15 12:00:01\nA,3,2026-01-15 12:00:02\n",
+		JSON: "[\n\t{\"symbol\":\"A\",\"id\":1,\"traded_at\":\"2026-01-15 12:00:00\"},\n\t{\"symbol\":\"A\",\"id\":2,\"traded_at\":\"2026-01-15 12:00:01\"},\n\t{\"symbol\":\"A\",\"id\":3,\"traded_at\":\"2026-01-15 12:00:02\"}\n]\n",
+	} {
+		var out bytes.Buffer
+		if err := s.Export(t.Context(), "SELECT symbol, id, traded_at FROM trades ORDER BY id; -- all", format, &out); err != nil {
+			t.Errorf("%s: %v", format, err)
+		}
+		if diff := cmp.Diff(want, out.String()); diff != "" {
+			t.Errorf("%s (-want +have):\n%s", format, diff)
+		}
+	}
+	var out bytes.Buffer
+	if err := s.Export(t.Context(), "SELECT symbol, id, price FROM trades ORDER BY id", Parquet, &out); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "out.parquet")
+	if err := os.WriteFile(file, out.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("duckdb", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var count, sum int64
+	if err := db.QueryRow("SELECT count(*), sum(id)::BIGINT FROM read_parquet(?)", file).Scan(&count, &sum); err != nil || count != 3 || sum != 6 {
+		t.Errorf("parquet: %d rows, sum %d, %v", count, sum, err)
+	}
+	for statement, format := range map[string]Format{"SELECT nothing": CSV, "SET threads = 1": JSON, "SELECT 1": "xml"} {
+		out.Reset()
+		if err := s.Export(t.Context(), statement, format, &out); err == nil || out.Len() > 0 {
+			t.Errorf("%q as %s: %v, %d bytes", statement, format, err, out.Len())
+		}
+	}
+}
+
+func TestEndlessQueryIsEndedByItsContext(t *testing.T) {
+	s := openSession(t, newTape(t, seconds("A", 1, 3)), Options{})
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err := s.SQL(ctx, "SELECT count(*) FROM range(100000000) AS a, range(100000000) AS b WHERE a.range * b.range = 7")
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error: %v", err)
+	}
+	if have := ask(t, s, "SELECT 1"); have != "1" {
+		t.Errorf("afterwards: %s", have)
+	}
+}
+
+func TestCloseLeavesNothing(t *testing.T) {
+	dir := newTape(t, seconds("A", 1, 3))
+	old := filepath.Join(dir.StagingPath(), "duckdb-123")
+	if err := os.Mkdir(old, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(old, noon, noon); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), dir, Options{Now: noon.Add(scratchAge + time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A sort that does not fit must spill into the tape's staging directory, not into the working directory.
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir.StagingPath())
+	if err != nil || len(entries) != 0 {
+		t.Errorf("left in the staging directory: %v, %v", entries, err)
+	}
+}
+
+func TestPathThatIsAPattern(t *testing.T) {
+	dir, err := tape.Create(filepath.Join(t.TempDir(), "data[1]"), tape.AggTrade, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), dir, Options{}); err == nil || !strings.Contains(err.Error(), "* ? [") {
+		t.Errorf("error: %v", err)
+	}
+	quoted, err := tape.Create(filepath.Join(t.TempDir(), "it's data"), tape.AggTrade, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := quoted.Publish(t.Context(), seconds("A", 1, 3), tape.Origin{}); err != nil {
+		t.Fatal(err)
+	}
+	if have := ask(t, openSession(t, quoted, Options{}), "SELECT count(*) FROM trades"); have != "3" {
+		t.Errorf("%s trades", have)
+	}
+}

@@ -1,0 +1,29 @@
+-- backwards lists the trades that are earlier than the one before them by id, by more than max_step: ids and times should rise together.
+--
+-- reads:    trades         whole
+-- param:    max_step       INTERVAL   how far back a time may step; default 1 second
+-- column:   symbol         VARCHAR    as the exchange spells it
+-- column:   id             BIGINT     the feed's own
+-- column:   traded_at      TIMESTAMP  UTC
+-- column:   at_before      TIMESTAMP  UTC, of the trade before it by id
+-- key:      symbol, id
+-- severity: warn
+WITH neighbours AS (
+    SELECT
+        symbol,
+        id,
+        traded_at,
+        lag(traded_at) OVER (PARTITION BY symbol ORDER BY id) AS at_before,
+    FROM trades
+)
+
+SELECT
+    symbol,
+    id,
+    traded_at,
+    at_before,
+FROM neighbours
+WHERE traded_at < at_before - $max_step::INTERVAL
+ORDER BY
+    symbol,
+    id

@@ -1,0 +1,20 @@
+-- wrong_date lists the trades that lie in another partition than that of the UTC date on which they traded.
+--
+-- reads:    trades     whole
+-- column:   symbol     VARCHAR    as the exchange spells it
+-- column:   id         BIGINT     the feed's own
+-- column:   traded_at  TIMESTAMP  UTC
+-- column:   date       DATE       the partition that it lies in
+-- key:      symbol, id, date
+-- severity: fail
+SELECT
+    symbol,
+    id,
+    traded_at,
+    date,
+FROM trades
+WHERE date <> traded_at::DATE
+ORDER BY
+    symbol,
+    id,
+    date
