@@ -257,7 +257,7 @@ func (p *headerParser) entry(key, rest string) error {
 	return nil
 }
 
-var readsForm = regexp.MustCompile(`^from\s+(?:(\d+\s+[a-z]+)\s+before\s+)?([a-z][a-z0-9_]*)(?:[\s,;]+(.*))?$`)
+var readsForm = regexp.MustCompile(`^from\s+(?:(\d+\s+[a-z]+)\s+before\s+)?([a-z][a-z0-9_]*)(?:\s*[,;]\s*(.*))?$`)
 
 // read takes "trades  from 1 hour before window_start", "trades  from window_start" or "coverage  whole".
 func (p *headerParser) read(rest string) error {

@@ -243,6 +243,9 @@ func intervalText(v duckdb.Interval) string {
 func nearest(word string, candidates []string) string {
 	best, found := 3, ""
 	for _, candidate := range candidates {
+		if len(word) > len(candidate)+2 {
+			continue
+		}
 		if d := distance(word, candidate); d < best && d*2 < len(candidate) {
 			best, found = d, candidate
 		}

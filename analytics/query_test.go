@@ -1,0 +1,331 @@
+package analytics
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const spike = `-- volume_spike lists the one-minute buckets whose quote volume is
+-- at least min_ratio times what it was.
+--
+-- reads:   trades        from 1 hour before window_start
+-- reads:   coverage      whole
+-- param:   window_start  TIMESTAMP  UTC, inclusive, on a minute
+-- param:   window_end    TIMESTAMP  UTC, exclusive, on a minute
+-- param:   min_ratio     DOUBLE     dimensionless, > 1; default 8
+-- param:   name          VARCHAR    text; default 'it''s'
+-- param:   pause         INTERVAL   a time; default 90 minutes
+-- param:   symbols       VARCHAR[]  those wanted, all where NULL; default NULL
+-- column:  symbol        VARCHAR    as the exchange spells it
+-- column:  at            TIMESTAMP  UTC, end of the bucket: from then on it could be known
+-- column:  score         DOUBLE     quote volume over its mean, dimensionless,
+--                                   and so on
+-- column:  severity      VARCHAR    low, medium or high
+-- column:  message       VARCHAR    one sentence
+-- column:  first_id      BIGINT     first trade
+-- column:  last_id       BIGINT     last trade
+-- column:  exact         DECIMAL(18, 3)  something
+-- key:     symbol, at
+SELECT
+    trades.symbol,
+    $window_end::TIMESTAMP AS at,
+    count(*) / $min_ratio::DOUBLE AS score,
+    'low' AS severity,
+    $name::VARCHAR || $pause::INTERVAL AS message,
+    min(id) AS first_id,
+    max(id) AS last_id,
+    1::DECIMAL(18, 3) AS exact,
+FROM trades
+JOIN coverage ON trades.symbol = coverage.symbol
+WHERE
+    traded_at >= $window_start::TIMESTAMP
+    AND ($symbols::VARCHAR[] IS NULL OR list_contains($symbols::VARCHAR[], trades.symbol))
+GROUP BY trades.symbol
+ORDER BY trades.symbol
+`
+
+func TestHeader(t *testing.T) {
+	q, err := ParseQuery("own/detect/volume_spike.sql", spike)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := q.Text
+	q.Text, q.columnsLine = "", 0
+	want := Query{
+		Name: "volume_spike", Kind: Detect, Path: "own/detect/volume_spike.sql", Title: "Volume spike",
+		Doc: "volume_spike lists the one-minute buckets whose quote volume is\nat least min_ratio times what it was.",
+		Reads: []Read{
+			{Relation: "trades", Anchor: "window_start", Before: time.Hour, Doc: "from 1 hour before window_start"},
+			{Relation: "coverage", Doc: "whole"},
+		},
+		Params: []Param{
+			{Name: "window_start", Type: "TIMESTAMP", Doc: "UTC, inclusive, on a minute"},
+			{Name: "window_end", Type: "TIMESTAMP", Doc: "UTC, exclusive, on a minute"},
+			{Name: "min_ratio", Type: "DOUBLE", Doc: "dimensionless, > 1", Default: 8.0, HasDefault: true},
+			{Name: "name", Type: "VARCHAR", Doc: "text", Default: "it's", HasDefault: true},
+			{Name: "pause", Type: "INTERVAL", Doc: "a time", Default: 90 * time.Minute, HasDefault: true},
+			{Name: "symbols", Type: "VARCHAR[]", Doc: "those wanted, all where NULL", HasDefault: true},
+		},
+		Columns: []Column{
+			{"symbol", "VARCHAR", "as the exchange spells it"},
+			{"at", "TIMESTAMP", "UTC, end of the bucket: from then on it could be known"},
+			{"score", "DOUBLE", "quote volume over its mean, dimensionless, and so on"},
+			{"severity", "VARCHAR", "low, medium or high"},
+			{"message", "VARCHAR", "one sentence"},
+			{"first_id", "BIGINT", "first trade"},
+			{"last_id", "BIGINT", "last trade"},
+			{"exact", "DECIMAL(18, 3)", "something"},
+		},
+		Key: []string{"symbol", "at"}, Cooldown: DefaultCooldown,
+	}
+	if diff := cmp.Diff(want, q, cmp.AllowUnexported(Query{})); diff != "" {
+		t.Errorf("query (-want +have):\n%s", diff)
+	}
+	q.Text = text
+	s, err := OpenEmpty(t.Context(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Check(t.Context(), q); err != nil {
+		t.Error(err)
+	}
+	if have := q.LookBack("window_start"); have != time.Hour {
+		t.Errorf("look-back %v", have)
+	}
+}
+
+// TestWrongFiles: each wrong file is refused with its line and what is wrong, before anything of it runs.
+func TestWrongFiles(t *testing.T) {
+	for name, test := range map[string]struct{ old, new, want string }{
+		"misspelt header line":     {"-- column:  symbol ", "-- colunm:  symbol ", `12: unknown header line "colunm:": is it "column:"?`},
+		"unknown relation":         {"-- reads:   coverage", "-- reads:   covrage", `5: reads "covrage": there are trades, alerts, runs, coverage, gaps, bounds`},
+		"relation twice":           {"-- reads:   coverage      whole", "-- reads:   trades        whole", `5: reads "trades" stands twice`},
+		"look-back unreadable":     {"from 1 hour before", "from one hour before", `4: reads "from one hour before window_start": write "from 24 hours before window_start" or "from window_start"`},
+		"look-back from nothing":   {"1 hour before window_start", "1 hour before window_begin", `21: reads: trades counts from "window_begin", which is not a TIMESTAMP parameter of this query`},
+		"whole tape":               {"trades        from 1 hour before window_start", "trades        whole", `21: a detector reads trades from a finite time before window_start: say so under reads:`},
+		"read and not said":        {"-- reads:   coverage      whole\n", "", `31: coverage is read, but the header has no line reads: coverage`},
+		"said and not read":        {"JOIN coverage ON trades.symbol = coverage.symbol\n", "", `5: the header says that coverage is read, but the query does not`},
+		"parameter type":           {"min_ratio     DOUBLE", "min_ratio     FLOAT ", `8: param "min_ratio" has the type "FLOAT": a parameter is BOOLEAN, BIGINT, DOUBLE, VARCHAR, VARCHAR[], TIMESTAMP, DATE, INTERVAL`},
+		"parameter twice":          {"-- param:   name          VARCHAR    text", "-- param:   min_ratio     VARCHAR    text", `9: param "min_ratio" stands twice`},
+		"default of another type":  {"default 8", "default eight", `8: default of param "min_ratio": "eight" is not a DOUBLE`},
+		"parameter misspelt":       {"$min_ratio::", "$min_ration::", `25: $min_ration is not in the header: is it $min_ratio?`},
+		"parameter not in header":  {"$min_ratio::", "$threshold::", `25: $threshold is not in the header: add a line param:`},
+		"parameter not used":       {" / $min_ratio::DOUBLE", "::DOUBLE", `8: the parameter min_ratio is in the header, but the query does not use it`},
+		"parameter without cast":   {"$min_ratio::DOUBLE", "$min_ratio", `25: cast the parameter where it is used: $min_ratio::DOUBLE`},
+		"parameter cast otherwise": {"$symbols::VARCHAR[] IS", "$symbols::VARCHAR IS", `35: cast the parameter where it is used: $symbols::VARCHAR[]`},
+		"nameless parameter":       {"$min_ratio::DOUBLE", "?", `25: parameters have names: $name, not ?`},
+		"window without a type":    {"window_end    TIMESTAMP", "window_end    DATE     ", `21: a detector has a parameter window_end of type TIMESTAMP without a default`},
+		"column without type":      {"VARCHAR    one sentence", "one sentence", `17: column "message" has no type: write name, TYPE, meaning with unit`},
+		"column twice":             {"-- column:  last_id       BIGINT     last trade", "-- column:  first_id      BIGINT     last trade", `19: column "first_id" stands twice`},
+		"column missing":           {"-- column:  last_id       BIGINT     last trade\n", "", `20: a detector returns a column last_id of type BIGINT`},
+		"key unknown":              {"-- key:     symbol, at", "-- key:     symbol, when", `21: key column "when" is not among the columns above`},
+		"key other":                {"-- key:     symbol, at", "-- key:     symbol", `21: a detector's key is symbol, at`},
+		"no key":                   {"-- key:     symbol, at\n", "", `20: the header has no key: line`},
+		"severity of a detector":   {"-- key:", "-- severity: fail\n-- key:", `21: severity: is for checks; a detector returns it as a column`},
+		"cooldown unreadable":      {"-- key:", "-- cooldown: often\n-- key:", `21: cooldown "often" is not a length of time like 30 minutes`},
+		"nothing said":             {"UTC, inclusive, on a minute", "", ``},
+		"two statements":           {"ORDER BY trades.symbol\n", "ORDER BY trades.symbol;\nSELECT 1\n", `37: a second statement begins after this semicolon: a query is one SELECT`},
+		"a statement before":       {"SELECT\n    trades.symbol,", "DELETE FROM trades; SELECT\n    trades.symbol,", `1: a query is one SELECT, with or without WITH before it`},
+		"no statement":             {spike[strings.Index(spike, "SELECT"):], "", `21: there is no SELECT under the header`},
+		"open quote":               {"'low'", "'low", `26: a quote ' is not closed`},
+		"semicolon at the end":     {"ORDER BY trades.symbol\n", "ORDER BY trades.symbol;\n", ``},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := strings.Replace(spike, test.old, test.new, 1)
+			if text == spike {
+				t.Fatal("the case changes nothing")
+			}
+			_, err := ParseQuery("own/detect/volume_spike.sql", text)
+			have := ""
+			if err != nil {
+				have = strings.TrimPrefix(err.Error(), "own/detect/volume_spike.sql:")
+				var syntax *SyntaxError
+				if !errors.As(err, &syntax) {
+					t.Errorf("%T", err)
+				}
+			}
+			if have != test.want {
+				t.Errorf("error:\n%s\nwant:\n%s", have, test.want)
+			}
+		})
+	}
+	for path, want := range map[string]string{
+		"own/detect/Spike.sql":       `own/detect/Spike.sql:1: the file's name "Spike" is not a query's: lower_snake_case.sql`,
+		"own/other/spike.sql":        `own/other/spike.sql:1: a query lies in a directory detect, report or check, not "other"`,
+		"own/check/volume_spike.sql": `own/check/volume_spike.sql:21: a check's header has a line severity: fail, or severity: warn`,
+	} {
+		if _, err := ParseQuery(path, spike); err == nil || err.Error() != want {
+			t.Errorf("%s: %v\nwant: %s", path, err, want)
+		}
+	}
+}
+
+// TestWhatOnlyTheDatabaseSees: what a header says wrongly about types and names comes out when the query is tried.
+func TestWhatOnlyTheDatabaseSees(t *testing.T) {
+	s, err := OpenEmpty(t.Context(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for name, test := range map[string]struct{ old, new, want string }{
+		"another name":   {"AS first_id", "AS first", `12: column 6 is first_id in the header, but the query returns first`},
+		"another type":   {"max(id) AS last_id", "sum(id) AS last_id", `12: column last_id is BIGINT in the header, but the query returns HUGEINT`},
+		"another scale":  {"1::DECIMAL(18, 3)", "1::DECIMAL(18, 4)", `12: column exact is DECIMAL(18, 3) in the header, but the query returns DECIMAL(18,4)`},
+		"one too few":    {"    1::DECIMAL(18, 3) AS exact,\n", "", `12: column 8 is exact in the header, but the query returns only 7`},
+		"one too many":   {"AS exact,\n", "AS exact,\n    1 AS more,\n", `12: the query returns a column 9, more INTEGER, that is not in the header`},
+		"unknown column": {"min(id)", "min(idd)", `28: Binder Error: Referenced column "idd" not found in FROM clause! Candidate bindings: "id"`},
+		"bad syntax":     {"GROUP BY trades.symbol", "GROUP trades.symbol", `36: Parser Error: syntax error at or near "trades"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q, err := ParseQuery("own/detect/volume_spike.sql", strings.Replace(spike, test.old, test.new, 1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = s.Check(t.Context(), q)
+			if err == nil || !strings.HasPrefix(strings.TrimPrefix(err.Error(), "own/detect/volume_spike.sql:"), test.want) {
+				t.Errorf("error:\n%v\nwant:\n%s", err, test.want)
+			}
+		})
+	}
+}
+
+func TestArguments(t *testing.T) {
+	q, err := ParseQuery("own/detect/volume_spike.sql", spike)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := OpenEmpty(t.Context(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	window := func(more map[string]any) map[string]any {
+		args := map[string]any{"window_start": noon, "window_end": noon.Add(time.Hour)}
+		for name, value := range more {
+			args[name] = value
+		}
+		return args
+	}
+	for want, args := range map[string]map[string]any{
+		"": window(map[string]any{"min_ratio": 3, "symbols": []string{"A", "B"}, "pause": "5 minutes", "name": ""}),
+		"volume_spike needs a value for window_end (TIMESTAMP)":                                               {"window_start": noon},
+		`volume_spike has no parameter "min_rato": is it "min_ratio"?`:                                        window(map[string]any{"min_rato": 3}),
+		`volume_spike has no parameter "x"; it has window_start, window_end, min_ratio, name, pause, symbols`: window(map[string]any{"x": 3}),
+		`parameter min_ratio of volume_spike: true (bool) is not a DOUBLE`:                                    window(map[string]any{"min_ratio": true}),
+		`parameter min_ratio of volume_spike: "8x" is not a DOUBLE`:                                           window(map[string]any{"min_ratio": "8x"}),
+		`parameter symbols of volume_spike: [1] ([]interface {}) is not a VARCHAR[]`:                          window(map[string]any{"symbols": []any{1}}),
+		`parameter window_end of volume_spike: "noon" is not a TIMESTAMP`:                                     window(map[string]any{"window_end": "noon"}),
+	} {
+		_, err := s.Run(t.Context(), q, args)
+		if have := fmt.Sprint(err); have != want && (want != "" || err != nil) {
+			t.Errorf("%v:\n%s\nwant:\n%s", args, have, want)
+		}
+	}
+}
+
+// TestEmbeddedQueriesKeepTheirHeaders holds every query that tapedeck brings to its header.
+func TestEmbeddedQueriesKeepTheirHeaders(t *testing.T) {
+	queries, problems := Load("")
+	for _, problem := range problems {
+		t.Error(problem)
+	}
+	if len(queries) < 8 {
+		t.Errorf("only %d queries", len(queries))
+	}
+	s, err := OpenEmpty(t.Context(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, q := range queries {
+		if err := s.Check(t.Context(), q); err != nil {
+			t.Error(err)
+		}
+		for _, column := range q.Columns {
+			if column.Doc == "" {
+				t.Errorf("%s: column %s has no meaning", q.Path, column.Name)
+			}
+		}
+		if strings.Contains(q.Text, "SELECT *") || strings.Contains(q.Text, "now()") || strings.Contains(q.Text, "current_date") {
+			t.Errorf("%s: SELECT *, now() and current_date have no place in a query", q.Path)
+		}
+	}
+}
+
+func TestLoadFromADirectory(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("detect/volume_spike.sql", spike)
+	write("detect/wrong.sql", "SELECT 1")
+	write("detect/README.md", "no query")
+	write("detect/.hidden.sql", "no query")
+	write("check/duplicate_id.sql", strings.Replace(spike, "-- key:", "-- severity: warn\n-- key:", 1))
+	write("check/id_gap.sql", "broken in place of an embedded one")
+	embedded, _ := Load("")
+	queries, problems := Load(dir)
+	var texts []string
+	for _, problem := range problems {
+		texts = append(texts, strings.TrimPrefix(problem.Error(), dir+"/"))
+	}
+	want := []string{
+		"detect/wrong.sql:1: the header does not say what a row is",
+		"check/id_gap.sql:1: the header does not say what a row is",
+	}
+	if diff := cmp.Diff(want, texts); diff != "" {
+		t.Errorf("problems (-want +have):\n%s", diff)
+	}
+	if len(queries) != len(embedded) { // one more, one less
+		t.Errorf("%d queries, %d embedded", len(queries), len(embedded))
+	}
+	for i, q := range queries {
+		if i > 0 && queries[i-1].Kind == q.Kind && queries[i-1].Name >= q.Name {
+			t.Errorf("%s after %s", q.Name, queries[i-1].Name)
+		}
+		if q.Name == "id_gap" || q.Name == "duplicate_id" && !strings.HasPrefix(q.Path, dir) {
+			t.Errorf("%s from %s", q.Name, q.Path)
+		}
+	}
+	if _, problems := Load(filepath.Join(dir, "none")); len(problems) != 1 {
+		t.Errorf("problems of a directory that is not there: %v", problems)
+	}
+}
+
+func FuzzParseQuery(f *testing.F) {
+	f.Add("detect/a.sql", spike)
+	f.Add("check/a.sql", "-- a\n-- reads: trades whole\n-- column: x BIGINT y\n-- key: x\n-- severity: warn\nSELECT 1 AS x FROM trades")
+	f.Add("report/a.sql", "-- a $$ 'b' /* /* */ */ e'\\' $tag$ ; $tag$ ?")
+	queries, _ := Load("")
+	for _, q := range queries {
+		f.Add(q.Path, q.Text)
+	}
+	f.Fuzz(func(t *testing.T, path, text string) {
+		q, err := ParseQuery(path, text)
+		if err != nil {
+			var syntax *SyntaxError
+			if !errors.As(err, &syntax) || syntax.Line < 1 || syntax.Line > strings.Count(text, "\n")+1 {
+				t.Errorf("error %v", err)
+			}
+			return
+		}
+		if q.Name == "" || len(q.Columns) == 0 || len(q.Key) == 0 || len(q.Reads) == 0 {
+			t.Errorf("accepted without %+v", q)
+		}
+	})
+}
