@@ -41,8 +41,8 @@ var events = []event{
 	{"whale_order", "THINUSDT", 29*time.Hour + 40*time.Minute},
 }
 
-// market makes the trades of a small market, the same for the same seed, in order of time for each symbol.
-func market(seed uint64) map[string][]tape.Trade {
+// smallMarket makes the trades of a small market, the same for the same seed, in order of time for each symbol.
+func smallMarket(seed uint64) map[string][]tape.Trade {
 	out := map[string][]tape.Trade{}
 	for i, symbol := range []string{"PUMPBTC", "AGAINBTC", "CRASHUSDT", "WHALEUSDT", "THINUSDT", "CALMUSDT"} {
 		m := &maker{random: rand.New(rand.NewPCG(seed, uint64(i))), symbol: symbol, price: 100, id: int64(1000 * (i + 1))}
@@ -189,7 +189,7 @@ func onTape(t *testing.T, dir *tape.Dir) []string {
 }
 
 func TestFindsWhatWasPutInAndNothingElse(t *testing.T) {
-	dir := newTape(t, market(1))
+	dir := newTape(t, smallMarket(1))
 	summary := mustRun(t, dir, Options{Now: begin.Add(length + time.Hour), RunID: "run-1"})
 	var want, have []string
 	for _, e := range events {
@@ -235,7 +235,7 @@ func TestFindsWhatWasPutInAndNothingElse(t *testing.T) {
 
 // TestRunsSplitAnyWayFindTheSame holds the promise that sixty runs equal one: the tape grows and detect runs after each growth.
 func TestRunsSplitAnyWayFindTheSame(t *testing.T) {
-	rows := market(2)
+	rows := smallMarket(2)
 	whole := newTape(t, rows)
 	mustRun(t, whole, Options{Now: begin.Add(length + time.Hour)})
 	want := onTape(t, whole)
@@ -283,7 +283,7 @@ func TestRunsSplitAnyWayFindTheSame(t *testing.T) {
 
 // TestNoLookAhead: for an instant T, the alerts up to T of a run over the whole tape are those of a run over the tape cut at T.
 func TestNoLookAhead(t *testing.T) {
-	rows := market(3)
+	rows := smallMarket(3)
 	whole := newTape(t, rows)
 	all := mustRun(t, whole, Options{Now: begin.Add(length + time.Hour), DryRun: true}).Alerts
 	if len(all) < len(events)-1 {
@@ -308,7 +308,7 @@ func TestNoLookAhead(t *testing.T) {
 }
 
 func TestSymbolWaitsWhereIdsAreMissing(t *testing.T) {
-	rows := market(4)
+	rows := smallMarket(4)
 	want := func() []string {
 		dir := newTape(t, rows)
 		mustRun(t, dir, Options{Now: begin.Add(length + time.Hour)})
@@ -363,7 +363,7 @@ func TestSymbolWaitsWhereIdsAreMissing(t *testing.T) {
 
 // TestTradesThatCameLateAreJudged: one symbol reaches the tape hours after the others, as by a backfill that goes symbol by symbol.
 func TestTradesThatCameLateAreJudged(t *testing.T) {
-	rows := market(5)
+	rows := smallMarket(5)
 	whole := newTape(t, rows)
 	mustRun(t, whole, Options{Now: begin.Add(length + time.Hour)})
 	behind := func(from, to time.Duration) map[string][]tape.Trade {
@@ -383,7 +383,7 @@ func TestTradesThatCameLateAreJudged(t *testing.T) {
 
 // TestEarlierHistoryIsJudged: history that a backfill put before what was judged makes judging possible that was not.
 func TestEarlierHistoryIsJudged(t *testing.T) {
-	rows := market(6)
+	rows := smallMarket(6)
 	whole := newTape(t, rows)
 	mustRun(t, whole, Options{Now: begin.Add(length + time.Hour)})
 	dir := newTape(t, between(rows, 20*time.Hour, length))
@@ -398,7 +398,7 @@ func TestEarlierHistoryIsJudged(t *testing.T) {
 }
 
 func TestDryRunWritesNothing(t *testing.T) {
-	dir := newTape(t, market(1))
+	dir := newTape(t, smallMarket(1))
 	summary := mustRun(t, dir, Options{Now: begin.Add(length + time.Hour), DryRun: true})
 	if len(summary.New) != len(events)-1 || summary.Published.Rows != 0 || len(onTape(t, dir)) != 0 {
 		t.Errorf("%d new, %d published", len(summary.New), summary.Published.Rows)
@@ -416,7 +416,7 @@ func TestEmptyTape(t *testing.T) {
 }
 
 func TestThresholds(t *testing.T) {
-	dir := newTape(t, market(1))
+	dir := newTape(t, smallMarket(1))
 	opt := Options{Now: begin.Add(length + time.Hour), DryRun: true, Detectors: []string{"pump_burst"},
 		Thresholds: map[string]map[string]any{"pump_burst": {"min_rush_buys": 1000, "thin_rush_buys": 1000}}}
 	if summary := mustRun(t, dir, opt); len(summary.Alerts) != 0 {
@@ -468,7 +468,7 @@ ORDER BY symbol
 
 // TestOwnDetectors: a wrong file, or one that returns what no alert can be made of, is a problem of its own; the others run.
 func TestOwnDetectors(t *testing.T) {
-	rows := market(1)
+	rows := smallMarket(1)
 	for name, test := range map[string]struct {
 		text, want string
 		alerts     int
@@ -519,7 +519,7 @@ func TestEndlessDetectorIsEnded(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(queries, "detect", "own.sql"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	dir := newTape(t, between(market(1), 0, 19*time.Hour))
+	dir := newTape(t, between(smallMarket(1), 0, 19*time.Hour))
 	summary, err := Run(t.Context(), dir, Options{QueriesDir: queries, Detectors: []string{"own"}, Timeout: 200 * time.Millisecond, Now: begin.Add(20 * time.Hour)})
 	if err != nil {
 		t.Fatal(err)
@@ -530,7 +530,7 @@ func TestEndlessDetectorIsEnded(t *testing.T) {
 }
 
 func TestDamagedSegmentStopsTheRun(t *testing.T) {
-	dir := newTape(t, market(1))
+	dir := newTape(t, smallMarket(1))
 	files, err := filepath.Glob(filepath.Join(dir.Path(), "trades", "date=2026-01-15", "*.parquet"))
 	if err != nil || len(files) != 1 {
 		t.Fatalf("%q, %v", files, err)
