@@ -58,15 +58,20 @@ WITH traded_minutes AS (
         minute,
 ),
 
--- Only a symbol that traded in the window can have fallen in it.
+-- Only a symbol that traded in the window and fell that far from any price that could be its reference can have crashed; the others are
+-- left out, for what follows is a row a minute. The billionth is for rounding: the exact comparison comes later.
 symbols AS (
     SELECT
         symbol,
         date_trunc('minute', any_value(bounds.first_at)) AS first_minute,
     FROM traded_minutes
     JOIN bounds USING (symbol)
-    WHERE minute >= $window_start::TIMESTAMP
+    WHERE minute >= $window_start::TIMESTAMP - INTERVAL 365 MINUTES
     GROUP BY symbol
+    HAVING
+        max(minute) >= $window_start::TIMESTAMP
+        AND min(low) FILTER (minute >= $window_start::TIMESTAMP - INTERVAL 9 MINUTES)
+        <= max(close) * (1 - $min_drop::DOUBLE + 1e-9)
 ),
 
 unrecorded_minutes AS (
