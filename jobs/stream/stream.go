@@ -5,6 +5,9 @@
 // latest when Run returns; what a connection did not deliver shows as a gap in the ids and is for a
 // backfill to heal. The protocol is specified in
 // https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams.
+//
+// The package is larger than other jobs, for the symbols (stream.go, group.go), the connections (link.go,
+// connection.go, watch.go, cadence.go) and the trades (deck.go, batch.go, seen.go) share one lock and one end.
 package stream
 
 import (
