@@ -369,7 +369,6 @@ func TestCloseLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A sort that does not fit must spill into the tape's staging directory, not into the working directory.
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -396,5 +395,21 @@ func TestPathThatIsAPattern(t *testing.T) {
 	}
 	if have := ask(t, openSession(t, quoted, Options{}), "SELECT count(*) FROM trades"); have != "3" {
 		t.Errorf("%s trades", have)
+	}
+}
+
+// TestSpill: what does not fit into memory goes to the tape's staging directory, not to the working directory.
+func TestSpill(t *testing.T) {
+	if testing.Short() {
+		t.Skip("sorts three million rows")
+	}
+	dir := newTape(t, seconds("A", 1, 100_000))
+	t.Chdir(t.TempDir())
+	s := openSession(t, dir, Options{MemoryLimit: "60MB", Threads: 1})
+	if have := ask(t, s, "SELECT max(n) FROM (SELECT row_number() OVER (ORDER BY price, hash(trades.id + times.range)) AS n FROM trades, range(30) AS times)"); have != "3000000" {
+		t.Errorf("%s rows", have)
+	}
+	if entries, err := os.ReadDir("."); err != nil || len(entries) != 0 {
+		t.Errorf("left in the working directory: %v, %v", entries, err)
 	}
 }
