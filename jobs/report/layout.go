@@ -53,7 +53,7 @@ type placed struct {
 
 const (
 	gutter  = 2  // between columns
-	minText = 24 // a text that is cut keeps as much
+	minText = 40 // a text that is cut keeps as much
 )
 
 func (g *grid) natural(column, form int) int {

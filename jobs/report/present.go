@@ -135,14 +135,22 @@ type shower struct {
 	window   Window
 }
 
-// forms is how many forms a kind has.
-func (s shower) forms() int {
+// forms is how many forms a column's values have. A time is shown without its year or its date only where that says enough.
+func (s shower) forms(rows [][]any, column int) int {
 	switch s.kind {
 	case kindTime:
-		if s.window.Length() <= 24*time.Hour {
-			return 3
+		forms := 3
+		for _, row := range rows {
+			at, ok := row[column].(time.Time)
+			switch {
+			case !ok:
+			case at.Sub(s.window.End).Abs() > 180*24*time.Hour:
+				return 1
+			case at.Before(s.window.Start) || !at.Before(s.window.End) || s.window.Length() > 24*time.Hour:
+				forms = 2
+			}
 		}
-		return 2
+		return forms
 	case kindAmount, kindCount:
 		return 2
 	}

@@ -1,10 +1,9 @@
 package report
 
 import (
+	"fmt"
 	"strings"
 	"time"
-
-	"tapedeck/analytics"
 )
 
 // bars are the steps of a drawing one character high.
@@ -14,12 +13,14 @@ const bars = "▁▂▃▄▅▆▇█"
 const profileSlots = 48
 
 // profile draws the hours of each symbol in a line: its closes, its trades, its busiest hour.
-func (t *tableWriter) profile(result analytics.Result) (*grid, bool) {
+func (t *tableWriter) profile(section Section) (*grid, string, bool) {
+	result := section.Result
+	rows, telling := t.report.mostTelling(section)
 	at := map[string]int{}
 	for _, name := range [...]string{"symbol", "hour", "trades", "close", "change"} {
 		i := columnIndex(result, name)
 		if i < 0 {
-			return nil, false
+			return nil, "", false
 		}
 		at[name] = i
 	}
@@ -36,7 +37,8 @@ func (t *tableWriter) profile(result analytics.Result) (*grid, bool) {
 		most    int64
 	}
 	var lines []*line
-	for _, row := range result.Rows {
+	more, last := 0, ""
+	for _, row := range rows {
 		symbol, _ := row[at["symbol"]].(string)
 		hour, ok := row[at["hour"]].(time.Time)
 		slot := int(hour.Sub(first)/time.Hour) / per
@@ -44,8 +46,12 @@ func (t *tableWriter) profile(result analytics.Result) (*grid, bool) {
 			continue
 		}
 		if len(lines) == 0 || lines[len(lines)-1].symbol != symbol {
-			if t.opt.Rows >= 0 && len(lines) == t.opt.Rows {
-				break
+			if symbol == last {
+				continue
+			}
+			if last = symbol; t.opt.Rows >= 0 && len(lines) == t.opt.Rows {
+				more++
+				continue
 			}
 			lines = append(lines, &line{symbol: symbol, closes: make([]float64, slots), trades: make([]float64, slots)})
 		}
@@ -59,7 +65,7 @@ func (t *tableWriter) profile(result analytics.Result) (*grid, bool) {
 		}
 	}
 	if len(lines) == 0 {
-		return nil, false
+		return nil, "", false
 	}
 	g := &grid{
 		heads: []string{"symbol", "close", "trades", "busiest hour", "trades in it"},
@@ -78,7 +84,11 @@ func (t *tableWriter) profile(result analytics.Result) (*grid, bool) {
 			g.cells[i][0] = append(g.cells[i][0], oneLine(cell))
 		}
 	}
-	return g, true
+	note := ""
+	if more > 0 {
+		note = fmt.Sprintf("… and %s; %s", count(int64(more), "more symbol"), telling)
+	}
+	return g, note, true
 }
 
 // draw makes a character of each value; 0 is a hole. From zero, or from the smallest to the largest.

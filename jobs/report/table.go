@@ -2,6 +2,7 @@ package report
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -123,17 +124,73 @@ func (t *tableWriter) section(section Section) {
 		return
 	}
 	if section.Query.Name == "hourly" && len(t.report.Sections) > 1 {
-		if profile, ok := t.profile(section.Result); ok {
-			t.grid(profile, len(profile.cells[0][0]))
+		if profile, note, ok := t.profile(section); ok {
+			t.grid(profile, note)
 			return
 		}
 	}
 	shown := section.Result
+	note := ""
 	if t.opt.Rows >= 0 && len(shown.Rows) > t.opt.Rows {
+		note = fmt.Sprintf("… and %s", count(int64(len(shown.Rows)-t.opt.Rows), "more row"))
+		var order string
+		shown.Rows, order = t.report.mostTelling(section)
 		shown.Rows = shown.Rows[:t.opt.Rows]
+		if order != "" {
+			note += "; " + order
+		}
 	}
-	g := t.gridOf(section, shown)
-	t.grid(g, len(section.Result.Rows))
+	t.grid(t.gridOf(section, shown), note)
+}
+
+// mostTelling puts the rows of a section of which not all are shown into an order in which the first tell the most, and says
+// which, or keeps the query's order.
+func (r *Report) mostTelling(section Section) ([][]any, string) {
+	symbol := columnIndex(section.Result, "symbol")
+	if symbol < 0 || len(section.Query.Key) == 0 || section.Query.Key[0] != "symbol" {
+		return section.Result.Rows, ""
+	}
+	rows := slices.Clone(section.Result.Rows)
+	trades := r.tradesBySymbol()
+	verdict := -1
+	if section.Query.Name == completenessName {
+		verdict = columnIndex(section.Result, "verdict")
+	}
+	slices.SortStableFunc(rows, func(a, b []any) int {
+		worse := 0
+		if verdict >= 0 {
+			of := func(row []any) int {
+				text, _ := row[verdict].(string)
+				return rank(textMoods()["verdict"][text])
+			}
+			worse = cmp.Compare(of(a), of(b))
+		}
+		nameA, _ := a[symbol].(string)
+		nameB, _ := b[symbol].(string)
+		return cmp.Or(worse, cmp.Compare(trades[nameB], trades[nameA]), strings.Compare(nameA, nameB))
+	})
+	if verdict >= 0 {
+		return rows, "the worst first"
+	}
+	return rows, "the most traded symbols first"
+}
+
+// tradesBySymbol is from the overview; without it there is nothing to go by.
+func (r *Report) tradesBySymbol() map[string]int64 {
+	out := map[string]int64{}
+	overview := r.Section("overview")
+	if overview == nil {
+		return out
+	}
+	symbol, trades := columnIndex(overview.Result, "symbol"), columnIndex(overview.Result, "trades")
+	if symbol < 0 || trades < 0 {
+		return out
+	}
+	for _, row := range overview.Result.Rows {
+		name, _ := row[symbol].(string)
+		out[name], _ = row[trades].(int64)
+	}
+	return out
 }
 
 // nothing says that a section has no rows.
@@ -154,7 +211,7 @@ func (t *tableWriter) gridOf(section Section, result analytics.Result) *grid {
 			continue
 		}
 		s := shower{kind: kindOf(column), signed: signed(column), decimals: t.decimals, symbol: symbol, window: t.report.Window}
-		forms := make([][]string, s.forms())
+		forms := make([][]string, s.forms(result.Rows, i))
 		for form := range forms {
 			for _, row := range result.Rows {
 				forms[form] = append(forms[form], oneLine(s.show(row, i, form)))
@@ -213,8 +270,8 @@ func textMoods() map[string]map[string]Mood {
 	}
 }
 
-// grid writes a laid out table of which there are so many rows in all.
-func (t *tableWriter) grid(g *grid, rows int) {
+// grid writes a laid out table and a note below it.
+func (t *tableWriter) grid(g *grid, note string) {
 	if len(g.heads) == 0 {
 		return
 	}
@@ -250,8 +307,8 @@ func (t *tableWriter) grid(g *grid, rows int) {
 		}
 		t.line(strings.Join(cells, space))
 	}
-	if rows > shown {
-		t.line(t.paint(ansiFaint, fmt.Sprintf("… and %s", count(int64(rows-shown), "more row"))))
+	if note != "" {
+		t.line(t.paint(ansiFaint, cut1(note, t.opt.Width)))
 	}
 	if len(p.dropped) > 0 {
 		var names []string

@@ -50,7 +50,9 @@ func (e *UnknownError) Error() string {
 }
 
 // IsPattern reports whether a word stands for several symbols: it has a * or a ?, or takes some away with a leading !.
-func IsPattern(word string) bool { return strings.ContainsAny(word, "*?[") || strings.HasPrefix(word, "!") }
+func IsPattern(word string) bool {
+	return strings.ContainsAny(word, "*?[") || strings.HasPrefix(word, "!")
+}
 
 // Find asks the exchange for its symbols and returns those that words mean, sorted, each once. It waits for its place in the
 // request budget. Where all words are plain names and the exchange cannot be asked within seconds, they are returned

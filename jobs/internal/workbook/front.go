@@ -3,6 +3,7 @@ package workbook
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/xuri/excelize/v2"
@@ -170,7 +171,7 @@ func (b *builder) chart(sheet string, column, row int, chart Chart) error {
 		Dimension:    excelize.ChartDimension{Width: chartWidth, Height: uint(chart.Height)},
 		Title:        excelize.ChartTitle{Paragraph: []excelize.RichTextRun{{Text: clean(chart.Title), Font: &excelize.Font{Size: 12, Bold: true, Color: "#" + ink, Family: fontName}}}},
 		Legend:       excelize.ChartLegend{Position: "none"},
-		XAxis:        excelize.ChartAxis{Font: axis, NumFmt: excelize.ChartNumFmt{CustomNumFmt: chart.CategoryFormat}, TickLabelPosition: excelize.ChartTickLabelLow, TickLabelSkip: labelSkip(chart)},
+		XAxis:        excelize.ChartAxis{Font: axis, NumFmt: excelize.ChartNumFmt{CustomNumFmt: chart.CategoryFormat}, TickLabelPosition: excelize.ChartTickLabelLow, TickLabelSkip: labelSkip(chart), Alignment: excelize.Alignment{TextRotation: rotation(chart)}},
 		YAxis:        excelize.ChartAxis{Font: axis, NumFmt: excelize.ChartNumFmt{CustomNumFmt: value}, MajorGridLines: true},
 		Border:       excelize.LineOptions{Type: excelize.LineNone},
 		ShowBlanksAs: "gap",
@@ -193,13 +194,45 @@ func (b *builder) chart(sheet string, column, row int, chart Chart) error {
 		return b.file.AddChart(sheet, cell, out)
 	}
 	gap := uint(30)
+	top := 2.5 * b.largest(chart.Series[1:]) // the columns keep to the lower part, below the line
 	columns := &excelize.Chart{
 		Type:     excelize.Col,
 		Series:   rest,
 		GapWidth: &gap,
-		YAxis:    excelize.ChartAxis{Font: axis, Secondary: true, NumFmt: excelize.ChartNumFmt{CustomNumFmt: `[>=1000000]0.0,,"M";[>=1000]0.0,"k";0.##`}},
+		YAxis:    excelize.ChartAxis{Font: axis, Secondary: true, Maximum: roundUp(top), NumFmt: excelize.ChartNumFmt{CustomNumFmt: `[>=1000000]0.0,,"M";[>=1000]0.0,"k";0.##`}},
 	}
 	return b.file.AddChart(sheet, cell, out, columns)
+}
+
+// largest is the largest value of some series.
+func (b *builder) largest(series []Series) float64 {
+	out := 0.0
+	for _, s := range series {
+		rows := b.book.Tables[s.Table].Rows
+		for i := s.From; i < min(s.To, len(rows)); i++ {
+			switch v := rows[i][s.Value].(type) {
+			case float64:
+				out = math.Max(out, v)
+			case int64:
+				out = math.Max(out, float64(v))
+			}
+		}
+	}
+	return out
+}
+
+// roundUp gives the next of 1, 2, 4, 8 times a power of ten, or nil where there is nothing to round.
+func roundUp(v float64) *float64 {
+	if v <= 0 || math.IsInf(v, 0) || math.IsNaN(v) {
+		return nil
+	}
+	power := math.Pow(10, math.Floor(math.Log10(v)))
+	for _, digit := range [...]float64{1, 2, 4, 8, 10} {
+		if rounded := digit * power; rounded >= v {
+			return &rounded
+		}
+	}
+	return nil
 }
 
 // textAxes keeps categories that are times from becoming an axis of days, on which all of a day's values fall on one another.
@@ -211,6 +244,14 @@ func (b *builder) textAxes() {
 		}
 		return true
 	})
+}
+
+// rotation slants many categories; level ones are broken into columns of letters by LibreOffice, which shows all of them.
+func rotation(chart Chart) int {
+	if labelSkip(chart) > 1 {
+		return -45
+	}
+	return 0
 }
 
 // labelSkip keeps about eight categories labelled.

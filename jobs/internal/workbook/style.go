@@ -35,6 +35,7 @@ type style struct {
 	tone     Tone
 	header   bool
 	link     bool
+	inTable  bool
 }
 
 // style gives the id of a style, made on first use.
@@ -56,9 +57,9 @@ func (s style) excel() *excelize.Style {
 	if s.header {
 		font.Bold, font.Color = true, white
 		out.Fill = fill(slate)
-		out.Alignment = &excelize.Alignment{Vertical: "center", Horizontal: "left"}
+		out.Alignment = &excelize.Alignment{Vertical: "center", Horizontal: "left", Indent: 1}
 		if s.format.right() {
-			out.Alignment.Horizontal = "right"
+			out.Alignment = &excelize.Alignment{Vertical: "center", Horizontal: "right"}
 		}
 		return out
 	}
@@ -83,10 +84,11 @@ func (s style) excel() *excelize.Style {
 		out.CustomNumFmt = &code
 	}
 	switch {
-	case s.format == LongText:
-		out.Alignment.WrapText = true
 	case s.format.right():
 		out.Alignment.Horizontal = "right"
+	case s.inTable:
+		out.Alignment.Horizontal, out.Alignment.Indent = "left", 1
+		out.Alignment.WrapText = s.format == LongText
 	}
 	return out
 }

@@ -101,7 +101,7 @@ func (b *builder) part(table Table, part sheetPart) error {
 				return err
 			}
 		}
-		if err := stream.SetRow("A"+strconv.Itoa(i+2), cells); err != nil {
+		if err := stream.SetRow("A"+strconv.Itoa(i+2), cells, rowHeight(table, row)...); err != nil {
 			return err
 		}
 	}
@@ -137,7 +137,7 @@ func frozenHeader(table Table) *excelize.Panes {
 
 // cell gives a value in the form in which it is written. Numbers keep every bit.
 func (b *builder) cell(table Table, row, column int, value any, millis bool) (any, error) {
-	look := style{format: table.Columns[column].Format, decimals: table.Columns[column].Decimals, millis: millis}
+	look := style{format: table.Columns[column].Format, decimals: table.Columns[column].Decimals, millis: millis, inTable: true}
 	if look.format == Number && table.Decimals != nil {
 		if n := table.Decimals(row, column); n >= 0 {
 			look.decimals = n
@@ -251,11 +251,34 @@ func (b *builder) width(table Table, part sheetPart, column int, millis bool) fl
 		}
 		widest = max(widest, shownWidth(table.Rows[i][column], spec.Format, digits, millis))
 	}
-	limit := 44
+	limit := textWidth
 	if spec.Format == LongText {
-		limit = 72
+		limit = longTextWidth
 	}
-	return float64(min(max(widest, 7), limit)) + 1.5
+	return float64(min(max(widest, 7), limit)) + 2.5
+}
+
+// The widest columns, in characters.
+const (
+	textWidth     = 44
+	longTextWidth = 72
+)
+
+// rowHeight makes room for a text of several lines; a streamed row does not find its height by itself everywhere.
+func rowHeight(table Table, row []any) []excelize.RowOpts {
+	lines := 1
+	for i, column := range table.Columns {
+		if column.Format != LongText || i >= len(row) {
+			continue
+		}
+		if text, ok := row[i].(string); ok {
+			lines = max(lines, strings.Count(text, "\n")+1, (shownWidth(text, LongText, 0, false)+longTextWidth-1)/longTextWidth)
+		}
+	}
+	if lines == 1 {
+		return nil
+	}
+	return []excelize.RowOpts{{Height: min(15*float64(lines)+1, 409)}} // Excel's highest row
 }
 
 // shownWidth is about how many characters a value takes.

@@ -1,0 +1,132 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"tapedeck/analytics/tape"
+)
+
+var start = time.Date(2026, 1, 15, 23, 59, 0, 0, time.UTC)
+
+// newTape records ids 1000–1299 of two symbols in segments of 100, a second apart, over midnight.
+func newTape(t *testing.T) (*tape.Dir, []string) {
+	t.Helper()
+	dir, err := tape.Create(filepath.Join(t.TempDir(), "data"), tape.AggTrade, start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var paths []string
+	for _, symbol := range []string{"BTCUSDT", "ETHUSDT"} {
+		for first := int64(1000); first < 1300; first += 100 {
+			var rows []tape.Trade
+			for id := first; id < first+100; id++ {
+				rows = append(rows, tape.Trade{Symbol: symbol, ID: id, Price: 1, Qty: 1, FirstTradeID: id, LastTradeID: id, TradedAt: start.Add(time.Duration(id-1000) * time.Second).UnixMicro()})
+			}
+			out, err := dir.Publish(context.Background(), rows, tape.Origin{Source: tape.FromStream})
+			if err != nil {
+				t.Fatal(err)
+			}
+			paths = append(paths, out.Segments...)
+		}
+	}
+	return dir, paths
+}
+
+func run(t *testing.T, dir *tape.Dir) tape.Certificate {
+	t.Helper()
+	c, err := Run(context.Background(), dir, Options{Now: start.Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestEverySegmentThatIsDeletedIsMissed(t *testing.T) {
+	_, paths := newTape(t)
+	for i := range paths {
+		dir, paths := newTape(t)
+		if c := run(t, dir); !c.Complete() {
+			t.Fatal(Verdict(c))
+		}
+		rows, err := dir.ReadTrades(paths[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(filepath.Join(dir.Path(), paths[i])); err != nil {
+			t.Fatal(err)
+		}
+		c := run(t, dir)
+		var missing tape.Spans
+		for _, s := range c.Symbols {
+			for _, g := range s.Gaps {
+				if s.Symbol != rows[0].Symbol {
+					t.Fatal(s.Symbol)
+				}
+				missing = missing.Add(tape.Span{First: g.First, Last: g.Last})
+			}
+		}
+		want := tape.Span{First: rows[0].ID, Last: rows[len(rows)-1].ID}
+		if c.Complete() || len(missing) != 1 || missing[0] != want {
+			t.Fatalf("%s: missing %v, want %v", paths[i], missing, want)
+		}
+	}
+}
+
+func TestWrite(t *testing.T) {
+	dir, paths := newTape(t)
+	// A batch over midnight is two segments, so these are: 4 of BTCUSDT, then the first day of ETHUSDT.
+	if err := os.Remove(filepath.Join(dir.Path(), paths[4])); err != nil {
+		t.Fatal(err)
+	}
+	c := run(t, dir)
+	var table, csv, text bytes.Buffer
+	for _, err := range []error{WriteTable(&table, c), WriteCSV(&csv, c), WriteJSON(&text, c)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := `   symbol        from (UTC)          to (UTC)  rows  missing  absent  twice           days
+  BTCUSDT  2026-01-15 23:59  2026-01-16 00:03   300        0       0      0         2 open
+  ETHUSDT  2026-01-15 23:59  2026-01-16 00:03   240       60       0      0  2 gap
+
+ETHUSDT is missing 60 ids:
+  1000 to 1059 (60), after 2026-01-15 23:59:00.000 and before 2026-01-16 00:00:00.000
+
+Not complete: 540 rows, 60 missing in 1 hole, 0 twice, 0 files broken. ` + "`tapedeck backfill` fetches what is missing.\n"
+	if got := table.String(); strings.Join(strings.Fields(got), " ") != strings.Join(strings.Fields(want), " ") {
+		t.Errorf("table:\n%s", got)
+	}
+	if !strings.HasPrefix(csv.String(), "symbol,date,first_id,last_id,trades,missing,absent_at_source,state,checked_at\nBTCUSDT,2026-01-15,1000,1059,60,0,0,open,2026-01-16T00:59:00Z\n") {
+		t.Errorf("csv:\n%s", csv.String())
+	}
+	var decoded struct {
+		Complete bool
+		Symbols  []struct {
+			Symbol  string
+			Missing int64
+			Gaps    []struct {
+				Count int64
+			}
+		}
+	}
+	if err := json.Unmarshal(text.Bytes(), &decoded); err != nil || decoded.Complete || decoded.Symbols[1].Missing != 60 || decoded.Symbols[1].Gaps[0].Count != 60 {
+		t.Errorf("json: %v\n%s", err, text.String())
+	}
+}
+
+func TestEmptyTape(t *testing.T) {
+	dir, err := tape.Create(t.TempDir(), tape.RawTrade, start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := run(t, dir); !c.Complete() || Verdict(c) != "The tape is empty." {
+		t.Fatal(Verdict(c))
+	}
+}
