@@ -1,99 +1,277 @@
 package tape
 
 import (
+	"container/heap"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 	"time"
+
+	"github.com/parquet-go/parquet-go"
 )
 
-// MergePart is one file that a compaction is to write: all rows of some symbols from some segments of one date, sorted by (symbol, id).
-type MergePart struct {
-	Symbols []string // sorted; the part holds all rows of the symbols from the first to the last of them
-	Rows    int64
-	// Metadata goes into the file's key-value metadata as it stands.
-	Metadata map[string]string
+// ErrUnsorted says that a segment's rows are not sorted by (symbol, id), as no segment of tapedeck's is.
+var ErrUnsorted = errors.New("its rows are not sorted by symbol and id")
+
+// openRows bounds the decoded rows that a merge holds: 64 bytes each, so a quarter of a gigabyte. It counts a row group of each segment.
+// openFiles bounds the segments that it has open, half of the 1,024 files that a process may open where nobody raised the limit.
+const (
+	openRows  = 4 << 20
+	openFiles = 512
+)
+
+// Fan splits segments, in their order, into groups that can be merged at once in bounded memory.
+func Fan(segments []Segment) [][]Segment {
+	var out [][]Segment
+	open := int64(0)
+	for _, s := range segments {
+		rows := min(s.Rows, rowGroupRows)
+		if len(out) == 0 || open+rows > openRows || len(out[len(out)-1]) == openFiles {
+			out, open = append(out, nil), 0
+		}
+		open += rows
+		out[len(out)-1] = append(out[len(out)-1], s)
+	}
+	return out
 }
 
-// PlanMerge splits the rows of some segments of one date into files of at most about maxRows rows, a symbol never in two.
-func (d *Dir) PlanMerge(date string, segments []Segment, maxRows int64) ([]MergePart, error) {
-	sets := map[string]*timedSet{}
-	inexact := int64(0)
+// Merge joins segments of one date into files of maxRows rows sorted by (symbol, id) and puts them in the segments' place in one atomic step
+// (Replace). An id that stands twice in them, which only another program's doing can bring about, is kept once. It reads a row group of each segment at a time; segments that Fan put together fit into half a gigabyte. ErrChanged where
+// another process replaced one of them meanwhile; on any error the tape is as it was.
+func (d *Dir) Merge(ctx context.Context, date string, segments []Segment, maxRows int64) (Replacement, error) {
+	staged, err := d.merge(ctx, segments, maxRows)
+	if err != nil {
+		for _, path := range staged {
+			d.disk.remove(path)
+		}
+		if errors.Is(err, os.ErrNotExist) {
+			err = fmt.Errorf("%w: %w", ErrChanged, err)
+		}
+		return Replacement{}, err
+	}
+	return d.Replace(ctx, date, staged, segments)
+}
+
+// merge writes the staged files of a merge; those that it names on an error are to be removed.
+func (d *Dir) merge(ctx context.Context, segments []Segment, maxRows int64) (staged []string, err error) {
+	m := merger{detail: fmt.Sprintf("%d segments", len(segments))}
+	defer m.close()
 	for _, s := range segments {
-		path := filepath.Join(d.path, s.Path)
-		spans, err := segmentSpans(path)
-		if err != nil {
+		if err := m.open(filepath.Join(d.path, s.Path), s.Path); err != nil {
 			return nil, fmt.Errorf("read %q: %w", s.Path, err)
 		}
-		for symbol, runs := range spans {
-			if sets[symbol] == nil {
-				sets[symbol] = &timedSet{}
-			}
-			sets[symbol].add(runs)
-		}
-		origin, err := d.OriginOf(s)
+	}
+	heap.Init(&m.heads)
+	for len(m.heads) > 0 {
+		path, _, err := d.stage(filepath.Base(d.StagedPath()), func(w io.Writer) error { return m.write(ctx, w, d.Feed(), maxRows) })
 		if err != nil {
-			return nil, err
+			return staged, err
 		}
-		inexact += origin.Inexact
+		staged = append(staged, path)
 	}
-	var parts []MergePart
-	spans := map[string][]timedSpan{}
-	part := MergePart{}
-	finish := func() error {
-		text, err := json.Marshal(spans)
-		if err != nil {
-			return err
-		}
-		origin, err := json.Marshal(Origin{Source: FromCompact, Detail: fmt.Sprintf("%d segments", len(segments)), Inexact: inexact})
-		if err != nil {
-			return err
-		}
-		part.Metadata = map[string]string{spansKey: string(text), originKey: string(origin), feedKey: string(d.Feed())}
-		parts = append(parts, part)
-		part, spans = MergePart{}, map[string][]timedSpan{}
-		return nil
-	}
-	for _, symbol := range sortedKeys(sets) {
-		var rows int64
-		for _, run := range sets[symbol].runs {
-			rows += run.last - run.first + 1
-		}
-		if part.Rows > 0 && part.Rows+rows > maxRows {
-			if err := finish(); err != nil {
-				return nil, err
-			}
-		}
-		part.Symbols = append(part.Symbols, symbol)
-		part.Rows += rows
-		spans[symbol] = sets[symbol].runs
-	}
-	if part.Rows > 0 {
-		if err := finish(); err != nil {
-			return nil, err
-		}
-	}
-	return parts, nil
+	return staged, nil
 }
 
-// OriginOf reads where a segment's rows came from; the zero Origin for a file that another program wrote.
-func (d *Dir) OriginOf(s Segment) (Origin, error) {
-	file, _, err := openParquet(filepath.Join(d.path, s.Path))
+// merger merges sorted segments.
+type merger struct {
+	heads   heads
+	opened  []*head
+	inexact int64
+	detail  string
+	writer  *parquet.GenericWriter[Trade]
+	batch   []Trade
+	last    lastRow // written
+}
+
+// lastRow is the row before the next one; no symbol where there is none.
+type lastRow struct {
+	symbol string
+	id     int64
+}
+
+// head is a segment's next row.
+type head struct {
+	*columns
+	path string
+	run  int // of symbols
+	row  int // in the row group
+	last lastRow
+}
+
+func (h *head) symbol() string { return h.symbols[h.run] }
+func (h *head) id() int64      { return h.ids[h.row] }
+
+func (m *merger) open(path, name string) error {
+	c, err := openColumns(path)
 	if err != nil {
-		return Origin{}, fmt.Errorf("read %q: %w", s.Path, err)
+		return err
 	}
-	defer file.close()
+	h := &head{columns: c, path: name}
+	m.opened = append(m.opened, h)
 	var origin Origin
-	if text, ok := file.Lookup(originKey); ok {
+	if text, ok := c.file.Lookup(originKey); ok {
 		if err := json.Unmarshal([]byte(text), &origin); err != nil {
-			return Origin{}, fmt.Errorf("read the metadata of %q: %w", s.Path, err)
+			return fmt.Errorf("its metadata: %w", err)
 		}
 	}
-	return origin, nil
+	m.inexact += origin.Inexact
+	if more, err := h.fill(); err != nil || !more {
+		return err
+	}
+	m.heads = append(m.heads, h)
+	return nil
+}
+
+// fill reads the next row group that has rows; false at the end.
+func (h *head) fill() (bool, error) {
+	for {
+		more, err := h.read()
+		if err != nil || !more {
+			return false, err
+		}
+		if h.rows > 0 {
+			break
+		}
+	}
+	h.run, h.row = 0, 0
+	// What a merge does with the rows stands and falls with their order.
+	for run, from := 0, 0; run < len(h.symbols); run++ {
+		if symbol := h.symbols[run]; symbol < h.last.symbol || symbol == h.last.symbol && h.ids[from] < h.last.id {
+			return false, ErrUnsorted
+		}
+		if !slices.IsSorted(h.ids[from:h.ends[run]]) {
+			return false, ErrUnsorted
+		}
+		from = h.ends[run]
+		h.last = lastRow{h.symbols[run], h.ids[from-1]}
+	}
+	return true, nil
+}
+
+// rowsPerWrite is how many rows go to the encoder at once.
+const rowsPerWrite = 8192
+
+// write writes the next maxRows rows as one segment.
+func (m *merger) write(ctx context.Context, w io.Writer, feed Feed, maxRows int64) error {
+	if m.writer == nil {
+		m.writer = parquet.NewGenericWriter[Trade](w, writerOptions()...)
+	} else {
+		m.writer.Reset(w)
+	}
+	spans := map[string][]timedSpan{}
+	for rows := int64(0); rows < maxRows && len(m.heads) > 0; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		m.batch = m.batch[:0]
+		room := min(maxRows-rows, rowsPerWrite)
+		for int64(len(m.batch)) < room && len(m.heads) > 0 {
+			if err := m.take(int(room) - len(m.batch)); err != nil {
+				return err
+			}
+		}
+		addSpans(spans, m.batch)
+		rows += int64(len(m.batch))
+		if _, err := m.writer.Write(m.batch); err != nil {
+			return err
+		}
+	}
+	if err := setSegmentMetadata(m.writer, spans, feed, Origin{Source: FromCompact, Detail: m.detail, Inexact: m.inexact}); err != nil {
+		return err
+	}
+	m.inexact = 0 // it is told once, in the first file
+	return m.writer.Close()
+}
+
+// take appends at most room rows of the first head, those that come before every other head's.
+func (m *merger) take(room int) error {
+	h := m.heads[0]
+	to := min(h.ends[h.run], h.row+room)
+	if second := m.heads.second(); second != nil && second.symbol() == h.symbol() {
+		limit := second.id()
+		to = h.row + sort.Search(to-h.row, func(i int) bool { return h.ids[h.row+i] > limit })
+	}
+	if m.last.symbol != h.symbol() {
+		m.last = lastRow{h.symbol(), h.ids[h.row] - 1}
+	}
+	for from := h.row; from < to; {
+		if h.ids[from] == m.last.id { // it stands twice
+			from++
+			continue
+		}
+		next := from + 1
+		for next < to && h.ids[next] != h.ids[next-1] {
+			next++
+		}
+		m.batch = h.appendTrades(m.batch, h.symbol(), from, next)
+		m.last.id = h.ids[next-1]
+		from = next
+	}
+	if h.row = to; h.row == h.ends[h.run] {
+		h.run++
+	}
+	if h.run < len(h.symbols) {
+		heap.Fix(&m.heads, 0)
+		return nil
+	}
+	more, err := h.fill()
+	if err != nil {
+		return fmt.Errorf("read %q: %w", h.path, err)
+	}
+	if more {
+		heap.Fix(&m.heads, 0)
+	} else {
+		heap.Pop(&m.heads)
+		h.columns.close()
+		h.columns = nil
+	}
+	return nil
+}
+
+func (m *merger) close() {
+	for _, h := range m.opened {
+		if h.columns != nil {
+			h.columns.close()
+		}
+	}
+}
+
+// heads is a heap by (symbol, id).
+type heads []*head
+
+func (h heads) Len() int { return len(h) }
+func (h heads) Less(i, j int) bool {
+	if a, b := h[i].symbol(), h[j].symbol(); a != b {
+		return a < b
+	}
+	return h[i].id() < h[j].id()
+}
+func (h heads) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *heads) Push(v any)   { *h = append(*h, v.(*head)) }
+func (h *heads) Pop() any {
+	old := *h
+	last := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return last
+}
+
+// second is the head after the first; nil if there is none.
+func (h heads) second() *head {
+	switch {
+	case len(h) < 2:
+		return nil
+	case len(h) == 2 || h.Less(1, 2):
+		return h[1]
+	}
+	return h[2]
 }
 
 // TimesOf gives the traded_at of the oldest and the newest row of a segment of trades; ok is false if it has none.
@@ -122,18 +300,18 @@ func (s Segment) IsCompacted() bool {
 }
 
 // MergeRecords joins the segments of one date of alerts or runs into one, in one atomic step, if there are more than most of them.
-// It gives how many there were, and whether it joined them.
+// It gives how many there were, and whether it joined them. A file that cannot be read stays where it is, for a person to look at.
 func (d *Dir) MergeRecords(ctx context.Context, table Table, date string, most int) (before int, joined bool, err error) {
 	switch table {
 	case Alerts:
-		return mergeRecords[Alert](d, table, date, most)
+		return mergeRecords[Alert](ctx, d, table, date, most)
 	case Runs:
-		return mergeRecords[Run](d, table, date, most)
+		return mergeRecords[Run](ctx, d, table, date, most)
 	}
 	return 0, false, fmt.Errorf("merge the records of %q: it is not a table of records", table)
 }
 
-func mergeRecords[T any](d *Dir, table Table, date string, most int) (int, bool, error) {
+func mergeRecords[T any](ctx context.Context, d *Dir, table Table, date string, most int) (int, bool, error) {
 	unlock, err := d.lock(writersLock)
 	if err != nil {
 		return 0, false, err
@@ -147,9 +325,12 @@ func mergeRecords[T any](d *Dir, table Table, date string, most int) (int, bool,
 	var rows []T
 	replaced := map[string]bool{}
 	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return len(names), false, err
+		}
 		part, err := readRows[T](filepath.Join(d.path, string(table), "date="+date, name))
 		if err != nil {
-			continue // a file that cannot be read stays where it is, for a person to look at
+			continue
 		}
 		rows = append(rows, part...)
 		replaced[name] = true
@@ -162,7 +343,7 @@ func mergeRecords[T any](d *Dir, table Table, date string, most int) (int, bool,
 		return len(names), false, err
 	}
 	if _, err := d.swapPartition(table, date, []string{staged}, replaced); err != nil {
-		os.Remove(staged)
+		d.disk.remove(staged)
 		return len(names), false, err
 	}
 	return len(names), true, nil

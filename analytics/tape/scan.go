@@ -1,12 +1,8 @@
 package tape
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"slices"
-
-	"github.com/parquet-go/parquet-go"
 )
 
 // content is what the rows of one segment of trades are, read from its columns and not from its metadata.
@@ -18,8 +14,6 @@ type content struct {
 	// misplaced counts the rows that another date's partition should hold.
 	misplaced int64
 }
-
-var errNull = errors.New("a NULL where a value must be")
 
 // scan reads the symbol, id and traded_at of every row of a segment, given its path, that lies in the partition of date.
 func scan(path, date string) (out content, err error) {
@@ -44,10 +38,11 @@ func scan(path, date string) (out content, err error) {
 	s := scanner{date: date, content: content{spans: map[string][]timedSpan{}}}
 	for _, group := range file.RowGroups() {
 		chunks := group.ColumnChunks()
-		symbols, err := s.readSymbols(chunks[columns[0]])
+		symbols, err := readSymbols(chunks[columns[0]], s.names[:0])
 		if err != nil {
 			return content{}, fmt.Errorf("read its symbols: %w", err)
 		}
+		s.names = symbols
 		if s.ids, err = readInts(chunks[columns[1]], s.ids[:0]); err != nil {
 			return content{}, fmt.Errorf("read its ids: %w", err)
 		}
@@ -69,7 +64,7 @@ type scanner struct {
 	content
 	date string
 
-	names       []string // each row's symbol, by index into dictionary
+	names       []string // each row's symbol
 	ids, times  []int64
 	last        timedSpan // the run under way
 	lastSymbol  string
@@ -123,71 +118,6 @@ func (s *scanner) close() {
 		runs = append(runs, s.last)
 	}
 	s.spans[s.lastSymbol] = runs
-}
-
-func (s *scanner) readSymbols(chunk parquet.ColumnChunk) ([]string, error) {
-	s.names = s.names[:0]
-	pages := chunk.Pages()
-	defer pages.Close()
-	for {
-		page, err := pages.ReadPage()
-		if errors.Is(err, io.EOF) {
-			return s.names, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if page.NumNulls() > 0 {
-			return nil, errNull
-		}
-		if dictionary := page.Dictionary(); dictionary != nil {
-			words := make([]string, dictionary.Len())
-			for i := range words {
-				words[i] = dictionary.Index(int32(i)).String()
-			}
-			data := page.Data()
-			for _, i := range data.Int32() {
-				s.names = append(s.names, words[i])
-			}
-		} else {
-			values := make([]parquet.Value, page.NumValues())
-			n, err := page.Values().ReadValues(values)
-			if err != nil && !errors.Is(err, io.EOF) {
-				return nil, err
-			}
-			for _, v := range values[:n] {
-				s.names = append(s.names, v.String())
-			}
-		}
-		parquet.Release(page)
-	}
-}
-
-func readInts(chunk parquet.ColumnChunk, out []int64) ([]int64, error) {
-	pages := chunk.Pages()
-	defer pages.Close()
-	for {
-		page, err := pages.ReadPage()
-		if errors.Is(err, io.EOF) {
-			return out, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if page.NumNulls() > 0 {
-			return nil, errNull
-		}
-		if dictionary := page.Dictionary(); dictionary != nil {
-			data := page.Data()
-			for _, i := range data.Int32() {
-				out = append(out, dictionary.Index(i).Int64())
-			}
-		} else {
-			data := page.Data()
-			out = append(out, data.Int64()...)
-		}
-		parquet.Release(page)
-	}
 }
 
 // scanRows is scan for files that are not sorted or that another program wrote: it reads whole rows and sorts them.

@@ -77,16 +77,27 @@ func (s *timedSpan) UnmarshalJSON(text []byte) error {
 // spansOf lists the runs of ids in trades that are sorted by (symbol, id).
 func spansOf(trades []Trade) map[string][]timedSpan {
 	out := map[string][]timedSpan{}
+	addSpans(out, trades)
+	return out
+}
+
+// addSpans adds to spans the runs of ids in trades that are sorted by (symbol, id) and come after those that spans holds.
+func addSpans(spans map[string][]timedSpan, trades []Trade) {
 	for start := 0; start < len(trades); {
 		end := start + 1
 		for end < len(trades) && trades[end].Symbol == trades[start].Symbol && trades[end].ID == trades[end-1].ID+1 {
 			end++
 		}
 		first, last := trades[start], trades[end-1]
-		out[first.Symbol] = append(out[first.Symbol], timedSpan{first.ID, last.ID, first.TradedAt, last.TradedAt})
+		runs := spans[first.Symbol]
+		if n := len(runs); n > 0 && runs[n-1].last+1 == first.ID {
+			runs[n-1].last, runs[n-1].lastAt = last.ID, last.TradedAt
+		} else {
+			runs = append(runs, timedSpan{first.ID, last.ID, first.TradedAt, last.TradedAt})
+		}
+		spans[first.Symbol] = runs
 		start = end
 	}
-	return out
 }
 
 // rowGroupRows is DuckDB's own unit of parallel work, so that a scan of one large file uses every core.
@@ -116,7 +127,17 @@ func (e *encoder) encode(w io.Writer, trades []Trade, feed Feed, origin Origin) 
 	} else {
 		e.writer.Reset(w)
 	}
-	spans, err := json.Marshal(spansOf(trades))
+	if err := setSegmentMetadata(e.writer, spansOf(trades), feed, origin); err != nil {
+		return err
+	}
+	if _, err := e.writer.Write(trades); err != nil {
+		return err
+	}
+	return e.writer.Close()
+}
+
+func setSegmentMetadata(writer *parquet.GenericWriter[Trade], spans map[string][]timedSpan, feed Feed, origin Origin) error {
+	ids, err := json.Marshal(spans)
 	if err != nil {
 		return err
 	}
@@ -124,13 +145,10 @@ func (e *encoder) encode(w io.Writer, trades []Trade, feed Feed, origin Origin) 
 	if err != nil {
 		return err
 	}
-	e.writer.SetKeyValueMetadata(spansKey, string(spans))
-	e.writer.SetKeyValueMetadata(originKey, string(from))
-	e.writer.SetKeyValueMetadata(feedKey, string(feed))
-	if _, err := e.writer.Write(trades); err != nil {
-		return err
-	}
-	return e.writer.Close()
+	writer.SetKeyValueMetadata(spansKey, string(ids))
+	writer.SetKeyValueMetadata(originKey, string(from))
+	writer.SetKeyValueMetadata(feedKey, string(feed))
+	return nil
 }
 
 // layEmpty publishes each table's segment without rows.

@@ -1,0 +1,235 @@
+package tape
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/encoding"
+)
+
+// columns reads a segment of trades a row group at a time, column by column: several times as fast as rows. It is not safe for concurrent use.
+type columns struct {
+	file   parquetFile
+	leaves [8]int // in the order of Trade's fields
+	groups []parquet.RowGroup
+	next   int // the row group to read next
+
+	// The row group read last. A symbol is given by its runs: symbols[i] holds the rows before ends[i] that no earlier one holds.
+	rows        int
+	symbols     []string
+	ends        []int
+	ids         []int64
+	prices      []float64
+	qtys        []float64
+	firsts      []int64
+	lasts       []int64
+	times       []int64
+	buyerMakers []bool
+}
+
+// columnNames are those of Trade's fields, in their order.
+func columnNames() [8]string {
+	return [...]string{"symbol", "id", "price", "qty", "first_trade_id", "last_trade_id", "traded_at", "is_buyer_maker"}
+}
+
+// openColumns opens a segment; the caller closes it.
+func openColumns(path string) (*columns, error) {
+	file, _, err := openParquet(path)
+	if err != nil {
+		return nil, err
+	}
+	c := &columns{file: file, groups: file.RowGroups()}
+	for i, name := range columnNames() {
+		leaf, ok := file.Schema().Lookup(name)
+		if !ok {
+			file.close()
+			return nil, fmt.Errorf("has no column %q", name)
+		}
+		c.leaves[i] = leaf.ColumnIndex
+	}
+	return c, nil
+}
+
+func (c *columns) close() { c.file.close() }
+
+// read reads the next row group; false at the end.
+func (c *columns) read() (more bool, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			more, err = false, fmt.Errorf("damaged content: %v", p)
+		}
+	}()
+	if c.next == len(c.groups) {
+		return false, nil
+	}
+	group := c.groups[c.next]
+	c.next++
+	c.rows = int(group.NumRows())
+	chunks := group.ColumnChunks()
+	at := func(i int) parquet.ColumnChunk { return chunks[c.leaves[i]] }
+	names := columnNames()
+	failed := func(i int, err error) (bool, error) {
+		return false, fmt.Errorf("read its column %s: %w", names[i], err)
+	}
+	if err := c.readSymbols(at(0)); err != nil {
+		return failed(0, err)
+	}
+	for i, out := range map[int]*[]int64{1: &c.ids, 4: &c.firsts, 5: &c.lasts, 6: &c.times} {
+		if *out, err = readInts(at(i), (*out)[:0]); err != nil {
+			return failed(i, err)
+		}
+		if len(*out) != c.rows {
+			return failed(i, fmt.Errorf("%d values in %d rows", len(*out), c.rows))
+		}
+	}
+	for i, out := range map[int]*[]float64{2: &c.prices, 3: &c.qtys} {
+		if *out, err = readChunk(at(i), (*out)[:0], floatsOf); err != nil {
+			return failed(i, err)
+		}
+		if len(*out) != c.rows {
+			return failed(i, fmt.Errorf("%d values in %d rows", len(*out), c.rows))
+		}
+	}
+	if c.buyerMakers, err = readBools(at(7), c.buyerMakers[:0]); err != nil {
+		return failed(7, err)
+	}
+	if len(c.buyerMakers) != c.rows {
+		return failed(7, fmt.Errorf("%d values in %d rows", len(c.buyerMakers), c.rows))
+	}
+	return true, nil
+}
+
+// readSymbols reads the runs of equal symbols.
+func (c *columns) readSymbols(chunk parquet.ColumnChunk) error {
+	c.symbols, c.ends = c.symbols[:0], c.ends[:0]
+	names, err := readSymbols(chunk, nil)
+	if err != nil {
+		return err
+	}
+	if len(names) != c.rows {
+		return fmt.Errorf("%d values in %d rows", len(names), c.rows)
+	}
+	for i, name := range names {
+		if i == 0 || name != names[i-1] {
+			c.symbols, c.ends = append(c.symbols, name), append(c.ends, i+1)
+			continue
+		}
+		c.ends[len(c.ends)-1] = i + 1
+	}
+	return nil
+}
+
+// appendTrades appends the rows [from, to) of the row group read last; they are all of symbol.
+func (c *columns) appendTrades(out []Trade, symbol string, from, to int) []Trade {
+	for i := from; i < to; i++ {
+		out = append(out, Trade{symbol, c.ids[i], c.prices[i], c.qtys[i], c.firsts[i], c.lasts[i], c.times[i], c.buyerMakers[i]})
+	}
+	return out
+}
+
+var errNull = errors.New("a NULL where a value must be")
+
+func intsOf(data encoding.Values) []int64     { return data.Int64() }
+func floatsOf(data encoding.Values) []float64 { return data.Double() }
+
+func readInts(chunk parquet.ColumnChunk, out []int64) ([]int64, error) {
+	return readChunk(chunk, out, intsOf)
+}
+
+// readChunk appends the values of one column of a row group.
+func readChunk[T any](chunk parquet.ColumnChunk, out []T, typed func(encoding.Values) []T) ([]T, error) {
+	err := eachPage(chunk, func(page parquet.Page, dictionary parquet.Dictionary) error {
+		data := page.Data()
+		if dictionary == nil {
+			out = append(out, typed(data)...)
+			return nil
+		}
+		words := dictionary.Page().Data()
+		values := typed(words)
+		for _, i := range data.Int32() {
+			out = append(out, values[i])
+		}
+		return nil
+	})
+	return out, err
+}
+
+func readBools(chunk parquet.ColumnChunk, out []bool) ([]bool, error) {
+	var values []parquet.Value
+	err := eachPage(chunk, func(page parquet.Page, dictionary parquet.Dictionary) error {
+		if dictionary != nil || page.Type().Kind() != parquet.Boolean {
+			return fmt.Errorf("is of type %s", page.Type())
+		}
+		n := int(page.NumValues())
+		if packed := page.Data(); n <= 8*len(packed.Boolean()) {
+			bits := packed.Boolean()
+			for i := range n {
+				out = append(out, bits[i/8]>>(i%8)&1 == 1)
+			}
+			return nil
+		}
+		values = append(values[:0], make([]parquet.Value, n)...)
+		if read, err := page.Values().ReadValues(values); err != nil && !errors.Is(err, io.EOF) || read != n {
+			return fmt.Errorf("%d of %d values: %w", read, n, err)
+		}
+		for _, v := range values {
+			out = append(out, v.Boolean())
+		}
+		return nil
+	})
+	return out, err
+}
+
+func readSymbols(chunk parquet.ColumnChunk, out []string) ([]string, error) {
+	var known parquet.Dictionary
+	var words []string
+	err := eachPage(chunk, func(page parquet.Page, dictionary parquet.Dictionary) error {
+		if dictionary == nil {
+			values := make([]parquet.Value, page.NumValues())
+			n, err := page.Values().ReadValues(values)
+			if err != nil && !errors.Is(err, io.EOF) {
+				return err
+			}
+			for _, v := range values[:n] {
+				out = append(out, v.String())
+			}
+			return nil
+		}
+		if dictionary != known {
+			known, words = dictionary, make([]string, dictionary.Len())
+			for i := range words {
+				words[i] = dictionary.Index(int32(i)).String()
+			}
+		}
+		data := page.Data()
+		for _, i := range data.Int32() {
+			out = append(out, words[i])
+		}
+		return nil
+	})
+	return out, err
+}
+
+// eachPage hands on the pages of a column; dictionary is nil where the page holds the values themselves.
+func eachPage(chunk parquet.ColumnChunk, use func(page parquet.Page, dictionary parquet.Dictionary) error) error {
+	pages := chunk.Pages()
+	defer pages.Close()
+	for {
+		page, err := pages.ReadPage()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if page.NumNulls() > 0 {
+			return errNull
+		}
+		if err := use(page, page.Dictionary()); err != nil {
+			return err
+		}
+		parquet.Release(page)
+	}
+}
