@@ -44,7 +44,7 @@ func Fan(segments []Segment) [][]Segment {
 
 // Merge joins segments of one date into files of maxRows rows sorted by (symbol, id) and puts them in the segments' place in one atomic step
 // (Replace). An id that stands twice in them, which only another program's doing can bring about, is kept once. It reads a row group of each segment at a time; segments that Fan put together fit into half a gigabyte. ErrChanged where
-// another process replaced one of them meanwhile; on any error the tape is as it was.
+// another process replaced one of them meanwhile, a BrokenSegment where one cannot be read or is not sorted; on any error the tape is as it was.
 func (d *Dir) Merge(ctx context.Context, date string, segments []Segment, maxRows int64) (Replacement, error) {
 	staged, err := d.merge(ctx, segments, maxRows)
 	if err != nil {
@@ -65,7 +65,7 @@ func (d *Dir) merge(ctx context.Context, segments []Segment, maxRows int64) (sta
 	defer m.close()
 	for _, s := range segments {
 		if err := m.open(filepath.Join(d.path, s.Path), s.Path); err != nil {
-			return nil, fmt.Errorf("read %q: %w", s.Path, err)
+			return nil, BrokenSegment{s.Path, err}
 		}
 	}
 	heap.Init(&m.heads)
@@ -223,7 +223,7 @@ func (m *merger) take(room int) error {
 	}
 	more, err := h.fill()
 	if err != nil {
-		return fmt.Errorf("read %q: %w", h.path, err)
+		return BrokenSegment{h.path, err}
 	}
 	if more {
 		heap.Fix(&m.heads, 0)

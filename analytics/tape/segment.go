@@ -46,6 +46,7 @@ type BrokenSegment struct {
 }
 
 func (b BrokenSegment) Error() string { return fmt.Sprintf("%s cannot be read: %v", b.Path, b.Err) }
+func (b BrokenSegment) Unwrap() error { return b.Err }
 
 // Keys of a segment's key-value metadata. spansKey holds, by symbol, the runs of ids and the times of their ends.
 const (
