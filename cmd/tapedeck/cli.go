@@ -27,8 +27,9 @@ type cli struct {
 	Report reportCmd `cmd:"" group:"use" help:"Report on a window: prices, volumes, movers, alerts, completeness."`
 	Query  queryCmd  `cmd:"" group:"use" help:"Run SQL over the tape."`
 
-	Verify verifyCmd `cmd:"" group:"care" help:"Prove how complete the tape is, and name what is missing."`
-	Health healthCmd `cmd:"" group:"care" help:"Say whether what should be alive is alive and fresh."`
+	Verify  verifyCmd  `cmd:"" group:"care" help:"Prove how complete the tape is, and name what is missing."`
+	Compact compactCmd `cmd:"" group:"care" help:"Merge the small files of hours and days that are over."`
+	Health  healthCmd  `cmd:"" group:"care" help:"Say whether what should be alive is alive and fresh."`
 
 	Exchange exchangeCmd `cmd:"" group:"try" help:"Serve a stand-in Binance on this machine."`
 
