@@ -31,6 +31,7 @@ type cli struct {
 	Compact compactCmd `cmd:"" group:"care" help:"Merge the small files of hours and days that are over."`
 	Health  healthCmd  `cmd:"" group:"care" help:"Say whether what should be alive is alive and fresh."`
 
+	Demo     demoCmd     `cmd:"" group:"try" help:"Show all of it in under a minute, on nothing but this machine."`
 	Exchange exchangeCmd `cmd:"" group:"try" help:"Serve a stand-in Binance on this machine."`
 
 	Version versionCmd `cmd:"" group:"look" help:"Print version, commit and DuckDB's version."`
