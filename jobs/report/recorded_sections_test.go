@@ -1,0 +1,210 @@
+package report_test
+
+import (
+	"database/sql"
+	"fmt"
+	"math"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	_ "github.com/duckdb/duckdb-go/v2"
+	"github.com/google/go-cmp/cmp"
+
+	"tapedeck/analytics/tape"
+	"tapedeck/jobs/report"
+)
+
+// captureSQL makes a relation raw of the captures' own JSON, with decimals where the exchange sent decimal strings. A line is
+// the time of receipt, a space and the message.
+const captureSQL = `
+CREATE TABLE raw AS
+SELECT
+	message->>'$.data.s' AS symbol,
+	(message->>'$.data.t')::BIGINT AS id,
+	(message->>'$.data.p')::DECIMAL(38, 8) AS price,
+	(message->>'$.data.q')::DECIMAL(38, 8) AS qty,
+	make_timestamp((message->>'$.data.T')::BIGINT * 1000) AS traded_at,
+	(message->>'$.data.m')::BOOLEAN AS taker_sold,
+FROM (
+	SELECT substr(line, instr(line, ' ') + 1)::JSON AS message
+	FROM read_csv(%s, columns = {'line': 'VARCHAR'}, delim = '\x01', quote = '', escape = '', header = false, auto_detect = false)
+	WHERE contains(line, '@trade"')
+)`
+
+// straight are questions put to the captures, written without regard to the sections' own text: w holds the window's trades.
+// Columns have the names of the section's.
+var straight = map[string]string{
+	"overview": `
+		SELECT
+			symbol, count(*) AS trades, count(*) AS rows, first(price ORDER BY id)::DOUBLE AS open, max(price)::DOUBLE AS high, min(price)::DOUBLE AS low,
+			last(price ORDER BY id)::DOUBLE AS close, (last(price ORDER BY id)::DOUBLE - first(price ORDER BY id)::DOUBLE) / first(price ORDER BY id)::DOUBLE * 100 AS change,
+			sum(qty)::DOUBLE AS volume, sum(price * qty)::DOUBLE AS quote_volume, sum(price * qty)::DOUBLE / sum(qty)::DOUBLE AS vwap,
+			sum(CASE WHEN taker_sold THEN 0 ELSE price * qty END)::DOUBLE / sum(price * qty)::DOUBLE AS taker_buy_share,
+			first(traded_at ORDER BY id) AS first_traded_at, last(traded_at ORDER BY id) AS last_traded_at
+		FROM w GROUP BY symbol ORDER BY symbol`,
+	"movers": `
+		SELECT CASE WHEN close > open THEN 'gainer' ELSE 'loser' END AS side, row_number() OVER (PARTITION BY close > open ORDER BY abs(close / open - 1) DESC) AS rank,
+			symbol, (close - open) / open * 100 AS change, open, close, high, low, trades, quote_volume
+		FROM (
+			SELECT symbol, first(price ORDER BY id)::DOUBLE AS open, last(price ORDER BY id)::DOUBLE AS close, max(price)::DOUBLE AS high, min(price)::DOUBLE AS low,
+				count(*) AS trades, sum(price * qty)::DOUBLE AS quote_volume
+			FROM w GROUP BY symbol
+		) WHERE open <> close ORDER BY side, rank`,
+	"hourly": `
+		SELECT symbol, strptime(strftime(traded_at, '%Y-%m-%d %H'), '%Y-%m-%d %H') AS hour, count(*) AS trades, first(price ORDER BY id)::DOUBLE AS open,
+			max(price)::DOUBLE AS high, min(price)::DOUBLE AS low, last(price ORDER BY id)::DOUBLE AS close, sum(qty)::DOUBLE AS volume, sum(price * qty)::DOUBLE AS quote_volume,
+			sum(CASE WHEN taker_sold THEN 0 ELSE price * qty END)::DOUBLE / sum(price * qty)::DOUBLE AS taker_buy_share
+		FROM w GROUP BY ALL ORDER BY symbol, hour`,
+	"breadth": `
+		SELECT hour, sum(n)::BIGINT AS trades, count(*) AS symbols, sum((close > open)::INT)::BIGINT AS rose, sum((close < open)::INT)::BIGINT AS fell
+		FROM (SELECT extract('day' FROM traded_at) AS day, date_trunc('hour', traded_at) AS hour, count(*) AS n, first(price ORDER BY id) AS open, last(price ORDER BY id) AS close FROM w GROUP BY symbol, hour, day)
+		GROUP BY hour ORDER BY hour`,
+	"largest_trades": `
+		SELECT symbol, rank, traded_at, CASE WHEN taker_sold THEN 'sell' ELSE 'buy' END AS taker_side, price::DOUBLE AS price, qty::DOUBLE AS qty, (price * qty)::DOUBLE AS quote_qty,
+			(price * qty)::DOUBLE / (SELECT sum(all_of.price * all_of.qty)::DOUBLE FROM w AS all_of WHERE all_of.symbol = ranked.symbol) AS window_share, id
+		FROM (SELECT *, row_number() OVER (PARTITION BY symbol ORDER BY price * qty DESC, id) AS rank FROM w) AS ranked
+		WHERE rank <= 3 ORDER BY symbol, rank`,
+	"taker_flow": `
+		WITH flows AS (
+			SELECT symbol, sum((NOT taker_sold)::INT)::BIGINT AS buys, sum(taker_sold::INT)::BIGINT AS sells,
+				sum(CASE WHEN taker_sold THEN 0 ELSE price * qty END) AS bought, sum(CASE WHEN taker_sold THEN price * qty ELSE 0 END) AS sold,
+				sum(CASE WHEN taker_sold THEN 0 ELSE qty END) AS bought_qty, sum(CASE WHEN taker_sold THEN qty ELSE 0 END) AS sold_qty
+			FROM w GROUP BY symbol
+		)
+		SELECT symbol, buys AS buy_trades, sells AS sell_trades, bought::DOUBLE AS buy_quote_volume, sold::DOUBLE AS sell_quote_volume, (bought - sold)::DOUBLE AS net_quote_volume,
+			(bought - sold)::DOUBLE / (bought + sold)::DOUBLE * 100 AS imbalance, bought::DOUBLE / bought_qty::DOUBLE AS buy_vwap, sold::DOUBLE / sold_qty::DOUBLE AS sell_vwap
+		FROM flows ORDER BY symbol`,
+	"volatility": `
+		WITH minutes AS (
+			SELECT symbol, date_trunc('minute', traded_at) AS minute, first(price ORDER BY id)::DOUBLE AS open, last(price ORDER BY id)::DOUBLE AS close FROM w GROUP BY ALL
+		),
+		moves AS (
+			SELECT symbol, minute, close / coalesce((SELECT max_by(before.close, before.minute) FROM minutes AS before WHERE before.symbol = minutes.symbol AND before.minute < minutes.minute), open) - 1 AS move FROM minutes
+		)
+		SELECT symbol, count(*) AS traded_minutes, (SELECT (max(price)::DOUBLE - min(price)::DOUBLE) / min(price)::DOUBLE * 100 FROM w WHERE w.symbol = moves.symbol) AS range,
+			sqrt(list_sum(list_transform(list(move), lambda m: ln(1 + m) ** 2))) * 100 AS realized_volatility, max(move) * 100 AS steepest_rise, max_by(minute, move) AS steepest_rise_at,
+			min(move) * 100 AS steepest_fall, min_by(minute, move) AS steepest_fall_at
+		FROM moves GROUP BY symbol ORDER BY symbol`,
+	"candles": `
+		SELECT symbol, make_timestamp(epoch_us(traded_at) // 10000000 * 10000000) AS opened_at, first(price ORDER BY id)::DOUBLE AS open, max(price)::DOUBLE AS high, min(price)::DOUBLE AS low,
+			last(price ORDER BY id)::DOUBLE AS close, sum(qty)::DOUBLE AS volume, sum(price * qty)::DOUBLE AS quote_volume, count(*) AS trades
+		FROM w GROUP BY ALL ORDER BY symbol, opened_at`,
+	"completeness": `
+		SELECT symbol, count(*) AS rows, max(id) - min(id) + 1 - count(DISTINCT id) AS missing, min(id) AS first_id, max(id) AS last_id,
+			(SELECT min(traded_at) FROM raw WHERE raw.symbol = w.symbol) AS recorded_since, (SELECT max(traded_at) FROM raw WHERE raw.symbol = w.symbol) AS recorded_until
+		FROM w GROUP BY symbol ORDER BY symbol`,
+}
+
+// rounded are columns that are sums of doubles: another order of adding may differ in the last digits.
+var rounded = map[string]bool{"realized_volatility": true, "steepest_rise": true, "steepest_fall": true}
+
+// TestReportEqualsTheCapture compares the last 15 minutes before 2024-08-09 00:06 with what the captures' JSON itself says.
+func TestReportEqualsTheCapture(t *testing.T) {
+	dir := recordedDir(t)
+	trades := captured(t, dir)
+	of := map[string]int{}
+	for _, trade := range trades {
+		of[trade.Symbol]++
+	}
+	if diff := cmp.Diff(map[string]int{"BTCUSDT": 19_904, "ETHUSDT": 14_515}, of); diff != "" {
+		t.Fatalf("trades of the captures (-want +have):\n%s", diff)
+	}
+	end := time.Date(2024, 8, 9, 0, 6, 0, 0, time.UTC)
+	built, err := report.Build(t.Context(), newTape(t, tape.RawTrade, trades), report.Options{From: end.Add(-15 * time.Minute), To: end, Now: end})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	db, err := sql.Open("duckdb", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	files := "'" + strings.ReplaceAll(filepath.Join(dir, "stream", "*usdt_2024080*.gz"), "'", "''") + "'"
+	for _, statement := range []string{
+		fmt.Sprintf(captureSQL, files),
+		"CREATE VIEW w AS FROM raw WHERE traded_at >= '2024-08-08 23:51:00' AND traded_at < '2024-08-09 00:06:00'",
+	} {
+		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, section := range built.Sections {
+		name := section.Query.Name
+		if section.Err != nil {
+			t.Errorf("%s: %v", name, section.Err)
+			continue
+		}
+		question, ok := straight[name]
+		if !ok {
+			if name != "incidents" && name != "runs" { // not about trades
+				t.Errorf("nothing is asked of the captures for the section %s", name)
+			}
+			continue
+		}
+		t.Run(name, func(t *testing.T) { compare(t, db, question, section) })
+	}
+}
+
+func compare(t *testing.T, db *sql.DB, question string, section report.Section) {
+	rows, err := db.QueryContext(t.Context(), question)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	names, err := rows.Columns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	place := map[string]int{}
+	for i, column := range section.Result.Columns {
+		place[column.Name] = i
+	}
+	n := 0
+	for ; rows.Next(); n++ {
+		want := make([]any, len(names))
+		targets := make([]any, len(names))
+		for i := range want {
+			targets[i] = &want[i]
+		}
+		if err := rows.Scan(targets...); err != nil {
+			t.Fatal(err)
+		}
+		if n >= len(section.Result.Rows) {
+			t.Fatalf("the report has %d rows, the captures more", n)
+		}
+		for i, name := range names {
+			at, ok := place[name]
+			if !ok {
+				t.Fatalf("the section has no column %s", name)
+			}
+			have := section.Result.Rows[n][at]
+			if !same(want[i], have, rounded[name]) {
+				t.Errorf("row %d, %s: the captures say %v, the report %v", n+1, name, want[i], have)
+			}
+		}
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if n == 0 || n != len(section.Result.Rows) {
+		t.Errorf("the captures give %d rows, the report %d", n, len(section.Result.Rows))
+	}
+}
+
+func same(want, have any, nearly bool) bool {
+	switch w := want.(type) {
+	case time.Time:
+		h, ok := have.(time.Time)
+		return ok && w.Equal(h)
+	case float64:
+		h, ok := have.(float64)
+		if nearly {
+			return ok && math.Abs(w-h) <= 1e-9*math.Abs(w)
+		}
+		return ok && w == h
+	}
+	return want == have
+}
