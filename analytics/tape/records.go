@@ -48,6 +48,8 @@ type Run struct {
 	Rows    int64  `parquet:"rows"`
 	Bytes   int64  `parquet:"bytes"`
 	Message string `parquet:"message"`
+	// Output is the end of what the run printed, a few KiB at most.
+	Output string `parquet:"output,optional"`
 }
 
 // CoverageRow is one row of coverage: how complete the record of a symbol is on a UTC day.
@@ -164,24 +166,36 @@ func rowsWriter[T any](rows []T) func(io.Writer) error {
 	return func(w io.Writer) error { return encodeRows(w, rows) }
 }
 
-// readDate reads all rows of one partition; files that cannot be read are passed over.
+// readDate reads all rows of one partition; files that cannot be read are passed over. Where files vanish under it, for
+// others merged them, it begins anew, so that no row is missing.
 func readDate[T any](d *Dir, table Table, date string) ([]T, error) {
-	names, err := d.files(table, date)
-	if err != nil {
-		return nil, err
+	gone := map[string]bool{}
+	for {
+		names, err := d.files(table, date)
+		if err != nil {
+			return nil, err
+		}
+		out, missing := readFiles[T](filepath.Join(d.path, string(table), "date="+date), names, gone)
+		if missing == "" {
+			return out, nil
+		}
+		gone[missing] = true
 	}
-	var out []T
+}
+
+// readFiles reads the rows of files; missing is one that is not there although it is not among the gone.
+func readFiles[T any](dir string, names []string, gone map[string]bool) (out []T, missing string) {
 	for _, name := range names {
-		rows, err := readRows[T](filepath.Join(d.path, string(table), "date="+date, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+		rows, err := readRows[T](filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) && !gone[name] {
+			return nil, name
 		}
 		if err != nil {
 			continue
 		}
 		out = append(out, rows...)
 	}
-	return out, nil
+	return out, ""
 }
 
 // ReadAlerts reads the alerts of the partitions from fromDate to toDate, both included.

@@ -14,5 +14,6 @@ CREATE TABLE runs (
     rows BIGINT NOT NULL, -- written
     bytes BIGINT NOT NULL, -- written
     message VARCHAR NOT NULL,
+    output VARCHAR, -- the end of what it printed
     date DATE NOT NULL, -- the UTC date of finished_at
 );
