@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	_ "github.com/duckdb/duckdb-go/v2"
+
+	"tapedeck/analytics/tape"
+)
+
+// The benchmarks of whole commands. Each measures two things in turn in one run and reports the ratio of their times, so that a
+// machine's mood does not matter; cmd/bench runs them and keeps the table in BENCHMARKS.md.
+
+// benchDay is the first day of the tapes that the benchmarks make.
+var benchDay = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// tapedeckBinary builds the program as make build does.
+func tapedeckBinary(b *testing.B) string {
+	b.Helper()
+	path := filepath.Join(b.TempDir(), "tapedeck")
+	if out, err := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, ".").CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	return path
+}
+
+// spent is what a process took.
+type spent struct {
+	wall, cpu time.Duration
+	memory    int64 // the most that was resident, in bytes
+}
+
+// spend runs a command line of the binary; exit statuses other than 0 and 3 end the benchmark.
+func spend(b *testing.B, binary string, args ...string) spent {
+	b.Helper()
+	command := exec.Command(binary, args...)
+	command.Dir = b.TempDir()
+	started := time.Now()
+	out, err := command.CombinedOutput()
+	wall := time.Since(started)
+	if err != nil && command.ProcessState.ExitCode() != exitPartial {
+		b.Fatalf("tapedeck %v: %v\n%s", args, err, out)
+	}
+	usage := command.ProcessState.SysUsage().(*syscall.Rusage)
+	return spent{wall, command.ProcessState.UserTime() + command.ProcessState.SystemTime(), usage.Maxrss << 10}
+}
+
+// benchTape describes a tape of random walks.
+type benchTape struct {
+	days, segments, symbols, rows int // segments a day, rows a segment, evenly over the symbols
+}
+
+// make publishes it and gives its directory. The generator is seeded: the same tape each time.
+func (t benchTape) make(b *testing.B) *tape.Dir {
+	b.Helper()
+	dir, err := tape.Create(filepath.Join(b.TempDir(), "data"), tape.AggTrade, benchDay)
+	if err != nil {
+		b.Fatal(err)
+	}
+	rnd := rand.New(rand.NewPCG(7, 7))
+	ids := make([]int64, t.symbols)
+	prices := make([]float64, t.symbols)
+	for s := range prices {
+		prices[s] = float64(int(1000+rnd.IntN(900000))) / 100
+	}
+	per := t.rows / t.symbols
+	batch := make([]tape.Trade, 0, per*t.symbols)
+	for day := range t.days {
+		for segment := range t.segments {
+			batch = batch[:0]
+			from := benchDay.AddDate(0, 0, day).Add(time.Duration(segment) * 24 * time.Hour / time.Duration(t.segments)).UnixMicro()
+			step := int64(24*time.Hour/time.Microsecond) / int64(t.segments) / int64(per+1)
+			for s := range t.symbols {
+				name := fmt.Sprintf("TOK%03dUSDT", s)
+				for i := range per {
+					ids[s]++
+					if rnd.IntN(3) == 0 {
+						prices[s] = max(0.01, prices[s]+float64(rnd.IntN(5)-2)/100)
+					}
+					price := float64(int(prices[s]*100+0.5)) / 100
+					batch = append(batch, tape.Trade{Symbol: name, ID: ids[s], Price: price, Qty: float64(1+rnd.IntN(2000)*rnd.IntN(20)) / 10000, FirstTradeID: 3 * ids[s], LastTradeID: 3*ids[s] + int64(rnd.IntN(3)),
+						TradedAt: from + int64(i)*step + rnd.Int64N(step), IsBuyerMaker: rnd.IntN(2) == 0})
+				}
+			}
+			if _, err := dir.Publish(context.Background(), batch, tape.Origin{Source: tape.FromStream}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	return dir
+}
+
+// inDuckDB runs statements in a database of its own with the given memory limit, and gives how long they took.
+func inDuckDB(b *testing.B, memory string, statements ...string) time.Duration {
+	b.Helper()
+	db, err := sql.Open("duckdb", "?memory_limit="+memory+"&temp_directory="+b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	started := time.Now()
+	for _, statement := range statements {
+		if _, err := db.Exec(statement); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return time.Since(started)
+}
+
+// copyOf copies the trades of a tape by hard links: segments never change, and each run needs those from before.
+func copyOf(b *testing.B, dir *tape.Dir) string {
+	b.Helper()
+	to := filepath.Join(b.TempDir(), "data")
+	if out, err := exec.Command("cp", "-al", dir.Path(), to).CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	return to
+}
+
+// BenchmarkCompact: a day in 1,440 segments becomes few, against one COPY of DuckDB over the same files, both within 1 GB. Above 1 compact is faster.
+func BenchmarkCompact(b *testing.B) {
+	t := benchTape{days: 1, segments: 1440, symbols: 200, rows: 7000}
+	if os.Getenv("TAPEDECK_BENCH_FULL") != "" {
+		t.rows = 34800 // 50 million a day
+	}
+	binary, dir := tapedeckBinary(b), t.make(b)
+	rows := float64(t.days * t.segments * t.rows)
+	now := benchDay.AddDate(0, 0, 3).Format(time.RFC3339)
+	for b.Loop() {
+		ours := spend(b, binary, "compact", "--data-dir", copyOf(b, dir), "--now", now)
+		theirs := inDuckDB(b, "1GB", fmt.Sprintf("COPY (SELECT * EXCLUDE (date) FROM read_parquet('%s/trades/date=2026*/*.parquet') ORDER BY symbol, id) TO '%s' (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)",
+			dir.Path(), filepath.Join(b.TempDir(), "sorted.parquet")))
+		b.ReportMetric(theirs.Seconds()/ours.wall.Seconds(), "ratio")
+		b.ReportMetric(rows/ours.wall.Seconds()/1e6, "Mtrades/s")
+		b.ReportMetric(float64(ours.memory)/1e6, "MB")
+	}
+}
+
+// BenchmarkVerify: a year of 50 symbols, of which nothing changed since the last time, and the first time.
+func BenchmarkVerify(b *testing.B) {
+	t := benchTape{days: 365, segments: 1, symbols: 50, rows: 50_000}
+	binary, dir := tapedeckBinary(b), t.make(b)
+	now := benchDay.AddDate(0, 0, 366).Format(time.RFC3339)
+	for b.Loop() {
+		path := copyOf(b, dir)
+		first := spend(b, binary, "verify", "--data-dir", path, "--now", now)
+		var again []time.Duration
+		for range 3 {
+			again = append(again, spend(b, binary, "verify", "--data-dir", path, "--now", now).wall)
+		}
+		slices.Sort(again)
+		b.ReportMetric(again[1].Seconds(), "s-again")
+		b.ReportMetric(float64(t.days*t.rows)/first.wall.Seconds()/1e6, "Mtrades/s-first")
+	}
+}
+
+// BenchmarkColdStart: commands that a person or a health check starts often, on a small tape.
+func BenchmarkColdStart(b *testing.B) {
+	binary, dir := tapedeckBinary(b), benchTape{days: 1, segments: 24, symbols: 16, rows: 16_000}.make(b)
+	now := benchDay.AddDate(0, 0, 1).Format(time.RFC3339)
+	for b.Loop() {
+		for name, args := range map[string][]string{
+			"ms-version": {"version"},
+			"ms-report":  {"report", "--since", "24h", "--data-dir", dir.Path(), "--now", now},
+			"ms-query":   {"query", "SELECT count(*) FROM trades", "--data-dir", dir.Path()},
+		} {
+			b.ReportMetric(spend(b, binary, args...).wall.Seconds()*1000, name)
+		}
+		command := exec.Command(binary, "health", "--data-dir", dir.Path())
+		started := time.Now()
+		_ = command.Run() // nothing is alive, and it says so
+		b.ReportMetric(time.Since(started).Seconds()*1000, "ms-health")
+	}
+}
