@@ -69,27 +69,89 @@ func (osDisk) exchange(a, b string) error { return exchangeNames(a, b) }
 
 // stage writes a new file in the staging directory and makes its content durable; place then makes it visible. On an error no file is left.
 func (d *Dir) stage(name string, write func(io.Writer) error) (path string, bytes int64, err error) {
-	path = filepath.Join(d.path, stagingDir, name)
+	file, err := d.createStaged(name)
+	if err != nil {
+		return "", 0, err
+	}
+	if err := write(file); err != nil {
+		file.discard()
+		return "", 0, fmt.Errorf("write %q: %w", file.path, err)
+	}
+	if err := file.sync(); err != nil {
+		return "", 0, err
+	}
+	if err := file.close(); err != nil {
+		file.discard()
+		return "", 0, err
+	}
+	return file.path, file.out.n, nil
+}
+
+// stagedFile is a file being written in the staging directory. It is locked while it is open, so that Sweep leaves it alone.
+type stagedFile struct {
+	dir  *Dir
+	path string
+	file diskFile // nil when it was closed
+	out  *countingWriter
+	gone bool // placed or removed
+}
+
+func (d *Dir) createStaged(name string) (*stagedFile, error) {
+	path := filepath.Join(d.path, stagingDir, name)
 	file, err := d.disk.create(path)
 	if err != nil {
-		return "", 0, fmt.Errorf("create %q: %w", path, err)
+		return nil, fmt.Errorf("create %q: %w", path, err)
 	}
-	counted := &countingWriter{w: bufio.NewWriterSize(file, 256<<10)}
-	err = write(counted)
+	return &stagedFile{dir: d, path: path, file: file, out: &countingWriter{w: bufio.NewWriterSize(file, 256<<10)}}, nil
+}
+
+func (f *stagedFile) Write(p []byte) (int, error) { return f.out.Write(p) }
+
+// sync makes what was written durable. On an error the file is removed.
+func (f *stagedFile) sync() error {
+	err := f.out.w.Flush()
 	if err == nil {
-		err = counted.w.Flush()
-	}
-	if err == nil {
-		err = file.Sync()
-	}
-	if closed := file.Close(); err == nil {
-		err = closed
+		err = f.file.Sync()
 	}
 	if err != nil {
-		d.disk.remove(path)
-		return "", 0, fmt.Errorf("write %q: %w", path, err)
+		f.discard()
+		return fmt.Errorf("write %q: %w", f.path, err)
 	}
-	return path, counted.n, nil
+	return nil
+}
+
+func (f *stagedFile) close() error {
+	if f.file == nil {
+		return nil
+	}
+	err := f.file.Close()
+	f.file = nil
+	if err != nil {
+		return fmt.Errorf("write %q: %w", f.path, err)
+	}
+	return nil
+}
+
+// place gives the file its final name, relative to the data directory, for good.
+func (f *stagedFile) place(name string) error {
+	if err := f.dir.place(f.path, name); err != nil {
+		return err
+	}
+	f.gone = true
+	return f.close()
+}
+
+// discard removes the file, unless it was placed.
+func (f *stagedFile) discard() error {
+	f.close()
+	if f.gone {
+		return nil
+	}
+	f.gone = true
+	if err := f.dir.disk.remove(f.path); err != nil {
+		return fmt.Errorf("remove %q: %w", f.path, err)
+	}
+	return nil
 }
 
 // place gives a staged file its final name, relative to the data directory, for good.

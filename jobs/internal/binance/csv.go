@@ -58,6 +58,7 @@ type CSVReader struct {
 	in      *bufio.Reader
 	kind    ArchiveKind
 	line    int64
+	columns int // of the first row, and so of all
 	damaged int64
 }
 
@@ -92,9 +93,15 @@ func (r *CSVReader) Next(row *Row) error {
 		if len(line) == 0 {
 			continue
 		}
-		damaged, reason := parseCSVRow(line, r.kind, row)
+		columns, damaged, reason := parseCSVRow(line, r.kind, row)
 		if reason != "" {
 			return r.fail(line, reason)
+		}
+		if columns != r.columns {
+			if r.columns != 0 { // a line that was cut at a comma is a row too, by its own
+				return r.fail(line, fmt.Sprintf("it has %d columns, those before have %d", columns, r.columns))
+			}
+			r.columns = columns
 		}
 		if damaged {
 			r.damaged++
@@ -133,7 +140,7 @@ func cut(text []byte) string {
 
 // parseCSVRow fills row from line and says what is wrong with the line, if anything, and whether the exchange
 // itself has voided the trade.
-func parseCSVRow(line []byte, kind ArchiveKind, row *Row) (damaged bool, reason string) {
+func parseCSVRow(line []byte, kind ArchiveKind, row *Row) (columns int, damaged bool, reason string) {
 	var fields [8][]byte
 	count := splitFields(line, &fields)
 	timeField, makerField := 5, 6
@@ -141,18 +148,18 @@ func parseCSVRow(line []byte, kind ArchiveKind, row *Row) (damaged bool, reason 
 		timeField, makerField = 4, 5
 	}
 	if count <= makerField || count > makerField+2 {
-		return false, fmt.Sprintf("%s rows have %d or %d columns, this has %d", kind, makerField+1, makerField+2, count)
+		return count, false, fmt.Sprintf("%s rows have %d or %d columns, this has %d", kind, makerField+1, makerField+2, count)
 	}
 
 	var ok bool
 	if row.ID, ok = parseDigits(fields[0]); !ok {
-		return false, "the id is not a whole number"
+		return count, false, "the id is not a whole number"
 	}
 	if !isDecimal(fields[1]) {
-		return false, "the price is not a decimal number"
+		return count, false, "the price is not a decimal number"
 	}
 	if !isDecimal(fields[2]) {
-		return false, "the quantity is not a decimal number"
+		return count, false, "the quantity is not a decimal number"
 	}
 	row.Price, row.Qty = fields[1], fields[2]
 	row.FirstTradeID, row.LastTradeID = row.ID, row.ID
@@ -161,13 +168,13 @@ func parseCSVRow(line []byte, kind ArchiveKind, row *Row) (damaged bool, reason 
 			damaged = true
 		} else {
 			if row.FirstTradeID, ok = parseDigits(fields[3]); !ok {
-				return false, "the first trade id is not a whole number"
+				return count, false, "the first trade id is not a whole number"
 			}
 			if row.LastTradeID, ok = parseDigits(fields[4]); !ok {
-				return false, "the last trade id is not a whole number"
+				return count, false, "the last trade id is not a whole number"
 			}
 			if row.LastTradeID < row.FirstTradeID {
-				return false, "the last trade id is before the first"
+				return count, false, "the last trade id is before the first"
 			}
 		}
 	}
@@ -176,19 +183,24 @@ func parseCSVRow(line []byte, kind ArchiveKind, row *Row) (damaged bool, reason 
 		row.Time, ok = toMicros(stamp)
 	}
 	if !ok {
-		return false, "the time is not in milliseconds or microseconds since 1970"
+		return count, false, "the time is not in milliseconds or microseconds since 1970"
 	}
 	if row.IsBuyerMaker, ok = parseBool(fields[makerField]); !ok {
-		return false, "is_buyer_maker is neither true nor false"
+		return count, false, "is_buyer_maker is neither true nor false"
+	}
+	if count == makerField+2 {
+		if _, ok := parseBool(fields[makerField+1]); !ok {
+			return count, false, "is_best_match is neither true nor false"
+		}
 	}
 	zeroPrice, zeroQty := isZero(fields[1]), isZero(fields[2])
 	if zeroPrice && zeroQty {
 		damaged = true
 	}
 	if !damaged && (zeroPrice || zeroQty) {
-		return false, "the price or the quantity is zero"
+		return count, false, "the price or the quantity is zero"
 	}
-	return damaged, ""
+	return count, damaged, ""
 }
 
 func splitFields(line []byte, fields *[8][]byte) int {
@@ -323,7 +335,7 @@ func SniffKind(head []byte) ArchiveKind {
 				if checkHeader(line, kind) == "" {
 					return kind
 				}
-			} else if _, reason := parseCSVRow(line, kind, new(Row)); reason == "" {
+			} else if _, _, reason := parseCSVRow(line, kind, new(Row)); reason == "" {
 				return kind
 			}
 		}

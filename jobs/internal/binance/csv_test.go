@@ -94,6 +94,8 @@ func TestCSVErrorsGiveTheLineAndItsText(t *testing.T) {
 		{"few columns", good + good + "1,4.0,12.0\n", KindTrades, "line 3: trades rows have 6 or 7 columns, this has 3"},
 		{"many columns", "1,4.0,12.0,48.0,1499865549590,True,True,True,1,2\n", KindTrades, "line 1: trades rows have 6 or 7 columns, this has 9"},
 		{"cut in the last line", good + "28458,4.00000100,12.000", KindTrades, "line 2: trades rows have"},
+		{"cut at a comma", good + "28458,4.00000100,12.00000000,48.000012,1499865549590,True", KindTrades, "line 2: it has 6 columns, those before have 7"},
+		{"cut in the last word", good + "28458,4.00000100,12.00000000,48.000012,1499865549590,True,Tr", KindTrades, "line 2: is_best_match is neither true nor false"},
 		{"last before first", "26129,0.0163,4.70,27782,27781,1498793709153,True,True\n", KindAggTrades, "line 1: the last trade id is before the first"},
 		{"wrong kind", good, KindAggTrades, "line 1: the first trade id is not a whole number"},
 		{"header of klines", "open_time,open,high,low,close,volume,close_time\n", KindTrades, "line 1: column 1 of the header of trades cannot be \"open_time\""},

@@ -1,0 +1,402 @@
+package importer
+
+import (
+	"archive/zip"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tapedeck/analytics/tape"
+)
+
+var day0 = time.Date(2024, 8, 8, 0, 0, 0, 0, time.UTC)
+
+func newTape(t testing.TB, feed tape.Feed) *tape.Dir {
+	t.Helper()
+	dir, err := tape.Create(filepath.Join(t.TempDir(), "data"), feed, day0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// aggTrades makes the trades with the ids from first to last, some seconds apart, and their lines as the archive writes them.
+func aggTrades(symbol string, first, last int64) (trades []tape.Trade, lines []string) {
+	for id := first; id <= last; id++ {
+		cents, units := 6_000_000+id%997, id%89+1
+		at := day0.Add(time.Duration(id) * 7 * time.Second)
+		trade := tape.Trade{
+			Symbol: symbol, ID: id, Price: float64(cents) / 100, Qty: float64(units) / 100000, FirstTradeID: 3 * id, LastTradeID: 3*id + 2,
+			TradedAt: at.UnixMicro(), IsBuyerMaker: id%2 == 0,
+		}
+		maker := "False"
+		if trade.IsBuyerMaker {
+			maker = "True"
+		}
+		trades = append(trades, trade)
+		lines = append(lines, fmt.Sprintf("%d,%d.%02d000000,0.%05d000,%d,%d,%d,%s,True", id, cents/100, cents%100, units, 3*id, 3*id+2, at.UnixMilli(), maker))
+	}
+	return trades, lines
+}
+
+func csvOf(lines []string) []byte { return []byte(strings.Join(lines, "\n") + "\n") }
+
+// zipOf packs files, given as name and content in turn.
+func zipOf(t testing.TB, files ...string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	packed := zip.NewWriter(&out)
+	for i := 0; i < len(files); i += 2 {
+		w, err := packed.Create(files[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(files[i+1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := packed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func write(t testing.TB, name string, content []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// onTape reads all trades back, sorted by symbol and id, and fails on one that stands twice or on the wrong date.
+func onTape(t testing.TB, dir *tape.Dir) []tape.Trade {
+	t.Helper()
+	segments, broken, err := dir.Segments(tape.Trades, "", "")
+	if err != nil || len(broken) > 0 {
+		t.Fatal(err, broken)
+	}
+	var out []tape.Trade
+	for _, segment := range segments {
+		trades, err := dir.ReadTrades(segment.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, trade := range trades {
+			if tape.DateOf(trade.TradedAt) != segment.Date {
+				t.Errorf("%s holds a trade of %s", segment.Path, tape.DateOf(trade.TradedAt))
+			}
+		}
+		out = append(out, trades...)
+	}
+	slices.SortFunc(out, func(a, b tape.Trade) int {
+		if c := strings.Compare(a.Symbol, b.Symbol); c != 0 {
+			return c
+		}
+		return int(a.ID - b.ID)
+	})
+	for i := 1; i < len(out); i++ {
+		if out[i].ID == out[i-1].ID && out[i].Symbol == out[i-1].Symbol {
+			t.Errorf("%s %d is on the tape twice", out[i].Symbol, out[i].ID)
+		}
+	}
+	return out
+}
+
+// wantClean fails if anything was left in the staging directory.
+func wantClean(t testing.TB, dir *tape.Dir) {
+	t.Helper()
+	entries, err := os.ReadDir(dir.StagingPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		t.Errorf("left in the staging directory: %s", entry.Name())
+	}
+}
+
+// mustImport imports one file and fails if nothing was taken.
+func mustImport(t testing.TB, dir *tape.Dir, path string, opt Options) FileSummary {
+	t.Helper()
+	summary, err := Run(t.Context(), dir, []string{path}, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(summary.Files) != 1 || summary.Files[0].Problem != nil {
+		t.Fatalf("%+v", summary)
+	}
+	wantClean(t, dir)
+	return summary.Files[0]
+}
+
+func wantTape(t testing.TB, dir *tape.Dir, want []tape.Trade) {
+	t.Helper()
+	if diff := cmp.Diff(want, onTape(t, dir)); diff != "" {
+		t.Errorf("the tape (-want +got):\n%.3000s", diff)
+	}
+}
+
+func TestEveryFormOfAFileGivesTheSameTape(t *testing.T) {
+	want, lines := aggTrades("BTCUSDT", 0, 20_000) // two days
+	const header = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker,is_best_match"
+	mixed := slices.Clone(lines)
+	for i, line := range mixed {
+		switch i % 3 {
+		case 0:
+			mixed[i] = strings.ReplaceAll(line, "True", "TRUE")
+		case 1:
+			mixed[i] = strings.ReplaceAll(strings.ReplaceAll(line, "True", "true"), "False", "false")
+		}
+		if i%5 == 0 { // microseconds
+			fields := strings.Split(mixed[i], ",")
+			fields[5] += "000"
+			mixed[i] = strings.Join(fields, ",")
+		}
+	}
+	shuffled := slices.Clone(lines)
+	rand.New(rand.NewPCG(1, 2)).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+	doubled := append(slices.Clone(lines), lines[100:300]...)
+	adjacent := slices.Insert(slices.Clone(lines), 500, lines[499], lines[499])
+	voided := slices.Insert(slices.Clone(lines), 700, "999999,0,0,-1,-1,1723075200000,True,True", "999998,0.0,0.0,999,999,1723075200000,True,True")
+	for _, tc := range []struct {
+		name, file string
+		content    []byte
+		opt        Options
+		want       FileSummary
+	}{
+		{name: "CSV", file: "BTCUSDT-aggTrades-2024-08-08.csv", content: csvOf(lines)},
+		{name: "zip", file: "BTCUSDT-aggTrades-2024-08.zip", content: zipOf(t, "BTCUSDT-aggTrades-2024-08.csv", string(csvOf(lines)))},
+		{name: "a zip of another name", file: "a.zip", content: zipOf(t, "README.txt", "see below", "x/BTCUSDT-aggTrades-2024-08.csv", string(csvOf(lines)))},
+		{name: "a CSV of another name", file: "trades.txt", content: csvOf(lines), opt: Options{Symbol: "BTCUSDT"}},
+		{name: "a flag beats the name", file: "OTHER-aggTrades-2024-08.csv", content: csvOf(lines), opt: Options{Symbol: "BTCUSDT", Feed: tape.AggTrade}},
+		{name: "header", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(slices.Insert(slices.Clone(lines), 0, header))},
+		{name: "mixed", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(mixed)},
+		{name: "shuffled", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(shuffled)},
+		{name: "doubled and so unsorted", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(doubled), want: FileSummary{Doubled: 200}},
+		{name: "doubled in order", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(adjacent), want: FileSummary{Doubled: 2}},
+		{name: "voided rows", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(voided), want: FileSummary{Damaged: 2}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := newTape(t, tape.AggTrade)
+			path := write(t, tc.file, tc.content)
+			got := mustImport(t, dir, path, tc.opt)
+			wantTape(t, dir, want)
+			tc.want.Path, tc.want.Symbols, tc.want.Rows, tc.want.Published, tc.want.Segments = path, []string{"BTCUSDT"}, 20_001, 20_001, 2
+			tc.want.Bytes = got.Bytes
+			if diff := cmp.Diff(tc.want, got); diff != "" || got.Bytes == 0 {
+				t.Errorf("summary (-want +got):\n%s", diff)
+			}
+			again := mustImport(t, dir, path, tc.opt)
+			if again.Published != 0 || again.Rows != 20_001 || again.Segments != 0 {
+				t.Errorf("the second time: %+v", again)
+			}
+		})
+	}
+}
+
+func TestTradesOfATradeTape(t *testing.T) {
+	dir := newTape(t, tape.RawTrade)
+	path := write(t, "BTCUSDT-trades-2024-08-08.csv", []byte("28457,4.00000100,12.00000000,48.000012,1723075200000,True,True\n28458,4.1,12.5,48.1,1723075200001000,false,True\n"))
+	if got := mustImport(t, dir, path, Options{}); got.Rows != 2 || got.Missing != 0 {
+		t.Errorf("%+v", got)
+	}
+	wantTape(t, dir, []tape.Trade{
+		{Symbol: "BTCUSDT", ID: 28457, Price: 4.000001, Qty: 12, FirstTradeID: 28457, LastTradeID: 28457, TradedAt: 1723075200000000, IsBuyerMaker: true},
+		{Symbol: "BTCUSDT", ID: 28458, Price: 4.1, Qty: 12.5, FirstTradeID: 28458, LastTradeID: 28458, TradedAt: 1723075200001000},
+	})
+}
+
+func TestOnlyWhatIsMissingIsWritten(t *testing.T) {
+	for _, order := range []string{"sorted", "shuffled"} {
+		t.Run(order, func(t *testing.T) {
+			dir := newTape(t, tape.AggTrade)
+			want, lines := aggTrades("BTCUSDT", 1000, 9000)
+			for _, have := range [][]tape.Trade{want[100:200], want[201:1000], want[7000:8001]} {
+				if _, err := dir.Publish(t.Context(), slices.Clone(have), tape.Origin{Source: tape.FromStream}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if order == "shuffled" {
+				rand.New(rand.NewPCG(1, 2)).Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
+			}
+			got := mustImport(t, dir, write(t, "BTCUSDT-aggTrades-2024-08.csv", csvOf(lines)), Options{})
+			if got.Rows != 8001 || got.Published != 8001-100-799-1001 {
+				t.Errorf("%+v", got)
+			}
+			wantTape(t, dir, want)
+		})
+	}
+}
+
+func TestIdsThatAFileLacksAreCounted(t *testing.T) {
+	dir := newTape(t, tape.AggTrade)
+	_, lines := aggTrades("BTCUSDT", 1000, 2000)
+	lines = slices.Delete(lines, 500, 510)
+	lines = slices.Delete(lines, 10, 11)
+	if got := mustImport(t, dir, write(t, "BTCUSDT-aggTrades-2024-08.csv", csvOf(lines)), Options{}); got.Missing != 11 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestAFileThatCannotBeReadIsNamedAndNothingOfItIsKept(t *testing.T) {
+	_, lines := aggTrades("BTCUSDT", 0, 30_000)
+	good := csvOf(lines)
+	whole := zipOf(t, "BTCUSDT-aggTrades-2024-08.csv", string(good))
+	flipped := slices.Clone(whole)
+	flipped[len(flipped)/2] ^= 0x55
+	broken := func(at int, line string) []byte {
+		return csvOf(slices.Insert(slices.Clone(lines), at, line))
+	}
+	unsorted := slices.Clone(lines)
+	unsorted[3], unsorted[29_999] = unsorted[29_999], unsorted[3]
+	const name = "BTCUSDT-aggTrades-2024-08.csv"
+	other := strings.Replace(lines[100], ".", ".9", 1)
+	for _, tc := range []struct {
+		name, file string
+		content    []byte
+		want       string
+	}{
+		{"a damaged line", name, broken(25_000, "x"), `line 25001: aggTrades rows have 7 or 8 columns, this has 1: "x"`},
+		{"a damaged line of an unsorted file", name, csvOf(append(unsorted, "x")), `line 30002: aggTrades rows have 7 or 8 columns, this has 1: "x"`},
+		{"cut in a line", name, good[:len(good)-20], "line 30001: "},
+		{"only the price is zero", name, broken(5, "7,0,1,1,1,1723075200000,True,True"), "line 6: the price or the quantity is zero"},
+		{"two rows of one id", name, csvOf(slices.Insert(slices.Clone(lines), 101, other)), "line 102: id 100 of BTCUSDT stands in line 101 with another content"},
+		{"two rows of one id far apart", name, csvOf(append(slices.Clone(lines), other)), "line 30002: id 100 of BTCUSDT stands in line 101 with another content"},
+		{"a cut zip", "BTCUSDT-aggTrades-2024-08.zip", whole[:len(whole)-100], "it is no whole zip: it was cut short, or is something else"},
+		{"a damaged zip", "BTCUSDT-aggTrades-2024-08.zip", flipped, ""},
+		{"two CSVs", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "a.csv", "1", "b.csv", "2"), `there are several CSVs in the zip: "a.csv" and "b.csv"`},
+		{"no CSV", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "a.txt", "1"), "there is no CSV in the zip"},
+		{"nothing", name, nil, "it is empty"},
+		{"an empty CSV in a zip", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, name, ""), "it is empty"},
+		{"klines", "BTCUSDT-1m-2024-08.csv", []byte("1723075200000,1,2,3,4,5,1723075259999,6,7,8,9,0\n"), "its name does not say which symbol's trades it holds"},
+		{"named for the other feed", "BTCUSDT-trades-2024-08.csv", good, "it is said to hold trades, and its rows are those of aggTrades"},
+		{"gzip", name, []byte("\x1f\x8b\x08\x00\x00"), "it is compressed in a form that is not read; unpack it first"},
+		{"Parquet that was cut", "x.parquet", []byte("PAR1\x15\x04\x15"), "it is no whole Parquet file"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := newTape(t, tape.AggTrade)
+			path := write(t, tc.file, tc.content)
+			_, more := aggTrades("ETHUSDT", 0, 10)
+			next := write(t, "ETHUSDT-aggTrades-2024-08.csv", csvOf(more))
+			summary, err := Run(t.Context(), dir, []string{path, next}, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			problems := summary.Problems()
+			if len(problems) != 1 || len(summary.Files) != 2 {
+				t.Fatalf("%+v", summary)
+			}
+			want := fmt.Sprintf("import %q: %s", path, tc.want)
+			if got := problems[0].Problem.Error(); !strings.HasPrefix(got, want) || strings.Contains(got, "\n") {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+			if got := onTape(t, dir); len(got) != 11 || got[0].Symbol != "ETHUSDT" {
+				t.Errorf("%d trades are on the tape, and only the 11 of the good file should be", len(got))
+			}
+			wantClean(t, dir)
+		})
+	}
+}
+
+func TestTheFeedMustBeTheTapes(t *testing.T) {
+	dir := newTape(t, tape.AggTrade)
+	path := write(t, "BTCUSDT-trades-2024-08-08.csv", []byte("28457,4.00000100,12.00000000,48.000012,1723075200000,True,True\n"))
+	summary, err := Run(t.Context(), dir, []string{path}, Options{})
+	var feed *tape.FeedError
+	if err != nil || len(summary.Problems()) != 1 || !errors.As(summary.Files[0].Problem, &feed) || feed.Have != tape.AggTrade || feed.Want != tape.RawTrade {
+		t.Errorf("%v, %+v", err, summary)
+	}
+	if got, err := FeedOf(path, Options{}); got != tape.RawTrade || err != nil {
+		t.Errorf("FeedOf = %v, %v", got, err)
+	}
+}
+
+func TestAChecksumBesideTheFileIsVerified(t *testing.T) {
+	_, lines := aggTrades("BTCUSDT", 0, 10)
+	dir := newTape(t, tape.AggTrade)
+	path := write(t, "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "BTCUSDT-aggTrades-2024-08.csv", string(csvOf(lines))))
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(content)
+	good := hex.EncodeToString(sum[:])
+	for _, tc := range []struct{ name, checksum, want string }{
+		{"another file's", strings.Repeat("0", 64) + "  BTCUSDT-aggTrades-2024-08.zip\n", "BTCUSDT-aggTrades-2024-08.zip has the sha256 " + good + ", its checksum says " + strings.Repeat("0", 64)},
+		{"of another name", good + "  x.zip\n", `read its checksum "BTCUSDT-aggTrades-2024-08.zip.CHECKSUM": no sha256 of`},
+		{"fits", good + "  BTCUSDT-aggTrades-2024-08.zip\n", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			beside := path + ".CHECKSUM"
+			if err := os.WriteFile(beside, []byte(tc.checksum), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			summary, err := Run(t.Context(), dir, []string{beside, path}, Options{})
+			if err != nil || len(summary.Files) != 1 {
+				t.Fatal(err, summary)
+			}
+			got := summary.Files[0]
+			if tc.want == "" {
+				if got.Problem != nil || !got.Verified || got.Published != 11 {
+					t.Errorf("%+v", got)
+				}
+				return
+			}
+			if got.Problem == nil || !strings.Contains(got.Problem.Error(), tc.want) || len(onTape(t, dir)) > 0 {
+				t.Errorf("%v", got.Problem)
+			}
+		})
+	}
+}
+
+// recorded gives the path of a real recording, or skips the test where there is none.
+func recorded(t testing.TB, name string) string {
+	dir := os.Getenv("TAPEDECK_RECORDED")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "..", "shared", "recorded")
+	}
+	path := filepath.Join(dir, name)
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("no recorded data here (set TAPEDECK_RECORDED): %v", err)
+	}
+	return path
+}
+
+func TestARealArchiveFile(t *testing.T) {
+	dir := newTape(t, tape.AggTrade)
+	got := mustImport(t, dir, recorded(t, "archive/BTCUSD_PERP-aggTrades-2026-05-08.zip"), Options{Run: "r1"})
+	if got.Rows != 105_280 || got.Published != 105_280 || got.Missing != 0 || !got.Verified || got.Inexact != 0 || got.Segments != 1 {
+		t.Errorf("%+v", got)
+	}
+	index := dir.Index()
+	if err := index.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if spans := index.Spans("BTCUSD_PERP"); len(spans) != 1 || spans.Count() != 105_280 {
+		t.Errorf("ids on the tape: %v", spans)
+	}
+}
+
+func TestRealParquet(t *testing.T) {
+	path := recorded(t, "pumps/trades.parquet")
+	if testing.Short() {
+		t.Skip("3.2 million rows")
+	}
+	dir := newTape(t, tape.AggTrade)
+	got := mustImport(t, dir, path, Options{})
+	if got.Rows != 3_249_421 || got.Published != got.Rows || len(got.Symbols) != 101 {
+		t.Errorf("%d rows, %d published, %d symbols", got.Rows, got.Published, len(got.Symbols))
+	}
+}

@@ -1,0 +1,289 @@
+package importer
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/duckdb/duckdb-go/v2"
+	"github.com/parquet-go/parquet-go"
+
+	"tapedeck/analytics/tape"
+)
+
+// parquetMemory bounds DuckDB while it sorts a file; what does not fit goes to the staging directory.
+const parquetMemory = "400MB"
+
+// parquetRow is a row as DuckDB hands it over: a trade and its place in the file, from 0.
+type parquetRow struct {
+	Symbol       string  `parquet:"symbol"`
+	ID           int64   `parquet:"id"`
+	Price        float64 `parquet:"price"`
+	Qty          float64 `parquet:"qty"`
+	FirstTradeID int64   `parquet:"first_trade_id"`
+	LastTradeID  int64   `parquet:"last_trade_id"`
+	TradedAt     int64   `parquet:"traded_at,timestamp(microsecond:local)"`
+	IsBuyerMaker bool    `parquet:"is_buyer_maker"`
+	Place        int64   `parquet:"file_row_number"`
+}
+
+// takeParquet stages the rows of a Parquet file. DuckDB reads it, whatever wrote it, and sorts it.
+func takeParquet(ctx context.Context, dir *tape.Dir, s *source, out *sink) (_ *sink, err error) {
+	defer func() {
+		if err != nil {
+			out.load.Discard()
+		}
+	}()
+	feed, err := feedOfParquet(s)
+	if err != nil {
+		return nil, problem(err)
+	}
+	if feed != "" && feed != dir.Feed() {
+		return nil, problem(&tape.FeedError{Path: dir.Path(), Have: dir.Feed(), Want: feed})
+	}
+	scratch, err := newScratch(dir, s.path)
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(scratch)
+	sorted := filepath.Join(scratch, "sorted.tmp")
+	if err := sortParquet(ctx, scratch, filepath.Join(scratch, "in"), sorted, dir.Feed(), out); err != nil {
+		return nil, err
+	}
+	if err := eachParquet(sorted, func(b *batch) error { return out.add(ctx, b) }); err != nil {
+		return nil, err
+	}
+	s.read = s.size
+	s.tellProgress()
+	return out, nil
+}
+
+// newScratch makes a directory with a link to the file in it, for DuckDB takes some characters of a path for a pattern. Its name is that of a session's scratch directory,
+// so that a dead one is swept with those.
+func newScratch(dir *tape.Dir, path string) (string, error) {
+	staging, err := filepath.Abs(dir.StagingPath())
+	if err != nil {
+		return "", err
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return "", err
+	}
+	scratch, err := os.MkdirTemp(staging, "duckdb-import-")
+	if err != nil {
+		return "", err
+	}
+	if err := os.Symlink(path, filepath.Join(scratch, "in")); err != nil {
+		os.RemoveAll(scratch)
+		return "", err
+	}
+	return scratch, nil
+}
+
+// sortParquet writes the file's trades to the file sorted, by (date, symbol, id), and tells out which it left out.
+func sortParquet(ctx context.Context, scratch, in, sorted string, feed tape.Feed, out *sink) error {
+	if strings.ContainsAny(scratch, "*?[") {
+		return fmt.Errorf("the path %q holds one of the characters * ? [, which DuckDB takes for a pattern", scratch)
+	}
+	connector, err := duckdb.NewConnector("?"+url.Values{
+		"memory_limit": {parquetMemory}, "temp_directory": {scratch}, "preserve_insertion_order": {"false"},
+		"autoinstall_known_extensions": {"false"}, "autoload_known_extensions": {"false"},
+	}.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	db := sql.OpenDB(connector)
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	if _, err := db.ExecContext(ctx, "SET TimeZone = 'UTC'"); err != nil {
+		return err
+	}
+	rows := fmt.Sprintf("read_parquet(%s, file_row_number = true, hive_partitioning = false)", quote(in))
+	decimals, err := checkColumns(ctx, db, rows)
+	if err != nil {
+		return err
+	}
+	inexact := "0"
+	for _, name := range decimals {
+		inexact += fmt.Sprintf(" + count(*) FILTER (%s::DOUBLE::VARCHAR::DECIMAL(38, 12) <> %s)", name, name)
+	}
+	if err := checkRows(ctx, db, rows, feed); err != nil {
+		return err
+	}
+	counts := fmt.Sprintf("SELECT count(*) FILTER (%s), %s FROM %s", damagedParquet, inexact, rows)
+	if err := db.QueryRowContext(ctx, counts).Scan(&out.damaged, &out.inexact); err != nil {
+		return unreadable(ctx, err)
+	}
+	copied := fmt.Sprintf(`COPY (
+    SELECT symbol::VARCHAR AS symbol, id::BIGINT AS id, price::DOUBLE AS price, qty::DOUBLE AS qty, first_trade_id::BIGINT AS first_trade_id,
+        last_trade_id::BIGINT AS last_trade_id, traded_at::TIMESTAMP AS traded_at, is_buyer_maker::BOOLEAN AS is_buyer_maker, file_row_number,
+    FROM %s
+    WHERE NOT (%s)
+    ORDER BY traded_at::TIMESTAMP::DATE, symbol, id, file_row_number
+) TO %s (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE 65536)`, rows, damagedParquet, quote(sorted))
+	if _, err := db.ExecContext(ctx, copied); err != nil {
+		return unreadable(ctx, err)
+	}
+	return nil
+}
+
+// damagedParquet is true for the rows that the exchange itself has voided.
+const damagedParquet = "price = 0 AND qty = 0 OR first_trade_id = -1 AND last_trade_id = -1"
+
+// parquetTypes are the types that each column may have. Neither FLOAT nor text: the one does not hold a price, the other would be guesswork.
+var parquetTypes = []struct {
+	name  string
+	types []string
+}{
+	{"symbol", []string{"VARCHAR", "ENUM"}},
+	{"id", integers},
+	{"price", []string{"DOUBLE", "DECIMAL"}},
+	{"qty", []string{"DOUBLE", "DECIMAL"}},
+	{"first_trade_id", integers},
+	{"last_trade_id", integers},
+	{"traded_at", []string{"TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE"}},
+	{"is_buyer_maker", []string{"BOOLEAN"}},
+}
+
+var integers = []string{"BIGINT", "INTEGER", "SMALLINT", "TINYINT", "UBIGINT", "UINTEGER", "USMALLINT", "UTINYINT"}
+
+// checkColumns holds the file to the tape's columns and gives those that are DECIMAL.
+func checkColumns(ctx context.Context, db *sql.DB, rows string) (decimals []string, err error) {
+	described, err := db.QueryContext(ctx, "SELECT column_name, column_type FROM (DESCRIBE FROM "+rows+")")
+	if err != nil {
+		return nil, unreadable(ctx, err)
+	}
+	defer described.Close()
+	have := map[string]string{}
+	for described.Next() {
+		var name, kind string
+		if err := described.Scan(&name, &kind); err != nil {
+			return nil, err
+		}
+		have[strings.ToLower(name)] = kind
+	}
+	if err := described.Err(); err != nil {
+		return nil, unreadable(ctx, err)
+	}
+	for _, column := range parquetTypes {
+		full, ok := have[column.name]
+		if !ok {
+			return nil, problemf("it has no column %q; a tape has symbol, id, price, qty, first_trade_id, last_trade_id, traded_at and is_buyer_maker", column.name)
+		}
+		kind, _, _ := strings.Cut(full, "(")
+		if !slices.Contains(column.types, kind) {
+			return nil, problemf("its column %s is %s and should be %s", column.name, full, column.types[0])
+		}
+		if kind == "DECIMAL" {
+			decimals = append(decimals, column.name)
+		}
+	}
+	return decimals, nil
+}
+
+// checkRows looks for the first row that is no trade.
+func checkRows(ctx context.Context, db *sql.DB, rows string, feed tape.Feed) error {
+	type rule struct{ broken, reason string }
+	var rules []rule
+	for _, column := range parquetTypes {
+		rules = append(rules, rule{column.name + " IS NULL", column.name + " is NULL"})
+	}
+	rules = append(rules,
+		rule{"symbol = ''", "the symbol is empty"},
+		rule{"id < 0", "the id is negative"},
+		rule{"NOT (price > 0 AND price < 'inf'::DOUBLE)", "the price is not above zero"},
+		rule{"NOT (qty > 0 AND qty < 'inf'::DOUBLE)", "the quantity is not above zero"},
+		rule{"last_trade_id < first_trade_id", "the last trade id is before the first"},
+		rule{"first_trade_id < 0", "the first trade id is negative"},
+		rule{"traded_at::TIMESTAMP NOT BETWEEN TIMESTAMP '2009-01-01' AND TIMESTAMP '2100-01-01'", "the time is not between 2009 and 2100"},
+	)
+	if feed == tape.RawTrade {
+		rules = append(rules, rule{"first_trade_id <> id OR last_trade_id <> id", "its first_trade_id and last_trade_id are not its id, as in a tape of raw trades"})
+	}
+	reason := "CASE"
+	for _, r := range rules {
+		reason += fmt.Sprintf(" WHEN %s THEN %s", r.broken, quote(r.reason))
+	}
+	reason += " END"
+	found := fmt.Sprintf("SELECT file_row_number, %s AS reason FROM %s WHERE reason IS NOT NULL AND (%s) IS NOT TRUE ORDER BY file_row_number LIMIT 1", reason, rows, damagedParquet)
+	var row int64
+	var text string
+	switch err := db.QueryRowContext(ctx, found).Scan(&row, &text); {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil
+	case err != nil:
+		return unreadable(ctx, err)
+	}
+	return problemf("row %d: %s", row+1, text)
+}
+
+// unreadable makes an error of DuckDB's the file's, unless the disk or the context is to blame.
+func unreadable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	if strings.Contains(line, "No space left") || strings.Contains(line, "Out of Memory") {
+		return errors.New(line)
+	}
+	return problem(errors.New(line))
+}
+
+func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
+
+// eachParquet gives the rows that sortParquet wrote, in batches.
+func eachParquet(path string, do func(*batch) error) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	reader := parquet.NewGenericReader[parquetRow](file)
+	defer reader.Close()
+	rows := make([]parquetRow, batchRows)
+	b := &batch{}
+	for {
+		n, err := reader.Read(rows)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("read the sorted rows: %w", err)
+		}
+		b.reset()
+		for _, r := range rows[:n] {
+			b.trades = append(b.trades, tape.Trade{
+				Symbol: r.Symbol, ID: r.ID, Price: r.Price, Qty: r.Qty, FirstTradeID: r.FirstTradeID, LastTradeID: r.LastTradeID,
+				TradedAt: r.TradedAt, IsBuyerMaker: r.IsBuyerMaker,
+			})
+			b.lines = append(b.lines, r.Place+1)
+		}
+		if err := do(b); err != nil {
+			return err
+		}
+		if err != nil {
+			return nil
+		}
+	}
+}
+
+// feedOfParquet reads which feed's rows a file says that it holds; empty where it does not say.
+func feedOfParquet(s *source) (feed tape.Feed, err error) {
+	defer func() {
+		if p := recover(); p != nil { // the library's answer to a damaged footer
+			feed, err = "", fmt.Errorf("it is damaged: %v", p)
+		}
+	}()
+	file, err := parquet.OpenFile(s.file, s.size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	if err != nil {
+		return "", fmt.Errorf("it is no whole Parquet file: %w", err)
+	}
+	name, ok := file.Lookup("tapedeck.feed")
+	if !ok {
+		return "", nil
+	}
+	return tape.ParseFeed(name)
+}
