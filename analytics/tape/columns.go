@@ -16,10 +16,9 @@ type columns struct {
 	groups []parquet.RowGroup
 	next   int // the row group to read next
 
-	// The row group read last. A symbol is given by its runs: symbols[i] holds the rows before ends[i] that no earlier one holds.
-	rows        int
-	symbols     []string
-	ends        []int
+	// The row group read last.
+	rows int
+	symbolRuns
 	ids         []int64
 	prices      []float64
 	qtys        []float64
@@ -73,7 +72,7 @@ func (c *columns) read() (more bool, err error) {
 	failed := func(i int, err error) (bool, error) {
 		return false, fmt.Errorf("read its column %s: %w", names[i], err)
 	}
-	if err := c.readSymbols(at(0)); err != nil {
+	if err := c.symbolRuns.read(at(0), c.rows); err != nil {
 		return failed(0, err)
 	}
 	for i, out := range map[int]*[]int64{1: &c.ids, 4: &c.firsts, 5: &c.lasts, 6: &c.times} {
@@ -99,26 +98,6 @@ func (c *columns) read() (more bool, err error) {
 		return failed(7, fmt.Errorf("%d values in %d rows", len(c.buyerMakers), c.rows))
 	}
 	return true, nil
-}
-
-// readSymbols reads the runs of equal symbols.
-func (c *columns) readSymbols(chunk parquet.ColumnChunk) error {
-	c.symbols, c.ends = c.symbols[:0], c.ends[:0]
-	names, err := readSymbols(chunk, nil)
-	if err != nil {
-		return err
-	}
-	if len(names) != c.rows {
-		return fmt.Errorf("%d values in %d rows", len(names), c.rows)
-	}
-	for i, name := range names {
-		if i == 0 || name != names[i-1] {
-			c.symbols, c.ends = append(c.symbols, name), append(c.ends, i+1)
-			continue
-		}
-		c.ends[len(c.ends)-1] = i + 1
-	}
-	return nil
 }
 
 // appendTrades appends the rows [from, to) of the row group read last; they are all of symbol.
@@ -182,9 +161,26 @@ func readBools(chunk parquet.ColumnChunk, out []bool) ([]bool, error) {
 	return out, err
 }
 
-func readSymbols(chunk parquet.ColumnChunk, out []string) ([]string, error) {
+// symbolRuns are the symbols of a row group's rows: symbols[i] is that of the rows before ends[i] that no earlier one has.
+type symbolRuns struct {
+	symbols []string
+	ends    []int
+}
+
+// read reads those of one column of a row group that has so many rows.
+func (s *symbolRuns) read(chunk parquet.ColumnChunk, rows int) error {
+	s.symbols, s.ends = s.symbols[:0], s.ends[:0]
 	var known parquet.Dictionary
 	var words []string
+	at := 0
+	add := func(symbol string, n int) {
+		at += n
+		if last := len(s.symbols) - 1; last >= 0 && s.symbols[last] == symbol {
+			s.ends[last] = at
+			return
+		}
+		s.symbols, s.ends = append(s.symbols, symbol), append(s.ends, at)
+	}
 	err := eachPage(chunk, func(page parquet.Page, dictionary parquet.Dictionary) error {
 		if dictionary == nil {
 			values := make([]parquet.Value, page.NumValues())
@@ -193,7 +189,7 @@ func readSymbols(chunk parquet.ColumnChunk, out []string) ([]string, error) {
 				return err
 			}
 			for _, v := range values[:n] {
-				out = append(out, v.String())
+				add(v.String(), 1)
 			}
 			return nil
 		}
@@ -204,12 +200,21 @@ func readSymbols(chunk parquet.ColumnChunk, out []string) ([]string, error) {
 			}
 		}
 		data := page.Data()
-		for _, i := range data.Int32() {
-			out = append(out, words[i])
+		indexes := data.Int32()
+		for from := 0; from < len(indexes); {
+			to := from + 1
+			for to < len(indexes) && indexes[to] == indexes[from] {
+				to++
+			}
+			add(words[indexes[from]], to-from)
+			from = to
 		}
 		return nil
 	})
-	return out, err
+	if err == nil && at != rows {
+		err = fmt.Errorf("%d values in %d rows", at, rows)
+	}
+	return err
 }
 
 // eachPage hands on the pages of a column; dictionary is nil where the page holds the values themselves.

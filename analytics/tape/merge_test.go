@@ -242,3 +242,32 @@ func BenchmarkMerge(b *testing.B) {
 	}
 	b.ReportMetric(float64(pieces*symbols*per)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrows/s")
 }
+
+func BenchmarkScan(b *testing.B) {
+	d, err := Create(b.TempDir(), AggTrade, day0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	const symbols, per = 50, 20_000
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var rows []Trade
+	for s := range symbols {
+		for i := range int64(per) {
+			rows = append(rows, Trade{Symbol: "S" + string(rune('A'+s/26)) + string(rune('A'+s%26)) + "USDT", ID: i, Price: float64(1 + rnd.IntN(1000)), Qty: float64(1 + rnd.IntN(1000)), FirstTradeID: 2 * i, LastTradeID: 2*i + int64(rnd.IntN(2)),
+				TradedAt: day0.UnixMicro() + i*4_000_000 + rnd.Int64N(4_000_000), IsBuyerMaker: rnd.IntN(2) == 0})
+		}
+	}
+	if _, err := d.Publish(context.Background(), rows, Origin{}); err != nil {
+		b.Fatal(err)
+	}
+	segments, _, err := d.Segments(Trades, "", "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := scan(filepath.Join(d.Path(), segments[0].Path), segments[0].Date); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(symbols*per*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrows/s")
+}

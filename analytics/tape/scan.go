@@ -38,21 +38,19 @@ func scan(path, date string) (out content, err error) {
 	s := scanner{date: date, content: content{spans: map[string][]timedSpan{}}}
 	for _, group := range file.RowGroups() {
 		chunks := group.ColumnChunks()
-		symbols, err := readSymbols(chunks[columns[0]], s.names[:0])
-		if err != nil {
+		if err := s.symbolRuns.read(chunks[columns[0]], int(group.NumRows())); err != nil {
 			return content{}, fmt.Errorf("read its symbols: %w", err)
 		}
-		s.names = symbols
 		if s.ids, err = readInts(chunks[columns[1]], s.ids[:0]); err != nil {
 			return content{}, fmt.Errorf("read its ids: %w", err)
 		}
 		if s.times, err = readInts(chunks[columns[2]], s.times[:0]); err != nil {
 			return content{}, fmt.Errorf("read its times: %w", err)
 		}
-		if n := int(group.NumRows()); len(symbols) != n || len(s.ids) != n || len(s.times) != n {
-			return content{}, fmt.Errorf("a row group has %d symbols, %d ids, %d times in %d rows", len(symbols), len(s.ids), len(s.times), n)
+		if n := int(group.NumRows()); len(s.ids) != n || len(s.times) != n {
+			return content{}, fmt.Errorf("a row group has %d ids, %d times in %d rows", len(s.ids), len(s.times), n)
 		}
-		s.add(symbols)
+		s.add()
 	}
 	if s.unsorted {
 		return scanRows(path, date)
@@ -64,7 +62,7 @@ type scanner struct {
 	content
 	date string
 
-	names       []string // each row's symbol
+	symbolRuns
 	ids, times  []int64
 	last        timedSpan // the run under way
 	lastSymbol  string
@@ -74,36 +72,54 @@ type scanner struct {
 }
 
 // add takes one row group in.
-func (s *scanner) add(symbols []string) {
+func (s *scanner) add() {
 	if s.next == 0 {
 		s.first, s.next = dateBounds(s.date)
 	}
-	for i, symbol := range symbols {
-		id, at := s.ids[i], s.times[i]
+	for _, at := range s.times {
 		if at < s.first || at >= s.next {
 			s.misplaced++
 		}
-		s.rows++
-		if s.started && symbol == s.lastSymbol {
-			switch {
-			case id == s.last.last+1:
-				s.last.last, s.last.lastAt = id, at
-				continue
-			case id == s.last.last:
-				s.twice++
-				continue
-			case id < s.last.last:
-				s.unsorted = true
-				return
-			}
-		} else if s.started && symbol < s.lastSymbol {
-			s.unsorted = true
+	}
+	s.rows += int64(len(s.ids))
+	from := 0
+	for run, symbol := range s.symbols {
+		s.addRun(symbol, from, s.ends[run])
+		if s.unsorted {
 			return
 		}
-		s.close()
-		s.last, s.lastSymbol, s.started = timedSpan{id, id, at, at}, symbol, true
+		from = s.ends[run]
 	}
 	s.close()
+}
+
+// addRun takes the rows [from, to) in, which are all of symbol.
+func (s *scanner) addRun(symbol string, from, to int) {
+	if s.started && symbol < s.lastSymbol {
+		s.unsorted = true
+		return
+	}
+	i := from
+	if !s.started || symbol != s.lastSymbol {
+		s.close()
+		s.last, s.lastSymbol, s.started = timedSpan{s.ids[i], s.ids[i], s.times[i], s.times[i]}, symbol, true
+		i++
+	}
+	for ; i < to; i++ {
+		id := s.ids[i]
+		switch {
+		case id == s.last.last+1:
+			s.last.last, s.last.lastAt = id, s.times[i]
+		case id == s.last.last:
+			s.twice++
+		case id < s.last.last:
+			s.unsorted = true
+			return
+		default:
+			s.close()
+			s.last = timedSpan{id, id, s.times[i], s.times[i]}
+		}
+	}
 }
 
 // close puts the run under way into the result; add goes on with it if the next row follows.
