@@ -121,7 +121,10 @@ func (r *Report) missing(states []symbolState) {
 			break
 		}
 		text := fmt.Sprintf("Missing: %s of %s (%d to %d)", count(state.missing, "id"), state.symbol, state.firstMissing, state.lastMissing)
-		if state.gaps > 1 {
+		switch {
+		case state.missing == 1:
+			text = fmt.Sprintf("Missing: id %d of %s", state.firstMissing, state.symbol)
+		case state.gaps > 1:
 			text = fmt.Sprintf("Missing: %s of %s in %d gaps (from %d to %d)", count(state.missing, "id"), state.symbol, state.gaps, state.firstMissing, state.lastMissing)
 		}
 		switch {

@@ -100,7 +100,7 @@ var straight = map[string]string{
 // rounded are columns that are sums of doubles: another order of adding may differ in the last digits.
 var rounded = map[string]bool{"realized_volatility": true, "steepest_rise": true, "steepest_fall": true}
 
-// TestReportEqualsTheCapture compares the last 15 minutes before 2024-08-09 00:06 with what the captures' JSON itself says.
+// TestReportEqualsTheCapture compares the report of the whole capture, and of a part of it, with what the captures' JSON says.
 func TestReportEqualsTheCapture(t *testing.T) {
 	dir := recordedDir(t)
 	trades := captured(t, dir)
@@ -111,40 +111,44 @@ func TestReportEqualsTheCapture(t *testing.T) {
 	if diff := cmp.Diff(map[string]int{"BTCUSDT": 19_904, "ETHUSDT": 14_515}, of); diff != "" {
 		t.Fatalf("trades of the captures (-want +have):\n%s", diff)
 	}
-	end := time.Date(2024, 8, 9, 0, 6, 0, 0, time.UTC)
-	built, err := report.Build(t.Context(), newTape(t, tape.RawTrade, trades), report.Options{From: end.Add(-15 * time.Minute), To: end, Now: end})
-	if err != nil {
-		t.Fatal(err)
-	}
-
+	recorded := newTape(t, tape.RawTrade, trades)
 	db, err := sql.Open("duckdb", "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
 	files := "'" + strings.ReplaceAll(filepath.Join(dir, "stream", "*usdt_2024080*.gz"), "'", "''") + "'"
-	for _, statement := range []string{
-		fmt.Sprintf(captureSQL, files),
-		"CREATE VIEW w AS FROM raw WHERE traded_at >= '2024-08-08 23:51:00' AND traded_at < '2024-08-09 00:06:00'",
-	} {
-		if _, err := db.ExecContext(t.Context(), statement); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := db.ExecContext(t.Context(), fmt.Sprintf(captureSQL, files)); err != nil {
+		t.Fatal(err)
 	}
-	for _, section := range built.Sections {
-		name := section.Query.Name
-		if section.Err != nil {
-			t.Errorf("%s: %v", name, section.Err)
-			continue
-		}
-		question, ok := straight[name]
-		if !ok {
-			if name != "incidents" && name != "runs" { // not about trades
-				t.Errorf("nothing is asked of the captures for the section %s", name)
+	midnight := time.Date(2024, 8, 9, 0, 0, 0, 0, time.UTC)
+	for name, window := range map[string][2]time.Time{ // candles of both have a step of ten seconds
+		"whole": {midnight.Add(-9 * time.Minute), midnight.Add(6 * time.Minute)}, // --since 15m --now 2024-08-09T00:06:00Z
+		"part":  {midnight.Add(-5*time.Minute + 500*time.Millisecond), midnight.Add(4*time.Minute + 250*time.Millisecond)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			built, err := report.Build(t.Context(), recorded, report.Options{From: window[0], To: window[1], Now: window[1]})
+			if err != nil {
+				t.Fatal(err)
 			}
-			continue
-		}
-		t.Run(name, func(t *testing.T) { compare(t, db, question, section) })
+			const layout = "2006-01-02 15:04:05.999999"
+			view := fmt.Sprintf("CREATE OR REPLACE VIEW w AS FROM raw WHERE traded_at >= '%s' AND traded_at < '%s'", window[0].Format(layout), window[1].Format(layout))
+			if _, err := db.ExecContext(t.Context(), view); err != nil {
+				t.Fatal(err)
+			}
+			for _, section := range built.Sections {
+				name := section.Query.Name
+				question, ok := straight[name]
+				switch {
+				case section.Err != nil:
+					t.Errorf("%s: %v", name, section.Err)
+				case ok:
+					t.Run(name, func(t *testing.T) { compare(t, db, question, section) })
+				case name != "incidents" && name != "runs": // these are not about trades
+					t.Errorf("nothing is asked of the captures for the section %s", name)
+				}
+			}
+		})
 	}
 }
 

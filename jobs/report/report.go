@@ -2,8 +2,8 @@
 // an Excel workbook.
 //
 // It guarantees that a report says first how complete its data are, and that every format shows the values that the SQL gave:
-// rounding happens where a number is shown to a person (table, Markdown), never in JSON, CSV or a workbook's cells. The JSON
-// form is described at [JSON], the CSV form at [CSV].
+// rounding happens where a number is shown to a person (table, Markdown), never in JSON or CSV; a workbook's cells keep the 15
+// digits that Excel keeps. The JSON form is described at [JSON], the CSV form at [CSV].
 package report
 
 import (

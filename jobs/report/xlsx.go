@@ -12,7 +12,8 @@ import (
 )
 
 // XLSX writes the report as an Excel workbook: a front page with what is to be known first and the charts, a sheet a section,
-// and a page that explains the columns. Cells hold the values of the SQL with every bit; only their formats round.
+// and a page that explains the columns. Cells hold the values of the SQL to 15 significant digits, which is what Excel keeps and more
+// than any price or quantity of the exchange has; what is shown is rounded by the cells' formats alone.
 func XLSX(w io.Writer, r *Report) error {
 	book := workbook.Book{
 		Title:   "Report " + r.heading(),

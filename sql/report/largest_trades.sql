@@ -8,10 +8,10 @@
 -- param:   top           BIGINT     rows of each symbol, >= 1; default 3
 -- column:  symbol        VARCHAR    as the exchange spells it
 -- column:  rank          BIGINT     1 is the symbol's largest
--- column:  traded_at     TIMESTAMP  UTC
+-- column:  traded_at     TIMESTAMP  UTC, when it matched
 -- column:  taker_side    VARCHAR    buy or sell, what the taker did
--- column:  price         DOUBLE     quote asset per base asset
--- column:  qty           DOUBLE     base asset
+-- column:  price         DOUBLE     quote asset per base asset, what was paid
+-- column:  qty           DOUBLE     base asset, what changed hands
 -- column:  quote_qty     DOUBLE     quote asset, price times qty
 -- column:  window_share  DOUBLE     share of the symbol's quote_volume in the window, 0 to 1
 -- column:  id            BIGINT     the feed's own sequence

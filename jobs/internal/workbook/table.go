@@ -135,7 +135,7 @@ func frozenHeader(table Table) *excelize.Panes {
 	return panes
 }
 
-// cell gives a value in the form in which it is written. Numbers keep every bit.
+// cell gives a value in the form in which it is written. Numbers keep 15 significant digits.
 func (b *builder) cell(table Table, row, column int, value any, millis bool) (any, error) {
 	look := style{format: table.Columns[column].Format, decimals: table.Columns[column].Decimals, millis: millis, inTable: true}
 	if look.format == Number && table.Decimals != nil {
@@ -152,7 +152,9 @@ func (b *builder) cell(table Table, row, column int, value any, millis bool) (an
 	case float64:
 		if math.IsNaN(v) || math.IsInf(v, 0) { // a cell cannot hold them as numbers
 			value, look.format = strconv.FormatFloat(v, 'g', -1, 64), Text
+			break
 		}
+		value = rounded(v)
 	case int64:
 		if v > 1e15 || v < -1e15 { // a cell holds 15 digits
 			value, look.format = strconv.FormatInt(v, 10), Text
@@ -175,6 +177,17 @@ func (b *builder) cell(table Table, row, column int, value any, millis bool) (an
 	}
 	id, err := b.style(look)
 	return excelize.Cell{StyleID: id, Value: value}, err
+}
+
+// excelDigits is how many significant digits Excel keeps of a number.
+const excelDigits = 15
+
+// rounded brings a number to the digits that Excel keeps; the library would cut it off there.
+func rounded(v float64) float64 {
+	if short, err := strconv.ParseFloat(strconv.FormatFloat(v, 'g', excelDigits, 64), 64); err == nil {
+		return short
+	}
+	return v // it rounds to more than a double holds
 }
 
 // paint lays the conditional colours over a part.

@@ -72,7 +72,7 @@ type Column struct {
 	Name string
 	Unit string // for the page that explains
 	Doc  string
-	// Format decides how values of the column are shown. The values themselves are never rounded.
+	// Format decides how values of the column are shown. The values themselves keep 15 significant digits, as in Excel.
 	Format   Format
 	Decimals int // of Number, Percent and Share
 	Paint    Paint

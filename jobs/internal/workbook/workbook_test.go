@@ -1,0 +1,194 @@
+package workbook_test
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/xuri/excelize/v2"
+
+	"tapedeck/jobs/internal/workbook"
+)
+
+func written(t *testing.T, book workbook.Book) *excelize.File {
+	t.Helper()
+	var out bytes.Buffer
+	if err := workbook.Write(&out, book); err != nil {
+		t.Fatal(err)
+	}
+	file, err := excelize.OpenReader(&out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	return file
+}
+
+func value(t *testing.T, file *excelize.File, sheet, cell string) string {
+	t.Helper()
+	text, err := file.GetCellValue(sheet, cell)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func TestLongTableGoesOnOnAnotherSheet(t *testing.T) {
+	table := workbook.Table{Name: "Trades", Columns: []workbook.Column{{Name: "n", Format: workbook.Integer}}}
+	for i := range 25 {
+		table.Rows = append(table.Rows, []any{int64(i)})
+	}
+	file := written(t, workbook.Book{Tables: []workbook.Table{table}, RowsPerSheet: 10})
+	want := []string{"Report", "Trades", "Trades (2)", "Trades (3)", "Columns"}
+	if diff := cmp.Diff(want, file.GetSheetList()); diff != "" {
+		t.Fatalf("sheets (-want +have):\n%s", diff)
+	}
+	n := 0
+	for _, sheet := range want[1:4] {
+		rows, err := file.GetRows(sheet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rows[0][0] != "n" {
+			t.Errorf("%s has no header", sheet)
+		}
+		for _, row := range rows[1:] {
+			if row[0] != fmt.Sprint(n) {
+				t.Errorf("%s: %q, want %d", sheet, row[0], n)
+			}
+			n++
+		}
+		tables, err := file.GetTables(sheet)
+		if err != nil || len(tables) != 1 {
+			t.Errorf("%s has the tables %v, %v", sheet, tables, err)
+		}
+	}
+	if n != 25 {
+		t.Errorf("%d rows, want 25", n)
+	}
+}
+
+func TestSheetNamesAreLegalAndDiffer(t *testing.T) {
+	names := []string{"Report", "columns", "a/b[c]:*?\\", "'quoted'", "", strings.Repeat("币", 40), strings.Repeat("币", 40), "History", strings.Repeat("😀", 20)}
+	book := workbook.Book{}
+	for _, name := range names {
+		book.Tables = append(book.Tables, workbook.Table{Name: name, Columns: []workbook.Column{{Name: "x"}}, Rows: [][]any{{"y"}}})
+	}
+	sheets := written(t, book).GetSheetList()
+	if len(sheets) != len(names)+2 {
+		t.Fatalf("%d sheets for %d tables: %q", len(sheets), len(names), sheets)
+	}
+	seen := map[string]bool{}
+	for _, sheet := range sheets {
+		units := 0
+		for _, r := range sheet {
+			units++
+			if r > 0xffff {
+				units++
+			}
+		}
+		key := strings.ToLower(sheet)
+		if units > 31 || sheet == "" || strings.ContainsAny(sheet, `:\/?*[]`) || seen[key] || key == "history" || strings.Trim(sheet, "'") != sheet {
+			t.Errorf("%q is no good name of a sheet", sheet)
+		}
+		seen[key] = true
+	}
+}
+
+func TestValuesThatACellCannotHold(t *testing.T) {
+	at := time.Date(2026, 1, 15, 10, 0, 0, 123_000_000, time.FixedZone("", 3600))
+	long := strings.Repeat("x", 40_000)
+	columns := []workbook.Column{
+		{Name: "number", Format: workbook.Number, Decimals: 2}, {Name: "id", Format: workbook.ID}, {Name: "text"},
+		{Name: "when", Format: workbook.Moment}, {Name: "flag"}, {Name: "TEXT"}, {Name: ""},
+	}
+	file := written(t, workbook.Book{Tables: []workbook.Table{{Name: "T", Columns: columns, Rows: [][]any{
+		{math.NaN(), int64(1_751_234_567_889_123_456), "a\x00b\x1bc\xff", at, true, "=1", nil},
+		{math.Inf(1), int64(-5), long, nil, false, "+1", struct{ a int }{7}},
+		{1234.5678, int64(999_999_999_999_999), "", time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC), nil, "@x"},
+		{math.MaxFloat64},
+	}}}})
+	for cell, want := range map[string]string{
+		"A2": "NaN", "B2": "1751234567889123456", "C2": "a b c\uFFFD", "E2": "TRUE", "F2": "=1", "G2": "",
+		"A3": "+Inf", "B3": "-5", "F3": "+1", "G3": "{7}", "A4": "1,234.57", "B4": "999999999999999",
+		"F1": "TEXT 2", "G1": " 2",
+	} {
+		if have := value(t, file, "T", cell); have != want {
+			t.Errorf("%s shows %q, want %q", cell, have, want)
+		}
+	}
+	raw, err := file.GetCellValue("T", "D2", excelize.Options{RawCellValue: true})
+	days, _ := strconv.ParseFloat(raw, 64)
+	if err != nil || math.Abs(days-(46037+(9*3600+0.123)/86400))*86400 > 1e-5 {
+		t.Errorf("a time is %q days, %v", raw, err)
+	}
+	if style, err := file.GetCellStyle("T", "D2"); err != nil {
+		t.Error(err)
+	} else if look, err := file.GetStyle(style); err != nil || look.CustomNumFmt == nil || *look.CustomNumFmt != "yyyy-mm-dd hh:mm:ss.000" {
+		t.Errorf("a column of times with milliseconds looks like %+v, %v", look, err)
+	}
+	if have := value(t, file, "T", "C3"); len(have) != 32_766+len("…") || !strings.HasSuffix(have, "…") {
+		t.Errorf("a long text has %d bytes and ends in %q", len(have), have[len(have)-3:])
+	}
+}
+
+func TestChartsPointAtTheirRows(t *testing.T) {
+	table := workbook.Table{Name: "Prices", Columns: []workbook.Column{{Name: "at", Format: workbook.Moment}, {Name: "close", Format: workbook.Number}, {Name: "volume", Format: workbook.Number}}}
+	for i := range 30 {
+		table.Rows = append(table.Rows, []any{time.Date(2026, 1, 15, i%24, 0, 0, 0, time.UTC), 100 + float64(i), float64(i)})
+	}
+	var out bytes.Buffer
+	book := workbook.Book{RowsPerSheet: 20, Tables: []workbook.Table{table}, Charts: []workbook.Chart{
+		{Title: "close & volume", Kind: workbook.LineOverColumns, CategoryFormat: "hh:mm", Series: []workbook.Series{
+			{Table: 0, Category: 0, Value: 1, Label: -1, From: 2, To: 12}, {Table: 0, Category: 0, Value: 2, Label: -1, From: 2, To: 12}}},
+		{Title: "cut at the sheet's end", Series: []workbook.Series{{Table: 0, Category: 0, Value: 1, Label: -1, From: 10, To: 30}}},
+		{Title: "nothing to draw", Series: []workbook.Series{{Table: 0, Category: 0, Value: 1, Label: -1, From: 25, To: 30}}},
+	}}
+	if err := workbook.Write(&out, book); err != nil {
+		t.Fatal(err)
+	}
+	parts := parts(t, out.Bytes(), "xl/charts/chart")
+	if len(parts) != 2 {
+		t.Fatalf("%d charts, want 2", len(parts))
+	}
+	for i, wants := range [][]string{
+		{"&#39;Prices&#39;!$A$4:$A$13", "&#39;Prices&#39;!$B$4:$B$13", "&#39;Prices&#39;!$C$4:$C$13", `<auto val="0">`, "close &amp; volume"},
+		{"&#39;Prices&#39;!$B$12:$B$21"},
+	} {
+		for _, want := range wants {
+			if !strings.Contains(parts[i], want) {
+				t.Errorf("chart %d lacks %s", i+1, want)
+			}
+		}
+	}
+}
+
+func TestSeriesOfNoTableIsAnError(t *testing.T) {
+	err := workbook.Write(&bytes.Buffer{}, workbook.Book{Charts: []workbook.Chart{{Title: "lost", Series: []workbook.Series{{Table: 3}}}}})
+	if err == nil || !strings.Contains(err.Error(), `chart "lost"`) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestGuideNamesEveryColumn(t *testing.T) {
+	file := written(t, workbook.Book{Tables: []workbook.Table{
+		{Name: "One", Doc: "What a row\nis.", Columns: []workbook.Column{{Name: "a", Unit: "seconds", Doc: "how long"}, {Name: "b", Doc: "=what"}}},
+	}})
+	rows, err := file.GetRows("Columns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := [][]string{{"sheet", "column", "unit", "meaning"}, {"One", "", "", "What a row is."}, {"One", "a", "seconds", "how long"}, {"One", "b", "", "=what"}}
+	if diff := cmp.Diff(want, rows); diff != "" {
+		t.Errorf("(-want +have):\n%s", diff)
+	}
+	if !slices.Contains(file.GetSheetList(), "One") {
+		t.Error("a table without rows has no sheet")
+	}
+}

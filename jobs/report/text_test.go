@@ -1,0 +1,261 @@
+package report_test
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tapedeck/analytics"
+	"tapedeck/analytics/tape"
+	"tapedeck/jobs/report"
+)
+
+type column = analytics.Column
+
+func TestTableOfATerminal(t *testing.T) {
+	dir := sampleTape(t, nil)
+	all := build(t, dir, nil)
+	golden(t, "table_80.txt", write(t, all, asTable(report.TableOptions{Width: 80})))
+	golden(t, "table_160.txt", write(t, all, asTable(report.TableOptions{Width: 160})))
+	golden(t, "table_brief_color.txt", write(t, build(t, dir, func(o *report.Options) { o.Brief = true }), asTable(report.TableOptions{Width: 100, Color: true})))
+}
+
+var escapes = regexp.MustCompile("\x1b\\[[0-9]*m")
+
+func TestTableIsNoWiderThanTheTerminal(t *testing.T) {
+	dir := sampleTape(t, nil)
+	built := build(t, dir, nil)
+	for width := 40; width <= 240; width += 13 {
+		plain := write(t, built, asTable(report.TableOptions{Width: width}))
+		painted := write(t, built, asTable(report.TableOptions{Width: width, Color: true}))
+		if bare := escapes.ReplaceAllString(painted, ""); strings.ReplaceAll(bare, " ", "") != strings.ReplaceAll(plain, " ", "") {
+			t.Errorf("at width %d colour changes the text", width)
+		}
+		for line := range strings.Lines(plain) {
+			if n := cells(strings.TrimSuffix(line, "\n")); n > width {
+				t.Errorf("at width %d a line has %d: %q", width, n, line)
+			}
+		}
+	}
+}
+
+// cells is how wide a terminal shows a text, for the characters of these samples: the Chinese ones take two.
+func cells(text string) (n int) {
+	for _, r := range text {
+		if n++; r >= 0x4e00 && r <= 0x9fff {
+			n++
+		}
+	}
+	return n
+}
+
+func TestMarkdown(t *testing.T) {
+	golden(t, "report.md", write(t, build(t, sampleTape(t, nil), nil), report.Markdown))
+}
+
+func TestJSON(t *testing.T) {
+	built := build(t, sampleTape(t, nil), func(o *report.Options) { o.Sections = []string{"overview", "incidents"} })
+	text := write(t, built, report.JSON)
+	golden(t, "report.json", text)
+	var read struct {
+		Schema   string
+		Complete bool
+		Sections []struct {
+			Name string
+			Rows []map[string]any
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &read); err != nil {
+		t.Fatal(err)
+	}
+	if read.Schema != report.Schema || !read.Complete || len(read.Sections) != 2 {
+		t.Fatalf("read again: %+v", read)
+	}
+	for s, section := range read.Sections {
+		result := built.Sections[s].Result
+		if len(section.Rows) != len(result.Rows) || len(section.Rows) == 0 {
+			t.Fatalf("%s: %d rows, want %d", section.Name, len(section.Rows), len(result.Rows))
+		}
+		for i, row := range section.Rows {
+			for j, column := range result.Columns {
+				if v, ok := result.Rows[i][j].(float64); ok && row[column.Name] != v {
+					t.Errorf("%s, row %d: %s is %v, want %v", section.Name, i, column.Name, row[column.Name], v)
+				}
+			}
+		}
+	}
+}
+
+func TestCSVGuardsAgainstFormulas(t *testing.T) {
+	built := build(t, sampleTape(t, nil), func(o *report.Options) { o.Sections = []string{"incidents"} })
+	golden(t, "incidents.csv", write(t, built, report.CSV))
+	result := &built.Section("incidents").Result
+	message := slices.IndexFunc(result.Columns, func(c column) bool { return c.Name == "message" })
+	for text, want := range map[string]string{
+		"=1+1": "'=1+1", "+1": "'+1", "-1": "'-1", "@sum": "'@sum", "\tx": "'\tx", "\rx": "'\rx", "\nx": "'\nx", "＝1": "'＝1",
+		"plain": "plain", "a=1": "a=1", "": "", chinese: chinese, `"quoted", and so on`: `"quoted", and so on`,
+	} {
+		result.Rows[0][message] = text
+		records, err := csv.NewReader(strings.NewReader(write(t, built, report.CSV))).ReadAll()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if have := strings.ReplaceAll(records[1][message], "\r\n", "\n"); have != strings.ReplaceAll(want, "\r\n", "\n") {
+			t.Errorf("%q becomes %q, want %q", text, have, want)
+		}
+	}
+}
+
+func TestCSVOfSeveralSections(t *testing.T) {
+	built := build(t, sampleTape(t, nil), nil)
+	records, err := csv.NewReader(strings.NewReader(write(t, built, report.CSV))).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for _, section := range built.Sections {
+		rows += len(section.Result.Rows)
+	}
+	if len(records) != rows+1 || records[0][0] != "section" {
+		t.Fatalf("%d records for %d rows, first column %q", len(records), rows, records[0][0])
+	}
+	seen := map[string]bool{}
+	for _, name := range records[0] {
+		if seen[name] {
+			t.Errorf("two columns are named %q", name)
+		}
+		seen[name] = true
+	}
+	at := 1
+	for _, section := range built.Sections {
+		for range section.Result.Rows {
+			if records[at][0] != section.Query.Name {
+				t.Fatalf("record %d is of %q, want %q", at, records[at][0], section.Query.Name)
+			}
+			at++
+		}
+	}
+}
+
+func TestCSVOfAFailedSectionIsAnError(t *testing.T) {
+	built := build(t, sampleTape(t, nil), nil)
+	built.Sections[2].Err = errors.New("out of memory")
+	var out bytes.Buffer
+	if err := report.CSV(&out, built); err == nil || !strings.Contains(err.Error(), built.Sections[2].Query.Name) || out.Len() > 0 {
+		t.Errorf("error %v, %d bytes written", err, out.Len())
+	}
+}
+
+// formats are all that a report can be written in.
+var formats = map[string]func(io.Writer, *report.Report) error{
+	"table": asTable(report.TableOptions{}), "markdown": report.Markdown, "json": report.JSON, "csv": report.CSV, "xlsx": report.XLSX,
+}
+
+// texts are the formats that say in words how complete the data are.
+var texts = []string{"table", "markdown", "json"}
+
+func TestEmptyWindowSaysSo(t *testing.T) {
+	dir := sampleTape(t, nil)
+	for name, c := range map[string]struct {
+		from time.Time
+		want string
+	}{
+		"after":  {sampleEnd.Add(48 * time.Hour), "No trades in this window: the tape has all 5 symbols from 2026-01-15 08:45:00 to 2026-01-15 13:14:"},
+		"before": {sampleStart.Add(-48 * time.Hour), "No trades in this window"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			built := build(t, dir, func(o *report.Options) { o.From, o.To = c.from, c.from.Add(time.Hour) })
+			if !built.Empty || built.Complete || built.Missing != 0 {
+				t.Errorf("empty %v, complete %v, missing %d", built.Empty, built.Complete, built.Missing)
+			}
+			if !strings.HasPrefix(built.Statements[0].Text, c.want) {
+				t.Errorf("it says %q first, want %q", built.Statements[0].Text, c.want)
+			}
+			for format, writer := range formats {
+				text := write(t, built, writer)
+				if slices.Contains(texts, format) && !strings.Contains(strings.Join(strings.Fields(text), " "), "No trades in this window") {
+					t.Errorf("%s does not say so:\n%s", format, text)
+				}
+			}
+		})
+	}
+	t.Run("nothing recorded", func(t *testing.T) {
+		built := build(t, newTape(t, tape.AggTrade, nil), nil)
+		if want := "No trades in this window: the tape is empty."; !built.Empty || built.Statements[0].Text != want {
+			t.Errorf("it says %q, want %q", built.Statements[0].Text, want)
+		}
+		for _, writer := range formats {
+			write(t, built, writer)
+		}
+	})
+}
+
+func TestHoleIsSaidAtTheTop(t *testing.T) {
+	dir := sampleTape(t, func(trade tape.Trade) bool {
+		return trade.Symbol == "ETHUSDT" && (trade.ID >= 1400 && trade.ID < 1410 || trade.ID == 1500) || trade.Symbol == "BTCUSDT" && trade.ID == 1200
+	})
+	built := build(t, dir, nil)
+	if built.Complete || built.Missing != 12 || !built.Partial() {
+		t.Errorf("complete %v, missing %d, partial %v", built.Complete, built.Missing, built.Partial())
+	}
+	want := []string{
+		"Missing: 11 ids of ETHUSDT in 2 gaps (from 1400 to 1500), traded between 2026-01-15 09:58:09.000 and 2026-01-15 10:16:51.000.",
+		"Missing: id 1200 of BTCUSDT, traded between 2026-01-15 09:08:13.000 and 2026-01-15 09:08:27.000.",
+		"The numbers below leave them out; `tapedeck backfill --from 2026-01-15T09:00:00Z --to 2026-01-15T13:00:00Z` fetches what can be had.",
+	}
+	for i, text := range want {
+		if have := built.Statements[i]; have.Text != text || have.Mood != report.Bad {
+			t.Errorf("statement %d: %s %q, want bad %q", i, have.Mood, have.Text, text)
+		}
+	}
+	table := write(t, built, asTable(report.TableOptions{Width: 200}))
+	if said, first := strings.Index(table, "Missing: 11 ids"), strings.Index(table, "Overview"); said < 0 || said > first {
+		t.Errorf("the table says it at %d, after its first section at %d", said, first)
+	}
+	markdown := write(t, built, report.Markdown)
+	if said, first := strings.Index(markdown, "Missing: 11 ids"), strings.Index(markdown, "## "); said < 0 || said > first {
+		t.Errorf("Markdown says it at %d, after its first section at %d", said, first)
+	}
+}
+
+func TestSymbolsAskedFor(t *testing.T) {
+	built := build(t, sampleTape(t, nil), func(o *report.Options) { o.Symbols = []string{chinese, "NOSUCHUSDT"} })
+	if want := "Not on the tape at all: NOSUCHUSDT."; built.Statements[0].Text != want || built.Complete {
+		t.Errorf("it says %q, want %q; complete %v", built.Statements[0].Text, want, built.Complete)
+	}
+	for _, section := range built.Sections {
+		at := slices.IndexFunc(section.Result.Columns, func(c column) bool { return c.Name == "symbol" })
+		for _, row := range section.Result.Rows {
+			if at >= 0 && row[at] != chinese {
+				t.Errorf("section %s has a row of %v", section.Query.Name, row[at])
+			}
+		}
+	}
+}
+
+func TestFourHundredSymbols(t *testing.T) {
+	built := build(t, newTape(t, tape.AggTrade, sampleTrades(manyCoins(400), nil)), nil)
+	if n := len(built.Section("overview").Result.Rows); n != 400 || !built.Complete {
+		t.Fatalf("%d symbols, complete %v: %v", n, built.Complete, built.Statements)
+	}
+	for format, writer := range formats {
+		text := write(t, built, writer)
+		if strings.Contains(text, "C399USDT") == (format == "table") && format != "xlsx" && format != "markdown" {
+			t.Errorf("%s: the last symbol is there: %v", format, strings.Contains(text, "C399USDT"))
+		}
+	}
+	table := write(t, built, asTable(report.TableOptions{}))
+	if !strings.Contains(table, "… and 380 more rows; the most traded symbols first") {
+		t.Errorf("the table does not say that it is cut:\n%.2000s", table)
+	}
+	if !strings.Contains(write(t, built, report.Markdown), "_… and 300 more rows_") {
+		t.Error("Markdown does not say that it is cut")
+	}
+}
