@@ -21,15 +21,17 @@ type cli struct {
 
 	Run_     runCmd      `cmd:"" name:"run" group:"record" help:"Record and run the schedule in one process: the image's default."`
 	Stream   streamCmd   `cmd:"" group:"record" help:"Record the trades of symbols as they happen."`
+	Backfill backfillCmd `cmd:"" group:"record" help:"Fetch the trades that are missing, and only those."`
 	Schedule scheduleCmd `cmd:"" group:"record" help:"Run the jobs of crontab.yaml at their times."`
 
 	Detect detectCmd `cmd:"" group:"use" help:"Find what is out of the ordinary in what is new on the tape."`
 	Report reportCmd `cmd:"" group:"use" help:"Report on a window: prices, volumes, movers, alerts, completeness."`
 	Query  queryCmd  `cmd:"" group:"use" help:"Run SQL over the tape."`
 
-	Verify  verifyCmd  `cmd:"" group:"care" help:"Prove how complete the tape is, and name what is missing."`
-	Compact compactCmd `cmd:"" group:"care" help:"Merge the small files of hours and days that are over."`
-	Health  healthCmd  `cmd:"" group:"care" help:"Say whether what should be alive is alive and fresh."`
+	Verify  verifyCmd    `cmd:"" group:"care" help:"Prove how complete the tape is, and name what is missing."`
+	Compact compactCmd   `cmd:"" group:"care" help:"Merge the small files of hours and days that are over."`
+	Health  healthCmd    `cmd:"" group:"care" help:"Say whether what should be alive is alive and fresh."`
+	Migrate dbMigrateCmd `cmd:"" name:"db-migrate" group:"care" help:"Make the data directory and market.duckdb, or bring them to this version."`
 
 	Demo     demoCmd     `cmd:"" group:"try" help:"Show all of it in under a minute, on nothing but this machine."`
 	Exchange exchangeCmd `cmd:"" group:"try" help:"Serve a stand-in Binance on this machine."`
@@ -212,6 +214,11 @@ func settingsGiven(context *kong.Context) []string {
 		}
 	}
 	return given
+}
+
+// typed reports whether the setting key stands on the command line itself.
+func (a *app) typed(key string) bool {
+	return slices.ContainsFunc(a.set, func(given string) bool { return strings.HasPrefix(given, envName(key)+"=") })
 }
 
 // flagText is the value of a flag as it would be typed.

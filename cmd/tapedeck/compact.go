@@ -34,7 +34,7 @@ func (c *compactCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	bar := a.newProgress("days")
+	bar := a.newProgress()
 	options := compact.Options{Now: a.now(), Force: c.Force, Logger: a.log, Progress: func(done, of int, date string) {
 		if done == 0 {
 			bar.begin("compact", int64(of))

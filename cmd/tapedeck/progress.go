@@ -14,7 +14,6 @@ import (
 type progress struct {
 	out      io.Writer
 	terminal bool
-	unit     string
 
 	mu    sync.Mutex // guards the rest
 	bar   *progressbar.ProgressBar
@@ -22,9 +21,9 @@ type progress struct {
 	total int64
 }
 
-// newProgress counts unit ("trades") on standard error.
-func (a *app) newProgress(unit string) *progress {
-	return &progress{out: a.stderr, terminal: isTerminal(a.stderr), unit: unit, done: map[string]int64{}}
+// newProgress shows progress on standard error.
+func (a *app) newProgress() *progress {
+	return &progress{out: a.stderr, terminal: isTerminal(a.stderr), done: map[string]int64{}}
 }
 
 // begin says how much there is to do. Nothing is shown where that is nothing.
@@ -37,8 +36,9 @@ func (p *progress) begin(description string, total int64) {
 	}
 	p.bar = progressbar.NewOptions64(total,
 		progressbar.OptionSetWriter(p.out), progressbar.OptionSetDescription(description), progressbar.OptionSetWidth(24),
-		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString(p.unit), progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionShowCount(), progressbar.OptionThrottle(100*time.Millisecond),
 		progressbar.OptionUseANSICodes(true), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
+	_ = p.bar.RenderBlank() // its clock starts here
 }
 
 // set says how much of one part is done.

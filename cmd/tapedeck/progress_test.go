@@ -10,7 +10,7 @@ import (
 func TestProgressWithoutATerminalIsOnlyItsLines(t *testing.T) {
 	var out bytes.Buffer
 	a := &app{stderr: &out}
-	p := a.newProgress("trades")
+	p := a.newProgress()
 	p.begin("backfill", 100)
 	p.set("BTCUSDT", 50)
 	p.line("BTCUSDT: %s trades", grouped(1234567))
@@ -22,7 +22,7 @@ func TestProgressWithoutATerminalIsOnlyItsLines(t *testing.T) {
 
 func TestProgressOnATerminal(t *testing.T) {
 	var out bytes.Buffer
-	p := &progress{out: &out, terminal: true, unit: "trades", done: map[string]int64{}}
+	p := &progress{out: &out, terminal: true, done: map[string]int64{}}
 	p.begin("backfill", 1000)
 	var parts sync.WaitGroup
 	for _, part := range []string{"A", "B"} {

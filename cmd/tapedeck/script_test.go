@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -50,6 +51,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"exchange":  startExchange,
 		"waitfor":   waitFor,
 		"removeone": removeOne,
+		"remember":  remember,
 		"same":      same,
 		"sigterm":   sigterm,
 	}
@@ -152,6 +154,20 @@ func removeOne(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("nothing matches %q", args[0])
 	}
 	ts.Check(os.Remove(paths[len(paths)/2]))
+}
+
+// remember puts what the expression's group matches in the last command's output into a variable.
+func remember(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: remember variable stdout|stderr expression")
+	}
+	expression, err := regexp.Compile("(?m)" + args[2])
+	ts.Check(err)
+	match := expression.FindStringSubmatch(ts.ReadFile(args[1]))
+	if len(match) != 2 {
+		ts.Fatalf("%q matches nothing in %s", args[2], args[1])
+	}
+	ts.Setenv(args[0], match[1])
 }
 
 // same fails unless two files have the same lines.

@@ -423,10 +423,10 @@ func TestAnUnknownSymbolIsOneClearError(t *testing.T) {
 	w := newWorld(t, tape.AggTrade, append(market("BTCUSDT", 0, 10, day0, now), market("ETHUSDT", 0, 10, day0, now)...))
 	before := w.requests(aggTradesPath)
 	for name, want := range map[string]string{
-		"BTCUSD":   `unknown symbol "BTCUSD": the exchange does not list it; is it "BTCUSDT"?`,
-		"eth-usdt": `unknown symbol "eth-usdt": the exchange does not list it; is it "ETHUSDT"?`,
-		"XYZ":      `unknown symbol "XYZ": the exchange does not list it`,
-		"XYZ*":     `no symbol of the exchange fits the pattern "XYZ*"`,
+		"BTCUSD":   `the exchange lists no symbol "BTCUSD"; did you mean "BTCUSDT"?`,
+		"eth-usdt": `the exchange lists no symbol "eth-usdt"; did you mean "ETHUSDT"?`,
+		"XYZ":      `the exchange lists no symbol "XYZ"`,
+		"XYZ*":     `no symbol that trades matches "XYZ*"`,
 	} {
 		_, err := w.run(func(opt *Options) { opt.From, opt.To, opt.Symbols = day0, now, []string{"BTCUSDT", name} })
 		if err == nil || err.Error() != want {
@@ -445,6 +445,36 @@ func TestAnUnknownSymbolIsOneClearError(t *testing.T) {
 	w.mustRun(func(opt *Options) { opt.From, opt.To, opt.Symbols = day0, now, []string{"*USDT"} })
 	if len(w.onTape()) != 2 {
 		t.Error("the pattern did not fetch both symbols")
+	}
+}
+
+func TestWordsMeanTheSymbolsThatTheStreamTakesThemFor(t *testing.T) {
+	var rows []exchange.MemoryRow
+	for _, symbol := range []string{"BTCUSDT", "ETHUSDT", "ETHBTC"} {
+		rows = append(rows, market(symbol, 0, 10, day0, now)...)
+	}
+	w := newWorld(t, tape.AggTrade, rows)
+	w.seed("ETHBTC", tape.Span{First: 0, Last: 4}, tape.Span{First: 6, Last: 9})
+	for words, want := range map[string]string{
+		"btcusdt":        "BTCUSDT",
+		"ethbtc":         "ETHBTC",
+		"*usdt,ETHBTC":   "BTCUSDT ETHBTC ETHUSDT",
+		"ETH*,!*BTC":     "ETHUSDT",
+		"*,!eth*":        "BTCUSDT",
+		"ETHBTC,!ETHBTC": "no symbol is left: words with a leading ! take each one away",
+		"*,![":           `symbol pattern "![": syntax error in pattern`,
+	} {
+		plan, err := Prepare(t.Context(), w.dir, w.clients, Options{From: day0, To: now, Now: now, Symbols: strings.Split(words, ",")})
+		var got []string
+		for _, symbol := range plan.Symbols {
+			got = append(got, symbol.Symbol)
+		}
+		if err != nil {
+			got = []string{err.Error()}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %q, not %q", words, got, want)
+		}
 	}
 }
 

@@ -23,13 +23,13 @@ type UnknownSymbolError struct {
 
 func (e *UnknownSymbolError) Error() string {
 	if e.Nearest == "" {
-		return fmt.Sprintf("unknown symbol %q: the exchange does not list it", e.Symbol)
+		return fmt.Sprintf("the exchange lists no symbol %q", e.Symbol)
 	}
-	return fmt.Sprintf("unknown symbol %q: the exchange does not list it; is it %q?", e.Symbol, e.Nearest)
+	return fmt.Sprintf("the exchange lists no symbol %q; did you mean %q?", e.Symbol, e.Nearest)
 }
 
-// resolve gives the symbols that names and patterns mean. The exchange is asked for its list where a name is not on the tape, and
-// once a day for its limits.
+// resolve gives the symbols that names and patterns mean, in any letter case; a word with a leading ! takes symbols away. The exchange
+// is asked for its list where a name is not on the tape, and once a day for its limits.
 func resolve(ctx context.Context, rest *binance.REST, names, onTape []string, asked *binance.Cost) ([]string, error) {
 	if len(names) == 0 {
 		names = onTape
@@ -41,12 +41,21 @@ func resolve(ctx context.Context, rest *binance.REST, names, onTape []string, as
 	if err != nil {
 		return nil, err
 	}
+	var wanted, without []string
 	known := true
 	for _, name := range names {
+		if rest, ok := strings.CutPrefix(name, "!"); ok {
+			without = append(without, strings.ToUpper(rest))
+			continue
+		}
+		if upper := strings.ToUpper(name); !slices.Contains(onTape, name) && slices.Contains(onTape, upper) {
+			name = upper
+		}
 		known = known && slices.Contains(onTape, name)
+		wanted = append(wanted, name)
 	}
 	if known && state.LimitsFresh {
-		return unique(names), nil
+		return less(wanted, without)
 	}
 	info, cost, err := rest.ExchangeInfo(ctx)
 	*asked = asked.Plus(cost)
@@ -58,21 +67,46 @@ func resolve(ctx context.Context, rest *binance.REST, names, onTape []string, as
 		listed[symbol.Name] = true
 	}
 	var out []string
-	for _, name := range names {
+	for _, name := range wanted {
 		if strings.ContainsAny(name, "*?[") {
-			matched, err := match(name, info.Symbols, onTape)
+			matched, err := match(strings.ToUpper(name), info.Symbols, onTape)
 			if err != nil {
 				return nil, err
 			}
 			out = append(out, matched...)
 			continue
 		}
+		if upper := strings.ToUpper(name); !listed[name] && listed[upper] {
+			name = upper
+		}
 		if !listed[name] && !slices.Contains(onTape, name) {
 			return nil, &UnknownSymbolError{Symbol: name, Nearest: nearest(name, info.Symbols)}
 		}
 		out = append(out, name)
 	}
-	return unique(out), nil
+	return less(out, without)
+}
+
+// less sorts names and takes those away that a pattern fits.
+func less(names, without []string) ([]string, error) {
+	var out []string
+	for _, name := range unique(names) {
+		taken := false
+		for _, pattern := range without {
+			fits, err := path.Match(pattern, name)
+			if err != nil {
+				return nil, fmt.Errorf("symbol pattern %q: %w", "!"+pattern, err)
+			}
+			taken = taken || fits
+		}
+		if !taken {
+			out = append(out, name)
+		}
+	}
+	if len(out) == 0 {
+		return nil, errors.New("no symbol is left: words with a leading ! take each one away")
+	}
+	return out, nil
 }
 
 // match lists the symbols that trade, or are on the tape, and fit a pattern.
@@ -99,7 +133,7 @@ func match(pattern string, symbols []binance.Symbol, onTape []string) ([]string,
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("no symbol of the exchange fits the pattern %q", pattern)
+		return nil, fmt.Errorf("no symbol that trades matches %q", pattern)
 	}
 	return out, nil
 }

@@ -125,7 +125,7 @@ func choose(words []string, listed []binance.Symbol) ([]string, error) {
 		out = append(out, name)
 	}
 	if len(out) == 0 {
-		return nil, errors.New("no symbol is left: each one is taken away by a word with a leading !")
+		return nil, errors.New("no symbol is left: words with a leading ! take each one away")
 	}
 	slices.Sort(out)
 	return out, nil

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"tapedeck/analytics"
+	"tapedeck/analytics/tape"
+)
+
+type dbMigrateCmd struct {
+	feedFlags
+}
+
+func (*dbMigrateCmd) manual() manual {
+	return manual{
+		about: `Makes the data directory, if there is none, and market.duckdb in it, or makes that file anew for this version of tapedeck. It is a database of views
+and macros for the duckdb shell and other tools, and holds no data; no command of tapedeck needs it. A data directory that was made by a newer version is left
+as it is.
+
+market.duckdb finds the tape where it is now. If the directory was moved, or is seen elsewhere from inside a container, run this again, or say in your own session
+  SET VARIABLE tapedeck = '/where/it/is';`,
+		examples: []string{
+			"tapedeck db-migrate",
+			"tapedeck db-migrate --feed trade --data-dir /srv/raw-trades",
+		},
+		exits: []string{"0  done, whether anything had to be made or not", "1  failed; what was there is as it was"},
+	}
+}
+
+func (c *dbMigrateCmd) Run(ctx context.Context, a *app) error {
+	dir, err := a.createTape(c.Feed)
+	if err != nil {
+		return err
+	}
+	if err := analytics.Migrate(ctx, dir); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.stdout, "tape      %s: format %d, feed %s, made %s\nviews     %s\n",
+		dir.Path(), tape.Format, dir.Feed(), dir.MadeAt().UTC().Format("2006-01-02 15:04 UTC"), filepath.Join(dir.Path(), analytics.MarketName))
+	return err
+}
