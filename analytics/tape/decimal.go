@@ -16,6 +16,9 @@ const exactMantissa = 1_000_000_000_000_000
 // ParseDecimal reads a non-negative decimal number as Binance prints one ("61837.63000000") and gives the double nearest
 // to it. exact says that the double's shortest decimal form is the same number, so nothing was lost. An error means that text is not such a number.
 func ParseDecimal(text []byte) (value float64, exact bool, err error) {
+	if value, ok := parseUsualDecimal(text); ok {
+		return value, true, nil
+	}
 	var mantissa uint64
 	digits, fraction, point, significant := 0, 0, false, 0
 	for _, c := range text {
@@ -51,6 +54,40 @@ func ParseDecimal(text []byte) (value float64, exact bool, err error) {
 		return float64(mantissa) / pow10[fraction], true, nil
 	}
 	return parseLongDecimal(text)
+}
+
+// parseUsualDecimal is ParseDecimal for the numbers that the exchange prints nearly always: at most 17 digits and a point, and exact. It takes
+// half the time, for it does not divide the zeros at the end away.
+func parseUsualDecimal(text []byte) (value float64, ok bool) {
+	if len(text) > 18 {
+		return 0, false
+	}
+	var mantissa uint64
+	whole := 0
+	for whole < len(text) && text[whole]-'0' <= 9 {
+		mantissa = mantissa*10 + uint64(text[whole]-'0')
+		whole++
+	}
+	if whole == 0 {
+		return 0, false
+	}
+	if whole == len(text) {
+		return float64(mantissa), mantissa < exactMantissa
+	}
+	if text[whole] != '.' {
+		return 0, false
+	}
+	fraction := text[whole+1:]
+	for len(fraction) > 0 && fraction[len(fraction)-1] == '0' {
+		fraction = fraction[:len(fraction)-1]
+	}
+	for _, c := range fraction {
+		if c-'0' > 9 {
+			return 0, false
+		}
+		mantissa = mantissa*10 + uint64(c-'0')
+	}
+	return float64(mantissa) / pow10[len(fraction)], mantissa < exactMantissa
 }
 
 func notDecimal(text []byte) error {

@@ -16,28 +16,34 @@ import (
 // errUnsorted says that a file is not in the order of its ids.
 var errUnsorted = errors.New("the rows are not in the order of their ids")
 
-const (
-	// batchRows go from the reader to the tape at once.
-	batchRows = 8192
-	// batchesAhead is how far the reader may be ahead.
-	batchesAhead = 4
-)
-
 // batch is some rows of a file in its order.
 type batch struct {
+	symbol  string
 	trades  []tape.Trade
-	lines   []int64 // of trades
+	places  []int64 // of trades: lines, or rows
 	inexact int64
 }
 
-func (b *batch) reset() { b.trades, b.lines, b.inexact = b.trades[:0], b.lines[:0], 0 }
+func (b *batch) Add(row *binance.Row, line int64) error {
+	trade, inexact, err := tradeOf(b.symbol, row)
+	if err != nil {
+		return fmt.Errorf("line %d: %w", line, err)
+	}
+	b.trades, b.places = append(b.trades, trade), append(b.places, line)
+	b.inexact += inexact
+	return nil
+}
+
+func (b *batch) Len() int { return len(b.trades) }
+
+func (b *batch) Reset() { b.trades, b.places, b.inexact = b.trades[:0], b.places[:0], 0 }
 
 // takeCSV stages the rows of a CSV. Most files are in the order of their ids and are staged while they are read; one that
 // turns out not to be is read again and sorted on disk.
 func takeCSV(ctx context.Context, dir *tape.Dir, s *source, begin func() *sink) (*sink, error) {
 	out := begin()
 	last := int64(-1)
-	err := eachBatch(ctx, s, &out.damaged, func(b *batch) error {
+	err := eachBatch(ctx, s, out, func(b *batch) error {
 		for i := range b.trades {
 			if b.trades[i].ID < last {
 				return errUnsorted
@@ -58,85 +64,68 @@ func takeCSV(ctx context.Context, dir *tape.Dir, s *source, begin func() *sink) 
 	return out, nil
 }
 
-// eachBatch reads a CSV to its end in a goroutine of its own and gives its trades.
-func eachBatch(ctx context.Context, s *source, damaged *int64, do func(*batch) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	full, empty := make(chan *batch, batchesAhead), make(chan *batch, batchesAhead+2)
-	for range cap(empty) {
-		empty <- &batch{}
+func takeUnsorted(ctx context.Context, dir *tape.Dir, s *source, out *sink) error {
+	sorter, err := dir.NewSorter(s.symbol)
+	if err != nil {
+		return err
 	}
-	var readErr error
-	go func() {
-		defer close(full)
-		readErr = readCSV(ctx, s, full, empty, damaged)
-	}()
-	defer func() {
-		cancel()
-		for range full { // until the reader has ended
-		}
-	}()
-	for b := range full {
-		if err := do(b); err != nil {
-			return err
-		}
-		s.tellProgress()
-		b.reset()
-		empty <- b
+	defer sorter.Close()
+	sorted := &batch{}
+	if err := eachBatch(ctx, s, out, func(b *batch) error {
+		sorted.inexact += b.inexact
+		return sorter.Add(b.trades, b.places)
+	}); err != nil {
+		return err
 	}
-	return readErr
+	return sorter.Each(func(trades []tape.Trade, lines []int64) error {
+		sorted.trades, sorted.places = trades, lines
+		err := out.add(ctx, sorted)
+		sorted.inexact = 0 // it was told
+		return err
+	})
 }
 
-// readCSV sends a CSV's trades in batches.
-func readCSV(ctx context.Context, s *source, full chan<- *batch, empty <-chan *batch, damaged *int64) error {
+// usedError is an error of what is done with a file's rows, and not of the file.
+type usedError struct{ error }
+
+func (e usedError) Unwrap() error { return e.error }
+
+// eachBatch reads a CSV to its end and gives its trades.
+func eachBatch(ctx context.Context, s *source, out *sink, do func(*batch) error) error {
 	_, content, err := s.open()
 	if err != nil {
 		return problem(err)
 	}
 	defer content.Close()
-	rows := binance.NewCSVReader(content, s.kind)
-	defer func() { *damaged = rows.Damaged() }()
-	var row binance.Row
-	for {
-		var b *batch
-		select {
-		case b = <-empty:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+	line := int64(0)
+	out.damaged, err = binance.ReadAhead(ctx, content, s.kind, func() *batch { return &batch{symbol: s.symbol} }, func(b *batch) error {
+		s.tellProgress()
+		if n := len(b.places); n > 0 {
+			line = b.places[n-1]
 		}
-		for len(b.trades) < batchRows {
-			err = rows.Next(&row)
-			if err != nil {
-				break
-			}
-			trade, inexact, err := tradeOf(s.symbol, &row)
-			if err != nil {
-				return problemf("line %d: %w", rows.Line(), err)
-			}
-			b.trades = append(b.trades, trade)
-			b.lines = append(b.lines, rows.Line())
-			b.inexact += inexact
+		if err := do(b); err != nil {
+			return usedError{err}
 		}
-		select {
-		case full <- b:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return problem(describeAt(rows.Line(), err))
-		}
+		return nil
+	})
+	var used usedError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &used):
+		return used.error
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
 	}
+	return problem(describeAt(line, err))
 }
 
 // describeAt says at which line a file broke off.
 func describeAt(line int64, err error) error {
-	var row *binance.CSVError
-	if errors.As(err, &row) {
-		return err // it names its line
+	if plain := describe(err); plain != err {
+		return fmt.Errorf("after line %d: %w", line, plain)
 	}
-	return fmt.Errorf("after line %d: %w", line, describe(err))
+	return err // of a row, and names its line
 }
 
 // describe says in plain words what a zip's reader found.

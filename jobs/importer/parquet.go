@@ -21,6 +21,9 @@ import (
 // parquetMemory bounds DuckDB while it sorts a file; what does not fit goes to the staging directory.
 const parquetMemory = "400MB"
 
+// rowsAtOnce go from the sorted file to the tape at once.
+const rowsAtOnce = 8192
+
 // parquetRow is a row as DuckDB hands it over: a trade and its place in the file, from 0.
 type parquetRow struct {
 	Symbol       string  `parquet:"symbol"`
@@ -60,7 +63,7 @@ func takeParquet(ctx context.Context, dir *tape.Dir, s *source, out *sink) (_ *s
 	if err := eachParquet(sorted, func(b *batch) error { return out.add(ctx, b) }); err != nil {
 		return nil, err
 	}
-	s.read = s.size
+	s.read.Store(s.size)
 	s.tellProgress()
 	return out, nil
 }
@@ -246,20 +249,20 @@ func eachParquet(path string, do func(*batch) error) error {
 	defer file.Close()
 	reader := parquet.NewGenericReader[parquetRow](file)
 	defer reader.Close()
-	rows := make([]parquetRow, batchRows)
+	rows := make([]parquetRow, rowsAtOnce)
 	b := &batch{}
 	for {
 		n, err := reader.Read(rows)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("read the sorted rows: %w", err)
 		}
-		b.reset()
+		b.Reset()
 		for _, r := range rows[:n] {
 			b.trades = append(b.trades, tape.Trade{
 				Symbol: r.Symbol, ID: r.ID, Price: r.Price, Qty: r.Qty, FirstTradeID: r.FirstTradeID, LastTradeID: r.LastTradeID,
 				TradedAt: r.TradedAt, IsBuyerMaker: r.IsBuyerMaker,
 			})
-			b.lines = append(b.lines, r.Place+1)
+			b.places = append(b.places, r.Place+1)
 		}
 		if err := do(b); err != nil {
 			return err

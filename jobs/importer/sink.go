@@ -10,9 +10,9 @@ import (
 // sink stages a file's trades and sees to it that each id stands once. Rows come sorted by (date, symbol, id) or, of one symbol, by id.
 type sink struct {
 	load    *tape.Load
-	place   string // what the file's parts are called: line, row
+	name    string // what a place in the file is called: line, row
 	last    tape.Trade
-	line    int64               // of last; 0 before the first row
+	place   int64               // of last; 0 before the first row
 	symbols map[string]*holding // by name
 	current *holding            // of last's symbol
 	damaged int64
@@ -26,8 +26,8 @@ type holding struct {
 	rows int64
 }
 
-func newSink(load *tape.Load, place string) *sink {
-	return &sink{load: load, place: place, symbols: map[string]*holding{}}
+func newSink(load *tape.Load, name string) *sink {
+	return &sink{load: load, name: name, symbols: map[string]*holding{}}
 }
 
 // add stages a batch, which it changes. A problem where two rows of one id differ.
@@ -35,7 +35,7 @@ func (s *sink) add(ctx context.Context, b *batch) error {
 	kept := b.trades[:0]
 	for i := range b.trades {
 		t := &b.trades[i]
-		if s.line == 0 || t.Symbol != s.last.Symbol {
+		if s.place == 0 || t.Symbol != s.last.Symbol {
 			s.current = s.symbols[t.Symbol]
 			if s.current == nil {
 				s.current = &holding{}
@@ -43,15 +43,15 @@ func (s *sink) add(ctx context.Context, b *batch) error {
 			}
 		} else if t.ID == s.last.ID {
 			if *t != s.last {
-				return problemf("%s %d: id %d of %s stands in %s %d with another content", s.place, max(b.lines[i], s.line), t.ID, t.Symbol, s.place, min(b.lines[i], s.line))
+				return problemf("%s %d: id %d of %s stands in %s %d with another content", s.name, max(b.places[i], s.place), t.ID, t.Symbol, s.name, min(b.places[i], s.place))
 			}
 			s.doubled++
 			continue
 		}
 		if !s.current.take(t.ID) {
-			return problemf("%s %d: id %d of %s stands in the file for another day too", s.place, b.lines[i], t.ID, t.Symbol)
+			return problemf("%s %d: id %d of %s stands in the file for another day too", s.name, b.places[i], t.ID, t.Symbol)
 		}
-		s.last, s.line = *t, b.lines[i]
+		s.last, s.place = *t, b.places[i]
 		kept = append(kept, *t)
 	}
 	s.inexact += b.inexact

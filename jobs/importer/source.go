@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 
 	"tapedeck/analytics/tape"
 	"tapedeck/jobs/internal/binance"
@@ -39,7 +40,7 @@ type source struct {
 	symbol string
 	kind   binance.ArchiveKind
 
-	read     int64 // bytes of the file, on the present way through it
+	read     atomic.Int64 // bytes of the file, on the present way through it
 	advanced func(bytes int64)
 }
 
@@ -151,7 +152,7 @@ func firstLine(text []byte) string {
 
 // open opens the CSV, from its beginning. member is its name in a zip.
 func (s *source) open() (member string, content io.ReadCloser, err error) {
-	s.read = 0
+	s.read.Store(0)
 	counted := &countedReader{source: s}
 	if s.form == formCSV {
 		return "", io.NopCloser(io.NewSectionReader(counted, 0, s.size)), nil
@@ -161,18 +162,18 @@ func (s *source) open() (member string, content io.ReadCloser, err error) {
 }
 
 // countedReader counts what was read of a file.
-type countedReader struct{ *source }
+type countedReader struct{ source *source }
 
 func (c countedReader) ReadAt(p []byte, offset int64) (int, error) {
-	n, err := c.file.ReadAt(p, offset)
-	c.read += int64(n)
+	n, err := c.source.file.ReadAt(p, offset)
+	c.source.read.Add(int64(n))
 	return n, err
 }
 
 // tellProgress tells how much of the file has been read.
 func (s *source) tellProgress() {
 	if s.advanced != nil {
-		s.advanced(min(s.read, s.size))
+		s.advanced(min(s.read.Load(), s.size))
 	}
 }
 

@@ -1,7 +1,6 @@
 package binance
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -55,7 +54,10 @@ const (
 // row, with True, true or TRUE. Rows come in the file's order, which need not be that of the ids. It allocates
 // nothing per row.
 type CSVReader struct {
-	in      *bufio.Reader
+	in      io.Reader
+	text    []byte // read and not yet given, from its beginning
+	buffer  []byte // text lies in it
+	err     error  // of in, after text
 	kind    ArchiveKind
 	line    int64
 	columns int // of the first row, and so of all
@@ -64,7 +66,7 @@ type CSVReader struct {
 
 // NewCSVReader reads rows of kind from in.
 func NewCSVReader(in io.Reader, kind ArchiveKind) *CSVReader {
-	return &CSVReader{in: bufio.NewReaderSize(in, csvBuffer), kind: kind}
+	return &CSVReader{in: in, buffer: make([]byte, csvBuffer), kind: kind}
 }
 
 // Line is the number of the line that the last call of Next read.
@@ -93,7 +95,10 @@ func (r *CSVReader) Next(row *Row) error {
 		if len(line) == 0 {
 			continue
 		}
-		columns, damaged, reason := parseCSVRow(line, r.kind, row)
+		columns, damaged, reason := parseUsualRow(line, r.kind, row), false, ""
+		if columns == 0 {
+			columns, damaged, reason = parseCSVRow(line, r.kind, row)
+		}
 		if reason != "" {
 			return r.fail(line, reason)
 		}
@@ -111,20 +116,39 @@ func (r *CSVReader) Next(row *Row) error {
 	}
 }
 
+// readLine gives the next line without its end; it is valid until the next call.
 func (r *CSVReader) readLine() ([]byte, error) {
-	line, err := r.in.ReadSlice('\n')
-	if len(line) == 0 && err != nil {
-		return nil, err
+	end := bytes.IndexByte(r.text, '\n')
+	for end < 0 && r.err == nil && len(r.text) <= csvMaxLine {
+		end = r.fill()
+	}
+	line := r.text
+	switch {
+	case end >= 0:
+		line, r.text = r.text[:end], r.text[end+1:]
+	case len(line) == 0:
+		return nil, r.err
+	case errors.Is(r.err, io.EOF):
+		r.text = nil
+	case r.err != nil:
+		return nil, r.err
 	}
 	r.line++
-	if errors.Is(err, bufio.ErrBufferFull) || len(line) > csvMaxLine {
+	if len(line) > csvMaxLine {
 		return nil, r.fail(line, "not a line of text")
 	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	line = bytes.TrimSuffix(line, []byte{'\n'})
 	return bytes.TrimSuffix(line, []byte{'\r'}), nil
+}
+
+// fill reads more of the text and gives where the first line end in it is, or -1.
+func (r *CSVReader) fill() int {
+	had := copy(r.buffer, r.text)
+	n, err := r.in.Read(r.buffer[had:])
+	r.text, r.err = r.buffer[:had+n], err
+	if end := bytes.IndexByte(r.buffer[had:had+n], '\n'); end >= 0 {
+		return had + end
+	}
+	return -1
 }
 
 func (r *CSVReader) fail(line []byte, reason string) error {
@@ -201,6 +225,85 @@ func parseCSVRow(line []byte, kind ArchiveKind, row *Row) (columns int, damaged 
 		return count, false, "the price or the quantity is zero"
 	}
 	return count, damaged, ""
+}
+
+// parseUsualRow is parseCSVRow for a row without anything unusual, in one pass over the line and a third of the time. It gives how many columns the
+// row has, and 0 for a row that parseCSVRow must look at.
+func parseUsualRow(line []byte, kind ArchiveKind, row *Row) (columns int) {
+	rest, ok := line, true
+	if row.ID, rest, ok = cutDigits(rest); !ok {
+		return 0
+	}
+	if row.Price, rest, ok = cutPositive(rest); !ok {
+		return 0
+	}
+	if row.Qty, rest, ok = cutPositive(rest); !ok {
+		return 0
+	}
+	if kind == KindAggTrades {
+		if row.FirstTradeID, rest, ok = cutDigits(rest); !ok {
+			return 0
+		}
+		if row.LastTradeID, rest, ok = cutDigits(rest); !ok || row.LastTradeID < row.FirstTradeID {
+			return 0
+		}
+		columns = 7
+	} else {
+		row.FirstTradeID, row.LastTradeID = row.ID, row.ID
+		comma := bytes.IndexByte(rest, ',')
+		rest = rest[comma+1:]
+		if comma < 0 {
+			return 0
+		}
+		columns = 6
+	}
+	stamp, rest, ok := cutDigits(rest)
+	if !ok {
+		return 0
+	}
+	if row.Time, ok = toMicros(stamp); !ok {
+		return 0
+	}
+	maker, best, more := bytes.Cut(rest, []byte{','})
+	if row.IsBuyerMaker, ok = parseBool(maker); !ok {
+		return 0
+	}
+	if !more {
+		return columns
+	}
+	if _, ok := parseBool(best); !ok {
+		return 0
+	}
+	return columns + 1
+}
+
+// cutDigits takes a whole number and the comma after it off a line.
+func cutDigits(line []byte) (value int64, rest []byte, ok bool) {
+	for i, char := range line {
+		if digit := char - '0'; digit <= 9 {
+			value = value*10 + int64(digit)
+			continue
+		}
+		return value, line[i+1:], char == ',' && i > 0 && i <= 18
+	}
+	return 0, nil, false
+}
+
+// cutPositive takes a decimal number above zero and the comma after it off a line.
+func cutPositive(line []byte) (text, rest []byte, ok bool) {
+	points, nonzero := 0, byte(0)
+	for i, char := range line {
+		if digit := char - '0'; digit <= 9 {
+			nonzero |= digit
+			continue
+		}
+		if char == '.' {
+			points++
+			continue
+		}
+		return line[:i], line[i+1:], char == ',' && points <= 1 && nonzero != 0 && i <= 40
+	}
+	return nil, nil, false
 }
 
 func splitFields(line []byte, fields *[8][]byte) int {
