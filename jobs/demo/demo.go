@@ -34,6 +34,8 @@ type Options struct {
 	Now func() time.Time
 	// Stdout gets the tale and the report, Stderr what the commands say as they go.
 	Stdout, Stderr io.Writer
+	// Terminal says that Stderr is one, so that commands may draw progress bars.
+	Terminal bool
 	// Colour writes headings in bold and commands faint, with ANSI sequences.
 	Colour bool
 }
@@ -61,6 +63,11 @@ func Run(ctx context.Context, opt Options) error {
 		opt.Live = 8 * time.Second
 	}
 	d := &demo{opt: opt, started: opt.Now()}
+	// What is not drawn on a terminal is indented below its heading.
+	d.results, d.notes = &indented{w: opt.Stdout}, opt.Stderr
+	if !opt.Terminal {
+		d.notes = &indented{w: opt.Stderr}
+	}
 	if err := d.prepare(); err != nil {
 		return err
 	}
@@ -82,6 +89,8 @@ func Run(ctx context.Context, opt Options) error {
 
 type demo struct {
 	opt      Options
+	results  io.Writer // stdout of commands
+	notes    io.Writer // stderr of commands
 	started  time.Time
 	exchange *exchange
 	step     int
@@ -170,9 +179,10 @@ func (d *demo) introduce(context.Context) error {
 }
 
 func (d *demo) backfill(ctx context.Context) error {
-	args := []string{"backfill", "--since", "24h"}
+	// More than the day that is judged: a detector wants half a day before the first incident.
+	args := []string{"backfill", "--hours", "26"}
 	d.heading("The day that has passed, by REST", args...)
-	return d.run(ctx, d.opt.Stdout, nil, args...)
+	return d.run(ctx, d.results, nil, args...)
 }
 
 func (d *demo) heal(ctx context.Context) error {
@@ -183,7 +193,7 @@ func (d *demo) heal(ctx context.Context) error {
 	args := []string{"backfill"}
 	d.heading("Heal", args...)
 	d.tell("%s trades are missing: those from before the stream began, and those from while it was cut off.", grouped(before.missing()))
-	return d.run(ctx, d.opt.Stdout, nil, args...)
+	return d.run(ctx, d.results, nil, args...)
 }
 
 func (d *demo) detect(ctx context.Context) error {
@@ -217,7 +227,7 @@ func (d *demo) detect(ctx context.Context) error {
 
 func (d *demo) verify(ctx context.Context) error {
 	d.heading("Prove that nothing is missing", "verify")
-	if err := d.run(ctx, d.opt.Stdout, []int{partly}, "verify"); err != nil {
+	if err := d.run(ctx, d.results, []int{partly}, "verify"); err != nil {
 		return err
 	}
 	after, err := d.certificate(ctx)
@@ -235,13 +245,13 @@ func (d *demo) verify(ctx context.Context) error {
 
 func (d *demo) compact(ctx context.Context) error {
 	d.heading("Make few files of many", "compact")
-	return d.run(ctx, d.opt.Stdout, nil, "compact")
+	return d.run(ctx, d.results, nil, "compact")
 }
 
 func (d *demo) report(ctx context.Context) error {
 	workbook := []string{"report", "--since", "24h", "--out", "report.xlsx"}
 	d.heading("Report, as a workbook and here", workbook...)
-	if err := d.run(ctx, d.opt.Stdout, nil, workbook...); err != nil {
+	if err := d.run(ctx, d.results, nil, workbook...); err != nil {
 		return err
 	}
 	fmt.Fprintln(d.opt.Stdout)
@@ -265,7 +275,7 @@ func (d *demo) end(ctx context.Context) error {
 	fmt.Fprintf(d.opt.Stdout, "\n%s\n", d.bold(fmt.Sprintf("Done in %.0f s.", d.opt.Now().Sub(d.started).Seconds())))
 	d.tell("the tape      %s", filepath.Join(dir, "data", "trades", "date=…", "*.parquet"))
 	d.tell("the workbook  %s", filepath.Join(dir, "report.xlsx"))
-	d.tell("to look on    cd %s && %s query \"SELECT symbol, count(*) FROM trades GROUP BY ALL ORDER BY 2 DESC\"", dir, d.typed())
+	d.tell("more          cd %s && %s query \"SELECT symbol, count(*) FROM trades GROUP BY ALL ORDER BY 2 DESC\"", dir, d.typed())
 	if len(d.problems) > 0 {
 		return &Error{d.problems}
 	}

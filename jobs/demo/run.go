@@ -37,7 +37,7 @@ func (d *demo) command(ctx context.Context, args ...string) *exec.Cmd {
 
 // run runs a command and shows what it says. Exit statuses other than 0 and those in fine are errors.
 func (d *demo) run(ctx context.Context, stdout io.Writer, fine []int, args ...string) error {
-	return d.wait(ctx, stdout, d.opt.Stderr, fine, args)
+	return d.wait(ctx, stdout, d.notes, fine, args)
 }
 
 // runQuietly runs a command and shows what it says only if it fails.
@@ -61,7 +61,7 @@ func (d *demo) wait(ctx context.Context, stdout, stderr io.Writer, fine []int, a
 	case errors.As(err, &exit) && slices.Contains(fine, exit.ExitCode()):
 		return nil
 	case errors.As(err, &exit):
-		return fmt.Errorf("%s: %s", commandLine(args), exit.ProcessState)
+		return fmt.Errorf("%s: %s", strings.Join(args, " "), exit.ProcessState)
 	case errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("start %q: %w", d.opt.Binary, err)
 	}
@@ -70,3 +70,24 @@ func (d *demo) wait(ctx context.Context, stdout, stderr io.Writer, fine []int, a
 
 // commandLine is what a person would type.
 func commandLine(args []string) string { return "tapedeck " + strings.Join(args, " ") }
+
+// indented writes each line three characters further in.
+type indented struct {
+	w      io.Writer
+	inLine bool
+}
+
+func (i *indented) Write(p []byte) (int, error) {
+	var out []byte
+	for _, c := range p {
+		if !i.inLine && c != '\n' {
+			out = append(out, "   "...)
+		}
+		out = append(out, c)
+		i.inLine = c != '\n'
+	}
+	if _, err := i.w.Write(out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
