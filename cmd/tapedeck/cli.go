@@ -22,6 +22,7 @@ type cli struct {
 	Run_     runCmd      `cmd:"" name:"run" group:"record" help:"Record and run the schedule in one process: the image's default."`
 	Stream   streamCmd   `cmd:"" group:"record" help:"Record the trades of symbols as they happen."`
 	Backfill backfillCmd `cmd:"" group:"record" help:"Fetch the trades that are missing, and only those."`
+	Import   importCmd   `cmd:"" group:"record" help:"Put trades on the tape from files that you already have."`
 	Schedule scheduleCmd `cmd:"" group:"record" help:"Run the jobs of crontab.yaml at their times."`
 
 	Detect detectCmd `cmd:"" group:"use" help:"Find what is out of the ordinary in what is new on the tape."`

@@ -14,6 +14,7 @@ import (
 type progress struct {
 	out      io.Writer
 	terminal bool
+	bytes    bool // it counts bytes
 
 	mu    sync.Mutex // guards the rest
 	bar   *progressbar.ProgressBar
@@ -31,12 +32,13 @@ func (p *progress) begin(description string, total int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.total = total
+	clear(p.done)
 	if !p.terminal || total <= 0 {
 		return
 	}
 	p.bar = progressbar.NewOptions64(total,
 		progressbar.OptionSetWriter(p.out), progressbar.OptionSetDescription(description), progressbar.OptionSetWidth(24),
-		progressbar.OptionShowCount(), progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionShowCount(), progressbar.OptionShowBytes(p.bytes), progressbar.OptionThrottle(100*time.Millisecond),
 		progressbar.OptionUseANSICodes(true), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
 	_ = p.bar.RenderBlank() // its clock starts here
 }
