@@ -32,7 +32,11 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if !a.fixed.IsZero() {
 		return misuse("--now stops the clock, and recording needs one that runs")
 	}
-	jobs, err := a.crontabIfThere(c.Crontab)
+	crontab, jobs, err := a.crontabIfThere(c.Crontab)
+	if err != nil {
+		return err
+	}
+	dir, err := a.createTape(c.Feed)
 	if err != nil {
 		return err
 	}
@@ -48,14 +52,9 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 		ends <- err
 	}()
 	if len(jobs) > 0 {
-		options, err := a.scheduleOptions(jobs, c.Feed)
-		if err != nil {
-			stop()
-			return errors.Join(err, <-ends)
-		}
 		parts++
 		go func() {
-			err := schedule.Run(ctx, options)
+			err := a.schedule(ctx, dir, crontab, jobs)
 			if err != nil {
 				err = fmt.Errorf("the schedule: %w", err)
 			}
@@ -73,10 +72,12 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 }
 
 // crontabIfThere reads the schedule; none is an error only if it was asked for.
-func (a *app) crontabIfThere(path string) ([]schedule.Job, error) {
+func (a *app) crontabIfThere(path string) (*schedule.Crontab, []schedule.Job, error) {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && path == "crontab.yaml" {
 		a.log.Warn("nothing is scheduled: there is no crontab.yaml")
-		return nil, nil
+		return nil, nil, nil
 	}
-	return a.readCrontab(path)
+	crontab := a.crontab(path)
+	jobs, err := a.loadCrontab(crontab)
+	return crontab, jobs, err
 }

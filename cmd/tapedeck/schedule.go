@@ -1,14 +1,22 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net/http"
 	"os"
+	"os/signal"
+	"slices"
+	"sync"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
+	"tapedeck/analytics/tape"
 	"tapedeck/internal/strictyaml"
 	"tapedeck/jobs/schedule"
 )
@@ -36,33 +44,56 @@ func (c *scheduleCmd) runsUntilStopped() bool { return !c.Check && c.Next == 0 &
 func (*scheduleCmd) manual() manual {
 	return manual{
 		about: `Runs the jobs of crontab.yaml at their times, until SIGTERM or ctrl-C. Each run is a child process of this same binary, so a crash or a
-leak in one harms no other. A run that lasts longer than its timeout is ended with SIGTERM and, ` + childGrace.String() + ` later, SIGKILL. A job that is due
-while its last run still goes is skipped. Each run, skipped ones too, leaves a row in the table runs.
+leak in one harms no other. A run that lasts longer than its timeout is ended with SIGTERM and, ` + childGrace.String() + ` later, SIGKILL. Each run, those left out and lost too, leaves a row in the
+table runs; tapedeck runs shows the last ones. A changed crontab.yaml is taken over within seconds, at once on SIGHUP; what runs goes on. One that is wrong
+leaves the old one in force, and health says so.
 
 An entry of crontab.yaml has these keys:
-  name      letters, digits, dashes, dots and underscores
-  schedule  five fields (minute hour day month weekday), @every 90s or @daily
-  run       a tapedeck command line, as one would type it
-  timezone  the zone that schedule is read in; the default is UTC
-  timeout   90s, 10m, 1h30m; the default is 6h
+  name            letters, digits, dashes, dots and underscores
+  schedule        five fields (minute hour day month weekday), @every 90s
+                  or @daily; with both day and weekday either will do
+  run             a tapedeck command line, as one would type it
+  timezone        the zone that schedule is read in; the default is UTC
+  timeout         of one attempt: 90s, 10m, 1h30m; the default is 6h
+  retries         attempts after a failed one; the default is 0
+  backoff         the wait before the first of them, which doubles with
+                  each; the default is 30s
+  overlap         of a run that is due while the last one still goes: skip
+                  (default) leaves it out, queue lets it wait, replace ends
+                  the last one
+  catch_up        of runs that were missed: last (default) makes up for
+                  all of them in one run, all one by one, the oldest first,
+                  none leaves them out
+  catch_up_limit  how many of them all makes up; the default is 24
+  jitter          a run starts up to so much later, so that many jobs do
+                  not start at once
+  on_failure      notify: people are told when it fails for the first
+                  time, and when it is well again
+  ping_url        of a dead-man service: URL/start, URL and URL/fail are
+                  requested when a run starts, is done and failed
 
-In a zone with summer time, a time that the clock jumps over is skipped that day, and one that comes twice runs twice. UTC has neither.`,
+A backfill or report without a window of its own gets --from and --to: from the end of the last window that was done to when the
+run was due. So after a failure or a night without the scheduler the next run takes what was missed, and nothing is done twice. One
+with --since gets --to. A run that is done in part, exit status 3, is done.
+
+In a zone with summer time, a time that the clock jumps over runs once just after, and one that comes twice runs once, the first time; --next says so.
+An interval (@every) is counted from midnight UTC of 1970-01-01 and knows no summer time.`,
 		examples: []string{
 			"tapedeck schedule --check",
 			"tapedeck schedule --next 10",
 			"tapedeck schedule --once heal",
-			"tapedeck query \"SELECT job, outcome, message FROM runs ORDER BY started_at\"",
 		},
 		exits: []string{
 			"0  stopped as asked; --check found nothing wrong; --once went well",
-			"1  failed; the job of --once failed",
+			"1  failed; the job of --once failed; another scheduler runs here",
 			"3  the job of --once could not have all, or found something",
 		},
 	}
 }
 
 func (c *scheduleCmd) Run(ctx context.Context, a *app) error {
-	jobs, err := a.readCrontab(c.Crontab)
+	crontab := a.crontab(c.Crontab)
+	jobs, err := a.loadCrontab(crontab)
 	if err != nil {
 		return err
 	}
@@ -75,89 +106,157 @@ func (c *scheduleCmd) Run(ctx context.Context, a *app) error {
 	case c.Next < 0:
 		return misuse("--next: %d is not a number above 0", c.Next)
 	}
-	options, err := a.scheduleOptions(jobs, c.Feed)
+	if c.Once == "" && !a.fixed.IsZero() {
+		return misuse("--now stops the clock, and a scheduler needs one that runs; --now goes with --check, --next and --once")
+	}
+	dir, err := a.createTape(c.Feed)
 	if err != nil {
 		return err
 	}
 	if c.Once != "" {
-		return a.runOnce(ctx, c.Crontab, c.Once, options)
+		return a.runOnce(ctx, dir, c.Crontab, c.Once, jobs)
 	}
-	if !a.fixed.IsZero() {
-		return misuse("--now stops the clock, and a scheduler needs one that runs; --now goes with --check, --next and --once")
-	}
-	return schedule.Run(ctx, options)
+	return a.schedule(ctx, dir, crontab, jobs)
 }
 
-// readCrontab reads the schedule and holds each command line in it to the real flags.
-func (a *app) readCrontab(path string) ([]schedule.Job, error) {
-	text, err := os.ReadFile(path)
+// crontab is the schedule at path; each command line in it is held to the real flags.
+func (a *app) crontab(path string) *schedule.Crontab {
+	return &schedule.Crontab{Path: path, Validate: a.validateJob}
+}
+
+func (a *app) loadCrontab(crontab *schedule.Crontab) ([]schedule.Job, error) {
+	jobs, err := crontab.Load(a.now())
+	var pathError *fs.PathError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, withHint(misuse("no schedule at %q", path), "--crontab names another file; the README shows what goes into it")
-	case err != nil:
+		return nil, withHint(misuse("no schedule at %q", crontab.Path), "--crontab names another file; the README shows what goes into it")
+	case errors.As(err, &pathError):
 		return nil, &statusError{exitMisuse, fmt.Errorf("read the schedule: %w", err)}
-	}
-	jobs, err := schedule.Parse(path, text, a.now(), a.validateCommand)
-	if err != nil {
+	case err != nil:
 		return nil, &statusError{exitMisuse, err}
 	}
 	return jobs, nil
 }
 
-// scheduleOptions are those of a scheduler whose jobs are children of this binary.
-func (a *app) scheduleOptions(jobs []schedule.Job, feed feedName) (schedule.Options, error) {
-	dir, err := a.createTape(feed)
-	if err != nil {
-		return schedule.Options{}, err
+// validateJob checks a job's command line as validateCommand does, and says what window it wants: backfill and report work on
+// what is new since their last run. Other commands with a window keep their own account of what they did.
+func (a *app) validateJob(args []string) (schedule.Takes, error) {
+	if err := a.validateCommand(args); err != nil {
+		return schedule.TakesNothing, err
 	}
+	probe := &app{environ: a.environ, env: a.env, stdout: io.Discard, stderr: io.Discard}
+	parsed, err := parse(probe, args)
+	if err != nil {
+		return schedule.TakesNothing, err
+	}
+	given := map[string]bool{}
+	for _, step := range parsed.Path {
+		if step.Flag != nil && !step.Resolved {
+			given[step.Flag.Name] = true
+		}
+	}
+	switch {
+	case !slices.Contains([]string{"backfill", "report"}, parsed.Selected().Name), given["from"], given["to"]:
+		return schedule.TakesNothing, nil
+	case given["since"], given["hours"]:
+		return schedule.TakesEnd, nil
+	}
+	return schedule.TakesWindow, nil
+}
+
+// schedule runs jobs until ctx is done.
+func (a *app) schedule(ctx context.Context, dir *tape.Dir, crontab *schedule.Crontab, jobs []schedule.Job) error {
+	release, err := schedule.Claim(dir.StatePath("schedule.lock"))
+	if err != nil {
+		return err
+	}
+	defer release()
+	children, err := a.children()
+	if err != nil {
+		return err
+	}
+	options := a.scheduleOptions(dir, children)
+	reload := make(chan struct{}, 1)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	ctx, stop := context.WithCancel(ctx)
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
+	defer stop()
+	helpers.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hangups:
+				select {
+				case reload <- struct{}{}:
+				default: // one is on its way already
+				}
+			}
+		}
+	})
+	if os.Getpid() == 1 {
+		helpers.Go(func() { children.Reap(ctx) })
+	}
+	options.Jobs, options.Crontab, options.Reload = jobs, crontab, reload
+	return schedule.Run(ctx, options)
+}
+
+// children starts runs as children of this binary.
+func (a *app) children() (*schedule.Children, error) {
 	binary, err := os.Executable()
 	if err != nil {
-		return schedule.Options{}, fmt.Errorf("find this program's own file: %w", err)
+		return nil, fmt.Errorf("find this program's own file: %w", err)
 	}
-	children := schedule.Children{Path: binary, Env: append(append([]string{}, a.environ...), a.set...), Grace: childGrace}
+	return &schedule.Children{Path: binary, Env: append(append([]string{}, a.environ...), a.set...), Grace: childGrace}, nil
+}
+
+func (a *app) scheduleOptions(dir *tape.Dir, children *schedule.Children) schedule.Options {
 	return schedule.Options{
-		Jobs: jobs, Start: children.Start, Ledger: dir, State: dir, Logger: a.log, Now: a.clock, PID: os.Getpid(),
-	}, nil
-}
-
-func (a *app) runOnce(ctx context.Context, crontab, name string, options schedule.Options) error {
-	names := []string{}
-	for _, job := range options.Jobs {
-		names = append(names, job.Name)
-		if job.Name != name {
-			continue
-		}
-		binary, err := os.Executable()
-		if err != nil {
-			return fmt.Errorf("find this program's own file: %w", err)
-		}
-		// Its output goes where this process's goes, as if the command had been typed here.
-		children := schedule.Children{Path: binary, Env: append(append([]string{}, a.environ...), a.set...), Grace: childGrace, Stdout: a.stdout, Stderr: a.stderr}
-		options.Start = children.Start
-		row, err := schedule.Once(ctx, job, options)
-		switch {
-		case err != nil:
-			return err
-		case row.Outcome == "ok":
-			return nil
-		case row.Outcome == "incomplete":
-			return partial("job %s: %s", name, row.Message)
-		}
-		return fmt.Errorf("job %s: %s: %s", name, row.Outcome, row.Message)
+		Start: children.Start, Ledger: dir, State: dir, Logger: a.log, Now: a.clock, PID: os.Getpid(),
+		Ping: schedule.HTTPPing(&http.Client{}),
 	}
-	return misuse("no job named %q in %s%s", name, crontab, strictyaml.DidYouMean(name, names))
 }
 
-// printUpcoming prints runs to come with their time in UTC, and in the job's own zone where that is another.
+func (a *app) runOnce(ctx context.Context, dir *tape.Dir, crontab, name string, jobs []schedule.Job) error {
+	i := slices.IndexFunc(jobs, func(job schedule.Job) bool { return job.Name == name })
+	if i < 0 {
+		names := []string{}
+		for _, job := range jobs {
+			names = append(names, job.Name)
+		}
+		return misuse("no job named %q in %s%s", name, crontab, strictyaml.DidYouMean(name, names))
+	}
+	children, err := a.children()
+	if err != nil {
+		return err
+	}
+	// Its output goes where this process's goes, as if the command had been typed here.
+	children.Stdout, children.Stderr = a.stdout, a.stderr
+	row, err := schedule.Once(ctx, jobs[i], a.scheduleOptions(dir, children))
+	switch {
+	case err != nil:
+		return err
+	case row.Outcome == "ok":
+		return nil
+	case row.Outcome == "incomplete":
+		return partial("job %s: %s", name, row.Message)
+	}
+	return fmt.Errorf("job %s: %s: %s", name, row.Outcome, row.Message)
+}
+
+// printUpcoming prints runs to come with their time in UTC and, where that is another, in the job's own zone.
 func (a *app) printUpcoming(upcoming []schedule.Due) error {
 	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "AT (UTC)\tIN ITS ZONE\tJOB\tCOMMAND")
+	fmt.Fprintln(table, "AT (UTC)\tIN ITS ZONE\tJOB\tCOMMAND\tSUMMER TIME")
 	for _, due := range upcoming {
 		local := "-"
 		if due.Job.Location != time.UTC && due.Job.Location.String() != "UTC" {
 			local = due.At.In(due.Job.Location).Format("2006-01-02 15:04:05 -0700 MST")
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", due.At.Format("2006-01-02 15:04:05"), local, due.Job.Name, due.Job.Command)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", due.At.Format("2006-01-02 15:04:05"), local, due.Job.Name, due.Job.Command, cmp.Or(due.Rule, "-"))
 	}
 	return table.Flush()
 }

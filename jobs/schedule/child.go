@@ -22,18 +22,24 @@ const (
 	ReportVariable = "TAPEDECK_REPORT_FD"
 )
 
-// Children starts runs as child processes of one binary.
+// Children starts runs as child processes of one binary. It must not be copied once it was used.
 type Children struct {
 	Path  string        // the binary
 	Env   []string      // the environment that every child gets
 	Grace time.Duration // between SIGTERM and SIGKILL
 	// Stdout and Stderr, where they are set, get the output as it comes instead of the lines.
 	Stdout, Stderr io.Writer
+
+	// starting is held while a child is not in alive yet, so that Reap does not take one for an orphan.
+	starting sync.RWMutex
+	mu       sync.Mutex // guards alive
+	alive    map[int]bool
 }
 
 // Start runs one child; it is a Start. The child is the leader of its own process group, gets SIGTERM when ctx is done,
-// and SIGKILL a grace later, with all of its group. If this process dies the kernel kills the child.
-func (c Children) Start(ctx context.Context, job Job, runID string, output func(line string)) Exit {
+// and SIGKILL a grace later, with all of its group. If this process dies the kernel kills the child. Where memory runs out the kernel
+// takes a child before it takes this process.
+func (c *Children) Start(ctx context.Context, args []string, runID string, output func(line string)) Exit {
 	// The kernel sends a child its death signal when the thread that started it ends, so this goroutine keeps its thread
 	// until the child is gone.
 	runtime.LockOSThread()
@@ -46,7 +52,7 @@ func (c Children) Start(ctx context.Context, job Job, runID string, output func(
 	defer reports.Close()
 
 	// The command is not tied to ctx: ending it is below, for all of its group.
-	command := exec.Command(c.Path, job.Args...)
+	command := exec.Command(c.Path, args...)
 	command.Env = append(append([]string{}, c.Env...), RunIDVariable+"="+runID, ReportVariable+"=3")
 	command.ExtraFiles = []*os.File{childEnd} // descriptor 3
 	command.SysProcAttr = ownGroup()
@@ -60,16 +66,17 @@ func (c Children) Start(ctx context.Context, job Job, runID string, output func(
 	stdout, stderr := &lineWriter{emit: emit}, &lineWriter{emit: emit}
 	command.Stdout, command.Stderr = stdout, stderr
 	if c.Stdout != nil {
-		command.Stdout = c.Stdout
+		command.Stdout = io.MultiWriter(c.Stdout, stdout)
 	}
 	if c.Stderr != nil {
 		command.Stderr = io.MultiWriter(c.Stderr, stderr)
 	}
-	err = command.Start()
+	err = c.begin(command)
 	childEnd.Close()
 	if err != nil {
 		return Exit{Code: -1, Err: err}
 	}
+	defer c.forget(command.Process.Pid)
 
 	report := make(chan Report, 1)
 	go func() { report <- readReport(reports) }()
@@ -100,8 +107,38 @@ func (c Children) Start(ctx context.Context, job Job, runID string, output func(
 	return exit
 }
 
+// begin starts a child and notes that it is one.
+func (c *Children) begin(command *exec.Cmd) error {
+	c.starting.RLock()
+	defer c.starting.RUnlock()
+	if err := command.Start(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.alive == nil {
+		c.alive = map[int]bool{}
+	}
+	c.alive[command.Process.Pid] = true
+	takeFirst(command.Process.Pid)
+	return nil
+}
+
+func (c *Children) forget(pid int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.alive, pid)
+}
+
+// ours reports whether a process is a child of ours that Start waits for.
+func (c *Children) ours(pid int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.alive[pid]
+}
+
 // stopWhenDone ends the group when ctx is done, gently at first; it returns when the child has ended.
-func (c Children) stopWhenDone(ctx context.Context, group int, ended <-chan struct{}) {
+func (c *Children) stopWhenDone(ctx context.Context, group int, ended <-chan struct{}) {
 	select {
 	case <-ended:
 		return

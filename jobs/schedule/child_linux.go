@@ -1,8 +1,66 @@
 package schedule
 
-import "syscall"
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+)
 
 // ownGroup makes a child the leader of a process group, and has the kernel kill it when its parent dies.
 func ownGroup() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// takeFirst has the kernel end this child rather than the scheduler where memory runs out. It is a wish: where /proc is closed the
+// kernel still takes who uses most.
+func takeFirst(pid int) {
+	_ = os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("500"), 0)
+}
+
+// Reap collects the processes that were left behind by others and fell to this one, until ctx is done. The first process of a
+// container must, or each of them stays in the process table for ever; for any other process there are none.
+func (c *Children) Reap(ctx context.Context) {
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGCHLD)
+	defer signal.Stop(ended)
+	for {
+		c.reapOnce()
+		select {
+		case <-ctx.Done():
+			return
+		case <-ended:
+		}
+	}
+}
+
+func (c *Children) reapOnce() {
+	c.starting.Lock()
+	defer c.starting.Unlock()
+	processes, err := os.ReadDir("/proc")
+	if err != nil {
+		return
+	}
+	self := os.Getpid()
+	for _, process := range processes {
+		pid, err := strconv.Atoi(process.Name())
+		if err != nil || c.ours(pid) || !isDeadChild(pid, self) {
+			continue
+		}
+		var status syscall.WaitStatus
+		_, _ = syscall.Wait4(pid, &status, syscall.WNOHANG, nil)
+	}
+}
+
+// isDeadChild reports whether pid is a child of parent that has ended and was not waited for.
+func isDeadChild(pid, parent int) bool {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return false
+	}
+	// pid (name) state parent …; the name may hold anything
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	return len(fields) > 1 && string(fields[0]) == "Z" && string(fields[1]) == strconv.Itoa(parent)
 }

@@ -55,7 +55,8 @@ func TestMain(m *testing.M) {
 		}
 		fmt.Println("left", child.Process.Pid)
 	case "parent": // a scheduler that gets killed: one child, whose pid it prints
-		Children{Path: os.Args[0], Env: os.Environ(), Grace: time.Second}.Start(context.Background(), Job{Args: []string{"pid"}}, "r", func(line string) { fmt.Println(line) })
+		one := Children{Path: os.Args[0], Env: os.Environ(), Grace: time.Second}
+		one.Start(context.Background(), []string{"pid"}, "r", func(line string) { fmt.Println(line) })
 	case "pid":
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Println(os.Getpid())
@@ -64,13 +65,13 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-func children(grace time.Duration) Children {
-	return Children{Path: os.Args[0], Env: append(os.Environ(), "SCHEDULE_TEST_CHILD=1"), Grace: grace}
+func children(grace time.Duration) *Children {
+	return &Children{Path: os.Args[0], Env: append(os.Environ(), "SCHEDULE_TEST_CHILD=1"), Grace: grace}
 }
 
 func TestChildSaysWhatItDid(t *testing.T) {
 	var lines []string
-	exit := children(time.Second).Start(t.Context(), Job{Args: []string{"talk"}}, "run-1", func(line string) { lines = append(lines, line) })
+	exit := children(time.Second).Start(t.Context(), []string{"talk"}, "run-1", func(line string) { lines = append(lines, line) })
 	want := Exit{Code: 3, Report: Report{Rows: 5, Bytes: 50, WindowEnd: time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC), Message: "run-1"}}
 	if diff := cmp.Diff(want, exit); diff != "" {
 		t.Error(diff)
@@ -91,7 +92,7 @@ func TestChildIsEnded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			exit := children(c.grace).Start(ctx, Job{Args: []string{name}}, "r", func(line string) {
+			exit := children(c.grace).Start(ctx, []string{name}, "r", func(line string) {
 				if line == "up" {
 					cancel()
 				}
@@ -104,14 +105,15 @@ func TestChildIsEnded(t *testing.T) {
 }
 
 func TestChildCrashes(t *testing.T) {
-	exit := children(time.Second).Start(t.Context(), Job{Args: []string{"crash"}}, "r", func(string) {})
+	exit := children(time.Second).Start(t.Context(), []string{"crash"}, "r", func(string) {})
 	if exit.Code == 0 || exit.Err != nil {
 		t.Errorf("%+v", exit)
 	}
 }
 
 func TestChildThatCannotBeStarted(t *testing.T) {
-	exit := Children{Path: "/nonexistent/tapedeck"}.Start(t.Context(), Job{Args: []string{"detect"}}, "r", func(string) {})
+	absent := Children{Path: "/nonexistent/tapedeck"}
+	exit := absent.Start(t.Context(), []string{"detect"}, "r", func(string) {})
 	if exit.Err == nil || exit.Code != -1 {
 		t.Errorf("%+v", exit)
 	}
@@ -119,7 +121,7 @@ func TestChildThatCannotBeStarted(t *testing.T) {
 
 func TestFloodOfOutputIsCut(t *testing.T) {
 	var total int
-	exit := children(time.Second).Start(t.Context(), Job{Args: []string{"flood"}}, "r", func(line string) { total += len(line) })
+	exit := children(time.Second).Start(t.Context(), []string{"flood"}, "r", func(line string) { total += len(line) })
 	if exit.Code != 0 || total > 2*longestLine {
 		t.Errorf("%+v, %d characters of one line kept", exit, total)
 	}
@@ -127,7 +129,7 @@ func TestFloodOfOutputIsCut(t *testing.T) {
 
 func TestNothingOfARunIsLeft(t *testing.T) {
 	var left int
-	exit := children(200*time.Millisecond).Start(t.Context(), Job{Args: []string{"offspring"}}, "r", func(line string) {
+	exit := children(200*time.Millisecond).Start(t.Context(), []string{"offspring"}, "r", func(line string) {
 		fmt.Sscanf(line, "left %d", &left)
 	})
 	if exit.Code != 0 || left == 0 {

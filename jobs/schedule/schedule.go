@@ -1,276 +1,525 @@
-// Package schedule runs tapedeck's own commands at the times that crontab.yaml names. It owns that file's format, the
-// ticking, the child processes and the ledger: every run is a child process of the same binary, ends before its timeout
-// and before the scheduler, and leaves a row in the tape's runs, also when it was skipped because the run before it was
-// still going. Schedules are those of github.com/robfig/cron, in UTC unless an entry names a zone.
+// Package schedule runs tapedeck's own commands at the times that crontab.yaml names. It owns that file's format, when a
+// job is due and for which window, the child processes and the ledger.
+//
+// The guarantee: every run is a child process of the same binary, ends before its timeout and before the scheduler, and leaves a row in
+// the tape's runs, also where it was left out or lost. The windows of a job's runs that were done, and of those that were given up in so
+// many words, follow one another in the ledger without a hole and without an overlap, whenever and however the scheduler was
+// ended. Expressions are those of github.com/robfig/cron, read in UTC unless an entry names a zone; times says what summer time does to them.
 package schedule
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/robfig/cron/v3"
-
 	"tapedeck/analytics/tape"
 )
 
-// Ledger is where runs are written down: PublishRuns returns when the rows are durable, and may be called concurrently.
-type Ledger interface {
-	PublishRuns(ctx context.Context, runs []tape.Run) (tape.Published, error)
-}
-
-// StateWriter keeps a small JSON document under a name, replacing the one before it in one step.
-type StateWriter interface {
+// StateStore keeps small JSON documents under a name. ReadState gives fs.ErrNotExist where there is none; WriteState replaces
+// the one before in one step and returns when that is durable.
+type StateStore interface {
+	ReadState(name string, v any) error
 	WriteState(name string, v any) error
 }
 
-// Start begins one run of a command and returns when it is over. It ends the run when ctx does, and returns only when
-// nothing of it is alive any more.
-type Start func(ctx context.Context, job Job, runID string, output func(line string)) Exit
-
-// Exit is how a run ended.
-type Exit struct {
-	Code   int    // the exit status; 128 and the signal's number where a signal ended it; -1 where there is none
-	Signal string // the signal that ended it, if one did
-	Err    error  // the run could not be started
-	Report Report
-}
-
-// Report is what a run says about itself.
-type Report struct {
-	Rows        int64     `json:"rows,omitempty"`
-	Bytes       int64     `json:"bytes,omitempty"`
-	WindowStart time.Time `json:"window_start,omitzero"`
-	WindowEnd   time.Time `json:"window_end,omitzero"`
-	Message     string    `json:"message,omitempty"`
-}
-
-// StateName is the name that the scheduler's State is kept under.
-const StateName = "schedule.json"
-
-// beat is how often the state is written although nothing happens, so that `health` can tell a scheduler that lives from
-// one that hangs.
-const beat = 15 * time.Second
-
-// State is what the scheduler says about itself.
-type State struct {
-	PID       int        `json:"pid"`
-	StartedAt time.Time  `json:"started_at"`
-	BeatAt    time.Time  `json:"beat_at"`
-	StoppedAt time.Time  `json:"stopped_at,omitzero"` // set by a clean end
-	Jobs      []JobState `json:"jobs"`
-}
-
-// JobState is what the scheduler says about one job.
-type JobState struct {
-	Name       string    `json:"name"`
-	NextAt     time.Time `json:"next_at,omitzero"`
-	Running    bool      `json:"running"`
-	StartedAt  time.Time `json:"started_at,omitzero"`  // of the last run
-	FinishedAt time.Time `json:"finished_at,omitzero"` // of the last run that is over
-	Outcome    string    `json:"outcome,omitempty"`    // of the last run that is over
-	Failures   int       `json:"failures"`             // in a row, up to now
-}
-
-// Options are what the scheduler works with. All fields are required.
+// Options are what the scheduler works with. Those from Crontab on are optional.
 type Options struct {
 	Jobs   []Job
 	Start  Start
 	Ledger Ledger
-	State  StateWriter
+	State  StateStore
 	Logger *slog.Logger
 	Now    func() time.Time
 	PID    int
+
+	Crontab  *Crontab                             // looked at for changes; nil: the jobs stay as they are
+	Reload   <-chan struct{}                      // has Crontab looked at now
+	Notifier Notifier                             // hears of jobs with on_failure: notify; nil: only the log does
+	Ping     Ping                                 // nil: nobody is pinged
+	After    func(time.Duration) <-chan time.Time // time.After, or that of Now's own clock
+}
+
+const (
+	// beat is how often the state is written although nothing happens, so that `health` can tell a scheduler that lives from
+	// one that hangs.
+	beat = 15 * time.Second
+	// lookEvery is how often the crontab is looked at. Its content is compared, for a file mounted into a container tells nobody that it changed.
+	lookEvery = 2 * time.Second
+)
+
+// entry is what the scheduler's loop knows of a job.
+type entry struct {
+	job Job
+	// seen is the instant up to which due instants were dealt with, done that up to which they are settled: a run that
+	// failed was seen and is not done.
+	seen, done time.Time
+	next       time.Time   // the first due instant after seen
+	queue      []time.Time // due instants that wait for their turn
+	backlog    bool        // queue began with runs that were missed
+	active     context.CancelCauseFunc
+	gone       bool // not in the crontab any more
+}
+
+// ending is what a run tells the loop when it is over.
+type ending struct {
+	job     string
+	due     time.Time
+	settled bool
 }
 
 // scheduler is one running scheduler.
 type scheduler struct {
 	Options
-	// end is done when the scheduler is told to stop; runs end with it.
-	end context.Context
+	end   context.Context // done when the scheduler is told to stop; runs end with it
+	book  *book
+	pings *pinger
 
-	mu    sync.Mutex // guards state
+	entries map[string]*entry // owned by the loop
+	endings chan ending
+
+	mu    sync.Mutex // guards what follows
 	state State
+	jobs  map[string]Job  // by name, those that are gone, too
+	told  map[string]bool // jobs whose failure people know of
+	mute  bool            // that the state cannot be written was logged
 }
 
-// Run starts the jobs at their times until ctx is done. Then it starts nothing more, ends what runs, writes down how it
-// ended, and returns nil.
+func newScheduler(ctx context.Context, options Options) *scheduler {
+	if options.After == nil {
+		options.After = time.After
+	}
+	return &scheduler{
+		Options: options, end: ctx, book: &book{ledger: options.Ledger, log: options.Logger}, pings: newPinger(ctx, options),
+		entries: map[string]*entry{}, endings: make(chan ending), jobs: map[string]Job{}, told: map[string]bool{},
+	}
+}
+
+// Run starts the jobs at their times until ctx is done. Then it starts nothing more, ends what runs and writes down how it
+// ended. It first makes up for what the scheduler before it left. An error means that it could not begin, or at the end that rows could not be
+// written to the ledger. Only one scheduler may run on a ledger: see Claim.
 func Run(ctx context.Context, options Options) error {
-	s := &scheduler{Options: options, end: ctx}
-	s.state = State{PID: options.PID, StartedAt: options.Now()}
-	for _, job := range options.Jobs {
-		s.state.Jobs = append(s.state.Jobs, JobState{Name: job.Name})
+	s := newScheduler(ctx, options)
+	defer s.pings.stop()
+	if err := s.begin(); err != nil {
+		return err
 	}
-	logger := cronLogger{options.Logger}
-	ticker := cron.New(cron.WithLocation(time.UTC), cron.WithLogger(logger))
-	entries := make([]cron.EntryID, len(options.Jobs))
-	for i, job := range options.Jobs {
-		// Skip stands outside Recover: a panic inside must not leave the job marked as running for ever.
-		chain := cron.NewChain(s.skipIfRunning(i), cron.Recover(logger))
-		entries[i] = ticker.Schedule(job.schedule, chain.Then(cron.FuncJob(func() { s.run(i) })))
-	}
-	if err := s.writeState(); err != nil {
-		return fmt.Errorf("write the scheduler's state: %w", err)
-	}
-	ticker.Start()
-	options.Logger.Info("scheduler started", "jobs", len(options.Jobs))
-	beats := time.NewTicker(beat)
-	defer beats.Stop()
-	for {
-		s.update(func(state *State) {
-			for i, id := range entries {
-				state.Jobs[i].NextAt = ticker.Entry(id).Next.UTC()
-			}
-		})
-		select {
-		case <-beats.C:
-			continue
-		case <-ctx.Done():
+	s.Logger.Info("scheduler started", "jobs", len(options.Jobs))
+	s.loop(ctx)
+	for _, e := range s.entries {
+		for e.active != nil { // it ends by ctx; it returns when its process is gone and its row is written
+			over := <-s.endings
+			s.entries[over.job].active = nil
 		}
-		break
 	}
-	<-ticker.Stop().Done() // the runs end by ctx; each returns when its process is gone and its row is written
-	s.update(func(state *State) { state.StoppedAt = options.Now() })
-	options.Logger.Info("scheduler stopped")
+	s.pings.close()
+	s.settle(s.book.retry(ctx))
+	s.book.tidy(context.WithoutCancel(ctx))
+	s.update(func(state *State) { state.StoppedAt = s.Now().UTC() })
+	if left := s.book.waiting(); left > 0 {
+		return fmt.Errorf("write the ledger: %d runs could not be written and are lost; what they did is done again", left)
+	}
+	s.Logger.Info("scheduler stopped")
 	return nil
 }
 
-// skipIfRunning lets a run of job i pass only if the one before it is over, and writes down the one that did not.
-func (s *scheduler) skipIfRunning(i int) cron.JobWrapper {
-	free := make(chan struct{}, 1)
-	free <- struct{}{}
-	return func(inner cron.Job) cron.Job {
-		return cron.FuncJob(func() {
-			select {
-			case <-free:
-				defer func() { free <- struct{}{} }()
-				inner.Run()
-			default:
-				s.skip(i)
+// begin takes over from the scheduler before: it writes down the runs that one lost, and sees what is owed.
+func (s *scheduler) begin() error {
+	state, left, err := remember(s.State, s.Ledger, s.Jobs)
+	if err != nil {
+		return err
+	}
+	now := s.Now().UTC()
+	s.state = State{PID: s.PID, StartedAt: now, BeatAt: now, Jobs: state.Jobs, DoneUntil: state.DoneUntil}
+	for i := range s.state.Jobs {
+		entry := &s.state.Jobs[i]
+		entry.Run, entry.Waiting = nil, 0
+		s.told[entry.Name] = entry.Failures > 0
+	}
+	for _, row := range left {
+		row.FinishedAt, row.Message = max(now.UnixMicro(), row.StartedAt), "the scheduler was killed while it ran"
+		s.Logger.Error("run lost: the scheduler was killed while it ran", "job", row.Job, "run_id", row.ID)
+		s.state.jobState(row.Job).Outcome = lost
+		s.state.jobState(row.Job).Totals.count(row)
+		s.book.write(s.end, row)
+	}
+	s.adopt(s.Jobs, now)
+	for _, job := range s.Jobs {
+		if e := s.entries[job.Name]; e.next.Before(now) && !e.next.IsZero() {
+			s.Logger.Warn("runs missed while there was no scheduler", "job", job.Name, "since", e.next, "catch_up", string(job.CatchUp))
+		}
+	}
+	// From here on every window begins where the state says.
+	if err := s.State.WriteState(StateName, s.state); err != nil {
+		return fmt.Errorf("write the scheduler's state: %w", err)
+	}
+	return nil
+}
+
+// adopt makes jobs those in force. Runs of others go on to their end.
+func (s *scheduler) adopt(jobs []Job, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.entries {
+		e.gone = true
+	}
+	for _, job := range jobs {
+		s.jobs[job.Name] = job
+		latest := job.times.last(now)
+		if latest.IsZero() {
+			latest = now
+		}
+		until, known := s.state.DoneUntil[job.Name]
+		if !known {
+			// A new job has missed nothing: its first window begins at the instant at which it would have been due last.
+			until = latest
+			s.state.DoneUntil[job.Name] = until
+		}
+		e := s.entries[job.Name]
+		switch {
+		case e == nil:
+			e = &entry{seen: until, done: until}
+			// One that stood in no crontab meanwhile was not due; and where the clock was ahead it is due again.
+			if !s.state.has(job.Name) || job.Takes != TakesWindow && until.After(now) {
+				e.seen = latest
 			}
-		})
+			s.entries[job.Name] = e
+		case e.job.Spec != job.Spec || e.job.Location.String() != job.Location.String():
+			// By its old schedule it was up to date; by the new one it is due from now on.
+			e.seen = now
+			e.queue = nil
+		}
+		e.job, e.gone = job, false
+		e.next = job.Next(e.seen)
+	}
+	for name, e := range s.entries {
+		if e.gone {
+			e.queue = nil
+			if e.active == nil {
+				delete(s.entries, name)
+			}
+		}
+	}
+	s.Jobs = jobs
+	s.state.arrange(jobs)
+	for _, e := range s.entries {
+		s.note(e)
 	}
 }
 
-// skip writes down that job i was due while its last run was still going.
-func (s *scheduler) skip(i int) {
-	job, now := s.Jobs[i], s.Now()
-	s.Logger.Warn("run skipped: the one before it still runs", "job", job.Name)
-	row := tape.Run{ID: newRunID(job.Name, now), Job: job.Name, Command: job.Command, Attempt: 1, Outcome: "skipped",
-		ScheduledAt: dueAt(job, now).UnixMicro(), FinishedAt: now.UnixMicro(), Message: "the run before it was still going"}
-	s.write(row)
+// note takes what is known of an entry into the state; the caller holds mu.
+func (s *scheduler) note(e *entry) {
+	state := s.state.jobState(e.job.Name)
+	state.NextAt, state.Waiting = e.next, len(e.queue)
+	if e.gone {
+		state.NextAt = time.Time{}
+	}
 }
 
-// run runs job i now and writes down how it went.
-func (s *scheduler) run(i int) {
-	if s.end.Err() != nil {
+// loop starts what is due until ctx is done.
+func (s *scheduler) loop(ctx context.Context) {
+	looked, beaten, before := s.Now(), s.Now(), s.Now()
+	for ctx.Err() == nil {
+		now := s.Now().UTC()
+		if now.Before(before.Add(-punctual)) {
+			s.turnBack(now)
+		}
+		before = now
+		if now.Sub(looked) >= lookEvery || now.Before(looked) {
+			looked = now
+			s.look(now)
+		}
+		for _, e := range s.inOrder() {
+			s.tick(e, now)
+			s.startNext(e, now)
+		}
+		if now.Sub(beaten) >= beat || now.Before(beaten) {
+			beaten = now
+			s.settle(s.book.retry(ctx))
+			s.book.tidy(ctx)
+			s.update(func(*State) {})
+		}
+		select {
+		case <-ctx.Done():
+		case over := <-s.endings:
+			s.ended(over)
+		case <-s.Reload:
+			s.look(s.Now().UTC())
+		case <-s.After(s.pause(s.Now(), beaten)):
+		}
+	}
+}
+
+// turnBack deals with a clock that was set back: what was due meanwhile is due again, but for windows that are done.
+func (s *scheduler) turnBack(now time.Time) {
+	s.Logger.Warn("clock set back", "now", now)
+	for _, e := range s.entries {
+		if e.seen.After(now) {
+			if e.seen = e.job.times.last(now); e.seen.IsZero() {
+				e.seen = now
+			}
+			e.next = e.job.Next(e.seen)
+		}
+	}
+}
+
+// inOrder lists the entries by name, so that runs that are due at once start in one order.
+func (s *scheduler) inOrder() []*entry {
+	out := make([]*entry, 0, len(s.entries))
+	for _, e := range s.entries {
+		out = append(out, e)
+	}
+	slices.SortFunc(out, func(a, b *entry) int { return cmp.Compare(a.job.Name, b.job.Name) })
+	return out
+}
+
+// pause is how long there is nothing to do. It is never long, for a machine may have slept or its clock been set meanwhile.
+func (s *scheduler) pause(now, beaten time.Time) time.Duration {
+	until := beaten.Add(beat)
+	if s.Crontab != nil && now.Add(lookEvery).Before(until) {
+		until = now.Add(lookEvery)
+	}
+	for _, e := range s.entries {
+		if !e.gone && !e.next.IsZero() && e.next.Before(until) {
+			until = e.next
+		}
+		if len(e.queue) > 0 && e.active == nil {
+			if at := e.queue[0].Add(delayOf(e.job, e.queue[0])); at.Before(until) {
+				until = at
+			}
+		}
+	}
+	return max(until.Sub(now), 0)
+}
+
+// look takes over a crontab that has changed; a broken one leaves the old one in force.
+func (s *scheduler) look(now time.Time) {
+	if s.Crontab == nil {
 		return
 	}
-	job := s.Jobs[i]
-	s.update(func(state *State) {
-		state.Jobs[i].Running = true
-		state.Jobs[i].StartedAt = s.Now()
-	})
-	defer s.update(func(state *State) { state.Jobs[i].Running = false })
-	row := runJob(s.end, job, dueAt(job, s.Now()), s.Options)
-	s.update(func(state *State) {
-		entry := &state.Jobs[i]
-		entry.FinishedAt, entry.Outcome = s.Now(), row.Outcome
-		if failed(row.Outcome) {
-			entry.Failures++
-		} else {
-			entry.Failures = 0
+	jobs, changed, err := s.Crontab.Look(now)
+	switch {
+	case err != nil:
+		if changed {
+			s.Logger.Error("crontab is wrong; the one before it stays in force", "error", err)
 		}
-	})
-	s.write(row)
-}
-
-// failed reports whether an outcome is one that a person may have to look at.
-func failed(outcome string) bool {
-	return slices.Contains([]string{"failed", "timeout", "lost"}, outcome)
-}
-
-// lastWrite bounds how long a ledger row or the state may take to be written when the scheduler is already told to stop.
-const lastWrite = 10 * time.Second
-
-func (s *scheduler) write(row tape.Run) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.end), lastWrite)
-	defer cancel()
-	if _, err := s.Ledger.PublishRuns(ctx, []tape.Run{row}); err != nil {
-		s.Logger.Error("run not written to the ledger", "job", row.Job, "run_id", row.ID, "outcome", row.Outcome, "error", err)
+		if changed || !s.crontabWasWrong() {
+			s.update(func(state *State) {
+				if state.CrontabError == "" {
+					state.CrontabErrorAt = now
+				}
+				state.CrontabError = err.Error()
+			})
+		}
+	case changed:
+		s.adopt(jobs, now)
+		s.update(func(state *State) { state.CrontabError, state.CrontabErrorAt = "", time.Time{} })
+		s.Logger.Info("crontab taken over", "jobs", len(jobs))
+	case s.crontabWasWrong():
+		s.update(func(state *State) { state.CrontabError, state.CrontabErrorAt = "", time.Time{} })
+		s.Logger.Info("crontab is again the one in force")
 	}
 }
 
-// update changes the state and writes it; a state that cannot be written is logged, for no job depends on it.
+func (s *scheduler) crontabWasWrong() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.CrontabError != ""
+}
+
+// tick deals with the instants at which a job was due since the last look.
+func (s *scheduler) tick(e *entry, now time.Time) {
+	if e.gone || e.next.IsZero() || e.next.After(now) {
+		return
+	}
+	if e.active != nil || len(e.queue) > 0 {
+		s.overlap(e, now)
+	} else {
+		after := e.seen
+		if e.job.Takes == TakesWindow {
+			after = e.done
+		}
+		what := owed(e.job, after, now)
+		if !what.giveUp.IsZero() {
+			s.giveUp(e, what.giveUp)
+		}
+		e.queue = what.run
+		e.backlog = len(what.run) > 1
+		if what.merged {
+			s.Logger.Info("one run makes up for several", "job", e.job.Name, "since", after, "scheduled_at", what.run[0])
+		}
+	}
+	e.seen = e.job.times.last(now)
+	e.next = e.job.Next(e.seen)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.note(e)
+}
+
+// overlap deals with due instants that come while a run is under way or waits.
+func (s *scheduler) overlap(e *entry, now time.Time) {
+	newest := e.job.times.last(now)
+	switch {
+	case e.job.Overlap == Replace:
+		e.queue, e.backlog = []time.Time{newest}, false
+		if e.active != nil {
+			e.active(errReplaced)
+		}
+	case e.job.Overlap == Queue || e.backlog:
+		for due := e.next; !due.IsZero() && !due.After(now); due = e.job.Next(due) {
+			if len(e.queue) < max(longestQueue, e.job.Limit) {
+				e.queue = append(e.queue, due)
+				continue
+			}
+			s.skip(e, newest, fmt.Sprintf("%d runs before it wait for their turn", len(e.queue)))
+			return
+		}
+	default:
+		s.skip(e, newest, "the run before it was still going")
+	}
+}
+
+// skip writes down that a job was due and left out. Its window is the next run's.
+func (s *scheduler) skip(e *entry, due time.Time, why string) {
+	s.Logger.Warn("run skipped", "job", e.job.Name, "scheduled_at", due, "reason", why)
+	s.leaveOut(e.job, due, time.Time{}, why)
+}
+
+// giveUp writes down that all that is owed up to an instant will not be made up.
+func (s *scheduler) giveUp(e *entry, until time.Time) {
+	why := fmt.Sprintf("what was due from %s on is not made up: catch_up is %s", e.job.Next(e.done).Format("2006-01-02 15:04"), e.job.CatchUp)
+	s.Logger.Warn("runs given up", "job", e.job.Name, "until", until, "reason", why)
+	from := time.Time{}
+	if e.job.Takes == TakesWindow {
+		from = e.done
+	}
+	if s.leaveOut(e.job, until, from, why) {
+		e.done = until
+	}
+}
+
+// leaveOut writes the row of a run that does not take place; with from it settles the window [from, due).
+func (s *scheduler) leaveOut(job Job, due, from time.Time, why string) (taken bool) {
+	now := s.Now().UTC()
+	row := tape.Run{ID: newRunID(job.Name, now), Job: job.Name, Command: job.Command, Attempt: 1, Outcome: skipped, Exit: -1,
+		ScheduledAt: due.UnixMicro(), FinishedAt: now.UnixMicro(), Message: why}
+	if !from.IsZero() {
+		row.WindowStart, row.WindowEnd = from.UnixMicro(), due.UnixMicro()
+	}
+	taken = s.write(row)
+	s.update(func(state *State) {
+		entry := state.jobState(job.Name)
+		entry.Totals.count(row)
+	})
+	return taken
+}
+
+// startNext starts the first run that waits, if its time has come.
+func (s *scheduler) startNext(e *entry, now time.Time) {
+	if e.active != nil || len(e.queue) == 0 || e.gone {
+		return
+	}
+	due := e.queue[0]
+	if now.Before(due.Add(delayOf(e.job, due))) {
+		return
+	}
+	e.queue = e.queue[1:]
+	s.mu.Lock()
+	s.note(e)
+	s.mu.Unlock()
+	if e.job.Takes == TakesWindow && !e.done.Before(due) {
+		s.Logger.Warn("run left out: its window is done", "job", e.job.Name, "scheduled_at", due, "done_until", e.done)
+		return
+	}
+	ctx, cancel := context.WithCancelCause(s.end)
+	e.active = cancel
+	t := task{job: e.job, due: due, from: e.done}
+	go func() {
+		defer cancel(nil)
+		settled := s.execute(ctx, t)
+		s.endings <- ending{t.job.Name, t.due, settled}
+	}()
+}
+
+// ended takes note of a run that is over.
+func (s *scheduler) ended(over ending) {
+	e := s.entries[over.job]
+	e.active = nil
+	if over.settled && over.due.After(e.done) {
+		e.done = over.due
+	}
+	if !over.settled && e.job.Takes == TakesWindow && e.job.CatchUp == CatchUpAll && e.job.Overlap != Replace {
+		e.queue = nil // the oldest first: they are owed again when the job is due next
+	}
+	if len(e.queue) == 0 {
+		e.backlog = false
+	}
+	if e.gone {
+		delete(s.entries, over.job)
+		s.update(func(state *State) { state.arrange(s.Jobs) })
+	}
+}
+
+// write puts a row down; taken is false where there will be none. What became durable settles its jobs' windows.
+func (s *scheduler) write(row tape.Run) (taken bool) {
+	durable, taken := s.book.write(s.end, row)
+	s.settle(durable)
+	return taken
+}
+
+// settle takes durable rows into the state.
+func (s *scheduler) settle(rows []tape.Run) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, row := range rows {
+		if at := settles(row, s.jobs[row.Job]); at.After(s.state.DoneUntil[row.Job]) {
+			s.state.DoneUntil[row.Job] = at
+		}
+	}
+}
+
+// update changes the state and writes it; a state that cannot be written is logged once, for the ledger is what counts.
 func (s *scheduler) update(change func(*State)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(&s.state)
-	s.state.BeatAt = s.Now()
-	if err := s.State.WriteState(StateName, s.state); err != nil {
+	s.describe()
+	err := s.State.WriteState(StateName, s.state)
+	if err != nil && !s.mute {
 		s.Logger.Error("state not written", "name", StateName, "error", err)
 	}
+	s.mute = err != nil
 }
 
-func (s *scheduler) writeState() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.state.BeatAt = s.Now()
-	return s.State.WriteState(StateName, s.state)
+// describe fills in what changes by itself; the caller holds mu.
+func (s *scheduler) describe() {
+	s.state.BeatAt = s.Now().UTC()
+	s.state.UnwrittenRuns = s.book.waiting()
 }
 
-// Once runs job now, writes down how it went, and returns that.
+// Once runs job now, outside of what is due, writes down how it went, and returns that. A job that takes a window gets the time since
+// the last one that was done; what is due later is not changed by it.
 func Once(ctx context.Context, job Job, options Options) (tape.Run, error) {
-	row := runJob(ctx, job, options.Now(), options)
-	write, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWrite)
-	defer cancel()
-	if _, err := options.Ledger.PublishRuns(write, []tape.Run{row}); err != nil {
-		return row, fmt.Errorf("write down run %q: %w", row.ID, err)
+	state, _, err := remember(options.State, options.Ledger, []Job{job})
+	if err != nil {
+		return tape.Run{}, err
 	}
-	return row, nil
-}
-
-// dueAt is the instant that a run which starts at now was scheduled for: ticks come a moment late, never early.
-func dueAt(job Job, now time.Time) time.Time {
-	due := now
-	for at := job.Next(now.Add(-2 * time.Second)); !at.IsZero() && !at.After(now); at = job.Next(at) {
-		due = at
-	}
-	return due.Truncate(time.Second)
-}
-
-// cronLogger passes what robfig/cron has to say to slog; its Info is chatter.
-type cronLogger struct{ log *slog.Logger }
-
-func (l cronLogger) Info(message string, keysAndValues ...any) {
-	l.log.Debug("cron: "+message, keysAndValues...)
-}
-
-func (l cronLogger) Error(err error, message string, keysAndValues ...any) {
-	l.log.Error("cron: "+message, append([]any{"error", err}, keysAndValues...)...)
-}
-
-// Due is one run that is to come.
-type Due struct {
-	At  time.Time // UTC
-	Job Job
-}
-
-// Upcoming lists the next n runs of jobs after now, in order of time, then in the order of the file.
-func Upcoming(jobs []Job, now time.Time, n int) []Due {
-	var due []Due
-	for _, job := range jobs {
-		at := now
-		for range n {
-			if at = job.Next(at); at.IsZero() {
-				break
-			}
-			due = append(due, Due{at, job})
+	s := newScheduler(ctx, options)
+	defer s.pings.stop()
+	now := options.Now().UTC().Truncate(time.Second)
+	from, known := state.DoneUntil[job.Name]
+	if !known || !from.Before(now) {
+		if from = job.times.last(now.Add(-time.Nanosecond)); from.IsZero() {
+			from = now.Add(-24 * time.Hour)
 		}
 	}
-	slices.SortStableFunc(due, func(a, b Due) int { return a.At.Compare(b.At) })
-	return due[:min(n, len(due))]
+	row := s.attempt(ctx, task{job: job, due: now, from: from, byHand: true}, 1)
+	if _, taken := s.book.write(ctx, row); !taken || s.book.waiting() > 0 {
+		return row, errors.New("write down the run: the ledger cannot be written")
+	}
+	return row, nil
 }

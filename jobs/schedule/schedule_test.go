@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"io/fs"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,13 +24,43 @@ type notes struct {
 	mu    sync.Mutex
 	runs  []tape.Run
 	state State
+	known bool // the state was written
+	// refuse, where it is set, is the error of the next writes; the row is written all the same where ambiguous.
+	refuse    error
+	ambiguous bool
 }
 
 func (n *notes) PublishRuns(_ context.Context, runs []tape.Run) (tape.Published, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.refuse != nil && !n.ambiguous {
+		return tape.Published{}, n.refuse
+	}
 	n.runs = append(n.runs, runs...)
-	return tape.Published{Rows: int64(len(runs))}, nil
+	return tape.Published{Rows: int64(len(runs))}, n.refuse
+}
+
+func (n *notes) ReadRuns(string, string) ([]tape.Run, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.runs), nil
+}
+
+func (n *notes) MergeRecords(context.Context, tape.Table, string, int) (int, bool, error) {
+	return 0, false, nil
+}
+
+func (n *notes) ReadState(_ string, v any) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.known {
+		return fs.ErrNotExist
+	}
+	text, err := json.Marshal(n.state)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, v)
 }
 
 func (n *notes) WriteState(_ string, v any) error {
@@ -38,17 +70,28 @@ func (n *notes) WriteState(_ string, v any) error {
 	if err != nil {
 		return err
 	}
-	n.state = State{}
+	n.state, n.known = State{}, true
 	return json.Unmarshal(text, &n.state)
 }
 
 func mustParse(t *testing.T, text string) []Job {
 	t.Helper()
-	jobs, err := Parse("crontab.yaml", []byte(text), time.Now(), func([]string) error { return nil })
+	jobs, err := Parse("crontab.yaml", []byte(text), time.Now(), windowed)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return jobs
+}
+
+// windowed is a Validate for which backfill takes a window and report --since one's end.
+func windowed(args []string) (Takes, error) {
+	switch {
+	case args[0] == "backfill":
+		return TakesWindow, nil
+	case args[0] == "report":
+		return TakesEnd, nil
+	}
+	return TakesNothing, nil
 }
 
 func options(jobs []Job, book *notes, start Start) Options {
@@ -69,14 +112,14 @@ func TestEveryRunIsWrittenDown(t *testing.T) {
 		book := &notes{}
 		jobs := mustParse(t, `
 jobs:
-  - {name: quick, schedule: "*/2 * * * *", run: detect}
-  - {name: slow, schedule: "* * * * *", run: backfill}
-  - {name: hangs, schedule: "1 * * * *", run: detect, timeout: 30s}
-  - {name: fails, schedule: "3 * * * *", run: detect}
-  - {name: bursts, schedule: "3 * * * *", run: detect}
+  - {name: quick, schedule: "*/2 * * * *", run: quick}
+  - {name: slow, schedule: "* * * * *", run: slow}
+  - {name: hangs, schedule: "1 * * * *", run: hangs, timeout: 30s}
+  - {name: fails, schedule: "3 * * * *", run: fails}
+  - {name: bursts, schedule: "3 * * * *", run: bursts}
 `)
-		start := func(ctx context.Context, job Job, runID string, output func(string)) Exit {
-			switch job.Name {
+		start := func(ctx context.Context, args []string, runID string, output func(string)) Exit {
+			switch args[0] {
 			case "slow":
 				time.Sleep(90 * time.Second)
 			case "hangs":
@@ -105,6 +148,7 @@ jobs:
 			"02:00 slow skipped",
 			"01:00 slow ok",
 			"03:00 fails failed",
+			"03:00 bursts failed",
 			"04:00 slow skipped",
 			"04:00 quick ok",
 			"03:00 slow ok",
@@ -139,7 +183,7 @@ jobs:
 			}
 		}
 		for _, job := range book.state.Jobs {
-			if job.Running {
+			if job.Run != nil {
 				t.Errorf("%s is said to run after the end", job.Name)
 			}
 		}
@@ -152,7 +196,7 @@ jobs:
 func TestAPanicDoesNotDisableItsJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		book, calls := &notes{}, 0
-		start := func(context.Context, Job, string, func(string)) Exit {
+		start := func(context.Context, []string, string, func(string)) Exit {
 			calls++
 			panic("again")
 		}
@@ -170,7 +214,7 @@ func TestAPanicDoesNotDisableItsJob(t *testing.T) {
 func TestStopEndsWhatRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		book := &notes{}
-		start := func(ctx context.Context, _ Job, _ string, _ func(string)) Exit {
+		start := func(ctx context.Context, _ []string, _ string, _ func(string)) Exit {
 			<-ctx.Done()
 			time.Sleep(3 * time.Second) // it takes its time
 			return Exit{Code: 143, Signal: "terminated"}
