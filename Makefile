@@ -32,6 +32,10 @@ lint: tools ## gofmt, go vet, staticcheck, go mod tidy
 bench: tools ## the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
+.PHONY: telegram-soak
+telegram-soak: tools ## 500 messages to a stand-in Telegram, the sender killed 20 times
+	TAPEDECK_TELEGRAM_SOAK=full $(GO) test -count=1 -v -run '^TestSendingThroughKills$$' ./jobs/deliver
+
 .PHONY: tools
 tools:
 	@GO='$(GO)' scripts/check-tools

@@ -57,6 +57,9 @@ type Dir struct {
 	manifest manifest
 	disk     disk
 
+	// durable holds, by path, the fs.FileInfo of the partitions whose names are known to be durable.
+	durable sync.Map
+
 	mu      sync.Mutex // guards index and encoder
 	index   *Index
 	encoder *encoder
@@ -109,6 +112,11 @@ func create(path string, feed Feed, now time.Time, disk disk) (*Dir, error) {
 			return nil, fmt.Errorf("make a tape at %q: %w", path, err)
 		}
 		d, err = open(path, disk)
+	} else if err == nil {
+		// Whoever made it may have ended before it was durable.
+		if err := disk.syncDir(path); err != nil {
+			return nil, fmt.Errorf("sync %q: %w", path, err)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -124,7 +132,7 @@ func lay(path string, feed Feed, now time.Time, disk disk) error {
 	if feed == "" {
 		feed = AggTrade
 	}
-	if err := os.MkdirAll(path, 0o755); err != nil {
+	if err := mkdirs(path, disk); err != nil {
 		return err
 	}
 	for _, name := range []string{stagingDir, stateDir, string(Trades), string(Alerts), string(Runs), string(Coverage)} {
@@ -148,7 +156,32 @@ func lay(path string, feed Feed, now time.Time, disk disk) error {
 	if err != nil {
 		return err
 	}
+	if err := disk.syncDir(path); err != nil { // what is described is there before its description
+		return err
+	}
 	return d.replace(manifestName, append(text, '\n'))
+}
+
+// mkdirs makes a directory and those above it, and makes the name of the last one durable.
+func mkdirs(path string, disk disk) error {
+	parent := filepath.Dir(path)
+	if _, err := os.Stat(path); err != nil {
+		if parent != path {
+			if err := mkdirs(parent, disk); err != nil {
+				return err
+			}
+		}
+		if err := disk.mkdir(path); err != nil {
+			return err
+		}
+	} else if parent == path {
+		return nil
+	}
+	// Who may use a directory need not be allowed to read the one above it, in which its name was made by somebody else.
+	if err := disk.syncDir(parent); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
 }
 
 // replace writes a small file of the data directory for good; a reader sees the old content or the new one.
@@ -180,6 +213,11 @@ func (d *Dir) WriteState(name string, v any) error {
 		return fmt.Errorf("encode the state %q: %w", name, err)
 	}
 	return d.replace(filepath.Join(stateDir, name), append(text, '\n'))
+}
+
+// WriteStateBytes does the same with content as it stands.
+func (d *Dir) WriteStateBytes(name string, content []byte) error {
+	return d.replace(filepath.Join(stateDir, name), content)
 }
 
 // ReadState reads a state file into v; fs.ErrNotExist where there is none.

@@ -1,0 +1,398 @@
+// Package botapi is a stand-in for Telegram's Bot API (https://core.telegram.org/bots/api) that delivers to no one and remembers
+// everything.
+//
+// It polices what it is asked: Telegram's limits on a clock that it is given, HTML that Telegram would not read, texts that are too
+// long, requests before retry_after is over. What a client does wrong is counted in Offences. Its faults are those that a client meets.
+package botapi
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The Bot API's limits in UTF-16 code units and bytes.
+const (
+	textLimit     = 4096
+	captionLimit  = 1024
+	documentLimit = 50 << 20
+	photoLimit    = 10 << 20
+)
+
+// Faults are shares, from 0 to 1, of the requests that send a message. At most one befalls a request.
+type Faults struct {
+	Limit     float64 // 429 with retry_after of 1 to 3 s; not accepted
+	Server    float64 // 500, 502, 503 or 504, some of them not JSON; not accepted
+	CutBefore float64 // the connection is cut when the request has come; not accepted
+	CutAfter  float64 // accepted, then the connection is cut with no answer or within it
+	Late      float64 // accepted, and the answer comes when the client has gone
+}
+
+// Options of a stand-in.
+type Options struct {
+	// Token is the one bot's; any other is answered 401.
+	Token string
+	// Now is the clock that limits and retry_after are measured on. It is required.
+	Now func() time.Time
+	// Faults and the seed of their random numbers.
+	Faults Faults
+	Seed   uint64
+	// LateAfter is how long a late answer takes at most, in real time; 0 is a minute.
+	LateAfter time.Duration
+	// OnMessage is called for each accepted message, nil for not; one at a time.
+	OnMessage func(Message)
+}
+
+// Message is one that was accepted.
+type Message struct {
+	ID     int
+	Chat   string
+	Method string
+	// Text is what is shown, Source how it was sent.
+	Text, Source string
+	FileName     string
+	File         []byte
+	At           time.Time
+	// Answer says what became of the answer: sent, cut or late. That it was sent does not mean that it was read.
+	Answer string
+}
+
+// Server is an http.Handler.
+type Server struct {
+	opt Options
+
+	mu       sync.Mutex
+	random   *rand.Rand
+	pace     pace
+	messages []Message
+	offences map[string]int
+	faults   map[string]int
+	refusals map[string]refusal
+	migrated map[string]int64
+	requests int
+}
+
+type refusal struct {
+	status int
+	text   string
+}
+
+// New makes a stand-in to which every chat is known.
+func New(opt Options) *Server {
+	opt.LateAfter = cmp.Or(opt.LateAfter, time.Minute)
+	return &Server{
+		opt: opt, random: rand.New(rand.NewPCG(opt.Seed, 0)),
+		pace:     pace{chats: map[string][]time.Time{}, until: map[string]time.Time{}},
+		offences: map[string]int{}, faults: map[string]int{}, refusals: map[string]refusal{}, migrated: map[string]int64{},
+	}
+}
+
+// Refuse answers messages to a chat with status and text, as Telegram does for a bot that was blocked (403, "Forbidden: bot was blocked by the
+// user") or a chat that does not exist (400, "Bad Request: chat not found"). Status 0 takes that back.
+func (s *Server) Refuse(chat string, status int, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.refusals, chat)
+	if status != 0 {
+		s.refusals[chat] = refusal{status, text}
+	}
+}
+
+// Migrate makes a supergroup of a group: messages to the old id are refused, with the new id in the answer.
+func (s *Server) Migrate(chat string, to int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.migrated[chat] = to
+}
+
+// SetFaults replaces the faults.
+func (s *Server) SetFaults(faults Faults) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opt.Faults = faults
+}
+
+// Messages are those that were accepted, in that order.
+func (s *Server) Messages() []Message {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.messages)
+}
+
+// Offences counts what clients did that Telegram does not allow.
+func (s *Server) Offences() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.offences)
+}
+
+// Injected counts the faults that befell a request, by kind.
+func (s *Server) Injected() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.faults)
+}
+
+// Requests counts all that came.
+func (s *Server) Requests() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.requests
+}
+
+// answer is the Bot API's.
+type answer struct {
+	OK          bool              `json:"ok"`
+	Result      any               `json:"result,omitempty"`
+	ErrorCode   int               `json:"error_code,omitempty"`
+	Description string            `json:"description,omitempty"`
+	Parameters  *answerParameters `json:"parameters,omitempty"`
+}
+
+type answerParameters struct {
+	RetryAfter      int   `json:"retry_after,omitempty"`
+	MigrateToChatID int64 `json:"migrate_to_chat_id,omitempty"`
+}
+
+func refuse(status int, format string, args ...any) answer {
+	return answer{ErrorCode: status, Description: fmt.Sprintf(format, args...)}
+}
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	s.requests++
+	s.mu.Unlock()
+	path, ok := strings.CutPrefix(r.URL.Path, "/bot")
+	token, method, both := strings.Cut(path, "/")
+	switch {
+	case !ok || !both:
+		write(w, refuse(http.StatusNotFound, "Not Found"))
+		return
+	case token != s.opt.Token:
+		write(w, refuse(http.StatusUnauthorized, "Unauthorized"))
+		return
+	}
+	fields, err := read(r)
+	if err != nil {
+		write(w, refuse(http.StatusBadRequest, "Bad Request: %v", err))
+		return
+	}
+	switch strings.ToLower(method) {
+	case "getme":
+		write(w, answer{OK: true, Result: map[string]any{"id": 1, "is_bot": true, "first_name": "stand-in", "username": "stand_in_bot"}})
+	case "sendmessage", "sendphoto", "senddocument":
+		s.send(w, r, strings.ToLower(method), fields)
+	default:
+		write(w, refuse(http.StatusNotFound, "Not Found: method not found"))
+	}
+}
+
+// fields are a request's parameters.
+type fields struct {
+	values   map[string]string
+	fileName string
+	file     []byte
+	fileIn   string // the parameter that the file came in
+}
+
+// read takes parameters from the query, a form, a multipart form or a JSON object: the Bot API takes all four.
+func read(r *http.Request) (fields, error) {
+	f := fields{values: map[string]string{}}
+	for name, values := range r.URL.Query() {
+		f.values[name] = values[0]
+	}
+	kind, parameters, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	body := io.LimitReader(r.Body, documentLimit+2<<20)
+	switch kind {
+	case "application/json":
+		var object map[string]any
+		decoder := json.NewDecoder(body)
+		decoder.UseNumber()
+		if err := decoder.Decode(&object); err != nil {
+			return f, fmt.Errorf("can't parse JSON object")
+		}
+		for name, value := range object {
+			f.values[name] = fmt.Sprint(value)
+		}
+	case "application/x-www-form-urlencoded":
+		if err := r.ParseForm(); err != nil {
+			return f, err
+		}
+		for name, values := range r.PostForm {
+			f.values[name] = values[0]
+		}
+	case "multipart/form-data":
+		return f, f.readParts(body, parameters["boundary"])
+	}
+	return f, nil
+}
+
+// send judges a message, lets a fault befall it, and answers.
+func (s *Server) send(w http.ResponseWriter, r *http.Request, method string, f fields) {
+	reply, message, fate := s.judge(method, f)
+	switch fate {
+	case "cut_before":
+		cut(w, nil)
+	case "cut_after":
+		half, _ := json.Marshal(reply)
+		if message.ID%2 == 0 {
+			half = nil
+		}
+		cut(w, half[:min(len(half), 6)]) // {"ok": and no more: it does not say yes
+	case "late":
+		// The body is read whole, so the context ends when the client closes.
+		timer := time.NewTimer(s.opt.LateAfter)
+		defer timer.Stop()
+		select {
+		case <-r.Context().Done():
+		case <-timer.C:
+		}
+		write(w, reply)
+	case "gateway":
+		w.WriteHeader(reply.ErrorCode)
+		fmt.Fprintf(w, "<html><head><title>%d</title></head></html>", reply.ErrorCode)
+	default:
+		write(w, reply)
+	}
+}
+
+// judge decides on a message, and puts an accepted one on record.
+func (s *Server) judge(method string, f fields) (reply answer, message Message, fate string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.opt.Now()
+	chat := f.values["chat_id"]
+	if chat == "" {
+		return refuse(400, "Bad Request: chat_id is empty"), message, ""
+	}
+	if wait, rule := s.pace.admit(chat, now); wait > 0 {
+		s.offences[rule]++
+		return s.limit(chat, now, wait), message, ""
+	}
+	fate = s.fate()
+	if fate != "" {
+		s.faults[fate]++
+	}
+	switch fate {
+	case "limit":
+		return s.limit(chat, now, time.Duration(1+s.random.IntN(3))*time.Second), message, fate
+	case "cut_before":
+		return answer{}, message, fate
+	case "server", "gateway":
+		status := []int{500, 502, 503, 504}[s.random.IntN(4)]
+		return refuse(status, "%s", http.StatusText(status)), message, fate
+	}
+	if to, ok := s.migrated[chat]; ok {
+		reply := refuse(400, "Bad Request: group chat was upgraded to a supergroup chat")
+		reply.Parameters = &answerParameters{MigrateToChatID: to}
+		return reply, message, ""
+	}
+	if refused, ok := s.refusals[chat]; ok {
+		return refuse(refused.status, "%s", refused.text), message, ""
+	}
+	message, reply = content(method, f)
+	if reply.ErrorCode != 0 {
+		s.offences[reply.Description]++
+		return reply, message, ""
+	}
+	message.ID, message.Chat, message.At, message.Answer = len(s.messages)+1, chat, now, "sent"
+	switch fate {
+	case "cut_after":
+		message.Answer = "cut"
+	case "late":
+		message.Answer = "late"
+	}
+	s.pace.accepted(chat, now)
+	s.messages = append(s.messages, message)
+	if s.opt.OnMessage != nil {
+		s.opt.OnMessage(message)
+	}
+	id, _ := strconv.ParseInt(chat, 10, 64)
+	kind := "private"
+	if isGroup(chat) {
+		kind = "supergroup"
+	}
+	return answer{OK: true, Result: map[string]any{
+		"message_id": message.ID, "date": now.Unix(), "chat": map[string]any{"id": id, "type": kind}, "text": message.Text,
+	}}, message, fate
+}
+
+// limit answers 429, and holds the client to what it says.
+func (s *Server) limit(chat string, now time.Time, wait time.Duration) answer {
+	seconds := int(math.Ceil(wait.Seconds()))
+	s.pace.until[chat] = now.Add(time.Duration(seconds) * time.Second)
+	reply := refuse(429, "Too Many Requests: retry after %d", seconds)
+	reply.Parameters = &answerParameters{RetryAfter: seconds}
+	return reply
+}
+
+// fate draws what befalls a request; empty is nothing.
+func (s *Server) fate() string {
+	draw := s.random.Float64()
+	for _, fault := range []struct {
+		name  string
+		share float64
+	}{
+		{"limit", s.opt.Faults.Limit}, {"server", s.opt.Faults.Server / 2}, {"gateway", s.opt.Faults.Server / 2},
+		{"cut_before", s.opt.Faults.CutBefore}, {"cut_after", s.opt.Faults.CutAfter}, {"late", s.opt.Faults.Late},
+	} {
+		if draw < fault.share {
+			return fault.name
+		}
+		draw -= fault.share
+	}
+	return ""
+}
+
+// content holds a message to the Bot API's rules.
+func content(method string, f fields) (message Message, reply answer) {
+	message = Message{Method: method, FileName: f.fileName, File: f.file}
+	message.Source, message.Text = f.values["text"], f.values["text"]
+	limit, long := textLimit, "Bad Request: message is too long"
+	if method != "sendmessage" {
+		message.Source, message.Text = f.values["caption"], f.values["caption"]
+		limit, long = captionLimit, "Bad Request: message caption is too long"
+	}
+	switch mode := strings.ToUpper(f.values["parse_mode"]); mode {
+	case "":
+	case "HTML":
+		shown, err := show(message.Source)
+		if err != nil {
+			return message, refuse(400, "Bad Request: can't parse entities: %v", err)
+		}
+		message.Text = shown
+	default:
+		return message, refuse(400, "Bad Request: unsupported parse_mode")
+	}
+	message.Text = strings.TrimSpace(message.Text)
+	switch {
+	case length(message.Text) > limit:
+		return message, refuse(400, "%s", long)
+	case method == "sendmessage" && message.Text == "":
+		return message, refuse(400, "Bad Request: message text is empty")
+	case method == "sendmessage":
+		return message, reply
+	case f.fileIn != strings.TrimPrefix(method, "send"):
+		return message, refuse(400, "Bad Request: there is no %s in the request", strings.TrimPrefix(method, "send"))
+	case len(f.file) == 0:
+		return message, refuse(400, "Bad Request: file must be non-empty")
+	case len(f.file) > documentLimit:
+		return message, refuse(413, "Request Entity Too Large")
+	case method == "sendphoto" && len(f.file) > photoLimit:
+		return message, refuse(400, "Bad Request: file of size %d bytes is too big for a photo; the maximum size is %d bytes", len(f.file), photoLimit)
+	case method == "sendphoto" && !strings.HasPrefix(http.DetectContentType(f.file), "image/"):
+		return message, refuse(400, "Bad Request: IMAGE_PROCESS_FAILED")
+	}
+	return message, reply
+}

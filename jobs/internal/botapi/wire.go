@@ -1,0 +1,65 @@
+package botapi
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net"
+	"net/http"
+	"strconv"
+)
+
+// readParts reads a multipart form.
+func (f *fields) readParts(body io.Reader, boundary string) error {
+	form := multipart.NewReader(body, boundary)
+	for {
+		part, err := form.NextPart()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		content, err := io.ReadAll(part)
+		if err != nil {
+			return err
+		}
+		if part.FileName() != "" {
+			f.fileName, f.file, f.fileIn = part.FileName(), content, part.FormName()
+			continue
+		}
+		f.values[part.FormName()] = string(content)
+	}
+}
+
+// write answers as the Bot API does: the status is that of error_code.
+func write(w http.ResponseWriter, reply answer) {
+	body, err := json.Marshal(reply)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	if reply.ErrorCode != 0 {
+		w.WriteHeader(reply.ErrorCode)
+	}
+	w.Write(body)
+}
+
+// cut sends the beginning of an answer, if there is one, and resets the connection.
+func cut(w http.ResponseWriter, beginning []byte) {
+	connection, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	if len(beginning) > 0 {
+		fmt.Fprintf(buffered, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 400\r\n\r\n%s", beginning)
+		buffered.Flush()
+	} else if tcp, ok := connection.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+	connection.Close()
+}
