@@ -128,7 +128,7 @@ func (g *grid) fit(limit int) placed {
 	for i := range n { // columns of one kind look alike
 		for j := range n {
 			if in[i] && in[j] && g.kinds[i] == g.kinds[j] && (g.kinds[i] == kindTime || g.kinds[i] == kindAmount) {
-				form[i] = max(form[i], form[j])
+				form[i] = max(form[i], min(form[j], len(natural[i])-1))
 			}
 		}
 	}
