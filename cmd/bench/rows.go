@@ -1,0 +1,39 @@
+package main
+
+// benchmark is a Go benchmark that is run for its metrics.
+type benchmark struct {
+	name, pkg string
+	long      bool // more than ten seconds a run
+}
+
+func benchmarks() []benchmark {
+	return []benchmark{
+		{name: "BenchmarkCompact", pkg: "cmd/tapedeck", long: true},
+		{name: "BenchmarkVerify", pkg: "cmd/tapedeck", long: true},
+		{name: "BenchmarkColdStart", pkg: "cmd/tapedeck"},
+		{name: "BenchmarkScan", pkg: "analytics/tape"},
+	}
+}
+
+// row is a line of the table: one metric of one benchmark, held to a bar; 0 is none.
+type row struct {
+	benchmark, metric   string
+	what, against, unit string
+	bar                 float64
+	atMost              bool // the bar is a ceiling
+}
+
+func rows() []row {
+	return []row{
+		{benchmark: "BenchmarkCompact", metric: "ratio", what: "`compact`: a day of 10 million trades of 200 symbols in 1,440 segments", against: "one `COPY … ORDER BY symbol, id` of DuckDB over the same files, both within 1 GB", unit: "times as fast", bar: 0.8},
+		{benchmark: "BenchmarkCompact", metric: "Mtrades/s", what: "the same, absolute", unit: "million trades/s"},
+		{benchmark: "BenchmarkCompact", metric: "MB", what: "the same, most memory", unit: "MB", bar: 1000, atMost: true},
+		{benchmark: "BenchmarkVerify", metric: "s-again", what: "`verify`: 365 days × 50 symbols, after the first time", unit: "s", bar: 1, atMost: true},
+		{benchmark: "BenchmarkVerify", metric: "Mtrades/s-first", what: "the first time, 365 files of 50,000 trades", unit: "million trades/s", bar: 20},
+		{benchmark: "BenchmarkScan", metric: "Mrows/s", what: "reading every id of a segment of a million trades, one thread", unit: "million trades/s"},
+		{benchmark: "BenchmarkColdStart", metric: "ms-version", what: "`version`, from start to end", unit: "ms", bar: 30, atMost: true},
+		{benchmark: "BenchmarkColdStart", metric: "ms-health", what: "`health`", unit: "ms", bar: 60, atMost: true},
+		{benchmark: "BenchmarkColdStart", metric: "ms-report", what: "`report --since 24h` of 400,000 trades", unit: "ms", bar: 300, atMost: true},
+		{benchmark: "BenchmarkColdStart", metric: "ms-query", what: "`query \"SELECT count(*) FROM trades\"`", unit: "ms"},
+	}
+}
