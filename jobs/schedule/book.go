@@ -85,9 +85,6 @@ func (b *book) flush(ctx context.Context) (durable []tape.Run) {
 		}
 		b.held, b.doubtful = b.held[1:], false
 		durable = append(durable, row)
-		if b.written == nil {
-			b.written = map[string]int{}
-		}
 		b.written[dateOf(row)]++
 	}
 	if b.told {
@@ -109,6 +106,13 @@ func (b *book) publish(ctx context.Context, row tape.Run) error {
 	}
 	_, err := b.ledger.PublishRuns(ctx, []tape.Run{row})
 	return err
+}
+
+// mergeSoon has the next tidy look at a date: a scheduler that did not live long may have left many files there.
+func (b *book) mergeSoon(date string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.written[date] = mergeAfter
 }
 
 // tidy merges the files of the dates that many rows were written to.

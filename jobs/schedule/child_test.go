@@ -57,6 +57,10 @@ func TestMain(m *testing.M) {
 	case "parent": // a scheduler that gets killed: one child, whose pid it prints
 		one := Children{Path: os.Args[0], Env: os.Environ(), Grace: time.Second}
 		one.Start(context.Background(), []string{"pid"}, "r", func(line string) { fmt.Println(line) })
+	case "scheduler":
+		simulate(os.Args[2])
+	case "backfill", "detect": // a run under the simulated scheduler
+		work(os.Args[1:])
 	case "pid":
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Println(os.Getpid())

@@ -42,6 +42,7 @@ type Options struct {
 	Notifier Notifier                             // hears of jobs with on_failure: notify; nil: only the log does
 	Ping     Ping                                 // nil: nobody is pinged
 	After    func(time.Duration) <-chan time.Time // time.After, or that of Now's own clock
+	Beat     time.Duration                        // how often the state is written although nothing happens; 0 is 15 s
 }
 
 const (
@@ -93,8 +94,11 @@ func newScheduler(ctx context.Context, options Options) *scheduler {
 	if options.After == nil {
 		options.After = time.After
 	}
+	if options.Beat == 0 {
+		options.Beat = beat
+	}
 	return &scheduler{
-		Options: options, end: ctx, book: &book{ledger: options.Ledger, log: options.Logger}, pings: newPinger(ctx, options),
+		Options: options, end: ctx, book: &book{ledger: options.Ledger, log: options.Logger, written: map[string]int{}}, pings: newPinger(ctx, options),
 		entries: map[string]*entry{}, endings: make(chan ending), jobs: map[string]Job{}, told: map[string]bool{},
 	}
 }
@@ -153,6 +157,10 @@ func (s *scheduler) begin() error {
 			s.Logger.Warn("runs missed while there was no scheduler", "job", job.Name, "since", e.next, "catch_up", string(job.CatchUp))
 		}
 	}
+	for _, at := range []time.Time{now.AddDate(0, 0, -1), now} {
+		s.book.mergeSoon(tape.DateOf(at.UnixMicro()))
+	}
+	s.book.tidy(s.end)
 	// From here on every window begins where the state says.
 	if err := s.State.WriteState(StateName, s.state); err != nil {
 		return fmt.Errorf("write the scheduler's state: %w", err)
@@ -237,7 +245,7 @@ func (s *scheduler) loop(ctx context.Context) {
 			s.tick(e, now)
 			s.startNext(e, now)
 		}
-		if now.Sub(beaten) >= beat || now.Before(beaten) {
+		if now.Sub(beaten) >= s.Beat || now.Before(beaten) {
 			beaten = now
 			s.settle(s.book.retry(ctx))
 			s.book.tidy(ctx)
@@ -279,7 +287,7 @@ func (s *scheduler) inOrder() []*entry {
 
 // pause is how long there is nothing to do. It is never long, for a machine may have slept or its clock been set meanwhile.
 func (s *scheduler) pause(now, beaten time.Time) time.Duration {
-	until := beaten.Add(beat)
+	until := beaten.Add(s.Beat)
 	if s.Crontab != nil && now.Add(lookEvery).Before(until) {
 		until = now.Add(lookEvery)
 	}
