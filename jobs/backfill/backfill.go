@@ -273,6 +273,11 @@ func (s *symbolRun) publish(ctx context.Context, trades []tape.Trade, inexact in
 		return nil
 	}
 	published, err := s.dir.Publish(ctx, trades, tape.Origin{Source: source, Run: s.opt.Run, Detail: detail, Inexact: inexact})
+	return s.bookPublished(published, inexact, source, idsOf(trades), err)
+}
+
+// bookPublished books what a publishing call did with ids.
+func (s *symbolRun) bookPublished(published tape.Published, inexact int64, source tape.Source, ids tape.Spans, err error) error {
 	s.out.Fetched += published.Rows
 	s.out.Bytes += published.Bytes
 	if source == tape.FromArchive {
@@ -285,7 +290,7 @@ func (s *symbolRun) publish(ctx context.Context, trades []tape.Trade, inexact in
 	if inexact > 0 {
 		s.opt.Logger.Warn("values are not exact as doubles", "symbol", s.plan.Symbol, "values", inexact)
 	}
-	s.settled(idsOf(trades))
+	s.settled(ids)
 	return nil
 }
 
@@ -312,6 +317,9 @@ func tradeOf(symbol string, row *binance.Row) (trade tape.Trade, inexact int64, 
 	qty, exactQty, err := tape.ParseDecimal(row.Qty)
 	if err != nil {
 		return trade, 0, fmt.Errorf("quantity of id %d: %w", row.ID, err)
+	}
+	if !(price > 0) || !(qty > 0) {
+		return trade, 0, fmt.Errorf("price or quantity of id %d: %q, %q: too small for a double", row.ID, row.Price, row.Qty)
 	}
 	if !exactPrice {
 		inexact++

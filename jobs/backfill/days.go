@@ -5,16 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
 	"tapedeck/analytics/tape"
 	"tapedeck/jobs/internal/binance"
 )
-
-// rowsPerPiece is how many rows of an archive file are published at once: about 40 MB in memory.
-const rowsPerPiece = 500_000
 
 // unfitError is a file of the archive that must not be used, whatever its checksum says.
 type unfitError struct{ reason string }
@@ -58,48 +54,203 @@ func (s *symbolRun) archiveDay(ctx context.Context, day DayPlan) error {
 	return nil
 }
 
-// takeDay reads a file twice: once to see whether it can be trusted, once to publish what is wanted of it.
+// takeDay stages what is wanted of a file while it is read, and publishes it when all of the file has been seen to be right.
 func (s *symbolRun) takeDay(ctx context.Context, file *binance.ArchiveFile, kind binance.ArchiveKind, day DayPlan) error {
-	found, err := s.inspect(ctx, file, kind, day)
+	t := &dayTaker{symbolRun: s, file: file, kind: kind, day: day}
+	t.begin()
+	defer func() { t.load.Discard() }()
+	err := t.eachBatch(ctx, func(b *dayBatch) error {
+		if b.unsorted || len(b.trades) > 0 && b.trades[0].ID < t.last {
+			return errUnsorted
+		}
+		if n := len(b.trades); n > 0 {
+			t.last = b.trades[n-1].ID
+		}
+		return t.add(ctx, b.trades, b.inexact)
+	})
+	if errors.Is(err, errUnsorted) {
+		t.load.Discard()
+		t.begin()
+		err = t.addUnsorted(ctx)
+	}
 	if err != nil {
 		return err
 	}
-	if lacking := day.Missing.Intersect(tape.Spans{day.Ids}).Subtract(found.ids); len(lacking) > 0 {
+	if err := t.flush(ctx); err != nil {
+		return err
+	}
+	if lacking := day.Missing.Intersect(tape.Spans{day.Ids}).Subtract(t.found).Subtract(t.doubtful); len(lacking) > 0 {
 		s.opt.Logger.Warn("archive file lacks ids", "symbol", s.plan.Symbol, "file", file.Name, "ids", lacking.Count(), "first_id", lacking[0].First, "last_id", lacking[len(lacking)-1].Last)
 	}
-	take := day.Missing.Intersect(found.ids)
-	trades := make([]tape.Trade, 0, min(take.Count(), rowsPerPiece))
-	var inexact int64
-	publish := func() error {
-		slices.SortFunc(trades, func(a, b tape.Trade) int { return int(a.ID - b.ID) })
-		err := s.publish(ctx, trades, inexact, tape.FromArchive, file.Name+" sha256:"+file.SHA256)
-		trades, inexact = trades[:0], 0
-		return err
+	if len(t.doubtful) > 0 {
+		s.opt.Logger.Warn("archive file has ids twice with different rows, left to REST", "symbol", s.plan.Symbol, "file", file.Name, "ids", t.doubtful.Count())
 	}
-	near := 0 // where the last id was found in take: rows mostly come in order
-	err = s.eachRow(ctx, file, kind, func(row *binance.Row, _ int64) error {
-		if near = holding(take, row.ID, near); near < 0 {
-			near = 0
-			return nil
-		}
-		if row.Time < day.from.UnixMicro() && !day.from.IsZero() {
-			return nil
-		}
-		trade, parts, err := tradeOf(s.plan.Symbol, row)
-		if err != nil {
-			return &unfitError{err.Error()}
-		}
-		trades = append(trades, trade)
-		inexact += parts
-		if len(trades) == rowsPerPiece {
-			return publish()
-		}
-		return nil
-	})
+	published, err := t.load.Publish(ctx)
+	return s.bookPublished(published, t.inexact, tape.FromArchive, t.taken, err)
+}
+
+// errUnsorted says that a file is not in the order of its ids.
+var errUnsorted = errors.New("the rows are not in the order of their ids")
+
+// dayTaker takes the rows of a day's file, in the order of their ids.
+type dayTaker struct {
+	*symbolRun
+	file *binance.ArchiveFile
+	kind binance.ArchiveKind
+	day  DayPlan
+	load *tape.Load
+	last int64 // the id read last
+
+	// found are the ids that the file holds once, or more than once with the same content; doubtful those with different ones. taken are
+	// those of found that were staged.
+	found, doubtful, taken tape.Spans
+	inexact                int64
+	held                   tape.Trade // the last row, until it is known that none with its id differs
+	holds, differ          bool       // whether there is one, and whether one of its id differs
+	near                   int        // where the last id was found in the wanted ones
+	kept                   []tape.Trade
+}
+
+func (t *dayTaker) begin() {
+	*t = dayTaker{symbolRun: t.symbolRun, file: t.file, kind: t.kind, day: t.day, last: -1}
+	t.load = t.dir.Load(tape.Origin{Source: tape.FromArchive, Run: t.opt.Run, Detail: t.file.Name + " sha256:" + t.file.SHA256})
+}
+
+// eachBatch reads the file to its end, where its zip's own checksum is verified. What cannot be read, or cannot be what the file says that it is, makes it unfit.
+func (t *dayTaker) eachBatch(ctx context.Context, do func(*dayBatch) error) error {
+	content, err := t.file.Open()
+	if err != nil {
+		return &unfitError{err.Error()}
+	}
+	defer content.Close()
+	const slack = time.Second // rows at midnight may be booked a little off
+	from, to := t.day.Day.Add(-slack).UnixMicro(), t.day.Day.AddDate(0, 0, 1).Add(slack).UnixMicro()
+	_, err = binance.ReadAhead(ctx, content, t.kind, func() *dayBatch {
+		return &dayBatch{symbol: t.plan.Symbol, kind: t.kind, edges: t.day.edges, wanted: t.day.Missing, from: from, to: to, last: -1}
+	}, do)
+	var unreadable *binance.UnreadableError
+	if errors.As(err, &unreadable) {
+		return &unfitError{fmt.Sprintf("%s: %v", t.file.Name, err)}
+	}
+	return err
+}
+
+// addUnsorted is for a file that is not in order: it is read again and sorted on disk.
+func (t *dayTaker) addUnsorted(ctx context.Context) error {
+	sorter, err := t.dir.NewSorter(t.plan.Symbol)
 	if err != nil {
 		return err
 	}
-	return publish()
+	defer sorter.Close()
+	var inexact int64
+	if err := t.eachBatch(ctx, func(b *dayBatch) error {
+		inexact += b.inexact
+		return sorter.Add(b.trades, b.lines)
+	}); err != nil {
+		return err
+	}
+	return sorter.Each(func(trades []tape.Trade, _ []int64) error {
+		err := t.add(ctx, trades, inexact)
+		inexact = 0 // it was told
+		return err
+	})
+}
+
+// add takes rows in the order of their ids.
+func (t *dayTaker) add(ctx context.Context, trades []tape.Trade, inexact int64) error {
+	t.kept = t.kept[:0]
+	t.inexact += inexact
+	for i := range trades {
+		row := &trades[i]
+		if t.holds && row.ID == t.held.ID {
+			t.differ = t.differ || *row != t.held
+			continue
+		}
+		t.release()
+		t.held, t.holds, t.differ = *row, true, false
+	}
+	return t.load.Add(ctx, t.kept, inexact)
+}
+
+func (t *dayTaker) flush(ctx context.Context) error {
+	t.kept = t.kept[:0]
+	t.release()
+	return t.load.Add(ctx, t.kept, 0)
+}
+
+// release lets the held row go where it belongs.
+func (t *dayTaker) release() {
+	if !t.holds {
+		return
+	}
+	id := t.held.ID
+	if t.differ {
+		t.doubtful = extend(t.doubtful, id)
+		return
+	}
+	t.found = extend(t.found, id)
+	if t.near = holding(t.day.Missing, id, t.near); t.near < 0 {
+		t.near = 0
+		return
+	}
+	if !t.day.from.IsZero() && t.held.TradedAt < t.day.from.UnixMicro() {
+		return
+	}
+	t.kept = append(t.kept, t.held)
+	t.taken = extend(t.taken, id)
+}
+
+// extend adds an id after all others.
+func extend(ids tape.Spans, id int64) tape.Spans {
+	if n := len(ids); n > 0 && ids[n-1].Last+1 == id {
+		ids[n-1].Last = id
+		return ids
+	}
+	return append(ids, tape.Span{First: id, Last: id})
+}
+
+// dayBatch is some rows of a day's file, in the file's order.
+type dayBatch struct {
+	symbol   string
+	kind     binance.ArchiveKind
+	edges    []binance.Row
+	wanted   tape.Spans
+	from, to int64 // of the day, a little more
+	last     int64
+
+	trades   []tape.Trade
+	lines    []int64
+	inexact  int64 // values of wanted trades
+	unsorted bool
+}
+
+// Add takes a row that can be one of the day and does not contradict REST.
+func (b *dayBatch) Add(row *binance.Row, line int64) error {
+	if row.Time < b.from || row.Time >= b.to {
+		return fmt.Errorf("line %d: id %d traded at %s, on another day", line, row.ID, time.UnixMicro(row.Time).UTC().Format(time.RFC3339Nano))
+	}
+	for i := range b.edges {
+		if differs(&b.edges[i], row, b.kind) {
+			return fmt.Errorf("line %d: id %d differs from what REST gives", line, row.ID)
+		}
+	}
+	trade, inexact, err := tradeOf(b.symbol, row)
+	if err != nil {
+		return fmt.Errorf("line %d: %w", line, err)
+	}
+	if inexact > 0 && holding(b.wanted, row.ID, 0) >= 0 {
+		b.inexact += inexact
+	}
+	b.unsorted = b.unsorted || row.ID < b.last
+	b.last = row.ID
+	b.trades, b.lines = append(b.trades, trade), append(b.lines, line)
+	return nil
+}
+
+func (b *dayBatch) Len() int { return len(b.trades) }
+
+func (b *dayBatch) Reset() {
+	b.trades, b.lines, b.inexact, b.unsorted, b.last = b.trades[:0], b.lines[:0], 0, false, -1
 }
 
 // holding gives the place of the span that holds id, or -1. near is where to look first.
@@ -119,136 +270,6 @@ func holding(spans tape.Spans, id int64, near int) int {
 		return i
 	}
 	return -1
-}
-
-// eachRow gives every row of a file, with its line. A row that cannot be read makes the file unfit.
-func (s *symbolRun) eachRow(ctx context.Context, file *binance.ArchiveFile, kind binance.ArchiveKind, do func(row *binance.Row, line int64) error) error {
-	rows, closer, err := file.Rows(kind)
-	if err != nil {
-		return &unfitError{err.Error()}
-	}
-	defer closer.Close()
-	var row binance.Row
-	for {
-		if rows.Line()%(1<<16) == 0 {
-			if err := context.Cause(ctx); err != nil {
-				return err
-			}
-		}
-		err := rows.Next(&row)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return &unfitError{fmt.Sprintf("%s: %v", file.Name, err)}
-		}
-		if err := do(&row, rows.Line()); err != nil {
-			return err
-		}
-	}
-}
-
-// found is what a file turned out to hold.
-type found struct {
-	ids tape.Spans // those that stand once, or more than once with the same content
-}
-
-// inspect reads a file to its end, where its zip's own checksum is verified, and looks whether it can be what it says: rows of that day, equal
-// to those that REST gave.
-func (s *symbolRun) inspect(ctx context.Context, file *binance.ArchiveFile, kind binance.ArchiveKind, day DayPlan) (found, error) {
-	const slack = time.Second // rows at midnight may be booked a little off
-	from, to := day.Day.Add(-slack).UnixMicro(), day.Day.AddDate(0, 0, 1).Add(slack).UnixMicro()
-	var ids, doubtful tape.Spans
-	var last, lastDigest = int64(-1), uint64(0)
-	sorted := true
-	err := s.eachRow(ctx, file, kind, func(row *binance.Row, line int64) error {
-		if row.Time < from || row.Time >= to {
-			return &unfitError{fmt.Sprintf("%s: line %d: id %d traded at %s, on another day", file.Name, line, row.ID, time.UnixMicro(row.Time).UTC().Format(time.RFC3339Nano))}
-		}
-		for i := range day.edges {
-			if differs(&day.edges[i], row, kind) {
-				return &unfitError{fmt.Sprintf("%s: line %d: id %d differs from what REST gives", file.Name, line, row.ID)}
-			}
-		}
-		digest := digestOf(row)
-		switch {
-		case !sorted || row.ID < last:
-			sorted = false
-			return nil
-		case row.ID == last:
-			if digest != lastDigest {
-				doubtful = doubtful.Add(tape.Span{First: row.ID, Last: row.ID})
-			}
-			return nil
-		}
-		last, lastDigest = row.ID, digest
-		if n := len(ids); n > 0 && row.ID == ids[n-1].Last+1 {
-			ids[n-1].Last = row.ID
-		} else {
-			ids = append(ids, tape.Span{First: row.ID, Last: row.ID})
-		}
-		return nil
-	})
-	if err != nil {
-		return found{}, err
-	}
-	if !sorted {
-		if ids, doubtful, err = s.inspectUnsorted(ctx, file, kind); err != nil {
-			return found{}, err
-		}
-	}
-	if len(doubtful) > 0 {
-		s.opt.Logger.Warn("archive file has ids twice with different rows, left to REST", "symbol", s.plan.Symbol, "file", file.Name, "ids", doubtful.Count())
-	}
-	return found{ids: ids.Subtract(doubtful)}, nil
-}
-
-// inspectUnsorted is inspect for a file that is not in order: 16 bytes a row in memory.
-func (s *symbolRun) inspectUnsorted(ctx context.Context, file *binance.ArchiveFile, kind binance.ArchiveKind) (ids, doubtful tape.Spans, err error) {
-	type seenRow struct {
-		id     int64
-		digest uint64 // of the rest of the row
-	}
-	var rows []seenRow
-	err = s.eachRow(ctx, file, kind, func(row *binance.Row, _ int64) error {
-		rows = append(rows, seenRow{row.ID, digestOf(row)})
-		return nil
-	})
-	slices.SortFunc(rows, func(a, b seenRow) int { return int(a.id - b.id) })
-	for i, row := range rows {
-		if i > 0 && rows[i-1].id == row.id {
-			if rows[i-1].digest != row.digest {
-				doubtful = doubtful.Add(tape.Span{First: row.id, Last: row.id})
-			}
-			continue
-		}
-		if n := len(ids); n > 0 && row.id == ids[n-1].Last+1 {
-			ids[n-1].Last = row.id
-		} else {
-			ids = append(ids, tape.Span{First: row.id, Last: row.id})
-		}
-	}
-	return ids, doubtful, err
-}
-
-// digestOf hashes what a row says besides its id (FNV-1a).
-func digestOf(row *binance.Row) uint64 {
-	const prime = 1099511628211
-	hash := uint64(14695981039346656037)
-	for _, text := range [][]byte{row.Price, row.Qty} {
-		for _, char := range text {
-			hash = (hash ^ uint64(char)) * prime
-		}
-		hash = (hash ^ ',') * prime
-	}
-	maker := uint64(0)
-	if row.IsBuyerMaker {
-		maker = 1
-	}
-	for _, number := range []uint64{uint64(row.FirstTradeID), uint64(row.LastTradeID), uint64(row.Time), maker} {
-		hash = (hash ^ number) * prime
-	}
-	return hash
 }
 
 // differs says whether a row of a file is the one that REST gave and yet not equal to it. REST gives an aggregate trade, of which a raw

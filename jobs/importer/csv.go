@@ -85,11 +85,6 @@ func takeUnsorted(ctx context.Context, dir *tape.Dir, s *source, out *sink) erro
 	})
 }
 
-// usedError is an error of what is done with a file's rows, and not of the file.
-type usedError struct{ error }
-
-func (e usedError) Unwrap() error { return e.error }
-
 // eachBatch reads a CSV to its end and gives its trades.
 func eachBatch(ctx context.Context, s *source, out *sink, do func(*batch) error) error {
 	_, content, err := s.open()
@@ -103,21 +98,13 @@ func eachBatch(ctx context.Context, s *source, out *sink, do func(*batch) error)
 		if n := len(b.places); n > 0 {
 			line = b.places[n-1]
 		}
-		if err := do(b); err != nil {
-			return usedError{err}
-		}
-		return nil
+		return do(b)
 	})
-	var used usedError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &used):
-		return used.error
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
+	var unreadable *binance.UnreadableError
+	if errors.As(err, &unreadable) {
+		return problem(describeAt(line, unreadable.Err))
 	}
-	return problem(describeAt(line, err))
+	return err
 }
 
 // describeAt says at which line a file broke off.

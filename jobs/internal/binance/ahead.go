@@ -20,9 +20,15 @@ type RowBatch interface {
 	Reset()
 }
 
+// UnreadableError is an error of a file's content, and not of what is done with it.
+type UnreadableError struct{ Err error }
+
+func (e *UnreadableError) Error() string { return e.Err.Error() }
+func (e *UnreadableError) Unwrap() error { return e.Err }
+
 // ReadAhead unpacks a CSV, reads its rows and uses them at the same time, in three goroutines. do is called in the caller's; the batch is used again when
-// it returns. It returns how many rows the exchange had voided, and the first error of do, of a batch's Add, of CSVReader.Next, and the
-// context's. content is closed by the caller, after.
+// it returns. It returns how many rows the exchange had voided, and the first error: that of do, the context's, or an *UnreadableError with that of a
+// batch's Add or of CSVReader.Next. content is closed by the caller, after.
 func ReadAhead[B RowBatch](ctx context.Context, content io.Reader, kind ArchiveKind, newBatch func() B, do func(B) error) (damaged int64, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	unpacked := readAhead(ctx, content)
@@ -75,8 +81,11 @@ func sendRows[B RowBatch](ctx context.Context, rows *CSVReader, full chan<- B, e
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
+		if err != nil && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err != nil {
-			return err
+			return &UnreadableError{err}
 		}
 	}
 }

@@ -80,8 +80,9 @@ func TestReadAheadEndsWithTheFirstError(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := ReadAhead(t.Context(), tc.in, KindTrades, func() *idBatch { return &idBatch{refuse: tc.refuse} }, func(*idBatch) error { return tc.do })
-			if !errors.Is(err, tc.want) {
-				t.Errorf("err = %v, want %v", err, tc.want)
+			var unreadable *UnreadableError
+			if !errors.Is(err, tc.want) || errors.As(err, &unreadable) != (tc.do == nil) {
+				t.Errorf("err = %#v, want %v", err, tc.want)
 			}
 		})
 	}
@@ -89,8 +90,9 @@ func TestReadAheadEndsWithTheFirstError(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		_, err := ReadAhead(ctx, io.MultiReader(bytes.NewReader([]byte(text)), &endless{line: []byte("7,4.0,12.0,48.0,1499865549590,true\n")}), KindTrades,
 			func() *idBatch { return &idBatch{refuse: -1} }, func(*idBatch) error { cancel(errDo); return nil })
-		if !errors.Is(err, errDo) {
-			t.Errorf("err = %v", err)
+		var unreadable *UnreadableError
+		if !errors.Is(err, errDo) || errors.As(err, &unreadable) {
+			t.Errorf("err = %#v", err)
 		}
 	})
 }

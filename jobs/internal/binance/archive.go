@@ -319,14 +319,14 @@ type ArchiveFile struct {
 	file *os.File
 }
 
-// Rows opens the CSV in the file. It may be opened several times, one after the other. A checksum that fits does not mean that the zip
-// does: its own checksum is verified when the last row has been read.
-func (f *ArchiveFile) Rows(kind ArchiveKind) (*CSVReader, io.Closer, error) {
+// Open opens the CSV in the file; the caller closes it. It may be opened several times, one after the other. A checksum that fits does not mean that the zip
+// does: its own checksum is verified when the last byte has been read.
+func (f *ArchiveFile) Open() (io.ReadCloser, error) {
 	_, content, err := OpenZip(f.file, f.Bytes)
 	if err != nil {
-		return nil, nil, fmt.Errorf("open %q: %w", f.Name, err)
+		return nil, fmt.Errorf("open %q: %w", f.Name, err)
 	}
-	return NewCSVReader(content, kind), content, nil
+	return content, nil
 }
 
 // Close removes the downloaded file.

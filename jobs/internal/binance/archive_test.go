@@ -80,10 +80,11 @@ func TestFetchVerifiesAndUnpacks(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		rows, closer, err := file.Rows(KindAggTrades)
+		content, err := file.Open()
 		if err != nil {
 			t.Fatal(err)
 		}
+		rows := NewCSVReader(content, KindAggTrades)
 		var row Row
 		if err := rows.Next(&row); err != nil || row.ID != 26129 {
 			t.Errorf("%+v, %v", row, err)
@@ -91,7 +92,7 @@ func TestFetchVerifiesAndUnpacks(t *testing.T) {
 		if err := rows.Next(&row); !errors.Is(err, io.EOF) {
 			t.Error(err)
 		}
-		closer.Close()
+		content.Close()
 	}
 	file.Close()
 	if diff := cmp.Diff([]string{"zip.CHECKSUM", "zip"}, *seen); diff != "" {
