@@ -29,8 +29,12 @@ lint: tools ## gofmt, go vet, staticcheck, go mod tidy
 	$(GO) mod tidy -diff
 
 .PHONY: bench
-bench: tools ## the Go benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+bench: tools ## measure, side by side, and write the table in BENCHMARKS.md
+	$(GO) run ./cmd/bench
+
+.PHONY: bench-quick
+bench-quick: tools ## the same in under two minutes: one run of each, without the long ones
+	$(GO) run ./cmd/bench -quick
 
 .PHONY: telegram-soak
 telegram-soak: tools ## 500 messages to a stand-in Telegram, the sender killed 20 times

@@ -11,6 +11,7 @@ func benchmarks() []benchmark {
 		{name: "BenchmarkCompact", pkg: "cmd/tapedeck", long: true},
 		{name: "BenchmarkVerify", pkg: "cmd/tapedeck", long: true},
 		{name: "BenchmarkColdStart", pkg: "cmd/tapedeck"},
+		{name: "BenchmarkBytes", pkg: "cmd/tapedeck"},
 		{name: "BenchmarkScan", pkg: "analytics/tape"},
 	}
 }
@@ -31,6 +32,8 @@ func rows() []row {
 		{benchmark: "BenchmarkVerify", metric: "s-again", what: "`verify`: 365 days × 50 symbols, after the first time", unit: "s", bar: 1, atMost: true},
 		{benchmark: "BenchmarkVerify", metric: "Mtrades/s-first", what: "the first time, 365 files of 50,000 trades", unit: "million trades/s", bar: 20},
 		{benchmark: "BenchmarkScan", metric: "Mrows/s", what: "reading every id of a segment of a million trades, one thread", unit: "million trades/s"},
+		{benchmark: "BenchmarkBytes", metric: "ratio", what: "bytes on disk after `compact`, 105,280 recorded real trades", against: "the archive's zip of the same trades", unit: "of its size", bar: 0.5, atMost: true},
+		{benchmark: "BenchmarkBytes", metric: "B/trade", what: "the same, absolute", unit: "bytes a trade"},
 		{benchmark: "BenchmarkColdStart", metric: "ms-version", what: "`version`, from start to end", unit: "ms", bar: 30, atMost: true},
 		{benchmark: "BenchmarkColdStart", metric: "ms-health", what: "`health`", unit: "ms", bar: 60, atMost: true},
 		{benchmark: "BenchmarkColdStart", metric: "ms-report", what: "`report --since 24h` of 400,000 trades", unit: "ms", bar: 300, atMost: true},

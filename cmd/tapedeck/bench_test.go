@@ -182,3 +182,36 @@ func BenchmarkColdStart(b *testing.B) {
 		b.ReportMetric(time.Since(started).Seconds()*1000, "ms-health")
 	}
 }
+
+// BenchmarkBytes: what a real day of trades takes on disk after compact, against the archive's zip of the same trades.
+func BenchmarkBytes(b *testing.B) {
+	zip := filepath.Join(recorded(filepath.Join("..", "..")), "archive", "BTCUSD_PERP-aggTrades-2026-05-08.zip")
+	info, err := os.Stat(zip)
+	if err != nil {
+		b.Skip("no recorded archive file: set TAPEDECK_RECORDED to the recordings of real traffic")
+	}
+	if zip, err = filepath.Abs(zip); err != nil {
+		b.Fatal(err)
+	}
+	binary := tapedeckBinary(b)
+	for b.Loop() {
+		path := filepath.Join(b.TempDir(), "data")
+		spend(b, binary, "import", "--data-dir", path, zip)
+		spend(b, binary, "compact", "--data-dir", path, "--force")
+		dir, err := tape.Open(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		segments, _, err := dir.Segments(tape.Trades, "", "")
+		if err != nil {
+			b.Fatal(err)
+		}
+		var bytes, rows int64
+		for _, s := range segments {
+			bytes += s.Bytes
+			rows += s.Rows
+		}
+		b.ReportMetric(float64(bytes)/float64(info.Size()), "ratio")
+		b.ReportMetric(float64(bytes)/float64(rows), "B/trade")
+	}
+}
