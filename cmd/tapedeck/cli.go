@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -249,6 +248,3 @@ func (a *app) validateCommand(args []string) error {
 	}
 	return nil
 }
-
-// uid is the user this process runs as, for hints.
-func (a *app) uid() int { return os.Getuid() }

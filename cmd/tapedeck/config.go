@@ -55,6 +55,7 @@ func configKeys() map[string]func(*yaml.Node) (string, error) {
 		"flush_interval": lengthText,
 		"flush_rows":     countText,
 		"connections":    countText,
+		"give_up_after":  lengthText,
 		"stream_url":     urlText("ws", "wss"),
 		"rest_url":       urlText("http", "https"),
 		"archive_url":    urlText("http", "https"),

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -86,8 +88,34 @@ func (a *app) hint(err error) string {
 		return "another process listens there; choose another address, or :0 for any free port"
 	case errors.Is(err, syscall.ENOSPC):
 		return "the disk is full; free some space, what is on the tape is not harmed"
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		return fmt.Sprintf("this process runs as user %d; give that user the directory, or name another one with --data-dir", a.uid())
+	case errors.Is(err, syscall.EROFS):
+		return "it lies on a file system that is mounted read-only; mount it for writing, or name another directory with --data-dir"
+	case errors.Is(err, fs.ErrPermission):
+		return a.permissionHint(err)
 	}
 	return ""
+}
+
+// permissionHint says what to type where this user may not do what it must. Inside a container the directory has another
+// name than outside, where it can be given away.
+func (a *app) permissionHint(err error) string {
+	who := fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())
+	dir, absErr := filepath.Abs(a.dataDir)
+	if absErr != nil {
+		dir = a.dataDir
+	}
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		if path, absErr := filepath.Abs(at.Path); absErr == nil && path != dir && !strings.HasPrefix(path, dir+string(filepath.Separator)) {
+			return fmt.Sprintf("this process runs as user %s, which may not touch %s", who, at.Path)
+		}
+	}
+	if _, statErr := os.Stat("/.dockerenv"); statErr == nil {
+		return fmt.Sprintf("this process runs as user %s; outside of the container type: sudo chown -R %s DIR, where DIR is what is mounted at %s", who, who, dir)
+	}
+	cure := fmt.Sprintf("chown -R %s %s", who, dir)
+	if _, statErr := os.Stat(dir); errors.Is(statErr, fs.ErrNotExist) {
+		cure = fmt.Sprintf("install -d -o %d -g %d %s", os.Getuid(), os.Getgid(), dir)
+	}
+	return fmt.Sprintf("this process runs as user %s; type: sudo %s (or name another directory with --data-dir)", who, cure)
 }

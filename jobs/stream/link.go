@@ -55,6 +55,7 @@ type link struct {
 	strikes   int
 	connects  int64
 	lastHeard int64 // unix nanoseconds
+	cutOff    int64 // unix nanoseconds, since when the exchange can't be reached; 0 where it can
 }
 
 func newLink(r *recorder, g *group, name string) *link {

@@ -51,6 +51,9 @@ type Options struct {
 	Once bool
 	// For ends Run after so long; 0 means never.
 	For time.Duration
+	// GiveUpAfter ends Run with an error when no connection could reach the exchange for so long, and is for where
+	// something starts the process again; 0 means never.
+	GiveUpAfter time.Duration
 
 	// RunID is written into the segments' metadata.
 	RunID string
@@ -86,7 +89,7 @@ func (opt Options) withDefaults() (Options, error) {
 	switch {
 	case opt.Symbols == nil:
 		return opt, errors.New("no symbols to record")
-	case opt.FlushInterval < 0 || opt.RefreshEvery < 0 || opt.MaxAge < 0 || opt.For < 0:
+	case opt.FlushInterval < 0 || opt.RefreshEvery < 0 || opt.MaxAge < 0 || opt.For < 0 || opt.GiveUpAfter < 0:
 		return opt, errors.New("a duration is below 0")
 	case opt.FlushRows < 0:
 		return opt, fmt.Errorf("flush after %d rows: below 0", opt.FlushRows)

@@ -43,7 +43,7 @@ const (
 
 // Run records until the context ends, and then publishes everything received and returns nil. It also
 // ends, with an error, when the tape can't be written: what was published stays, what was not is lost. A
-// connection that can't be had is no error: it is tried until it can.
+// connection that can't be had is no error: it is tried until it can, or until Options.GiveUpAfter.
 func Run(ctx context.Context, dir *tape.Dir, opt Options) (Summary, error) {
 	opt, err := opt.withDefaults()
 	if err != nil {
@@ -145,7 +145,11 @@ func (r *recorder) run(ctx context.Context, names []string) error {
 	r.assign(reading, names)
 	r.log.Info("stream started", "symbols", len(names), "feed", string(r.feed), "url", r.opt.URL,
 		"flush_interval_ms", r.opt.FlushInterval.Milliseconds(), "flush_rows", r.opt.FlushRows, "connections", r.live)
-	err := r.supervise(reading, published)
+	cutOff := make(chan error, 1)
+	if r.opt.GiveUpAfter > 0 {
+		helpers.Go(func() { cutOff <- r.awaitCutOff(reading) })
+	}
+	err := r.supervise(reading, published, cutOff)
 
 	stopReading()
 	r.deck.stop() // lets go a reader that waits for room
@@ -163,7 +167,7 @@ func (r *recorder) run(ctx context.Context, names []string) error {
 }
 
 // supervise keeps the symbols fresh until the run is to end.
-func (r *recorder) supervise(ctx context.Context, published <-chan error) error {
+func (r *recorder) supervise(ctx context.Context, published, cutOff <-chan error) error {
 	refresh := time.NewTicker(r.opt.RefreshEvery)
 	defer refresh.Stop()
 	type answer struct {
@@ -182,6 +186,8 @@ func (r *recorder) supervise(ctx context.Context, published <-chan error) error 
 		case <-ctx.Done():
 			return nil
 		case err := <-published:
+			return err
+		case err := <-cutOff:
 			return err
 		case end := <-r.linkEnds:
 			end.group.live--

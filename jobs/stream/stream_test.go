@@ -24,6 +24,7 @@ type wire struct {
 	conns chan net.Conn
 	once  sync.Once
 	done  chan struct{}
+	down  atomic.Bool // nobody can be reached; what is connected stays so
 }
 
 func newWire() *wire { return &wire{conns: make(chan net.Conn), done: make(chan struct{})} }
@@ -45,6 +46,9 @@ func (w *wire) Close() error {
 func (w *wire) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80} }
 
 func (w *wire) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	if w.down.Load() {
+		return nil, errors.New("no route to host")
+	}
 	client, server := net.Pipe()
 	select {
 	case w.conns <- server:
@@ -59,6 +63,7 @@ func (w *wire) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 // rig is a run against a stand-in exchange under a clock of their own.
 type rig struct {
 	t      *testing.T
+	wire   *wire
 	server *exchange.Server
 	dir    *tape.Dir
 	opt    Options
@@ -93,7 +98,7 @@ func newRig(t *testing.T, source exchange.Source, served exchange.Options, opt O
 			t.Errorf("serve: %v", err)
 		}
 	}()
-	r := &rig{t: t, server: server, dir: newTape(t, tape.AggTrade), opt: opt, ended: make(chan struct{})}
+	r := &rig{t: t, wire: w, server: server, dir: newTape(t, tape.AggTrade), opt: opt, ended: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancel(t.Context())
 	r.opt.URL, r.opt.DialContext, r.opt.Logger = "ws://exchange", w.dial, testLog(t)
 	r.opt.Observe = func(e Event) {

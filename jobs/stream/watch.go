@@ -22,6 +22,7 @@ func (c *connection) hear(s *symbol, at int64) {
 	l.cadence.observe(time.Duration(at - since))
 	c.heardAt = at
 	l.lastHeard = at
+	l.cutOff = 0
 	l.strikes = 0
 	c.messages++
 }
@@ -94,7 +95,7 @@ func (d *deck) arrive(l *link, c *connection, again bool) {
 	if again && l.live == nil {
 		d.count.Reconnects++
 	}
-	l.live, l.trouble = c, ""
+	l.live, l.trouble, l.cutOff = c, "", 0
 	l.connects++
 }
 
@@ -124,6 +125,7 @@ func (d *deck) refused(l *link, err error) {
 	defer d.mu.Unlock()
 	d.count.Refused++
 	l.trouble = err.Error()
+	l.unreached(err)
 }
 
 func (d *deck) replaced() {
