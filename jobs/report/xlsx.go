@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 
@@ -86,16 +87,33 @@ func (r *Report) sheet(section Section, decimals map[string]int) workbook.Table 
 	}
 	symbol := columnIndex(section.Result, "symbol")
 	table.Decimals = func(row, column int) int {
-		if symbol < 0 || kindOf(columns[column]) != kindPrice {
-			return -1
-		}
-		name, _ := section.Result.Rows[row][symbol].(string)
-		if n, ok := decimals[name]; ok {
-			return n
+		switch kindOf(columns[column]) {
+		case kindPrice:
+			if symbol < 0 {
+				break
+			}
+			name, _ := section.Result.Rows[row][symbol].(string)
+			if n, ok := decimals[name]; ok {
+				return n
+			}
+		case kindAmount, kindNumber:
+			// A small amount beside large ones, as of another quote asset, would be shown as nothing.
+			if v, ok := section.Result.Rows[row][column].(float64); ok && v != 0 {
+				return max(table.Columns[column].Decimals, decimalsToShow(max(v, -v), 3))
+			}
 		}
 		return -1
 	}
 	return table
+}
+
+// decimalsToShow is how many decimals a size needs for so many significant digits, at most the exchange's.
+func decimalsToShow(size float64, digits int) int {
+	n := 0
+	for ; n < maxDecimals && size < math.Pow10(digits-1); n++ {
+		size *= 10
+	}
+	return n
 }
 
 func sheetColumn(column analytics.Column, amount int) workbook.Column {
@@ -171,30 +189,57 @@ func amountDecimals(rows [][]any, column int) int {
 // chartedSymbols is how many symbols get a chart of their own.
 const chartedSymbols = 8
 
-// charts draws the movers, the trades by hour, and price and volume of the symbols that traded the most.
-func (r *Report) charts(tables map[string]int, decimals map[string]int) []workbook.Chart {
-	var out []workbook.Chart
-	out = append(out, r.moverCharts(tables)...)
+// hourlySymbols is how many of them get their volume by hour beside it.
+const hourlySymbols = 4
+
+// charts draws the movers, the trades by hour, and price and volume of the symbols that traded the most, in rows of two.
+func (r *Report) charts(tables map[string]int, decimals map[string]int) (rows [][]workbook.Chart) {
+	if movers := r.moverCharts(tables); len(movers) > 0 {
+		rows = append(rows, movers)
+	}
+	var several []workbook.Chart
 	if section := r.Section("breadth"); section != nil && len(section.Result.Rows) > 1 {
 		hour, trades := columnIndex(section.Result, "hour"), columnIndex(section.Result, "trades")
 		if hour >= 0 && trades >= 0 {
-			out = append(out, workbook.Chart{
+			chart := workbook.Chart{
 				Title: "Trades by hour, all symbols", Kind: workbook.Columns, Format: workbook.Integer, CategoryFormat: r.timeFormat(),
 				Series: []workbook.Series{{Table: tables["breadth"], Category: hour, Value: trades, Label: -1, To: len(section.Result.Rows)}},
-			})
+			}
+			if len(rows) > 0 && len(rows[0]) == 1 {
+				rows[0] = append(rows[0], chart)
+			} else {
+				several = append(several, chart)
+			}
 		}
 	}
+	prices, symbols := r.priceCharts(tables, decimals)
+	for i, price := range prices {
+		if volume, ok := r.volumeByHour(tables, symbols[i]); ok && i < hourlySymbols {
+			rows = append(rows, []workbook.Chart{price, volume})
+			continue
+		}
+		several = append(several, price)
+	}
+	for pair := range slices.Chunk(several, 2) {
+		rows = append(rows, pair)
+	}
+	return rows
+}
+
+// priceCharts draws close and volume of the most traded symbols.
+func (r *Report) priceCharts(tables map[string]int, decimals map[string]int) (charts []workbook.Chart, symbols []string) {
 	candles := r.Section("candles")
 	if candles == nil {
-		return out
+		return nil, nil
 	}
 	result := candles.Result
 	symbol, at, price, volume := columnIndex(result, "symbol"), columnIndex(result, "opened_at"), columnIndex(result, "close"), columnIndex(result, "volume")
 	if symbol < 0 || at < 0 || price < 0 || volume < 0 {
-		return out
+		return nil, nil
 	}
 	for _, run := range mostTraded(result, symbol) {
-		out = append(out, workbook.Chart{
+		symbols = append(symbols, run.symbol)
+		charts = append(charts, workbook.Chart{
 			Title: fmt.Sprintf("%s: close and volume (base asset, right), every %s", run.symbol, length(step(r.Window.Length()))),
 			Kind:  workbook.LineOverColumns, Format: workbook.Number, Decimals: decimals[run.symbol], CategoryFormat: r.timeFormat(),
 			Series: []workbook.Series{
@@ -202,6 +247,44 @@ func (r *Report) charts(tables map[string]int, decimals map[string]int) []workbo
 				{Table: tables["candles"], Category: at, Value: volume, Label: -1, From: run.from, To: run.to, Color: "C5D3E3"},
 			},
 		})
+	}
+	return charts, symbols
+}
+
+// volumeByHour draws what a symbol's hours amount to; a window of one hour has nothing to draw.
+func (r *Report) volumeByHour(tables map[string]int, symbol string) (workbook.Chart, bool) {
+	section := r.Section("hourly")
+	if section == nil {
+		return workbook.Chart{}, false
+	}
+	name, hour, volume := columnIndex(section.Result, "symbol"), columnIndex(section.Result, "hour"), columnIndex(section.Result, "quote_volume")
+	if name < 0 || hour < 0 || volume < 0 {
+		return workbook.Chart{}, false
+	}
+	from, to := -1, 0
+	for i, row := range section.Result.Rows {
+		if row[name] == symbol {
+			if from < 0 {
+				from = i
+			}
+			to = i + 1
+		}
+	}
+	if to-from < 2 {
+		return workbook.Chart{}, false
+	}
+	return workbook.Chart{
+		Title: symbol + ": volume by hour (quote asset)", Kind: workbook.Columns, Format: workbook.Number, CategoryFormat: r.timeFormat(),
+		Decimals: decimalsToShow(largest(section.Result.Rows[from:to], volume), 2),
+		Series:   []workbook.Series{{Table: tables["hourly"], Category: hour, Value: volume, Label: -1, From: from, To: to}},
+	}, true
+}
+
+func largest(rows [][]any, column int) (out float64) {
+	for _, row := range rows {
+		if v, ok := row[column].(float64); ok {
+			out = max(out, v)
+		}
 	}
 	return out
 }
@@ -237,7 +320,7 @@ func (r *Report) moverCharts(tables map[string]int) (out []workbook.Chart) {
 		}
 		shown := min(to, from+10)
 		out = append(out, workbook.Chart{
-			Title: title, Kind: workbook.Bar, Format: workbook.Percent, Decimals: 1, Height: max(300, 26*(shown-from)+80),
+			Title: title, Kind: workbook.Bar, Format: workbook.Percent, Decimals: 1, Height: max(240, 26*(shown-from)+80),
 			Series: []workbook.Series{{Table: tables["movers"], Category: symbol, Value: change, Label: -1, From: from, To: shown, Color: color}},
 		})
 		from = to

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/xuri/excelize/v2"
@@ -16,15 +17,25 @@ const (
 	rowPixels    = 20 // Excel's usual row
 	columnPixels = 64
 	paperA4      = 9
+
+	// frontScale is at how many percent the front page is printed, so that two charts fit beside one another, and frontPixels how high a
+	// printed page of it then is: 7.07 of A4's 8.27 inches at 96 pixels, less a row. It is not fitted to the page's width as the
+	// tables are, for then page breaks are not kept.
+	frontScale  = 60
+	frontPixels = 1100
 )
 
-// page sets up how a sheet is printed: A4 landscape, as wide as the page, the rows named repeated, numbered.
-func (b *builder) page(sheet, repeat string) error {
-	size, landscape, one, any := paperA4, "landscape", 1, 0
-	if err := b.file.SetPageLayout(sheet, &excelize.PageLayoutOptions{Size: &size, Orientation: &landscape, FitToWidth: &one, FitToHeight: &any}); err != nil {
+// page sets up how a sheet is printed: A4 landscape, numbered; a table as wide as the page, its header repeated.
+func (b *builder) page(sheet string, front bool) error {
+	size, landscape, one, any, scale := paperA4, "landscape", 1, 0, uint(frontScale)
+	layout := excelize.PageLayoutOptions{Size: &size, Orientation: &landscape, FitToWidth: &one, FitToHeight: &any}
+	if front {
+		layout = excelize.PageLayoutOptions{Size: &size, Orientation: &landscape, AdjustTo: &scale}
+	}
+	if err := b.file.SetPageLayout(sheet, &layout); err != nil {
 		return err
 	}
-	fit := true
+	fit := !front
 	if err := b.file.SetSheetProps(sheet, &excelize.SheetPropsOptions{FitToPage: &fit}); err != nil {
 		return err
 	}
@@ -36,10 +47,10 @@ func (b *builder) page(sheet, repeat string) error {
 	if err := b.file.SetHeaderFooter(sheet, &excelize.HeaderFooterOptions{OddFooter: footer}); err != nil {
 		return err
 	}
-	if repeat == "" {
+	if front {
 		return nil
 	}
-	return b.file.SetDefinedName(&excelize.DefinedName{Name: "_xlnm.Print_Titles", RefersTo: quoteSheet(sheet) + "!" + repeat, Scope: sheet})
+	return b.file.SetDefinedName(&excelize.DefinedName{Name: "_xlnm.Print_Titles", RefersTo: quoteSheet(sheet) + "!$1:$1", Scope: sheet})
 }
 
 func quoteSheet(sheet string) string { return "'" + strings.ReplaceAll(sheet, "'", "''") + "'" }
@@ -47,7 +58,7 @@ func quoteSheet(sheet string) string { return "'" + strings.ReplaceAll(sheet, "'
 // front writes the first sheet: the lines, a list of the sheets, the charts.
 func (b *builder) front(sheet string) error {
 	f := b.file
-	if err := b.page(sheet, ""); err != nil {
+	if err := b.page(sheet, true); err != nil {
 		return err
 	}
 	grid := false
@@ -55,6 +66,7 @@ func (b *builder) front(sheet string) error {
 		return err
 	}
 	row := 1
+	used := 0 // pixels of the printed page
 	for _, line := range b.book.Front {
 		if err := b.text(sheet, 1, row, line.Text, style{tone: line.Tone}); err != nil {
 			return err
@@ -69,8 +81,10 @@ func (b *builder) front(sheet string) error {
 		if err := f.SetRowHeight(sheet, row, height); err != nil {
 			return err
 		}
+		used += int(height * 96 / 72)
 		row++
 	}
+	top := row
 	row++
 	if err := b.text(sheet, 1, row, "Sheets", style{tone: Heading}); err != nil {
 		return err
@@ -95,18 +109,33 @@ func (b *builder) front(sheet string) error {
 		}
 	}
 	row += 2
-	for i := 0; i < len(b.book.Charts); i += 2 {
+	used += (row - top) * rowPixels
+	for _, charts := range b.book.Charts {
+		charts = slices.Clone(charts)
 		height := 0
-		for j, chart := range b.book.Charts[i:min(i+2, len(b.book.Charts))] {
-			if chart.Height == 0 {
-				chart.Height = chartHeight
+		for i := range charts {
+			if charts[i].Height == 0 {
+				charts[i].Height = chartHeight
 			}
-			if err := b.chart(sheet, 1+j*(chartWidth/columnPixels+1), row, chart); err != nil {
+			height = max(height, charts[i].Height)
+		}
+		if used%frontPixels+height > frontPixels {
+			cell, err := excelize.CoordinatesToCellName(1, row)
+			if err != nil {
+				return err
+			}
+			if err := f.InsertPageBreak(sheet, cell); err != nil {
+				return err
+			}
+			used = 0
+		}
+		for i, chart := range charts {
+			if err := b.chart(sheet, 1+i*(chartWidth/columnPixels+1), row, chart); err != nil {
 				return fmt.Errorf("chart %q: %w", chart.Title, err)
 			}
-			height = max(height, chart.Height)
 		}
 		row += height/rowPixels + 2
+		used += (height/rowPixels + 2) * rowPixels
 	}
 	return nil
 }
@@ -181,20 +210,29 @@ func (b *builder) chart(sheet string, column, row int, chart Chart) error {
 	}
 	switch chart.Kind {
 	case Bar:
-		gap := uint(40)
+		gap := barGap(chart)
 		out.GapWidth = &gap
 		out.XAxis.ReverseOrder = true                             // the first row on top
 		out.YAxis.TickLabelPosition = excelize.ChartTickLabelHigh // and the values' axis below all the same
+		zero := 0.0
+		switch low, high := b.extremes(chart.Series); { // a bar's length means its size only from zero on
+		case low >= 0:
+			out.YAxis.Minimum = &zero
+		case high <= 0:
+			out.YAxis.Maximum = &zero
+		}
 	case Columns:
-		gap, zero := uint(30), 0.0
+		gap, zero := barGap(chart), 0.0
 		out.GapWidth = &gap
 		out.YAxis.Minimum = &zero
 	}
 	if rest == nil {
 		return b.file.AddChart(sheet, cell, out)
 	}
+	out.YAxis.Minimum, out.YAxis.Maximum = around(b.extremes(chart.Series[:1]))
 	gap := uint(30)
-	top := 2.5 * b.largest(chart.Series[1:]) // the columns keep to the lower part, below the line
+	_, top := b.extremes(chart.Series[1:])
+	top *= 2.5 // the columns keep to the lower part, below the line
 	columns := &excelize.Chart{
 		Type:     excelize.Col,
 		Series:   rest,
@@ -204,21 +242,34 @@ func (b *builder) chart(sheet string, column, row int, chart Chart) error {
 	return b.file.AddChart(sheet, cell, out, columns)
 }
 
-// largest is the largest value of some series.
-func (b *builder) largest(series []Series) float64 {
-	out := 0.0
+// extremes are the smallest and the largest value of some series.
+func (b *builder) extremes(series []Series) (low, high float64) {
+	low, high = math.Inf(1), math.Inf(-1)
 	for _, s := range series {
 		rows := b.book.Tables[s.Table].Rows
 		for i := s.From; i < min(s.To, len(rows)); i++ {
 			switch v := rows[i][s.Value].(type) {
 			case float64:
-				out = math.Max(out, v)
+				low, high = math.Min(low, v), math.Max(high, v)
 			case int64:
-				out = math.Max(out, float64(v))
+				low, high = math.Min(low, float64(v)), math.Max(high, float64(v))
 			}
 		}
 	}
-	return out
+	return low, high
+}
+
+// around gives an axis for a line that is to stand in its upper part, or nil where the line is level.
+func around(low, high float64) (bottom, top *float64) {
+	if !(high > low) || math.IsInf(low, 0) || math.IsInf(high, 0) {
+		return nil, nil
+	}
+	step := *roundUp((high - low) / 4)
+	from, to := math.Floor((low-(high-low)*0.6)/step)*step, math.Ceil((high+(high-low)*0.05)/step)*step
+	if low >= 0 {
+		from = math.Max(from, 0)
+	}
+	return &from, &to
 }
 
 // roundUp gives the next of 1, 2, 4, 8 times a power of ten, or nil where there is nothing to round.
@@ -254,16 +305,31 @@ func rotation(chart Chart) int {
 	return 0
 }
 
+// barGap is the space between bars in percent of their width: few bars would be slabs.
+func barGap(chart Chart) uint {
+	switch n := longest(chart); {
+	case n <= 2:
+		return 220
+	case n <= 5:
+		return 110
+	}
+	return 35
+}
+
+// longest is the number of values of the longest series.
+func longest(chart Chart) (n int) {
+	for _, s := range chart.Series {
+		n = max(n, s.To-s.From)
+	}
+	return n
+}
+
 // labelSkip keeps about eight categories labelled.
 func labelSkip(chart Chart) int {
 	if chart.Kind == Bar {
 		return 1
 	}
-	longest := 0
-	for _, s := range chart.Series {
-		longest = max(longest, s.To-s.From)
-	}
-	return max(1, (longest+7)/8)
+	return max(1, (longest(chart)+7)/8)
 }
 
 func (b *builder) series(s Series, number int) (excelize.ChartSeries, bool, error) {

@@ -44,7 +44,7 @@ type sheetPart struct {
 func (b *builder) part(table Table, part sheetPart) error {
 	rows := table.Rows[part.from:part.to]
 	// All of this has to be there before the stream begins; afterwards it is lost without an error.
-	if err := b.page(part.sheet, "$1:$1"); err != nil {
+	if err := b.page(part.sheet, false); err != nil {
 		return err
 	}
 	if err := b.paint(table, part); err != nil {

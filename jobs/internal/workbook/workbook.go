@@ -29,8 +29,8 @@ type Book struct {
 	Subject string
 	Created time.Time // the workbook's own date, UTC
 
-	Front  []Line  // the first sheet, from the top
-	Charts []Chart // below the lines, two a row
+	Front  []Line    // the first sheet, from the top
+	Charts [][]Chart // below the lines, in rows of at most two
 	Tables []Table
 
 	// RowsPerSheet is after how many data rows a table continues on another sheet; 0 means as many as a sheet holds.

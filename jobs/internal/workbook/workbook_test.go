@@ -144,12 +144,13 @@ func TestChartsPointAtTheirRows(t *testing.T) {
 		table.Rows = append(table.Rows, []any{time.Date(2026, 1, 15, i%24, 0, 0, 0, time.UTC), 100 + float64(i), float64(i)})
 	}
 	var out bytes.Buffer
-	book := workbook.Book{RowsPerSheet: 20, Tables: []workbook.Table{table}, Charts: []workbook.Chart{
+	book := workbook.Book{RowsPerSheet: 20, Tables: []workbook.Table{table}, Charts: [][]workbook.Chart{{
 		{Title: "close & volume", Kind: workbook.LineOverColumns, CategoryFormat: "hh:mm", Series: []workbook.Series{
 			{Table: 0, Category: 0, Value: 1, Label: -1, From: 2, To: 12}, {Table: 0, Category: 0, Value: 2, Label: -1, From: 2, To: 12}}},
 		{Title: "cut at the sheet's end", Series: []workbook.Series{{Table: 0, Category: 0, Value: 1, Label: -1, From: 10, To: 30}}},
+	}, {
 		{Title: "nothing to draw", Series: []workbook.Series{{Table: 0, Category: 0, Value: 1, Label: -1, From: 25, To: 30}}},
-	}}
+	}}}
 	if err := workbook.Write(&out, book); err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +171,7 @@ func TestChartsPointAtTheirRows(t *testing.T) {
 }
 
 func TestSeriesOfNoTableIsAnError(t *testing.T) {
-	err := workbook.Write(&bytes.Buffer{}, workbook.Book{Charts: []workbook.Chart{{Title: "lost", Series: []workbook.Series{{Table: 3}}}}})
+	err := workbook.Write(&bytes.Buffer{}, workbook.Book{Charts: [][]workbook.Chart{{{Title: "lost", Series: []workbook.Series{{Table: 3}}}}}})
 	if err == nil || !strings.Contains(err.Error(), `chart "lost"`) {
 		t.Errorf("error %v", err)
 	}
