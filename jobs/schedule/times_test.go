@@ -164,10 +164,8 @@ type shown struct{ at, wall time.Time }
 func watchTheWall(location *time.Location, from, to time.Time) []shown {
 	var out []shown
 	for at := from; at.Before(to); at = at.Add(time.Minute) {
-		wall, err := time.Parse("2006-01-02 15:04", at.In(location).Format("2006-01-02 15:04"))
-		if err != nil {
-			panic(err)
-		}
+		local := at.In(location)
+		wall := time.Date(local.Year(), local.Month(), local.Day(), local.Hour(), local.Minute(), 0, 0, time.UTC)
 		if len(out) == 0 || wall.After(out[len(out)-1].wall) {
 			out = append(out, shown{at, wall})
 		}
