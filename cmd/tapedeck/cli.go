@@ -24,9 +24,10 @@ type cli struct {
 	Import   importCmd   `cmd:"" group:"record" help:"Put trades on the tape from files that you already have."`
 	Schedule scheduleCmd `cmd:"" group:"record" help:"Run the jobs of crontab.yaml at their times."`
 
-	Detect detectCmd `cmd:"" group:"use" help:"Find what is out of the ordinary in what is new on the tape."`
-	Report reportCmd `cmd:"" group:"use" help:"Report on a window: prices, volumes, movers, alerts, completeness."`
-	Query  queryCmd  `cmd:"" group:"use" help:"Run SQL over the tape."`
+	Detect  detectCmd  `cmd:"" group:"use" help:"Find what is out of the ordinary in what is new on the tape."`
+	Report  reportCmd  `cmd:"" group:"use" help:"Report on a window: prices, volumes, movers, alerts, completeness."`
+	Query   queryCmd   `cmd:"" group:"use" help:"Run SQL over the tape."`
+	Queries queriesCmd `cmd:"" group:"use" help:"List the detectors, report sections and checks, with their parameters."`
 
 	Verify  verifyCmd    `cmd:"" group:"care" help:"Prove how complete the tape is, and name what is missing."`
 	Compact compactCmd   `cmd:"" group:"care" help:"Merge the small files of hours and days that are over."`
