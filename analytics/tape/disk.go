@@ -20,6 +20,9 @@ type disk interface {
 	remove(path string) error
 	link(from, to string) error
 	exchange(a, b string) error // swaps two directories' names at once; errors.ErrUnsupported where that cannot be done
+	syncFile(path string) error
+	removeAll(path string) error // no error if it is not there
+	touch(path string) error     // makes the present its modification time
 }
 
 type diskFile interface {
@@ -66,6 +69,19 @@ func (osDisk) remove(path string) error { return os.Remove(path) }
 func (osDisk) link(from, to string) error { return os.Link(from, to) }
 
 func (osDisk) exchange(a, b string) error { return exchangeNames(a, b) }
+
+func (osDisk) syncFile(path string) error {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return file.Sync()
+}
+
+func (osDisk) removeAll(path string) error { return os.RemoveAll(path) }
+
+func (osDisk) touch(path string) error { return os.Chtimes(path, time.Time{}, time.Now()) }
 
 // stage writes a new file in the staging directory and makes its content durable; place then makes it visible. On an error no file is left.
 func (d *Dir) stage(name string, write func(io.Writer) error) (path string, bytes int64, err error) {
@@ -158,12 +174,9 @@ func (f *stagedFile) discard() error {
 func (d *Dir) place(staged, name string) error {
 	final := filepath.Join(d.path, name)
 	parent := filepath.Dir(final)
-	if _, err := os.Stat(parent); err != nil {
-		if err := d.disk.mkdir(parent); err != nil {
-			return fmt.Errorf("create %q: %w", parent, err)
-		}
-		if err := d.disk.syncDir(filepath.Dir(parent)); err != nil {
-			return fmt.Errorf("sync %q: %w", filepath.Dir(parent), err)
+	if filepath.Dir(filepath.Dir(name)) != "." { // the directories above were made with the tape
+		if err := d.makePartition(parent); err != nil {
+			return err
 		}
 	}
 	if err := d.disk.rename(staged, final); err != nil {
@@ -171,6 +184,40 @@ func (d *Dir) place(staged, name string) error {
 	}
 	if err := d.disk.syncDir(parent); err != nil {
 		return fmt.Errorf("sync %q: %w", parent, err)
+	}
+	return nil
+}
+
+// makePartition makes a partition's directory, and its name durable. That it is there does not say that whoever made it came so far.
+func (d *Dir) makePartition(path string) error {
+	info, err := os.Stat(path)
+	if known, ok := d.durable.Load(path); ok && err == nil && os.SameFile(known.(os.FileInfo), info) {
+		return nil
+	}
+	if err != nil {
+		if err := d.disk.mkdir(path); err != nil {
+			return fmt.Errorf("create %q: %w", path, err)
+		}
+		if info, err = os.Stat(path); err != nil {
+			return err
+		}
+	}
+	if err := d.disk.syncDir(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("sync %q: %w", filepath.Dir(path), err)
+	}
+	d.durable.Store(path, info)
+	return nil
+}
+
+// settle makes durable what another writer, or this one in vain, put into a partition: it was seen there, but whoever put it there may have
+// ended before it was durable.
+func (d *Dir) settle(table Table, date string) error {
+	path := filepath.Join(d.path, string(table), "date="+date)
+	if err := d.makePartition(path); err != nil {
+		return err
+	}
+	if err := d.disk.syncDir(path); err != nil {
+		return fmt.Errorf("sync %q: %w", path, err)
 	}
 	return nil
 }

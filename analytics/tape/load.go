@@ -28,6 +28,7 @@ type Load struct {
 	open    []*loading // by last use
 	closed  []*loading
 	order   map[string]lastRow // by date: the last row added
+	there   map[string]bool    // dates of which rows were left out that are on the tape
 	writers []*parquet.GenericWriter[Trade]
 	chunk   []Trade
 	inexact int64
@@ -49,7 +50,7 @@ type loading struct {
 
 // Load begins a load. One of Publish and Discard ends it; Discard after Publish does nothing.
 func (d *Dir) Load(origin Origin) *Load {
-	return &Load{dir: d, origin: origin, order: map[string]lastRow{}}
+	return &Load{dir: d, origin: origin, order: map[string]lastRow{}, there: map[string]bool{}}
 }
 
 // Add stages trades less those that are on the tape. Within a date they come sorted by (symbol, id) and each once, over all calls;
@@ -107,6 +108,7 @@ func (l *Load) add(ctx context.Context, date string, rows []Trade) error {
 		}
 		l.chunk = kept
 		l.dropped += int64(len(rows) - len(kept))
+		l.there[date] = true
 	}
 	return l.write(s, kept)
 }
@@ -247,6 +249,12 @@ func (l *Load) place(ctx context.Context, insist bool) (out Published, again []i
 	if len(again) > 0 {
 		return out, again, nil
 	}
+	// Rows that are there already count as published by this load too.
+	for _, date := range sortedKeys(l.there) {
+		if err := l.dir.settle(Trades, date); err != nil {
+			return out, nil, err
+		}
+	}
 	var placed []map[string][]timedSpan
 	for _, s := range l.closed {
 		if s.rows == 0 {
@@ -303,6 +311,7 @@ func (l *Load) rewrite(ctx context.Context, i int) error {
 		}
 	}
 	l.dropped += old.rows - s.rows
+	l.there[old.date] = true
 	if err := old.file.discard(); err != nil {
 		return err
 	}

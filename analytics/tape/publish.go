@@ -115,7 +115,8 @@ type part struct {
 	date   string
 	rows   []Trade
 	spans  map[string][]timedSpan
-	staged string // path of the staged file; empty if there are no rows left
+	there  []map[string][]timedSpan // of the rows before some were left out that are on the tape; nil if none were
+	staged string                   // path of the staged file; empty if there are no rows left
 	bytes  int64
 }
 
@@ -210,7 +211,10 @@ func (b *batch) met(p *part) bool {
 
 // write stages one part's rows less those that are on the tape.
 func (b *batch) write(p *part) error {
-	p.rows = b.uncovered(p)
+	all := p.rows
+	if p.rows = b.uncovered(p); len(p.rows) < len(all) {
+		p.there = append(p.there, spansOf(all))
+	}
 	p.spans = spansOf(p.rows)
 	if len(p.rows) == 0 {
 		return nil
@@ -264,6 +268,13 @@ func (b *batch) place() (Published, error) {
 	var failed error
 	for i := range b.parts {
 		p := &b.parts[i]
+		// Rows that are there already count as published by this call too.
+		if p.staged == "" && p.there != nil {
+			if failed = b.dir.settle(Trades, p.date); failed != nil {
+				break
+			}
+		}
+		placed = append(placed, p.there...)
 		if p.staged == "" {
 			continue
 		}

@@ -115,6 +115,7 @@ func publishRows[T any](ctx context.Context, d *Dir, table Table, rows []T, at f
 	}
 	defer unlock()
 	byDate := map[string][]T{}
+	there := map[string]bool{} // dates of which rows were left out
 	var dates []string
 	for _, row := range rows {
 		date := DateOf(at(row))
@@ -124,6 +125,7 @@ func publishRows[T any](ctx context.Context, d *Dir, table Table, rows []T, at f
 		}
 		if !ok {
 			out.Dropped++
+			there[date] = true
 			continue
 		}
 		if byDate[date] == nil {
@@ -132,6 +134,11 @@ func publishRows[T any](ctx context.Context, d *Dir, table Table, rows []T, at f
 		byDate[date] = append(byDate[date], row)
 	}
 	slices.Sort(dates)
+	for _, date := range sortedKeys(there) {
+		if err := d.settle(table, date); err != nil {
+			return out, err
+		}
+	}
 	for _, date := range dates {
 		if err := ctx.Err(); err != nil {
 			return out, err

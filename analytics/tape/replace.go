@@ -28,12 +28,12 @@ func (d *Dir) StagedPath() string {
 
 // Replace puts staged files (from StagedPath) in the place of some segments of one date's trades, in one atomic step; segments that came meanwhile stay. Before
 // that it reads the staged files and proves that they hold exactly the ids of what they replace, each once, all of that date. It makes them durable. On an
-// error the tape is as it was and the staged files are gone.
+// error the tape holds the same rows as before, in the old files or in the new, and the staged files are gone.
 func (d *Dir) Replace(ctx context.Context, date string, staged []string, replaced []Segment) (out Replacement, err error) {
 	defer func() {
 		if err != nil {
 			for _, path := range staged {
-				os.Remove(path)
+				d.disk.remove(path)
 			}
 		}
 	}()
@@ -59,7 +59,7 @@ func (d *Dir) Replace(ctx context.Context, date string, staged []string, replace
 			}
 			have[symbol].add(runs)
 		}
-		size, err := syncFile(path)
+		size, err := d.syncStaged(path)
 		if err != nil {
 			return out, err
 		}
@@ -129,17 +129,12 @@ func sameIDs(a, b []timedSpan) bool {
 	return true
 }
 
-// syncFile makes a file that another writer made durable, and gives its size.
-func syncFile(path string) (int64, error) {
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer file.Close()
-	if err := file.Sync(); err != nil {
+// syncStaged makes a file that another writer made durable, and gives its size.
+func (d *Dir) syncStaged(path string) (int64, error) {
+	if err := d.disk.syncFile(path); err != nil {
 		return 0, fmt.Errorf("sync %q: %w", path, err)
 	}
-	info, err := file.Stat()
+	info, err := os.Stat(path)
 	if err != nil {
 		return 0, err
 	}
@@ -161,6 +156,7 @@ func (d *Dir) PublishCoverage(ctx context.Context, c Certificate) (Published, er
 		return out, err
 	}
 	defer unlock()
+	same := false
 	for _, date := range sortedKeys(byDate) {
 		if err := ctx.Err(); err != nil {
 			return out, err
@@ -171,6 +167,7 @@ func (d *Dir) PublishCoverage(ctx context.Context, c Certificate) (Published, er
 			return out, err
 		}
 		if sameCoverage(rows, there) {
+			same = true
 			continue
 		}
 		names, err := d.files(Coverage, date)
@@ -193,6 +190,11 @@ func (d *Dir) PublishCoverage(ctx context.Context, c Certificate) (Published, er
 		out.Rows += int64(len(rows))
 		out.Bytes += bytes
 		out.Segments = append(out.Segments, filepath.Join(string(Coverage), "date="+date, strings.TrimSuffix(file, ".tmp")))
+	}
+	if same { // whoever wrote it may have ended before it was durable
+		if err := d.disk.syncDir(filepath.Join(d.path, string(Coverage))); err != nil {
+			return out, fmt.Errorf("sync the coverage: %w", err)
+		}
 	}
 	return out, nil
 }

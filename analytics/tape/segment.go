@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/compress/zstd"
 )
 
 // Table is one of the four directories of segments.
@@ -110,7 +109,7 @@ const dictionaryLimit = 1 << 20
 func writerOptions() []parquet.WriterOption {
 	return []parquet.WriterOption{
 		parquet.DataPageVersion(2),
-		parquet.Compression(&zstd.Codec{Level: zstd.DefaultLevel}),
+		parquet.Compression(&parquet.Zstd),
 		parquet.MaxRowsPerRowGroup(rowGroupRows),
 		parquet.DictionaryMaxBytes(dictionaryLimit),
 		parquet.CreatedBy("tapedeck", "1", ""),

@@ -24,8 +24,8 @@ const asideGrace = 10 * time.Minute
 // file system cannot exchange two directories and the files were exchanged one by one instead.
 func (d *Dir) swapPartition(table Table, date string, staged []string, replaced map[string]bool) (atomic bool, err error) {
 	final := filepath.Join(d.path, string(table), "date="+date)
-	if err := d.disk.mkdir(final); err != nil {
-		return false, fmt.Errorf("create %q: %w", final, err)
+	if err := d.makePartition(final); err != nil {
+		return false, err
 	}
 	next := filepath.Join(d.path, stagingDir, uniqueName(asidePrefix+"date="+date, ""))
 	if err := d.disk.mkdir(next); err != nil {
@@ -40,34 +40,35 @@ func (d *Dir) swapPartition(table Table, date string, staged []string, replaced 
 			continue
 		}
 		if err := d.disk.link(filepath.Join(final, name), filepath.Join(next, name)); err != nil {
-			os.RemoveAll(next)
+			d.disk.removeAll(next)
 			return false, fmt.Errorf("link %q: %w", name, err)
 		}
 	}
 	for _, path := range staged {
 		if err := d.disk.rename(path, filepath.Join(next, strings.TrimSuffix(filepath.Base(path), ".tmp"))); err != nil {
-			os.RemoveAll(next)
+			d.disk.removeAll(next)
 			return false, fmt.Errorf("place %q: %w", path, err)
 		}
 	}
 	if err := d.disk.syncDir(next); err != nil {
-		os.RemoveAll(next)
+		d.disk.removeAll(next)
 		return false, fmt.Errorf("sync %q: %w", next, err)
+	}
+	// The grace counts from here, also if this process ends between the exchange and what follows it.
+	if err := d.disk.touch(final); err != nil {
+		d.disk.removeAll(next)
+		return false, fmt.Errorf("replace %q: %w", final, err)
 	}
 	err = d.disk.exchange(next, final)
 	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSYS) {
 		return false, d.swapOneByOne(next, table, date, replaced)
 	}
 	if err != nil {
-		os.RemoveAll(next)
+		// It may have happened all the same: which of the two next names is not known. It is swept later.
 		return false, fmt.Errorf("replace %q: %w", final, err)
 	}
 	if err := d.disk.syncDir(filepath.Dir(final)); err != nil {
 		return true, fmt.Errorf("sync %q: %w", filepath.Dir(final), err)
-	}
-	// next now names the old partition. A new file in it sets its modification time, from which the grace counts.
-	if file, err := os.Create(filepath.Join(next, "replaced")); err == nil {
-		file.Close()
 	}
 	return true, d.disk.syncDir(filepath.Dir(next))
 }
@@ -106,12 +107,12 @@ func (d *Dir) swapOneByOne(next string, table Table, date string, replaced map[s
 		err = d.disk.syncDir(next)
 	}
 	if err != nil {
-		os.RemoveAll(next)
+		d.disk.removeAll(next)
 		return fmt.Errorf("replace the partition %s of %s: %w", date, table, err)
 	}
 	name := filepath.Join(filepath.Dir(next), uniqueName(pendingPrefix, ""))
 	if err := d.disk.rename(next, name); err != nil {
-		os.RemoveAll(next)
+		d.disk.removeAll(next)
 		return fmt.Errorf("replace the partition %s of %s: %w", date, table, err)
 	}
 	if err := d.disk.syncDir(filepath.Dir(name)); err != nil {
@@ -132,6 +133,13 @@ func (d *Dir) finishPending() error {
 		}
 		from := filepath.Join(d.path, stagingDir, entry.Name())
 		text, err := os.ReadFile(filepath.Join(from, pendingName))
+		if errors.Is(err, fs.ErrNotExist) {
+			// All of it was done but taking the directory away.
+			if err := d.takeAway(from); err != nil {
+				return err
+			}
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("finish the exchange %q: %w", from, err)
 		}
@@ -144,6 +152,10 @@ func (d *Dir) finishPending() error {
 			if err := d.disk.remove(filepath.Join(final, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("replace %q: %w", name, err)
 			}
+		}
+		// Before the first new file comes the old ones are gone for good, or after a power cut both could be there.
+		if err := d.disk.syncDir(final); err != nil {
+			return fmt.Errorf("sync %q: %w", final, err)
 		}
 		files, err := os.ReadDir(from)
 		if err != nil {
@@ -160,9 +172,22 @@ func (d *Dir) finishPending() error {
 		if err := d.disk.syncDir(final); err != nil {
 			return fmt.Errorf("sync %q: %w", final, err)
 		}
-		if err := os.RemoveAll(from); err != nil {
+		if err := d.takeAway(from); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// takeAway deletes a directory of an exchange that is done, for good: if it came back after a power cut, it would be done again, and links of
+// files that have been replaced since would come back with it.
+func (d *Dir) takeAway(pending string) error {
+	err := d.disk.removeAll(pending)
+	if err == nil {
+		err = d.disk.syncDir(filepath.Dir(pending))
+	}
+	if err != nil {
+		return fmt.Errorf("finish the exchange %q: %w", pending, err)
 	}
 	return nil
 }
@@ -173,12 +198,21 @@ func (d *Dir) sweepAside(now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("list the staging directory: %w", err)
 	}
+	durable := false
 	for _, entry := range entries {
 		info, err := entry.Info()
 		if err != nil || !entry.IsDir() || !strings.HasPrefix(entry.Name(), asidePrefix) || now.Sub(info.ModTime()) < asideGrace {
 			continue
 		}
-		if err := os.RemoveAll(filepath.Join(d.path, stagingDir, entry.Name())); err != nil {
+		if !durable { // that they were replaced
+			for _, table := range []Table{Trades, Alerts, Runs, Coverage} {
+				if err := d.disk.syncDir(filepath.Join(d.path, string(table))); err != nil {
+					return fmt.Errorf("sync %q: %w", table, err)
+				}
+			}
+			durable = true
+		}
+		if err := d.disk.removeAll(filepath.Join(d.path, stagingDir, entry.Name())); err != nil {
 			return fmt.Errorf("delete a replaced partition: %w", err)
 		}
 	}
