@@ -1,0 +1,107 @@
+package deliver
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"gopkg.in/yaml.v3"
+
+	"tapedeck/internal/strictyaml"
+)
+
+func parse(t *testing.T, text string) (Config, error) {
+	t.Helper()
+	root, err := strictyaml.Document("config.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config Config
+	err = strictyaml.Each("config.yaml", root, "the configuration", nil, func(_ string, _ int, value *yaml.Node) (err error) {
+		config, err = ParseConfig("config.yaml", value, []string{"whale_order", "pump_burst"})
+		return err
+	})
+	return config, err
+}
+
+func TestParseConfig(t *testing.T) {
+	got, err := parse(t, `telegram:
+  cooldown: 45m
+  digest_above: 5
+  chats:
+    - id: -1001234567890
+      name: traders
+      severity: medium
+      symbols: [BTCUSDT, "*BTC"]
+      detectors: whale_order
+      send: [alerts, reports]
+      silent: true
+    - id: "@channel"
+`)
+	want := Config{
+		Cooldown: 45 * time.Minute, DigestAbove: 5,
+		Chats: []Chat{
+			{ID: "-1001234567890", Name: "traders", Severity: "medium", Symbols: []string{"BTCUSDT", "*BTC"}, Detectors: []string{"whale_order"}, Send: []Wanted{Alerts, Reports}, Silent: true, Line: 5},
+			{ID: "@channel", Line: 12},
+		},
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if got, err := parse(t, "telegram:\n"); err != nil || len(got.Chats) != 0 {
+		t.Errorf("nothing: %+v, %v", got, err)
+	}
+	if got, err := parse(t, "telegram: {cooldown: 0s}\n"); err != nil || got.Cooldown >= 0 {
+		t.Errorf("no cooldown: %+v, %v", got, err)
+	}
+}
+
+func TestParseConfigErrors(t *testing.T) {
+	for text, want := range map[string]string{
+		"telegram: chats":                                                   `config.yaml:1: telegram wants lines of the form "key: value"`,
+		"telegram:\n  chat: 5":                                              `config.yaml:2: unknown key "chat"; did you mean "chats"?`,
+		"telegram:\n  token: 123:abc":                                       `config.yaml:2: unknown key "token"; known are chats, cooldown, digest_above`,
+		"telegram:\n  cooldown: soon":                                       `config.yaml:2: cooldown: "soon" is not a length of time such as 90s, 30m or 1h30m`,
+		"telegram:\n  digest_above: 0":                                      `config.yaml:2: digest_above: "0" is not a whole number above 0`,
+		"telegram:\n  chats: 5":                                             `config.yaml:2: chats: a list is wanted here: lines that begin with "- id:"`,
+		"telegram:\n  chats:\n    - 5":                                      `config.yaml:3: a chat wants lines of the form "key: value"`,
+		"telegram:\n  chats:\n    - name: x":                                `config.yaml:3: a chat without id`,
+		"telegram:\n  chats:\n    - id: traders":                            `config.yaml:3: id: "traders" is not a chat: it is a number, negative for a group, or the @name of a channel`,
+		"telegram:\n  chats:\n    - id: 9999999999999999999":                `config.yaml:3: id: "9999999999999999999" is not a chat: the number is too large`,
+		"telegram:\n  chats:\n    - id: 5\n    - id: 5":                     `config.yaml:4: chat 5 stands here for the second time; the first is on line 3`,
+		"telegram:\n  chats:\n    - id: 5\n      severity: hi":              `config.yaml:4: severity: "hi" is not known; known are low, medium, high`,
+		"telegram:\n  chats:\n    - id: 5\n      severty: high":             `config.yaml:4: unknown key "severty"; did you mean "severity"?`,
+		"telegram:\n  chats:\n    - id: 5\n      symbols: []":               `config.yaml:4: symbols: the list is empty; leave the key out for all`,
+		"telegram:\n  chats:\n    - id: 5\n      symbols: ['[A']":           `config.yaml:4: symbols: "[A" is not a pattern: * stands for any letters, ? for one`,
+		"telegram:\n  chats:\n    - id: 5\n      detectors: [whale_orders]": `config.yaml:4: detectors: "whale_orders" is not known; did you mean "whale_order"?`,
+		"telegram:\n  chats:\n    - id: 5\n      send: [alert]":             `config.yaml:4: send: "alert" is not known; did you mean "alerts"?`,
+		"telegram:\n  chats:\n    - id: 5\n      silent: 1":                 `config.yaml:4: silent: "1" is not known; known are true, false`,
+	} {
+		_, err := parse(t, text)
+		if err == nil || err.Error() != want {
+			t.Errorf("%q:\n got %v\nwant %s", text, err, want)
+		}
+	}
+}
+
+func FuzzParseConfig(f *testing.F) {
+	f.Add("telegram:\n  chats:\n    - id: 5\n      symbols: [A]\n")
+	f.Add("telegram: {chats: [{id: '@abcd', send: reports}], cooldown: 5s}")
+	f.Fuzz(func(t *testing.T, text string) {
+		root, err := strictyaml.Document("c", []byte(text))
+		if err != nil || root == nil {
+			return
+		}
+		config, err := ParseConfig("c", root, nil)
+		if err == nil {
+			err = config.check()
+		}
+		if err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("more than a line: %q", err)
+		}
+	})
+}
