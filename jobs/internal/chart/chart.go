@@ -1,0 +1,340 @@
+// Package chart draws charts: as SVG to stand inside a page, and as PNG to be sent as a picture. Both come from one
+// description and one library, so they show the same.
+//
+// An SVG takes its colours from the page: every colour is a CSS variable of [Variables], and its letters are the page's. It
+// refers to nothing outside itself.
+package chart
+
+import (
+	"fmt"
+	"html"
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/go-analyze/charts"
+	"github.com/golang/freetype/truetype"
+)
+
+// Kind is a kind of chart.
+type Kind int
+
+const (
+	// Line draws Values as a line and Below, where there is any, as columns in the lower part, on an axis of their own at the right.
+	Line Kind = iota
+	Columns
+	Bars // horizontal, the first on top
+)
+
+// Tone says how a series is coloured.
+type Tone int
+
+const (
+	Plain Tone = iota
+	Good
+	Bad
+)
+
+// Chart is one chart. Labels, Values and Below have the same length; a value that is not known is NaN.
+type Chart struct {
+	Title  string
+	Kind   Kind
+	Tone   Tone
+	Labels []string // of the categories, in order
+	Values []float64
+	Below  []float64
+	// Format writes a value of the axis, BelowFormat one of the right axis; nil is the library's own way.
+	Format, BelowFormat func(float64) string
+}
+
+// Variables are the CSS variables that an SVG uses.
+var Variables = [...]string{"--chart-text", "--chart-grid", "--chart-axis", "--chart-plain", "--chart-below", "--chart-good", "--chart-bad"}
+
+// colors of the variables in a picture.
+var light = [len(Variables)]string{"#52606d", "#e4e9ee", "#9aa5b1", "#2f6fb2", "#b7cbe2", "#1a7f4b", "#b3261e"}
+
+const (
+	text = iota
+	grid
+	axis
+	plain
+	below
+	good
+	bad
+)
+
+// stand gives the color that stands for a variable until the SVG is written; nothing else is drawn in it.
+func stand(variable int) charts.Color { return charts.ColorRGB(1, 2, uint8(3+variable)) }
+
+// The sizes of drawings in pixels. A picture is read on a phone, at the size in which it was made.
+const (
+	svgWidth  = 560
+	svgHeight = 300
+	svgFont   = 9.5
+	pngWidth  = 1200
+	pngHeight = 675
+	pngFont   = 17
+)
+
+// SVG draws a chart without its title, which the page has.
+func SVG(c Chart) (string, error) {
+	drawing := drawing{output: charts.ChartOutputSVG, width: svgWidth, height: svgHeight, fontSize: svgFont, color: stand}
+	out, err := drawing.draw(c)
+	if err != nil {
+		return "", fmt.Errorf("draw %q: %w", c.Title, err)
+	}
+	svg := string(out)
+	for i, name := range Variables {
+		svg = strings.ReplaceAll(svg, fmt.Sprintf("rgb(1,2,%d)", 3+i), "var("+name+")")
+	}
+	svg = fontFamily.ReplaceAllString(svg, "")
+	opening := strings.IndexByte(svg, '>')
+	if opening < 0 {
+		return "", fmt.Errorf("draw %q: the drawing is empty", c.Title)
+	}
+	return fmt.Sprintf(`<svg viewBox="0 0 %d %d" role="img" aria-label="%s">%s`, svgWidth, drawing.heightOf(c), html.EscapeString(c.Title), svg[opening+1:]), nil
+}
+
+var fontFamily = regexp.MustCompile(`;font-family:[^"]*`)
+
+// PNG draws a chart as a picture with its title, dark on white. A character that the picture's letters do not have is written as
+// its code point.
+func PNG(c Chart) ([]byte, error) {
+	color := func(variable int) charts.Color { return charts.ColorFromHex(light[variable]) }
+	drawing := drawing{output: charts.ChartOutputPNG, width: pngWidth, height: pngHeight, fontSize: pngFont, color: color, titled: true}
+	font := charts.GetDefaultFont()
+	c.Title = drawable(font, c.Title)
+	labels := make([]string, len(c.Labels))
+	for i, label := range c.Labels {
+		labels[i] = drawable(font, label)
+	}
+	c.Labels = labels
+	out, err := drawing.draw(c)
+	if err != nil {
+		return nil, fmt.Errorf("draw %q: %w", c.Title, err)
+	}
+	return out, nil
+}
+
+// drawable writes the characters that a font does not have as their code points: 币安USDT becomes [5e01 5b89]USDT.
+func drawable(font *truetype.Font, text string) string {
+	var out strings.Builder
+	inside := false
+	for _, r := range text {
+		there := font.Index(r) != 0
+		switch {
+		case there && inside:
+			out.WriteByte(']')
+		case !there && inside:
+			out.WriteByte(' ')
+		case !there:
+			out.WriteByte('[')
+		}
+		if inside = !there; there {
+			out.WriteRune(r)
+		} else {
+			fmt.Fprintf(&out, "%04x", r)
+		}
+	}
+	if inside {
+		out.WriteByte(']')
+	}
+	return out.String()
+}
+
+// drawing is how a chart is drawn.
+type drawing struct {
+	output        string
+	width, height int
+	fontSize      float64
+	color         func(variable int) charts.Color
+	titled        bool
+}
+
+// heightOf makes room for each bar, and no more than that where there are few.
+func (d drawing) heightOf(c Chart) int {
+	if c.Kind == Bars && !d.titled {
+		return min(d.height, 50+30*len(c.Values))
+	}
+	return d.height
+}
+
+func (d drawing) draw(c Chart) ([]byte, error) {
+	if len(c.Values) == 0 || len(c.Labels) != len(c.Values) || len(c.Below) != 0 && len(c.Below) != len(c.Values) {
+		return nil, fmt.Errorf("%d labels, %d values and %d below are no chart", len(c.Labels), len(c.Values), len(c.Below))
+	}
+	render := d.lineOrColumns
+	if c.Kind == Bars {
+		render = d.bars
+	}
+	painter, err := render(c)
+	if err != nil {
+		return nil, err
+	}
+	if d.titled {
+		painter.Text(c.Title, int(d.fontSize), int(2.1*d.fontSize), 0, d.font(1.35))
+	}
+	return painter.Bytes()
+}
+
+func (d drawing) theme(series ...charts.Color) charts.ColorPalette {
+	return charts.MakeTheme(charts.ThemeOption{
+		AxisStrokeColor:    d.color(axis),
+		AxisSplitLineColor: d.color(grid),
+		BackgroundColor:    d.background(),
+		TextColor:          d.color(text),
+		SeriesColors:       series,
+	})
+}
+
+func (d drawing) background() charts.Color {
+	if d.titled {
+		return charts.ColorWhite
+	}
+	return charts.ColorTransparent
+}
+
+func (d drawing) tone(tone Tone) charts.Color {
+	switch tone {
+	case Good:
+		return d.color(good)
+	case Bad:
+		return d.color(bad)
+	}
+	return d.color(plain)
+}
+
+func (d drawing) font(scale float64) charts.FontStyle {
+	return charts.FontStyle{FontSize: d.fontSize * scale, FontColor: d.color(text)}
+}
+
+func (d drawing) padding() charts.Box {
+	side := int(d.fontSize)
+	top := side / 2
+	if d.titled {
+		top = side * 7 / 2
+	}
+	return charts.NewBox(side, top, side*3/2, side/2)
+}
+
+func known(values []float64) []float64 {
+	out := make([]float64, len(values))
+	for i, v := range values {
+		out[i] = v
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			out[i] = charts.GetNullValue()
+		}
+	}
+	return out
+}
+
+func (d drawing) lineOrColumns(c Chart) (*charts.Painter, error) {
+	no, yes := charts.Ptr(false), charts.Ptr(true)
+	low, high := extremes(c.Values)
+	series := charts.GenericSeriesList{{Type: charts.ChartTypeLine, Values: known(c.Values)}}
+	axes := []charts.YAxisOption{{LabelFontStyle: d.font(1), ValueFormatter: c.Format, LabelCount: 6}}
+	colors := []charts.Color{d.tone(c.Tone)}
+	switch {
+	case c.Kind == Columns:
+		series[0].Type = charts.ChartTypeBar
+		scale(&axes[0], min(0, low), max(0, high))
+	case len(c.Below) > 0:
+		if high > low { // the line stands in the upper part
+			from := low - (high-low)*0.6
+			if low >= 0 {
+				from = max(from, 0)
+			}
+			scale(&axes[0], from, high)
+		}
+		right := charts.YAxisOption{LabelFontStyle: d.font(1), ValueFormatter: c.BelowFormat, LabelCount: 6, Min: charts.Ptr(0.0), SplitLineShow: no}
+		if _, top := extremes(c.Below); top > 0 && !math.IsInf(top, 0) {
+			right.Max = charts.Ptr(roundUp(2.5 * top))
+			right.LabelCount = 6
+		}
+		series = append(series, charts.GenericSeries{Type: charts.ChartTypeBar, Values: known(c.Below), YAxisIndex: 1})
+		axes = append(axes, right)
+		colors = append(colors, d.color(below))
+	}
+	option := charts.ChartOption{
+		OutputFormat:    d.output,
+		Width:           d.width,
+		Height:          d.heightOf(c),
+		Theme:           d.theme(colors...),
+		Padding:         d.padding(),
+		Legend:          charts.LegendOption{Show: no},
+		XAxis:           charts.XAxisOption{Labels: sparse(c.Labels), LabelFontStyle: d.font(1), LabelCount: len(c.Labels), BoundaryGap: yes},
+		YAxis:           axes,
+		SeriesList:      series,
+		LineStrokeWidth: d.fontSize / 5,
+		ValueFormatter:  c.Format,
+	}
+	if len(c.Values) > 1 {
+		option.Symbol = charts.Symbol{Shape: charts.SymbolNone}
+	}
+	return charts.Render(option)
+}
+
+func (d drawing) bars(c Chart) (*charts.Painter, error) {
+	// The library draws the first category at the bottom.
+	labels, values := slices.Clone(c.Labels), known(c.Values)
+	slices.Reverse(labels)
+	slices.Reverse(values)
+	option := charts.NewBarChartOptionWithData([][]float64{values})
+	option.Horizontal = true
+	option.Theme = d.theme(d.tone(c.Tone))
+	option.Padding = d.padding()
+	option.Legend = charts.LegendOption{Show: charts.Ptr(false)}
+	option.CategoryAxis = charts.CategoryAxisOption{Labels: labels, LabelFontStyle: d.font(1)}
+	axis := charts.ValueAxisOption{LabelFontStyle: d.font(1), ValueFormatter: c.Format, LabelCount: 5}
+	low, high := extremes(c.Values)
+	scale(&axis, min(0, low), max(0, high)) // a bar's length means its size only from zero on
+	option.ValueAxis = []charts.ValueAxisOption{axis}
+	option.ValueFormatter = c.Format
+	option.BarSize = 0.62
+	painter := charts.NewPainter(charts.PainterOptions{OutputFormat: d.output, Width: d.width, Height: d.heightOf(c)})
+	return painter, painter.BarChart(option)
+}
+
+// sparse keeps every so many labels, of which there are at most eight.
+func sparse(labels []string) []string {
+	every := (len(labels) + 7) / 8
+	out := make([]string, len(labels))
+	for i := 0; i < len(labels); i += every {
+		out[i] = labels[i]
+	}
+	return out
+}
+
+// extremes are the smallest and the largest of the values that are known.
+func extremes(values []float64) (low, high float64) {
+	low, high = math.Inf(1), math.Inf(-1)
+	for _, v := range values {
+		if !math.IsNaN(v) && !math.IsInf(v, 0) {
+			low, high = min(low, v), max(high, v)
+		}
+	}
+	return low, high
+}
+
+// scale makes an axis from a round number to a round number in round steps.
+func scale(axis *charts.ValueAxisOption, low, high float64) {
+	if !(high > low) || math.IsInf(high-low, 0) {
+		return
+	}
+	step := roundUp((high - low) / 5)
+	low, high = math.Floor(low/step+1e-9)*step, math.Ceil(high/step-1e-9)*step
+	axis.Min, axis.Max = &low, &high
+	axis.LabelCount = int(math.Round((high-low)/step)) + 1
+}
+
+// roundUp gives the next of 1, 2, 2.5, 5 times a power of ten.
+func roundUp(v float64) float64 {
+	power := math.Pow(10, math.Floor(math.Log10(v)))
+	for _, digit := range [...]float64{1, 2, 2.5, 5} {
+		if rounded := digit * power; rounded >= v {
+			return rounded
+		}
+	}
+	return 10 * power
+}

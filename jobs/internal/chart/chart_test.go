@@ -1,0 +1,174 @@
+package chart
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"image"
+	"image/png"
+	"io"
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/go-analyze/charts"
+)
+
+// samples of every kind, and the odd ones.
+func samples() map[string]Chart {
+	var labels []string
+	var values, below []float64
+	for i := range 97 {
+		labels = append(labels, fmt.Sprintf("%02d:%02d", i/4, i*15%60))
+		values = append(values, 61837+300*math.Sin(float64(i)/9))
+		below = append(below, 20*math.Abs(math.Sin(float64(i)/3)))
+	}
+	holes := slices.Clone(values)
+	for i := 30; i < 40; i++ {
+		holes[i] = math.NaN()
+	}
+	return map[string]Chart{
+		"price":        {Title: "币安人生USDT: close & <volume>", Labels: labels, Values: values, Below: below, Format: func(v float64) string { return fmt.Sprintf("%.2f", v) }},
+		"with holes":   {Labels: labels, Values: holes},
+		"columns":      {Kind: Columns, Labels: labels[:24], Values: below[:24]},
+		"rose":         {Kind: Bars, Tone: Good, Labels: []string{"A<b>&\"USDT", "币安USDT", "C"}, Values: []float64{12, 5, 1}},
+		"fell":         {Kind: Bars, Tone: Bad, Labels: []string{"A", "B"}, Values: []float64{-12, -5}},
+		"one":          {Labels: labels[:1], Values: values[:1], Below: below[:1]},
+		"level":        {Labels: labels[:3], Values: []float64{1, 1, 1}, Below: []float64{0, 0, 0}},
+		"tiny":         {Labels: labels[:3], Values: []float64{1.1e-7, 1.2e-7, 1.15e-7}},
+		"nothing":      {Labels: labels[:3], Values: []float64{math.NaN(), math.NaN(), math.Inf(1)}},
+		"zero columns": {Kind: Columns, Labels: labels[:2], Values: []float64{0, 0}},
+	}
+}
+
+func TestSVGStandsInAPage(t *testing.T) {
+	color := regexp.MustCompile(`(?:fill|stroke):([^;"]*)`)
+	for name, c := range samples() {
+		t.Run(name, func(t *testing.T) {
+			svg, err := SVG(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			decoder := xml.NewDecoder(strings.NewReader(svg))
+			for {
+				if _, err := decoder.Token(); errors.Is(err, io.EOF) {
+					break
+				} else if err != nil {
+					t.Fatalf("%v in %s", err, svg)
+				}
+			}
+			for _, match := range color.FindAllStringSubmatch(svg, -1) {
+				ours := slices.ContainsFunc(Variables[:], func(v string) bool { return match[1] == "var("+v+")" })
+				if !ours && match[1] != "none" {
+					t.Errorf("the color %q does not come from the page", match[1])
+				}
+			}
+			for _, outside := range []string{"http", "url(", "href", "<script", "font-family"} {
+				if strings.Contains(svg, outside) {
+					t.Errorf("it holds %q", outside)
+				}
+			}
+		})
+	}
+}
+
+func TestSVGWritesTextAsText(t *testing.T) {
+	svg, err := SVG(samples()["rose"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(svg, "A&lt;b&gt;&amp;") || !strings.Contains(svg, "币安USDT") {
+		t.Errorf("the labels are not in %s", svg)
+	}
+}
+
+func TestPNGIsAPicture(t *testing.T) {
+	for name, c := range samples() {
+		t.Run(name, func(t *testing.T) {
+			content, err := PNG(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			picture, err := png.Decode(bytes.NewReader(content))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if picture.Bounds() != image.Rect(0, 0, pngWidth, pngHeight) {
+				t.Errorf("it measures %v", picture.Bounds())
+			}
+			if r, g, b, a := picture.At(2, 2).RGBA(); r != 0xffff || g != 0xffff || b != 0xffff || a != 0xffff {
+				t.Error("it is not on white")
+			}
+		})
+	}
+}
+
+// TestBarsStandInOrder finds the bars by their colour.
+func TestBarsStandInOrder(t *testing.T) {
+	content, err := PNG(samples()["rose"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	picture, err := png.Decode(bytes.NewReader(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lengths []int
+	inside := false
+	for y := range pngHeight {
+		n := 0
+		for x := range pngWidth {
+			if r, g, b, _ := picture.At(x, y).RGBA(); r>>8 == 0x1a && g>>8 == 0x7f && b>>8 == 0x4b {
+				n++
+			}
+		}
+		if n > 10 && !inside {
+			lengths = append(lengths, n)
+		}
+		inside = n > 10
+	}
+	if len(lengths) != 3 || lengths[0] <= 2*lengths[1] || lengths[1] <= 4*lengths[2] {
+		t.Errorf("bars of 12, 5 and 1 are %d pixels long from the top", lengths)
+	}
+}
+
+func TestWrongChartIsAnError(t *testing.T) {
+	for _, c := range []Chart{{}, {Labels: []string{"a"}, Values: []float64{1, 2}}, {Labels: []string{"a"}, Values: []float64{1}, Below: []float64{1, 2}}} {
+		if _, err := SVG(c); err == nil {
+			t.Errorf("SVG drew %+v", c)
+		}
+		if _, err := PNG(c); err == nil {
+			t.Errorf("PNG drew %+v", c)
+		}
+	}
+}
+
+func TestCharactersThatTheFontLacks(t *testing.T) {
+	for text, want := range map[string]string{"BTCUSDT": "BTCUSDT", "币安USDT": "[5e01 5b89]USDT", "A币": "A[5e01]", "": "", "é": "é"} {
+		if have := drawable(charts.GetDefaultFont(), text); have != want {
+			t.Errorf("%q is drawn as %q, want %q", text, have, want)
+		}
+	}
+}
+
+func TestAxesAreRound(t *testing.T) {
+	for _, c := range []struct {
+		low, high, from, to float64
+		labels              int
+	}{
+		{0, 20.98, 0, 25, 6},
+		{61000.3, 62137, 61000, 62250, 6},
+		{-12, 0, -12.5, 0, 6},
+		{0, 100, 0, 100, 6},
+		{0.00000121, 0.0000016, 0.0000012, 0.0000016, 5},
+	} {
+		var axis charts.ValueAxisOption
+		scale(&axis, c.low, c.high)
+		if math.Abs(*axis.Min-c.from) > 1e-9*(c.high-c.low) || math.Abs(*axis.Max-c.to) > 1e-9*(c.high-c.low) || axis.LabelCount != c.labels {
+			t.Errorf("%v to %v: from %v to %v with %d labels, want %v to %v with %d", c.low, c.high, *axis.Min, *axis.Max, axis.LabelCount, c.from, c.to, c.labels)
+		}
+	}
+}
