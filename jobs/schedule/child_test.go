@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // TestMain lets this test binary stand in for the children: their behaviour is the first argument.
@@ -57,6 +58,30 @@ func TestMain(m *testing.M) {
 	case "parent": // a scheduler that gets killed: one child, whose pid it prints
 		one := Children{Path: os.Args[0], Env: os.Environ(), Grace: time.Second}
 		one.Start(context.Background(), []string{"pid"}, "r", func(line string) { fmt.Println(line) })
+	case "eat": // memory without end, up to a limit that stands in for a container's
+		limit := syscall.Rlimit{Cur: 1 << 30, Max: 1 << 30}
+		if err := syscall.Setrlimit(syscall.RLIMIT_AS, &limit); err != nil {
+			os.Exit(99)
+		}
+		for eaten := []byte{1}; ; {
+			eaten = append(eaten, eaten...)
+		}
+	case "chatter": // lines without end
+		for {
+			fmt.Println(strings.Repeat("chatter ", 20))
+		}
+	case "score":
+		score, _ := os.ReadFile("/proc/self/oom_score_adj")
+		fmt.Println(strings.TrimSpace(string(score)))
+	case "orphan": // leaves a process behind outside of its group, which ends
+		child := exec.Command(os.Args[0], "brief")
+		child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if err := child.Start(); err != nil {
+			os.Exit(1)
+		}
+		fmt.Println("left", child.Process.Pid)
+	case "brief":
+		time.Sleep(100 * time.Millisecond)
 	case "scheduler":
 		simulate(os.Args[2])
 	case "backfill", "detect": // a run under the simulated scheduler
@@ -70,7 +95,12 @@ func TestMain(m *testing.M) {
 }
 
 func children(grace time.Duration) *Children {
-	return &Children{Path: os.Args[0], Env: append(os.Environ(), "SCHEDULE_TEST_CHILD=1"), Grace: grace}
+	return &Children{Path: os.Args[0], Env: childEnviron(), Grace: grace}
+}
+
+// childEnviron makes this binary a child. The race detector would have each of them sleep for a second at its end.
+func childEnviron() []string {
+	return append(os.Environ(), "SCHEDULE_TEST_CHILD=1", "GORACE=atexit_sleep_ms=0")
 }
 
 func TestChildSaysWhatItDid(t *testing.T) {
@@ -144,7 +174,7 @@ func TestNothingOfARunIsLeft(t *testing.T) {
 
 func TestNoChildOutlivesAKilledScheduler(t *testing.T) {
 	parent := exec.Command(os.Args[0], "parent")
-	parent.Env = append(os.Environ(), "SCHEDULE_TEST_CHILD=1")
+	parent.Env = childEnviron()
 	output, err := parent.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -165,6 +195,116 @@ func TestNoChildOutlivesAKilledScheduler(t *testing.T) {
 	}
 	parent.Wait()
 	waitGone(t, pid)
+}
+
+// TestBadJobsHarmNobody: jobs that hang, crash, flood and eat memory get their rows, and a good one runs on.
+func TestBadJobsHarmNobody(t *testing.T) {
+	jobs := mustParse(t, `
+jobs:
+  - {name: good, schedule: "@every 1s", run: brief}
+  - {name: hangs, schedule: "@every 1s", run: ignore}
+  - {name: crashes, schedule: "@every 1s", run: crash}
+  - {name: chatters, schedule: "@every 1s", run: chatter}
+  - {name: eats, schedule: "@every 1s", run: eat}
+`)
+	for i := range jobs {
+		jobs[i].Timeout = 20 * time.Second
+		if name := jobs[i].Name; name == "hangs" || name == "chatters" {
+			jobs[i].Timeout = 2 * time.Second
+		}
+	}
+	book := &notes{}
+	opt := options(jobs, book, children(50*time.Millisecond).Start)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	enough := func() bool { // rows of each bad job, and of the good one
+		book.mu.Lock()
+		defer book.mu.Unlock()
+		counts := map[string]int{}
+		for _, row := range book.runs {
+			if row.Outcome != skipped {
+				counts[row.Job]++
+			}
+		}
+		return counts["hangs"] > 1 && counts["crashes"] > 1 && counts["chatters"] > 0 && counts["eats"] > 0 && counts["good"] > 1
+	}
+	ended := make(chan error)
+	go func() { ended <- Run(ctx, opt) }()
+	for deadline := time.Now().Add(time.Minute); !enough() && time.Now().Before(deadline); {
+		time.Sleep(20 * time.Millisecond)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	outcomes := map[string]map[string]bool{}
+	for _, row := range book.runs {
+		if row.Outcome == skipped || row.Outcome == killed {
+			continue
+		}
+		if outcomes[row.Job] == nil {
+			outcomes[row.Job] = map[string]bool{}
+		}
+		outcomes[row.Job][row.Outcome] = true
+		if len(row.Output) > mostBytesRow || len(row.Message) > 2*longestReason {
+			t.Errorf("%s: %d bytes of output and %d of message in its row", row.Job, len(row.Output), len(row.Message))
+		}
+		if row.Job == "chatters" && !strings.HasPrefix(row.Output, "chatter") {
+			t.Errorf("output %q", row.Output)
+		}
+	}
+	want := map[string]map[string]bool{"good": {ok: true}, "hangs": {timedOut: true}, "crashes": {didFail: true}, "chatters": {timedOut: true}, "eats": {didFail: true}}
+	if diff := cmp.Diff(want, outcomes); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTheKernelTakesAChildFirst(t *testing.T) {
+	own, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err != nil {
+		t.Skip("no /proc: ", err)
+	}
+	// The child may look before the parent has said so.
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		var said string
+		children(time.Second).Start(t.Context(), []string{"score"}, "r", func(line string) { said = line })
+		if said == "500" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the child's score is %s, this process's %s", said, own)
+		}
+	}
+}
+
+// TestOrphansAreReaped: a process that a run left behind falls to the scheduler where that is the first process of a container. Here it is made
+// the one that orphans fall to.
+func TestOrphansAreReaped(t *testing.T) {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Skip("cannot take orphans: ", err)
+	}
+	defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+	c := children(time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); c.Reap(ctx) }()
+	var left int
+	// Runs that end in between must not lose their exit status to it.
+	for range 5 {
+		if exit := c.Start(t.Context(), []string{"talk"}, "r", func(string) {}); exit.Code != 3 || exit.Err != nil {
+			t.Errorf("%+v", exit)
+		}
+	}
+	if exit := c.Start(t.Context(), []string{"orphan"}, "r", func(line string) { fmt.Sscanf(line, "left %d", &left) }); exit.Code != 0 || left == 0 {
+		t.Fatalf("%+v, orphan %d", exit, left)
+	}
+	for deadline := time.Now().Add(10 * time.Second); syscall.Kill(left, 0) == nil; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it is still in the process table")
+		}
+	}
+	cancel()
+	<-done
 }
 
 // waitGone waits until the process is dead; one that nobody has reaped yet counts as dead.
