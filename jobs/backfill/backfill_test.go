@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -71,13 +72,19 @@ type world struct {
 	opt      Options
 }
 
-func newWorld(t *testing.T, feed tape.Feed, rows []exchange.MemoryRow, allowed ...exchange.Offence) *world {
+func newWorld(t *testing.T, feed tape.Feed, rows []exchange.MemoryRow) *world {
 	t.Helper()
+	return newWorldWith(t, feed, rows, exchange.Options{})
+}
+
+func newWorldWith(t *testing.T, feed tape.Feed, rows []exchange.MemoryRow, opt exchange.Options) *world {
+	t.Helper()
+	opt.Speed, opt.Start = exchange.ByHand, now
 	w := &world{t: t, rows: map[string][]exchange.MemoryRow{}, log: &strings.Builder{}}
 	for _, row := range rows {
 		w.rows[row.Symbol] = append(w.rows[row.Symbol], row)
 	}
-	w.exchange = exchange.StartTest(t, exchange.NewMemory(nil, rows), exchange.Options{Speed: exchange.ByHand, Start: now}, allowed...)
+	w.exchange = exchange.StartTest(t, exchange.NewMemory(nil, rows), opt)
 	dir, err := tape.Create(filepath.Join(t.TempDir(), "data"), feed, day0)
 	if err != nil {
 		t.Fatal(err)
@@ -215,6 +222,9 @@ func (w *world) wantTape(symbol string, spans ...tape.Span) {
 				want[row.ID] = w.trade(row)
 			}
 		}
+	}
+	if maps.Equal(want, got) { // cmp takes seconds for as many
+		return
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		if len(diff) > 3000 {
@@ -492,7 +502,7 @@ func (s *stopAfter) Advanced(string, int64, int64) {
 }
 
 func TestARunThatWasEndedGoesOnWhereItWas(t *testing.T) {
-	const rows = 250_000
+	const rows = 130_000
 	w := newWorld(t, tape.AggTrade, market("BTCUSDT", 0, rows, now.Add(-10*time.Hour), now))
 	window := w.opt
 	window.From, window.To, window.Symbols = now.Add(-10*time.Hour), now, []string{"BTCUSDT"}
@@ -508,17 +518,17 @@ func TestARunThatWasEndedGoesOnWhereItWas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if total := summary.Total(); total.Missing != 150_000 || total.Fetched != 150_000 {
+	if total := summary.Total(); total.Missing != 30_000 || total.Fetched != 30_000 {
 		t.Errorf("%+v", total)
 	}
-	if asked := w.requests(aggTradesPath) - before; asked > 152 {
-		t.Errorf("%d requests for the 150 pages that were left", asked)
+	if asked := w.requests(aggTradesPath) - before; asked > 32 {
+		t.Errorf("%d requests for the 30 pages that were left", asked)
 	}
 	w.wantTape("BTCUSDT", tape.Span{First: 0, Last: rows})
 }
 
 func TestTwoBackfillsAtOnceKeepTheBudgetAndWriteEachTradeOnce(t *testing.T) {
-	rows := append(market("BTCUSDT", 0, 30_000, day0, now), market("ETHUSDT", 0, 20_000, day0, now)...)
+	rows := append(market("BTCUSDT", 0, 12_000, day0, now), market("ETHUSDT", 0, 8_000, day0, now)...)
 	w := newWorld(t, tape.AggTrade, rows)
 	var work sync.WaitGroup
 	for range 2 {
@@ -536,8 +546,8 @@ func TestTwoBackfillsAtOnceKeepTheBudgetAndWriteEachTradeOnce(t *testing.T) {
 		})
 	}
 	work.Wait()
-	w.wantTape("BTCUSDT", tape.Span{First: 0, Last: 29_999})
-	w.wantTape("ETHUSDT", tape.Span{First: 0, Last: 19_999})
+	w.wantTape("BTCUSDT", tape.Span{First: 0, Last: 11_999})
+	w.wantTape("ETHUSDT", tape.Span{First: 0, Last: 7_999})
 	state, err := w.clients.REST.Budget().State()
 	served := int64(0)
 	for _, endpoint := range w.exchange.Served().Endpoints {
