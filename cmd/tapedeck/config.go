@@ -15,6 +15,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"tapedeck/internal/strictyaml"
+	"tapedeck/jobs/deliver"
 )
 
 // config is what config.yaml says, checked: every key is known, every value is of its kind.
@@ -23,6 +24,8 @@ type config struct {
 	values map[string]configValue
 	// detectors holds the thresholds: detector name, then parameter name.
 	detectors map[string]detectorConfig
+	// telegram is the mapping of that name, nil where there is none; package deliver knows its keys.
+	telegram *yaml.Node
 }
 
 // configValue is one setting as the command line would spell it, and where it stands.
@@ -45,7 +48,7 @@ type configParam struct {
 // place is how errors name a line of the file: config.yaml:12.
 func (c *config) place(line int) string { return fmt.Sprintf("%s:%d", c.path, line) }
 
-// configKeys are the keys of config.yaml with the check of each value. All but detectors have a flag and an environment
+// configKeys are the keys of config.yaml with the check of each value. All but detectors and telegram have a flag and an environment
 // variable of the same name.
 func configKeys() map[string]func(*yaml.Node) (string, error) {
 	return map[string]func(*yaml.Node) (string, error){
@@ -63,7 +66,9 @@ func configKeys() map[string]func(*yaml.Node) (string, error) {
 		"threads":        countText,
 		"memory":         plainText,
 		"crontab":        plainText,
+		"telegram_url":   urlText("http", "https"),
 		"detectors":      nil,
+		"telegram":       nil,
 	}
 }
 
@@ -97,6 +102,10 @@ func parseConfig(path string, text []byte) (*config, error) {
 			return nil // `symbols:` with nothing behind it is the default
 		case key == "detectors":
 			return c.parseDetectors(value)
+		case key == "telegram":
+			c.telegram = value
+			_, err := deliver.ParseConfig(path, value, nil)
+			return err
 		}
 		spelt, err := keys[key](value)
 		if err != nil {

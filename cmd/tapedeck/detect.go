@@ -24,6 +24,7 @@ type detectCmd struct {
 	DryRun    bool     `help:"Print what would be found; write and remember nothing."`
 	queriesFlags
 	sessionFlags
+	telegramPlace
 }
 
 func (*detectCmd) manual() manual {
@@ -63,6 +64,10 @@ func (c *detectCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 	}
+	box, err := a.mailbox(dir, c.telegramPlace)
+	if err != nil {
+		return err
+	}
 	summary, err := detect.Run(ctx, dir, options)
 	var usage *detect.UsageError
 	switch {
@@ -78,6 +83,11 @@ func (c *detectCmd) Run(ctx context.Context, a *app) error {
 	if err := write(a.stdout, summary.Alerts); err != nil {
 		return err
 	}
+	if !c.DryRun {
+		if err := a.tellAlerts(ctx, dir, box, summary.New); err != nil {
+			return err
+		}
+	}
 	said := fmt.Sprintf("%d alerts, %d of them new", len(summary.Alerts), len(summary.New))
 	if summary.From.IsZero() {
 		said = "nothing new to judge"
@@ -86,6 +96,18 @@ func (c *detectCmd) Run(ctx context.Context, a *app) error {
 	}
 	a.reportToParent(schedule.Report{Rows: summary.Published.Rows, Bytes: summary.Published.Bytes, WindowStart: summary.From, WindowEnd: summary.To, Message: said})
 	return a.incompleteDetection(summary)
+}
+
+// tellAlerts hands new alerts to the outbox, also those of a run that died before it could, and sends.
+func (a *app) tellAlerts(ctx context.Context, dir *tape.Dir, box *mailbox, found []tape.Alert) error {
+	if _, err := box.EnqueueAlerts(ctx, found, a.now()); err != nil {
+		return err
+	}
+	if _, err := box.EnqueueRecorded(ctx, dir, a.now()); err != nil {
+		return err
+	}
+	box.send(ctx)
+	return nil
 }
 
 // incompleteDetection says what a run could not judge.

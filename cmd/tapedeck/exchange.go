@@ -30,6 +30,7 @@ type exchangeCmd struct {
 	FaultSeed    uint64             `placeholder:"N" default:"1" help:"The seed of the faults."`
 	WeightLimit  int64              `placeholder:"N" help:"The request weight that an address may use in a minute. The default is Binance's 6000."`
 	Latency      time.Duration      `placeholder:"LENGTH" help:"Wait before each answer of REST and the archive: 50ms."`
+	Telegram     bool               `help:"Serve a stand-in for Telegram's Bot API, too; it prints the messages that it gets."`
 	ArchiveDelay time.Duration      `placeholder:"LENGTH" help:"How long after a day its archive file appears. The default is 5h."`
 }
 
@@ -64,7 +65,7 @@ func (c *exchangeCmd) Run(ctx context.Context, a *app) error {
 		Listen: c.Listen, Play: c.Play, Speed: speed, AtEnd: exchange.AtEnd(c.AtEnd), WaitForStreams: c.Wait,
 		Simulate: c.Simulate, Seed: c.Seed, Start: c.Start.Time, History: time.Duration(c.History), Symbols: c.Pairs, Rate: c.Rate,
 		Quiet: c.Quiet, Now: a.clock, Faults: c.Faults, EveryFault: c.EveryFault, FaultSeed: c.FaultSeed,
-		WeightLimit: c.WeightLimit, Latency: c.Latency, ArchiveDelay: c.ArchiveDelay, Out: a.stdout,
+		WeightLimit: c.WeightLimit, Latency: c.Latency, ArchiveDelay: c.ArchiveDelay, Telegram: c.Telegram, Out: a.stdout,
 	}, a.log)
 	if err != nil {
 		return err

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"tapedeck/analytics/tape"
+	"tapedeck/jobs/deliver"
 	"tapedeck/jobs/report"
 	"tapedeck/jobs/schedule"
 )
@@ -23,8 +26,10 @@ type reportCmd struct {
 	Out      string   `placeholder:"FILE" help:"Write the report to FILE, whole or not at all, instead of standard output."`
 	Symbols  []string `placeholder:"LIST" help:"Only these symbols, separated by commas. The default is all on the tape."`
 	Sections []string `placeholder:"LIST" help:"Only these sections, separated by commas, in this order. The default is all, and for a table those that fit a terminal."`
+	Send     bool     `help:"Send it to the chats of config.yaml that want reports: in short, with the workbook."`
 	queriesFlags
 	sessionFlags
+	telegramPlace
 }
 
 // queriesFlags name the user's own queries.
@@ -67,14 +72,23 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	var box *mailbox
+	if c.Send {
+		if box, err = a.mailbox(dir, c.telegramPlace); err != nil {
+			return err
+		}
+	}
 	built, err := report.Build(ctx, dir, report.Options{
-		From: from, To: to, Symbols: c.Symbols, Sections: c.Sections, Brief: format == "table", QueriesDir: c.SQLDir,
+		From: from, To: to, Symbols: c.Symbols, Sections: c.Sections, Brief: format == "table" && !c.Send, QueriesDir: c.SQLDir,
 		Now: a.now(), Threads: c.Threads, MemoryLimit: c.Memory, Logger: a.log,
 	})
 	if err != nil {
 		var unknown *report.UnknownSectionError
 		if errors.As(err, &unknown) {
 			return &statusError{exitMisuse, err}
+		}
+		if c.Send && ctx.Err() == nil {
+			err = errors.Join(err, a.sendFailedReport(ctx, box, report.Window{Start: from, End: to}, err))
 		}
 		return err
 	}
@@ -90,11 +104,56 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	if c.Send {
+		if err := a.sendReport(ctx, box, built); err != nil {
+			return err
+		}
+	}
 	a.reportToParent(schedule.Report{WindowStart: from, WindowEnd: to, Message: built.Statements[0].Text})
 	if built.Partial() {
 		return a.partialReport(dir, built)
 	}
 	return nil
+}
+
+// sendReport hands the report to the outbox and sends: in short, with the workbook. One without trades is not sent as if it said something.
+func (a *app) sendReport(ctx context.Context, box *mailbox, built *report.Report) error {
+	message := deliver.Report{Key: reportKey(built.Window), Title: built.Title(), HTML: report.Message(built)}
+	switch {
+	case built.Empty:
+		message.State, message.Why = deliver.Empty, built.Statements[0].Text
+	case built.Partial():
+		message.State, message.Why = deliver.Partial, built.Statements[0].Text
+	}
+	if !built.Empty {
+		var workbook bytes.Buffer
+		if err := report.XLSX(&workbook, built); err != nil {
+			return err
+		}
+		name := fmt.Sprintf("report-%s.xlsx", built.Window.End.UTC().Format("2006-01-02-1504"))
+		message.Documents = []deliver.File{{Name: name, Content: workbook.Bytes()}}
+	}
+	if _, err := box.EnqueueReport(ctx, message, a.now()); err != nil {
+		return err
+	}
+	box.send(ctx)
+	return nil
+}
+
+// sendFailedReport tells those who wait for a report that it could not be made.
+func (a *app) sendFailedReport(ctx context.Context, box *mailbox, window report.Window, cause error) error {
+	failed := report.Report{Window: window}
+	message := deliver.Report{Key: reportKey(window) + "/failed", Title: failed.Title(), State: deliver.Failed, Why: cause.Error()}
+	if _, err := box.EnqueueReport(ctx, message, a.now()); err != nil {
+		return err
+	}
+	box.send(ctx)
+	return nil
+}
+
+// reportKey is a report's identity: the same window is sent once.
+func reportKey(window report.Window) string {
+	return "report/" + window.Start.UTC().Format(time.RFC3339) + "/" + window.End.UTC().Format(time.RFC3339)
 }
 
 // tableOptions fit a table to the terminal that shows it.

@@ -13,6 +13,7 @@ import (
 type runCmd struct {
 	recordFlags
 	archivePlace
+	telegramPlace
 	crontabFlags
 }
 
@@ -40,6 +41,10 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	box, err := a.mailbox(dir, c.telegramPlace)
+	if err != nil {
+		return err
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	ends := make(chan error, 2)
@@ -54,7 +59,7 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if len(jobs) > 0 {
 		parts++
 		go func() {
-			err := a.schedule(ctx, dir, crontab, jobs)
+			err := a.schedule(ctx, dir, crontab, jobs, box)
 			if err != nil {
 				err = fmt.Errorf("the schedule: %w", err)
 			}

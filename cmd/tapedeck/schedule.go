@@ -34,6 +34,7 @@ type scheduleCmd struct {
 	feedFlags
 	restPlace
 	archivePlace
+	telegramPlace
 	Check bool   `xor:"what" help:"Check the schedule, name everything that is wrong with it by line, and end."`
 	Next  int    `xor:"what" placeholder:"N" help:"Print the next N runs and end."`
 	Once  string `xor:"what" placeholder:"NAME" help:"Run the job NAME now, write it down, and end with its exit status."`
@@ -116,7 +117,11 @@ func (c *scheduleCmd) Run(ctx context.Context, a *app) error {
 	if c.Once != "" {
 		return a.runOnce(ctx, dir, c.Crontab, c.Once, jobs)
 	}
-	return a.schedule(ctx, dir, crontab, jobs)
+	box, err := a.mailbox(dir, c.telegramPlace)
+	if err != nil {
+		return err
+	}
+	return a.schedule(ctx, dir, crontab, jobs, box)
 }
 
 // crontab is the schedule at path; each command line in it is held to the real flags.
@@ -164,8 +169,8 @@ func (a *app) validateJob(args []string) (schedule.Takes, error) {
 	return schedule.TakesWindow, nil
 }
 
-// schedule runs jobs until ctx is done.
-func (a *app) schedule(ctx context.Context, dir *tape.Dir, crontab *schedule.Crontab, jobs []schedule.Job) error {
+// schedule runs jobs until ctx is done, and sends what they put into the outbox.
+func (a *app) schedule(ctx context.Context, dir *tape.Dir, crontab *schedule.Crontab, jobs []schedule.Job, box *mailbox) error {
 	release, err := schedule.Claim(dir.StatePath("schedule.lock"))
 	if err != nil {
 		return err
@@ -200,6 +205,13 @@ func (a *app) schedule(ctx context.Context, dir *tape.Dir, crontab *schedule.Cro
 	if os.Getpid() == 1 {
 		helpers.Go(func() { children.Reap(ctx) })
 	}
+	helpers.Go(func() {
+		// A schedule goes on without Telegram: what is written down is sent when it can be.
+		if err := box.serve(ctx); err != nil {
+			a.log.Error("nothing more is sent until the scheduler starts again", "error", err)
+		}
+	})
+	options.Notifier = box
 	options.Jobs, options.Crontab, options.Reload = jobs, crontab, reload
 	return schedule.Run(ctx, options)
 }

@@ -4,6 +4,7 @@
 package exchange
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,6 +105,9 @@ type Options struct {
 	Latency      time.Duration
 	ArchiveDelay time.Duration
 
+	// Telegram serves a stand-in for Telegram's Bot API, too, on a port of its own; its messages go to Out.
+	Telegram bool
+
 	// Out is where Run says where it listens and what lies in the market; nil means nowhere.
 	Out io.Writer
 	// Ready is called once it listens, with http://host:port; nil means nobody is told.
@@ -129,9 +133,10 @@ type Exchange struct {
 	// Injected is what lies in the market; nil for a recording.
 	Injected []Incident
 
-	opt      Options
-	contents string // a line that says what is traded
-	log      *slog.Logger
+	opt       Options
+	contents  string // a line that says what is traded
+	messenger *messenger
+	log       *slog.Logger
 }
 
 // New reads the captures or makes the market.
@@ -286,6 +291,16 @@ func Listen(address string) (net.Listener, error) {
 // Serve is Run with a listener, which it closes.
 func (e *Exchange) Serve(ctx context.Context, ln net.Listener) error {
 	url := "http://" + ln.Addr().String()
+	if e.opt.Telegram {
+		host, _, err := net.SplitHostPort(ln.Addr().String())
+		if err == nil {
+			e.messenger, err = startMessenger(host, cmp.Or(e.opt.Out, io.Discard))
+		}
+		if err != nil {
+			return errors.Join(err, ln.Close(), e.Server.Close())
+		}
+		defer e.messenger.close()
+	}
 	if e.opt.Out != nil {
 		if err := e.introduce(url); err != nil {
 			return errors.Join(err, ln.Close(), e.Server.Close())
@@ -315,6 +330,11 @@ func (e *Exchange) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	did := e.Server.Served()
 	e.log.Info("exchange stopped", "connections", did.Connections, "messages", did.Messages, "peak_weight_1m", did.PeakWeight)
+	if e.messenger != nil {
+		if offences := e.messenger.api.Offences(); len(offences) > 0 {
+			e.log.Warn("the client broke Telegram's rules", "offences", offences)
+		}
+	}
 	if offences := e.Server.Offences(); len(offences) > 0 {
 		e.log.Warn("the client broke the exchange's rules", "offences", offences)
 	}
@@ -325,6 +345,9 @@ func (e *Exchange) Serve(ctx context.Context, ln net.Listener) error {
 func (e *Exchange) introduce(url string) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "stand-in exchange at %s\n%s\n\n", url, e.contents)
+	if e.messenger != nil {
+		text.WriteString(e.messenger.exports())
+	}
 	fmt.Fprintf(&text, "export TAPEDECK_STREAM_URL=ws%s\nexport TAPEDECK_REST_URL=%s\nexport TAPEDECK_ARCHIVE_URL=%s\n", strings.TrimPrefix(url, "http"), url, url)
 	if len(e.Injected) > 0 {
 		fmt.Fprint(&text, "\n")
