@@ -27,6 +27,7 @@ type cli struct {
 	Detect  detectCmd  `cmd:"" group:"use" help:"Find what is out of the ordinary in what is new on the tape."`
 	Report  reportCmd  `cmd:"" group:"use" help:"Report on a window: prices, volumes, movers, alerts, completeness."`
 	Query   queryCmd   `cmd:"" group:"use" help:"Run SQL over the tape."`
+	Runs    runsCmd    `cmd:"" group:"use" help:"Show the last runs of the jobs, and what failed."`
 	Queries queriesCmd `cmd:"" group:"use" help:"List the detectors, report sections and checks, with their parameters."`
 
 	Verify  verifyCmd    `cmd:"" group:"care" help:"Prove how complete the tape is, and name what is missing."`
