@@ -50,8 +50,9 @@ func (c *streamCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	a.reportToParent(schedule.Report{Rows: summary.Rows, Message: fmt.Sprintf("%d trades of %d symbols", summary.Trades, summary.Symbols)})
-	a.say("%d trades of %d symbols received, %d rows written, %d gaps left to backfill", summary.Trades, summary.Symbols, summary.Rows, summary.Gaps)
+	a.reportToParent(schedule.Report{Rows: summary.Rows, Message: fmt.Sprintf("%s of %s", counted(int(summary.Trades), "trade"), counted(summary.Symbols, "symbol"))})
+	a.say("%s of %s received, %s written, %s left to backfill",
+		counted(int(summary.Trades), "trade"), counted(summary.Symbols, "symbol"), counted(int(summary.Rows), "row"), counted(int(summary.Gaps), "gap"))
 	return nil
 }
 
