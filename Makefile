@@ -36,9 +36,21 @@ bench: tools ## measure, side by side, and write the table in BENCHMARKS.md
 bench-quick: tools ## the same in under two minutes: one run of each, without the long ones
 	$(GO) run ./cmd/bench -quick
 
+.PHONY: soak
+soak: tools ## three minutes of kill -9, faults and a full volume, then the tape against the truth; SEED=random
+	$(GO) test -count=1 -v -timeout 20m -run '^TestSoak$$' ./jobs/soak -soak 3m -seed $(or $(SEED),1)
+
+.PHONY: crash
+crash: tools ## each operation on the disk goes wrong in every way: minutes
+	$(GO) test -count=1 -timeout 30m -run '^TestEachOperationGoesWrong$$' ./analytics/tape -every
+
 .PHONY: telegram-soak
 telegram-soak: tools ## 500 messages to a stand-in Telegram, the sender killed 20 times
 	TAPEDECK_TELEGRAM_SOAK=full $(GO) test -count=1 -v -run '^TestSendingThroughKills$$' ./jobs/deliver
+
+.PHONY: image-test
+image-test: tools ## build the image and the compose stack and prove DOCKER.md on a real container engine
+	TAPEDECK_IMAGE_TEST=1 $(GO) test -count=1 -v -timeout 80m ./image
 
 .PHONY: tools
 tools:

@@ -1,0 +1,91 @@
+package soak
+
+import (
+	"database/sql"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"tapedeck/jobs/internal/exchange"
+)
+
+// comparison is how the tape differs from what the exchange had.
+type comparison struct {
+	truth, tape                      int64
+	missing, twice, altered, unknown int64
+	first                            string // the first difference
+}
+
+func (c *comparison) note(count *int64, format string, args ...any) {
+	*count++
+	if c.first == "" {
+		c.first = fmt.Sprintf(format, args...)
+	}
+}
+
+// compare holds each row of the tape, read by plain DuckDB, to the exchange's own.
+func (s *soak) compare() comparison {
+	var out comparison
+	db, err := sql.Open("duckdb", "")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer db.Close()
+	for _, symbol := range s.names {
+		truth := s.source.Rows(nil, symbol, exchange.AggTrade, 0, 1<<40)
+		out.truth += int64(len(truth))
+		if err := s.compareSymbol(db, symbol, truth, &out); err != nil {
+			s.t.Fatalf("read the tape: %v", err)
+		}
+	}
+	return out
+}
+
+func (s *soak) compareSymbol(db *sql.DB, symbol string, truth []exchange.Row, out *comparison) error {
+	query := fmt.Sprintf(`SELECT id, price, qty, first_trade_id, last_trade_id, traded_at, is_buyer_maker, CAST(date AS VARCHAR)
+FROM read_parquet('%s', hive_partitioning = true) WHERE symbol = ? ORDER BY id`, filepath.Join(s.data, "trades/*/*.parquet"))
+	rows, err := db.Query(query, symbol)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	last := int64(-1)
+	for rows.Next() {
+		var id, firstID, lastID int64
+		var price, qty float64
+		var at time.Time
+		var maker bool
+		var date string
+		if err := rows.Scan(&id, &price, &qty, &firstID, &lastID, &at, &maker, &date); err != nil {
+			return err
+		}
+		out.tape++
+		if id == last {
+			out.note(&out.twice, "%s %d stands twice", symbol, id)
+			continue
+		}
+		last = id
+		for len(truth) > 0 && truth[0].ID < id {
+			out.note(&out.missing, "%s %d is missing", symbol, truth[0].ID)
+			truth = truth[1:]
+		}
+		if len(truth) == 0 || truth[0].ID != id {
+			out.note(&out.unknown, "%s %d is unknown to the exchange", symbol, id)
+			continue
+		}
+		want := truth[0]
+		truth = truth[1:]
+		wantPrice, _ := strconv.ParseFloat(want.Price, 64)
+		wantQty, _ := strconv.ParseFloat(want.Qty, 64)
+		// traded_at comes as if it were in the zone UTC.
+		if price != wantPrice || qty != wantQty || firstID != want.FirstTradeID || lastID != want.LastTradeID || at.UnixMicro() != want.TradedAt ||
+			maker != want.BuyerMaker || date != time.UnixMicro(want.TradedAt).UTC().Format(time.DateOnly) {
+			out.note(&out.altered, "%s %d: %v %v %d %d %v %v in %s, the exchange had %+v", symbol, id, price, qty, firstID, lastID, at, maker, date, want)
+		}
+	}
+	for _, row := range truth {
+		out.note(&out.missing, "%s %d is missing", symbol, row.ID)
+	}
+	return rows.Err()
+}
