@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"tapedeck/analytics/tape"
 )
 
 func removeFile(o *Outbox, content []byte) error { return os.Remove(o.path(fileName(content))) }
@@ -168,16 +170,17 @@ func TestPruning(t *testing.T) {
 		if _, err := o.EnqueueNotice(t.Context(), Notice{Topic: "job/heal", Title: "heal failed"}, time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		p.during(o, func() {
-			time.Sleep(keepClosed - time.Hour)
-			if n := len(p.messageFiles()); n != 2 {
-				t.Errorf("%d are remembered", n)
-			}
-			time.Sleep(3 * time.Hour)
-			if n := len(p.messageFiles()); n != 1 {
-				t.Errorf("%d are remembered; the trouble that lasts should be", n)
-			}
-		})
+		p.send(o)
+		time.Sleep(keepClosed - time.Hour)
+		p.send(o)
+		if left := p.messageFiles(); len(left) != 2 {
+			t.Errorf("remembered within a week: %q", left)
+		}
+		time.Sleep(2 * time.Hour)
+		p.send(o)
+		if left := p.messageFiles(); len(left) != 1 || !strings.HasPrefix(left[0], "0000000000000002-") {
+			t.Errorf("the trouble that lasts should be remembered alone: %q", left)
+		}
 		// A month later its end is told.
 		time.Sleep(30 * 24 * time.Hour)
 		if queued, err := o.EnqueueNotice(t.Context(), Notice{Topic: "job/heal", Over: true, Title: "heal is well", At: time.Now()}, time.Now()); err != nil || queued.Messages != 1 {
@@ -206,12 +209,15 @@ func TestTooManyWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlace(t)
 		o := p.outbox(Chat{ID: "7"})
+		o.config.DigestAbove, o.limit = 1000, 20
 		p.notice(o, "notice")
 		now := time.Now()
-		for i := range waitingLimit + 4 {
-			if _, err := o.EnqueueAlerts(t.Context(), alertsOf(now, "whale", fmt.Sprintf("S%d", i), "low"), now); err != nil {
-				t.Fatal(err)
-			}
+		var alerts []tape.Alert
+		for i := range o.limit + 4 {
+			alerts = append(alerts, alertsOf(now, "whale", fmt.Sprintf("S%d", i), "low")...)
+		}
+		if _, err := o.EnqueueAlerts(t.Context(), alerts, now); err != nil {
+			t.Fatal(err)
 		}
 		opt := p.options()
 		opt.For = time.Second / 2

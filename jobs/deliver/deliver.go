@@ -46,6 +46,7 @@ type Outbox struct {
 	store  Store
 	config Config
 	log    *slog.Logger
+	limit  int // of messages that wait for one chat
 
 	mu    sync.Mutex // guards known
 	known map[string]*entry
@@ -61,7 +62,7 @@ func Open(store Store, config Config, log *slog.Logger) (*Outbox, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Outbox{store: store, config: config, log: log, known: map[string]*entry{}}, nil
+	return &Outbox{store: store, config: config, log: log, limit: waitingLimit, known: map[string]*entry{}}, nil
 }
 
 // Token is a bot's password; it prints as ***.

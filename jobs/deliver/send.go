@@ -272,13 +272,13 @@ func (r *run) pending(chat Chat) ([]*entry, error) {
 		}
 	}
 	// The newest alerts are worth more than the oldest; reports and notices stay.
-	for excess := len(out) - waitingLimit; excess > 0; excess-- {
+	for excess := len(out) - r.o.limit; excess > 0; excess-- {
 		i := slices.IndexFunc(out, func(e *entry) bool { return e.m.Kind == alertKind })
 		if i < 0 {
 			break
 		}
 		m := out[i].m.clone()
-		r.close(out[i].name, chat, m, fmt.Sprintf("more than %d messages wait for the chat", waitingLimit))
+		r.close(out[i].name, chat, m, fmt.Sprintf("more than %d messages wait for the chat", r.o.limit))
 		if err := r.write(out[i].name, m); err != nil {
 			return nil, err
 		}

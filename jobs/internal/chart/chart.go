@@ -69,8 +69,8 @@ func stand(variable int) charts.Color { return charts.ColorRGB(1, 2, uint8(3+var
 
 // The sizes of drawings in pixels. A picture is read on a phone, at the size in which it was made.
 const (
-	svgWidth  = 560
-	svgHeight = 300
+	svgWidth  = 500
+	svgHeight = 280
 	svgFont   = 9.5
 	pngWidth  = 1200
 	pngHeight = 675
@@ -80,6 +80,8 @@ const (
 // SVG draws a chart without its title, which the page has.
 func SVG(c Chart) (string, error) {
 	drawing := drawing{output: charts.ChartOutputSVG, width: svgWidth, height: svgHeight, fontSize: svgFont, color: stand}
+	labels, back := measurable(charts.GetDefaultFont(), c.Labels)
+	c.Labels = labels
 	out, err := drawing.draw(c)
 	if err != nil {
 		return "", fmt.Errorf("draw %q: %w", c.Title, err)
@@ -89,11 +91,45 @@ func SVG(c Chart) (string, error) {
 		svg = strings.ReplaceAll(svg, fmt.Sprintf("rgb(1,2,%d)", 3+i), "var("+name+")")
 	}
 	svg = fontFamily.ReplaceAllString(svg, "")
+	svg = back.Replace(svg)
 	opening := strings.IndexByte(svg, '>')
 	if opening < 0 {
 		return "", fmt.Errorf("draw %q: the drawing is empty", c.Title)
 	}
 	return fmt.Sprintf(`<svg viewBox="0 0 %d %d" role="img" aria-label="%s">%s`, svgWidth, drawing.heightOf(c), html.EscapeString(c.Title), svg[opening+1:]), nil
+}
+
+// measurable replaces the characters that the font lacks, so that the library does not take them for narrow, by letters about as
+// wide; back undoes it in a drawing.
+func measurable(font *truetype.Font, labels []string) (out []string, back *strings.Replacer) {
+	const wide = "WM@QOGDNHU"
+	taken := map[string]bool{}
+	for _, label := range labels {
+		taken[label] = true
+	}
+	var pairs []string
+	for _, label := range labels {
+		instead := label
+		for n := 0; taken[instead] && strings.ContainsFunc(label, func(r rune) bool { return font.Index(r) == 0 }) && n < len(labels)*len(wide); n++ {
+			digits := n
+			instead = strings.Map(func(r rune) rune {
+				if font.Index(r) != 0 {
+					return r
+				}
+				letter := wide[digits%len(wide)]
+				digits /= len(wide)
+				return rune(letter)
+			}, label)
+		}
+		if instead != label && !taken[instead] {
+			taken[instead] = true
+			pairs = append(pairs, ">"+html.EscapeString(instead)+"<", ">"+html.EscapeString(label)+"<")
+		} else {
+			instead = label
+		}
+		out = append(out, instead)
+	}
+	return out, strings.NewReplacer(pairs...)
 }
 
 var fontFamily = regexp.MustCompile(`;font-family:[^"]*`)
@@ -211,7 +247,7 @@ func (d drawing) font(scale float64) charts.FontStyle {
 
 func (d drawing) padding() charts.Box {
 	side := int(d.fontSize)
-	top := side / 2
+	top := side
 	if d.titled {
 		top = side * 7 / 2
 	}

@@ -154,6 +154,24 @@ func TestCharactersThatTheFontLacks(t *testing.T) {
 	}
 }
 
+func TestWideCharactersAreMeasured(t *testing.T) {
+	labels := []string{"币安USDT", "WMUSDT", "人生USDT", "币安USDT", "USDT", "安"}
+	out, back := measurable(charts.GetDefaultFont(), labels)
+	seen := map[string]string{}
+	for i, label := range out {
+		if strings.ContainsFunc(label, func(r rune) bool { return r > 127 }) && i != 3 {
+			t.Errorf("%q is measured as %q", labels[i], label)
+		}
+		if was, ok := seen[label]; ok && was != labels[i] {
+			t.Errorf("%q stands for %q and %q", label, was, labels[i])
+		}
+		seen[label] = labels[i]
+		if have := back.Replace("<text>" + label + "</text>"); have != "<text>"+labels[i]+"</text>" {
+			t.Errorf("%q comes back as %s", labels[i], have)
+		}
+	}
+}
+
 func TestAxesAreRound(t *testing.T) {
 	for _, c := range []struct {
 		low, high, from, to float64

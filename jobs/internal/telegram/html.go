@@ -184,35 +184,39 @@ func tokens(markup string) []token {
 	out := make([]token, 0, len(markup))
 	var open []string
 	for len(markup) > 0 {
-		if tag := startTag.FindString(markup); tag != "" {
-			out = append(out, token{opening, tag, 0})
-			open = append(open, tagName(tag))
-			markup = markup[len(tag):]
-			continue
-		}
-		if tag := endTag.FindString(markup); tag != "" {
-			name := tagName(tag)
-			if slices.Contains(open, name) { // else it was never opened
+		size := 0
+		switch markup[0] {
+		case '<':
+			if tag := startTag.FindString(markup); tag != "" {
+				out = append(out, token{opening, tag, 0})
+				open = append(open, tagName(tag))
+				size = len(tag)
+			} else if tag := endTag.FindString(markup); tag != "" {
+				size = len(tag)
+				name := tagName(tag)
+				if !slices.Contains(open, name) {
+					break // it was never opened
+				}
 				for last := ""; last != name; {
 					last = open[len(open)-1]
 					open = open[:len(open)-1]
 					out = append(out, token{closing, "</" + last + ">", 0})
 				}
 			}
-			markup = markup[len(tag):]
-			continue
-		}
-		if raw := entity.FindString(markup); raw != "" {
-			shown := html.UnescapeString(raw)
-			if !strings.HasPrefix(shown, "&#") && shown != "�" {
-				out = append(out, token{word, raw, units(shown)})
+		case '&':
+			if raw := entity.FindString(markup); raw != "" {
+				size = len(raw)
+				if shown := html.UnescapeString(raw); !strings.HasPrefix(shown, "&#") && Escape(shown) != "" && shown != "\uFFFD" {
+					out = append(out, token{word, raw, units(shown)})
+				}
 			}
-			markup = markup[len(raw):]
-			continue
 		}
-		r, size := utf8.DecodeRuneInString(markup)
-		if raw := Escape(markup[:size]); raw != "" {
-			out = append(out, token{word, raw, units(string(r))})
+		if size == 0 {
+			var r rune
+			r, size = utf8.DecodeRuneInString(markup)
+			if raw := Escape(markup[:size]); raw != "" {
+				out = append(out, token{word, raw, units(string(r))})
+			}
 		}
 		markup = markup[size:]
 	}
