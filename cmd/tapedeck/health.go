@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"slices"
+	"time"
 
+	"tapedeck/analytics/tape"
 	"tapedeck/jobs/health"
 )
 
@@ -19,7 +21,8 @@ directory and not stopped in the ordinary way; at least one must be there.
 The stream is unhealthy if its last sign of life is older than 30 s, if trades wait to be written for longer than three flush intervals and 30 s,
 if a connection is silent for ten times its usual longest silence (a minute at least), or if more than a tenth of its symbols are
 silent for twenty times theirs (5 minutes at least). The scheduler is unhealthy if its last sign of life is older than a minute, if a job did not start when it was due, or if
-one failed three times in a row.`,
+one failed three times in a row, or if runs cannot be written to the ledger. A crontab that was changed and is wrong, and a disk that is full in less than
+7 days at the present rate, are warnings in the same line.`,
 		examples: []string{"tapedeck health", "tapedeck health stream  # as a container's HEALTHCHECK"},
 		exits:    []string{"0  alive and fresh", "1  not; the line on standard error says why"},
 	}
@@ -42,9 +45,24 @@ func (c *healthCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	if !verdict.Healthy {
-		return fmt.Errorf("unhealthy: %s", verdict.Why)
+	said := verdict.Why
+	for _, warning := range []string{verdict.Warning, room(dir, a.now())} {
+		if warning != "" {
+			said += "; warning: " + warning
+		}
 	}
-	_, err = fmt.Fprintf(a.stdout, "healthy: %s\n", verdict.Why)
+	if !verdict.Healthy {
+		return fmt.Errorf("unhealthy: %s", said)
+	}
+	_, err = fmt.Fprintf(a.stdout, "healthy: %s\n", said)
 	return err
+}
+
+// room is a warning where the disk will be full before long.
+func room(dir *tape.Dir, now time.Time) string {
+	measured, err := health.MeasureRoom(dir.Path(), now)
+	if err != nil {
+		return err.Error()
+	}
+	return measured.Warning()
 }

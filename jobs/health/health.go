@@ -52,6 +52,8 @@ type Verdict struct {
 	Healthy bool
 	// Why is one line: what is wrong, the worst first, or what is alive.
 	Why string
+	// Warning is empty, or one line about what will go wrong if nobody acts.
+	Warning string
 }
 
 // Check judges the parts. With none it judges every part that has run here and was not stopped in the ordinary way; at
@@ -61,11 +63,14 @@ func Check(state StateReader, now time.Time, parts []Part) (Verdict, error) {
 	if !asked {
 		parts = Parts()
 	}
-	var wrong, alive []string
+	var wrong, alive, warnings []string
 	for _, part := range parts {
 		finding, err := judge(state, part, now)
 		if err != nil {
 			return Verdict{}, err
+		}
+		if finding.warning != "" {
+			warnings = append(warnings, finding.warning)
 		}
 		switch {
 		case len(finding.wrong) > 0 && (asked || !finding.idle):
@@ -76,11 +81,11 @@ func Check(state StateReader, now time.Time, parts []Part) (Verdict, error) {
 	}
 	switch {
 	case len(wrong) > 0:
-		return Verdict{Why: strings.Join(wrong, "; ")}, nil
+		return Verdict{Why: strings.Join(wrong, "; "), Warning: strings.Join(warnings, "; ")}, nil
 	case len(alive) == 0:
 		return Verdict{Why: "nothing runs on this data directory: neither a stream nor a scheduler"}, nil
 	}
-	return Verdict{Healthy: true, Why: strings.Join(alive, "; ")}, nil
+	return Verdict{Healthy: true, Why: strings.Join(alive, "; "), Warning: strings.Join(warnings, "; ")}, nil
 }
 
 // finding is what one part shows. idle means that it is not meant to run: never started, or stopped in the ordinary way.
@@ -88,6 +93,8 @@ type finding struct {
 	wrong []string
 	alive string
 	idle  bool
+	// warning is what does not make the part unhealthy yet.
+	warning string
 }
 
 func judge(state StateReader, part Part, now time.Time) (finding, error) {
@@ -214,9 +221,12 @@ func (s streamJSON) judgeSymbols(now time.Time, age time.Duration) []string {
 
 // scheduleJSON is what is needed of .state/schedule.json.
 type scheduleJSON struct {
-	BeatAt    time.Time `json:"beat_at"`
-	StoppedAt time.Time `json:"stopped_at"`
-	Jobs      []struct {
+	BeatAt         time.Time `json:"beat_at"`
+	StoppedAt      time.Time `json:"stopped_at"`
+	CrontabError   string    `json:"crontab_error"`
+	CrontabErrorAt time.Time `json:"crontab_error_at"`
+	UnwrittenRuns  int       `json:"unwritten_runs"`
+	Jobs           []struct {
 		Name     string    `json:"name"`
 		NextAt   time.Time `json:"next_at"`
 		Outcome  string    `json:"outcome"`
@@ -234,6 +244,14 @@ func (s scheduleJSON) judge(now time.Time) finding {
 		return finding{wrong: []string{"the scheduler has no job"}}
 	}
 	var wrong []string
+	if s.UnwrittenRuns > 0 {
+		wrong = append(wrong, fmt.Sprintf("%d runs could not be written to the ledger", s.UnwrittenRuns))
+	}
+	var warning string
+	if s.CrontabError != "" {
+		first, _, _ := strings.Cut(s.CrontabError, "\n")
+		warning = fmt.Sprintf("the crontab was changed %s ago and is wrong, so the one before it stays in force: %s", ago(now, s.CrontabErrorAt), first)
+	}
 	for _, job := range s.Jobs {
 		switch {
 		case !job.NextAt.IsZero() && now.Sub(job.NextAt) > lateSlack:
@@ -242,7 +260,7 @@ func (s scheduleJSON) judge(now time.Time) finding {
 			wrong = append(wrong, fmt.Sprintf("job %s failed %d times in a row (%s)", job.Name, job.Failures, job.Outcome))
 		}
 	}
-	return finding{wrong: wrong, alive: fmt.Sprintf("scheduler: %d jobs", len(s.Jobs))}
+	return finding{wrong: wrong, alive: fmt.Sprintf("scheduler: %d jobs", len(s.Jobs)), warning: warning}
 }
 
 // allowed is how long something may be silent that usually is for at most usualMS milliseconds; 0 is unknown.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +98,72 @@ func TestCheck(t *testing.T) {
 				t.Error("more than one line")
 			}
 		})
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	got, err := Check(files{"schedule.json": `{"beat_at":{{1}},"crontab_error":"c.yaml:2: the entry has no run\nc.yaml:9: more","crontab_error_at":{{7300}},"jobs":[{"name":"a"}]}`}, now, nil)
+	want := Verdict{Healthy: true, Why: "scheduler: 1 jobs", Warning: "the crontab was changed 2h ago and is wrong, so the one before it stays in force: c.yaml:2: the entry has no run"}
+	if err != nil || got != want {
+		t.Errorf("%+v, %v", got, err)
+	}
+	got, err = Check(files{"schedule.json": `{"beat_at":{{1}},"unwritten_runs":3,"jobs":[{"name":"a"}]}`}, now, nil)
+	if err != nil || got.Healthy || got.Why != "3 runs could not be written to the ledger" {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestRoom(t *testing.T) {
+	dir := t.TempDir()
+	write := func(date string, bytes int, age time.Duration) {
+		path := filepath.Join(dir, "trades", "date="+date)
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(path, fmt.Sprint(age, ".parquet"))
+		if err := os.WriteFile(file, make([]byte, bytes), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(file, now, now.Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	perDay := func() uint64 {
+		room, err := MeasureRoom(dir, now)
+		if err != nil || room.Free == 0 {
+			t.Fatalf("%+v, %v", room, err)
+		}
+		return room.PerDay
+	}
+	write("2026-01-15", 1000, 30*time.Minute)
+	if got := perDay(); got != 0 {
+		t.Errorf("after half an hour the rate is said to be %d", got)
+	}
+	write("2026-01-15", 1000, 6*time.Hour)
+	if got := perDay(); got != 8000 { // 2000 bytes in 6 hours
+		t.Errorf("rate of today %d", got)
+	}
+	write("2026-01-14", 5000, 24*time.Hour)
+	write("2026-01-13", 7000, 48*time.Hour)
+	write("2026-01-01", 90000, 14*24*time.Hour)
+	if got := perDay(); got != 6000 {
+		t.Errorf("rate of the last days %d", got)
+	}
+	for _, c := range []struct {
+		room Room
+		want string
+	}{
+		{Room{Free: 1e9}, ""},
+		{Room{Free: 70e9, PerDay: 10e9}, ""},
+		{Room{Free: 35e9, PerDay: 10e9}, "the disk is full in 3d at the present rate: 35.0 GB free, 10.0 GB a day"},
+		{Room{Free: 5e6, PerDay: 120e6}, "the disk is full in 1h at the present rate: 5.0 MB free, 120 MB a day"},
+	} {
+		if got := c.room.Warning(); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.room, got, c.want)
+		}
+	}
+	if _, err := MeasureRoom(filepath.Join(dir, "absent"), now); err == nil {
+		t.Error("a directory that is not there was measured")
 	}
 }
 
