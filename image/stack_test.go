@@ -1,0 +1,320 @@
+package image_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// service is what the tests look at of a service in compose.yaml.
+type service struct {
+	User        string   `json:"user"`
+	ReadOnly    bool     `json:"read_only"`
+	CapDrop     []string `json:"cap_drop"`
+	SecurityOpt []string `json:"security_opt"`
+	Tmpfs       []string `json:"tmpfs"`
+	MemLimit    string   `json:"mem_limit"`
+	CPUs        float64  `json:"cpus"`
+	Ports       []any    `json:"ports"`
+	Privileged  bool     `json:"privileged"`
+	Restart     string   `json:"restart"`
+	Profiles    []string `json:"profiles"`
+	Networks    map[string]any
+	Logging     struct {
+		Options map[string]string `json:"options"`
+	} `json:"logging"`
+	Healthcheck struct {
+		Test    []string `json:"test"`
+		Disable bool     `json:"disable"`
+	} `json:"healthcheck"`
+	Volumes []struct {
+		Type     string `json:"type"`
+		Source   string `json:"source"`
+		Target   string `json:"target"`
+		ReadOnly bool   `json:"read_only"`
+	} `json:"volumes"`
+}
+
+// stackServices is compose.yaml as Compose reads it, all profiles.
+func stackServices(t *testing.T, dir string) map[string]service {
+	t.Helper()
+	p := place{dir: dir, env: []string{"COMPOSE_FILE=compose.yaml"}}
+	var parsed struct {
+		Services map[string]service `json:"services"`
+	}
+	if err := json.Unmarshal([]byte(p.run(t, `docker compose --profile "*" config --format json`)), &parsed); err != nil {
+		t.Fatal(err)
+	}
+	return parsed.Services
+}
+
+func TestComposeFile(t *testing.T) {
+	needEngine(t)
+	dir := tree(t)
+	services := stackServices(t, dir)
+	if len(services) < 12 {
+		t.Errorf("only %d services", len(services))
+	}
+	for name, s := range services {
+		if s.User != "1000:1000" || !s.ReadOnly || fmt.Sprint(s.CapDrop) != "[ALL]" || fmt.Sprint(s.SecurityOpt) != "[no-new-privileges:true]" || s.Privileged || len(s.Tmpfs) != 1 {
+			t.Errorf("%s is not hardened: %+v", name, s)
+		}
+		if s.MemLimit == "" || s.CPUs == 0 || s.Logging.Options["max-size"] == "" || s.Logging.Options["max-file"] == "" {
+			t.Errorf("%s has no limit of memory, CPU or log: %+v", name, s)
+		}
+		if len(s.Ports) > 0 {
+			t.Errorf("%s opens ports %v", name, s.Ports)
+		}
+		for _, volume := range s.Volumes {
+			if volume.Type == "bind" && !volume.ReadOnly {
+				t.Errorf("%s may write %s", name, volume.Source)
+			}
+		}
+		lasting := name == "stream" || name == "schedule" || name == "demo-stream" || name == "demo-schedule"
+		if lasting != (s.Restart == "unless-stopped") || lasting && (len(s.Healthcheck.Test) < 2 || s.Healthcheck.Disable) {
+			t.Errorf("%s: restart %q, health check %v", name, s.Restart, s.Healthcheck.Test)
+		}
+		if strings.HasPrefix(name, "demo") {
+			if _, ok := s.Networks["demo"]; !ok || len(s.Networks) != 1 {
+				t.Errorf("%s is on the networks %v", name, s.Networks)
+			}
+		}
+		if (name == "stream" || name == "schedule") != (len(s.Profiles) == 0) {
+			t.Errorf("%s is in the profiles %v", name, s.Profiles)
+		}
+	}
+	// What does not exist is an error, and no directory that Docker makes.
+	if err := os.Remove(filepath.Join(dir, "crontab.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	p := place{dir: dir, env: []string{"COMPOSE_PROJECT_NAME=" + name + "-missing", "TAPEDECK_IMAGE=" + built(t)}}
+	if got := p.fails(t, 1, "docker compose run --rm tapedeck version"); !strings.Contains(got, "crontab.yaml") {
+		t.Errorf("without a crontab.yaml: %s", got)
+	}
+	p.run(t, "docker compose down --volumes")
+}
+
+// stack is a running compose project.
+type stack struct {
+	place
+	project string
+}
+
+func (s stack) container(service string) string { return s.project + "-" + service + "-1" }
+
+func (s stack) up(t *testing.T) time.Duration {
+	t.Helper()
+	began := time.Now()
+	s.run(t, "docker compose up -d --wait --no-build")
+	return time.Since(began)
+}
+
+// state is a container's, as one line.
+func (s stack) state(t *testing.T, service string) (health string, restarts int) {
+	t.Helper()
+	var err error
+	fields := strings.Fields(inspect(t, s.container(service), "{{.State.Health.Status}} {{.RestartCount}}"))
+	if restarts, err = strconv.Atoi(fields[1]); err != nil {
+		t.Fatal(err)
+	}
+	return fields[0], restarts
+}
+
+func TestStack(t *testing.T) {
+	image := built(t)
+	market, address := exchange(t, image)
+	dir := tree(t)
+	pointAt(t, dir, address, "TAPEDECK_GIVE_UP_AFTER=90s", "TAPEDECK_TELEGRAM_TOKEN_FILE=./token")
+	if err := os.WriteFile(filepath.Join(dir, "token"), []byte("12345:secret\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	project := name + "-stack"
+	s := stack{place{dir: dir, env: []string{"TAPEDECK_IMAGE=" + image, "COMPOSE_PROJECT_NAME=" + project, "COMPOSE_FILE=" + onTheBridge(t, dir)}}, project}
+	t.Cleanup(func() {
+		if t.Failed() {
+			out, _, _ := s.try("docker compose ps -a; docker compose logs --tail 40")
+			t.Log(out)
+		}
+		s.run(t, "docker compose down --volumes --timeout 5")
+	})
+
+	took := s.up(t)
+	figure(t, "the stack is healthy %.0f s after `docker compose up`", took.Seconds())
+	if took > time.Minute {
+		t.Errorf("healthy after %s", took)
+	}
+	if got := s.run(t, "docker compose exec -T stream cat /run/secrets/telegram_token"); got != "12345:secret" {
+		t.Errorf("the secret reads %q", got)
+	}
+	if got := inspect(t, s.container("stream"), "{{json .Config.Env}}"); strings.Contains(got, "12345:secret") {
+		t.Errorf("the secret is in the environment: %s", got)
+	}
+
+	t.Run("a report while both run", func(t *testing.T) {
+		s.run(t, "docker compose run --rm -T backfill --since 3h")
+		s.run(t, "docker compose run --rm -T report --since 24h --format xlsx --out /app/data/r.xlsx")
+		out := filepath.Join(scratch(t), "r.xlsx")
+		s.run(t, "docker compose cp stream:/app/data/r.xlsx "+out)
+		book, err := os.ReadFile(out)
+		if err != nil || len(book) < 5000 || string(book[:2]) != "PK" {
+			t.Errorf("a workbook of %d bytes, %v", len(book), err)
+		}
+		figure(t, "a report's workbook is %d bytes", len(book))
+	})
+
+	t.Run("killed, they come back", func(t *testing.T) {
+		for _, service := range []string{"stream", "schedule"} {
+			_, before := s.state(t, service)
+			// Docker does not start again what `docker kill` ended, so the process is killed behind its back.
+			pid := inspect(t, s.container(service), "{{.State.Pid}}")
+			here.run(t, "docker run --rm --privileged --pid host --user 0 --entrypoint bash "+image+" -c 'kill -9 "+pid+"'")
+			took := until(t, service+" is back and healthy", 2*time.Minute, func() (bool, string) {
+				health, restarts := s.state(t, service)
+				return health == "healthy" && restarts > before, fmt.Sprint(health, restarts)
+			})
+			figure(t, "%s killed with SIGKILL is back and healthy after %.0f s", service, took.Seconds())
+		}
+	})
+
+	t.Run("stopping loses nothing", func(t *testing.T) {
+		began := time.Now()
+		s.run(t, "docker compose stop")
+		took := time.Since(began)
+		figure(t, "the stack is stopped in %.1f s", took.Seconds())
+		if took > 10*time.Second {
+			t.Errorf("stopped in %s", took)
+		}
+		for _, service := range []string{"stream", "schedule"} {
+			if code := inspect(t, s.container(service), "{{.State.ExitCode}}"); code != "0" {
+				t.Errorf("%s ended with exit status %s", service, code)
+			}
+		}
+		var state struct {
+			Symbols map[string]struct {
+				LastID int64 `json:"last_id"`
+			} `json:"symbols"`
+			Counters struct{ Trades, Rows, Dropped int64 } `json:"counters"`
+		}
+		text := s.run(t, "docker compose run --rm -T --entrypoint cat tapedeck /app/data/.state/stream.json")
+		if err := json.Unmarshal([]byte(text), &state); err != nil {
+			t.Fatal(err)
+		}
+		if len(state.Symbols) != 2 || state.Counters.Trades == 0 || state.Counters.Trades != state.Counters.Rows+state.Counters.Dropped {
+			t.Errorf("received and written differ: %s", text)
+		}
+		for symbol, received := range state.Symbols {
+			got := s.run(t, `docker compose run --rm -T query --format csv "SELECT max(id) AS id FROM trades WHERE symbol = '`+symbol+`'"`)
+			if want := fmt.Sprintf("id\n%d", received.LastID); got != want {
+				t.Errorf("%s: the last trade received was %d, the last on the tape is %q", symbol, received.LastID, got)
+			}
+		}
+		figure(t, "a stopped stream had received %d trades, and all are on the tape", state.Counters.Trades)
+	})
+
+	t.Run("after down and up the tape is complete", func(t *testing.T) {
+		s.run(t, "docker compose down")
+		took := s.up(t)
+		figure(t, "after down, up is healthy in %.0f s", took.Seconds())
+		s.run(t, "docker compose run --rm -T backfill --since 3h")
+		t.Log(s.run(t, "docker compose run --rm -T verify"))
+	})
+
+	t.Run("a frozen exchange makes stream unhealthy, and then it is started again", func(t *testing.T) {
+		_, before := s.state(t, "stream")
+		here.run(t, "docker pause "+market)
+		took := until(t, "stream is unhealthy", 4*time.Minute, func() (bool, string) {
+			health, _ := s.state(t, "stream")
+			return health == "unhealthy", health
+		})
+		why := inspect(t, s.container("stream"), "{{range .State.Health.Log}}{{.Output}}{{end}}")
+		figure(t, "a frozen exchange makes stream unhealthy after %.0f s", took.Seconds())
+		t.Log(why)
+		if !strings.Contains(why, "connection") {
+			t.Errorf("the reason does not name the connection: %s", why)
+		}
+		_, problems, err := s.try("docker compose exec -T stream tapedeck health stream")
+		if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 1 || strings.Count(strings.TrimSpace(problems), "\n") != 0 {
+			t.Errorf("health: %v, %s", err, problems)
+		}
+		took = until(t, "stream is started again", 5*time.Minute, func() (bool, string) {
+			health, restarts := s.state(t, "stream")
+			return restarts > before, fmt.Sprint(health, restarts)
+		})
+		figure(t, "and it is started again %.0f s later", took.Seconds())
+		here.run(t, "docker unpause "+market)
+		took = until(t, "stream is healthy again", 3*time.Minute, func() (bool, string) {
+			health, restarts := s.state(t, "stream")
+			return health == "healthy", fmt.Sprint(health, restarts)
+		})
+		figure(t, "healthy %.0f s after the exchange moves again", took.Seconds())
+		s.run(t, "docker compose run --rm -T backfill --since 3h")
+		s.run(t, "docker compose run --rm -T verify")
+	})
+}
+
+// The commands of the pages, word for word, in their order.
+func TestPages(t *testing.T) {
+	image := built(t)
+	for _, mine := range []string{"docker volume inspect tapedeck", "docker container inspect tapedeck"} {
+		_, _, err := here.try(mine)
+		if err != nil {
+			continue
+		}
+		if os.Getenv("CI") != "true" {
+			t.Skipf("`%s` finds a tapedeck that is not this test's; the pages' commands would use it", mine)
+		}
+	}
+	forget := "docker rm -fv tapedeck 2>/dev/null; docker volume rm -f tapedeck >/dev/null"
+	here.run(t, forget+"; docker compose -p tapedeck-demo down --volumes 2>/dev/null || true")
+	_, address := exchange(t, image)
+	dir := tree(t)
+	pointAt(t, dir, address)
+	first := name + "-pages"
+	addition := onTheBridge(t, dir)
+	env := func(project string) []string {
+		return []string{"COMPOSE_PROJECT_NAME=" + project, "COMPOSE_FILE=" + addition}
+	}
+	p := place{dir: dir, env: env(first)}
+	used := []string{first}
+	// The pages build the image `tapedeck`; who has one keeps it.
+	kept, _, _ := here.try("docker image inspect -f '{{.Id}}' tapedeck 2>/dev/null")
+	t.Cleanup(func() {
+		for _, project := range used {
+			out, problems, err := place{dir: dir, env: env(project)}.try("docker compose down --volumes --timeout 5")
+			if err != nil {
+				t.Errorf("%s%s%v", out, problems, err)
+			}
+		}
+		here.run(t, forget)
+		if kept = strings.TrimSpace(kept); kept != "" {
+			here.run(t, "docker tag "+kept+" tapedeck")
+		} else {
+			here.run(t, "docker rmi -f tapedeck")
+		}
+	})
+	lines := 0
+	for _, b := range pages(t, dir) {
+		if b.asks == "another machine" {
+			p.run(t, "docker compose stop")
+			project := fmt.Sprintf("%s-%d", first, len(used)+1)
+			used = append(used, project)
+			p.env = env(project)
+		}
+		t.Logf("%s:%d\n%s", b.page, b.line, b.script)
+		began := time.Now()
+		out, problems, err := p.try(b.script)
+		if err != nil {
+			logs, _, _ := p.try("docker compose ps -a; docker compose logs --tail 20")
+			t.Fatalf("%s:%d: %v\n%s%s%s", b.page, b.line, err, out, problems, logs)
+		}
+		lines += strings.Count(b.script, "\n")
+		t.Logf("done in %.1f s", time.Since(began).Seconds())
+	}
+	figure(t, "%d lines of commands in the pages run as they stand", lines)
+}
