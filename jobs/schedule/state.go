@@ -75,7 +75,7 @@ func (t *Totals) count(row tape.Run) {
 	t.Runs[row.Outcome]++
 	t.Rows += row.Rows
 	t.Bytes += row.Bytes
-	if row.StartedAt == 0 {
+	if row.StartedAt == 0 || row.Outcome == lost { // nobody knows how long a lost one took
 		return
 	}
 	if bounds := DurationBounds(); len(t.Within) != len(bounds) {
