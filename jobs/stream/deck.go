@@ -281,8 +281,8 @@ func (d *deck) flush(ctx context.Context) error {
 		d.mu.Unlock()
 
 		if len(sorted) > 0 {
-			if err := d.publish(ctx, sorted, inexact); err != nil {
-				return fmt.Errorf("%w: %d trades received and not published: %w", errPublish, len(sorted), err)
+			if lost, err := d.publish(ctx, sorted, inexact); err != nil {
+				return fmt.Errorf("%w: %d trades received and not published: %w", errPublish, lost, err)
 			}
 		}
 		d.tellGaps(last)
@@ -292,7 +292,8 @@ func (d *deck) flush(ctx context.Context) error {
 	}
 }
 
-func (d *deck) publish(ctx context.Context, rows []tape.Trade, inexact int64) error {
+// publish gives, with an error, how many of the rows are not on the tape.
+func (d *deck) publish(ctx context.Context, rows []tape.Trade, inexact int64) (lost int64, err error) {
 	began := time.Now()
 	origin := tape.Origin{Source: tape.FromStream, Run: d.opt.RunID, Inexact: inexact}
 	var done tape.Published
@@ -306,7 +307,12 @@ func (d *deck) publish(ctx context.Context, rows []tape.Trade, inexact int64) er
 			break
 		}
 		if attempt == len(publishPauses) || ctx.Err() != nil || d.isStopped() && attempt > 0 {
-			return err
+			// What the attempts put there before they failed is there.
+			d.mu.Lock()
+			d.count.Rows += done.Rows
+			d.count.Bytes += done.Bytes
+			d.mu.Unlock()
+			return int64(len(rows)) - done.Rows, err
 		}
 		d.log.Error("batch not published, trying again", "rows", len(rows), "attempt", attempt+1, "error", err)
 		pause := time.NewTimer(publishPauses[attempt])
@@ -328,7 +334,7 @@ func (d *deck) publish(ctx context.Context, rows []tape.Trade, inexact int64) er
 	d.mu.Unlock()
 	d.log.Info("segment published", "rows", done.Rows, "dropped", done.Dropped, "bytes", done.Bytes, "segments", len(done.Segments), "elapsed_ms", now.Sub(began).Milliseconds())
 	d.observe(Event{Kind: Flushed, Rows: done.Rows, Dropped: done.Dropped, Trades: trades})
-	return nil
+	return 0, nil
 }
 
 // gapPatience is how long another connection may take to deliver an id before its absence is reported.
