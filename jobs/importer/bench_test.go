@@ -17,6 +17,7 @@ import (
 	"time"
 
 	_ "github.com/duckdb/duckdb-go/v2"
+	"github.com/klauspost/compress/flate"
 
 	"tapedeck/analytics/tape"
 )
@@ -73,6 +74,7 @@ func archiveDay(b *testing.B, rows int) (csv, packed string) {
 	}
 	defer zipped.Close()
 	w := zip.NewWriter(zipped)
+	w.RegisterCompressor(zip.Deflate, func(out io.Writer) (io.WriteCloser, error) { return flate.NewWriter(out, 6) })
 	member, err := w.Create(filepath.Base(csv))
 	if err != nil {
 		b.Fatal(err)

@@ -389,14 +389,32 @@ func TestARealArchiveFile(t *testing.T) {
 	}
 }
 
-func TestRealParquet(t *testing.T) {
-	path := recorded(t, "pumps/trades.parquet")
-	if testing.Short() {
-		t.Skip("3.2 million rows")
-	}
-	dir := newTape(t, tape.AggTrade)
-	got := mustImport(t, dir, path, Options{})
-	if got.Rows != 3_249_421 || got.Published != got.Rows || len(got.Symbols) != 101 {
-		t.Errorf("%d rows, %d published, %d symbols", got.Rows, got.Published, len(got.Symbols))
-	}
+// FuzzFile imports anything at all: it is taken whole or not at all, nothing is left behind, and what is taken is a set of trades.
+func FuzzFile(f *testing.F) {
+	_, lines := aggTrades("BTCUSDT", 1, 4)
+	f.Add(csvOf(lines))
+	f.Add([]byte("agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker\n9,1.0,2.0,1,1,1723075200000,true\n7,1,1,1,1,1723075200000000,TRUE\n"))
+	f.Add([]byte("28457,4.00000100,12.00000000,48.000012,1723075200000,True,True\n28457,0,0,48,1723075200000,True,True"))
+	f.Add(zipOf(f, "x.csv", string(csvOf(lines))))
+	f.Add(zipOf(f, "x.csv", string(csvOf(lines)))[:90])
+	f.Add([]byte("PAR1"))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		path := write(t, "BTCUSDT-2024-08.csv", content)
+		dir := newTape(t, tape.AggTrade)
+		summary, err := Run(t.Context(), dir, []string{path}, Options{Symbol: "BTCUSDT"})
+		if err != nil || len(summary.Files) != 1 {
+			t.Fatal(err, summary)
+		}
+		got := summary.Files[0]
+		trades := onTape(t, dir)
+		if int64(len(trades)) != got.Published || got.Published != got.Rows || got.Problem != nil && got.Rows != 0 {
+			t.Fatalf("%d trades on the tape of %+v", len(trades), got)
+		}
+		for _, trade := range trades {
+			if trade.ID < 0 || trade.LastTradeID < trade.FirstTradeID || !(trade.Price > 0) || !(trade.Qty > 0) || trade.TradedAt < 1230768000_000000 || trade.TradedAt >= 4102444800_000000 {
+				t.Fatalf("not a trade: %+v", trade)
+			}
+		}
+		wantClean(t, dir)
+	})
 }
