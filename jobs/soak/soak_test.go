@@ -113,7 +113,7 @@ func (s *soak) prepare() {
 		s.names = append(s.names, symbol.Name)
 	}
 	faults := s.faults()
-	s.server, err = exchange.Start(s.source, exchange.Options{Speed: speed, Start: start, Faults: faults, SpoolDir: s.t.TempDir()})
+	s.server, err = exchange.Start(s.source, exchange.Options{Speed: speed, Start: start, Faults: faults, BanFor: 5 * time.Second, SpoolDir: s.t.TempDir()})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -94,8 +94,8 @@ func (l *limiter) spend(address string, weight int64) (used int64, v verdict) {
 	if now.Before(u.blocked) {
 		if now.Sub(u.told) > reaction {
 			l.ledger.offence(IgnoredRetryAfter)
+			u.strikes++
 		}
-		u.strikes++
 		if u.strikes >= l.opt.StrikesToBan {
 			u.banned = now.Add(l.opt.BanFor << u.bans)
 			u.bans++
