@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -55,6 +56,8 @@ type Report struct {
 	Statements []Statement
 
 	Sections []Section
+
+	step time.Duration // of the candles
 }
 
 // Window is half-open, UTC.
@@ -137,7 +140,7 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 	}
 	defer session.Close()
 
-	report := &Report{Window: Window{opt.From, opt.To}, MadeAt: opt.Now.UTC(), Feed: dir.Feed(), Symbols: opt.Symbols}
+	report := &Report{Window: Window{opt.From, opt.To}, MadeAt: opt.Now.UTC(), Feed: dir.Feed(), Symbols: opt.Symbols, step: candleStep(opt)}
 	completeness := Section{Err: fmt.Errorf("there is no query completeness")}
 	for _, query := range queries {
 		if query.Name == completenessName {
@@ -264,6 +267,16 @@ var steps = [...]time.Duration{
 	time.Second, 5 * time.Second, 10 * time.Second, 15 * time.Second, 30 * time.Second,
 	time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 15 * time.Minute, 30 * time.Minute,
 	time.Hour, 2 * time.Hour, 4 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour,
+}
+
+// candleStep is the step of the section candles, which may have been set.
+func candleStep(opt Options) time.Duration {
+	if set, ok := opt.Params["candles"]["step_seconds"]; ok {
+		if seconds, err := strconv.ParseInt(fmt.Sprint(set), 10, 64); err == nil && seconds > 0 {
+			return time.Duration(seconds) * time.Second
+		}
+	}
+	return step(opt.To.Sub(opt.From))
 }
 
 // step gives the shortest slice of which at most 100 make up the window.

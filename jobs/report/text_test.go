@@ -155,11 +155,11 @@ func TestCSVOfAFailedSectionIsAnError(t *testing.T) {
 
 // formats are all that a report can be written in.
 var formats = map[string]func(io.Writer, *report.Report) error{
-	"table": asTable(report.TableOptions{}), "markdown": report.Markdown, "json": report.JSON, "csv": report.CSV, "xlsx": report.XLSX,
+	"table": asTable(report.TableOptions{}), "markdown": report.Markdown, "json": report.JSON, "csv": report.CSV, "xlsx": report.XLSX, "html": report.HTML,
 }
 
 // texts are the formats that say in words how complete the data are.
-var texts = []string{"table", "markdown", "json"}
+var texts = []string{"table", "markdown", "json", "html"}
 
 func TestEmptyWindowSaysSo(t *testing.T) {
 	dir := sampleTape(t, nil)
@@ -241,7 +241,7 @@ func TestSymbolsAskedFor(t *testing.T) {
 }
 
 func TestFourHundredSymbols(t *testing.T) {
-	built := build(t, newTape(t, tape.AggTrade, sampleTrades(manyCoins(400), nil)), nil)
+	built := build(t, newTape(t, tape.AggTrade, sampleTrades(manyCoins(400), nil)), func(o *report.Options) { o.To = o.From.Add(time.Hour) })
 	if n := len(built.Section("overview").Result.Rows); n != 400 || !built.Complete {
 		t.Fatalf("%d symbols, complete %v: %v", n, built.Complete, built.Statements)
 	}

@@ -240,7 +240,7 @@ func (r *Report) priceCharts(tables map[string]int, decimals map[string]int) (ch
 	for _, run := range mostTraded(result, symbol) {
 		symbols = append(symbols, run.symbol)
 		charts = append(charts, workbook.Chart{
-			Title: fmt.Sprintf("%s: close and volume (base asset, right), every %s", run.symbol, length(step(r.Window.Length()))),
+			Title: fmt.Sprintf("%s: close and volume (base asset, right), every %s", run.symbol, length(r.step)),
 			Kind:  workbook.LineOverColumns, Format: workbook.Number, Decimals: decimals[run.symbol], CategoryFormat: r.timeFormat(),
 			Series: []workbook.Series{
 				{Table: tables["candles"], Category: at, Value: price, Label: -1, From: run.from, To: run.to},
