@@ -73,12 +73,15 @@ func TestShippedFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for key := range configKeys() {
-		if _, ok := c.values[key]; !ok && key != "detectors" {
+		if _, ok := c.values[key]; !ok && key != "detectors" && key != "telegram" {
 			t.Errorf("the shipped config.yaml does not show the key %q", key)
 		}
 	}
 	if len(c.detectors) == 0 {
 		t.Error("the shipped config.yaml does not show detectors")
+	}
+	if chats, err := (&app{config: c}).chats(); err != nil || len(chats.Chats) != 1 {
+		t.Error("the shipped config.yaml shows no chat", err)
 	}
 	if _, err := (&app{config: c}).thresholds(""); err != nil {
 		t.Error(err)

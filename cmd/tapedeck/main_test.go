@@ -145,7 +145,7 @@ func TestExamplesFit(t *testing.T) {
 func TestEveryFlagIsExplained(t *testing.T) {
 	known := configKeys()
 	onlyEnvironment := map[string]bool{"config": true, "now": true, "log_level": true}
-	used := map[string]bool{"detectors": true}
+	used := map[string]bool{"detectors": true, "telegram": true}
 	for _, command := range commands(t) {
 		for _, flag := range command.AllFlags(false) {
 			for _, flag := range flag {
