@@ -21,6 +21,10 @@ demo: build ## all of it in under a minute, on nothing but this machine
 test: tools ## all tests, with the race detector; no network but for the modules
 	$(GO) test -race ./...
 
+.PHONY: sched-soak
+sched-soak: tools ## kill the scheduler at 50 random instants over simulated days
+	SCHEDULE_KILLS=50 $(GO) test -count=1 -v -run 'TestKilledAtAnyInstant' ./jobs/schedule
+
 .PHONY: lint
 lint: tools ## gofmt, go vet, staticcheck, go mod tidy
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi

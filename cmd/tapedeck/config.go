@@ -66,6 +66,7 @@ func configKeys() map[string]func(*yaml.Node) (string, error) {
 		"threads":        countText,
 		"memory":         plainText,
 		"crontab":        plainText,
+		"metrics_addr":   plainText,
 		"telegram_url":   urlText("http", "https"),
 		"detectors":      nil,
 		"telegram":       nil,

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
 	"tapedeck/analytics/tape"
 	"tapedeck/jobs/health"
+	"tapedeck/jobs/metrics"
+	"tapedeck/jobs/schedule"
 )
 
 type healthCmd struct {
@@ -65,4 +69,46 @@ func room(dir *tape.Dir, now time.Time) string {
 		return err.Error()
 	}
 	return measured.Warning()
+}
+
+// watchFlags say where the process can be watched.
+type watchFlags struct {
+	MetricsAddr string `key:"metrics_addr" placeholder:"ADDRESS" help:"Serve /metrics for Prometheus and /healthz at ADDRESS, such as 127.0.0.1:9090, or :9090 for all who can reach this machine. The default is not to."`
+}
+
+// watch serves metrics and health, if it is wanted, until stop is called. The box may be nil.
+func (a *app) watch(ctx context.Context, flags watchFlags, dir *tape.Dir, box *mailbox, parts ...health.Part) (stop func(), err error) {
+	if flags.MetricsAddr == "" {
+		return func() {}, nil
+	}
+	name, _ := buildVersion()
+	sources := metrics.Sources{
+		State: dir, Version: name, Bounds: schedule.DurationBounds(),
+		Health: func() (bool, string, error) {
+			verdict, err := health.Check(dir, a.clock(), parts)
+			return verdict.Healthy, verdict.Why, err
+		},
+		Disk: func() (free, perDay uint64, err error) {
+			measured, err := health.MeasureRoom(dir.Path(), a.clock())
+			return measured.Free, measured.PerDay, err
+		},
+	}
+	if box != nil {
+		sources.Outbox = func() (int, time.Time, error) {
+			status, err := box.Status()
+			return status.Waiting, status.WaitingSince, err
+		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		ended <- metrics.Serve(ctx, flags.MetricsAddr, sources, a.log, func(net.Addr) { close(ready) })
+	}()
+	select {
+	case <-ready:
+		return func() { cancel(); <-ended }, nil
+	case err := <-ended:
+		cancel()
+		return nil, err
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"tapedeck/jobs/health"
 	"tapedeck/jobs/schedule"
 	"tapedeck/jobs/stream"
 )
@@ -15,6 +16,7 @@ type runCmd struct {
 	archivePlace
 	telegramPlace
 	crontabFlags
+	watchFlags
 }
 
 func (*runCmd) runsUntilStopped() bool { return true }
@@ -45,6 +47,15 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	watched := []health.Part{health.Stream}
+	if len(jobs) > 0 {
+		watched = health.Parts()
+	}
+	unwatch, err := a.watch(ctx, c.watchFlags, dir, box, watched...)
+	if err != nil {
+		return err
+	}
+	defer unwatch()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	ends := make(chan error, 2)

@@ -18,6 +18,7 @@ import (
 
 	"tapedeck/analytics/tape"
 	"tapedeck/internal/strictyaml"
+	"tapedeck/jobs/health"
 	"tapedeck/jobs/schedule"
 )
 
@@ -31,6 +32,7 @@ type crontabFlags struct {
 
 type scheduleCmd struct {
 	crontabFlags
+	watchFlags
 	feedFlags
 	restPlace
 	archivePlace
@@ -121,6 +123,11 @@ func (c *scheduleCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	unwatch, err := a.watch(ctx, c.watchFlags, dir, box, health.Schedule)
+	if err != nil {
+		return err
+	}
+	defer unwatch()
 	return a.schedule(ctx, dir, crontab, jobs, box)
 }
 

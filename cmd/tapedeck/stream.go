@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"tapedeck/jobs/health"
 	"tapedeck/jobs/schedule"
 	"tapedeck/jobs/stream"
 )
@@ -23,6 +24,7 @@ type recordFlags struct {
 
 type streamCmd struct {
 	recordFlags
+	watchFlags
 	For  length `placeholder:"LENGTH" help:"End after LENGTH instead of recording until told to stop."`
 	Once bool   `help:"End when the exchange closes the connections in the ordinary way, as the stand-in does at the end of a recording."`
 }
@@ -44,6 +46,15 @@ heals. Makes the data directory if there is none. Patterns such as *USDT are loo
 }
 
 func (c *streamCmd) Run(ctx context.Context, a *app) error {
+	dir, err := a.createTape(c.Feed)
+	if err != nil {
+		return err
+	}
+	unwatch, err := a.watch(ctx, c.watchFlags, dir, nil, health.Stream)
+	if err != nil {
+		return err
+	}
+	defer unwatch()
 	summary, err := a.stream(ctx, "stream", c.recordFlags, func(options *stream.Options) {
 		options.For, options.Once = time.Duration(c.For), c.Once
 	})
