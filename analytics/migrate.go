@@ -18,7 +18,7 @@ import (
 // MarketName is the database of views and macros in the data directory.
 const MarketName = "market.duckdb"
 
-// Migrate makes market.duckdb in the data directory, or makes it anew: views trades, alerts, runs, coverage, gaps and bounds, and macros
+// Migrate makes market.duckdb in the data directory, or makes it anew: views trades, alerts, runs, coverage, gaps, bounds and minutes, and macros
 // candles(step), vwap(step), tape(symbol, from, to) and gaps(), no data. It appears whole or not at all, and a reader of the old one is not disturbed.
 //
 // The views find the files by the data directory's absolute path as of now, for a database file cannot know where it lies. Whoever sees the directory
@@ -79,7 +79,13 @@ func buildMarket(ctx context.Context, path, root string) (err error) {
 			return fmt.Errorf("view %s: %w", table, err)
 		}
 	}
-	for _, statement := range []string{string(script), "DETACH shape", "CHECKPOINT"} {
+	if _, err := conn.ExecContext(ctx, string(script)); err != nil {
+		return err
+	}
+	if err := makeDerived(ctx, conn); err != nil {
+		return err
+	}
+	for _, statement := range []string{"DETACH shape", "CHECKPOINT"} {
 		if _, err := conn.ExecContext(ctx, statement); err != nil {
 			return err
 		}

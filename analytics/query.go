@@ -34,7 +34,7 @@ type Param struct {
 
 // Read says what a query reads of a relation.
 type Read struct {
-	// Relation is one of trades, alerts, runs, coverage, gaps, bounds.
+	// Relation is one of trades, alerts, runs, coverage, gaps, bounds, minutes.
 	Relation string
 	// Anchor is the parameter from which the look-back counts, empty where the whole relation is read.
 	Anchor string
@@ -80,11 +80,11 @@ func (q Query) Param(name string) (Param, bool) {
 	return q.Params[i], true
 }
 
-// LookBack is the longest look-back before the given parameter, over all relations with a finite one.
-func (q Query) LookBack(anchor string) time.Duration {
+// LookBack is the longest look-back before the given parameter, over those relations named with a finite one; over all where none is named.
+func (q Query) LookBack(anchor string, relations ...string) time.Duration {
 	var longest time.Duration
 	for _, read := range q.Reads {
-		if read.Anchor == anchor {
+		if read.Anchor == anchor && (len(relations) == 0 || slices.Contains(relations, read.Relation)) {
 			longest = max(longest, read.Before)
 		}
 	}
@@ -103,7 +103,7 @@ func (e *SyntaxError) Error() string { return fmt.Sprintf("%s:%d: %s", e.Path, e
 var headerKeys = []string{"title", "reads", "param", "column", "key", "severity", "cooldown"}
 
 // Relations are the names of what a query may read.
-var relationNames = [...]string{"trades", "alerts", "runs", "coverage", "gaps", "bounds"}
+var relationNames = [...]string{"trades", "alerts", "runs", "coverage", "gaps", "bounds", "minutes"}
 
 var paramTypes = [...]string{"BOOLEAN", "BIGINT", "DOUBLE", "VARCHAR", "VARCHAR[]", "TIMESTAMP", "DATE", "INTERVAL"}
 
@@ -363,8 +363,8 @@ func (p *headerParser) whole() error {
 			return p.fail("a detector's key is symbol, at")
 		}
 		for _, read := range q.Reads {
-			if read.Relation == "trades" && read.Anchor != "window_start" {
-				return p.fail("a detector reads trades from a finite time before window_start: say so under reads:")
+			if (read.Relation == "trades" || read.Relation == "minutes") && read.Anchor != "window_start" {
+				return p.fail("a detector reads %s from a finite time before window_start: say so under reads:", read.Relation)
 			}
 		}
 	}

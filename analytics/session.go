@@ -37,6 +37,10 @@ type Options struct {
 	MemoryLimit string
 	// From and To restrict trades and alerts to the partitions that hold the half-open window; zero leaves that end open.
 	From, To time.Time
+	// MinutesFrom makes the relation minutes one of the time from then to To, both on a minute and To given, at the session's opening, from what earlier
+	// sessions kept and the trades since; KeepMinutes keeps it for the next one. Without it minutes is made of the trades at each use.
+	MinutesFrom time.Time
+	KeepMinutes bool
 	// Index is what is on the tape, freshly refreshed; nil makes one, which reads every footer.
 	Index *tape.Index
 	// Now is for the age of what dead sessions left behind; zero leaves it lying.
@@ -45,7 +49,7 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Session is an in-memory database with the relations trades, alerts, runs, coverage, gaps and bounds. It may be used from many goroutines.
+// Session is an in-memory database with the relations trades, alerts, runs, coverage, gaps, bounds and minutes. It may be used from many goroutines.
 // It reads nothing outside the tape, and nothing that it is given to run can change its settings.
 type Session struct {
 	db      *sql.DB
@@ -125,6 +129,11 @@ func open(ctx context.Context, dir *tape.Dir, opt Options) (_ *Session, err erro
 		}
 		if err := s.makeViews(ctx); err != nil {
 			return nil, err
+		}
+		if !opt.MinutesFrom.IsZero() {
+			if err := s.fillMinutes(ctx); err != nil {
+				return nil, fmt.Errorf("make minutes of the trades: %w", err)
+			}
 		}
 	}
 	for _, statement := range []string{
@@ -207,11 +216,36 @@ func createEmpty(ctx context.Context, db *sql.DB) error {
 		}
 	}
 	for _, name := range relationNames {
-		if _, err := conn.ExecContext(ctx, fmt.Sprintf("CREATE VIEW %s AS FROM canonical.%s", name, name)); err != nil {
-			return fmt.Errorf("make the relations: %w", err)
+		if !slices.Contains(derivedNames[:], name) {
+			if _, err := conn.ExecContext(ctx, fmt.Sprintf("CREATE VIEW %s AS FROM canonical.%s", name, name)); err != nil {
+				return fmt.Errorf("make the relations: %w", err)
+			}
+		}
+	}
+	return makeDerived(ctx, conn)
+}
+
+// derivedNames are the views over other relations, each after what it reads. traded_minutes is a step on the way to minutes.
+var derivedNames = [...]string{"traded_minutes", "minutes"}
+
+// makeDerived makes the views over other relations, in the current schema.
+func makeDerived(ctx context.Context, conn *sql.Conn) error {
+	for _, name := range derivedNames {
+		statement, err := derived(name)
+		if err != nil {
+			return err
+		}
+		if _, err := conn.ExecContext(ctx, fmt.Sprintf("CREATE VIEW %s AS %s", name, statement)); err != nil {
+			return fmt.Errorf("make %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// derived gives the SELECT that makes a relation of others.
+func derived(name string) (string, error) {
+	content, err := fs.ReadFile(text.Files, "derived/"+name+".sql")
+	return string(content), err
 }
 
 // Schema is the text that makes the canonical relations as empty tables.
@@ -229,13 +263,13 @@ func Schema() (string, error) {
 
 // fillGaps fills gaps and bounds from the index.
 func (s *Session) fillGaps(ctx context.Context) error {
-	index := s.opt.Index
-	if index == nil {
-		index = s.dir.Index()
-		if err := index.Refresh(ctx); err != nil {
+	if s.opt.Index == nil {
+		s.opt.Index = s.dir.Index()
+		if err := s.opt.Index.Refresh(ctx); err != nil {
 			return err
 		}
 	}
+	index := s.opt.Index
 	for _, broken := range index.Broken() {
 		s.broken[broken.Path] = broken.Err
 	}
@@ -276,53 +310,78 @@ func instant(at time.Time) any {
 
 // makeViews points the views at the files that are on the tape now, without the broken ones.
 func (s *Session) makeViews(ctx context.Context) error {
-	root, err := dataRoot(s.dir)
-	if err != nil {
-		return err
-	}
 	for _, table := range tables {
-		from, to := "", ""
+		var from, to time.Time
 		if table == tape.Trades || table == tape.Alerts {
-			if !s.opt.From.IsZero() {
-				from = s.opt.From.UTC().Format(time.DateOnly)
-			}
-			if !s.opt.To.IsZero() {
-				to = s.opt.To.UTC().Add(-time.Microsecond).Format(time.DateOnly)
-			}
+			from, to = s.opt.From, s.opt.To
 		}
-		segments, broken, err := s.dir.Segments(table, from, to)
+		segments, err := s.segments(table, from, to)
 		if err != nil {
 			return err
 		}
-		for _, segment := range broken {
-			s.broken[segment.Path] = segment.Err
+		if table == tape.Trades && !from.IsZero() && !to.IsZero() {
+			// Of the files of these dates only those with trades of this time are opened.
+			touching, known := s.opt.Index.Touching(func(_ string, first, last time.Time) bool { return first.Before(to) && !last.Before(from) })
+			segments = slices.DeleteFunc(segments, func(path string) bool { return known[path] && !touching[path] })
 		}
-		files := make([]string, 0, len(segments))
-		for _, segment := range segments {
-			if s.broken[segment.Path] == nil {
-				files = append(files, filepath.Join(root, segment.Path))
-			}
-		}
-		if err := s.makeView(ctx, table, files); err != nil {
+		if err := s.makeView(ctx, table, segments); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Session) makeView(ctx context.Context, table tape.Table, files []string) error {
-	if len(files) == 0 {
+// segments lists the files of a table in the partitions that hold a half-open time, without the broken ones; a zero end is open.
+func (s *Session) segments(table tape.Table, from, to time.Time) ([]string, error) {
+	first, last := "", ""
+	if !from.IsZero() {
+		first = from.UTC().Format(time.DateOnly)
+	}
+	if !to.IsZero() {
+		last = to.UTC().Add(-time.Microsecond).Format(time.DateOnly)
+	}
+	segments, broken, err := s.dir.Segments(table, first, last)
+	if err != nil {
+		return nil, err
+	}
+	for _, segment := range broken {
+		s.broken[segment.Path] = segment.Err
+	}
+	var paths []string
+	for _, segment := range segments {
+		if s.broken[segment.Path] == nil {
+			paths = append(paths, segment.Path)
+		}
+	}
+	return paths, nil
+}
+
+func (s *Session) makeView(ctx context.Context, table tape.Table, segments []string) error {
+	if len(segments) == 0 {
 		return s.exec(ctx, fmt.Sprintf("CREATE OR REPLACE VIEW %s AS FROM canonical.%s", table, table))
 	}
 	columns, err := columnsOf(ctx, s.db, string(table))
 	if err != nil {
 		return err
 	}
-	list := make([]string, len(files))
-	for i, file := range files {
-		list[i] = quote(file)
+	source, err := s.selectSegments(table, columns, segments)
+	if err != nil {
+		return err
 	}
-	return s.exec(ctx, fmt.Sprintf("CREATE OR REPLACE VIEW %s AS %s", table, selectFiles(table, columns, "["+strings.Join(list, ", ")+"]")))
+	return s.exec(ctx, fmt.Sprintf("CREATE OR REPLACE VIEW %s AS %s", table, source))
+}
+
+// selectSegments is the SELECT that makes a relation of some segments, given by path.
+func (s *Session) selectSegments(table tape.Table, columns []Column, segments []string) (string, error) {
+	root, err := dataRoot(s.dir)
+	if err != nil {
+		return "", err
+	}
+	list := make([]string, len(segments))
+	for i, path := range segments {
+		list[i] = quote(filepath.Join(root, path))
+	}
+	return selectFiles(table, columns, "["+strings.Join(list, ", ")+"]"), nil
 }
 
 // selectFiles is the SELECT that makes a relation of Parquet files. Its columns are qualified, for a macro over it may have a parameter named like one.

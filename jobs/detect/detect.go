@@ -196,7 +196,7 @@ func (r *run) judge(ctx context.Context, chunk window) error {
 		over  window
 	}
 	var tasks []task
-	var back time.Duration
+	var trades, minutes time.Duration // how far back they are read
 	for _, query := range r.queries {
 		var over window
 		for _, w := range r.windows[query.Name] {
@@ -206,15 +206,27 @@ func (r *run) judge(ctx context.Context, chunk window) error {
 			continue
 		}
 		tasks = append(tasks, task{query, over})
-		back = max(back, warmUp(query)+query.LookBack("window_start"))
+		trades = max(trades, warmUp(query)+query.LookBack("window_start", "trades", "alerts"))
+		if slices.ContainsFunc(query.Reads, func(read analytics.Read) bool { return read.Relation == "minutes" }) {
+			minutes = max(minutes, warmUp(query)+query.LookBack("window_start", "minutes"))
+		}
 	}
 	if len(tasks) == 0 {
 		return nil
 	}
-	session, err := analytics.Open(ctx, r.dir, analytics.Options{
+	options := analytics.Options{
 		Threads: r.opt.Threads, MemoryLimit: r.opt.MemoryLimit, Index: r.index, Now: r.opt.Now, Logger: r.opt.Logger,
-		From: chunk.start.Add(-back), To: chunk.end,
-	})
+		From: chunk.start.Add(-trades), To: chunk.end,
+	}
+	if minutes > 0 {
+		options.MinutesFrom, options.KeepMinutes = chunk.start.Add(-minutes), !r.opt.DryRun
+	}
+	session, err := analytics.Open(ctx, r.dir, options)
+	var damaged tape.BrokenSegment
+	if errors.As(err, &damaged) {
+		r.summary.Broken = append(r.summary.Broken, damaged)
+		return fmt.Errorf("a segment turned out to be damaged: %w", damaged)
+	}
 	if err != nil {
 		return err
 	}
