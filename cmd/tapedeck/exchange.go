@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"tapedeck/internal/strictyaml"
 	"tapedeck/jobs/exchange"
 )
 
@@ -15,7 +16,7 @@ type exchangeCmd struct {
 	Simulate bool     `help:"Serve a simulated market instead of a recording."`
 	Listen   string   `placeholder:"ADDRESS" default:"127.0.0.1:9800" help:"Host and port; port 0 takes any that is free."`
 	Speed    string   `placeholder:"N" default:"1" help:"How many times faster than real time, or max: as fast as the clients take it."`
-	AtEnd    string   `placeholder:"WHAT" enum:"stay,close,exit" default:"stay" help:"When a recording is over: stay, close the connections, or exit."`
+	AtEnd    string   `placeholder:"WHAT" enum:"stay,close,exit" default:"stay" help:"When a recording is over: stay, close (the connections, and go on with REST) or exit."`
 	Wait     int      `name:"wait-for-streams" placeholder:"N" help:"Start the clock only when N streams are subscribed to."`
 
 	Seed    uint64  `placeholder:"N" default:"1" help:"The simulated market's seed; the same seed gives the same trades."`
@@ -25,7 +26,7 @@ type exchangeCmd struct {
 	Rate    float64 `placeholder:"N" help:"How often they trade, as a multiple of the usual."`
 	Quiet   bool    `help:"Leave the pump-and-dump, the flash crash and the whale out."`
 
-	Faults       map[string]float64 `placeholder:"KIND=RATE" mapsep:"," help:"Faults on demand: connection faults a minute, others a share from 0 to 1; separated by commas. See the README for the kinds."`
+	Faults       map[string]float64 `placeholder:"KIND=RATE" mapsep:"," help:"Faults on demand, separated by commas: of connections so many a minute, of all else a share from 0 to 1. The kinds stand above."`
 	EveryFault   bool               `help:"All faults, each at a rate of its own; --faults changes single ones."`
 	FaultSeed    uint64             `placeholder:"N" default:"1" help:"The seed of the faults."`
 	WeightLimit  int64              `placeholder:"N" help:"The request weight that an address may use in a minute. The default is Binance's 6000."`
@@ -40,11 +41,22 @@ func (*exchangeCmd) manual() manual {
 	return manual{
 		about: `A stand-in for Binance's spot market on this machine: one server for the websocket streams, REST and the archive of daily files. It plays recorded
 captures, or a simulated market with day and night, bursts, a pump-and-dump, a flash crash, a whale and a quiet coin. It keeps the
-protocol's limits and counts a client's offences against them. It prints where it listens, what to export to point tapedeck at it, and what it injected and when. It runs until SIGTERM or ctrl-C.`,
+protocol's limits and counts a client's offences against them. It prints where it listens, what to export to point tapedeck at it, and what it injected and when. It runs until SIGTERM or ctrl-C.
+
+Faults that it can be asked for:
+  connections  cut, close, silence (nothing at all), mute (pings only),
+               shutdown
+  messages     drop, duplicate, reorder, damage
+  handshakes   refuse
+  REST         rest_429, rest_418, rest_403, rest_5xx, rest_reset,
+               rest_truncated, rest_later (rows left out), rest_slow
+  archive      archive_late, archive_short, archive_checksum,
+               archive_corrupt, archive_no_checksum, archive_hole,
+               archive_unsorted, archive_reset, archive_republished`,
 		examples: []string{
 			"tapedeck exchange --simulate --seed 7",
 			"tapedeck exchange --speed max --at-end exit btcusdt.gz ethusdt.gz",
-			"tapedeck exchange --simulate --faults cut=2,http_500=0.05",
+			"tapedeck exchange --simulate --faults cut=2,rest_5xx=0.05",
 		},
 		exits: []string{"0  stopped as asked, or the recording is over",
 			"1  failed; the port is in use or a capture is damaged",
@@ -60,6 +72,11 @@ func (c *exchangeCmd) Run(ctx context.Context, a *app) error {
 	speed, err := exchange.ParseSpeed(c.Speed)
 	if err != nil {
 		return misuse("--speed: %w", err)
+	}
+	for kind := range c.Faults {
+		if !slices.Contains(exchange.FaultKinds(), kind) {
+			return misuse("--faults: there is no fault %q%s", kind, strictyaml.DidYouMean(kind, exchange.FaultKinds()))
+		}
 	}
 	stand, err := exchange.New(exchange.Options{
 		Listen: c.Listen, Play: c.Play, Speed: speed, AtEnd: exchange.AtEnd(c.AtEnd), WaitForStreams: c.Wait,

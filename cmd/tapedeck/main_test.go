@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -12,6 +13,8 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"tapedeck/jobs/exchange"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -142,10 +145,19 @@ func TestExamplesFit(t *testing.T) {
 	}
 }
 
+func TestEveryFaultIsExplained(t *testing.T) {
+	about := (&exchangeCmd{}).manual().about
+	for _, kind := range exchange.FaultKinds() {
+		if !regexp.MustCompile(`\b` + kind + `\b`).MatchString(about) {
+			t.Errorf("the help of exchange lacks the fault %s", kind)
+		}
+	}
+}
+
 func TestEveryFlagIsExplained(t *testing.T) {
 	known := configKeys()
 	onlyEnvironment := map[string]bool{"config": true, "now": true, "log_level": true}
-	used := map[string]bool{"detectors": true, "telegram": true}
+	used := map[string]bool{"detectors": true, "telegram": true} // mappings
 	for _, command := range commands(t) {
 		for _, flag := range command.AllFlags(false) {
 			for _, flag := range flag {

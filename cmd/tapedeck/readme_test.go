@@ -105,30 +105,15 @@ func TestREADMECommandLines(t *testing.T) {
 	}
 }
 
-// TestKeysAreDocumented: each key of config.yaml stands in the README and in the config.yaml that comes with tapedeck.
-func TestKeysAreDocumented(t *testing.T) {
+// TestKeysAreInTheREADME: each key of config.yaml stands in the README's table.
+func TestKeysAreInTheREADME(t *testing.T) {
 	readme, err := os.ReadFile(readmePath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	shipped, err := os.ReadFile("../../config.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for key := range configKeys() {
 		if !strings.Contains(string(readme), "\n| `"+key+"` |") {
-			t.Errorf("the README's table lacks the key %s", key)
+			t.Errorf("the README's table of keys lacks %s", key)
 		}
-		if !regexp.MustCompile(`(?m)^(# )?` + key + `:`).Match(shipped) {
-			t.Errorf("config.yaml lacks the key %s", key)
-		}
-	}
-	if _, err := parseConfig("config.yaml", shipped); err != nil {
-		t.Error(err)
-	}
-	// What is commented out must work as it stands, too.
-	all := regexp.MustCompile(`(?m)^# ((?:  )*(?:- )?[a-z_]+:)`).ReplaceAllString(string(shipped), "$1")
-	if _, err := parseConfig("config.yaml", []byte(all)); err != nil {
-		t.Errorf("with every key in force: %v", err)
 	}
 }
