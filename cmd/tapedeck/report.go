@@ -22,11 +22,11 @@ import (
 
 type reportCmd struct {
 	windowFlags
-	Format   string   `placeholder:"FORMAT" enum:"table,markdown,json,csv,xlsx," default:"" help:"table, markdown, json, csv or xlsx. The default is what the name of --out ends in, else table."`
+	Format   string   `placeholder:"FORMAT" enum:"table,markdown,json,csv,xlsx,html," default:"" help:"table, markdown, json, csv, xlsx or html. The default is what the name of --out ends in, else table."`
 	Out      string   `placeholder:"FILE" help:"Write the report to FILE, whole or not at all, instead of standard output."`
 	Symbols  []string `placeholder:"LIST" help:"Only these symbols, separated by commas. The default is all on the tape."`
 	Sections []string `placeholder:"LIST" help:"Only these sections, separated by commas, in this order. The default is all, and for a table those that fit a terminal."`
-	Send     bool     `help:"Send it to the chats of config.yaml that want reports: in short, with the workbook."`
+	Send     bool     `help:"Send it to the chats of config.yaml that want reports: in short, with a chart and the workbook."`
 	queriesFlags
 	sessionFlags
 	telegramPlace
@@ -42,10 +42,11 @@ func (*reportCmd) manual() manual {
 		about: `The report of a window, the last 24 hours if nothing else is said: for each symbol the trades, open, high, low and close, change, volume, quote volume, VWAP and
 the share of taker buys; the top movers; the alerts; and first of all how complete the tape is for the window. Each section is
 a query in sql/report; a file of your own in --sql-dir is a section like any other. A window without trades gives a report that says so. A workbook has
-native charts and each section as a sheet.`,
+native charts and each section as a sheet; a page (html) is one file that needs no network.`,
 		examples: []string{
 			"tapedeck report --since 24h",
 			"tapedeck report --since 7d --out week.xlsx",
+			"tapedeck report --since 24h --out today.html",
 			"tapedeck report --from 2026-01-15 --to 2026-01-16 --format json",
 		},
 		exits: []string{
@@ -93,7 +94,7 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	write := map[string]func(io.Writer, *report.Report) error{
-		"markdown": report.Markdown, "json": report.JSON, "csv": report.CSV, "xlsx": report.XLSX,
+		"markdown": report.Markdown, "json": report.JSON, "csv": report.CSV, "xlsx": report.XLSX, "html": report.HTML,
 		"table": func(w io.Writer, r *report.Report) error { return report.Table(w, r, a.tableOptions(c.Out)) },
 	}[format]
 	if c.Out == "" {
@@ -116,6 +117,9 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
+// mostPictures of a report go to a chat; the workbook has all charts.
+const mostPictures = 1
+
 // sendReport hands the report to the outbox and sends: in short, with the workbook. One without trades is not sent as if it said something.
 func (a *app) sendReport(ctx context.Context, box *mailbox, built *report.Report) error {
 	message := deliver.Report{Key: reportKey(built.Window), Title: built.Title(), HTML: report.Message(built)}
@@ -132,6 +136,13 @@ func (a *app) sendReport(ctx context.Context, box *mailbox, built *report.Report
 		}
 		name := fmt.Sprintf("report-%s.xlsx", built.Window.End.UTC().Format("2006-01-02-1504"))
 		message.Documents = []deliver.File{{Name: name, Content: workbook.Bytes()}}
+		pictures, err := report.Pictures(built, mostPictures)
+		if err != nil {
+			return err
+		}
+		for _, picture := range pictures {
+			message.Pictures = append(message.Pictures, deliver.File{Name: picture.Name + ".png", Caption: picture.Caption, Content: picture.PNG})
+		}
 	}
 	if _, err := box.EnqueueReport(ctx, message, a.now()); err != nil {
 		return err
@@ -188,7 +199,7 @@ func (c *reportCmd) format() (string, error) {
 		return cmp.Or(c.Format, "table"), nil
 	}
 	ending := strings.TrimPrefix(strings.ToLower(filepath.Ext(c.Out)), ".")
-	byEnding := map[string]string{"md": "markdown", "txt": "table", "json": "json", "csv": "csv", "xlsx": "xlsx"}
+	byEnding := map[string]string{"md": "markdown", "txt": "table", "json": "json", "csv": "csv", "xlsx": "xlsx", "html": "html", "htm": "html"}
 	if format, ok := byEnding[ending]; ok {
 		return format, nil
 	}
