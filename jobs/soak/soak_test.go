@@ -182,12 +182,16 @@ func (s *soak) disturb() {
 	})
 	writers.Go(func() {
 		rnd := random(3)
+		began := time.Now()
 		for ctx.Err() == nil {
 			end := draw(rnd, 200*time.Millisecond, 8*time.Second)
 			if rnd.IntN(4) == 0 {
 				end = 0 // it ends by itself
 			}
 			source := []string{"auto", "auto", "archive", "rest"}[rnd.IntN(4)]
+			if time.Since(began) < s.length/3 {
+				source = "archive" // while the past days are not there
+			}
 			s.backfill(ctx, end, "--source", source)
 			pause(ctx, draw(rnd, 50*time.Millisecond, 500*time.Millisecond))
 		}
@@ -385,7 +389,7 @@ func (s *soak) ended(command string, p *exec.Cmd, err error, log string, asked b
 		if status != 1 || s.filled == 0 {
 			s.wrong = append(s.wrong, fmt.Sprintf("%s ended with %v for want of space", command, err))
 		}
-	case asked && (status < 0 || command != "stream" && strings.Contains(string(text), context.Canceled.Error())):
+	case asked && (status < 0 || command != "stream" && strings.Contains(string(text), "interrupt signal received")):
 		// A process that has not come so far as to mind signals is ended by them.
 	default:
 		s.wrong = append(s.wrong, fmt.Sprintf("%s ended with %v:\n%s", command, err, tail(string(text), 8)))
