@@ -1,0 +1,121 @@
+package backfill
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"tapedeck/analytics/tape"
+	"tapedeck/jobs/internal/binance"
+	"tapedeck/jobs/internal/binance/archivetest"
+)
+
+var benchRows = flag.Int("rows", 1_000_000, "aggTrades in the benchmark's day")
+
+// serveDay is an exchange that has one day: the file of it, and by REST its first trade and its last.
+func serveDay(b *testing.B, files archivetest.Files) string {
+	b.Helper()
+	row := func(line string) map[string]any {
+		fields := strings.Split(line, ",")
+		number := func(i int) int64 {
+			n, err := strconv.ParseInt(fields[i], 10, 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return n
+		}
+		return map[string]any{"a": number(0), "p": fields[1], "q": fields[2], "f": number(3), "l": number(4), "T": number(5), "m": fields[6] == "True", "M": true}
+	}
+	first, last := row(files.First), row(files.Last)
+	packed, err := os.Open(files.Zip)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer packed.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, packed); err != nil {
+		b.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/api/v3/exchangeInfo", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"timezone":"UTC","serverTime":1754697600000,"rateLimits":[{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":6000}],"symbols":[{"symbol":%q,"status":"TRADING","baseAsset":"BTC","quoteAsset":"USDT"}]}`, archivetest.Symbol)
+	})
+	mux.HandleFunc("/api/v3/aggTrades", func(w http.ResponseWriter, r *http.Request) {
+		rows := []any{}
+		switch query := r.URL.Query(); {
+		case query.Has("startTime") && query.Get("startTime") <= fmt.Sprint(first["T"]):
+			rows = append(rows, first)
+		case query.Has("endTime"):
+			rows = append(rows, last)
+		}
+		if err := json.NewEncoder(w).Encode(rows); err != nil {
+			b.Error(err)
+		}
+	})
+	mux.HandleFunc("/data/", func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, ".CHECKSUM") {
+			fmt.Fprintf(w, "%x  %s\n", sum.Sum(nil), filepath.Base(files.Zip))
+			return
+		}
+		http.ServeFile(w, r, files.Zip)
+	})
+	server := httptest.NewServer(mux)
+	b.Cleanup(server.Close)
+	return server.URL
+}
+
+// BenchmarkArchiveDay gets a day from an archive on loopback: downloaded, verified, and put on the tape.
+func BenchmarkArchiveDay(b *testing.B) {
+	files, err := archivetest.WriteDay(b.TempDir(), *benchRows)
+	if err != nil {
+		b.Fatal(err)
+	}
+	url := serveDay(b, files)
+	for b.Loop() {
+		dir, err := tape.Create(filepath.Join(b.TempDir(), "data"), tape.AggTrade, archivetest.Day)
+		if err != nil {
+			b.Fatal(err)
+		}
+		rest := binance.NewREST(url, binance.OpenBudget(dir.StatePath("budget.json"), binance.BudgetOptions{}), binance.RESTOptions{})
+		archive := binance.NewArchive(url, binance.ArchiveOptions{})
+		next := archivetest.Day.AddDate(0, 0, 1)
+		summary, err := Run(b.Context(), dir, Clients{REST: rest, Archive: archive}, Options{
+			From: archivetest.Day, To: next, Symbols: []string{archivetest.Symbol}, Now: next.Add(24 * time.Hour), Source: ArchiveOnly,
+		})
+		if err != nil || !summary.Complete() || summary.Total().FromArchive != int64(*benchRows) {
+			b.Fatal(err, summary.Total(), summary.Symbols)
+		}
+		rest.Close()
+		archive.Close()
+		if err := os.RemoveAll(dir.Path()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(*benchRows)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+	b.ReportMetric(residentPeak(b), "MB-resident")
+}
+
+// residentPeak is the most memory that the process ever had, in MB.
+func residentPeak(b *testing.B) float64 {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Skip(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "VmHWM:")
+	kb, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	peak, err := strconv.ParseFloat(kb, 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return peak / 1024
+}
