@@ -81,6 +81,8 @@ type Server struct {
 	refusals map[string]refusal
 	migrated map[string]int64
 	requests int
+
+	documentLimit, photoLimit int // bytes
 }
 
 type refusal struct {
@@ -95,6 +97,7 @@ func New(opt Options) *Server {
 		opt: opt, random: rand.New(rand.NewPCG(opt.Seed, 0)),
 		pace:     pace{chats: map[string][]time.Time{}, until: map[string]time.Time{}},
 		offences: map[string]int{}, faults: map[string]int{}, refusals: map[string]refusal{}, migrated: map[string]int64{},
+		documentLimit: documentLimit, photoLimit: photoLimit,
 	}
 }
 
@@ -301,7 +304,7 @@ func (s *Server) judge(method string, f fields) (reply answer, message Message, 
 	if refused, ok := s.refusals[chat]; ok {
 		return refuse(refused.status, "%s", refused.text), message, ""
 	}
-	message, reply = content(method, f)
+	message, reply = s.content(method, f)
 	if reply.ErrorCode != 0 {
 		s.offences[reply.Description]++
 		return reply, message, ""
@@ -356,7 +359,7 @@ func (s *Server) fate() string {
 }
 
 // content holds a message to the Bot API's rules.
-func content(method string, f fields) (message Message, reply answer) {
+func (s *Server) content(method string, f fields) (message Message, reply answer) {
 	message = Message{Method: method, FileName: f.fileName, File: f.file}
 	message.Source, message.Text = f.values["text"], f.values["text"]
 	limit, long := textLimit, "Bad Request: message is too long"
@@ -387,10 +390,10 @@ func content(method string, f fields) (message Message, reply answer) {
 		return message, refuse(400, "Bad Request: there is no %s in the request", strings.TrimPrefix(method, "send"))
 	case len(f.file) == 0:
 		return message, refuse(400, "Bad Request: file must be non-empty")
-	case len(f.file) > documentLimit:
+	case len(f.file) > s.documentLimit:
 		return message, refuse(413, "Request Entity Too Large")
-	case method == "sendphoto" && len(f.file) > photoLimit:
-		return message, refuse(400, "Bad Request: file of size %d bytes is too big for a photo; the maximum size is %d bytes", len(f.file), photoLimit)
+	case method == "sendphoto" && len(f.file) > s.photoLimit:
+		return message, refuse(400, "Bad Request: file of size %d bytes is too big for a photo; the maximum size is %d bytes", len(f.file), s.photoLimit)
 	case method == "sendphoto" && !strings.HasPrefix(http.DetectContentType(f.file), "image/"):
 		return message, refuse(400, "Bad Request: IMAGE_PROCESS_FAILED")
 	}

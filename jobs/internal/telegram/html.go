@@ -20,6 +20,8 @@ const (
 	rawLimit = 30_000
 	// tagLimit keeps a part under the 100 pieces of formatting that Telegram shows; more it silently leaves plain.
 	tagLimit = 90
+	// depthLimit bounds the tags that are open at once, for each part opens and closes them anew; deeper ones are left out.
+	depthLimit = 16
 )
 
 // Escape makes plain text into HTML that shows it. Bytes that are not UTF-8 and control characters other than newline
@@ -188,9 +190,12 @@ func tokens(markup string) []token {
 		switch markup[0] {
 		case '<':
 			if tag := startTag.FindString(markup); tag != "" {
+				size = len(tag)
+				if len(open) == depthLimit {
+					break
+				}
 				out = append(out, token{opening, tag, 0})
 				open = append(open, tagName(tag))
-				size = len(tag)
 			} else if tag := endTag.FindString(markup); tag != "" {
 				size = len(tag)
 				name := tagName(tag)
