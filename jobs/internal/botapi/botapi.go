@@ -236,9 +236,13 @@ func read(r *http.Request) (fields, error) {
 			f.values[name] = values[0]
 		}
 	case "multipart/form-data":
-		return f, f.readParts(body, parameters["boundary"])
+		if err := f.readParts(body, parameters["boundary"]); err != nil {
+			return f, err
+		}
 	}
-	return f, nil
+	// Only when the body has been read to its end does the server see that a client has gone.
+	_, err := io.Copy(io.Discard, body)
+	return f, err
 }
 
 // send judges a message, lets a fault befall it, and answers.

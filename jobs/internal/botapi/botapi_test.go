@@ -235,3 +235,24 @@ func TestFaults(t *testing.T) {
 		})
 	}
 }
+
+func TestALateAnswerEndsWithItsClient(t *testing.T) {
+	h := newHand(t, Faults{Late: 1})
+	h.s.opt.LateAfter = time.Hour
+	server := httptest.NewServer(h.s)
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	_ = form.WriteField("chat_id", "7")
+	_ = form.WriteField("text", "x")
+	form.Close()
+	client := &http.Client{Timeout: 50 * time.Millisecond}
+	// The library that tapedeck uses sends its forms in chunks too.
+	chunked := struct{ io.Reader }{&body}
+	if _, err := client.Post(server.URL+"/bot"+token+"/sendMessage", form.FormDataContentType(), chunked); err == nil {
+		t.Error("an answer came")
+	}
+	server.Close() // waits for the handler
+	if len(h.s.Messages()) != 1 {
+		t.Errorf("accepted: %d", len(h.s.Messages()))
+	}
+}
