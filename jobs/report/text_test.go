@@ -241,7 +241,7 @@ func TestSymbolsAskedFor(t *testing.T) {
 }
 
 func TestFourHundredSymbols(t *testing.T) {
-	built := build(t, newTape(t, tape.AggTrade, sampleTrades(manyCoins(400), nil)), func(o *report.Options) { o.To = o.From.Add(time.Hour) })
+	built := build(t, newTape(t, tape.AggTrade, sampleTrades(manyCoins(400), nil)), func(o *report.Options) { o.To = o.From.Add(20 * time.Minute) })
 	if n := len(built.Section("overview").Result.Rows); n != 400 || !built.Complete {
 		t.Fatalf("%d symbols, complete %v: %v", n, built.Complete, built.Statements)
 	}
