@@ -44,7 +44,7 @@ func (a *app) mailbox(dir *tape.Dir, place telegramPlace) (*mailbox, error) {
 	switch {
 	case len(config.Chats) == 0:
 		return out, nil
-	case token == (deliver.Token{}):
+	case !token.Given():
 		a.log.Warn("messages stay in the outbox: there are chats and no token; set TAPEDECK_TELEGRAM_TOKEN or TAPEDECK_TELEGRAM_TOKEN_FILE")
 		return out, nil
 	}
