@@ -113,7 +113,7 @@ func TestKilledWriter(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "data")
 	promised, merges := int64(0), 0
-	for range kills {
+	for n := range kills {
 		writer := exec.Command(self, "-test.run=^TestWriterProcess$")
 		writer.Env = append(os.Environ(), writerEnv+"="+path)
 		out, err := writer.StdoutPipe()
@@ -123,11 +123,11 @@ func TestKilledWriter(t *testing.T) {
 		if err := writer.Start(); err != nil {
 			t.Fatal(err)
 		}
-		// The first line says that it is writing; from then on any instant is as good as another.
+		// The first line says that it is writing; from then on any instant is as good as another, but for the last: by then it has merged.
 		var kill *time.Timer
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
-			if kill == nil {
+			if merged := strings.HasPrefix(lines.Text(), "merged"); kill == nil && (n < kills-1 || merges > 0 || merged) {
 				kill = time.AfterFunc(time.Duration(rnd.Int64N(int64(250*time.Millisecond))), func() { _ = writer.Process.Kill() })
 			}
 			var id int64
