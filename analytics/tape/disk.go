@@ -233,8 +233,9 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// abandonedAfter is how old an unlocked staging file must be to count as left by a dead writer; creating and locking one takes microseconds.
-const abandonedAfter = time.Minute
+// abandonedAfter is how old an unlocked staging file must be to count as left by a dead writer: the first files of a merge wait without a lock, closed, for
+// the last one and for their turn.
+const abandonedAfter = time.Hour
 
 // Sweep deletes what writers that died left in the staging directory, and replaced partitions whose grace is over. now is compared with the files' modification times.
 func (d *Dir) Sweep(now time.Time) (removed int, err error) {

@@ -13,6 +13,8 @@ func benchmarks() []benchmark {
 		{name: "BenchmarkColdStart", pkg: "cmd/tapedeck"},
 		{name: "BenchmarkBytes", pkg: "cmd/tapedeck"},
 		{name: "BenchmarkScan", pkg: "analytics/tape"},
+		{name: "BenchmarkReadLoop", pkg: "jobs/stream", long: true},
+		{name: "BenchmarkStreamProcess", pkg: "jobs/stream", long: true},
 	}
 }
 
@@ -26,6 +28,13 @@ type row struct {
 
 func rows() []row {
 	return []row{
+		{benchmark: "BenchmarkReadLoop", metric: "of-bare", what: "`stream`: trades for the same processor time", against: "the websocket library reading the same frames and dropping them", unit: "times as many", bar: 0.5},
+		{benchmark: "BenchmarkReadLoop", metric: "of-go-binance", what: "the same", against: "go-binance's stream loop with an empty handler", unit: "times as many", bar: 5},
+		{benchmark: "BenchmarkReadLoop", metric: "stream-ns/trade", what: "the same, absolute", unit: "ns/trade"},
+		{benchmark: "BenchmarkStreamProcess", metric: "MB", what: "`stream`: most memory in two minutes of 5,000 trades/s of 300 symbols", unit: "MB", bar: 150, atMost: true},
+		{benchmark: "BenchmarkStreamProcess", metric: "ms-p99-over-interval", what: "from a trade to when it can be read, p99, beyond the flush interval", unit: "ms", bar: 200, atMost: true},
+		{benchmark: "BenchmarkStreamProcess", metric: "s-lost-by-kill", what: "most that one of five `kill -9` lost, flushing every 2 s", unit: "s", bar: 2.2, atMost: true},
+		{benchmark: "BenchmarkStreamProcess", metric: "trades-lost-by-kill", what: "the same, of 5,000 a second", unit: "trades"},
 		{benchmark: "BenchmarkCompact", metric: "ratio", what: "`compact`: a day of 10 million trades of 200 symbols in 1,440 segments", against: "one `COPY … ORDER BY symbol, id` of DuckDB over the same files, both within 1 GB", unit: "times as fast", bar: 0.8},
 		{benchmark: "BenchmarkCompact", metric: "Mtrades/s", what: "the same, absolute", unit: "million trades/s"},
 		{benchmark: "BenchmarkCompact", metric: "MB", what: "the same, most memory", unit: "MB", bar: 1000, atMost: true},
