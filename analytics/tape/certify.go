@@ -274,6 +274,8 @@ type surveyed struct {
 	dirty map[string]bool     // dates whose state file must be written
 	scans []scanWork
 	files int
+	// through says that every column is read, for the checksum of each page, and not only those that the certificate needs.
+	through bool
 	// vanished says that a listed file was gone when it was to be read: a compaction replaced it.
 	vanished bool
 }
@@ -283,7 +285,7 @@ type scanWork struct{ date, name string }
 const scannedDir = "scanned"
 
 func (d *Dir) survey(dates []string, afresh bool) (*surveyed, error) {
-	out := &surveyed{dir: d, parts: map[string]*scanned{}, dirty: map[string]bool{}}
+	out := &surveyed{dir: d, through: afresh, parts: map[string]*scanned{}, dirty: map[string]bool{}}
 	for _, date := range dates {
 		part := &scanned{}
 		name := filepath.Join(scannedDir, date+".json")
@@ -338,7 +340,11 @@ func (s *surveyed) run(ctx context.Context, progress func(done, of int)) error {
 	for range min(runtime.GOMAXPROCS(0), len(s.scans)) {
 		group.Go(func() {
 			for w := range work {
-				found, err := scan(filepath.Join(s.dir.path, string(Trades), "date="+w.date, w.name), w.date)
+				path := filepath.Join(s.dir.path, string(Trades), "date="+w.date, w.name)
+				found, err := scan(path, w.date)
+				if err == nil && s.through {
+					err = readThrough(path)
+				}
 				mu.Lock()
 				file := s.parts[w.date].Files[w.name]
 				switch {

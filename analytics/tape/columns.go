@@ -100,6 +100,20 @@ func (c *columns) read() (more bool, err error) {
 	return true, nil
 }
 
+// readThrough reads every column of a segment: the library holds each page to its checksum.
+func readThrough(path string) error {
+	c, err := openColumns(path)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	for {
+		if more, err := c.read(); err != nil || !more {
+			return err
+		}
+	}
+}
+
 // appendTrades appends the rows [from, to) of the row group read last; they are all of symbol.
 func (c *columns) appendTrades(out []Trade, symbol string, from, to int) []Trade {
 	for i := from; i < to; i++ {

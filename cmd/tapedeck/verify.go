@@ -8,7 +8,7 @@ import (
 )
 
 type verifyCmd struct {
-	Full   bool   `help:"Read every file again, also those that have not changed since they were last read."`
+	Full   bool   `help:"Read every file again and all of it, also those that have not changed since they were last read, and hold each page to its checksum."`
 	Format string `placeholder:"FORMAT" enum:"table,csv,json" default:"table" help:"table, csv (one line a symbol and day) or json."`
 }
 
