@@ -118,6 +118,16 @@ func inspect(t *testing.T, container, format string) string {
 	return here.run(t, "docker inspect -f '"+format+"' "+container)
 }
 
+// bareBuildx is what Compose wants in the environment to build with a buildx that was compiled without a version, which it
+// takes for one that is too old: then it is to build by itself.
+func bareBuildx(t *testing.T) []string {
+	t.Helper()
+	if strings.Contains(here.run(t, "docker buildx version"), " v0.0.0") {
+		return []string{"COMPOSE_BAKE=false"}
+	}
+	return nil
+}
+
 // tree is a copy of this project as git sees it, committed to a repository of its own, that the test may change.
 func tree(t *testing.T) string {
 	t.Helper()
@@ -168,7 +178,7 @@ func TestMain(m *testing.M) {
 func exchange(t *testing.T, image string) (container, address string) {
 	t.Helper()
 	container = fmt.Sprintf("%s-exchange-%d", name, time.Now().UnixNano())
-	here.run(t, "docker run -d --name "+container+" "+hardened+" --no-healthcheck "+image+" exchange --simulate --listen 0.0.0.0:9800")
+	here.run(t, "docker run -d --name "+container+" "+hardened+" --no-healthcheck "+image+" exchange --simulate --listen 0.0.0.0:9800 --history 4h --rate 5")
 	t.Cleanup(func() {
 		out, problems, _ := here.try("docker unpause " + container + " 2>/dev/null || true; docker stop -t 5 " + container + " >/dev/null; docker inspect -f '{{.State.ExitCode}}' " + container)
 		if code := strings.TrimSpace(out); code != "0" {
