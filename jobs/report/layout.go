@@ -25,6 +25,10 @@ func importance(section string) []string {
 		return []string{"symbol", "imbalance", "net_quote_volume", "buy_quote_volume", "sell_quote_volume"}
 	case "volatility":
 		return []string{"symbol", "realized_volatility", "range", "drawdown", "steepest_fall", "steepest_rise"}
+	case "illiquidity":
+		return []string{"symbol", "amihud", "roll_spread", "empty_share", "judged_minutes"}
+	case "wash_signs":
+		return []string{"symbol", "rows", "benford_deviation", "round_share", "matched_share", "flat_share"}
 	case "runs":
 		return []string{"job", "runs", "ok", "not_ok", "last_outcome", "last_started_at", "last_message"}
 	}

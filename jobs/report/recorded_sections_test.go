@@ -87,6 +87,37 @@ var straight = map[string]string{
 			sqrt(list_sum(list_transform(list(move), lambda m: ln(1 + m) ** 2))) * 100 AS realized_volatility, max(move) * 100 AS steepest_rise, max_by(minute, move) AS steepest_rise_at,
 			min(move) * 100 AS steepest_fall, min_by(minute, move) AS steepest_fall_at
 		FROM moves GROUP BY symbol ORDER BY symbol`,
+	"illiquidity": `
+		WITH minutes AS (
+			SELECT symbol, row_number() OVER (PARTITION BY symbol ORDER BY minute) AS n, close, volume
+			FROM (SELECT symbol, date_trunc('minute', traded_at) AS minute, last(price ORDER BY id)::DOUBLE AS close, sum(price * qty)::DOUBLE AS volume FROM w GROUP BY ALL)
+		),
+		moves AS (
+			SELECT now.symbol, now.n, now.close / before.close - 1 AS move, now.volume FROM minutes AS now JOIN minutes AS before ON before.symbol = now.symbol AND before.n = now.n - 1
+		),
+		pairs AS (
+			SELECT now.symbol, covar_samp(now.move, before.move) AS c FROM moves AS now JOIN moves AS before ON before.symbol = now.symbol AND before.n = now.n - 1 GROUP BY ALL
+		)
+		SELECT symbol, count(*) AS judged_minutes, avg(abs(move) / volume) * 100 AS amihud, CASE WHEN any_value(c) < 0 THEN 2 * sqrt(-any_value(c)) * 100 END AS roll_spread, count(*) + 1 AS recorded_minutes, 0::BIGINT AS empty_minutes
+		FROM moves JOIN pairs USING (symbol) GROUP BY symbol ORDER BY symbol`,
+	"wash_signs": `
+		WITH sizes AS (
+			SELECT symbol, traded_at, price, qty, taker_sold, trim(replace(qty::VARCHAR, '.', ''), '0') AS digits,
+				count(*) FILTER (WHERE taker_sold) OVER alike AS sells, count(*) FILTER (WHERE NOT taker_sold) OVER alike AS buys,
+				min(price) OVER minute = max(price) OVER minute AS is_flat
+			FROM w
+			WINDOW alike AS (PARTITION BY symbol, qty, epoch_us(traded_at) // 1000000), minute AS (PARTITION BY symbol, date_trunc('minute', traded_at))
+		),
+		counts AS (SELECT symbol, left(digits, 1)::INT AS digit, count(*) AS n FROM sizes GROUP BY ALL),
+		law AS (SELECT d::INT AS digit, log10(1 + 1 / d) AS share FROM range(1, 10) AS digits(d)),
+		compared AS (
+			SELECT symbol, sum((n - total * share) ** 2 / (total * share)) AS chi2, avg(abs(n / total - share)) * 100 AS deviation
+			FROM (SELECT symbol, share, coalesce(n, 0) AS n, (SELECT count(*) FROM w WHERE w.symbol = symbols.symbol) AS total FROM (SELECT DISTINCT symbol FROM w) AS symbols CROSS JOIN law LEFT JOIN counts USING (symbol, digit))
+			GROUP BY symbol
+		)
+		SELECT symbol, count(*) AS rows, any_value(chi2) AS benford_chi2, any_value(deviation) AS benford_deviation, count(*) FILTER (WHERE length(digits) <= 2) / count(*) AS round_share,
+			sum(2 * least(sells, buys) / (sells + buys)) / count(*) AS matched_share, coalesce(sum(price * qty) FILTER (WHERE is_flat), 0)::DOUBLE / sum(price * qty)::DOUBLE AS flat_share
+		FROM sizes JOIN compared USING (symbol) GROUP BY symbol ORDER BY symbol`,
 	"candles": `
 		SELECT symbol, make_timestamp(epoch_us(traded_at) // 10000000 * 10000000) AS opened_at, first(price ORDER BY id)::DOUBLE AS open, max(price)::DOUBLE AS high, min(price)::DOUBLE AS low,
 			last(price ORDER BY id)::DOUBLE AS close, sum(qty)::DOUBLE AS volume, sum(price * qty)::DOUBLE AS quote_volume, count(*) AS trades
@@ -98,7 +129,7 @@ var straight = map[string]string{
 }
 
 // rounded are columns that are sums of doubles: another order of adding may differ in the last digits.
-var rounded = map[string]bool{"realized_volatility": true, "steepest_rise": true, "steepest_fall": true}
+var rounded = map[string]bool{"realized_volatility": true, "steepest_rise": true, "steepest_fall": true, "amihud": true, "roll_spread": true, "benford_chi2": true, "benford_deviation": true, "matched_share": true}
 
 // TestReportEqualsTheCapture compares the report of the whole capture, and of a part of it, with what the captures' JSON says.
 func TestReportEqualsTheCapture(t *testing.T) {
@@ -124,10 +155,12 @@ func TestReportEqualsTheCapture(t *testing.T) {
 	midnight := time.Date(2024, 8, 9, 0, 0, 0, 0, time.UTC)
 	for name, window := range map[string][2]time.Time{ // candles of both have a step of ten seconds
 		"whole": {midnight.Add(-9 * time.Minute), midnight.Add(6 * time.Minute)}, // --since 15m --now 2024-08-09T00:06:00Z
-		"part":  {midnight.Add(-5*time.Minute + 500*time.Millisecond), midnight.Add(4*time.Minute + 250*time.Millisecond)},
+		"part":  {midnight.Add(-5*time.Minute + 500*time.Millisecond), midnight.Add(4*time.Minute + 30250*time.Millisecond)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			built, err := report.Build(t.Context(), recorded, report.Options{From: window[0], To: window[1], Now: window[1]})
+			built, err := report.Build(t.Context(), recorded, report.Options{
+				From: window[0], To: window[1], Now: window[1], Params: map[string]map[string]any{"illiquidity": {"min_minutes": int64(2)}},
+			})
 			if err != nil {
 				t.Fatal(err)
 			}

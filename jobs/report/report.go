@@ -105,10 +105,10 @@ func (r *Report) Section(name string) *Section {
 }
 
 // order is that of the embedded sections; a user's own follow by name.
-var order = [...]string{"overview", "movers", "incidents", "hourly", "breadth", "largest_trades", "taker_flow", "volatility", "candles", "completeness", "runs"}
+var order = [...]string{"overview", "movers", "incidents", "hourly", "breadth", "largest_trades", "taker_flow", "volatility", "illiquidity", "wash_signs", "candles", "completeness", "runs"}
 
 // long are the embedded sections that a brief report leaves out.
-var long = [...]string{"breadth", "largest_trades", "taker_flow", "volatility", "candles", "runs"}
+var long = [...]string{"breadth", "largest_trades", "taker_flow", "volatility", "illiquidity", "wash_signs", "candles", "runs"}
 
 // UnknownSectionError names a section that there is no query for.
 type UnknownSectionError struct {

@@ -1,9 +1,10 @@
 -- volatility has a row for each symbol that traded in [window_start, window_end), from the closes of
--- its UTC minutes. A minute without trades keeps the close before it, so it adds nothing; the first
--- minute's return is taken from its open. Realized volatility is the square root of the summed
+-- its UTC minutes. A minute without trades keeps the close before it, so it adds nothing; the returns of the
+-- first minute and of one in which a hole in the ids ends are taken from its open. Realized volatility is the square root of the summed
 -- squared log returns: of the whole window, not of a year.
 --
 -- reads:   trades               from window_start
+-- reads:   gaps                 all
 -- param:   window_start         TIMESTAMP  UTC, inclusive
 -- param:   window_end           TIMESTAMP  UTC, exclusive
 -- column:  symbol               VARCHAR    as the exchange spells it
@@ -30,16 +31,28 @@ symbol_minutes AS (
         AND traded_at < $window_end::TIMESTAMP
     GROUP BY symbol, minute
 ),
+hole_ends AS (
+    SELECT DISTINCT
+        symbol,
+        date_trunc('minute', before_at) AS minute,
+    FROM gaps
+    WHERE before_at >= $window_start::TIMESTAMP
+        AND before_at < $window_end::TIMESTAMP
+),
 minute_returns AS (
     SELECT
-        symbol,
-        minute,
+        symbol_minutes.symbol AS symbol,
+        symbol_minutes.minute AS minute,
         high,
         low,
-        close / nullif(coalesce(lag(close) OVER minutes_before, open), 0) AS ratio,
+        close / nullif(
+            coalesce(CASE WHEN hole_ends.minute IS NULL THEN lag(close) OVER minutes_before END, open),
+            0
+        ) AS ratio,
         close / nullif(max(close) OVER minutes_before, 0) AS peak_ratio,
     FROM symbol_minutes
-    WINDOW minutes_before AS (PARTITION BY symbol ORDER BY minute)
+    LEFT JOIN hole_ends USING (symbol, minute)
+    WINDOW minutes_before AS (PARTITION BY symbol_minutes.symbol ORDER BY symbol_minutes.minute)
 )
 SELECT
     symbol,
