@@ -44,10 +44,11 @@ type soak struct {
 	server *exchange.Server
 	source *exchange.Metronome
 	names  []string // of the symbols
-	begin  time.Time
-	binary string
-	data   string // the data directory
-	logs   string
+	// begin is the exchange's first trade; the truth is what it traded before end, when the last writer had ended.
+	begin, end time.Time
+	binary     string
+	data       string // the data directory
+	logs       string
 	// limited says that the volume has a limited size.
 	limited    bool
 	reads      reads
@@ -106,7 +107,7 @@ func (s *soak) prepare() {
 	start := midnight.Add(-lasts / 2)
 	s.begin = midnight.AddDate(0, 0, -days)
 	var err error
-	if s.source, err = exchange.NewMetronome(symbols, 2, s.begin, start.Add(lasts).Sub(s.begin)); err != nil {
+	if s.source, err = exchange.NewMetronome(symbols, 2, s.begin, 0); err != nil {
 		s.t.Fatal(err)
 	}
 	for _, symbol := range s.source.Symbols() {
@@ -154,6 +155,9 @@ func (s *soak) faults() *exchange.Faults {
 		if strings.HasPrefix(string(kind), "archive") || kind == exchange.REST418 {
 			factor = min(factor, 1) // those of a file may not be more than one together; a ban costs two seconds
 		}
+		if s.length < time.Minute && (kind == exchange.REST418 || kind == exchange.RESTLater) {
+			factor = .1 // what they cost is time
+		}
 		faults.Rates[kind] = rate * factor
 		lines = append(lines, fmt.Sprintf("%s=%.3g", kind, faults.Rates[kind]))
 	}
@@ -161,7 +165,7 @@ func (s *soak) faults() *exchange.Faults {
 	return faults
 }
 
-// disturb lets the processes run, and ends them, until the exchange's clock has come to the end of its trades.
+// disturb lets the processes run, and ends them, for as long as was said and until the volume has been full.
 func (s *soak) disturb() {
 	ctx, cancel := context.WithCancel(s.t.Context())
 	defer cancel()
@@ -224,18 +228,15 @@ func (s *soak) disturb() {
 	})
 	s.startReaders(ctx)
 	writers.Go(func() { s.breakConnections(ctx, random(6)) })
-	writers.Go(func() {
-		if pause(ctx, s.length/2) {
-			s.fillVolume(ctx)
-		}
-	})
-	select {
-	case <-s.server.Done():
-	case <-s.t.Context().Done():
+	began := time.Now()
+	if pause(ctx, s.length/2) {
+		s.fillVolume(ctx)
 	}
+	pause(ctx, s.length-time.Since(began))
 	cancel()
 	writers.Wait()
 	s.readersEnd()
+	s.end = s.server.Now()
 }
 
 // breakConnections serves the kinds of fault that are rare by themselves.
@@ -286,7 +287,11 @@ func (s *soak) heal() {
 
 // backfill runs a backfill of everything that the exchange has by now.
 func (s *soak) backfill(ctx context.Context, end time.Duration, args ...string) (status int) {
-	now := s.server.Now().Format(time.RFC3339Nano)
+	to := s.end
+	if to.IsZero() {
+		to = s.server.Now()
+	}
+	now := to.Format(time.RFC3339Nano)
 	return s.live(ctx, end, append([]string{"backfill", "--now", now, "--from", s.begin.Format(time.RFC3339), "--to", now, "--symbols", strings.Join(s.names, ",")}, args...)...)
 }
 
@@ -448,8 +453,8 @@ func (s *soak) fillVolume(ctx context.Context) {
 		if noticed {
 			return
 		}
-		if time.Since(began) > 40*time.Second {
-			s.fault("no stream ended in 40 s on a full volume")
+		if time.Since(began) > 2*time.Minute {
+			s.fault("no stream ended in two minutes on a full volume")
 			return
 		}
 		if !pause(ctx, 20*time.Millisecond) {

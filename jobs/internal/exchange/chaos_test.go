@@ -38,7 +38,7 @@ func TestEveryKindOfFaultIsServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var clients sync.WaitGroup
 	for range 3 {
