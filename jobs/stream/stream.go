@@ -50,6 +50,9 @@ func Run(ctx context.Context, dir *tape.Dir, opt Options) (Summary, error) {
 		return Summary{}, err
 	}
 	names, err := askSymbols(ctx, opt.Symbols)
+	if err != nil && ctx.Err() != nil {
+		return Summary{}, nil // told to end before it began
+	}
 	if err != nil {
 		return Summary{}, err
 	}

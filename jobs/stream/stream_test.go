@@ -714,6 +714,18 @@ func TestRunEndsByItself(t *testing.T) {
 	})
 }
 
+// A run that is told to end while it asks for its symbols has nothing to lose.
+func TestToldToEndBeforeItBegan(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ask := func(ctx context.Context) ([]string, error) {
+		cancel()
+		return nil, ctx.Err()
+	}
+	if summary, err := Run(ctx, newTape(t, tape.AggTrade), Options{Symbols: ask}); err != nil || summary.Trades != 0 {
+		t.Errorf("%+v, %v", summary, err)
+	}
+}
+
 func TestOptionsAreChecked(t *testing.T) {
 	for want, opt := range map[string]Options{
 		"no symbols to record":                    {},
