@@ -23,18 +23,49 @@ const (
 // before is how far before a hole each further request for it begins, so that no two are the same and each shows its lower bound.
 var before = [...]int64{1, 500, 100, 250}
 
-// pages fetches ids by REST, a piece at a time, and then looks into what was not in the answers.
+// fetchedPiece is some pages and what they brought; err is why not all of them were had.
+type fetchedPiece struct {
+	pages []Page
+	got   []pageResult
+	err   error
+}
+
+// pages fetches ids by REST, a piece at a time, and then looks into what was not in the answers. While a piece is published the next one is
+// fetched, so that nothing of the budget is left unused.
 func (s *symbolRun) pages(ctx context.Context, wanted tape.Spans) error {
-	for piece := range slices.Chunk(pagesOf(wanted), pagesPerPiece) {
-		if err := s.piece(ctx, piece, wanted); err != nil {
+	fetchCtx, stop := context.WithCancel(ctx)
+	pieces := make(chan fetchedPiece)
+	go func() {
+		defer close(pieces)
+		for pages := range slices.Chunk(pagesOf(wanted), pagesPerPiece) {
+			piece := s.fetch(fetchCtx, pages, wanted)
+			pieces <- piece // it is always taken
+			if piece.err != nil || fetchCtx.Err() != nil {
+				return
+			}
+		}
+	}()
+	defer func() {
+		stop()
+		for piece := range pieces { // until the goroutine has ended
+			for _, got := range piece.got {
+				s.out.Cost = s.out.Cost.Plus(got.cost)
+			}
+		}
+	}()
+	for piece := range pieces {
+		if err := s.take(ctx, piece); err != nil {
 			return err
 		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	return s.lookCloser(ctx, wanted)
 }
 
-// piece fetches some pages, as many at once as there may be, and publishes what they brought.
-func (s *symbolRun) piece(ctx context.Context, pages []Page, wanted tape.Spans) error {
+// fetch asks for some pages, as many at once as there may be.
+func (s *symbolRun) fetch(ctx context.Context, pages []Page, wanted tape.Spans) fetchedPiece {
 	got := make([]pageResult, len(pages))
 	group, groupCtx := errgroup.WithContext(ctx)
 	for i, page := range pages {
@@ -49,21 +80,25 @@ func (s *symbolRun) piece(ctx context.Context, pages []Page, wanted tape.Spans) 
 			return err
 		})
 	}
-	stopped := group.Wait()
+	return fetchedPiece{pages, got, group.Wait()}
+}
+
+// take publishes a piece.
+func (s *symbolRun) take(ctx context.Context, piece fetchedPiece) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	var trades []tape.Trade
 	var inexact int64
-	for i := range got {
-		trades = append(trades, got[i].trades...)
-		inexact += got[i].inexact
-		s.book(pages[i].First, got[i])
+	for i, got := range piece.got {
+		trades = append(trades, got.trades...)
+		inexact += got.inexact
+		s.book(piece.pages[i].First, got)
 	}
 	if err := s.publish(ctx, trades, inexact, tape.FromREST, ""); err != nil {
 		return err
 	}
-	return stopped
+	return piece.err
 }
 
 // lookCloser asks again for what the answers lacked: from other ids, for that an answer begins later than it should, or ends early, has
