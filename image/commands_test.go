@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -117,11 +119,65 @@ func TestCommandsOfAPage(t *testing.T) {
 	}
 }
 
-// What a page shows in its running text is shown again in a block, or is an example that wants what a test has not.
-func TestPagesHaveCommands(t *testing.T) {
+// shown are commands in the running text of a page that no block has, with what proves them instead.
+var shown = map[string]string{
+	`docker compose run --rm -v "$PWD/archive:/archive:ro" import /archive/BTCUSDT-aggTrades-2026-01-15.zip`: "it wants a file that a test has not",
+	"docker compose exec stream tapedeck health --help":                                                      "the help is held to a golden file",
+	"docker compose down":                               "TestStack",
+	"docker compose down --volumes":                     "every test that starts a stack ends it so",
+	"docker build --platform linux/arm64 -t tapedeck .": "it wants a base image for arm64",
+}
+
+// A command in the running text of a page is one of a block's, or a known exception.
+func TestCommandsInTheText(t *testing.T) {
+	run := map[string]bool{}
 	for _, b := range pages(t, "..") {
-		if strings.TrimSpace(b.script) == "" {
-			t.Errorf("%s:%d: an empty block", b.page, b.line)
+		for line := range strings.Lines(b.script) {
+			run[strings.TrimSpace(line)] = true
 		}
+	}
+	if len(run) < 20 {
+		t.Errorf("only %d commands in the pages' blocks", len(run))
+	}
+	inline := regexp.MustCompile("`(docker (?:compose|run|build) [^`]+)`")
+	for _, page := range []string{"../DOCKER.md", "../README.md"} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range inline.FindAllStringSubmatch(string(text), -1) {
+			if _, known := shown[found[1]]; !known && !run[found[1]] {
+				t.Errorf("%s shows %q, which no test runs", page, found[1])
+			}
+		}
+	}
+}
+
+// Every setting can be set through Compose, as DOCKER.md says, but for the paths that the containers fix.
+func TestComposePassesSettings(t *testing.T) {
+	fixed := map[string]bool{"config": true, "crontab": true, "data_dir": true, "sql_dir": true, "now": true}
+	stack, err := os.ReadFile("../compose.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources, err := filepath.Glob("../cmd/tapedeck/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := 0
+	for _, source := range sources {
+		text, err := os.ReadFile(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range regexp.MustCompile(`\bkey:"([a-z_]+)"`).FindAllStringSubmatch(string(text), -1) {
+			keys++
+			if name := "TAPEDECK_" + strings.ToUpper(found[1]); !fixed[found[1]] && !strings.Contains(string(stack), "\n    "+name+":") {
+				t.Errorf("compose.yaml does not pass %s on", name)
+			}
+		}
+	}
+	if keys < 10 {
+		t.Errorf("only %d settings found", keys)
 	}
 }

@@ -60,10 +60,11 @@ func build(t *testing.T) string {
 		t.Fatal(err)
 	}
 	empty := func() {
-		here.run(t, `docker build -q --no-cache -f - `+scratch(t)+` <<'END' >/dev/null
+		here.run(t, `docker build -q --no-cache -t `+name+`:empty -f - `+scratch(t)+` <<'END' >/dev/null
 FROM `+fromArg(t, string(text), "BUILDER_IMAGE")+`
 RUN --mount=type=cache,id=tapedeck-image-test-mod,target=/a --mount=type=cache,id=tapedeck-image-test,target=/b find /a /b -mindepth 1 -delete
-END`)
+END
+docker rmi `+name+`:empty >/dev/null`)
 	}
 	empty()
 	t.Cleanup(empty)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -271,6 +272,11 @@ func TestPages(t *testing.T) {
 			t.Skipf("`%s` finds a tapedeck that is not this test's; the pages' commands would use it", mine)
 		}
 	}
+	// Building `tapedeck` again and again leaves images without a name.
+	nameless := func() []string {
+		return strings.Fields(here.run(t, "docker images -q --no-trunc --filter dangling=true --filter label=org.opencontainers.image.title=tapedeck"))
+	}
+	before := nameless()
 	forget := "docker rm -fv tapedeck 2>/dev/null; docker volume rm -f tapedeck >/dev/null"
 	here.run(t, forget+"; docker compose -p tapedeck-demo down --volumes 2>/dev/null || true")
 	_, address := exchange(t, image)
@@ -297,6 +303,11 @@ func TestPages(t *testing.T) {
 		}
 		here.run(t, forget)
 		here.run(t, "docker rmi -f tapedeck")
+		for _, id := range nameless() {
+			if !slices.Contains(before, id) {
+				here.run(t, "docker rmi "+id)
+			}
+		}
 		if kept != "" {
 			here.run(t, "docker tag "+kept+" tapedeck")
 		}
