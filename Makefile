@@ -56,6 +56,10 @@ telegram-soak: tools ## 500 messages to a stand-in Telegram, the sender killed 2
 image-test: tools ## build the image and the compose stack and prove DOCKER.md on a real container engine
 	TAPEDECK_IMAGE_TEST=1 $(GO) test -count=1 -v -timeout 80m ./image
 
+.PHONY: sql-mutants
+sql-mutants: tools ## change each threshold and comparison of the SQL: do the cases notice?
+	$(GO) test ./analytics -count=1 -run '^TestMutants$$' -mutants all -timeout 60m
+
 .PHONY: pump-score
 pump-score: tools ## score pump_burst on recorded pumps
 	$(GO) test ./jobs/detect -count=1 -run '^TestPumpScore$$' -pump-score -v -timeout 60m

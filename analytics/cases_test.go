@@ -36,7 +36,7 @@ var required = map[Kind][]string{
 //	-- want.csv --    the rows wanted, or
 //	-- want.err --    the error wanted
 //
-// bounds is made from trades where the case does not give it. With -update the rows wanted are written anew.
+// bounds is made from trades, and minutes from trades, gaps and bounds, where the case does not give it. With -update the rows wanted are written anew.
 func TestCases(t *testing.T) {
 	queries, problems := Load("")
 	for _, problem := range problems {
@@ -88,7 +88,16 @@ func queryOfCase(name string, queries map[string]Query) (found Query, ok bool) {
 	return Query{}, false
 }
 
-func runCase(t *testing.T, s *Session, query Query, file string) {
+// sqlCase is a case whose relations are loaded.
+type sqlCase struct {
+	archive       *txtar.Archive
+	args          map[string]any
+	want, wantErr string
+}
+
+// loadCase puts a case's rows into the relations of an empty session.
+func loadCase(t *testing.T, s *Session, file string) sqlCase {
+	t.Helper()
 	archive, err := txtar.ParseFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -98,8 +107,7 @@ func runCase(t *testing.T, s *Session, query Query, file string) {
 			t.Fatal(err)
 		}
 	}
-	args := map[string]any{}
-	want, wantErr := "", ""
+	c := sqlCase{archive: archive, args: map[string]any{}}
 	given := map[string]bool{}
 	for _, part := range archive.Files {
 		relation, form, _ := strings.Cut(part.Name, ".")
@@ -108,13 +116,13 @@ func runCase(t *testing.T, s *Session, query Query, file string) {
 			for _, line := range strings.Split(strings.TrimSpace(string(part.Data)), "\n") {
 				name, value, _ := strings.Cut(line, "=")
 				if strings.TrimSpace(name) != "" {
-					args[strings.TrimSpace(name)] = caseValue(strings.TrimSpace(value))
+					c.args[strings.TrimSpace(name)] = caseValue(strings.TrimSpace(value))
 				}
 			}
 		case part.Name == "want.csv":
-			want = string(part.Data)
+			c.want = string(part.Data)
 		case part.Name == "want.err":
-			wantErr = strings.TrimSpace(string(part.Data))
+			c.wantErr = strings.TrimSpace(string(part.Data))
 		case form == "csv":
 			given[relation] = true
 			if err := loadCSV(t.Context(), s, relation, string(part.Data)); err != nil {
@@ -134,7 +142,26 @@ func runCase(t *testing.T, s *Session, query Query, file string) {
 			t.Fatal(err)
 		}
 	}
-	result, err := s.Run(t.Context(), query, args)
+	minutes, err := derived("minutes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	statements := []string{"CREATE OR REPLACE VIEW minutes AS FROM canonical.minutes"}
+	if !given["minutes"] {
+		// Made once for a case, and held to the canonical columns.
+		statements = append(statements, "INSERT INTO canonical.minutes "+minutes)
+	}
+	for _, statement := range statements {
+		if err := s.exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+func runCase(t *testing.T, s *Session, query Query, file string) {
+	c := loadCase(t, s, file)
+	result, err := s.Run(t.Context(), query, c.args)
 	have, haveErr := "", ""
 	if err != nil {
 		haveErr = err.Error()
@@ -142,17 +169,17 @@ func runCase(t *testing.T, s *Session, query Query, file string) {
 		have = renderCSV(t, result)
 	}
 	if *update {
-		writeWanted(t, file, archive, have, haveErr)
+		writeWanted(t, file, c.archive, have, haveErr)
 		return
 	}
-	if diff := cmp.Diff(wantErr, haveErr); diff != "" {
+	if diff := cmp.Diff(c.wantErr, haveErr); diff != "" {
 		t.Errorf("error (-want +have):\n%s", diff)
 	}
-	if diff := cmp.Diff(want, have); diff != "" && haveErr == "" {
+	if diff := cmp.Diff(c.want, have); diff != "" && haveErr == "" {
 		t.Errorf("rows (-want +have):\n%s", diff)
 	}
 	// A total order: the rows come in the order of the key, whatever order the tables are in, so again must be the same.
-	again, err := s.Run(t.Context(), query, args)
+	again, err := s.Run(t.Context(), query, c.args)
 	if err == nil {
 		if diff := cmp.Diff(have, renderCSV(t, again)); diff != "" {
 			t.Errorf("a second run differs (-first +second):\n%s", diff)
@@ -172,6 +199,7 @@ var columnFill = map[string]string{
 	"trades.date": "traded_at::DATE", "alerts.date": "\"at\"::DATE", "runs.date": "coalesce(finished_at, scheduled_at)::DATE",
 	"trades.first_trade_id": "id", "trades.last_trade_id": "id", "trades.is_buyer_maker": "false",
 	"alerts.extra": "'{}'", "alerts.found_at": "\"at\"", "alerts.severity": "'low'", "runs.attempt": "1",
+	"minutes.is_recorded": "true", "minutes.recorded_from": "TIMESTAMP '2026-01-01'", "minutes.trades": "1",
 	"coverage.absent_at_source": "0", "coverage.missing": "0", "coverage.state": "'proven'", "coverage.checked_at": "date + INTERVAL 1 DAY",
 }
 

@@ -1,5 +1,5 @@
 -- traded_minutes is what traded in each minute: one row a (symbol, minute). Quote quantities are summed as decimals, so that a sum does
--- not depend on the order in which it is taken.
+-- not depend on the order in which it is taken. Rows that cannot be (see check/damaged_row.sql) are left out.
 WITH orders AS (
     SELECT
         symbol,
@@ -10,13 +10,18 @@ WITH orders AS (
         max(price) AS high,
         min(price) AS low,
         arg_max(price, id) AS close,
-        sum(qty::DECIMAL(38, 8)) AS volume,
-        sum((price * qty)::DECIMAL(38, 10)) AS quote_qty,
+        sum(try_cast(qty AS DECIMAL(38, 8))) AS volume,
+        sum(try_cast(price * qty AS DECIMAL(38, 10))) AS quote_qty,
         min(id) AS first_id,
         max(id) AS last_id,
         min(traded_at) AS first_at,
         max(traded_at) AS last_at,
     FROM trades
+    WHERE
+        isfinite(price)
+        AND isfinite(qty)
+        AND price > 0
+        AND qty > 0
     GROUP BY
         symbol,
         ordered_at,

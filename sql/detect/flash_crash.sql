@@ -13,15 +13,14 @@
 -- Measured on thin alt/BTC pairs of 2018 to 2021: 0.04 alarms a symbol and day. Medium and high are the scores of one symbol-day
 -- in 50 and in 100.
 --
--- reads:    trades           from 1816 minutes before window_start
--- reads:    gaps             whole
--- reads:    bounds           whole
+-- reads:    minutes          from 1816 minutes before window_start
+-- reads:    trades           from 9 minutes before window_start
 -- param:    window_start     TIMESTAMP  UTC, inclusive, on a minute
 -- param:    window_end       TIMESTAMP  UTC, exclusive, on a minute
 -- param:    min_drop         DOUBLE     fraction of the price of 5 minutes ago, 0 to 1; default 0.10
 -- param:    min_rms          DOUBLE     usual 5-minute moves; default 8
 -- param:    rms_floor        DOUBLE     5-minute move, fraction of the price, > 0; default 0.001
--- param:    min_trades       BIGINT     trades in the bucket; default 20
+-- param:    bucket_orders    BIGINT     taker orders in the bucket; default 10
 -- param:    min_orders       BIGINT     taker orders at or below the level; default 2
 -- param:    min_minutes      BIGINT     recorded minutes, of 1440; default 720
 -- param:    medium_rms       DOUBLE     usual 5-minute moves, from here on severity is medium; default 22
@@ -40,22 +39,21 @@
 -- column:   orders_below     BIGINT     taker orders at or below the level
 -- key:      symbol, at
 -- cooldown: 30 minutes
-WITH traded_minutes AS (
+WITH recent_minutes AS (
     SELECT
         symbol,
-        date_trunc('minute', traded_at) AS minute,
-        min(price) AS low,
-        arg_max(price, id) AS close,
-        count(*) AS trade_count,
-        min(id) AS first_id,
-        max(id) AS last_id,
-    FROM trades
-    WHERE
-        traded_at >= $window_start::TIMESTAMP - INTERVAL 1816 MINUTES
-        AND traded_at < $window_end::TIMESTAMP
-    GROUP BY
-        symbol,
         minute,
+        is_recorded,
+        recorded_from,
+        low,
+        close,
+        buy_orders + sell_orders AS order_count,
+        first_id,
+        last_id,
+    FROM minutes
+    WHERE
+        minute >= $window_start::TIMESTAMP - INTERVAL 1816 MINUTES
+        AND minute < $window_end::TIMESTAMP
 ),
 
 -- Only a symbol that traded in the window and fell that far from any price that could be its reference can have crashed; the others are
@@ -63,38 +61,19 @@ WITH traded_minutes AS (
 symbols AS (
     SELECT
         symbol,
-        date_trunc('minute', any_value(bounds.first_at)) AS first_minute,
-    FROM traded_minutes
-    JOIN bounds USING (symbol)
+        any_value(recorded_from) AS recorded_from,
+    FROM recent_minutes
     WHERE minute >= $window_start::TIMESTAMP - INTERVAL 365 MINUTES
     GROUP BY symbol
     HAVING
-        max(minute) >= $window_start::TIMESTAMP
-        AND min(low) FILTER (minute >= $window_start::TIMESTAMP - INTERVAL 9 MINUTES)
+        min(low) FILTER (minute >= $window_start::TIMESTAMP - INTERVAL 9 MINUTES)
         <= max(close) * (1 - $min_drop::DOUBLE + 1e-9)
-),
-
-unrecorded_minutes AS (
-    SELECT DISTINCT
-        symbol,
-        unnest(
-            generate_series(
-                greatest(date_trunc('minute', after_at), $window_start::TIMESTAMP - INTERVAL 1816 MINUTES),
-                least(date_trunc('minute', before_at), $window_end::TIMESTAMP),
-                INTERVAL 1 MINUTE
-            )
-        ) AS minute,
-        true AS is_unrecorded,
-    FROM gaps
-    WHERE
-        before_at >= $window_start::TIMESTAMP - INTERVAL 1816 MINUTES
-        AND after_at < $window_end::TIMESTAMP
 ),
 
 calendar AS (
     SELECT
         symbol,
-        first_minute,
+        recorded_from,
         unnest(
             generate_series(
                 $window_start::TIMESTAMP - INTERVAL 1816 MINUTES,
@@ -105,19 +84,18 @@ calendar AS (
     FROM symbols
 ),
 
-minutes AS (
+filled_minutes AS (
     SELECT
         symbol,
         minute,
         low,
         close,
-        coalesce(trade_count, 0) AS trade_count,
+        coalesce(order_count, 0) AS order_count,
         first_id,
         last_id,
-        coalesce(is_unrecorded, false) OR minute <= first_minute AS is_unrecorded,
+        NOT coalesce(is_recorded, minute >= calendar.recorded_from) AS is_unrecorded,
     FROM calendar
-    LEFT JOIN traded_minutes USING (symbol, minute)
-    LEFT JOIN unrecorded_minutes USING (symbol, minute)
+    LEFT JOIN recent_minutes USING (symbol, minute)
 ),
 
 -- A price is carried over minutes without trades, but not over a minute that was not recorded.
@@ -126,7 +104,7 @@ priced_minutes AS (
         symbol,
         minute,
         low,
-        trade_count,
+        order_count,
         first_id,
         last_id,
         is_unrecorded,
@@ -136,7 +114,7 @@ priced_minutes AS (
                 > coalesce(max(minute) FILTER (is_unrecorded) OVER six_hours, TIMESTAMP '1970-01-01')
                 THEN last_value(close IGNORE NULLS) OVER six_hours
         END AS price,
-    FROM minutes
+    FROM filled_minutes
     WINDOW
         six_hours AS (
             PARTITION BY symbol
@@ -151,7 +129,7 @@ moved_minutes AS (
         symbol,
         minute,
         low,
-        trade_count,
+        order_count,
         first_id,
         last_id,
         is_unrecorded,
@@ -173,7 +151,7 @@ compared_minutes AS (
         minute,
         price AS close,
         price_before AS reference,
-        trade_count,
+        order_count,
         min(low) OVER ten_minutes AS lowest,
         min(first_id) OVER ten_minutes AS first_id,
         max(last_id) OVER ten_minutes AS last_id,
@@ -200,10 +178,9 @@ fallen_minutes AS (
     FROM compared_minutes
     WHERE
         minute >= $window_start::TIMESTAMP
-        AND minute + INTERVAL 1 MINUTE <= $window_end::TIMESTAMP
         AND unrecorded = 0
         AND recorded_minutes >= $min_minutes::BIGINT
-        AND trade_count >= $min_trades::BIGINT
+        AND order_count >= $bucket_orders::BIGINT
         AND fall >= $min_drop::DOUBLE
         AND score >= $min_rms::DOUBLE
         AND close < reference
@@ -228,9 +205,6 @@ crashes AS (
             AND trades.traded_at >= fallen_minutes.minute - INTERVAL 9 MINUTES
             AND trades.traded_at < fallen_minutes.minute + INTERVAL 1 MINUTE
             AND trades.price <= fallen_minutes.reference * (1 - $min_drop::DOUBLE)
-    WHERE
-        trades.traded_at >= $window_start::TIMESTAMP - INTERVAL 9 MINUTES
-        AND trades.traded_at < $window_end::TIMESTAMP
     GROUP BY
         fallen_minutes.symbol,
         fallen_minutes.minute,

@@ -11,9 +11,8 @@
 -- Measured on thin alt/BTC pairs of 2018 to 2021: 0.06 alarms a symbol and day. Medium and high are the scores of one symbol-day
 -- in 50 and in 100.
 --
--- reads:    trades           from 24 hours before window_start
--- reads:    gaps             whole
--- reads:    bounds           whole
+-- reads:    minutes          from 24 hours before window_start
+-- reads:    trades           from window_start
 -- param:    window_start     TIMESTAMP  UTC, inclusive, on a minute
 -- param:    window_end       TIMESTAMP  UTC, exclusive, on a minute
 -- param:    min_ratio        DOUBLE     order over the largest of the 24 hours before, > 1; default 3
@@ -39,81 +38,24 @@
 -- column:   ordered_at       TIMESTAMP  UTC, when the order traded
 -- key:      symbol, at
 -- cooldown: 30 minutes
-WITH orders AS (
-    SELECT
-        symbol,
-        date_trunc('millisecond', traded_at) AS ordered_at,
-        sum(price * qty) AS quote_qty,
-        max(id) AS last_id,
-        arg_max(price, id) AS close,
-    FROM trades
-    WHERE
-        traded_at >= $window_start::TIMESTAMP - INTERVAL 24 HOURS
-        AND traded_at < $window_end::TIMESTAMP
-    GROUP BY
-        symbol,
-        ordered_at,
-        is_buyer_maker,
-),
-
-traded_minutes AS (
-    SELECT
-        symbol,
-        date_trunc('minute', ordered_at) AS minute,
-        max(quote_qty) AS largest,
-        arg_max(close, last_id) AS close,
-    FROM orders
-    GROUP BY
-        symbol,
-        minute,
-),
-
-unrecorded_minutes AS (
-    SELECT DISTINCT
-        symbol,
-        unnest(
-            generate_series(
-                greatest(date_trunc('minute', after_at), $window_start::TIMESTAMP - INTERVAL 24 HOURS),
-                least(date_trunc('minute', before_at), $window_end::TIMESTAMP),
-                INTERVAL 1 MINUTE
-            )
-        ) AS minute,
-        true AS is_unrecorded,
-    FROM gaps
-    WHERE
-        before_at >= $window_start::TIMESTAMP - INTERVAL 24 HOURS
-        AND after_at < $window_end::TIMESTAMP
-),
-
-minutes AS (
+WITH compared_minutes AS (
     SELECT
         symbol,
         minute,
-        largest,
+        is_recorded,
+        largest_order,
         close,
-        coalesce(is_unrecorded, false) OR minute <= date_trunc('minute', bounds.first_at) AS is_unrecorded,
-        date_trunc('minute', bounds.first_at) + INTERVAL 1 MINUTE AS recorded_from,
-    FROM traded_minutes
-    FULL JOIN unrecorded_minutes USING (symbol, minute)
-    JOIN (SELECT symbol, first_at FROM bounds) AS bounds USING (symbol)
-),
-
-compared_minutes AS (
-    SELECT
-        symbol,
-        minute,
-        largest,
-        close,
-        is_unrecorded,
-        lag(close) OVER by_time AS close_before,
-        lag(minute) OVER by_time AS minute_before,
-        lag(is_unrecorded) OVER by_time AS is_unrecorded_before,
+        last_value(close IGNORE NULLS) OVER day_before AS close_before,
+        max(minute) FILTER (close IS NOT NULL) OVER day_before AS minute_before,
+        max(minute) FILTER (NOT is_recorded) OVER day_before AS last_unrecorded,
         date_diff('minute', greatest(minute - INTERVAL 24 HOURS, recorded_from), minute)
-        - count(*) FILTER (is_unrecorded AND minute >= recorded_from) OVER day_before AS recorded_minutes,
-        max(largest) FILTER (NOT is_unrecorded) OVER day_before AS largest_before,
+        - count(*) FILTER (NOT is_recorded AND minute >= recorded_from) OVER day_before AS recorded_minutes,
+        max(largest_order) FILTER (is_recorded) OVER day_before AS largest_before,
     FROM minutes
+    WHERE
+        minute >= $window_start::TIMESTAMP - INTERVAL 24 HOURS
+        AND minute < $window_end::TIMESTAMP
     WINDOW
-        by_time AS (PARTITION BY symbol ORDER BY minute),
         day_before AS (
             PARTITION BY symbol
             ORDER BY minute
@@ -130,14 +72,12 @@ whale_minutes AS (
     FROM compared_minutes
     WHERE
         minute >= $window_start::TIMESTAMP
-        AND minute + INTERVAL 1 MINUTE <= $window_end::TIMESTAMP
-        AND NOT is_unrecorded
-        AND NOT is_unrecorded_before
-        AND minute_before >= minute - INTERVAL 24 HOURS
+        AND is_recorded
+        AND minute_before > coalesce(last_unrecorded, TIMESTAMP '1970-01-01')
         AND recorded_minutes >= $min_minutes::BIGINT
-        AND largest / nullif(largest_before, 0) >= $min_ratio::DOUBLE
-        AND abs(close / nullif(close_before, 0) - 1) >= $min_move::DOUBLE
-        AND largest >= CASE
+        AND largest_order / nullif(largest_before, 0) >= $min_ratio::DOUBLE
+        AND abs(move) >= $min_move::DOUBLE
+        AND largest_order >= CASE
             WHEN symbol LIKE '%BTC' THEN $min_quote_btc::DOUBLE
             WHEN symbol LIKE '%ETH' THEN $min_quote_eth::DOUBLE
             WHEN symbol LIKE '%BNB' THEN $min_quote_bnb::DOUBLE
@@ -145,7 +85,7 @@ whale_minutes AS (
         END
 ),
 
--- The trades of the few minutes found are read again: keeping every order's ids for a day would cost more.
+-- The trades of the few minutes found tell which order it was.
 whale_orders AS (
     SELECT
         trades.symbol,
@@ -162,9 +102,6 @@ whale_orders AS (
         ON
             trades.symbol = whale_minutes.symbol
             AND date_trunc('minute', traded_at) = whale_minutes.minute
-    WHERE
-        traded_at >= $window_start::TIMESTAMP
-        AND traded_at < $window_end::TIMESTAMP
     GROUP BY
         trades.symbol,
         whale_minutes.minute,
