@@ -5,7 +5,7 @@
 -- reads:   trades        from window_start
 -- param:   window_start  TIMESTAMP  UTC, inclusive
 -- param:   window_end    TIMESTAMP  UTC, exclusive
--- param:   top           BIGINT     rows of each symbol, >= 1; default 3
+-- param:   top           BIGINT     rows of each symbol, 1 to 999999; default 3
 -- column:  symbol        VARCHAR    as the exchange spells it
 -- column:  rank          BIGINT     1 is the symbol's largest
 -- column:  traded_at     TIMESTAMP  UTC, when it matched
@@ -17,49 +17,43 @@
 -- column:  id            BIGINT     the feed's own sequence
 -- key:     symbol, rank
 WITH
-window_trades AS (
+symbol_tops AS (
     SELECT
         symbol,
-        id,
-        price,
-        qty,
-        price::DECIMAL(38, 8) * qty::DECIMAL(38, 8) AS exact_quote_qty,
-        traded_at,
-        is_buyer_maker,
+        sum(price::DECIMAL(38, 8) * qty::DECIMAL(38, 8))::DOUBLE AS quote_volume,
+        max(
+            {
+                'exact_quote_qty': price::DECIMAL(38, 8) * qty::DECIMAL(38, 8),
+                'earlier': -id,
+                'price': price,
+                'qty': qty,
+                'traded_at': traded_at,
+                'is_buyer_maker': is_buyer_maker,
+            },
+            $top::BIGINT
+        ) AS tops,
     FROM trades
     WHERE traded_at >= $window_start::TIMESTAMP
         AND traded_at < $window_end::TIMESTAMP
-),
-symbol_totals AS (
-    SELECT
-        symbol,
-        sum(exact_quote_qty)::DOUBLE AS quote_volume,
-    FROM window_trades
     GROUP BY symbol
 ),
 ranked_trades AS (
     SELECT
         symbol,
-        row_number() OVER (PARTITION BY symbol ORDER BY (exact_quote_qty, -id) DESC) AS rank,
-        traded_at,
-        CASE WHEN is_buyer_maker THEN 'sell' ELSE 'buy' END AS taker_side,
-        price,
-        qty,
-        exact_quote_qty::DOUBLE AS quote_qty,
-        id,
-    FROM window_trades
-    QUALIFY rank <= $top::BIGINT
+        quote_volume,
+        unnest(range(1, len(tops) + 1)) AS rank,
+        unnest(tops) AS trade,
+    FROM symbol_tops
 )
 SELECT
     symbol,
     rank,
-    traded_at,
-    taker_side,
-    price,
-    qty,
-    quote_qty,
-    quote_qty / nullif(quote_volume, 0) AS window_share,
-    id,
+    trade.traded_at AS traded_at,
+    CASE WHEN trade.is_buyer_maker THEN 'sell' ELSE 'buy' END AS taker_side,
+    trade.price AS price,
+    trade.qty AS qty,
+    trade.exact_quote_qty::DOUBLE AS quote_qty,
+    trade.exact_quote_qty::DOUBLE / nullif(quote_volume, 0) AS window_share,
+    -trade.earlier AS id,
 FROM ranked_trades
-INNER JOIN symbol_totals USING (symbol)
 ORDER BY symbol, rank
