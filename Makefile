@@ -18,8 +18,12 @@ demo: build ## all of it in under a minute, on nothing but this machine
 	bin/tapedeck demo
 
 .PHONY: test
-test: tools ## all tests, with the race detector; no network but for the modules
-	$(GO) test -race ./...
+test: tools ## the tests, with the race detector; no network but for the modules
+	$(GO) test -race -short ./...
+
+.PHONY: test-all
+test-all: tools ## all tests, also those that take long, without the race detector
+	$(GO) test -timeout 20m ./...
 
 .PHONY: sched-soak
 sched-soak: tools ## kill the scheduler at 50 random instants over simulated days

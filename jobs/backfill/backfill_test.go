@@ -502,6 +502,9 @@ func (s *stopAfter) Advanced(string, int64, int64) {
 }
 
 func TestARunThatWasEndedGoesOnWhereItWas(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes tens of seconds with the race detector")
+	}
 	const rows = 130_000
 	w := newWorld(t, tape.AggTrade, market("BTCUSDT", 0, rows, now.Add(-10*time.Hour), now))
 	window := w.opt

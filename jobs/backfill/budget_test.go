@@ -18,6 +18,9 @@ import (
 
 // The exchange counts in windows of its own, on the wall clock, and the test fails if any of them sees more than the limit.
 func TestTwoBackfillsAndAStreamStayInTheBudgetOfOneVolume(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes tens of seconds with the race detector")
+	}
 	const limit, window = 300, time.Second
 	w := newWorldWith(t, tape.AggTrade, append(market("BTCUSDT", 0, 24_000, day0, now), market("ETHUSDT", 0, 24_000, day0, now)...),
 		exchange.Options{WeightLimit: limit, WeightWindow: window})
@@ -74,6 +77,9 @@ func TestTwoBackfillsAndAStreamStayInTheBudgetOfOneVolume(t *testing.T) {
 
 // Whatever the gaps are, healing them costs a request for every thousand ids that a gap has, and hardly more.
 func TestTheRequestsOfRandomGaps(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes tens of seconds with the race detector")
+	}
 	const ids = 20_000
 	rows := market("BTCUSDT", 0, ids, day0, now)
 	random := rand.New(rand.NewPCG(7, 7))

@@ -94,6 +94,9 @@ func TestAPastDayOfRawTradesComesFromTheArchive(t *testing.T) {
 }
 
 func TestFaultsOfTheArchiveAreHealedByREST(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes tens of seconds with the race detector")
+	}
 	const forEver = -1
 	for _, tc := range []struct {
 		kind        exchange.FaultKind
@@ -216,6 +219,9 @@ func change(line string, field int, by string) string {
 }
 
 func TestAFileThatLiesUnderAChecksumThatFitsIsFoundOut(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes tens of seconds with the race detector")
+	}
 	for _, tc := range []struct {
 		name        string
 		change      func(lines []string) []string
@@ -294,6 +300,9 @@ func TestADownloadThatWasEndedIsContinuedByTheNextRun(t *testing.T) {
 }
 
 func TestThePlanSaysWhatIsThenSpent(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes tens of seconds with the race detector")
+	}
 	for _, source := range []Source{Auto, RESTOnly, ArchiveOnly} {
 		t.Run(string(source), func(t *testing.T) {
 			w, ids := dayWorld(t)
