@@ -31,6 +31,7 @@ type Sorter struct {
 	ends   []int64 // of the runs, in bytes
 	trades []Trade // not yet in a run
 	places []int64
+	most   int // in a run
 }
 
 // NewSorter begins; the caller closes it.
@@ -43,7 +44,7 @@ func (d *Dir) NewSorter(symbol string) (*Sorter, error) {
 		file.Close()
 		return nil, fmt.Errorf("sort on disk: %w", err)
 	}
-	return &Sorter{symbol: symbol, file: file, out: bufio.NewWriterSize(file, 256<<10)}, nil
+	return &Sorter{symbol: symbol, file: file, out: bufio.NewWriterSize(file, 256<<10), most: sorterRows}, nil
 }
 
 // Close gives the disk's space back.
@@ -53,7 +54,7 @@ func (s *Sorter) Close() { s.file.Close() }
 func (s *Sorter) Add(trades []Trade, places []int64) error {
 	s.trades = append(s.trades, trades...)
 	s.places = append(s.places, places...)
-	if len(s.trades) < sorterRows {
+	if len(s.trades) < s.most {
 		return nil
 	}
 	return s.flush()
