@@ -18,7 +18,7 @@ import (
 // MarketName is the database of views and macros in the data directory.
 const MarketName = "market.duckdb"
 
-// Migrate makes market.duckdb in the data directory, or makes it anew: views trades, alerts, runs, coverage, gaps, bounds and minutes, and macros
+// Migrate makes market.duckdb in the data directory, or makes it anew: views trades, alerts, runs, coverage, gaps, bounds, minutes and incidents, and macros
 // candles(step), vwap(step), tape(symbol, from, to) and gaps(), no data. It appears whole or not at all, and a reader of the old one is not disturbed.
 //
 // The views find the files by the data directory's absolute path as of now, for a database file cannot know where it lies. Whoever sees the directory

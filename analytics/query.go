@@ -34,7 +34,7 @@ type Param struct {
 
 // Read says what a query reads of a relation.
 type Read struct {
-	// Relation is one of trades, alerts, runs, coverage, gaps, bounds, minutes.
+	// Relation is one of trades, alerts, runs, coverage, gaps, bounds, minutes, incidents.
 	Relation string
 	// Anchor is the parameter from which the look-back counts, empty where the whole relation is read.
 	Anchor string
@@ -63,6 +63,8 @@ type Query struct {
 	Severity string
 	// Cooldown is of a detector: for a symbol, a row that follows another within less than this is the same event.
 	Cooldown time.Duration
+	// Threshold is of a detector: the parameter that the score must reach, empty where the header does not say.
+	Threshold string
 
 	columnsLine int
 }
@@ -100,10 +102,10 @@ type SyntaxError struct {
 
 func (e *SyntaxError) Error() string { return fmt.Sprintf("%s:%d: %s", e.Path, e.Line, e.Text) }
 
-var headerKeys = []string{"title", "reads", "param", "column", "key", "severity", "cooldown"}
+var headerKeys = []string{"title", "reads", "param", "column", "key", "severity", "cooldown", "threshold"}
 
 // Relations are the names of what a query may read.
-var relationNames = [...]string{"trades", "alerts", "runs", "coverage", "gaps", "bounds", "minutes"}
+var relationNames = [...]string{"trades", "alerts", "runs", "coverage", "gaps", "bounds", "minutes", "incidents"}
 
 var paramTypes = [...]string{"BOOLEAN", "BIGINT", "DOUBLE", "VARCHAR", "VARCHAR[]", "TIMESTAMP", "DATE", "INTERVAL"}
 
@@ -253,6 +255,14 @@ func (p *headerParser) entry(key, rest string) error {
 			return p.fail("cooldown %q is not a length of time like 30 minutes", rest)
 		}
 		q.Cooldown = duration
+	case "threshold":
+		if q.Kind != Detect {
+			return p.fail("threshold: is for detectors")
+		}
+		if param, ok := q.Param(rest); !ok || param.Type != "DOUBLE" {
+			return p.fail("threshold %q is not among the DOUBLE parameters above", rest)
+		}
+		q.Threshold = rest
 	}
 	return nil
 }

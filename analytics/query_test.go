@@ -106,7 +106,7 @@ func TestHeader(t *testing.T) {
 func TestWrongFiles(t *testing.T) {
 	for name, test := range map[string]struct{ old, new, want string }{
 		"misspelt header line":     {"-- column:  symbol ", "-- colunm:  symbol ", `12: unknown header line "colunm:": is it "column:"?`},
-		"unknown relation":         {"-- reads:   coverage", "-- reads:   covrage", `5: reads "covrage": there are trades, alerts, runs, coverage, gaps, bounds, minutes`},
+		"unknown relation":         {"-- reads:   coverage", "-- reads:   covrage", `5: reads "covrage": there are trades, alerts, runs, coverage, gaps, bounds, minutes, incidents`},
 		"relation twice":           {"-- reads:   coverage      whole", "-- reads:   trades        whole", `5: reads "trades" stands twice`},
 		"look-back unreadable":     {"from 1 hour before", "from one hour before", `4: reads "from one hour before window_start": write "from 24 hours before window_start" or "from window_start"`},
 		"look-back from nothing":   {"1 hour before window_start", "1 hour before window_begin", `21: reads: trades counts from "window_begin", which is not a TIMESTAMP parameter of this query`},
@@ -272,7 +272,7 @@ func TestLoadFromADirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("detect/volume_spike.sql", spike)
+	write("detect/own_spike.sql", spike)
 	write("detect/wrong.sql", "SELECT 1")
 	write("detect/README.md", "no query")
 	write("detect/.hidden.sql", "no query")

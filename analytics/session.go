@@ -41,6 +41,9 @@ type Options struct {
 	// sessions kept and the trades since; KeepMinutes keeps it for the next one. Without it minutes is made of the trades at each use.
 	MinutesFrom time.Time
 	KeepMinutes bool
+	// Before cuts the tape: what was traded, raised, finished or checked at or after it is not seen. It is on a minute; zero cuts nothing. With it To
+	// is given and not after it.
+	Before time.Time
 	// Index is what is on the tape, freshly refreshed; nil makes one, which reads every footer.
 	Index *tape.Index
 	// Now is for the age of what dead sessions left behind; zero leaves it lying.
@@ -49,7 +52,7 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Session is an in-memory database with the relations trades, alerts, runs, coverage, gaps, bounds and minutes. It may be used from many goroutines.
+// Session is an in-memory database with the relations trades, alerts, runs, coverage, gaps, bounds, minutes and incidents. It may be used from many goroutines.
 // It reads nothing outside the tape, and nothing that it is given to run can change its settings.
 type Session struct {
 	db      *sql.DB
@@ -95,6 +98,7 @@ func open(ctx context.Context, dir *tape.Dir, opt Options) (_ *Session, err erro
 	}()
 	settings := url.Values{
 		"temp_directory":               {s.scratch},
+		"max_temp_directory_size":      {spillLimit},
 		"autoinstall_known_extensions": {"false"},
 		"autoload_known_extensions":    {"false"},
 	}
@@ -130,6 +134,9 @@ func open(ctx context.Context, dir *tape.Dir, opt Options) (_ *Session, err erro
 		if err := s.makeViews(ctx); err != nil {
 			return nil, err
 		}
+		if err := s.cutRelations(ctx); err != nil {
+			return nil, err
+		}
 		if !opt.MinutesFrom.IsZero() {
 			if err := s.fillMinutes(ctx); err != nil {
 				return nil, fmt.Errorf("make minutes of the trades: %w", err)
@@ -163,6 +170,8 @@ func dataRoot(dir *tape.Dir) (string, error) {
 }
 
 const (
+	// spillLimit is what a session may put on the tape's disk when memory is not enough; a query that wants more is an error.
+	spillLimit    = "16GB"
 	scratchPrefix = "duckdb-"
 	// scratchAge is after how long a scratch directory counts as left by a dead session; no query is allowed to run that long.
 	scratchAge = 48 * time.Hour
@@ -226,7 +235,7 @@ func createEmpty(ctx context.Context, db *sql.DB) error {
 }
 
 // derivedNames are the views over other relations, each after what it reads. traded_minutes is a step on the way to minutes.
-var derivedNames = [...]string{"traded_minutes", "minutes"}
+var derivedNames = [...]string{"traded_minutes", "minutes", "incidents"}
 
 // makeDerived makes the views over other relations, in the current schema.
 func makeDerived(ctx context.Context, conn *sql.Conn) error {
@@ -368,7 +377,34 @@ func (s *Session) makeView(ctx context.Context, table tape.Table, segments []str
 	if err != nil {
 		return err
 	}
+	if !s.opt.Before.IsZero() {
+		source = fmt.Sprintf("SELECT * FROM (%s) WHERE %s < %s", source, cutBy[table], stamp(s.opt.Before))
+		if table == tape.Alerts {
+			source = strings.Replace(source, cutBy[table]+" <", cutBy[table]+" <=", 1)
+		}
+	}
 	return s.exec(ctx, fmt.Sprintf("CREATE OR REPLACE VIEW %s AS %s", table, source))
+}
+
+// cutBy is the column that says from when on a row could be there. An alert could be at the instant that it names.
+var cutBy = map[tape.Table]string{tape.Trades: "traded_at", tape.Alerts: `"at"`, tape.Runs: "finished_at", tape.Coverage: "checked_at"}
+
+// cutRelations makes gaps and bounds those of a tape that ends at Before.
+func (s *Session) cutRelations(ctx context.Context) error {
+	if s.opt.Before.IsZero() {
+		return nil
+	}
+	at := stamp(s.opt.Before)
+	for _, statement := range []string{
+		"DELETE FROM canonical.gaps WHERE before_at >= " + at,
+		"DELETE FROM canonical.bounds WHERE first_at >= " + at,
+		"UPDATE canonical.bounds SET last_id = ends.id, last_at = ends.at FROM (SELECT symbol, max(id) AS id, arg_max(traded_at, id) AS at FROM trades GROUP BY symbol) AS ends WHERE ends.symbol = bounds.symbol AND last_at >= " + at,
+	} {
+		if err := s.exec(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // selectSegments is the SELECT that makes a relation of some segments, given by path.

@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +33,9 @@ type Options struct {
 	QueriesDir string
 	// Thresholds are values for the parameters of detectors, by detector and parameter.
 	Thresholds map[string]map[string]any
+	// SymbolThresholds are the same for some symbols only, by detector, symbol and parameter. They go over Thresholds. A symbol may be a
+	// pattern like *BTC, with * and ?; one that is named beats a pattern, and of patterns the longest counts.
+	SymbolThresholds map[string]map[string]map[string]any
 	// Now is the time of the run. Nothing traded at or after it is used.
 	Now time.Time
 	// RunID is written into the alerts.
@@ -58,6 +63,10 @@ type Summary struct {
 	// not on the tape before; with DryRun, that would be new.
 	Alerts, New []tape.Alert
 	Published   tape.Published
+	// Incidents are what Alerts belong to, together with what is on the tape from the day before, by the time of their last alert.
+	Incidents []analytics.Incident
+	// Unjudged is what no detector with a baseline could say anything about, by symbol; it is neither alarm nor all-clear.
+	Unjudged []Unjudged
 	// Waiting are the symbols that were not judged to the end, by symbol.
 	Waiting []Waiting
 	// Broken are the segments that could not be read.
@@ -86,10 +95,7 @@ func usage(format string, args ...any) error { return &UsageError{fmt.Sprintf(fo
 // judged again. What only one detector cannot do is a problem in the summary.
 func Run(ctx context.Context, dir *tape.Dir, opt Options) (Summary, error) {
 	var summary Summary
-	if opt.Logger == nil {
-		opt.Logger = slog.New(slog.DiscardHandler)
-	}
-	opt.Timeout = cmp.Or(opt.Timeout, DefaultTimeout)
+	opt = opt.withDefaults()
 	if opt.From.IsZero() != opt.To.IsZero() {
 		return summary, usage("a window has a start and an end")
 	}
@@ -113,7 +119,18 @@ func Run(ctx context.Context, dir *tape.Dir, opt Options) (Summary, error) {
 		}
 	}
 	r.finish()
+	if err := r.incidents(ctx); err != nil {
+		return summary, err
+	}
 	return summary, nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
+	return o
 }
 
 // choose loads the detectors and holds names and thresholds to them.
@@ -139,20 +156,51 @@ func choose(opt Options) (chosen []analytics.Query, problems []error, err error)
 		}
 	}
 	for name, values := range opt.Thresholds {
-		i := slices.IndexFunc(loaded, func(q analytics.Query) bool { return q.Kind == analytics.Detect && q.Name == name })
-		if i < 0 {
-			return nil, problems, usage("thresholds for a detector %q, which is not there; there are %s", name, strings.Join(all, ", "))
+		if err := checkThresholds(loaded, all, name, values); err != nil {
+			return nil, problems, err
 		}
-		for param, value := range values {
-			if param == "window_start" || param == "window_end" {
-				return nil, problems, usage("%s of %s is not a threshold", param, name)
+	}
+	for name, symbols := range opt.SymbolThresholds {
+		for pattern, values := range symbols {
+			if _, err := path.Match(pattern, ""); err != nil {
+				return nil, problems, usage("thresholds of %s: %q is not a symbol or a pattern", name, pattern)
 			}
-			if err := loaded[i].CheckArgument(param, value); err != nil {
-				return nil, problems, usage("%v", err)
+			if err := checkThresholds(loaded, all, name, values); err != nil {
+				return nil, problems, err
 			}
 		}
 	}
 	return chosen, problems, nil
+}
+
+// checkThresholds holds values to a detector's parameters.
+func checkThresholds(loaded []analytics.Query, all []string, name string, values map[string]any) error {
+	i := slices.IndexFunc(loaded, func(q analytics.Query) bool { return q.Kind == analytics.Detect && q.Name == name })
+	if i < 0 {
+		return usage("thresholds for a detector %q, which is not there; there are %s", name, strings.Join(all, ", "))
+	}
+	for _, param := range slices.Sorted(maps.Keys(values)) {
+		if param == "window_start" || param == "window_end" {
+			return usage("%s of %s is not a threshold", param, name)
+		}
+		if err := loaded[i].CheckArgument(param, values[param]); err != nil {
+			return usage("%v", err)
+		}
+	}
+	return nil
+}
+
+// symbolValues gives the thresholds of one symbol, with a key that is the same for symbols with the same pattern; "" is those of all.
+func (o Options) symbolValues(detector, symbol string) (key string, values map[string]any) {
+	for pattern, of := range o.SymbolThresholds[detector] {
+		if pattern == symbol {
+			return pattern, of
+		}
+		if matches, err := path.Match(pattern, symbol); err == nil && matches && (len(pattern) > len(key) || len(pattern) == len(key) && pattern < key) {
+			key, values = pattern, of
+		}
+	}
+	return key, values
 }
 
 // run is one run under way.
@@ -196,7 +244,7 @@ func (r *run) judge(ctx context.Context, chunk window) error {
 		over  window
 	}
 	var tasks []task
-	var trades, minutes time.Duration // how far back they are read
+	var queries []analytics.Query
 	for _, query := range r.queries {
 		var over window
 		for _, w := range r.windows[query.Name] {
@@ -206,21 +254,13 @@ func (r *run) judge(ctx context.Context, chunk window) error {
 			continue
 		}
 		tasks = append(tasks, task{query, over})
-		trades = max(trades, warmUp(query)+query.LookBack("window_start", "trades", "alerts"))
-		if slices.ContainsFunc(query.Reads, func(read analytics.Read) bool { return read.Relation == "minutes" }) {
-			minutes = max(minutes, warmUp(query)+query.LookBack("window_start", "minutes"))
-		}
+		queries = append(queries, query)
 	}
 	if len(tasks) == 0 {
 		return nil
 	}
-	options := analytics.Options{
-		Threads: r.opt.Threads, MemoryLimit: r.opt.MemoryLimit, Index: r.index, Now: r.opt.Now, Logger: r.opt.Logger,
-		From: chunk.start.Add(-trades), To: chunk.end,
-	}
-	if minutes > 0 {
-		options.MinutesFrom, options.KeepMinutes = chunk.start.Add(-minutes), !r.opt.DryRun
-	}
+	options, ok := r.sessionOptions(queries, chunk)
+	options.KeepMinutes = ok && !r.opt.DryRun
 	session, err := analytics.Open(ctx, r.dir, options)
 	var damaged tape.BrokenSegment
 	if errors.As(err, &damaged) {
@@ -265,14 +305,46 @@ func (r *run) judge(ctx context.Context, chunk window) error {
 	return r.remember(done, chunk)
 }
 
-// query runs one detector and gives the rows that begin an event, from the chunk and its warm-up.
+// sessionOptions are of a session for some detectors over a window: it reads as far back as they do. It has minutes if one of them reads those.
+func (r *run) sessionOptions(queries []analytics.Query, over window) (options analytics.Options, hasMinutes bool) {
+	var trades, minutes time.Duration
+	for _, query := range queries {
+		trades = max(trades, warmUp(query)+query.LookBack("window_start", "trades", "alerts"))
+		if slices.ContainsFunc(query.Reads, func(read analytics.Read) bool { return read.Relation == "minutes" }) {
+			minutes, hasMinutes = max(minutes, warmUp(query)+query.LookBack("window_start", "minutes")), true
+		}
+	}
+	options = analytics.Options{
+		Threads: r.opt.Threads, MemoryLimit: r.opt.MemoryLimit, Index: r.index, Now: r.opt.Now, Logger: r.opt.Logger,
+		From: over.start.Add(-trades), To: over.end,
+	}
+	if hasMinutes {
+		options.MinutesFrom = over.start.Add(-minutes)
+	}
+	return options, hasMinutes
+}
+
+// query runs one detector and gives the rows that begin an event, from the chunk and its warm-up. Where symbols have thresholds of their own it
+// runs once more for each set of them, and of each run only the rows of its symbols count.
 func (r *run) query(ctx context.Context, session *analytics.Session, query analytics.Query, over window) ([]tape.Alert, error) {
+	out, err := r.queryWith(ctx, session, query, over, "", nil)
+	for _, pattern := range slices.Sorted(maps.Keys(r.opt.SymbolThresholds[query.Name])) {
+		if err != nil {
+			return nil, err
+		}
+		var more []tape.Alert
+		more, err = r.queryWith(ctx, session, query, over, pattern, r.opt.SymbolThresholds[query.Name][pattern])
+		out = append(out, more...)
+	}
+	return out, err
+}
+
+func (r *run) queryWith(ctx context.Context, session *analytics.Session, query analytics.Query, over window, pattern string, values map[string]any) ([]tape.Alert, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.opt.Timeout)
 	defer cancel()
 	args := map[string]any{}
-	for name, value := range r.opt.Thresholds[query.Name] {
-		args[name] = value
-	}
+	maps.Copy(args, r.opt.Thresholds[query.Name])
+	maps.Copy(args, values)
 	read := window{over.start.Add(-warmUp(query)), over.end}
 	args["window_start"], args["window_end"] = read.start, read.end
 	began := time.Now()
@@ -289,6 +361,10 @@ func (r *run) query(ctx context.Context, session *analytics.Session, query analy
 	if err != nil {
 		return nil, err
 	}
+	rows = slices.DeleteFunc(rows, func(row tape.Alert) bool {
+		of, _ := r.opt.symbolValues(query.Name, row.Symbol)
+		return of != pattern
+	})
 	return firstOfEach(rows, query.Cooldown), nil
 }
 
@@ -335,7 +411,34 @@ func (r *run) publish(ctx context.Context, alerts []tape.Alert, chunk window) er
 	return nil
 }
 
+// incidents says which incidents the alerts belong to.
+func (r *run) incidents(ctx context.Context) error {
+	if len(r.summary.Alerts) == 0 {
+		return nil
+	}
+	alerts, err := r.dir.ReadAlerts(r.summary.From.Add(-24*time.Hour).Format(time.DateOnly), r.summary.To.Format(time.DateOnly))
+	if err != nil {
+		return fmt.Errorf("read the alerts: %w", err)
+	}
+	// What came after the window says nothing about it.
+	alerts = slices.DeleteFunc(alerts, func(a tape.Alert) bool { return a.At > r.summary.To.UnixMicro() })
+	if r.opt.DryRun {
+		alerts = append(alerts, r.summary.New...)
+	}
+	all, err := analytics.Incidents(ctx, alerts, len(r.index.Symbols()))
+	if err != nil {
+		return err
+	}
+	for _, incident := range all {
+		if incident.LastAt.After(r.summary.From) {
+			r.summary.Incidents = append(r.summary.Incidents, incident)
+		}
+	}
+	return nil
+}
+
 func (r *run) finish() {
+	r.unjudged()
 	for _, query := range r.queries {
 		if !r.failed[query.Name] {
 			r.summary.Detectors = append(r.summary.Detectors, query.Name)
@@ -344,7 +447,7 @@ func (r *run) finish() {
 	slices.Sort(r.summary.Detectors)
 	r.summary.Symbols = len(r.judged)
 	r.opt.Logger.Info("detectors ran", "window_start", r.summary.From, "window_end", r.summary.To, "detectors", len(r.summary.Detectors),
-		"symbols", r.summary.Symbols, "alerts", len(r.summary.Alerts), "new", len(r.summary.New), "waiting", len(r.summary.Waiting),
+		"symbols", r.summary.Symbols, "alerts", len(r.summary.Alerts), "new", len(r.summary.New), "unjudged_symbols", len(r.summary.Unjudged), "waiting", len(r.summary.Waiting),
 		"problems", len(r.summary.Problems))
 }
 

@@ -35,6 +35,7 @@
 -- column:   over           VARCHAR    X/U
 -- column:   bridge         VARCHAR    Q/U
 -- key:      symbol, at
+-- threshold: min_sd
 -- cooldown: 30 minutes
 WITH splits AS (
     SELECT

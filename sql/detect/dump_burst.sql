@@ -40,6 +40,7 @@
 -- column:   fall             DOUBLE     1 less lowest price of the minute over the last before it
 -- column:   close            DOUBLE     last price of the minute, quote asset per base asset
 -- key:      symbol, at
+-- threshold: min_z
 -- cooldown: 30 minutes
 WITH compared_minutes AS (
     SELECT

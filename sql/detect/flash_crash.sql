@@ -38,6 +38,7 @@
 -- column:   low              DOUBLE     lowest price of the last 10 minutes, quote asset per base asset
 -- column:   orders_below     BIGINT     taker orders at or below the level
 -- key:      symbol, at
+-- threshold: min_rms
 -- cooldown: 30 minutes
 WITH recent_minutes AS (
     SELECT

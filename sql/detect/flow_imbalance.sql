@@ -36,6 +36,7 @@
 -- column:   share            DOUBLE     flow over volume, -1 to 1
 -- column:   sd_flow          DOUBLE     quote asset, standard deviation of fifteen minutes' flow in the 24 hours before
 -- key:      symbol, at
+-- threshold: min_sd
 -- cooldown: 30 minutes
 WITH spans AS (
     SELECT

@@ -31,6 +31,7 @@
 -- column:   reference     DOUBLE     quote asset per base asset, the price before the five minutes
 -- column:   close         DOUBLE     quote asset per base asset, the last price
 -- key:      symbol, at
+-- threshold: min_rms
 -- cooldown: 30 minutes
 WITH spans AS (
     SELECT

@@ -42,6 +42,7 @@
 -- column:   rise             DOUBLE     highest price of the minute over the last before it, less 1
 -- column:   close            DOUBLE     last price of the minute, quote asset per base asset
 -- key:      symbol, at
+-- threshold: min_z
 -- cooldown: 30 minutes
 WITH compared_minutes AS (
     SELECT

@@ -29,6 +29,7 @@
 -- column:   silence         DOUBLE     minutes
 -- column:   longest_before  DOUBLE     minutes, longest silence before it
 -- key:      symbol, at
+-- threshold: min_ratio
 -- cooldown: 30 minutes
 -- Of what is before the window only each symbol's last minute matters at first: so a run over a minute need not put three days in order.
 WITH last_minutes AS (

@@ -29,6 +29,7 @@
 -- column:   mean_orders   DOUBLE     taker orders in five minutes, mean of the 24 hours before
 -- column:   buy_share     DOUBLE     share of the orders that bought, 0 to 1
 -- key:      symbol, at
+-- threshold: min_z
 -- cooldown: 30 minutes
 WITH spans AS (
     SELECT

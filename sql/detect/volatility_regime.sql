@@ -33,6 +33,7 @@
 -- column:   usual         DOUBLE     the same in the 24 hours before
 -- column:   close         DOUBLE     quote asset per base asset, the last price
 -- key:      symbol, at
+-- threshold: min_ratio
 -- cooldown: 30 minutes
 WITH buckets AS (
     SELECT

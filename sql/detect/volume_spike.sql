@@ -36,6 +36,7 @@
 -- column:   peak             DOUBLE     quote asset, third largest of them
 -- column:   z                DOUBLE     standard deviations above the mean
 -- key:      symbol, at
+-- threshold: min_ratio
 -- cooldown: 30 minutes
 WITH spans AS (
     SELECT

@@ -32,6 +32,7 @@
 -- column:   vwap           DOUBLE     quote asset per base asset, of the 60 minutes
 -- column:   close          DOUBLE     quote asset per base asset, the last price
 -- key:      symbol, at
+-- threshold: min_rms
 -- cooldown: 30 minutes
 WITH spans AS (
     SELECT

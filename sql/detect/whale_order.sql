@@ -37,6 +37,7 @@
 -- column:   move             DOUBLE     last price of the bucket over the last price before it, less 1
 -- column:   ordered_at       TIMESTAMP  UTC, when the order traded
 -- key:      symbol, at
+-- threshold: min_ratio
 -- cooldown: 30 minutes
 WITH compared_minutes AS (
     SELECT
