@@ -64,6 +64,10 @@ image-test: tools ## build the image and the compose stack and prove DOCKER.md o
 sql-mutants: tools ## change each threshold and comparison of the SQL: do the cases notice?
 	$(GO) test ./analytics -count=1 -run '^TestMutants$$' -mutants all -timeout 60m
 
+.PHONY: detector-score
+detector-score: tools ## score all detectors on 20 simulated markets; the table goes into README.md
+	$(GO) test ./jobs/detect -count=1 -run '^TestDetectorScore$$' -detector-score 20 -update -timeout 60m
+
 .PHONY: pump-score
 pump-score: tools ## score pump_burst on recorded pumps
 	$(GO) test ./jobs/detect -count=1 -run '^TestPumpScore$$' -pump-score -v -timeout 60m
