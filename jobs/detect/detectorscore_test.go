@@ -27,8 +27,8 @@ const scoreSymbols = 40
 
 // detectorResult is how one detector did.
 type detectorResult struct {
-	put, found, false, low int
-	delays                 []time.Duration
+	put, found, false int
+	delays            []time.Duration
 }
 
 // TestDetectorScore runs all detectors over simulated markets in which one incident of each kind happens, and prints what share of those
