@@ -48,13 +48,10 @@ WITH splits AS (
             unnest(string_split($quotes::VARCHAR, ',')) AS quote,
         FROM minutes
         WHERE
-            trades > 0
-            AND minute >= $window_start::TIMESTAMP
+            minute >= $window_start::TIMESTAMP
             AND minute < $window_end::TIMESTAMP
     )
-    WHERE
-        ends_with(symbol, quote)
-        AND length(symbol) > length(quote)
+    WHERE ends_with(symbol, quote)
     GROUP BY symbol
 ),
 
@@ -82,7 +79,7 @@ legs AS (
         close,
         first_id,
         last_id,
-        abs(ln(close / nullif(last_value(close IGNORE NULLS) OVER half_hour_before, 0))) AS moved,
+        coalesce(abs(ln(close / last_value(close IGNORE NULLS) OVER half_hour_before)), 0) AS moved,
     FROM minutes
     WHERE
         minute >= $window_start::TIMESTAMP - INTERVAL 65 MINUTES
@@ -92,7 +89,7 @@ legs AS (
         half_hour_before AS (
             PARTITION BY symbol
             ORDER BY minute
-            RANGE BETWEEN INTERVAL 60 MINUTES PRECEDING AND INTERVAL 30 MINUTES PRECEDING
+            RANGE BETWEEN UNBOUNDED PRECEDING AND INTERVAL 30 MINUTES PRECEDING
         )
 ),
 
@@ -103,11 +100,11 @@ compared_minutes AS (
         bridge,
         straight.minute,
         straight.is_recorded AND sideways.is_recorded AND across.is_recorded AS is_recorded,
-        ln(straight.close * across.close / nullif(sideways.close, 0)) AS deviation,
+        ln(straight.close * across.close / sideways.close) AS deviation,
         CASE
-            WHEN coalesce(sideways.moved, 0) > greatest(coalesce(straight.moved, 0), coalesce(across.moved, 0))
+            WHEN sideways.moved > greatest(straight.moved, across.moved)
                 THEN {'symbol': over, 'first_id': sideways.first_id, 'last_id': sideways.last_id}
-            WHEN coalesce(across.moved, 0) > coalesce(straight.moved, 0)
+            WHEN across.moved > straight.moved
                 THEN {'symbol': bridge, 'first_id': across.first_id, 'last_id': across.last_id}
             ELSE {'symbol': direct, 'first_id': straight.first_id, 'last_id': straight.last_id}
         END AS mover,
@@ -121,10 +118,6 @@ compared_minutes AS (
         ON
             bridge = across.symbol
             AND straight.minute = across.minute
-    WHERE
-        straight.close > 0
-        AND sideways.close > 0
-        AND across.close > 0
 ),
 
 judged_minutes AS (
@@ -172,7 +165,6 @@ buckets AS (
     GROUP BY
         symbol,
         bucket,
-    HAVING arg_max(close, minute) > 0
 ),
 
 compared_buckets AS (

@@ -48,7 +48,7 @@ WITH compared_minutes AS (
         minute,
         is_recorded,
         rush_sells,
-        rush_sells + coalesce(sum(rush_sells) OVER minute_before, 0) AS rush_sells_of_two,
+        sum(rush_sells) OVER two_minutes AS rush_sells_of_two,
         last_value(close IGNORE NULLS) OVER day_before AS reference,
         max(minute) FILTER (close IS NOT NULL) OVER day_before AS reference_minute,
         max(minute) FILTER (NOT is_recorded) OVER up_to_here AS last_unrecorded,
@@ -61,16 +61,8 @@ WITH compared_minutes AS (
         minute >= $window_start::TIMESTAMP - INTERVAL 1441 MINUTES
         AND minute < $window_end::TIMESTAMP
     WINDOW
-        minute_before AS (
-            PARTITION BY symbol
-            ORDER BY minute
-            RANGE BETWEEN INTERVAL 1 MINUTE PRECEDING AND INTERVAL 1 MINUTE PRECEDING
-        ),
-        up_to_here AS (
-            PARTITION BY symbol
-            ORDER BY minute
-            RANGE BETWEEN INTERVAL 1441 MINUTES PRECEDING AND CURRENT ROW
-        ),
+        up_to_here AS (PARTITION BY symbol ORDER BY minute),
+        two_minutes AS (PARTITION BY symbol ORDER BY minute RANGE BETWEEN INTERVAL 1 MINUTE PRECEDING AND CURRENT ROW),
         day_before AS (
             PARTITION BY symbol
             ORDER BY minute
@@ -125,11 +117,8 @@ orders AS (
     JOIN likely_minutes
         ON
             trades.symbol = likely_minutes.symbol
-            AND traded_at >= minute - INTERVAL 1 MINUTE
-            AND traded_at < minute + INTERVAL 1 MINUTE
-    WHERE
-        traded_at >= $window_start::TIMESTAMP - INTERVAL 1 MINUTE
-        AND traded_at < $window_end::TIMESTAMP
+            AND date_trunc('minute', traded_at) IN (minute - INTERVAL 1 MINUTE, minute)
+    WHERE traded_at >= $window_start::TIMESTAMP - INTERVAL 1 MINUTE
     GROUP BY
         trades.symbol,
         minute,

@@ -64,7 +64,6 @@ symbols AS (
         symbol,
         any_value(recorded_from) AS recorded_from,
     FROM recent_minutes
-    WHERE minute >= $window_start::TIMESTAMP - INTERVAL 365 MINUTES
     GROUP BY symbol
     HAVING
         min(low) FILTER (minute >= $window_start::TIMESTAMP - INTERVAL 9 MINUTES)
@@ -75,13 +74,7 @@ calendar AS (
     SELECT
         symbol,
         recorded_from,
-        unnest(
-            generate_series(
-                $window_start::TIMESTAMP - INTERVAL 1816 MINUTES,
-                $window_end::TIMESTAMP - INTERVAL 1 MINUTE,
-                INTERVAL 1 MINUTE
-            )
-        ) AS minute,
+        unnest(range($window_start::TIMESTAMP - INTERVAL 1816 MINUTES, $window_end::TIMESTAMP, INTERVAL 1 MINUTE)) AS minute,
     FROM symbols
 ),
 
@@ -203,9 +196,10 @@ crashes AS (
     JOIN trades
         ON
             fallen_minutes.symbol = trades.symbol
-            AND trades.traded_at >= fallen_minutes.minute - INTERVAL 9 MINUTES
-            AND trades.traded_at < fallen_minutes.minute + INTERVAL 1 MINUTE
+            AND date_trunc('minute', trades.traded_at) <= fallen_minutes.minute
+            AND date_trunc('minute', trades.traded_at) >= fallen_minutes.minute - INTERVAL 9 MINUTES
             AND trades.price <= fallen_minutes.reference * (1 - $min_drop::DOUBLE)
+    WHERE trades.traded_at >= $window_start::TIMESTAMP - INTERVAL 9 MINUTES
     GROUP BY
         fallen_minutes.symbol,
         fallen_minutes.minute,

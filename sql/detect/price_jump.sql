@@ -57,7 +57,7 @@ WITH spans AS (
             ORDER BY minute
             RANGE BETWEEN INTERVAL 364 MINUTES PRECEDING AND INTERVAL 5 MINUTES PRECEDING
         ),
-        up_to_here AS (PARTITION BY symbol ORDER BY minute RANGE BETWEEN INTERVAL 364 MINUTES PRECEDING AND CURRENT ROW)
+        up_to_here AS (PARTITION BY symbol ORDER BY minute)
 ),
 
 judged_minutes AS (

@@ -103,6 +103,7 @@ whale_orders AS (
         ON
             trades.symbol = whale_minutes.symbol
             AND date_trunc('minute', traded_at) = whale_minutes.minute
+    WHERE traded_at >= $window_start::TIMESTAMP
     GROUP BY
         trades.symbol,
         whale_minutes.minute,
