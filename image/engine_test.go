@@ -180,7 +180,7 @@ func exchange(t *testing.T, image string) (container, address string) {
 	container = fmt.Sprintf("%s-exchange-%d", name, time.Now().UnixNano())
 	here.run(t, "docker run -d --name "+container+" "+hardened+" --no-healthcheck "+image+" exchange --simulate --listen 0.0.0.0:9800 --history 4h --rate 5")
 	t.Cleanup(func() {
-		out, problems, _ := here.try("docker unpause " + container + " 2>/dev/null || true; docker stop -t 5 " + container + " >/dev/null; docker inspect -f '{{.State.ExitCode}}' " + container)
+		out, problems, _ := here.try("docker unpause " + container + " >/dev/null 2>&1 || true; docker stop -t 5 " + container + " >/dev/null; docker inspect -f '{{.State.ExitCode}}' " + container)
 		if code := strings.TrimSpace(out); code != "0" {
 			_, log, _ := here.try("docker logs --tail 20 " + container)
 			t.Errorf("the stand-in exchange ended with %q, so that a client broke its rules or it failed\n%s%s", code, problems, log)

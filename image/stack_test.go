@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -227,6 +228,11 @@ func TestStack(t *testing.T) {
 	})
 
 	t.Run("a frozen exchange makes stream unhealthy, and then it is started again", func(t *testing.T) {
+		// A new stream is given 5 minutes of silence, until it knows what is usual.
+		until(t, "stream knows its connection's usual silence", 3*time.Minute, func() (bool, string) {
+			state := s.run(t, "docker compose exec -T stream cat data/.state/stream.json")
+			return regexp.MustCompile(`(?s)"connections":.*"usual_silence_ms": *[1-9].*"symbols":`).MatchString(state), state
+		})
 		_, before := s.state(t, "stream")
 		here.run(t, "docker pause "+market)
 		took := until(t, "stream is unhealthy", 4*time.Minute, func() (bool, string) {
