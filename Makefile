@@ -68,6 +68,10 @@ sql-mutants: tools ## change each threshold and comparison of the SQL: do the ca
 detector-score: tools ## score all detectors on 20 simulated markets; the table goes into README.md
 	$(GO) test ./jobs/detect -count=1 -run '^TestDetectorScore$$' -detector-score 20 -update -timeout 60m
 
+.PHONY: detect-bench
+detect-bench: tools ## what a run of all detectors over one minute costs, with 1, 30 and 365 days on the tape
+	$(GO) test ./jobs/detect -count=1 -run '^TestIncremental$$' -incremental 20000000 -v -timeout 60m
+
 .PHONY: pump-score
 pump-score: tools ## score pump_burst on recorded pumps
 	$(GO) test ./jobs/detect -count=1 -run '^TestPumpScore$$' -pump-score -v -timeout 60m
