@@ -23,7 +23,7 @@ test: tools ## the tests, with the race detector; no network but for the modules
 
 .PHONY: test-all
 test-all: tools ## all tests, also those that take long, without the race detector
-	$(GO) test -timeout 20m ./...
+	$(GO) test -timeout 20m $(GOTESTFLAGS) ./...
 
 .PHONY: sched-soak
 sched-soak: tools ## kill the scheduler at 50 random instants over simulated days

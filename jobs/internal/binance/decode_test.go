@@ -152,7 +152,7 @@ func TestDecodeReadsTheRecordedStreams(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			file, err := os.Open(filepath.Join(dir, "stream", name))
 			if errors.Is(err, os.ErrNotExist) {
-				t.Skipf("the recorded captures are not here: %v", err)
+				t.Skipf("the recorded captures are not here (set TAPEDECK_RECORDED): %v", err)
 			}
 			if err != nil {
 				t.Fatal(err)
