@@ -42,7 +42,10 @@ func (*reportCmd) manual() manual {
 		about: `The report of a window, the last 24 hours if nothing else is said: for each symbol the trades, open, high, low and close, change, volume, quote volume, VWAP and
 the share of taker buys; the top movers; the alerts; and first of all how complete the tape is for the window. Each section is
 a query in sql/report; a file of your own in --sql-dir is a section like any other. A window without trades gives a report that says so. A workbook has
-native charts and each section as a sheet; a page (html) is one file that needs no network.`,
+native charts and each section as a sheet; a page (html) is one file that needs no network.
+
+What --send has sent is remembered for eight days. Where trades were missing and have been fetched since, the next --send of any window also sends
+the corrected report with what changed.`,
 		examples: []string{
 			"tapedeck report --since 24h",
 			"tapedeck report --since 7d --out week.xlsx",
@@ -79,19 +82,25 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 	}
-	built, err := report.Build(ctx, dir, report.Options{
+	options := report.Options{
 		From: from, To: to, Symbols: c.Symbols, Sections: c.Sections, Brief: format == "table" && !c.Send, QueriesDir: c.SQLDir,
 		Now: a.now(), Threads: c.Threads, MemoryLimit: c.Memory, Logger: a.log,
-	})
+	}
+	built, err := report.Build(ctx, dir, options)
 	if err != nil {
 		var unknown *report.UnknownSectionError
 		if errors.As(err, &unknown) {
 			return &statusError{exitMisuse, err}
 		}
 		if c.Send && ctx.Err() == nil {
-			err = errors.Join(err, a.sendFailedReport(ctx, box, report.Window{Start: from, End: to}, err))
+			err = errors.Join(err, a.sendFailedReport(ctx, box, report.Report{Window: report.Window{Start: from, End: to}, Symbols: c.Symbols}, err))
 		}
 		return err
+	}
+	if c.Send {
+		if err := a.corrected(dir, built); err != nil {
+			return err
+		}
 	}
 	write := map[string]func(io.Writer, *report.Report) error{
 		"markdown": report.Markdown, "json": report.JSON, "csv": report.CSV, "xlsx": report.XLSX, "html": report.HTML,
@@ -106,7 +115,10 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if c.Send {
-		if err := a.sendReport(ctx, box, built); err != nil {
+		if err := a.sendReport(ctx, box, dir, built); err != nil {
+			return err
+		}
+		if err := a.sendCorrections(ctx, box, dir, built.Window, options); err != nil {
 			return err
 		}
 	}
@@ -121,8 +133,9 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 const mostPictures = 1
 
 // sendReport hands the report to the outbox and sends: in short, with the workbook. One without trades is not sent as if it said something.
-func (a *app) sendReport(ctx context.Context, box *mailbox, built *report.Report) error {
-	message := deliver.Report{Key: reportKey(built.Window), Title: built.Title(), HTML: report.Message(built)}
+// What it said is kept, to be compared when more of the window is known.
+func (a *app) sendReport(ctx context.Context, box *mailbox, dir *tape.Dir, built *report.Report) error {
+	message := deliver.Report{Key: built.Key(), Title: built.Title(), HTML: report.Message(built)}
 	switch {
 	case built.Empty:
 		message.State, message.Why = deliver.Empty, built.Statements[0].Text
@@ -147,24 +160,24 @@ func (a *app) sendReport(ctx context.Context, box *mailbox, built *report.Report
 	if _, err := box.EnqueueReport(ctx, message, a.now()); err != nil {
 		return err
 	}
-	box.send(ctx)
-	return nil
-}
-
-// sendFailedReport tells those who wait for a report that it could not be made.
-func (a *app) sendFailedReport(ctx context.Context, box *mailbox, window report.Window, cause error) error {
-	failed := report.Report{Window: window}
-	message := deliver.Report{Key: reportKey(window) + "/failed", Title: failed.Title(), State: deliver.Failed, Why: cause.Error()}
-	if _, err := box.EnqueueReport(ctx, message, a.now()); err != nil {
-		return err
+	// Only now: had it been kept before and the process died here, nobody would be told.
+	if _, kept, err := report.LastDigest(dir, built.Window, built.Symbols); err != nil || !kept || len(built.Changes) > 0 {
+		if err := built.Digest().Save(dir); err != nil {
+			return err
+		}
 	}
 	box.send(ctx)
 	return nil
 }
 
-// reportKey is a report's identity: the same window is sent once.
-func reportKey(window report.Window) string {
-	return "report/" + window.Start.UTC().Format(time.RFC3339) + "/" + window.End.UTC().Format(time.RFC3339)
+// sendFailedReport tells those who wait for a report that it could not be made.
+func (a *app) sendFailedReport(ctx context.Context, box *mailbox, failed report.Report, cause error) error {
+	message := deliver.Report{Key: failed.Key() + "/failed", Title: failed.Title(), State: deliver.Failed, Why: cause.Error()}
+	if _, err := box.EnqueueReport(ctx, message, a.now()); err != nil {
+		return err
+	}
+	box.send(ctx)
+	return nil
 }
 
 // tableOptions fit a table to the terminal that shows it.

@@ -17,19 +17,37 @@ const (
 
 // Title names a report in a line.
 func (r *Report) Title() string {
-	return fmt.Sprintf("Report %s to %s UTC", r.Window.Start.UTC().Format("2006-01-02 15:04"), r.Window.End.UTC().Format("2006-01-02 15:04"))
+	name := "Report"
+	if len(r.Changes) > 0 {
+		name = "Corrected report"
+	}
+	return fmt.Sprintf("%s %s to %s UTC", name, r.Window.Start.UTC().Format("2006-01-02 15:04"), r.Window.End.UTC().Format("2006-01-02 15:04"))
 }
 
-// Message is the report in short as Telegram's HTML, without its title: how complete the data are, sums, the top movers and the alerts.
+// Message is the report in short as Telegram's HTML, without its title: how complete the data are, of a correction what changed, sums, the top movers and the alerts.
 func Message(r *Report) string {
 	var out strings.Builder
 	for _, s := range r.Statements {
-		fmt.Fprintf(&out, "%s %s\n", marks()[s.Mood], html.EscapeString(s.Text))
+		fmt.Fprintf(&out, "%s %s\n", marks()[s.Mood], markedCommands(s.Text))
 	}
+	r.messageChanges(&out)
 	r.messageSums(&out)
 	r.messageMovers(&out)
 	r.messageAlerts(&out)
 	return strings.TrimRight(out.String(), "\n")
+}
+
+// markedCommands escapes a statement and marks the commands between its backquotes.
+func markedCommands(text string) string {
+	var out strings.Builder
+	for _, part := range statementParts(text) {
+		if escaped := html.EscapeString(part.Text); part.Code {
+			out.WriteString("<code>" + escaped + "</code>")
+		} else {
+			out.WriteString(escaped)
+		}
+	}
+	return out.String()
 }
 
 func marks() map[Mood]string {

@@ -55,6 +55,9 @@ type Report struct {
 	// Statements say in words how complete the data are, the worst first. There is at least one.
 	Statements []Statement
 
+	// Changes are what the report that was sent of the same window said otherwise; empty but for a correction.
+	Changes []Change
+
 	Sections []Section
 
 	step time.Duration // of the candles
