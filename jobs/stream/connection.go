@@ -54,7 +54,7 @@ func (c *connection) read() {
 		}
 		if m.Kind == r.kind && !m.Damaged {
 			if s := (*r.symbols.Load())[string(m.Symbol)]; s != nil {
-				r.deck.trade(c, s, &m, time.Now())
+				r.deck.trade(c, s, &m, c.conn.CameAt())
 				continue
 			}
 		}

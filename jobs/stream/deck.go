@@ -114,8 +114,8 @@ func (d *deck) want(wanted map[string]bool, known map[string]*symbol) {
 	}
 }
 
-// trade takes one trade that c received. It does not allocate.
-func (d *deck) trade(c *connection, s *symbol, m *binance.Message, now time.Time) {
+// trade takes one trade that c received at a time in unix nanoseconds. It does not allocate.
+func (d *deck) trade(c *connection, s *symbol, m *binance.Message, at int64) {
 	price, exactPrice, err := tape.ParseDecimal(m.Price)
 	if err == nil {
 		var exactQty bool
@@ -124,15 +124,14 @@ func (d *deck) trade(c *connection, s *symbol, m *binance.Message, now time.Time
 			d.add(c, s, m, tape.Trade{
 				Symbol: s.name, ID: m.ID, Price: price, Qty: qty, FirstTradeID: m.FirstTradeID, LastTradeID: m.LastTradeID,
 				TradedAt: m.Time, IsBuyerMaker: m.BuyerMaker,
-			}, now, !exactPrice, !exactQty)
+			}, at, !exactPrice, !exactQty)
 			return
 		}
 	}
 	d.malformed(c, fmt.Errorf("symbol %q, id %d: %w", s.name, m.ID, err))
 }
 
-func (d *deck) add(c *connection, s *symbol, m *binance.Message, t tape.Trade, now time.Time, inexactPrice, inexactQty bool) {
-	at := now.UnixNano()
+func (d *deck) add(c *connection, s *symbol, m *binance.Message, t tape.Trade, at int64, inexactPrice, inexactQty bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.count.Messages++
@@ -154,11 +153,11 @@ func (d *deck) add(c *connection, s *symbol, m *binance.Message, t tape.Trade, n
 	}
 	d.count.Trades++
 	if inexactPrice || inexactQty {
-		d.note(m, t.Symbol, inexactPrice, inexactQty, now)
+		d.note(m, t.Symbol, inexactPrice, inexactQty)
 	}
 	d.batch.append(t, s.index, d.opt.FlushRows)
 	if len(d.batch.rows) == 1 {
-		d.begunAt = now
+		d.begunAt = time.Now()
 		d.signal()
 	} else if len(d.batch.rows) == d.opt.FlushRows {
 		d.signal()
@@ -195,7 +194,7 @@ func (d *deck) signal() {
 }
 
 // note counts values that a double does not hold.
-func (d *deck) note(m *binance.Message, symbol string, price, qty bool, now time.Time) {
+func (d *deck) note(m *binance.Message, symbol string, price, qty bool) {
 	for _, value := range []struct {
 		inexact bool
 		column  string
@@ -206,7 +205,7 @@ func (d *deck) note(m *binance.Message, symbol string, price, qty bool, now time
 		}
 		d.count.Inexact++
 		d.inexact++
-		if d.quiet.may("inexact", now) {
+		if d.quiet.may("inexact", time.Now()) {
 			d.log.Warn("value not exact as a double", "symbol", symbol, "id", m.ID, "column", value.column, "text", string(value.text), "so_far", d.count.Inexact)
 		}
 	}

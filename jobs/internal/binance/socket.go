@@ -125,7 +125,7 @@ func (e *RequestError) Error() string {
 // other methods may be called from anywhere meanwhile. The caller closes it.
 type Conn struct {
 	ws       *websocket.Conn
-	raw      net.Conn
+	raw      *intake
 	readCtx  context.Context // has no Done, so that reading a message allocates nothing
 	buffer   []byte
 	pace     *rate.Limiter
@@ -161,8 +161,11 @@ func Dial(ctx context.Context, address string, options DialOptions) (*Conn, erro
 		Proxy: http.ProxyFromEnvironment,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := dial(ctx, network, address)
-			c.raw = conn
-			return conn, err
+			if err != nil {
+				return nil, err
+			}
+			c.raw = newIntake(conn)
+			return c.raw, nil
 		},
 	}
 	header := http.Header{}
@@ -248,6 +251,9 @@ func (c *Conn) next() ([]byte, error) {
 		}
 	}
 }
+
+// CameAt is when the message that Read gave last came from the network, in unix nanoseconds. Of several that came at once it is the same time.
+func (c *Conn) CameAt() int64 { return c.raw.cameAt.Load() }
 
 // LastPing is when the exchange last pinged, or the zero time.
 func (c *Conn) LastPing() time.Time {
