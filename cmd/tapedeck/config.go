@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/url"
 	"os"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,8 +23,9 @@ import (
 type config struct {
 	path   string // empty where there is no file
 	values map[string]configValue
-	// detectors holds the thresholds: detector name, then parameter name.
-	detectors map[string]detectorConfig
+	// detectors and sections hold the values of parameters, by the name of the query.
+	detectors map[string]queryConfig
+	sections  map[string]queryConfig
 	// telegram is the mapping of that name, nil where there is none; package deliver knows its keys.
 	telegram *yaml.Node
 }
@@ -34,10 +36,12 @@ type configValue struct {
 	line int
 }
 
-// detectorConfig is what config.yaml says about one detector.
-type detectorConfig struct {
+// queryConfig is what config.yaml says about one detector or section.
+type queryConfig struct {
 	line   int
 	params map[string]configParam
+	// symbols are the values for some symbols only, by a symbol or a pattern; sections have none.
+	symbols map[string]map[string]configParam
 }
 
 type configParam struct {
@@ -48,7 +52,7 @@ type configParam struct {
 // place is how errors name a line of the file: config.yaml:12.
 func (c *config) place(line int) string { return fmt.Sprintf("%s:%d", c.path, line) }
 
-// configKeys are the keys of config.yaml with the check of each value. All but detectors and telegram have a flag and an environment
+// configKeys are the keys of config.yaml with the check of each value. All but detectors, sections and telegram have a flag and an environment
 // variable of the same name.
 func configKeys() map[string]func(*yaml.Node) (string, error) {
 	return map[string]func(*yaml.Node) (string, error){
@@ -69,6 +73,7 @@ func configKeys() map[string]func(*yaml.Node) (string, error) {
 		"metrics_addr":   plainText,
 		"telegram_url":   urlText("http", "https"),
 		"detectors":      nil,
+		"sections":       nil,
 		"telegram":       nil,
 	}
 }
@@ -91,7 +96,7 @@ func loadConfig(path string, required bool) (*config, error) {
 
 // parseConfig checks text and returns the first thing that is wrong with it as FILE:LINE: what.
 func parseConfig(path string, text []byte) (*config, error) {
-	c := &config{path: path, values: map[string]configValue{}, detectors: map[string]detectorConfig{}}
+	c := &config{path: path, values: map[string]configValue{}, detectors: map[string]queryConfig{}, sections: map[string]queryConfig{}}
 	root, err := strictyaml.Document(path, text)
 	if err != nil || root == nil {
 		return c, err
@@ -102,7 +107,9 @@ func parseConfig(path string, text []byte) (*config, error) {
 		case strictyaml.IsNull(value):
 			return nil // `symbols:` with nothing behind it is the default
 		case key == "detectors":
-			return c.parseDetectors(value)
+			return c.parseQueries(key, value, c.detectors)
+		case key == "sections":
+			return c.parseQueries(key, value, c.sections)
 		case key == "telegram":
 			c.telegram = value
 			_, err := deliver.ParseConfig(path, value, nil)
@@ -121,25 +128,42 @@ func parseConfig(path string, text []byte) (*config, error) {
 	return c, nil
 }
 
-func (c *config) parseDetectors(node *yaml.Node) error {
-	return strictyaml.Each(c.path, node, "detectors", nil, func(name string, at int, value *yaml.Node) error {
-		detector := detectorConfig{line: at, params: map[string]configParam{}}
-		if !strictyaml.IsNull(value) {
-			err := strictyaml.Each(c.path, value, "detectors: "+name, nil, func(param string, at int, value *yaml.Node) error {
-				decoded, err := paramValue(value)
-				if err != nil {
-					return fmt.Errorf("%s: %s: %s: %w", c.place(value.Line), name, param, err)
-				}
-				detector.params[param] = configParam{decoded, at}
-				return nil
-			})
-			if err != nil {
-				return err
-			}
+// parseQueries reads what stands under detectors or sections.
+func (c *config) parseQueries(key string, node *yaml.Node, into map[string]queryConfig) error {
+	return strictyaml.Each(c.path, node, key, nil, func(name string, at int, value *yaml.Node) error {
+		query := queryConfig{line: at, params: map[string]configParam{}, symbols: map[string]map[string]configParam{}}
+		into[name] = query
+		if strictyaml.IsNull(value) {
+			return nil
 		}
-		c.detectors[name] = detector
-		return nil
+		what := key + ": " + name
+		return strictyaml.Each(c.path, value, what, nil, func(param string, at int, value *yaml.Node) error {
+			if key != "detectors" || param != "symbols" || value.Kind != yaml.MappingNode {
+				return c.parseParam(name, param, at, value, query.params)
+			}
+			return strictyaml.Each(c.path, value, what+": symbols", nil, func(symbol string, at int, value *yaml.Node) error {
+				if _, err := path.Match(symbol, ""); err != nil || symbol == "" {
+					return fmt.Errorf("%s: %s: symbols: %q is not a symbol or a pattern such as \"*BTC\"", c.place(at), name, strictyaml.Cut(symbol))
+				}
+				query.symbols[symbol] = map[string]configParam{}
+				if strictyaml.IsNull(value) {
+					return nil
+				}
+				return strictyaml.Each(c.path, value, what+": symbols: "+symbol, nil, func(param string, at int, value *yaml.Node) error {
+					return c.parseParam(name, param, at, value, query.symbols[symbol])
+				})
+			})
+		})
 	})
+}
+
+func (c *config) parseParam(name, param string, at int, node *yaml.Node, into map[string]configParam) error {
+	decoded, err := paramValue(node)
+	if err != nil {
+		return fmt.Errorf("%s: %s: %s: %w", c.place(node.Line), name, param, err)
+	}
+	into[param] = configParam{decoded, at}
+	return nil
 }
 
 // paramValue is a single value, or a list of single values.

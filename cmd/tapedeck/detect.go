@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"tapedeck/analytics"
 	"tapedeck/analytics/tape"
-	"tapedeck/internal/strictyaml"
 	"tapedeck/jobs/detect"
 	"tapedeck/jobs/schedule"
 )
@@ -22,6 +22,11 @@ type detectCmd struct {
 	Detectors []string `name:"detector" placeholder:"NAME" help:"Only these detectors, separated by commas. The default is all."`
 	Format    string   `placeholder:"FORMAT" enum:"table,jsonl" default:"table" help:"table, or jsonl: one JSON object a line."`
 	DryRun    bool     `help:"Print what would be found; write and remember nothing."`
+
+	Calibrate      bool    `xor:"mode" help:"Propose thresholds for this tape, such that there are --budget alarms a day. The window is the tape's last 28 days unless you say otherwise. Writes nothing."`
+	Budget         float64 `placeholder:"N" default:"5" help:"With --calibrate: how many alarms a day you want, of all symbols and detectors together."`
+	CheckLookahead bool    `name:"check-lookahead" xor:"mode" help:"Prove that no detector knows the future: cut the tape at alerts and between, and compare. The window is the tape's last 24 hours unless you say otherwise. Writes nothing."`
+
 	queriesFlags
 	sessionFlags
 	telegramPlace
@@ -31,23 +36,37 @@ func (*detectCmd) manual() manual {
 	return manual{
 		about: `Runs the detectors over what is new on the tape since the last run, or over the whole minutes of a window, and writes what they find to the table alerts. Each
 detector is a query in sql/detect; a file of your own in --sql-dir is a detector like any other, and config.yaml holds thresholds under
-detectors. An alert is told from the instant at which it could be known: a run over history raises what a live run raised, and running
-again adds nothing. A symbol whose ids have a hole that may still be healed waits until it is, and is judged then.`,
+detectors, also for some symbols only. An alert is told from the instant at which it could be known: a run over history raises what a live run raised, and running
+again adds nothing. A symbol whose ids have a hole that may still be healed waits until it is, and is judged then. What has too little history to be
+compared with is not evaluated, which is neither alarm nor all-clear, and detect says so.
+
+Alerts of a symbol less than an hour apart are one incident; detectors that agree raise its severity, and many symbols at once are one
+incident of the whole market. That is what chats are told.
+
+Each tape is different. --calibrate takes the highest score of each symbol and day, and of these the quantile that keeps the budget, which
+all detectors share equally; it prints what config.yaml would have to say. What it finds in some weeks, try on the next.
+
+--check-lookahead is for detectors of your own: whatever it lists used trades that came after the alert, or depends on where a run began.`,
 		examples: []string{
 			"tapedeck detect",
 			"tapedeck detect --since 7d --detector pump_burst --dry-run",
 			"tapedeck detect --format jsonl",
+			"tapedeck detect --calibrate --budget 10",
+			"tapedeck detect --check-lookahead --sql-dir sql --detector my_crash",
 		},
 		exits: []string{
 			"0  done, whether anything was found or not",
 			"1  failed",
-			"3  done, but a symbol waits for missing trades, a file could not be read or a detector failed",
+			"3  done, but a symbol waits for missing trades, a file could not be read, a detector failed or looks ahead",
 		},
 	}
 }
 
 func (c *detectCmd) Run(ctx context.Context, a *app) error {
-	thresholds, err := a.thresholds(c.SQLDir)
+	if !(c.Budget > 0) {
+		return misuse("--budget: %g alarms a day are no budget; it is more than 0", c.Budget)
+	}
+	settings, err := a.querySettings(c.SQLDir)
 	if err != nil {
 		return err
 	}
@@ -56,25 +75,27 @@ func (c *detectCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	options := detect.Options{
-		Detectors: c.Detectors, DryRun: c.DryRun, QueriesDir: c.SQLDir, Thresholds: thresholds, Now: a.now(), RunID: a.runID("detect"),
-		Threads: c.Threads, MemoryLimit: c.Memory, Logger: a.log,
+		Detectors: c.Detectors, DryRun: c.DryRun, QueriesDir: c.SQLDir, Thresholds: settings.detectors, SymbolThresholds: settings.symbols,
+		Now: a.now(), RunID: a.runID("detect"), Threads: c.Threads, MemoryLimit: c.Memory, Logger: a.log,
 	}
 	if c.given() {
 		if options.From, options.To, err = c.window(a.now(), 24*time.Hour); err != nil {
 			return err
 		}
 	}
+	switch {
+	case c.Calibrate:
+		return asMisuse(a.calibrate(ctx, dir, options, c.Budget, c.Format))
+	case c.CheckLookahead:
+		return asMisuse(a.checkLookAhead(ctx, dir, options))
+	}
 	box, err := a.mailbox(dir, c.telegramPlace)
 	if err != nil {
 		return err
 	}
 	summary, err := detect.Run(ctx, dir, options)
-	var usage *detect.UsageError
-	switch {
-	case errors.As(err, &usage):
-		return &statusError{exitMisuse, err}
-	case err != nil:
-		return err
+	if err != nil {
+		return asMisuse(err)
 	}
 	write := writeAlertTable
 	if c.Format == "jsonl" {
@@ -88,11 +109,22 @@ func (c *detectCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 	}
-	said := fmt.Sprintf("%d alerts, %d of them new", len(summary.Alerts), len(summary.New))
+	said := fmt.Sprintf("%s, %d of them new", counted(len(summary.Alerts), "alert"), len(summary.New))
+	if len(summary.Incidents) > 0 {
+		said += ", in " + counted(len(summary.Incidents), "incident")
+	}
 	if summary.From.IsZero() {
 		said = "nothing new to judge"
 	} else {
-		a.say("judged %d symbols from %s to %s: %s", summary.Symbols, minuteText(summary.From), minuteText(summary.To), said)
+		a.say("judged %s from %s to %s: %s", counted(summary.Symbols, "symbol"), minuteText(summary.From), minuteText(summary.To), said)
+	}
+	for _, incident := range summary.Incidents {
+		if incident.Symbol == analytics.AllSymbols {
+			a.say("the whole market, %s to %s: %s, %s (%s)", minuteText(incident.StartedAt), minuteText(incident.LastAt), incident.Message, incident.Severity, strings.Join(incident.Detectors, ", "))
+		}
+	}
+	if text := unjudgedText(summary.Unjudged); text != "" {
+		a.say("not evaluated: %s", text)
 	}
 	a.reportToParent(schedule.Report{Rows: summary.Published.Rows, Bytes: summary.Published.Bytes, WindowStart: summary.From, WindowEnd: summary.To, Message: said})
 	return a.incompleteDetection(summary)
@@ -110,6 +142,48 @@ func (a *app) tellAlerts(ctx context.Context, dir *tape.Dir, box *mailbox, found
 	return nil
 }
 
+// asMisuse gives an error of what was asked for its exit status.
+func asMisuse(err error) error {
+	var usage *detect.UsageError
+	if errors.As(err, &usage) {
+		return &statusError{exitMisuse, err}
+	}
+	return err
+}
+
+// unjudgedText says in a line what no detector with a baseline could say anything about.
+func unjudgedText(all []detect.Unjudged) string {
+	var reasons []string
+	for _, reason := range []struct {
+		text string
+		of   func(detect.Unjudged) int64
+	}{
+		{"too little of the day before is recorded", func(u detect.Unjudged) int64 { return u.History }},
+		{"the exchange itself lacks ids", func(u detect.Unjudged) int64 { return u.Gap }},
+	} {
+		minutes, symbols := int64(0), []string{}
+		for _, u := range all {
+			if n := reason.of(u); n > 0 {
+				minutes += n
+				symbols = append(symbols, u.Symbol)
+			}
+		}
+		if len(symbols) > 0 {
+			reasons = append(reasons, fmt.Sprintf("%s of %s, of which %s", counted(int(minutes), "minute"), someNames(symbols), reason.text))
+		}
+	}
+	return strings.Join(reasons, "; ")
+}
+
+// someNames lists names, and counts them where they are many.
+func someNames(names []string) string {
+	const most = 3
+	if len(names) <= most+1 {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
+
 // incompleteDetection says what a run could not judge.
 func (a *app) incompleteDetection(summary detect.Summary) error {
 	for _, waiting := range summary.Waiting {
@@ -118,56 +192,16 @@ func (a *app) incompleteDetection(summary detect.Summary) error {
 	for _, broken := range summary.Broken {
 		a.say("%s cannot be read: %v", broken.Path, broken.Err)
 	}
-	for _, problem := range summary.Problems {
-		a.say("%v", problem)
+	if err := a.detectorProblems(summary.Problems); err != nil {
+		return err
 	}
 	switch {
-	case len(summary.Problems) > 0:
-		return partial("%d detectors could not do their work", len(summary.Problems))
 	case len(summary.Broken) > 0:
 		return partial("%d of the tape's files could not be read", len(summary.Broken))
 	case len(summary.Waiting) > 0:
 		return withHint(partial("%d symbols wait for trades that are missing", len(summary.Waiting)), "tapedeck backfill fetches them; the next run goes on from there")
 	}
 	return nil
-}
-
-// thresholds are those of config.yaml, held to the detectors' own headers.
-func (a *app) thresholds(sqlDir string) (map[string]map[string]any, error) {
-	if len(a.config.detectors) == 0 {
-		return nil, nil
-	}
-	queries, _ := analytics.Load(sqlDir)
-	detectors := map[string]analytics.Query{}
-	for _, query := range queries {
-		if query.Kind == analytics.Detect {
-			detectors[query.Name] = query
-		}
-	}
-	out := map[string]map[string]any{}
-	for name, wanted := range a.config.detectors {
-		query, ok := detectors[name]
-		if !ok {
-			return nil, misuse("%s: no detector is named %q%s", a.config.place(wanted.line), name, strictyaml.DidYouMean(name, sortedKeys(detectors)))
-		}
-		out[name] = map[string]any{}
-		for param, set := range wanted.params {
-			if _, ok := query.Param(param); !ok || param == "window_start" || param == "window_end" {
-				known := []string{}
-				for _, p := range query.Params {
-					if p.Name != "window_start" && p.Name != "window_end" {
-						known = append(known, p.Name)
-					}
-				}
-				return nil, misuse("%s: %s has no threshold %q%s", a.config.place(set.line), name, param, strictyaml.DidYouMean(param, known))
-			}
-			if err := query.CheckArgument(param, set.value); err != nil {
-				return nil, misuse("%s: %w", a.config.place(set.line), err)
-			}
-			out[name][param] = set.value
-		}
-	}
-	return out, nil
 }
 
 func minuteText(at time.Time) string { return at.UTC().Format("2006-01-02 15:04") }

@@ -25,10 +25,13 @@ func (*queriesCmd) manual() manual {
 		about: `Lists the detectors, report sections and checks: tapedeck's own and those in --sql-dir, as detect and report take them. Of a query that is
 named it shows what it reads, its parameters with units and defaults, and its columns. A file of your own that breaks the contract is named: its SQL is held to its header, against empty tables.
 
-A parameter of a detector is a threshold, and config.yaml may set it:
+A parameter of a detector is a threshold, and config.yaml may set it, also for some symbols only. A parameter of a section is set there, too:
   detectors:
     whale_order:
-      min_ratio: 5`,
+      min_ratio: 5
+      symbols: {"*BTC": {min_ratio: 3}}
+  sections:
+    movers: {top: 5}`,
 		examples: []string{
 			"tapedeck queries",
 			"tapedeck queries flash_crash",
@@ -39,7 +42,7 @@ A parameter of a detector is a threshold, and config.yaml may set it:
 }
 
 func (c *queriesCmd) Run(ctx context.Context, a *app) error {
-	thresholds, err := a.thresholds(c.SQLDir)
+	settings, err := a.querySettings(c.SQLDir)
 	if err != nil {
 		return err
 	}
@@ -59,7 +62,7 @@ func (c *queriesCmd) Run(ctx context.Context, a *app) error {
 	}
 	switch {
 	case c.Format == "json":
-		err = writeQueriesJSON(a.stdout, chosen, thresholds)
+		err = writeQueriesJSON(a.stdout, chosen, settings)
 	case c.Format == "sql":
 		for _, query := range chosen {
 			if _, err = io.WriteString(a.stdout, query.Text); err != nil {
@@ -67,7 +70,7 @@ func (c *queriesCmd) Run(ctx context.Context, a *app) error {
 			}
 		}
 	case len(c.Names) > 0:
-		_, err = io.WriteString(a.stdout, queryPages(chosen, thresholds))
+		_, err = io.WriteString(a.stdout, queryPages(chosen, settings))
 	default:
 		_, err = io.WriteString(a.stdout, queryList(chosen))
 	}
@@ -160,7 +163,7 @@ func summaryOf(query analytics.Query) string {
 }
 
 // queryPages is all there is to say about some queries.
-func queryPages(queries []analytics.Query, thresholds map[string]map[string]any) string {
+func queryPages(queries []analytics.Query, settings querySettings) string {
 	var page strings.Builder
 	for i, query := range queries {
 		if i > 0 {
@@ -178,7 +181,7 @@ func queryPages(queries []analytics.Query, thresholds map[string]map[string]any)
 			page.WriteString("\nParameters:\n")
 			rows = rows[:0]
 			for _, param := range query.Params {
-				rows = append(rows, [2]string{param.Name, param.Type + ", " + param.Doc + defaultText(query, param, thresholds)})
+				rows = append(rows, [2]string{param.Name, param.Type + ", " + param.Doc + defaultText(query, param, settings)})
 			}
 			columns(&page, rows)
 		}
@@ -200,14 +203,17 @@ func queryPages(queries []analytics.Query, thresholds map[string]map[string]any)
 }
 
 // defaultText says what a parameter is where nobody gives it.
-func defaultText(query analytics.Query, param analytics.Param, thresholds map[string]map[string]any) string {
+func defaultText(query analytics.Query, param analytics.Param, settings querySettings) string {
 	if !param.HasDefault {
 		return ""
 	}
 	text := "default " + valueText(param.Default)
-	if query.Kind == analytics.Detect {
-		if set, ok := thresholds[query.Name][param.Name]; ok {
-			text += "; the configuration says " + valueText(set)
+	if set, ok := settings.of(query)[param.Name]; ok {
+		text += "; the configuration says " + valueText(set)
+	}
+	for _, symbol := range sortedKeys(settings.symbolsOf(query)) {
+		if set, ok := settings.symbolsOf(query)[symbol][param.Name]; ok {
+			text += "; for " + symbol + " " + valueText(set)
 		}
 	}
 	return " (" + text + ")"
@@ -256,7 +262,9 @@ type paramJSON struct {
 	Type    string `json:"type"`
 	Doc     string `json:"doc"`
 	Default string `json:"default,omitempty"`
-	Set     string `json:"set,omitempty"` // by the configuration
+	// Set and SetFor, by symbol or pattern, are the configuration's.
+	Set    string            `json:"set,omitempty"`
+	SetFor map[string]string `json:"set_for,omitempty"`
 }
 
 type columnJSON struct {
@@ -265,7 +273,7 @@ type columnJSON struct {
 	Doc  string `json:"doc"`
 }
 
-func writeQueriesJSON(w io.Writer, queries []analytics.Query, thresholds map[string]map[string]any) error {
+func writeQueriesJSON(w io.Writer, queries []analytics.Query, settings querySettings) error {
 	out := []queryJSON{}
 	for _, query := range queries {
 		one := queryJSON{
@@ -280,8 +288,16 @@ func writeQueriesJSON(w io.Writer, queries []analytics.Query, thresholds map[str
 			if param.HasDefault {
 				p.Default = valueText(param.Default)
 			}
-			if set, ok := thresholds[query.Name][param.Name]; ok && query.Kind == analytics.Detect {
+			if set, ok := settings.of(query)[param.Name]; ok {
 				p.Set = valueText(set)
+			}
+			for symbol, values := range settings.symbolsOf(query) {
+				if set, ok := values[param.Name]; ok {
+					if p.SetFor == nil {
+						p.SetFor = map[string]string{}
+					}
+					p.SetFor[symbol] = valueText(set)
+				}
 			}
 			one.Params = append(one.Params, p)
 		}

@@ -41,7 +41,7 @@ func (*reportCmd) manual() manual {
 	return manual{
 		about: `The report of a window, the last 24 hours if nothing else is said: for each symbol the trades, open, high, low and close, change, volume, quote volume, VWAP and
 the share of taker buys; the top movers; the alerts; and first of all how complete the tape is for the window. Each section is
-a query in sql/report; a file of your own in --sql-dir is a section like any other. A window without trades gives a report that says so. A workbook has
+a query in sql/report; a file of your own in --sql-dir is a section like any other, and config.yaml holds values for parameters under sections. A window without trades gives a report that says so. A workbook has
 native charts and each section as a sheet; a page (html) is one file that needs no network.
 
 What --send has sent is remembered for eight days. Where trades were missing and have been fetched since, the next --send of any window also sends
@@ -72,6 +72,10 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	settings, err := a.querySettings(c.SQLDir)
+	if err != nil {
+		return err
+	}
 	dir, err := a.openTape()
 	if err != nil {
 		return err
@@ -83,7 +87,7 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 		}
 	}
 	options := report.Options{
-		From: from, To: to, Symbols: c.Symbols, Sections: c.Sections, Brief: format == "table" && !c.Send, QueriesDir: c.SQLDir,
+		From: from, To: to, Symbols: c.Symbols, Sections: c.Sections, Brief: format == "table" && !c.Send, QueriesDir: c.SQLDir, Params: settings.sections,
 		Now: a.now(), Threads: c.Threads, MemoryLimit: c.Memory, Logger: a.log,
 	}
 	built, err := report.Build(ctx, dir, options)

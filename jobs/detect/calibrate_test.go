@@ -101,12 +101,13 @@ func TestCheckLookAhead(t *testing.T) {
 	t.Run("those that come with it", func(t *testing.T) {
 		opt := opt
 		opt.Detectors = found
-		differing, cuts, problems, err := CheckLookAhead(t.Context(), dir, opt)
-		if err != nil || len(problems) > 0 {
-			t.Fatal(err, problems)
+		checked, err := CheckLookAhead(t.Context(), dir, opt)
+		if err != nil || len(checked.Problems) > 0 {
+			t.Fatal(err, checked.Problems)
 		}
-		if len(differing) > 0 || len(cuts) < 12 {
-			t.Errorf("%d cuts, differing: %v", len(cuts), differing)
+		inside := slices.ContainsFunc(checked.Cuts, func(cut time.Time) bool { return !cut.Equal(cut.Truncate(time.Minute)) })
+		if len(checked.Found) > 0 || len(checked.Cuts) < 12 || !inside || len(checked.Detectors) != len(found) || checked.Alerts < len(events)-1 {
+			t.Errorf("cut at %v, %d alerts of %v, differing: %v", checked.Cuts, checked.Alerts, checked.Detectors, checked.Found)
 		}
 	})
 	t.Run("one that cheats", func(t *testing.T) {
@@ -118,12 +119,12 @@ func TestCheckLookAhead(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(opt.QueriesDir, "detect", "cheat.sql"), []byte(cheat), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		differing, _, problems, err := CheckLookAhead(t.Context(), dir, opt)
-		if err != nil || len(problems) > 0 {
-			t.Fatal(err, problems)
+		checked, err := CheckLookAhead(t.Context(), dir, opt)
+		if err != nil || len(checked.Problems) > 0 {
+			t.Fatal(err, checked.Problems)
 		}
-		if len(differing) == 0 || differing[0].Detector != "cheat" {
-			t.Errorf("differing: %v", differing)
+		if len(checked.Found) == 0 || checked.Found[0].Detector != "cheat" {
+			t.Errorf("differing: %v", checked.Found)
 		}
 	})
 }
@@ -132,15 +133,18 @@ func TestCalibrate(t *testing.T) {
 	dir := newTape(t, smallMarket(1))
 	opt := Options{From: begin.Add(13 * time.Hour), To: begin.Add(length), Now: begin.Add(length + time.Hour), Detectors: []string{"whale_order", "flash_crash"}}
 	alarms := func(budget float64) (whale, crash Calibration) {
-		out, skipped, problems, err := Calibrate(t.Context(), dir, opt, budget)
-		if err != nil || len(problems) > 0 || len(skipped) > 0 || len(out) != 2 {
-			t.Fatal(out, skipped, problems, err)
+		out, err := Calibrate(t.Context(), dir, opt, budget)
+		if err != nil || len(out.Problems) > 0 || len(out.Skipped) > 0 || len(out.Detectors) != 2 {
+			t.Fatal(out, err)
 		}
-		return out[1], out[0]
+		return out.Detectors[1], out.Detectors[0]
 	}
 	// Two whales in 17 hours, which is 0.7 days. A budget of two a day for two detectors leaves none for each; one of six leaves two.
 	whale, crash := alarms(2)
 	if whale.Param != "min_ratio" || whale.Current != 3 || whale.AlarmsCurrent != 2 || whale.AlarmsThreshold != 0 || whale.Threshold < 189 || whale.SymbolDays != 6 {
+		t.Errorf("whale_order: %+v", whale)
+	}
+	if whale.MediumParam != "medium_ratio" || whale.HighParam != "high_ratio" {
 		t.Errorf("whale_order: %+v", whale)
 	}
 	if crash.AlarmsCurrent != 1 || crash.AlarmsThreshold != 0 {
@@ -157,7 +161,7 @@ func TestCalibrate(t *testing.T) {
 	if have := len(mustRun(t, dir, opt).Alerts); int64(have) != whale.AlarmsThreshold || have != 1 {
 		t.Errorf("%d alerts at the threshold %v, which allows %d", have, whale.Threshold, whale.AlarmsThreshold)
 	}
-	if _, _, _, err := Calibrate(t.Context(), dir, opt, 0); err == nil {
+	if _, err := Calibrate(t.Context(), dir, opt, 0); err == nil {
 		t.Error("a budget of nothing was taken")
 	}
 }
