@@ -1,8 +1,7 @@
 package tape
 
 import (
-	"errors"
-	"io/fs"
+	"slices"
 	"time"
 )
 
@@ -48,10 +47,14 @@ func (d *Dir) RecordAbsent(symbol string, spans Spans, askedAt time.Time) error 
 	return d.WriteState(absentName, recorded)
 }
 
+// readAbsent gives the recorded spans that can be: a file that is damaged or something else is as good as lost.
 func (d *Dir) readAbsent() (map[string][]AbsentSpan, error) {
-	recorded := map[string][]AbsentSpan{}
-	if err := d.ReadState(absentName, &recorded); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	recorded, err := readLosable[[]AbsentSpan](d, absentName)
+	if err != nil {
 		return nil, err
+	}
+	for symbol, spans := range recorded {
+		recorded[symbol] = slices.DeleteFunc(spans, func(s AbsentSpan) bool { return s.First < 0 || s.Last < s.First })
 	}
 	return recorded, nil
 }

@@ -1,9 +1,12 @@
 package tape
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,6 +14,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -24,6 +28,9 @@ type Certificate struct {
 	Misplaced int64
 	// Scanned counts the files read now; the others were known from an earlier time and have not changed.
 	Scanned, Files int
+	// NotKept is why what was read could not be written down for the next time, which then reads it again: the volume is read-only, say. Nil
+	// where it was.
+	NotKept error
 }
 
 // SymbolCertificate is the record of one symbol.
@@ -31,7 +38,7 @@ type SymbolCertificate struct {
 	Symbol string
 	Bounds
 	// Trades counts the ids on the tape, Missing those inside the bounds that are not and could be had, Absent those that the exchange
-	// does not have, Twice the ids that stand more than once.
+	// does not have, Twice the ids that stand more than once, be it on two dates.
 	Trades, Missing, Absent, Twice int64
 	Days                           []Day // ascending, from the first to the last, quiet days too
 	Gaps                           []Gap // ascending; absent ids are not in them
@@ -83,7 +90,8 @@ type scannedFile struct {
 }
 
 // Certify reads the ids of every row on the tape and works out what is missing. Files read before, by name, size and modification time, are not
-// read again unless afresh. progress, if not nil, is told how many files of how many are done.
+// read again unless afresh. It writes down what it read for the next time; where this process may not write that is no error, see
+// Certificate.NotKept. progress, if not nil, is told how many files of how many are done.
 func (d *Dir) Certify(ctx context.Context, now time.Time, afresh bool, progress func(done, of int)) (Certificate, error) {
 	out := Certificate{CheckedAt: now.UTC()}
 	dates, err := d.dates(Trades, "", "")
@@ -102,7 +110,7 @@ func (d *Dir) Certify(ctx context.Context, now time.Time, afresh bool, progress 
 	if err != nil {
 		return out, err
 	}
-	out.Files, out.Scanned = todo.files, len(todo.scans)
+	out.Files, out.Scanned, out.NotKept = todo.files, len(todo.scans), todo.notKept
 	days := map[string]map[string]*dayRecord{} // by symbol, by date
 	for date, part := range todo.parts {
 		for _, name := range sortedKeys(part.Files) {
@@ -123,9 +131,8 @@ func (d *Dir) Certify(ctx context.Context, now time.Time, afresh bool, progress 
 				day.twice += overlap(day.set.runs, runs)
 				day.set.add(runs)
 			}
-			if file.Twice > 0 {
-				symbol := sortedKeys(file.Spans)[0]
-				days[symbol][date].twice += file.Twice
+			if symbols := sortedKeys(file.Spans); file.Twice > 0 && len(symbols) > 0 {
+				days[symbols[0]][date].twice += file.Twice
 			}
 		}
 	}
@@ -147,21 +154,24 @@ const listings = 8
 
 // read makes what is known of the files whole.
 func (d *Dir) read(ctx context.Context, dates []string, afresh bool, progress func(done, of int)) (*surveyed, error) {
+	known := map[string]*scanned{} // what was just read need not be read twice
 	for range listings {
-		todo, err := d.survey(dates, afresh)
+		todo, err := d.survey(dates, afresh, known)
 		if err != nil {
 			return nil, err
 		}
 		if err := todo.run(ctx, progress); err != nil {
 			return nil, err
 		}
-		if err := todo.save(); err != nil {
+		if err := todo.save(); ReadOnly(err) {
+			todo.notKept = err
+		} else if err != nil {
 			return nil, err
 		}
 		if !todo.vanished {
 			return todo, nil
 		}
-		afresh = false // what was just read need not be read twice
+		known = todo.parts
 	}
 	return nil, fmt.Errorf("the tape changed %d times while it was read", listings)
 }
@@ -190,20 +200,22 @@ func certifySymbol(symbol string, days map[string]*dayRecord, bounds Bounds, eve
 		}
 		return rows[date]
 	}
+	var runs []timedSpan // of all dates
 	for _, date := range dates {
 		day := days[date]
 		r := row(date)
-		runs := day.set.runs
-		first, last := runs[0].first, runs[len(runs)-1].last
+		here := day.set.runs
+		first, last := here[0].first, here[len(here)-1].last
 		r.FirstID, r.LastID = &first, &last
-		for _, run := range runs {
+		for _, run := range here {
 			r.Trades += run.last - run.first + 1
 		}
 		out.Trades += r.Trades
 		out.Twice += day.twice
-		for _, run := range []timedSpan{runs[0], runs[len(runs)-1]} {
+		for _, run := range []timedSpan{here[0], here[len(here)-1]} {
 			bounds, ever = bounds.with(run, ever), true
 		}
+		runs = append(runs, here...)
 	}
 	out.Bounds = bounds
 	lastDate := DateOf(bounds.LastAt.UnixMicro())
@@ -235,15 +247,18 @@ func certifySymbol(symbol string, days map[string]*dayRecord, bounds Bounds, eve
 			}
 		}
 	}
+	// Ids rise with the dates, but for what another program put there.
+	slices.SortStableFunc(runs, func(a, b timedSpan) int { return cmp.Compare(a.first, b.first) })
 	next, after := bounds.FirstID, bounds.FirstAt
-	for _, date := range dates {
-		for _, run := range days[date].set.runs {
-			if run.first > next {
-				hole(next, run.first-1, after, timeOf(run.firstAt))
-			}
-			if run.last >= next {
-				next, after = run.last+1, timeOf(run.lastAt)
-			}
+	for _, run := range runs {
+		if run.first > next {
+			hole(next, run.first-1, after, timeOf(run.firstAt))
+		} else if twice := min(run.last, next-1) - run.first + 1; twice > 0 { // on another date too
+			out.Twice += twice
+			out.Trades -= twice
+		}
+		if run.last >= next {
+			next, after = run.last+1, timeOf(run.lastAt)
 		}
 	}
 	if ever && next <= bounds.LastID {
@@ -278,25 +293,23 @@ type surveyed struct {
 	through bool
 	// vanished says that a listed file was gone when it was to be read: a compaction replaced it.
 	vanished bool
+	// notKept is why what was learnt could not be written down.
+	notKept error
 }
 
 type scanWork struct{ date, name string }
 
 const scannedDir = "scanned"
 
-func (d *Dir) survey(dates []string, afresh bool) (*surveyed, error) {
+func (d *Dir) survey(dates []string, afresh bool, known map[string]*scanned) (*surveyed, error) {
 	out := &surveyed{dir: d, through: afresh, parts: map[string]*scanned{}, dirty: map[string]bool{}}
 	for _, date := range dates {
-		part := &scanned{}
-		name := filepath.Join(scannedDir, date+".json")
-		if !afresh {
-			// A state file that cannot be read only costs reading the partition again.
-			if err := d.ReadState(name, part); err != nil {
-				part = &scanned{}
+		part := known[date]
+		if part == nil {
+			part = &scanned{Files: map[string]scannedFile{}}
+			if !afresh {
+				part = d.readScanned(date)
 			}
-		}
-		if part.Files == nil {
-			part.Files = map[string]scannedFile{}
 		}
 		names, err := d.files(Trades, date)
 		if err != nil {
@@ -329,6 +342,40 @@ func (d *Dir) survey(dates []string, afresh bool) (*surveyed, error) {
 		out.files += len(here)
 	}
 	return out, nil
+}
+
+// readScanned gives what was learnt of a partition before. What cannot be read or cannot be only costs reading the partition again.
+func (d *Dir) readScanned(date string) *scanned {
+	part := &scanned{}
+	if err := d.ReadState(filepath.Join(scannedDir, date+".json"), part); err != nil {
+		part = &scanned{}
+	}
+	for name, file := range part.Files {
+		if !file.possible() {
+			delete(part.Files, name)
+		}
+	}
+	if part.Files == nil {
+		part.Files = map[string]scannedFile{}
+	}
+	return part
+}
+
+// possible says whether a scan can have found this.
+func (f scannedFile) possible() bool {
+	for symbol, runs := range f.Spans {
+		next := int64(0)
+		for _, run := range runs {
+			if run.first < next || run.last < run.first || !tradeable(run.firstAt) || !tradeable(run.lastAt) {
+				return false
+			}
+			next = run.last + 1
+		}
+		if symbol == "" || len(runs) == 0 {
+			return false
+		}
+	}
+	return f.Twice >= 0 && f.Misplaced >= 0
 }
 
 // run reads the files that must be read, on every core.
@@ -377,15 +424,36 @@ func (s *surveyed) run(ctx context.Context, progress func(done, of int)) error {
 	return ctx.Err()
 }
 
-// save keeps what was learnt for the next time.
+// save keeps what was learnt for the next time. A power cut may take it away or leave it torn, and then it is learnt again; so it waits
+// for no disk.
 func (s *surveyed) save() error {
+	if len(s.dirty) == 0 {
+		return nil
+	}
 	if err := s.dir.disk.mkdir(s.dir.StatePath(scannedDir)); err != nil {
 		return fmt.Errorf("keep what was checked: %w", err)
 	}
 	for date := range s.dirty {
-		if err := s.dir.WriteState(filepath.Join(scannedDir, date+".json"), s.parts[date]); err != nil {
+		text, err := json.Marshal(s.parts[date])
+		if err != nil {
+			return fmt.Errorf("keep what was checked: %w", err)
+		}
+		staged, _, err := s.dir.stageLoosely(uniqueName("state", ".tmp"), func(w io.Writer) error {
+			_, err := w.Write(text)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("keep what was checked: %w", err)
+		}
+		if err := s.dir.disk.rename(staged, s.dir.StatePath(filepath.Join(scannedDir, date+".json"))); err != nil {
+			s.dir.disk.remove(staged)
 			return fmt.Errorf("keep what was checked: %w", err)
 		}
 	}
 	return nil
+}
+
+// ReadOnly says whether err means that this process may read a tape and not write to it: the file system is mounted read-only, or permissions lack.
+func ReadOnly(err error) bool {
+	return errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission)
 }

@@ -267,6 +267,45 @@ func deeds() []deed {
 		w.must(err)
 		return c
 	}
+	publishCoverage := func(w *world) error {
+		c, err := w.dir.Certify(ctx, day0.AddDate(0, 0, 4), false, nil)
+		if err != nil {
+			return err
+		}
+		_, err = w.dir.PublishCoverage(ctx, c)
+		return err
+	}
+	// The first two of four days have rows already, and those of the second are others now.
+	manyDays := func(w *world) {
+		w.must(w.create())
+		w.must(w.publish(trades("ETHUSDT", 1, 10, day0)))
+		w.must(w.publish(trades("ETHUSDT", 11, 20, day0.AddDate(0, 0, 1))))
+		_, err := w.dir.PublishCoverage(ctx, certify(w))
+		w.must(err)
+		w.must(w.publish(trades("ETHUSDT", 23, 30, day0.AddDate(0, 0, 1).Add(time.Hour))))
+		w.must(w.publish(trades("ETHUSDT", 31, 40, day0.AddDate(0, 0, 3))))
+	}
+	checkManyDays := func(w *world, when string, files map[string][]byte, done bool) {
+		w.t.Helper()
+		rows := map[string]int{}
+		for path, content := range files {
+			if table, rest, _ := strings.Cut(path, "/"); table != string(Coverage) || !strings.HasSuffix(path, ".parquet") {
+				continue
+			} else if found, err := decode[CoverageRow](content); err != nil {
+				w.t.Fatalf("%s: %s: %v", when, path, err)
+			} else {
+				for _, r := range found {
+					rows[r.Symbol+" "+filepath.Dir(rest)]++
+				}
+			}
+		}
+		for day := range 4 {
+			n := rows["ETHUSDT date="+DateOf(day0.AddDate(0, 0, day).UnixMicro())]
+			if n > 1 || n == 0 && (done || day < 2) {
+				w.t.Fatalf("%s: day %d has %d rows: %v", when, day, n, rows)
+			}
+		}
+	}
 	type state struct{ N int }
 	checkState := func(w *world, when string, files map[string][]byte, done bool) {
 		w.t.Helper()
@@ -300,14 +339,7 @@ func deeds() []deed {
 				w.must(err)
 				w.must(w.publish(trades("ETHUSDT", 43, 50, day0.Add(3*time.Hour))))
 			},
-			act: func(w *world) error {
-				c, err := w.dir.Certify(ctx, day0.AddDate(0, 0, 4), false, nil)
-				if err != nil {
-					return err
-				}
-				_, err = w.dir.PublishCoverage(ctx, c)
-				return err
-			},
+			act: publishCoverage,
 			check: func(w *world, when string, files map[string][]byte, done bool) {
 				w.t.Helper()
 				seen := map[string]int{}
@@ -321,6 +353,8 @@ func deeds() []deed {
 					w.t.Fatalf("%s: rows by symbol: %v", when, seen)
 				}
 			}},
+		{name: "PublishCoverage of many days", before: manyDays, act: publishCoverage, check: checkManyDays},
+		{name: "PublishCoverage of many days one by one", before: manyDays, act: publishCoverage, check: checkManyDays, oneByOne: true},
 		{name: "PublishAlerts", before: someTrades, check: checkAlerts, act: func(w *world) error {
 			_, err := w.dir.PublishAlerts(ctx, alerts)
 			return err

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -20,6 +21,7 @@ type crashDisk struct {
 	base string // the test's directory
 	root string // of the real files, in base; the data directory lies in it
 
+	mu    sync.Mutex // held for the length of an operation
 	trace []string
 	// At the operation of this number, from 0, the fault happens.
 	at    int
@@ -171,6 +173,8 @@ func (c *crashDisk) revive() {
 
 // do is every operation: act is what it does.
 func (c *crashDisk) do(name string, act func() error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.dead {
 		return errDead
 	}

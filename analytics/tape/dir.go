@@ -231,3 +231,19 @@ func (d *Dir) ReadState(name string, v any) error {
 	}
 	return nil
 }
+
+// readLosable reads a state file whose loss costs no more than working it out again: one that is not there, or not what it should be, is empty.
+func readLosable[V any](d *Dir, name string) (map[string]V, error) {
+	out := map[string]V{}
+	text, err := os.ReadFile(d.StatePath(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return out, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if json.Unmarshal(text, &out) != nil || out == nil {
+		return map[string]V{}, nil
+	}
+	return out, nil
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -85,6 +86,15 @@ func (osDisk) touch(path string) error { return os.Chtimes(path, time.Time{}, ti
 
 // stage writes a new file in the staging directory and makes its content durable; place then makes it visible. On an error no file is left.
 func (d *Dir) stage(name string, write func(io.Writer) error) (path string, bytes int64, err error) {
+	return d.stageWith(name, write, (*stagedFile).sync)
+}
+
+// stageLoosely writes a new file in the staging directory whose content is not durable.
+func (d *Dir) stageLoosely(name string, write func(io.Writer) error) (path string, bytes int64, err error) {
+	return d.stageWith(name, write, (*stagedFile).flush)
+}
+
+func (d *Dir) stageWith(name string, write func(io.Writer) error, finish func(*stagedFile) error) (path string, bytes int64, err error) {
 	file, err := d.createStaged(name)
 	if err != nil {
 		return "", 0, err
@@ -93,7 +103,7 @@ func (d *Dir) stage(name string, write func(io.Writer) error) (path string, byte
 		file.discard()
 		return "", 0, fmt.Errorf("write %q: %w", file.path, err)
 	}
-	if err := file.sync(); err != nil {
+	if err := finish(file); err != nil {
 		return "", 0, err
 	}
 	if err := file.close(); err != nil {
@@ -123,12 +133,19 @@ func (d *Dir) createStaged(name string) (*stagedFile, error) {
 
 func (f *stagedFile) Write(p []byte) (int, error) { return f.out.Write(p) }
 
+// flush hands what was written to the system. On an error the file is removed.
+func (f *stagedFile) flush() error { return f.orDiscard(f.out.w.Flush()) }
+
 // sync makes what was written durable. On an error the file is removed.
 func (f *stagedFile) sync() error {
 	err := f.out.w.Flush()
 	if err == nil {
 		err = f.file.Sync()
 	}
+	return f.orDiscard(err)
+}
+
+func (f *stagedFile) orDiscard(err error) error {
 	if err != nil {
 		f.discard()
 		return fmt.Errorf("write %q: %w", f.path, err)
@@ -190,22 +207,39 @@ func (d *Dir) place(staged, name string) error {
 
 // makePartition makes a partition's directory, and its name durable. That it is there does not say that whoever made it came so far.
 func (d *Dir) makePartition(path string) error {
-	info, err := os.Stat(path)
-	if known, ok := d.durable.Load(path); ok && err == nil && os.SameFile(known.(os.FileInfo), info) {
+	table, date := filepath.Base(filepath.Dir(path)), strings.TrimPrefix(filepath.Base(path), "date=")
+	return d.makePartitions(Table(table), []string{date})
+}
+
+// makePartitions is makePartition for several of a table at once.
+func (d *Dir) makePartitions(table Table, dates []string) error {
+	made := map[string]os.FileInfo{}
+	for _, date := range dates {
+		path := d.partitionPath(table, date)
+		info, err := os.Stat(path)
+		if known, ok := d.durable.Load(path); ok && err == nil && os.SameFile(known.(os.FileInfo), info) {
+			continue
+		}
+		if err != nil {
+			if err := d.disk.mkdir(path); err != nil {
+				return fmt.Errorf("create %q: %w", path, err)
+			}
+			if info, err = os.Stat(path); err != nil {
+				return err
+			}
+		}
+		made[path] = info
+	}
+	if len(made) == 0 {
 		return nil
 	}
-	if err != nil {
-		if err := d.disk.mkdir(path); err != nil {
-			return fmt.Errorf("create %q: %w", path, err)
-		}
-		if info, err = os.Stat(path); err != nil {
-			return err
-		}
+	parent := filepath.Join(d.path, string(table))
+	if err := d.disk.syncDir(parent); err != nil {
+		return fmt.Errorf("sync %q: %w", parent, err)
 	}
-	if err := d.disk.syncDir(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("sync %q: %w", filepath.Dir(path), err)
+	for path, info := range made {
+		d.durable.Store(path, info)
 	}
-	d.durable.Store(path, info)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -277,21 +278,49 @@ func (x *Index) Spans(symbol string) Spans {
 	return out
 }
 
-// SpansOn gives the ids of a symbol in the partitions of some dates.
+// spansOn gives the ids of a symbol in the partitions of some dates.
 func (x *Index) spansOn(symbol string, dates []string) Spans {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	var out Spans
 	for _, date := range dates {
-		if part := x.parts[date]; part != nil {
-			if set := part.spans[symbol]; set != nil {
-				for _, run := range set.runs {
-					out = out.Add(Span{run.first, run.last})
-				}
-			}
+		part := x.parts[date]
+		if part == nil || part.spans[symbol] == nil {
+			continue
+		}
+		runs := part.spans[symbol].runs
+		spans := make(Spans, len(runs))
+		for i, run := range runs {
+			spans[i] = Span{run.first, run.last}
+		}
+		if out == nil {
+			out = spans
+		} else {
+			out = out.Union(spans)
 		}
 	}
 	return out
+}
+
+// beside gives a date and the one before or after it where a time is within an hour of that. There an id may stand too: files are known in which one
+// stands on two days, and a trade at midnight may be booked on either side of it.
+func beside(date string, micros ...int64) []string {
+	const near = int64(time.Hour / time.Microsecond)
+	first, next := dateBounds(date)
+	dates := []string{date}
+	if slices.ContainsFunc(micros, func(at int64) bool { return at < first+near }) {
+		dates = append(dates, DateOf(first-1))
+	}
+	if slices.ContainsFunc(micros, func(at int64) bool { return at >= next-near }) {
+		dates = append(dates, DateOf(next))
+	}
+	return dates
+}
+
+// around gives a date and those before and after it.
+func around(date string) []string {
+	first, next := dateBounds(date)
+	return beside(date, first, next-1)
 }
 
 // Bounds gives the hull of a symbol; false where nothing of it was ever published.

@@ -96,7 +96,7 @@ func (l *Load) add(ctx context.Context, date string, rows []Trade) error {
 		return err
 	}
 	if s.symbol != final.Symbol {
-		s.symbol, s.on = final.Symbol, l.dir.index.spansOn(final.Symbol, []string{date})
+		s.symbol, s.on = final.Symbol, l.dir.index.spansOn(final.Symbol, around(date))
 	}
 	kept := rows
 	if s.on.Overlaps(Span{rows[0].ID, final.ID}) {
@@ -148,7 +148,7 @@ func (l *Load) at(ctx context.Context, date string) (*loading, error) {
 			return nil, err
 		}
 	}
-	if err := l.dir.index.refreshDates([]string{date}); err != nil {
+	if err := l.dir.index.refreshDates(around(date)); err != nil {
 		return nil, err
 	}
 	s, err := l.begin(date)
@@ -230,7 +230,7 @@ func (l *Load) place(ctx context.Context, insist bool) (out Published, again []i
 	defer unlock()
 	var dates []string
 	for _, s := range l.closed {
-		dates = append(dates, s.date)
+		dates = append(dates, around(s.date)...)
 	}
 	slices.Sort(dates)
 	if err := l.dir.index.refreshDates(slices.Compact(dates)); err != nil {
@@ -328,7 +328,7 @@ func (l *Load) rewrite(ctx context.Context, i int) error {
 func (l *Load) copyMissing(s *loading, c *columns) error {
 	from := 0
 	for run, symbol := range c.symbols {
-		on := l.dir.index.spansOn(symbol, []string{s.date})
+		on := l.dir.index.spansOn(symbol, around(s.date))
 		l.chunk = l.chunk[:0]
 		for row := from; row < c.ends[run]; row++ {
 			if !on.Contains(c.ids[row]) {
@@ -353,8 +353,9 @@ func (l *Load) Discard() {
 
 // meets says whether any of the ids of a date's spans is on the tape.
 func (x *Index) meets(date string, spans map[string][]timedSpan) bool {
+	near := around(date)
 	for symbol, runs := range spans {
-		on := x.spansOn(symbol, []string{date})
+		on := x.spansOn(symbol, near)
 		for _, run := range runs {
 			if on.Overlaps(Span{run.first, run.last}) {
 				return true

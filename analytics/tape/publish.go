@@ -2,10 +2,8 @@ package tape
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"path/filepath"
 	"slices"
 )
@@ -13,10 +11,16 @@ import (
 // extentName is the state file that remembers each symbol's Bounds. Losing it loses only the power to notice that a whole end of a symbol's record was deleted.
 const extentName = "extent.json"
 
+// readExtent gives the remembered bounds that can be: a file that is damaged or something else is as good as lost.
 func (d *Dir) readExtent() (map[string]Bounds, error) {
-	bounds := map[string]Bounds{}
-	if err := d.ReadState(extentName, &bounds); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	bounds, err := readLosable[Bounds](d, extentName)
+	if err != nil {
 		return nil, err
+	}
+	for symbol, b := range bounds {
+		if symbol == "" || b.FirstID < 0 || b.LastID < b.FirstID || !tradeable(b.FirstAt.UnixMicro()) || !tradeable(b.LastAt.UnixMicro()) {
+			delete(bounds, symbol)
+		}
 	}
 	return bounds, nil
 }
@@ -95,8 +99,8 @@ func once(trades []Trade) []Trade {
 func check(trades []Trade) error {
 	for i := range trades {
 		t := &trades[i]
-		if t.Symbol == "" || t.ID < 0 || t.LastTradeID < t.FirstTradeID || !(t.Price > 0) || !(t.Qty > 0) {
-			return fmt.Errorf("not a trade: symbol %q, id %d, price %v, qty %v, raw trades %d to %d", t.Symbol, t.ID, t.Price, t.Qty, t.FirstTradeID, t.LastTradeID)
+		if t.Symbol == "" || t.ID < 0 || t.LastTradeID < t.FirstTradeID || !(t.Price > 0) || !(t.Qty > 0) || !tradeable(t.TradedAt) {
+			return fmt.Errorf("not a trade: symbol %q, id %d, price %v, qty %v, raw trades %d to %d, traded at %d µs", t.Symbol, t.ID, t.Price, t.Qty, t.FirstTradeID, t.LastTradeID, t.TradedAt)
 		}
 	}
 	return nil
@@ -106,13 +110,14 @@ func check(trades []Trade) error {
 type batch struct {
 	dir    *Dir
 	origin Origin
-	rows   []Trade // sorted by (symbol, id), each once
-	dates  []string
+	rows   []Trade  // sorted by (symbol, id), each once
+	dates  []string // of the parts, and those near them
 	parts  []part
 }
 
 type part struct {
 	date   string
+	near   []string // the dates on which its ids may stand
 	rows   []Trade
 	spans  map[string][]timedSpan
 	there  []map[string][]timedSpan // of the rows before some were left out that are on the tape; nil if none were
@@ -142,11 +147,17 @@ func (b *batch) stage(ctx context.Context) error {
 		}
 	}
 	for day, rows := range byDay {
+		first, last := rows[0].TradedAt, rows[0].TradedAt
+		for i := range rows {
+			first, last = min(first, rows[i].TradedAt), max(last, rows[i].TradedAt)
+		}
 		date := dateOfDay(day)
-		b.dates = append(b.dates, date)
-		b.parts = append(b.parts, part{date: date, rows: rows})
+		near := beside(date, first, last)
+		b.dates = append(b.dates, near...)
+		b.parts = append(b.parts, part{date: date, near: near, rows: rows})
 	}
 	slices.Sort(b.dates)
+	b.dates = slices.Compact(b.dates)
 	slices.SortFunc(b.parts, func(x, y part) int { return compareDates(x.date, y.date) })
 	if err := b.dir.index.refreshDates(b.dates); err != nil {
 		return err
@@ -199,7 +210,7 @@ func (b *batch) restage(ctx context.Context) error {
 // met says whether any of a part's ids is on the tape.
 func (b *batch) met(p *part) bool {
 	for symbol, runs := range p.spans {
-		on := b.dir.index.spansOn(symbol, []string{p.date})
+		on := b.dir.index.spansOn(symbol, p.near)
 		for _, run := range runs {
 			if on.Overlaps(Span{run.first, run.last}) {
 				return true
@@ -240,7 +251,7 @@ func (b *batch) uncovered(p *part) []Trade {
 			end++
 		}
 		rows := p.rows[start:end]
-		on := b.dir.index.spansOn(symbol, []string{p.date})
+		on := b.dir.index.spansOn(symbol, p.near)
 		if on.Overlaps(Span{rows[0].ID, rows[len(rows)-1].ID}) {
 			if !cut {
 				kept, cut = append(kept, p.rows[:start]...), true

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // ErrChanged says that a partition's segments are no longer those that a replacement was made from.
@@ -139,87 +138,4 @@ func (d *Dir) syncStaged(path string) (int64, error) {
 		return 0, err
 	}
 	return info.Size(), nil
-}
-
-// PublishCoverage keeps the days of a certificate in the coverage table, one row a symbol and date: partitions in which anything but
-// checked_at differs from what is there are replaced in one atomic step.
-func (d *Dir) PublishCoverage(ctx context.Context, c Certificate) (Published, error) {
-	var out Published
-	byDate := map[string][]CoverageRow{}
-	for _, s := range c.Symbols {
-		for _, day := range s.Days {
-			byDate[day.Date] = append(byDate[day.Date], day.CoverageRow)
-		}
-	}
-	unlock, err := d.lock(writersLock)
-	if err != nil {
-		return out, err
-	}
-	defer unlock()
-	same := false
-	for _, date := range sortedKeys(byDate) {
-		if err := ctx.Err(); err != nil {
-			return out, err
-		}
-		rows := byDate[date]
-		there, err := readDate[CoverageRow](d, Coverage, date)
-		if err != nil {
-			return out, err
-		}
-		if sameCoverage(rows, there) {
-			same = true
-			continue
-		}
-		names, err := d.files(Coverage, date)
-		if err != nil {
-			return out, err
-		}
-		old := map[string]bool{}
-		for _, name := range names {
-			old[name] = true
-		}
-		file := uniqueName(string(Coverage), ".parquet")
-		staged, bytes, err := d.stage(file+".tmp", rowsWriter(rows))
-		if err != nil {
-			return out, err
-		}
-		if _, err := d.swapPartition(Coverage, date, []string{staged}, old); err != nil {
-			d.disk.remove(staged)
-			return out, err
-		}
-		out.Rows += int64(len(rows))
-		out.Bytes += bytes
-		out.Segments = append(out.Segments, filepath.Join(string(Coverage), "date="+date, strings.TrimSuffix(file, ".tmp")))
-	}
-	if same { // whoever wrote it may have ended before it was durable
-		if err := d.disk.syncDir(filepath.Join(d.path, string(Coverage))); err != nil {
-			return out, fmt.Errorf("sync the coverage: %w", err)
-		}
-	}
-	return out, nil
-}
-
-func sameCoverage(a, b []CoverageRow) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	value := func(p *int64) int64 {
-		if p == nil {
-			return -1
-		}
-		return *p
-	}
-	for i := range a {
-		x, y := a[i], b[i]
-		if x.Symbol != y.Symbol || value(x.FirstID) != value(y.FirstID) || value(x.LastID) != value(y.LastID) || x.Trades != y.Trades ||
-			x.Missing != y.Missing || x.AbsentAtSource != y.AbsentAtSource || x.State != y.State {
-			return false
-		}
-	}
-	return true
-}
-
-// ReadCoverage reads the coverage rows of the partitions from fromDate to toDate, both included.
-func (d *Dir) ReadCoverage(fromDate, toDate string) ([]CoverageRow, error) {
-	return readTable[CoverageRow](d, Coverage, fromDate, toDate)
 }

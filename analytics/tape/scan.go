@@ -50,7 +50,9 @@ func scan(path, date string) (out content, err error) {
 		if n := int(group.NumRows()); len(s.ids) != n || len(s.times) != n {
 			return content{}, fmt.Errorf("a row group has %d ids, %d times in %d rows", len(s.ids), len(s.times), n)
 		}
-		s.add()
+		if err := s.add(); err != nil {
+			return content{}, err
+		}
 	}
 	if s.unsorted {
 		return scanRows(path, date)
@@ -72,12 +74,15 @@ type scanner struct {
 }
 
 // add takes one row group in.
-func (s *scanner) add() {
+func (s *scanner) add() error {
 	if s.next == 0 {
 		s.first, s.next = dateBounds(s.date)
 	}
-	for _, at := range s.times {
+	for i, at := range s.times {
 		if at < s.first || at >= s.next {
+			if !tradeable(at) {
+				return impossibleTime(s.rows+int64(i), at)
+			}
 			s.misplaced++
 		}
 	}
@@ -86,11 +91,16 @@ func (s *scanner) add() {
 	for run, symbol := range s.symbols {
 		s.addRun(symbol, from, s.ends[run])
 		if s.unsorted {
-			return
+			return nil
 		}
 		from = s.ends[run]
 	}
 	s.close()
+	return nil
+}
+
+func impossibleTime(row, micros int64) error {
+	return fmt.Errorf("row %d: traded_at is %d µs since 1970, when nothing was traded", row+1, micros)
 }
 
 // addRun takes the rows [from, to) in, which are all of symbol.
@@ -144,7 +154,10 @@ func scanRows(path, date string) (content, error) {
 	}
 	first, next := dateBounds(date)
 	out := content{rows: int64(len(trades))}
-	for _, t := range trades {
+	for i, t := range trades {
+		if !tradeable(t.TradedAt) {
+			return content{}, impossibleTime(int64(i), t.TradedAt)
+		}
 		if t.TradedAt < first || t.TradedAt >= next {
 			out.misplaced++
 		}

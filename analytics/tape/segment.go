@@ -332,6 +332,11 @@ func segmentSpans(path string) (map[string][]timedSpan, error) {
 		if err != nil {
 			return nil, err
 		}
+		for i := range trades {
+			if !tradeable(trades[i].TradedAt) {
+				return nil, impossibleTime(int64(i), trades[i].TradedAt)
+			}
+		}
 		slices.SortFunc(trades, compareTrades)
 		return spansOf(slices.CompactFunc(trades, sameTrade)), nil
 	}

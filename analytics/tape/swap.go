@@ -19,58 +19,118 @@ const asidePrefix = "aside-"
 // consistent, and nothing that takes a directory's inode sees it vanish. It is far longer than any listing.
 const asideGrace = 10 * time.Minute
 
-// swapPartition replaces segments of one partition by staged files in one atomic step. replaced are the names that go; every other segment
-// of the partition stays. A glob sees all of the old files or all of the new ones. The caller holds the writers' lock. atomic is false where the
-// file system cannot exchange two directories and the files were exchanged one by one instead.
+// swap is the replacement of segments of one partition by staged files in one atomic step. A glob sees all of the old files or all of the new ones.
+type swap struct {
+	table  Table
+	date   string
+	staged []string
+	// replaced are the names that go; every other segment of the partition stays.
+	replaced map[string]bool
+	// next is the directory that is to take the partition's place.
+	next string
+}
+
+func (d *Dir) partitionPath(table Table, date string) string {
+	return filepath.Join(d.path, string(table), "date="+date)
+}
+
+// swapPartition does one swap for good. The caller holds the writers' lock. atomic is false where the file system cannot exchange two directories
+// and the files were exchanged one by one instead.
 func (d *Dir) swapPartition(table Table, date string, staged []string, replaced map[string]bool) (atomic bool, err error) {
-	final := filepath.Join(d.path, string(table), "date="+date)
-	if err := d.makePartition(final); err != nil {
+	s := &swap{table: table, date: date, staged: staged, replaced: replaced}
+	if err := d.makePartition(d.partitionPath(table, date)); err != nil {
 		return false, err
 	}
-	next := filepath.Join(d.path, stagingDir, uniqueName(asidePrefix+"date="+date, ""))
-	if err := d.disk.mkdir(next); err != nil {
-		return false, fmt.Errorf("create %q: %w", next, err)
+	if err := d.prepareSwap(s); err != nil {
+		return false, err
 	}
-	names, err := d.files(table, date)
+	if err := d.syncSwap(s); err != nil {
+		return false, err
+	}
+	atomic, err = d.exchangeSwap(s)
+	if err != nil || !atomic {
+		return atomic, err
+	}
+	return true, d.settleSwaps(table)
+}
+
+// prepareSwap builds the directory that is to take the partition's place; on an error it is gone.
+func (d *Dir) prepareSwap(s *swap) error {
+	final := d.partitionPath(s.table, s.date)
+	names, err := d.files(s.table, s.date)
 	if err != nil {
-		return false, err
+		return err
 	}
+	next := filepath.Join(d.path, stagingDir, uniqueName(asidePrefix+"date="+s.date, ""))
+	if err := d.disk.mkdir(next); err != nil {
+		return fmt.Errorf("create %q: %w", next, err)
+	}
+	s.next = next
 	for _, name := range names {
-		if replaced[name] {
+		if s.replaced[name] {
 			continue
 		}
 		if err := d.disk.link(filepath.Join(final, name), filepath.Join(next, name)); err != nil {
-			d.disk.removeAll(next)
-			return false, fmt.Errorf("link %q: %w", name, err)
+			d.dropSwap(s)
+			return fmt.Errorf("link %q: %w", name, err)
 		}
 	}
-	for _, path := range staged {
+	for _, path := range s.staged {
 		if err := d.disk.rename(path, filepath.Join(next, strings.TrimSuffix(filepath.Base(path), ".tmp"))); err != nil {
-			d.disk.removeAll(next)
-			return false, fmt.Errorf("place %q: %w", path, err)
+			d.dropSwap(s)
+			return fmt.Errorf("place %q: %w", path, err)
 		}
 	}
-	if err := d.disk.syncDir(next); err != nil {
-		d.disk.removeAll(next)
-		return false, fmt.Errorf("sync %q: %w", next, err)
+	return nil
+}
+
+// syncSwap makes durable what the directory that is to take the partition's place holds; on an error it is gone.
+func (d *Dir) syncSwap(s *swap) error {
+	if err := d.disk.syncDir(s.next); err != nil {
+		err = fmt.Errorf("sync %q: %w", s.next, err)
+		d.dropSwap(s)
+		return err
 	}
+	return nil
+}
+
+// dropSwap takes away what was built for a swap that is not to be.
+func (d *Dir) dropSwap(s *swap) {
+	if s.next != "" {
+		d.disk.removeAll(s.next)
+		s.next = ""
+	}
+}
+
+// exchangeSwap lets the directories change places. Where the file system can do that it is durable after settleSwaps, else at once.
+func (d *Dir) exchangeSwap(s *swap) (atomic bool, err error) {
+	final := d.partitionPath(s.table, s.date)
 	// The grace counts from here, also if this process ends between the exchange and what follows it.
 	if err := d.disk.touch(final); err != nil {
-		d.disk.removeAll(next)
+		d.dropSwap(s)
 		return false, fmt.Errorf("replace %q: %w", final, err)
 	}
+	next := s.next
+	s.next = "" // it is not ours to take away any more
 	err = d.disk.exchange(next, final)
 	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSYS) {
-		return false, d.swapOneByOne(next, table, date, replaced)
+		return false, d.swapOneByOne(next, s.table, s.date, s.replaced)
 	}
 	if err != nil {
 		// It may have happened all the same: which of the two next names is not known. It is swept later.
 		return false, fmt.Errorf("replace %q: %w", final, err)
 	}
-	if err := d.disk.syncDir(filepath.Dir(final)); err != nil {
-		return true, fmt.Errorf("sync %q: %w", filepath.Dir(final), err)
+	return true, nil
+}
+
+// settleSwaps makes the exchanges of a table's partitions durable.
+func (d *Dir) settleSwaps(table Table) error {
+	for _, path := range []string{filepath.Join(d.path, string(table)), filepath.Join(d.path, stagingDir)} {
+		if err := d.disk.syncDir(path); err != nil {
+			return fmt.Errorf("sync %q: %w", path, err)
+		}
 	}
-	return true, d.disk.syncDir(filepath.Dir(next))
+	return nil
 }
 
 // pendingPrefix names the directories in staging that hold an exchange under way, file by file.

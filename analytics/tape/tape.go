@@ -79,6 +79,16 @@ type Published struct {
 	Segments []string
 }
 
+// The times at which a trade can have been, in microseconds: [2009-01-01, 2100-01-01). Nothing was traded for bitcoin before, and what lies
+// outside is a time in another unit.
+const (
+	firstMicros = 1_230_768_000_000_000
+	endMicros   = 4_102_444_800_000_000
+)
+
+// tradeable says whether a trade can have been at a time in microseconds.
+func tradeable(micros int64) bool { return micros >= firstMicros && micros < endMicros }
+
 const dayMicros = 24 * 60 * 60 * 1_000_000
 
 // dayOf gives the UTC day number since the epoch of a time in microseconds.

@@ -44,6 +44,9 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	if err := write(); err != nil {
 		return err
 	}
+	if certificate.NotKept != nil {
+		a.say("coverage is not written, for this process may only read the tape: %v", certificate.NotKept)
+	}
 	a.reportToParent(schedule.Report{Message: verify.Verdict(certificate)})
 	if !certificate.Complete() {
 		return withHint(partial("the tape is not complete"), "tapedeck backfill fetches what is missing")

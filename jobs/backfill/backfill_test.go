@@ -367,7 +367,7 @@ func TestTheTradeFeedIsFetchedByItsOwnIds(t *testing.T) {
 }
 
 func TestFaultsOfRESTAreRiddenOut(t *testing.T) {
-	for _, kind := range []exchange.FaultKind{exchange.REST429, exchange.REST418, exchange.REST5xx, exchange.RESTReset, exchange.RESTTruncated, exchange.RESTLater} {
+	for _, kind := range []exchange.FaultKind{exchange.REST429, exchange.REST418, exchange.REST403, exchange.REST5xx, exchange.RESTReset, exchange.RESTTruncated, exchange.RESTLater} {
 		t.Run(string(kind), func(t *testing.T) {
 			rows := market("BTCUSDT", 0, 5000, day0, now)
 			w := newWorld(t, tape.AggTrade, rows)

@@ -4,6 +4,7 @@ package verify
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -21,15 +22,18 @@ type Options struct {
 	Logger   *slog.Logger
 }
 
-// Run checks the tape, publishes its coverage and returns the certificate. An incomplete tape is not an error: see Certificate.Complete.
+// Run checks the tape, publishes its coverage and returns the certificate. An incomplete tape is not an error: see Certificate.Complete. Nor is a
+// tape that this process may not write to: see Certificate.NotKept.
 func Run(ctx context.Context, dir *tape.Dir, opt Options) (tape.Certificate, error) {
 	certificate, err := dir.Certify(ctx, opt.Now, opt.Full, opt.Progress)
 	if err != nil {
 		return certificate, err
 	}
 	published, err := dir.PublishCoverage(ctx, certificate)
-	if err != nil {
-		return certificate, err
+	if tape.ReadOnly(err) {
+		certificate.NotKept = err
+	} else if err != nil {
+		return certificate, fmt.Errorf("write the coverage: %w", err)
 	}
 	if opt.Logger != nil {
 		opt.Logger.Info("tape checked", "symbols", len(certificate.Symbols), "files", certificate.Files, "files_read", certificate.Scanned,

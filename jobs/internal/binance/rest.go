@@ -20,12 +20,11 @@ const (
 	weightAggTrades  = 4
 	weightHistorical = 25
 
-	// attempts bounds how often one request is made, firewallAttempts how often if the firewall refuses it.
+	// attempts bounds how often one request is made, firewallAttempts how often if the firewall refuses it: over eight minutes.
 	attempts         = 10
-	firewallAttempts = 3
+	firewallAttempts = 6
 	backoffFirst     = 250 * time.Millisecond
 	backoffMost      = 30 * time.Second
-	firewallPause    = time.Minute
 )
 
 // REST asks the exchange's REST endpoints of public market data. Every request waits for its place in the budget; one that
@@ -348,7 +347,7 @@ func (c *REST) do(ctx context.Context, what string, begins byte, ask func(contex
 	}
 }
 
-// again says whether and after what wait a request that failed is made again. The wait of a 429 or a ban is the budget's.
+// again says whether and after what wait a request that failed is made again. The wait of a 429, a ban or the firewall is the budget's.
 func (c *REST) again(err error, attempt int, backoff time.Duration) (time.Duration, bool) {
 	var limited *RateLimitedError
 	var banned *BannedError
@@ -361,7 +360,7 @@ func (c *REST) again(err error, attempt int, backoff time.Duration) (time.Durati
 	case errors.As(err, &banned):
 		return 0, banned.Until.Sub(c.budget.now()) <= c.budget.maxWait
 	case errors.As(err, &firewall):
-		return firewallPause, attempt < firewallAttempts
+		return 0, attempt < firewallAttempts
 	}
 	return backoff, true
 }

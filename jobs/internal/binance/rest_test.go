@@ -204,7 +204,7 @@ func TestFaultsThatStayEndInTheirOwnError(t *testing.T) {
 		{"not there", says(404, `<html>`), 1, func(error) bool { return true }, `404 Not Found: "<html>"`, false},
 		{"server", says(502, strings.Repeat("x", 5000)), 10,
 			func(err error) bool { var s *StatusError; return errors.As(err, &s) && s.Status == 502 }, "502 Bad Gateway", true},
-		{"firewall", says(403, `<html>Request blocked`), 3,
+		{"firewall", says(403, `<html>Request blocked`), 6,
 			func(err error) bool { var f *FirewallError; return errors.As(err, &f) }, "firewall refused", true},
 		{"damage", says(200, `[{`), 10, func(err error) bool { var d *DamagedError; return errors.As(err, &d) }, `damaged`, true},
 		{"a ban of an hour", says(418, `{"code":-1003,"msg":"banned"}`, "Retry-After", "3600"), 1,
@@ -238,6 +238,20 @@ func TestRetryAfterIsWaitedFor(t *testing.T) {
 		if diff := cmp.Diff([]time.Duration{17 * time.Second}, clock.slept); diff != "" {
 			t.Errorf("%d: waits (-want +got):\n%s", status, diff)
 		}
+	}
+}
+
+// The firewall answers in HTML and without Retry-After. All processes on the volume wait, and longer each time.
+func TestTheFirewallIsWaitedOut(t *testing.T) {
+	clock := newTestClock()
+	refused := says(403, "<html>\r\n<head><title>403 Forbidden</title></head>\r\n</html>")
+	client, seen := restFor(t, clock, refused, refused, refused, says(200, aggPage))
+	page, err := client.AggTrades(t.Context(), "BNBBTC", 26129, 3)
+	if err != nil || len(page.Rows) != 2 || len(seen()) != 4 {
+		t.Fatalf("%+v, %v after %d requests", page, err, len(seen()))
+	}
+	if diff := cmp.Diff([]time.Duration{5 * time.Second, 15 * time.Second, 45 * time.Second}, clock.slept); diff != "" {
+		t.Errorf("waits (-want +got):\n%s", diff)
 	}
 }
 

@@ -27,6 +27,11 @@ const (
 
 	defaultPause = time.Minute     // after a 429 without Retry-After: the length of a weight window
 	defaultBan   = 2 * time.Minute // after a 418 without: the shortest ban
+
+	// The firewall does not say for how long it refuses. Each refusal of the same request makes the pause longer, for all processes:
+	// who asks on is refused for longer.
+	firewallPause = 5 * time.Second
+	firewallMost  = 5 * time.Minute
 )
 
 // newHTTPTransport is a transport with a limit on every wait. It keeps the connections of a backfill open.
@@ -74,7 +79,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	res, body, err := t.send(req)
 	got := answer{}
 	if res != nil {
-		got = t.readAnswer(res, body)
+		got = t.readAnswer(res, body, record.requests)
 	}
 	if settled := t.budget.settle(held, got); settled != nil {
 		return nil, settled
@@ -128,8 +133,8 @@ func (t *transport) send(req *http.Request) (*http.Response, []byte, error) {
 
 var bannedUntil = regexp.MustCompile(`banned until (\d{13})`)
 
-// readAnswer reads what an answer's headers say of the limits.
-func (t *transport) readAnswer(res *http.Response, body []byte) answer {
+// readAnswer reads what an answer's headers say of the limits. attempt is how often the request has been made, this time included.
+func (t *transport) readAnswer(res *http.Response, body []byte, attempt int64) answer {
 	got := answer{used: map[string]int64{}}
 	const prefix = "X-Mbx-Used-Weight-"
 	for name, values := range res.Header {
@@ -157,6 +162,12 @@ func (t *transport) readAnswer(res *http.Response, body []byte) answer {
 			}
 		}
 		got.blockedUntil, got.banned = now.Add(wait), true
+	case http.StatusForbidden:
+		pause := firewallPause
+		for ; attempt > 1 && pause < firewallMost; attempt-- {
+			pause *= 3
+		}
+		got.blockedUntil = now.Add(max(min(pause, firewallMost), wait))
 	}
 	return got
 }

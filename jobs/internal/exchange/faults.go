@@ -51,7 +51,7 @@ const (
 	REST429 FaultKind = "rest_429"
 	// REST418 bans the address until its Retry-After is over.
 	REST418 FaultKind = "rest_418"
-	// REST403 answers as the firewall before the exchange does. EveryFault leaves it out: waiting does not cure it.
+	// REST403 answers as the firewall before the exchange does: in HTML, and without Retry-After.
 	REST403 FaultKind = "rest_403"
 	// REST5xx answers with the status Fault.Code, or 500, 502, 503, 504 in turn.
 	REST5xx FaultKind = "rest_5xx"
@@ -128,7 +128,7 @@ type Faults struct {
 	Rates map[FaultKind]float64
 }
 
-// EveryFault is a schedule in which every kind happens, but for REST403.
+// EveryFault is a schedule in which every kind happens.
 func EveryFault(seed uint64) *Faults {
 	rates := map[FaultKind]float64{Refuse: 0.2}
 	for _, k := range connectionFaults {
@@ -142,7 +142,8 @@ func EveryFault(seed uint64) *Faults {
 	for _, k := range restFaults {
 		rates[k] = 0.02
 	}
-	delete(rates, REST403)
+	// A client that minds it waits for seconds, for nobody says for how long.
+	rates[REST403] = 0.002
 	for _, k := range archiveFaults {
 		rates[k] = 0.1
 	}

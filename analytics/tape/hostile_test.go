@@ -1,0 +1,227 @@
+package tape
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// State files are caches: whatever stands in them, the tape is written, certified and indexed as if they were not there.
+func TestStateThatIsNotWhatItShouldBe(t *testing.T) {
+	contents := map[string]string{
+		"empty": "", "cut": `{"ETHUSDT": {"first_id": 1, "la`, "null": "null", "list": "[1, 2]", "number": "7", "zeros": strings.Repeat("\x00", 4096),
+		"text in a number's place": `{"ETHUSDT": {"first_id": "1"}, "files": {"x": 1}}`,
+		"nothing in it":            `{"ETHUSDT": {}, "": {}, "files": {"NAME": {"size": SIZE, "modified_ns": TIME, "spans": {"ETHUSDT": []}, "twice": 3}}}`,
+		"impossible":               `{"ETHUSDT": {"first_id": 9, "last_id": 3, "first_at": "0001-01-01T00:00:00Z", "last_at": "9999-01-01T00:00:00Z"}}`,
+		"impossible spans":         `{"files": {"NAME": {"size": SIZE, "modified_ns": TIME, "spans": {"ETHUSDT": [[5, 1, 0, 0]]}}}}`,
+		"spans upside down":        `{"ETHUSDT": [{"first": 9, "last": 3}, {"first": -4, "last": 3}]}`,
+	}
+	now := day0.Add(time.Hour)
+	for name, content := range contents {
+		for _, state := range []string{extentName, absentName, filepath.Join(scannedDir, "2026-01-15.json")} {
+			t.Run(name+" in "+state, func(t *testing.T) {
+				d := newTape(t)
+				out := publish(t, d, trades("ETHUSDT", 1, 10, day0))
+				publish(t, d, trades("ETHUSDT", 13, 20, day0.Add(time.Minute)))
+				want := certify(t, d, now)
+				info, err := os.Stat(filepath.Join(d.Path(), out.Segments[0]))
+				if err != nil {
+					t.Fatal(err)
+				}
+				text := strings.NewReplacer("NAME", filepath.Base(out.Segments[0]), "SIZE", fmt.Sprint(info.Size()), "TIME", fmt.Sprint(info.ModTime().UnixNano())).Replace(content)
+				if err := os.WriteFile(d.StatePath(state), []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				d, err = Open(d.Path())
+				if err != nil {
+					t.Fatal(err)
+				}
+				index := d.Index()
+				if err := index.Refresh(context.Background()); err != nil || len(index.Gaps("ETHUSDT")) != 1 {
+					t.Fatal(index.Gaps("ETHUSDT"), err)
+				}
+				if diff := cmp.Diff(want, certify(t, d, now), cmpopts.IgnoreFields(Certificate{}, "Scanned")); diff != "" {
+					t.Errorf("certificate (-want +got):\n%s", diff)
+				}
+				publish(t, d, trades("ETHUSDT", 21, 30, day0.Add(2*time.Minute)))
+				if err := d.RecordAbsent("ETHUSDT", Spans{{11, 12}}, now); err != nil {
+					t.Fatal(err)
+				}
+				if c := certify(t, d, now); len(c.Symbols) != 1 || c.Symbols[0].Absent != 2 || c.Symbols[0].Trades != 28 || !c.Complete() {
+					t.Errorf("%+v", c)
+				}
+			})
+		}
+	}
+}
+
+// An id that stands on two days, as some files of the archive have it, is written once, and counted as twice where another program wrote it.
+func TestAnIDStandsOnOneDate(t *testing.T) {
+	ctx := context.Background()
+	seam := day0.AddDate(0, 0, 1).Add(-20 * time.Second)
+	d := newTape(t)
+	publish(t, d, trades("ETHUSDT", 1, 10, seam))
+	again := trades("ETHUSDT", 10, 19, seam.Add(30*time.Second)) // its first id is there, on the day before
+	if out := publish(t, d, again); out.Rows != 9 || out.Dropped != 1 {
+		t.Errorf("published %+v", out)
+	}
+	load := d.Load(Origin{Source: FromFile})
+	if err := load.Add(ctx, trades("ETHUSDT", 18, 30, seam.Add(-time.Hour)), 0); err != nil { // and two on the day after
+		t.Fatal(err)
+	}
+	if out, err := load.Publish(ctx); err != nil || out.Rows != 11 || out.Dropped != 2 {
+		t.Errorf("loaded %+v, %v", out, err)
+	}
+	all(t, d)
+	if c := certify(t, d, seam); !c.Complete() || c.Symbols[0].Trades != 30 {
+		t.Errorf("%+v", c.Symbols)
+	}
+
+	foreign, err := os.Create(filepath.Join(d.Path(), "trades", "date=2026-01-16", "foreign.parquet"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer foreign.Close()
+	if err := encodeRows(foreign, trades("ETHUSDT", 5, 7, seam.Add(time.Hour))); err != nil {
+		t.Fatal(err)
+	}
+	if c := certify(t, d, seam); c.Complete() || c.Symbols[0].Twice != 3 || c.Symbols[0].Trades != 30 || c.Symbols[0].Missing != 0 {
+		t.Errorf("%+v", c.Symbols)
+	}
+}
+
+// A load that met another writer's rows on the day beside its own writes its segment again.
+func TestALoadMeetsTheDayBeside(t *testing.T) {
+	ctx := context.Background()
+	d := newTape(t)
+	load := d.Load(Origin{Source: FromFile})
+	if err := load.Add(ctx, trades("ETHUSDT", 1, 20, day0.Add(time.Hour)), 0); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, d, trades("ETHUSDT", 20, 25, day0.Add(-time.Minute)))
+	if out, err := load.Publish(ctx); err != nil || out.Rows != 19 || out.Dropped != 1 {
+		t.Errorf("loaded %+v, %v", out, err)
+	}
+	all(t, d)
+}
+
+// A time in another unit would make a record of thousands of years: it is refused, and a file with one is named.
+func TestTimesThatCannotBe(t *testing.T) {
+	for _, at := range []time.Time{time.UnixMicro(0), time.Date(2008, 12, 31, 23, 59, 59, 0, time.UTC), time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC), time.UnixMicro(1 << 62)} {
+		d := newTape(t)
+		publish(t, d, trades("ETHUSDT", 1, 10, day0))
+		bad := trades("ETHUSDT", 11, 12, day0.Add(time.Minute))
+		bad[1].TradedAt = at.UnixMicro()
+		if _, err := d.Publish(context.Background(), bad, Origin{}); err == nil || !strings.Contains(err.Error(), "not a trade") {
+			t.Errorf("%v: published with %v", at, err)
+		}
+		for _, rows := range [][]Trade{bad, {bad[1], bad[0]}} { // in order and not
+			file, err := os.Create(filepath.Join(d.Path(), "trades", "date=2026-01-15", "foreign.parquet"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := encodeRows(file, rows); err != nil {
+				t.Fatal(err)
+			}
+			file.Close()
+			c, err := d.Certify(context.Background(), day0, true, nil)
+			if err != nil || len(c.Broken) != 1 || len(c.Symbols) != 1 || c.Symbols[0].Trades != 10 || len(c.Symbols[0].Days) != 1 {
+				t.Errorf("%v: %+v, %v", at, c, err)
+			}
+			index := d.Index()
+			if err := index.Refresh(context.Background()); err != nil || len(index.Broken()) != 1 {
+				t.Errorf("%v: %v, %v", at, index.Broken(), err)
+			}
+		}
+	}
+	d := newTape(t)
+	publish(t, d, trades("ETHUSDT", 1, 2, time.Date(2009, 1, 1, 0, 0, 0, 0, time.UTC)))
+	publish(t, d, trades("ETHUSDT", 3, 4, time.Date(2099, 12, 31, 23, 59, 58, 0, time.UTC)))
+	if c := certify(t, d, day0); len(c.Symbols[0].Days) != 33237 {
+		t.Errorf("%d days", len(c.Symbols[0].Days))
+	}
+}
+
+// Names are what the exchange says, and ids and raw ids go up to the end of their type.
+func TestSymbolsAndIDsThatAreUnusual(t *testing.T) {
+	d := newTape(t)
+	const big = 1<<62 + 1 // no double holds it
+	symbols := []string{"币安人生USDT", "ÆØÅUSDT", "1000SATSUSDT", "A", `"';--USDT`, "../../x"}
+	for _, symbol := range symbols {
+		rows := trades(symbol, big, big+9, day0)
+		for i := range rows {
+			rows[i].FirstTradeID, rows[i].LastTradeID = rows[i].ID, rows[i].ID
+		}
+		publish(t, d, rows)
+		publish(t, d, trades(symbol, 1<<53+1, 1<<53+2, day0.Add(-time.Hour)))
+	}
+	got := all(t, d)
+	segments, _, err := d.Segments(Trades, "2026-01-15", "2026-01-15")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Merge(context.Background(), "2026-01-15", segments, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(got, all(t, d)); diff != "" {
+		t.Errorf("merging changed (-before +after):\n%s", diff)
+	}
+	c := certify(t, d, day0)
+	if len(c.Symbols) != len(symbols) || len(got) != len(symbols) {
+		t.Fatalf("%+v", c)
+	}
+	for _, s := range c.Symbols {
+		if s.Trades != 12 || s.LastID != big+9 || s.FirstID != 1<<53+1 || len(s.Gaps) != 1 || s.Missing != big-(1<<53+3) {
+			t.Errorf("%+v", s)
+		}
+	}
+}
+
+// readOnly is a file system that is mounted for reading alone.
+type readOnly struct{ disk }
+
+func (readOnly) create(path string) (diskFile, error) {
+	return nil, &os.PathError{Op: "open", Path: path, Err: syscall.EROFS}
+}
+
+func (readOnly) mkdir(path string) error {
+	return &os.PathError{Op: "mkdir", Path: path, Err: syscall.EROFS}
+}
+
+func TestAVolumeThatIsReadOnlyIsCertified(t *testing.T) {
+	writable := newTape(t)
+	out := publish(t, writable, trades("ETHUSDT", 1, 10, day0))
+	publish(t, writable, trades("ETHUSDT", 14, 20, day0.AddDate(0, 0, 1)))
+	d, err := open(writable.Path(), readOnly{osDisk{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := certify(t, d, day0)
+	if !ReadOnly(c.NotKept) || c.Scanned != 2 || c.Symbols[0].Missing != 3 {
+		t.Fatalf("%+v", c)
+	}
+	if _, err := d.PublishCoverage(context.Background(), c); !ReadOnly(err) {
+		t.Errorf("coverage: %v", err)
+	}
+	// Where nothing was learnt nothing has to be kept.
+	if c := certify(t, writable, day0); c.NotKept != nil {
+		t.Error(c.NotKept)
+	}
+	if c := certify(t, d, day0); c.NotKept != nil || c.Scanned != 0 || c.Symbols[0].Trades != 17 {
+		t.Errorf("%+v", c)
+	}
+	if err := os.Remove(filepath.Join(d.Path(), out.Segments[0])); err != nil {
+		t.Fatal(err)
+	}
+	if c := certify(t, d, day0); !ReadOnly(c.NotKept) || c.Symbols[0].Missing != 13 {
+		t.Errorf("%+v", c)
+	}
+}
