@@ -79,7 +79,8 @@ func (d *Dir) PublishCoverage(ctx context.Context, c Certificate) (out Published
 	return out, nil
 }
 
-// swapAll does swaps of a table whose staged files are not durable yet. What was not swapped when it fails is the caller's to drop.
+// swapAll does swaps of a table that replace all that a partition holds, by staged files that are not durable yet. What was not swapped when it fails is
+// the caller's to drop.
 func (d *Dir) swapAll(ctx context.Context, table Table, swaps []*swap) error {
 	dates := make([]string, len(swaps))
 	for i, s := range swaps {
@@ -103,8 +104,9 @@ func (d *Dir) swapAll(ctx context.Context, table Table, swaps []*swap) error {
 			return err
 		}
 	}
-	if err := together(len(swaps), func(i int) error { return d.syncSwap(swaps[i]) }); err != nil {
-		return err
+	// The directory that all these files were renamed from: a rename is in both its directories or in neither.
+	if err := d.disk.syncDir(d.StagingPath()); err != nil {
+		return fmt.Errorf("sync %q: %w", d.StagingPath(), err)
 	}
 	for _, s := range swaps {
 		if _, err := d.exchangeSwap(s); err != nil {
