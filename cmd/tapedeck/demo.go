@@ -29,6 +29,9 @@ complete, compacts it and reports. It prints each command that it runs as you wo
 }
 
 func (c *demoCmd) Run(ctx context.Context, a *app) error {
+	if !a.fixed.IsZero() {
+		return misuse("--now stops the clock, and a demo records while it runs")
+	}
 	binary, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program's own file: %w", err)

@@ -25,7 +25,7 @@ type Queued struct {
 	Messages int
 	// Known alerts and messages were in the outbox already.
 	Known int
-	// HeldBack were told within the cooldown, or are the end of what was never told. Filtered are not for that chat. Old alerts are no news.
+	// HeldBack were told within the cooldown, or are the end of what the chat knows to be over. Filtered are not for that chat. Old alerts are no news.
 	HeldBack, Filtered, Old int
 }
 
@@ -122,8 +122,10 @@ func (o *Outbox) choose(chat Chat, all []alert, history []*entry, now time.Time,
 	var chosen []alert
 	for _, a := range all {
 		before := told[pair{a.Detector, a.Symbol}]
+		// What a chat never heard of is no end for it, but an alert like any other: a fall that has come back by the time that it is seen.
+		a.Over = a.Over && latest(before, a.At) != nil
 		switch {
-		case slices.ContainsFunc(before, func(b toldAlert) bool { return b.At.Equal(a.At) && b.Over == a.Over }):
+		case slices.ContainsFunc(before, func(b toldAlert) bool { return b.At.Equal(a.At) }):
 			queued.Known++
 			continue
 		case now.Sub(a.At) > tellWithin:
@@ -144,20 +146,27 @@ func (o *Outbox) choose(chat Chat, all []alert, history []*entry, now time.Time,
 
 // heldBack says whether an alert is left untold for what was told of its detector and symbol before.
 func (o *Outbox) heldBack(a alert, before []toldAlert) bool {
-	var last *toldAlert // the latest before it
-	near := false       // one that is as severe, at most the cooldown away
-	for i, b := range before {
-		if !b.At.After(a.At) && (last == nil || !b.At.Before(last.At)) {
-			last = &before[i]
-		}
+	last := latest(before, a.At)
+	near := false // one that is as severe, at most the cooldown away
+	for _, b := range before {
 		if !b.Over && a.At.Sub(b.At).Abs() < o.config.Cooldown && slices.Index(severities, b.Severity) >= slices.Index(severities, a.Severity) {
 			near = true
 		}
 	}
 	if a.Over {
-		return last == nil || last.Over // the end of what this chat never heard of, or heard the end of
+		return last.Over // this chat heard of the end before
 	}
 	return near && (last == nil || !last.Over)
+}
+
+// latest is the last of told that is not after at; nil for none.
+func latest(told []toldAlert, at time.Time) (last *toldAlert) {
+	for i, b := range told {
+		if !b.At.After(at) && (last == nil || !b.At.Before(last.At)) {
+			last = &told[i]
+		}
+	}
+	return last
 }
 
 // EnqueueReport writes a report down for each chat that wants reports.

@@ -158,7 +158,9 @@ func TestCooldownAndRecovery(t *testing.T) {
 		{51 * time.Minute, "BTCUSDT", "low", true, false},      // only once
 		{52 * time.Minute, "BTCUSDT", "medium", false, true},   // a new one after the end
 		{53 * time.Minute, "SOLUSDT", "low", false, false},     // filtered
-		{54 * time.Minute, "SOLUSDT", "low", true, false},      // its beginning was not told
+		{54 * time.Minute, "SOLUSDT", "low", true, false},      // its beginning was not told, and it is filtered like that
+		{55 * time.Minute, "SOLUSDT", "medium", true, true},    // what was over when it was first seen is told as what it is
+		{55 * time.Minute, "SOLUSDT", "medium", true, false},   // once
 		{-15 * time.Minute, "ETHUSDT", "medium", false, false}, // found late, 27 minutes before one that was told
 	} {
 		alerts := alertsOf(now.Add(step.after), "whale", step.symbol, step.severity)

@@ -209,14 +209,14 @@ func (d *demo) detect(ctx context.Context) error {
 	}
 	verdict := judge(d.exchange.injected, alerts)
 	for _, found := range verdict.found {
-		d.tell("found  %-12s %-9s %s after its onset", found.Kind, found.Symbol, found.after.Round(time.Second))
+		d.tell("found  %-13s %-9s %s after its onset", found.Kind, found.Symbol, lasting(found.after))
 	}
 	for _, missed := range verdict.missed {
-		d.tell("MISSED %-12s %-9s", missed.Kind, missed.Symbol)
+		d.tell("MISSED %-13s %-9s", missed.Kind, missed.Symbol)
 		d.fault("%s in %s was not found", missed.Kind, missed.Symbol)
 	}
 	for _, other := range verdict.others {
-		d.tell("also   %-12s %-9s at %s: nothing was put in there", other.Detector, other.Symbol, other.At.Format("15:04:05"))
+		d.tell("also   %-13s %-9s at %s: nothing was put in there", other.Detector, other.Symbol, other.At.Format("15:04:05"))
 	}
 	d.tell("%d alerts in all, %d of them for what was not put in.", len(alerts), len(verdict.others))
 	if len(verdict.others) > mostOthers {
@@ -322,6 +322,15 @@ func (d *demo) certificate(ctx context.Context) (certificate, error) {
 		return out, fmt.Errorf("read what verify says: %w", err)
 	}
 	return out, nil
+}
+
+// lasting writes a length of time to the second.
+func lasting(d time.Duration) string {
+	text := d.Round(time.Second).String()
+	if whole, cut := strings.CutSuffix(text, "m0s"); cut {
+		return whole + "m"
+	}
+	return text
 }
 
 // grouped writes a number with commas between its thousands.

@@ -87,13 +87,23 @@ func jsonable(value any) any {
 }
 
 // firstOfEach keeps the rows that begin an event: those with no other row of the symbol less than cooldown before them, whether that
-// one was kept or not. So it depends on the rows of that short time only, and not on where a run began.
+// one was kept or not. Of what follows it keeps a row that says that the event is over, where the one before it does not say so. So it
+// depends on the rows of that short time only, and not on where a run began.
 func firstOfEach(rows []tape.Alert, cooldown time.Duration) []tape.Alert {
 	var out []tape.Alert
 	for i, row := range rows {
-		if i == 0 || rows[i-1].Symbol != row.Symbol || row.At-rows[i-1].At >= cooldown.Microseconds() {
+		begins := i == 0 || rows[i-1].Symbol != row.Symbol || row.At-rows[i-1].At >= cooldown.Microseconds()
+		if begins || recovered(row) && !recovered(rows[i-1]) {
 			out = append(out, row)
 		}
 	}
 	return out
+}
+
+// recovered reports whether a row has a true column of that name: what it tells of is over.
+func recovered(row tape.Alert) bool {
+	var extra struct {
+		Recovered bool `json:"recovered"`
+	}
+	return json.Unmarshal([]byte(row.Extra), &extra) == nil && extra.Recovered
 }

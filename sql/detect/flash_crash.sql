@@ -4,7 +4,8 @@
 -- 5-minute move, which is the root mean square of ln(price / price 5 minutes before) over the recorded minutes of the 24 hours
 -- before those 10 minutes, at least rms_floor. The price of a minute without trades is the last one before it, up to 6 hours
 -- old; where there is none the move is 0. At least min_orders different taker orders must have traded at or below the
--- level of min_drop, so that one bad print is not a crash. The last price must still be below that of 5 minutes ago.
+-- level of min_drop, so that one bad print is not a crash. The last price must still be below that of 5 minutes ago. The crash has recovered
+-- once min_recovery of the fall has come back; one that comes back whole within a minute ends without a row that says so.
 --
 -- Needs min_minutes recorded minutes in those 24 hours, and an unbroken record of the last 10 minutes and back to the price
 -- of 5 minutes ago; otherwise the bucket is not judged. A minute in which ids are missing, and the one in which a symbol's
@@ -22,6 +23,7 @@
 -- param:    rms_floor        DOUBLE     5-minute move, fraction of the price, > 0; default 0.001
 -- param:    bucket_orders    BIGINT     taker orders in the bucket; default 10
 -- param:    min_orders       BIGINT     taker orders at or below the level; default 2
+-- param:    min_recovery     DOUBLE     fraction of the fall, 0 to 1; default 0.5
 -- param:    min_minutes      BIGINT     recorded minutes, of 1440; default 720
 -- param:    medium_rms       DOUBLE     usual 5-minute moves, from here on severity is medium; default 22
 -- param:    high_rms         DOUBLE     usual 5-minute moves, from here on severity is high; default 26
@@ -34,6 +36,7 @@
 -- column:   last_id          BIGINT     last trade of the last 10 minutes
 -- column:   drop             DOUBLE     the fall, fraction of the price of 5 minutes ago
 -- column:   recovery         DOUBLE     how much of the fall had come back by the end of the bucket, 0 to 1
+-- column:   recovered        BOOLEAN    whether recovery has reached min_recovery
 -- column:   reference        DOUBLE     price of 5 minutes ago, quote asset per base asset
 -- column:   low              DOUBLE     lowest price of the last 10 minutes, quote asset per base asset
 -- column:   orders_below     BIGINT     taker orders at or below the level
@@ -226,6 +229,7 @@ SELECT
     last_id,
     round(fall, 6) AS drop,
     round((close - lowest) / (reference - lowest), 6) AS recovery,
+    recovery >= $min_recovery::DOUBLE AS recovered,
     reference,
     lowest AS low,
     orders_below,
