@@ -23,9 +23,10 @@ const casesDir = "../sql/testdata"
 
 // required are the cases that a query of a kind must have, by the last part of the file's name.
 var required = map[Kind][]string{
-	Detect: {"ordinary", "empty", "thin", "edges", "gap"},
-	Report: {"ordinary", "empty"},
-	Check:  {"ordinary", "empty"},
+	Detect:   {"ordinary", "empty", "thin", "edges", "gap"},
+	Report:   {"ordinary", "empty"},
+	Check:    {"ordinary", "empty"},
+	Cookbook: {"ordinary", "empty"},
 }
 
 // TestCases runs sql/testdata/<query>_<case>.txtar. Such a file has prose, then

@@ -14,7 +14,7 @@ import (
 	text "tapedeck/sql"
 )
 
-// Load reads the embedded queries and those of a directory with subdirectories detect, report and check ("" for none). A file
+// Load reads the embedded queries and those of a directory with subdirectories detect, report, check and cookbook ("" for none). A file
 // there with the name of an embedded query takes its place. A file that breaks the contract is a problem and is left out;
 // if it was to take an embedded query's place, that one is left out, too. Queries come by kind and name.
 func Load(dir string) (queries []Query, problems []error) {
@@ -43,7 +43,7 @@ func Load(dir string) (queries []Query, problems []error) {
 	for _, query := range found {
 		queries = append(queries, query)
 	}
-	order := []Kind{Detect, Report, Check}
+	order := []Kind{Detect, Report, Check, Cookbook}
 	slices.SortFunc(queries, func(a, b Query) int {
 		return cmp.Or(slices.Index(order, a.Kind)-slices.Index(order, b.Kind), strings.Compare(a.Name, b.Name))
 	})
@@ -59,7 +59,7 @@ type loadedQuery struct {
 const maxQueryBytes = 1 << 20
 
 func loadFrom(files fs.FS, pathOf func(string) string) (out []loadedQuery, problems []error) {
-	for _, kind := range []Kind{Detect, Report, Check} {
+	for _, kind := range []Kind{Detect, Report, Check, Cookbook} {
 		entries, err := fs.ReadDir(files, string(kind))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

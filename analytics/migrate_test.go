@@ -111,8 +111,8 @@ func TestMarketDatabase(t *testing.T) {
 	})
 }
 
-// TestDetectorsRunInTheShell: a detector's file runs as it stands over market.duckdb.
-func TestDetectorsRunInTheShell(t *testing.T) {
+// TestQueriesRunInTheShell: a query's file runs as it stands over market.duckdb.
+func TestQueriesRunInTheShell(t *testing.T) {
 	dir := newTape(t, seconds("BTCUSDT", 1, 10))
 	if err := Migrate(t.Context(), dir); err != nil {
 		t.Fatal(err)
@@ -123,6 +123,12 @@ func TestDetectorsRunInTheShell(t *testing.T) {
 		t.Fatal(problems)
 	}
 	for _, q := range queries {
+		if q.Kind == Cookbook { // it is pasted as it stands
+			if _, err := db.Exec(q.Text); err != nil {
+				t.Errorf("%s: %v", q.Path, err)
+			}
+			continue
+		}
 		if _, err := db.Exec("PREPARE q AS " + q.Text); err != nil {
 			t.Errorf("%s: %v", q.Path, err)
 			continue

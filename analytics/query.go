@@ -14,9 +14,10 @@ type Kind string
 
 // The kinds of queries; each has a directory of that name.
 const (
-	Detect Kind = "detect"
-	Report Kind = "report"
-	Check  Kind = "check"
+	Detect   Kind = "detect"
+	Report   Kind = "report"
+	Check    Kind = "check"
+	Cookbook Kind = "cookbook" // for a person to run; its parameters are the session's variables
 )
 
 // Column is one column of a result. Type is DuckDB's own name for it, as in TIMESTAMP or DECIMAL(18,3).
@@ -157,9 +158,9 @@ func (p *headerParser) parse() error {
 		return p.fail("the file's name %q is not a query's: lower_snake_case.sql", q.Name)
 	}
 	switch q.Kind {
-	case Detect, Report, Check:
+	case Detect, Report, Check, Cookbook:
 	default:
-		return p.fail("a query lies in a directory detect, report or check, not %q", string(q.Kind))
+		return p.fail("a query lies in a directory detect, report, check or cookbook, not %q", string(q.Kind))
 	}
 	var prose []string
 	lines := strings.Split(q.Text, "\n")

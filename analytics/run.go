@@ -33,7 +33,14 @@ func (s *Session) Run(ctx context.Context, q Query, args map[string]any) (Result
 		return Result{}, err
 	}
 	var result Result
-	err = s.retried(ctx, func(conn *sql.Conn) error {
+	err = s.retried(ctx, func(conn *sql.Conn) (err error) {
+		if q.Kind == Cookbook {
+			if err := setVariables(ctx, conn, q, args); err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, setVariables(context.WithoutCancel(ctx), conn, q, nil)) }()
+			named = nil
+		}
 		if err := checkPrepared(ctx, conn, q); err != nil {
 			return err
 		}
@@ -161,9 +168,11 @@ func checkPrepared(ctx context.Context, conn *sql.Conn, q Query) error {
 	if kind != duckdb.STATEMENT_TYPE_SELECT {
 		return &SyntaxError{q.Path, 1, "a query is one SELECT"}
 	}
-	want := make([]string, len(q.Params))
-	for i, param := range q.Params {
-		want[i] = param.Name
+	var want []string
+	for _, param := range q.Params {
+		if q.Kind != Cookbook {
+			want = append(want, param.Name)
+		}
 	}
 	slices.Sort(want)
 	slices.Sort(params)

@@ -41,6 +41,8 @@ type Options struct {
 	// sessions kept and the trades since; KeepMinutes keeps it for the next one. Without it minutes is made of the trades at each use.
 	MinutesFrom time.Time
 	KeepMinutes bool
+	// Variables are set in the session, for texts that ask for them by getvariable.
+	Variables map[string]string
 	// Before cuts the tape: what was traded, raised, finished or checked at or after it is not seen. It is on a minute; zero cuts nothing. With it To
 	// is given and not after it.
 	Before time.Time
@@ -108,7 +110,18 @@ func open(ctx context.Context, dir *tape.Dir, opt Options) (_ *Session, err erro
 	if opt.MemoryLimit != "" {
 		settings.Set("memory_limit", opt.MemoryLimit)
 	}
-	connector, err := duckdb.NewConnector("?"+settings.Encode(), nil)
+	variables, err := variableStatements(opt.Variables)
+	if err != nil {
+		return nil, err
+	}
+	connector, err := duckdb.NewConnector("?"+settings.Encode(), func(conn driver.ExecerContext) error {
+		for _, statement := range variables {
+			if _, err := conn.ExecContext(context.WithoutCancel(ctx), statement, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}

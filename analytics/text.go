@@ -174,6 +174,9 @@ func (q *Query) checkText() error {
 			return fail(t.line, "parameters have names: $name, not ?")
 		case t.kind == parameter:
 			param, ok := q.Param(t.text)
+			if q.Kind == Cookbook {
+				return fail(t.line, "a query of the cookbook has variables, not parameters: coalesce(getvariable('%s')::%s, …)", t.text, param.Type)
+			}
 			if !ok {
 				names := make([]string, len(q.Params))
 				for i, p := range q.Params {
@@ -199,8 +202,13 @@ func (q *Query) checkText() error {
 			}
 		}
 	}
+	if q.Kind == Cookbook {
+		if err := q.checkVariables(); err != nil {
+			return err
+		}
+	}
 	for _, param := range q.Params {
-		if !used[param.Name] {
+		if !used[param.Name] && q.Kind != Cookbook {
 			return fail(q.headerLineOf("param", param.Name), "the parameter %s is in the header, but the query does not use it", param.Name)
 		}
 	}

@@ -5,7 +5,7 @@ package sql
 
 import "embed"
 
-// Files holds schema/*.sql, detect/*.sql, report/*.sql and check/*.sql.
+// Files holds schema/*.sql, detect/*.sql, report/*.sql, check/*.sql and cookbook/*.sql, the statements of relations in derived/*.sql and market/*.sql.
 //
 //go:embed */*.sql
 var Files embed.FS

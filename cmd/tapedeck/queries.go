@@ -129,16 +129,17 @@ func named(queries []analytics.Query, names []string) ([]analytics.Query, error)
 // kindTitle is the heading of the queries of a kind.
 func kindTitle(kind analytics.Kind) string {
 	return map[analytics.Kind]string{
-		analytics.Detect: "Detectors: a row is an alert",
-		analytics.Report: "Sections of the report",
-		analytics.Check:  "Checks: a row is something wrong",
+		analytics.Detect:   "Detectors: a row is an alert",
+		analytics.Report:   "Sections of the report",
+		analytics.Check:    "Checks: a row is something wrong",
+		analytics.Cookbook: "The cookbook: what people ask of a tape; tapedeck queries --format sql NAME | tapedeck query",
 	}[kind]
 }
 
 // queryList is one line or two a query.
 func queryList(queries []analytics.Query) string {
 	var page strings.Builder
-	for _, kind := range []analytics.Kind{analytics.Detect, analytics.Report, analytics.Check} {
+	for _, kind := range []analytics.Kind{analytics.Detect, analytics.Report, analytics.Check, analytics.Cookbook} {
 		rows := [][2]string{}
 		for _, query := range queries {
 			if query.Kind == kind {

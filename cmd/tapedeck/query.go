@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -14,8 +15,10 @@ import (
 )
 
 type queryCmd struct {
-	SQL    string `arg:"" optional:"" name:"sql" placeholder:"SQL" help:"One statement that reads. Without it, or with -, standard input is read."`
-	Format string `placeholder:"FORMAT" enum:"table,csv,json,parquet" default:"table" help:"table, csv, json or parquet."`
+	SQL    string            `arg:"" optional:"" name:"sql" placeholder:"SQL" help:"One statement that reads. Without it, or with -, standard input is read."`
+	File   string            `placeholder:"FILE" help:"Read the statement from FILE: one of sql/cookbook, or your own."`
+	Set    map[string]string `placeholder:"NAME=VALUE" mapsep:"none" help:"Set a variable that the statement asks for by getvariable: --set symbol=ETHUSDT --set since=2026-01-15."`
+	Format string            `placeholder:"FORMAT" enum:"table,csv,json,parquet" default:"table" help:"table, csv, json or parquet."`
 	sessionFlags
 }
 
@@ -35,11 +38,15 @@ func (*queryCmd) manual() manual {
   coverage  symbol, date, trades, missing, state, …; see verify
   gaps      symbol, first_id, last_id, after_at, before_at
 They are what is on the tape as the command starts. A condition on date reads only the files of those days. DESCRIBE trades tells the columns with their types. Statements that
-write are refused. A file that cannot be read is named on standard error, and the rest is still read.`,
+write are refused. A file that cannot be read is named on standard error, and the rest is still read.
+
+The cookbook (tapedeck queries) has twenty questions that people ask of a tape: candles without holes, volume by price, what a big order costs. What
+can be chosen in them are variables with defaults, here by --set and in DuckDB's own shell by SET VARIABLE.`,
 		examples: []string{
 			"tapedeck query \"SELECT symbol, count(*) FROM trades GROUP BY symbol\"",
 			"tapedeck query --format csv \"FROM alerts\" > alerts.csv",
 			"tapedeck query < question.sql",
+			"tapedeck queries --format sql largest_sweeps | tapedeck query --set top=5",
 		},
 		exits: []string{"0  done", "1  failed; the statement is wrong", "3  done, but a file of the tape could not be read"},
 	}
@@ -47,7 +54,16 @@ write are refused. A file that cannot be read is named on standard error, and th
 
 func (c *queryCmd) Run(ctx context.Context, a *app) error {
 	text := c.SQL
-	if text == "" || text == "-" {
+	switch {
+	case c.File != "" && text != "":
+		return misuse("a statement and --file are one too many")
+	case c.File != "":
+		content, err := os.ReadFile(c.File)
+		if err != nil {
+			return fmt.Errorf("read the statement: %w", err)
+		}
+		text = string(content)
+	case text == "" || text == "-":
 		if isTerminal(a.stdin) {
 			a.say("reading SQL from standard input; end it with ctrl-D")
 		}
@@ -64,7 +80,7 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	session, err := analytics.Open(ctx, dir, analytics.Options{Threads: c.Threads, MemoryLimit: c.Memory, Now: a.now(), Logger: a.log})
+	session, err := analytics.Open(ctx, dir, analytics.Options{Threads: c.Threads, MemoryLimit: c.Memory, Variables: c.Set, Now: a.now(), Logger: a.log})
 	if err != nil {
 		return err
 	}

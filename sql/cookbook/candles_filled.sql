@@ -1,0 +1,60 @@
+-- candles_filled has a row for each slice of time between a symbol's first and last trade, also for those
+-- in which nobody traded: such a candle stands at the close before it and has no volume. Charts and
+-- indicators want it so. Where the tape has a hole the price is made up just so; the query holes names
+-- those.
+--
+-- reads:   trades     of the symbol, from since
+-- param:   symbol     VARCHAR    as the exchange spells it; default 'BTCUSDT'
+-- param:   step       INTERVAL   length of a slice; default 1 minute
+-- param:   since      TIMESTAMP  UTC, inclusive; default 1970-01-01
+-- param:   until      TIMESTAMP  UTC, exclusive; default 9999-12-31
+-- column:  opened_at  TIMESTAMP  UTC, start of the slice
+-- column:  open       DOUBLE     quote asset per base asset
+-- column:  high       DOUBLE     quote asset per base asset
+-- column:  low        DOUBLE     quote asset per base asset
+-- column:  close      DOUBLE     quote asset per base asset
+-- column:  volume     DOUBLE     base asset
+-- column:  trades     BIGINT     raw trades
+-- key:     opened_at
+WITH
+traded AS (
+    SELECT
+        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '1 minute'), traded_at) AS opened_at,
+        arg_min(price, id) AS open,
+        max(price) AS high,
+        min(price) AS low,
+        arg_max(price, id) AS close,
+        sum(qty) AS volume,
+        sum(last_trade_id - first_trade_id + 1)::BIGINT AS trades,
+    FROM trades
+    WHERE symbol = coalesce(getvariable('symbol')::VARCHAR, 'BTCUSDT')
+        AND traded_at >= coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01')
+        AND traded_at < coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
+    GROUP BY opened_at
+),
+slices AS (
+    SELECT unnest(generate_series(min(opened_at), max(opened_at), coalesce(getvariable('step')::INTERVAL, INTERVAL '1 minute'))) AS opened_at,
+    FROM traded
+),
+closes AS (
+    SELECT
+        opened_at,
+        open,
+        high,
+        low,
+        last_value(close IGNORE NULLS) OVER (ORDER BY opened_at) AS close,
+        coalesce(volume, 0) AS volume,
+        coalesce(trades, 0) AS trades,
+    FROM slices
+    LEFT JOIN traded USING (opened_at)
+)
+SELECT
+    opened_at,
+    coalesce(open, close) AS open,
+    coalesce(high, close) AS high,
+    coalesce(low, close) AS low,
+    close,
+    volume,
+    trades,
+FROM closes
+ORDER BY opened_at

@@ -1,0 +1,49 @@
+-- drawdown has a row for each slice of time in which a symbol traded: the highest and the lowest price of
+-- the time before it, the slice included, and how far its close is below that high and above that low.
+--
+-- reads:   trades        of the symbol, from since
+-- param:   symbol        VARCHAR    as the exchange spells it; default 'BTCUSDT'
+-- param:   step          INTERVAL   length of a slice; default 1 hour
+-- param:   length        INTERVAL   how far back a high and a low count; default 24 hours
+-- param:   since         TIMESTAMP  UTC, inclusive; default 1970-01-01
+-- param:   until         TIMESTAMP  UTC, exclusive; default 9999-12-31
+-- column:  opened_at     TIMESTAMP  UTC, start of the slice
+-- column:  close         DOUBLE     quote asset per base asset
+-- column:  rolling_high  DOUBLE     quote asset per base asset
+-- column:  rolling_low   DOUBLE     quote asset per base asset
+-- column:  below_high    DOUBLE     percent, <= 0
+-- column:  above_low     DOUBLE     percent, >= 0
+-- column:  deepest       DOUBLE     percent, <= 0, the deepest below_high so far
+-- key:     opened_at
+WITH
+slices AS (
+    SELECT
+        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '1 hour'), traded_at) AS opened_at,
+        max(price) AS high,
+        min(price) AS low,
+        arg_max(price, id) AS close,
+    FROM trades
+    WHERE symbol = coalesce(getvariable('symbol')::VARCHAR, 'BTCUSDT')
+        AND traded_at >= coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01')
+        AND traded_at < coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
+    GROUP BY opened_at
+),
+rolling AS (
+    SELECT
+        opened_at,
+        close,
+        max(high) OVER lately AS rolling_high,
+        min(low) OVER lately AS rolling_low,
+    FROM slices
+    WINDOW lately AS (ORDER BY opened_at RANGE BETWEEN (coalesce(getvariable('length')::INTERVAL, INTERVAL '24 hours') - coalesce(getvariable('step')::INTERVAL, INTERVAL '1 hour')) PRECEDING AND CURRENT ROW)
+)
+SELECT
+    opened_at,
+    close,
+    rolling_high,
+    rolling_low,
+    (close / nullif(rolling_high, 0) - 1) * 100 AS below_high,
+    (close / nullif(rolling_low, 0) - 1) * 100 AS above_low,
+    min((close / nullif(rolling_high, 0) - 1) * 100) OVER (ORDER BY opened_at) AS deepest,
+FROM rolling
+ORDER BY opened_at

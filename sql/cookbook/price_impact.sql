@@ -1,0 +1,37 @@
+-- price_impact has a row for each symbol: how far its price moves with the money that takers put on one
+-- side. It is the slope of a line through the slices of time, their change over their net taker volume
+-- (Kyle's lambda), and how much of the changes the line explains. A small slope is a liquid market; one
+-- slice has none.
+--
+-- reads:   trades            from since
+-- param:   step              INTERVAL   length of a slice; default 1 minute
+-- param:   since             TIMESTAMP  UTC, inclusive; default 1970-01-01
+-- param:   until             TIMESTAMP  UTC, exclusive; default 9999-12-31
+-- column:  symbol            VARCHAR    as the exchange spells it
+-- column:  slices            BIGINT     slices in which it traded
+-- column:  quote_volume      DOUBLE     quote asset, of them all
+-- column:  percent_for_1000  DOUBLE     price change in percent that goes with 1000 of the quote asset on one side
+-- column:  explained         DOUBLE     share of the changes' variance, 0 to 1
+-- key:     symbol
+WITH
+slices AS (
+    SELECT
+        symbol,
+        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '1 minute'), traded_at) AS opened_at,
+        (arg_max(price, id) / nullif(arg_min(price, id), 0) - 1) * 100 AS change,
+        sum(CASE WHEN is_buyer_maker THEN -price * qty ELSE price * qty END) AS net_quote_volume,
+        sum(price * qty) AS quote_volume,
+    FROM trades
+    WHERE traded_at >= coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01')
+        AND traded_at < coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
+    GROUP BY symbol, opened_at
+)
+SELECT
+    symbol,
+    count(*) AS slices,
+    sum(quote_volume ORDER BY opened_at) AS quote_volume,
+    CASE WHEN count(*) > 1 THEN round(regr_slope(change, net_quote_volume) * 1000, 9) END AS percent_for_1000,
+    round(regr_r2(change, net_quote_volume), 9) AS explained,
+FROM slices
+GROUP BY symbol
+ORDER BY symbol

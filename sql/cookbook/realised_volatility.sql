@@ -1,0 +1,44 @@
+-- realised_volatility has a row for each symbol and UTC date: the square root of the summed squared log
+-- returns of slices of time, and what a year of such days would be. Slices without trades keep the price.
+-- A day that is only in part on the tape is too small.
+--
+-- reads:   trades      from since
+-- param:   step        INTERVAL   length of a slice; default 5 minutes
+-- param:   since       TIMESTAMP  UTC, inclusive; default 1970-01-01
+-- param:   until       TIMESTAMP  UTC, exclusive; default 9999-12-31
+-- column:  symbol      VARCHAR    as the exchange spells it
+-- column:  day         DATE       UTC date
+-- column:  slices      BIGINT     slices in which it traded
+-- column:  volatility  DOUBLE     percent, >= 0, of the day
+-- column:  of_a_year   DOUBLE     percent, >= 0, times the root of 365
+-- key:     symbol, day
+WITH
+slices AS (
+    SELECT
+        symbol,
+        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '5 minutes'), traded_at) AS opened_at,
+        arg_min(price, id) AS open,
+        arg_max(price, id) AS close,
+    FROM trades
+    WHERE traded_at >= coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01')
+        AND traded_at < coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
+    GROUP BY symbol, opened_at
+),
+returns AS (
+    SELECT
+        symbol,
+        opened_at::DATE AS day,
+        opened_at,
+        ln(nullif(close, 0) / nullif(coalesce(lag(close) OVER by_time, open), 0)) AS log_return,
+    FROM slices
+    WINDOW by_time AS (PARTITION BY symbol, opened_at::DATE ORDER BY opened_at)
+)
+SELECT
+    symbol,
+    day,
+    count(*) AS slices,
+    sqrt(sum(pow(log_return, 2) ORDER BY opened_at)) * 100 AS volatility,
+    sqrt(365 * sum(pow(log_return, 2) ORDER BY opened_at)) * 100 AS of_a_year,
+FROM returns
+GROUP BY symbol, day
+ORDER BY symbol, day

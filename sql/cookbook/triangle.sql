@@ -1,0 +1,49 @@
+-- triangle has a row for each UTC second in which the way round three symbols, USDT to BTC to ETH and
+-- back, was worth more than it cost, before fees: the last prices of three trades within one second. They
+-- are trades, not offers, so it says that the prices were apart and not that anybody could have had them.
+-- Three fees of 0.1 percent are 0.3.
+--
+-- reads:   trades        of the three symbols, from since
+-- param:   first         VARCHAR    bought with the money; default 'BTCUSDT'
+-- param:   second        VARCHAR    bought with that, its quote asset is first's base asset; default 'ETHBTC'
+-- param:   third         VARCHAR    sold for the money, its base asset is second's; default 'ETHUSDT'
+-- param:   at_least      DOUBLE     percent, how much the way round must leave; default 0.1
+-- param:   since         TIMESTAMP  UTC, inclusive; default 1970-01-01
+-- param:   until         TIMESTAMP  UTC, exclusive; default 9999-12-31
+-- column:  second_at     TIMESTAMP  UTC, start of the second
+-- column:  first_price   DOUBLE     quote asset per base asset
+-- column:  second_price  DOUBLE     quote asset per base asset
+-- column:  third_price   DOUBLE     quote asset per base asset
+-- column:  gain          DOUBLE     percent, of the way first, second, third; below zero where the other way round gains
+-- key:     second_at
+WITH
+seconds AS (
+    SELECT
+        date_trunc('second', traded_at) AS second_at,
+        arg_max(price, id) FILTER (WHERE symbol = coalesce(getvariable('first')::VARCHAR, 'BTCUSDT')) AS first_price,
+        arg_max(price, id) FILTER (WHERE symbol = coalesce(getvariable('second')::VARCHAR, 'ETHBTC')) AS second_price,
+        arg_max(price, id) FILTER (WHERE symbol = coalesce(getvariable('third')::VARCHAR, 'ETHUSDT')) AS third_price,
+    FROM trades
+    WHERE symbol IN (coalesce(getvariable('first')::VARCHAR, 'BTCUSDT'), coalesce(getvariable('second')::VARCHAR, 'ETHBTC'), coalesce(getvariable('third')::VARCHAR, 'ETHUSDT'))
+        AND traded_at >= coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01')
+        AND traded_at < coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
+    GROUP BY second_at
+),
+gains AS (
+    SELECT
+        second_at,
+        first_price,
+        second_price,
+        third_price,
+        (third_price / nullif(first_price * second_price, 0) - 1) * 100 AS gain,
+    FROM seconds
+)
+SELECT
+    second_at,
+    first_price,
+    second_price,
+    third_price,
+    gain,
+FROM gains
+WHERE abs(gain) >= coalesce(getvariable('at_least')::DOUBLE, 0.1)
+ORDER BY second_at
