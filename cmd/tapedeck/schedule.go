@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"text/tabwriter"
@@ -266,16 +266,41 @@ func (a *app) runOnce(ctx context.Context, dir *tape.Dir, crontab, name string, 
 	return fmt.Errorf("job %s: %s: %s", name, row.Outcome, row.Message)
 }
 
-// printUpcoming prints runs to come with their time in UTC and, where that is another, in the job's own zone.
+// printUpcoming prints runs to come with their time in UTC and, where any has another, in the job's own zone. What summer time has to do
+// with a run stands in a line below it.
 func (a *app) printUpcoming(upcoming []schedule.Due) error {
-	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "AT (UTC)\tIN ITS ZONE\tJOB\tCOMMAND\tSUMMER TIME")
+	hasZone := func(due schedule.Due) bool { return due.Job.Location.String() != "UTC" }
+	zones := slices.ContainsFunc(upcoming, hasZone)
+	cells := func(at, local, job, command string) string {
+		if !zones {
+			return at + "\t" + job + "\t" + command
+		}
+		return at + "\t" + local + "\t" + job + "\t" + command
+	}
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, cells("AT (UTC)", "IN ITS ZONE", "JOB", "COMMAND"))
 	for _, due := range upcoming {
 		local := "-"
-		if due.Job.Location != time.UTC && due.Job.Location.String() != "UTC" {
-			local = due.At.In(due.Job.Location).Format("2006-01-02 15:04:05 -0700 MST")
+		if hasZone(due) {
+			local = due.At.In(due.Job.Location).Format("2006-01-02 15:04:05 MST")
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", due.At.Format("2006-01-02 15:04:05"), local, due.Job.Name, due.Job.Command, cmp.Or(due.Rule, "-"))
+		fmt.Fprintln(table, cells(due.At.Format(time.DateTime), local, due.Job.Name, strings.Join(strings.Fields(due.Job.Command), " ")))
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	row := -1 // the first line is the heading
+	for line := range strings.Lines(text.String()) {
+		if _, err := io.WriteString(a.stdout, line); err != nil {
+			return err
+		}
+		if row >= 0 && upcoming[row].Rule != "" {
+			if _, err := fmt.Fprintf(a.stdout, "%*s%s\n", len(time.DateTime)+2, "", upcoming[row].Rule); err != nil {
+				return err
+			}
+		}
+		row++
+	}
+	return nil
 }
