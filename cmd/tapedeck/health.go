@@ -83,7 +83,7 @@ func (a *app) watch(ctx context.Context, flags watchFlags, dir *tape.Dir, box *m
 	}
 	name, _ := buildVersion()
 	sources := metrics.Sources{
-		State: dir, Version: name, Bounds: schedule.DurationBounds(),
+		State: dir, Version: name, Bounds: schedule.DurationBounds(), Outcomes: schedule.Outcomes(),
 		Health: func() (bool, string, error) {
 			verdict, err := health.Check(dir, a.clock(), parts)
 			return verdict.Healthy, verdict.Why, err

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/term"
-
 	"tapedeck/analytics/tape"
 	"tapedeck/jobs/deliver"
 	"tapedeck/jobs/report"
@@ -190,11 +188,7 @@ func (a *app) tableOptions(out string) report.TableOptions {
 	if !ok || out != "" || !isTerminal(file) {
 		return report.TableOptions{}
 	}
-	options := report.TableOptions{Color: a.env["NO_COLOR"] == ""}
-	if width, _, err := term.GetSize(int(file.Fd())); err == nil {
-		options.Width = width
-	}
-	return options
+	return report.TableOptions{Color: a.env["NO_COLOR"] == "", Width: terminalWidth(file)}
 }
 
 // partialReport says what the report lacks.

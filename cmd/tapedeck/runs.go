@@ -53,7 +53,7 @@ func (c *runsCmd) Run(a *app) error {
 		a.say("no runs")
 		return nil
 	}
-	if err := runs.WriteTable(a.stdout, rows); err != nil {
+	if err := runs.WriteTable(a.stdout, rows, terminalWidth(a.stdout)); err != nil {
 		return err
 	}
 	for _, row := range rows {

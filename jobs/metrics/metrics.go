@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -29,8 +30,9 @@ type StateReader interface {
 type Sources struct {
 	State   StateReader
 	Version string
-	// Bounds are the upper bounds in seconds that the scheduler counts its runs' durations by.
-	Bounds []float64
+	// Bounds are the upper bounds in seconds that the scheduler counts its runs' durations by, and Outcomes all that a run can have.
+	Bounds   []float64
+	Outcomes []string
 	// Health judges what this process is there for, in one line.
 	Health func() (healthy bool, why string, err error)
 	// Outbox tells how many messages wait, and since when the oldest does.
@@ -322,16 +324,23 @@ func (c *collector) schedule(out chan<- prometheus.Metric, state scheduleState, 
 		}
 		told = append(told, job.Name)
 		ran := uint64(0)
-		for outcome, n := range job.Totals.Runs {
+		// A counter that begins with its first failure would hide that one from increase().
+		counts := map[string]int64{}
+		for _, outcome := range c.sources.Outcomes {
+			counts[outcome] = 0
+		}
+		maps.Copy(counts, job.Totals.Runs)
+		for outcome, n := range counts {
 			out <- prometheus.MustNewConstMetric(c.runs, prometheus.CounterValue, float64(n), job.Name, outcome)
 			if outcome != "skipped" && outcome != "lost" && n > 0 { // how long took only what ran to an end
 				ran += uint64(n)
 			}
 		}
 		buckets := map[float64]uint64{}
-		for i, n := range job.Totals.Within {
-			if i < len(c.sources.Bounds) && n >= 0 {
-				buckets[c.sources.Bounds[i]] = uint64(n)
+		for i, bound := range c.sources.Bounds {
+			buckets[bound] = 0
+			if i < len(job.Totals.Within) {
+				buckets[bound] = uint64(max(job.Totals.Within[i], 0))
 			}
 		}
 		out <- prometheus.MustNewConstHistogram(c.duration, ran, job.Totals.Seconds, buckets, job.Name)

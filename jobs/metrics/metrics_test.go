@@ -34,15 +34,15 @@ const (
 		"symbols":{"BTCUSDT":{"last_received_at":"2026-01-15T11:59:59Z"},"ETHUSDT":{},"币安人生USDT":{}}}`
 	scheduleText = `{"beat_at":"2026-01-15T12:00:00Z","started_at":"2026-01-15T00:00:00Z","crontab_error":"wrong","unwritten_runs":1,"jobs":[
 		{"name":"heal","next_at":"2026-01-15T12:05:00Z","run":{"id":"x"},"waiting":2,"last_done_at":"2026-01-15T11:55:00Z","failures":3,
-		"totals":{"runs":{"ok":5,"failed":3,"skipped":1},"seconds":100.5,"within":[2,6],"rows":70,"bytes":700}},
-		{"name":"heal"}]}`
+		"totals":{"runs":{"ok":5,"failed":3,"skipped":1},"seconds":100.5,"within":[2,6,8],"rows":70,"bytes":700}},
+		{"name":"heal"},{"name":"new"}]}`
 )
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func sources() Sources {
 	return Sources{
-		State: files{"stream.json": streamText, "schedule.json": scheduleText}, Version: "v1", Bounds: []float64{1, 60},
+		State: files{"stream.json": streamText, "schedule.json": scheduleText}, Version: "v1", Bounds: []float64{1, 60, 300}, Outcomes: []string{"ok", "failed", "lost"},
 		Outbox: func() (int, time.Time, error) { return 7, time.Unix(1000, 0), nil },
 		Disk:   func() (uint64, uint64, error) { return 5e9, 1e9, nil },
 	}
@@ -68,6 +68,10 @@ func TestMetrics(t *testing.T) {
 		`tapedeck_stream_symbols{state="heard"} 1`, `tapedeck_stream_symbols{state="silent"} 2`,
 		`tapedeck_runs_total{job="heal",outcome="ok"} 5`, `tapedeck_runs_total{job="heal",outcome="failed"} 3`, `tapedeck_runs_total{job="heal",outcome="skipped"} 1`,
 		`tapedeck_run_duration_seconds_bucket{job="heal",le="1"} 2`, `tapedeck_run_duration_seconds_bucket{job="heal",le="60"} 6`,
+		// Series that are there before there is anything to count.
+		`tapedeck_runs_total{job="heal",outcome="lost"} 0`, `tapedeck_run_duration_seconds_bucket{job="new",le="1"} 0`, `tapedeck_run_duration_seconds_bucket{job="new",le="300"} 0`,
+		`tapedeck_runs_total{job="new",outcome="failed"} 0`,
+
 		`tapedeck_run_duration_seconds_bucket{job="heal",le="+Inf"} 8`, `tapedeck_run_duration_seconds_sum{job="heal"} 100.5`,
 		`tapedeck_run_last_success_timestamp_seconds{job="heal"} 1.7684781e+09`, `tapedeck_run_failures_in_a_row{job="heal"} 3`, `tapedeck_run_running{job="heal"} 1`,
 		`tapedeck_run_waiting{job="heal"} 2`, `tapedeck_run_rows_total{job="heal"} 70`, `tapedeck_runs_unwritten 1`, `tapedeck_crontab_wrong 1`,

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"tapedeck/analytics/tape"
 )
@@ -98,16 +99,70 @@ func Summary(rows []tape.Run) string {
 	return fmt.Sprintf("%d runs: %s", len(rows), strings.Join(parts, ", "))
 }
 
-const longestMessage = 100
+const (
+	longestMessage = 100
+	// leastMessage is the room that a message wants beside its row; where there is less it stands below.
+	leastMessage = 40
+)
 
-// WriteTable writes the rows in columns, the oldest first, so that the newest stands last above the prompt. Times are UTC.
-func WriteTable(w io.Writer, rows []tape.Run) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "FINISHED (UTC)\tJOB\tOUTCOME\tTRY\tTOOK\tWINDOW (UTC)\tROWS\tMESSAGE")
-	for _, row := range slices.Backward(rows) {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\t%d\t%s\n", when(row).Format(time.DateTime), row.Job, row.Outcome, row.Attempt, took(row), window(row), row.Rows, oneLine(row.Message))
+// WriteTable writes the rows in columns, the oldest first, so that the newest stands last above the prompt. Times are UTC, without the
+// year where all are of one. Lines are at most width characters long as far as can be; 0 is as long as they like.
+func WriteTable(w io.Writer, rows []tape.Run, width int) error {
+	day, tries := time.DateOnly, false
+	if ofOneYear(rows) {
+		day = "01-02"
 	}
-	return table.Flush()
+	for _, row := range rows {
+		tries = tries || row.Attempt > 1
+	}
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	cells := func(finished, job, outcome, try, took, window, rows string) {
+		if tries {
+			outcome += "\t" + try
+		}
+		fmt.Fprintln(table, strings.Join([]string{finished, job, outcome, took, window, rows}, "\t")+"\t")
+	}
+	cells("FINISHED (UTC)", "JOB", "OUTCOME", "TRY", "TOOK", "WINDOW (UTC)", "ROWS")
+	for _, row := range slices.Backward(rows) {
+		cells(when(row).Format(day+" 15:04:05"), row.Job, row.Outcome, fmt.Sprint(row.Attempt), took(row), window(row, day), fmt.Sprint(row.Rows))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	lines := strings.Split(strings.TrimSuffix(text.String(), "\n"), "\n") // the heading, and one a row
+	room := longestMessage
+	if width > 0 {
+		room = min(room, width-utf8.RuneCountInString(lines[0]))
+	}
+	for i, line := range lines {
+		message := "MESSAGE"
+		if i > 0 {
+			message = rows[len(rows)-i].Message
+		}
+		switch {
+		case room >= leastMessage:
+			line += oneLine(message, room)
+		case i > 0 && message != "":
+			line = strings.TrimRight(line, " ") + "\n  " + oneLine(message, min(longestMessage, width-2))
+		}
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " ")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ofOneYear reports whether all that the table tells of lies in one year.
+func ofOneYear(rows []tape.Run) bool {
+	years := map[int]bool{}
+	for _, row := range rows {
+		years[when(row).Year()] = true
+		if row.WindowStart != 0 {
+			years[instant(row.WindowStart).Year()] = true
+		}
+	}
+	return len(years) == 1
 }
 
 func took(row tape.Run) string {
@@ -121,28 +176,31 @@ func took(row tape.Run) string {
 	return length.Round(time.Second).String()
 }
 
-// window leaves out of the end what the start says already.
-func window(row tape.Run) string {
+// window leaves out the dates that the row's end and the window's start say already.
+func window(row tape.Run, day string) string {
 	if row.WindowStart == 0 || row.WindowEnd == 0 {
 		return "-"
 	}
-	const minutes, seconds = "2006-01-02 15:04", "2006-01-02 15:04:05"
 	from, to := instant(row.WindowStart), instant(row.WindowEnd)
-	layout := minutes
+	clock := "15:04"
 	if !from.Equal(from.Truncate(time.Minute)) || !to.Equal(to.Truncate(time.Minute)) {
-		layout = seconds
+		clock = "15:04:05"
 	}
-	end := to.Format(layout)
-	if from.Format(time.DateOnly) == to.Format(time.DateOnly) {
-		end = end[len("2006-01-02 "):]
+	date := func(at time.Time) string { return at.Format(day) }
+	start, end := from.Format(clock), to.Format(clock)
+	if date(from) != date(when(row)) || date(to) != date(from) {
+		start = date(from) + " " + start
 	}
-	return from.Format(layout) + " to " + end
+	if date(to) != date(from) {
+		end = date(to) + " " + end
+	}
+	return start + " to " + end
 }
 
-func oneLine(text string) string {
+func oneLine(text string, most int) string {
 	text = strings.Join(strings.Fields(text), " ")
-	if runes := []rune(text); len(runes) > longestMessage {
-		text = string(runes[:longestMessage]) + "…"
+	if runes := []rune(text); len(runes) > most {
+		text = string(runes[:max(most-1, 0)]) + "…"
 	}
 	return text
 }

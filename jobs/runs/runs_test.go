@@ -74,22 +74,37 @@ func TestWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	var table, lines, output strings.Builder
-	if err := WriteTable(&table, rows); err != nil {
-		t.Fatal(err)
-	}
-	want := `FINISHED (UTC)       JOB   OUTCOME  TRY  TOOK   WINDOW (UTC)                          ROWS  MESSAGE
-2026-01-14 23:00:04  heal  ok       1    4s     2026-01-14 22:00 to 23:00             12    12 trades
-2026-01-15 00:03:20  heal  failed   2    3m20s  2026-01-14 23:00 to 2026-01-15 00:00  0     no route to host
-2026-01-15 00:10:00  look  skipped  1    -      -                                     0     the run before it was still going
-2026-01-15 00:12:30  look  lost     1    7m30s  -                                     0     
-`
-	if diff := cmp.Diff(want, table.String()); diff != "" {
-		t.Error(diff)
+	for width, want := range map[int]string{
+		0: `
+FINISHED (UTC)  JOB   OUTCOME  TRY  TOOK   WINDOW (UTC)                ROWS  MESSAGE
+01-14 23:00:04  heal  ok       1    4s     22:00 to 23:00              12    12 trades
+01-15 00:03:20  heal  failed   2    3m20s  01-14 23:00 to 01-15 00:00  0     no route to host
+01-15 00:10:00  look  skipped  1    -      -                           0     the run before it was still going
+01-15 00:12:30  look  lost     1    7m30s  -                           0
+`,
+		75: `
+FINISHED (UTC)  JOB   OUTCOME  TRY  TOOK   WINDOW (UTC)                ROWS
+01-14 23:00:04  heal  ok       1    4s     22:00 to 23:00              12
+  12 trades
+01-15 00:03:20  heal  failed   2    3m20s  01-14 23:00 to 01-15 00:00  0
+  no route to host
+01-15 00:10:00  look  skipped  1    -      -                           0
+  the run before it was still going
+01-15 00:12:30  look  lost     1    7m30s  -                           0
+`,
+	} {
+		table.Reset()
+		if err := WriteTable(&table, rows, width); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, "\n"+table.String()); diff != "" {
+			t.Errorf("%d wide:\n%s", width, diff)
+		}
 	}
 	if err := WriteLines(&lines, rows[2:3]); err != nil {
 		t.Fatal(err)
 	}
-	want = `{"id":"r2","job":"heal","command":"","outcome":"failed","exit":1,"attempt":2,"scheduled_at":"2026-01-15T00:00:00Z","started_at":"2026-01-15T00:00:00Z",` +
+	want := `{"id":"r2","job":"heal","command":"","outcome":"failed","exit":1,"attempt":2,"scheduled_at":"2026-01-15T00:00:00Z","started_at":"2026-01-15T00:00:00Z",` +
 		`"finished_at":"2026-01-15T00:03:20Z","window_start":"2026-01-14T23:00:00Z","window_end":"2026-01-15T00:00:00Z","rows":0,"bytes":0,"message":"no route\nto host",` +
 		`"output":"one\ntapedeck: no route to host\n"}` + "\n"
 	if diff := cmp.Diff(want, lines.String()); diff != "" {
@@ -100,6 +115,20 @@ func TestWrite(t *testing.T) {
 	}
 	if diff := cmp.Diff("\nr2, failed, exit 1; the end of its output:\n  one\n  tapedeck: no route to host\n", output.String()); diff != "" {
 		t.Error(diff)
+	}
+	rows[0].Message = strings.Repeat("long ", 50)
+	rows[1].WindowStart, rows[1].WindowEnd = at(t, "2025-12-31 23:00:00"), at(t, "2026-01-01 00:00:30")
+	table.Reset()
+	if err := WriteTable(&table, rows[:2], 120); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(table.String()) {
+		if n := len([]rune(strings.TrimSpace(line))); n > 120 {
+			t.Errorf("%d characters: %s", n, line)
+		}
+	}
+	if text := table.String(); strings.Contains(text, "TRY") || !strings.Contains(text, "2026-01-15 00:10:00") || !strings.Contains(text, "2025-12-31 23:00:00 to 2026-01-01 00:00:30") {
+		t.Error(text)
 	}
 	if got, want := Summary(rows), "4 runs: 1 ok, 1 failed, 1 lost, 1 skipped"; got != want {
 		t.Errorf("%s, want %s", got, want)

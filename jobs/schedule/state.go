@@ -101,6 +101,11 @@ const (
 	didFail    = "failed"
 )
 
+// Outcomes are all that a run can have.
+func Outcomes() []string {
+	return []string{ok, incomplete, didFail, timedOut, killed, lost, skipped}
+}
+
 // done reports whether an outcome is one after which the run's window is not worked on again.
 func done(outcome string) bool { return outcome == ok || outcome == incomplete }
 
