@@ -54,7 +54,7 @@ crash: tools ## each operation on the disk goes wrong in every way: minutes
 
 .PHONY: telegram-soak
 telegram-soak: tools ## 500 messages to a stand-in Telegram, the sender killed 20 times
-	TAPEDECK_TELEGRAM_SOAK=full $(GO) test -count=1 -v -timeout 20m -run '^TestSendingThroughKills$$' ./jobs/deliver
+	TAPEDECK_TELEGRAM_SOAK=full $(GO) test -count=1 -v -run '^TestSendingThroughKills$$' ./jobs/deliver
 
 .PHONY: image-test
 image-test: tools ## build the image and the compose stack and prove DOCKER.md on a real container engine

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -205,17 +204,24 @@ func (d *Dir) place(staged, name string) error {
 	return nil
 }
 
-// makePartition makes a partition's directory, and its name durable. That it is there does not say that whoever made it came so far.
+// makePartition makes a directory such as that of a partition, and its name durable. That it is there does not say that whoever made it came so far.
 func (d *Dir) makePartition(path string) error {
-	table, date := filepath.Base(filepath.Dir(path)), strings.TrimPrefix(filepath.Base(path), "date=")
-	return d.makePartitions(Table(table), []string{date})
+	return d.makeDirs(filepath.Dir(path), []string{path})
 }
 
 // makePartitions is makePartition for several of a table at once.
 func (d *Dir) makePartitions(table Table, dates []string) error {
+	paths := make([]string, len(dates))
+	for i, date := range dates {
+		paths[i] = d.partitionPath(table, date)
+	}
+	return d.makeDirs(filepath.Join(d.path, string(table)), paths)
+}
+
+// makeDirs makes directories in parent.
+func (d *Dir) makeDirs(parent string, paths []string) error {
 	made := map[string]os.FileInfo{}
-	for _, date := range dates {
-		path := d.partitionPath(table, date)
+	for _, path := range paths {
 		info, err := os.Stat(path)
 		if known, ok := d.durable.Load(path); ok && err == nil && os.SameFile(known.(os.FileInfo), info) {
 			continue
@@ -233,7 +239,6 @@ func (d *Dir) makePartitions(table Table, dates []string) error {
 	if len(made) == 0 {
 		return nil
 	}
-	parent := filepath.Join(d.path, string(table))
 	if err := d.disk.syncDir(parent); err != nil {
 		return fmt.Errorf("sync %q: %w", parent, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -334,5 +335,25 @@ func TestSpans(t *testing.T) {
 		if got := s.Intersect(s.Missing(0, 69)); got != nil {
 			t.Fatal(got)
 		}
+	}
+}
+
+// TestStateBelowADirectory: the outbox keeps its messages in a directory of their own, which is made with the first.
+func TestStateBelowADirectory(t *testing.T) {
+	dir, err := Create(t.TempDir(), "", time.Unix(0, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 2 {
+		if err := dir.WriteState(filepath.Join("outbox", "a.json"), n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var n int
+	if err := dir.ReadState(filepath.Join("outbox", "a.json"), &n); err != nil || n != 1 {
+		t.Error(n, err)
+	}
+	if listed, err := os.ReadDir(dir.StatePath("")); err != nil || len(listed) == 0 || slices.ContainsFunc(listed, func(e os.DirEntry) bool { return strings.Contains(e.Name(), "=") }) {
+		t.Errorf("%v, %v", listed, err)
 	}
 }
