@@ -28,7 +28,7 @@ type Certificate struct {
 	Misplaced int64
 	// Scanned counts the files read now; the others were known from an earlier time and have not changed.
 	Scanned, Files int
-	// NotKept is why what was read could not be written down for the next time, which then reads it again: the volume is read-only, say. Nil
+	// NotKept is why what was read could not be written down for the next time, which then reads it again: the volume is read-only or full, say. Nil
 	// where it was.
 	NotKept error
 }
@@ -90,7 +90,7 @@ type scannedFile struct {
 }
 
 // Certify reads the ids of every row on the tape and works out what is missing. Files read before, by name, size and modification time, are not
-// read again unless afresh. It writes down what it read for the next time; where this process may not write that is no error, see
+// read again unless afresh. It writes down what it read for the next time; where that cannot be done it is no error, see
 // Certificate.NotKept. progress, if not nil, is told how many files of how many are done.
 func (d *Dir) Certify(ctx context.Context, now time.Time, afresh bool, progress func(done, of int)) (Certificate, error) {
 	out := Certificate{CheckedAt: now.UTC()}
@@ -163,11 +163,7 @@ func (d *Dir) read(ctx context.Context, dates []string, afresh bool, progress fu
 		if err := todo.run(ctx, progress); err != nil {
 			return nil, err
 		}
-		if err := todo.save(); ReadOnly(err) {
-			todo.notKept = err
-		} else if err != nil {
-			return nil, err
-		}
+		todo.notKept = todo.save()
 		if !todo.vanished {
 			return todo, nil
 		}

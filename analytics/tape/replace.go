@@ -37,6 +37,9 @@ func (d *Dir) Replace(ctx context.Context, date string, staged []string, replace
 		}
 	}()
 	want, _, err := d.contents(ctx, date, replaced)
+	if errors.Is(err, os.ErrNotExist) { // another process was quicker
+		return out, fmt.Errorf("%w: %w", ErrChanged, err)
+	}
 	if err != nil {
 		return out, err
 	}

@@ -261,7 +261,16 @@ func (d *Dir) sweepAside(now time.Time) error {
 	durable := false
 	for _, entry := range entries {
 		info, err := entry.Info()
-		if err != nil || !entry.IsDir() || !strings.HasPrefix(entry.Name(), asidePrefix) || now.Sub(info.ModTime()) < asideGrace {
+		if err != nil || !entry.IsDir() || !strings.HasPrefix(entry.Name(), asidePrefix) {
+			continue
+		}
+		age := now.Sub(info.ModTime())
+		if age < -asideGrace { // the clock was set back: the grace counts from now
+			if err := d.disk.touch(filepath.Join(d.path, stagingDir, entry.Name())); err != nil {
+				return fmt.Errorf("keep a replaced partition: %w", err)
+			}
+		}
+		if age < asideGrace {
 			continue
 		}
 		if !durable { // that they were replaced

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"tapedeck/jobs/compact"
 	"tapedeck/jobs/schedule"
@@ -35,7 +36,7 @@ func (c *compactCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	bar := a.newProgress()
-	options := compact.Options{Now: a.now(), Force: c.Force, Logger: a.log, Progress: func(done, of int, date string) {
+	options := compact.Options{Now: a.now(), Clock: time.Now(), Force: c.Force, Logger: a.log, Progress: func(done, of int, date string) {
 		if done == 0 {
 			bar.begin("compact", int64(of))
 		}

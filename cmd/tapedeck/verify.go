@@ -32,10 +32,11 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	certificate, err := verify.Run(ctx, dir, verify.Options{Now: a.now(), Full: c.Full, Logger: a.log})
-	if err != nil {
-		return err
+	found, failed := verify.Run(ctx, dir, verify.Options{Now: a.now(), Full: c.Full, Logger: a.log})
+	if found == nil {
+		return failed
 	}
+	certificate := *found
 	write := map[string]func() error{
 		"table": func() error { return verify.WriteTable(a.stdout, certificate) },
 		"csv":   func() error { return verify.WriteCSV(a.stdout, certificate) },
@@ -44,8 +45,11 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	if err := write(); err != nil {
 		return err
 	}
+	if failed != nil {
+		return failed
+	}
 	if certificate.NotKept != nil {
-		a.say("coverage is not written, for this process may only read the tape: %v", certificate.NotKept)
+		a.say("what was found could not be written down, for the table coverage or for the next run: %v", certificate.NotKept)
 	}
 	a.reportToParent(schedule.Report{Message: verify.Verdict(certificate)})
 	if !certificate.Complete() {

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"slices"
 	"time"
@@ -25,7 +26,7 @@ const (
 	// slack is how many small files beyond the merged ones a day that is over may keep, so that a heal of a few trades
 	// does not rewrite it.
 	slack = 4
-	// mostRecords is how many files of alerts or runs a date may have.
+	// mostRecords is how many files of alerts or runs a date may have before it is over; then it may have one.
 	mostRecords = 8
 	// attempts to merge a group of segments that others change meanwhile.
 	attempts = 3
@@ -35,6 +36,8 @@ const (
 type Options struct {
 	// Now says which hours and days are over.
 	Now time.Time
+	// Clock is what the system's clock says, by which files are old that dead writers and replaced partitions left; zero means Now.
+	Clock time.Time
 	// From and To restrict it to the partitions of trades that the half-open window touches; zero leaves that end open.
 	From, To time.Time
 	// MaxRows of a merged file; 0 means the constant of this name.
@@ -70,6 +73,9 @@ func Run(ctx context.Context, dir *tape.Dir, opt Options) (Summary, error) {
 	if opt.MaxRows <= 0 {
 		opt.MaxRows = MaxRows
 	}
+	if opt.Clock.IsZero() {
+		opt.Clock = opt.Now
+	}
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -104,7 +110,7 @@ func (c *compaction) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if c.Swept, err = c.dir.Sweep(c.opt.Now); err != nil {
+	if c.Swept, err = c.dir.Sweep(c.opt.Clock); err != nil {
 		return fmt.Errorf("sweep the staging directory: %w", err)
 	}
 	return nil
@@ -179,6 +185,11 @@ func (c *compaction) reject(path string, err error) {
 	}
 }
 
+// isOver says whether a day has ended and its last flush has been written.
+func (c *compaction) isOver(day time.Time) bool {
+	return !c.opt.Now.Before(day.AddDate(0, 0, 1).Add(grace))
+}
+
 // groups says which segments of a date are to become one another's files now. Where a day has more of them than can be open at once, its
 // groups are merged first, and what they became the next time round.
 func (c *compaction) groups(date string, segments []tape.Segment) ([][]tape.Segment, error) {
@@ -186,7 +197,7 @@ func (c *compaction) groups(date string, segments []tape.Segment) ([][]tape.Segm
 	if err != nil {
 		return nil, err
 	}
-	if !c.opt.Force && c.opt.Now.Before(day.AddDate(0, 0, 1).Add(grace)) {
+	if !c.opt.Force && !c.isOver(day) {
 		return c.hours(segments)
 	}
 	rows := int64(0)
@@ -218,6 +229,9 @@ func (c *compaction) hours(segments []tape.Segment) ([][]tape.Segment, error) {
 			continue
 		}
 		_, last, ok, err := c.dir.TimesOf(s)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // another run merged it since it was listed
+		}
 		if err != nil {
 			c.reject(s.Path, err)
 			continue
@@ -273,7 +287,11 @@ func (c *compaction) records(ctx context.Context, table tape.Table) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		before, joined, err := c.dir.MergeRecords(ctx, table, date, mostRecords)
+		most := mostRecords
+		if day, err := time.Parse(time.DateOnly, date); err == nil && c.isOver(day) {
+			most = 1
+		}
+		before, joined, err := c.dir.MergeRecords(ctx, table, date, most)
 		if err != nil {
 			return fmt.Errorf("compact the %s of %s: %w", table, date, err)
 		}

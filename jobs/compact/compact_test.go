@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -192,6 +194,202 @@ func TestRecordsAreMerged(t *testing.T) {
 	list, _, err := dir.Segments(tape.Runs, "", "")
 	if err != nil || len(list) != 1 {
 		t.Error(list, err)
+	}
+}
+
+// A week with a run every ten minutes, an alert an hour and a verify an hour: what a day has written is one file of each when it is over, and few before.
+func TestAWeekOfRecordsIsFewFiles(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds on a slow disk")
+	}
+	ctx := context.Background()
+	dir := newTape(t)
+	const days = 7
+	most := 0
+	runs, alerts := 0, 0
+	for hour := range days * 24 {
+		now := day.Add(time.Duration(hour) * time.Hour)
+		record(t, dir, int64(10*hour+1), 10, now)
+		for i := range 6 {
+			at := now.Add(time.Duration(i) * 10 * time.Minute).UnixMicro()
+			if _, err := dir.PublishRuns(ctx, []tape.Run{{ID: fmt.Sprint(at), Job: "detect", FinishedAt: at}}); err != nil {
+				t.Fatal(err)
+			}
+			runs++
+		}
+		if _, err := dir.PublishAlerts(ctx, []tape.Alert{{Detector: "pump_burst", Symbol: "BTCUSDT", At: now.UnixMicro(), Extra: "{}"}}); err != nil {
+			t.Fatal(err)
+		}
+		alerts++
+		certificate, err := dir.Certify(ctx, now, false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := dir.PublishCoverage(ctx, certificate); err != nil {
+			t.Fatal(err)
+		}
+		run(t, dir, Options{Now: now.Add(59 * time.Minute)})
+		for _, table := range []tape.Table{tape.Runs, tape.Alerts, tape.Coverage} {
+			list, _, err := dir.Segments(table, "", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			byDate := map[string]int{}
+			for _, s := range list {
+				byDate[s.Date]++
+				most = max(most, byDate[s.Date])
+			}
+		}
+	}
+	run(t, dir, Options{Now: day.AddDate(0, 0, days).Add(time.Hour)})
+	for table, want := range map[tape.Table]int64{tape.Runs: int64(runs), tape.Alerts: int64(alerts), tape.Coverage: 2 * days} {
+		list, broken, err := dir.Segments(table, "", "")
+		if err != nil || len(broken) > 0 {
+			t.Fatal(err, broken)
+		}
+		rows := int64(0)
+		for _, s := range list {
+			rows += s.Rows
+		}
+		if len(list) != days || rows != want {
+			t.Errorf("%s: %d rows in %d files, want %d in %d", table, rows, len(list), want, days)
+		}
+	}
+	if most > mostRecords {
+		t.Errorf("a day had %d files", most)
+	}
+	// The partitions that were replaced are gone when their grace is over by the system's clock, whatever the run's own is.
+	left := func() int {
+		entries, err := os.ReadDir(dir.StagingPath())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	before := left()
+	run(t, dir, Options{Now: day.AddDate(10, 0, 0), Clock: time.Now()})
+	if before == 0 || left() != before {
+		t.Errorf("%d replaced partitions were kept before, %d after", before, left())
+	}
+	run(t, dir, Options{Now: day, Clock: time.Now().Add(time.Hour)})
+	if left() != 0 {
+		t.Errorf("%d replaced partitions are left", left())
+	}
+}
+
+// Three compactions, an import, a stream and a verify at once, and a reader that lists and reads as slowly as it likes: the rows are there once, all the while.
+func TestEverybodyAtOnce(t *testing.T) {
+	ctx := context.Background()
+	dir := newTape(t)
+	at := func(id int64) int64 { return day.Add(23*time.Hour + time.Duration(id)*time.Second).UnixMicro() } // over midnight
+	rows := func(first, last int64) []tape.Trade {
+		var out []tape.Trade
+		for id := first; id <= last; id++ {
+			out = append(out, tape.Trade{Symbol: "BTCUSDT", ID: id, Price: 1.5, Qty: 2, FirstTradeID: id, LastTradeID: id, TradedAt: at(id)})
+		}
+		return out
+	}
+	const ids, step = 7200, 60
+	process := func() *tape.Dir { // each has opened the tape by itself
+		d, err := tape.Open(dir.Path())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	var writers, others sync.WaitGroup
+	done := make(chan struct{})
+	stream, load := process(), process()
+	writers.Go(func() {
+		for first := int64(1); first <= ids; first += step {
+			if _, err := stream.Publish(ctx, rows(first, first+step-1), tape.Origin{Source: tape.FromStream}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	writers.Go(func() { // the same, the other way round and in larger pieces that overlap
+		for last := int64(ids); last > 0; last -= 5 * step {
+			l := load.Load(tape.Origin{Source: tape.FromFile})
+			if err := l.Add(ctx, rows(max(last-7*step, 1), last), 0); err != nil {
+				t.Error(err)
+			}
+			if _, err := l.Publish(ctx); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	until := func(do func()) {
+		others.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					do()
+				}
+			}
+		})
+	}
+	for _, opt := range []Options{{Now: day.AddDate(0, 0, 5), Force: true, MaxRows: 3000}, {Now: day.AddDate(0, 0, 5), Force: true}, {Now: day.Add(25*time.Hour + 30*time.Minute)}} {
+		d := process()
+		until(func() {
+			if out, err := Run(ctx, d, opt); err != nil || len(out.Broken) > 0 {
+				t.Error(out.Broken, err)
+			}
+		})
+	}
+	verifier := process()
+	until(func() {
+		c, err := verifier.Certify(ctx, day, false, nil)
+		if err == nil {
+			_, err = verifier.PublishCoverage(ctx, c)
+		}
+		if err != nil || len(c.Symbols) == 1 && c.Symbols[0].Twice > 0 {
+			t.Errorf("%+v, %v", c.Symbols, err)
+		}
+	})
+	reader := process()
+	least := 0
+	until(func() {
+		seen := map[int64]bool{}
+		for {
+			list, broken, err := reader.Segments(tape.Trades, "", "")
+			if err != nil || len(broken) > 0 {
+				t.Error(err, broken)
+			}
+			clear(seen)
+			again := false
+			for _, s := range list {
+				runtime.Gosched()
+				part, err := reader.ReadTrades(s.Path)
+				if errors.Is(err, os.ErrNotExist) {
+					again = true // replaced meanwhile: as any query, it is run again
+					break
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				for _, row := range part {
+					if seen[row.ID] {
+						t.Errorf("id %d stands twice", row.ID)
+					}
+					seen[row.ID] = true
+				}
+			}
+			if !again {
+				break
+			}
+		}
+		if len(seen) < least {
+			t.Errorf("%d rows, before there were %d", len(seen), least)
+		}
+		least = len(seen)
+	})
+	writers.Wait()
+	close(done)
+	others.Wait()
+	if c, err := dir.Certify(ctx, day, true, nil); err != nil || !c.Complete() || c.Symbols[0].Trades != ids {
+		t.Errorf("%+v, %v", c.Symbols, err)
 	}
 }
 

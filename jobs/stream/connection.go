@@ -12,6 +12,7 @@ type connection struct {
 	link     *link
 	conn     *binance.Conn
 	openedAt time.Time
+	opened   int64 // the same by deck.clock
 	maxAge   time.Duration
 	streams  []string      // subscribed to; belongs to the link's goroutine
 	leaving  chan struct{} // closed when the exchange says that it will close
@@ -20,7 +21,7 @@ type connection struct {
 
 	// Guarded by deck.mu.
 	messages int64
-	heardAt  int64   // unix nanoseconds of the last trade
+	heardAt  int64   // when the last trade came, by deck.clock
 	heard    []int64 // the same by symbol.index
 }
 

@@ -55,7 +55,7 @@ type symbol struct {
 	trades       int64
 	lastID       int64
 	lastTradedAt int64 // µs
-	lastHeard    int64 // unix nanoseconds
+	lastHeard    int64 // by deck.clock
 	cadence      cadence
 	strikes      int
 }
@@ -88,12 +88,25 @@ type deck struct {
 	quiet   quietLog
 
 	flushedAt time.Time
-	stalledAt int64 // unix nanoseconds, when last seen full
+	stalledAt int64 // by clock, when last seen full
+	began     time.Time
+}
+
+// clock gives the present in nanoseconds. It starts as the system's clock and then goes on steadily whoever sets that one: or else an hour's step would
+// pass for an hour's silence, or hide one.
+func (d *deck) clock() int64 { return d.began.UnixNano() + int64(time.Since(d.began)) }
+
+// wall gives what the system's clock would have said at a time by clock, had it been right then as it is now; nil for 0.
+func (d *deck) wall(at int64) *time.Time {
+	if at == 0 {
+		return nil
+	}
+	return moment(time.Now().Add(time.Duration(at - d.clock())))
 }
 
 func newDeck(dir *tape.Dir, opt Options, observe func(Event)) *deck {
 	return &deck{
-		dir: dir, opt: opt, log: opt.Logger, observe: observe,
+		dir: dir, opt: opt, log: opt.Logger, observe: observe, began: time.Now(),
 		wake: make(chan struct{}, 1), stopped: make(chan struct{}), finished: make(chan struct{}), room: make(chan struct{}),
 	}
 }
@@ -114,13 +127,16 @@ func (d *deck) want(wanted map[string]bool, known map[string]*symbol) {
 	}
 }
 
-// trade takes one trade that c received at a time in unix nanoseconds. It does not allocate.
+// trade takes one trade that c received at a time by clock. It does not allocate.
 func (d *deck) trade(c *connection, s *symbol, m *binance.Message, at int64) {
 	price, exactPrice, err := tape.ParseDecimal(m.Price)
 	if err == nil {
 		var exactQty bool
 		var qty float64
-		if qty, exactQty, err = tape.ParseDecimal(m.Qty); err == nil {
+		if qty, exactQty, err = tape.ParseDecimal(m.Qty); err == nil && !(price > 0 && qty > 0) {
+			err = errors.New("price or quantity too small for a double")
+		}
+		if err == nil {
 			d.add(c, s, m, tape.Trade{
 				Symbol: s.name, ID: m.ID, Price: price, Qty: qty, FirstTradeID: m.FirstTradeID, LastTradeID: m.LastTradeID,
 				TradedAt: m.Time, IsBuyerMaker: m.BuyerMaker,
@@ -351,7 +367,7 @@ func (d *deck) tellGaps(last bool) {
 	}
 	var found []finding
 	d.mu.Lock()
-	now := time.Now().UnixNano()
+	now := d.clock()
 	kept := d.symbols[:0]
 	for _, s := range d.symbols {
 		for _, g := range s.seen.gaps(now, patience) {

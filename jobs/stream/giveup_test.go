@@ -50,9 +50,9 @@ func TestWhatCountsAsOutOfReach(t *testing.T) {
 		began := time.Now()
 		expect := func(want time.Duration, ok bool) {
 			t.Helper()
-			since, _, got := d.cutOff()
-			if got != ok || ok && since.Sub(began) != want {
-				t.Errorf("out of reach: %v since %v, want %v since %v", got, since.Sub(began), ok, want)
+			lasts, _, got := d.cutOff()
+			if since := time.Since(began) - lasts; got != ok || ok && since != want {
+				t.Errorf("out of reach: %v since %v, want %v since %v", got, since, ok, want)
 			}
 		}
 		expect(0, false) // no link at all

@@ -54,8 +54,8 @@ type link struct {
 	cadence   cadence
 	strikes   int
 	connects  int64
-	lastHeard int64 // unix nanoseconds
-	cutOff    int64 // unix nanoseconds, since when the exchange can't be reached; 0 where it can
+	lastHeard int64 // by deck.clock
+	cutOff    int64 // by deck.clock, since when the exchange can't be reached; 0 where it can
 }
 
 func newLink(r *recorder, g *group, name string) *link {
@@ -186,13 +186,13 @@ func (l *link) dial(ctx context.Context) (*connection, error) {
 	}
 	dialing, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	conn, err := binance.Dial(dialing, address, binance.DialOptions{DialContext: l.r.opt.DialContext, UserAgent: l.r.opt.UserAgent})
+	conn, err := binance.Dial(dialing, address, binance.DialOptions{DialContext: l.r.opt.DialContext, UserAgent: l.r.opt.UserAgent, Clock: l.r.deck.clock})
 	if err != nil {
 		return nil, err
 	}
 	maxAge := l.r.opt.MaxAge
 	c := &connection{
-		link: l, conn: conn, openedAt: time.Now(), maxAge: maxAge - rand.N(maxAge/20+1), streams: streams,
+		link: l, conn: conn, openedAt: time.Now(), opened: l.r.deck.clock(), maxAge: maxAge - rand.N(maxAge/20+1), streams: streams,
 		leaving: make(chan struct{}), done: make(chan struct{}),
 	}
 	go c.read()

@@ -19,7 +19,7 @@ type seen struct {
 type run struct {
 	first, last int64
 	// holeAt is when the hole before the run was first noticed, and told whether it was reported.
-	holeAt int64 // unix nanoseconds
+	holeAt int64 // by deck.clock
 	told   bool
 }
 

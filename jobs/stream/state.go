@@ -131,13 +131,13 @@ func (d *deck) describe(state *State) {
 	for i, l := range d.links {
 		one := ConnectionState{
 			Link: l.name, Up: l.live.reading(), Trouble: l.trouble, Streams: l.group.size(), Connects: l.connects,
-			LastReceivedAt: nanos(l.lastHeard),
+			LastReceivedAt: d.wall(l.lastHeard),
 		}
 		if quiet, ok := l.cadence.expected(); ok {
 			one.UsualSilenceMS = max(quiet.Milliseconds(), 1)
 		}
 		if l.live != nil {
-			one.OpenedAt, one.LastPingAt = moment(l.live.openedAt), moment(l.live.conn.LastPing())
+			one.OpenedAt, one.LastPingAt = moment(l.live.openedAt), d.wall(l.live.conn.LastPing())
 		}
 		state.Connections[i] = one
 	}
@@ -146,7 +146,7 @@ func (d *deck) describe(state *State) {
 		if !s.wanted {
 			continue
 		}
-		one := SymbolState{Trades: s.trades, LastID: s.lastID, LastReceivedAt: nanos(s.lastHeard)}
+		one := SymbolState{Trades: s.trades, LastID: s.lastID, LastReceivedAt: d.wall(s.lastHeard)}
 		if s.trades > 0 {
 			one.LastTradedAt = moment(time.UnixMicro(s.lastTradedAt))
 		}
@@ -157,18 +157,11 @@ func (d *deck) describe(state *State) {
 	}
 }
 
-// moment and nanos give nil for no time at all.
+// moment gives nil for no time at all.
 func moment(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
 	}
 	t = t.UTC()
 	return &t
-}
-
-func nanos(at int64) *time.Time {
-	if at == 0 {
-		return nil
-	}
-	return moment(time.Unix(0, at))
 }

@@ -49,7 +49,7 @@ func Run(ctx context.Context, dir *tape.Dir, opt Options) (Summary, error) {
 	if err != nil {
 		return Summary{}, err
 	}
-	names, err := askSymbols(ctx, opt.Symbols)
+	names, err := firstSymbols(ctx, opt)
 	if err != nil && ctx.Err() != nil {
 		return Summary{}, nil // told to end before it began
 	}
@@ -64,6 +64,22 @@ func Run(ctx context.Context, dir *tape.Dir, opt Options) (Summary, error) {
 	r := newRecorder(dir, opt)
 	err = r.run(ctx, names)
 	return Summary{Counters: r.deck.counters(), Symbols: len(r.wanted)}, err
+}
+
+// firstSymbols asks until there is an answer, as for a connection: an exchange that limits or refuses this address, or is out of reach, is no reason to end.
+func firstSymbols(ctx context.Context, opt Options) ([]string, error) {
+	began := time.Now()
+	for attempt := 1; ; attempt++ {
+		names, err := askSymbols(ctx, opt.Symbols)
+		if err == nil || ctx.Err() != nil || opt.Once || !binance.Temporary(err) || opt.GiveUpAfter > 0 && time.Since(began) >= opt.GiveUpAfter {
+			return names, err
+		}
+		wait := backoff(attempt, nil)
+		opt.Logger.Warn("symbols not known yet", "error", err, "attempt", attempt, "retry_in_ms", wait.Milliseconds())
+		if err := sleep(ctx, wait); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // askSymbols gives the symbols sorted, each once.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"tapedeck/analytics/tape"
+	"tapedeck/jobs/internal/binance"
 	"tapedeck/jobs/internal/exchange"
 )
 
@@ -724,6 +725,53 @@ func TestToldToEndBeforeItBegan(t *testing.T) {
 	if summary, err := Run(ctx, newTape(t, tape.AggTrade), Options{Symbols: ask}); err != nil || summary.Trades != 0 {
 		t.Errorf("%+v, %v", summary, err)
 	}
+}
+
+// An exchange that does not say which symbols it has is asked again until it does, unless it is to be given up.
+func TestSymbolsAreAskedForUntilThereIsAnAnswer(t *testing.T) {
+	refused := fmt.Errorf("get the symbols: %w", &binance.FirewallError{Body: "<html>"})
+	for _, giveUpAfter := range []time.Duration{0, 10 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			asked := 0
+			ask := func(context.Context) ([]string, error) {
+				if asked++; asked < 20 {
+					return nil, refused
+				}
+				return []string{"BTCUSDT"}, nil
+			}
+			source := exchange.NewMemory(nil, steady("BTCUSDT", 100, time.Second))
+			r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: ask, GiveUpAfter: giveUpAfter, RefreshEvery: 24 * time.Hour})
+			if giveUpAfter > 0 {
+				if <-r.ended; !errors.Is(r.err, refused) || asked > 15 {
+					t.Errorf("asked %d times, then %v", asked, r.err)
+				}
+				return
+			}
+			<-r.server.Done()
+			time.Sleep(time.Second)
+			if summary := r.end(); summary.Trades != 100 || asked != 20 {
+				t.Errorf("asked %d times, summary %+v", asked, summary)
+			}
+		})
+	}
+}
+
+// A price that no double holds is a message that cannot be understood: it must not reach the tape, which would refuse the batch that it is in.
+func TestAPriceTooSmallForADouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rows := steady("BTCUSDT", 300, 100*time.Millisecond)
+		rows[100].Price = "0." + strings.Repeat("0", 400) + "1"
+		rows[200].Qty = "1" + strings.Repeat("0", 400)
+		rows[210].Price = "12345678901234567890.12345678901234567891"
+		source := exchange.NewMemory(nil, rows)
+		r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: List("BTCUSDT"), FlushInterval: time.Second})
+		<-r.server.Done()
+		time.Sleep(2 * time.Second)
+		summary := r.end()
+		if summary.Malformed != 2 || summary.Trades != 298 || summary.Rows != 298 || summary.Missing != 2 || summary.Inexact != 1 {
+			t.Errorf("summary %+v", summary)
+		}
+	})
 }
 
 func TestOptionsAreChecked(t *testing.T) {

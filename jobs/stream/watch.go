@@ -17,7 +17,7 @@ func (c *connection) hear(s *symbol, at int64) {
 	s.strikes = 0
 	since := c.heardAt
 	if since == 0 {
-		since = c.openedAt.UnixNano()
+		since = c.opened
 	}
 	l.cadence.observe(time.Duration(at - since))
 	c.heardAt = at
@@ -33,21 +33,21 @@ func (d *deck) silent(c *connection, symbols []string) (what string, silence tim
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.batch.rows) >= d.opt.FlushRows {
-		d.stalledAt = time.Now().UnixNano()
+		d.stalledAt = d.clock()
 		return "", 0 // it is we who do not read
 	}
-	now := time.Now()
-	opened := max(c.openedAt.UnixNano(), d.stalledAt)
+	now := d.clock()
+	opened := max(c.opened, d.stalledAt)
 	l := c.link
 
-	silence = time.Duration(now.UnixNano() - max(c.heardAt, opened))
+	silence = time.Duration(now - max(c.heardAt, opened))
 	allowed := connectionLimit(&l.cadence, l.strikes)
 	if silence > allowed {
 		l.strikes++
 		return "connection", silence
 	}
-	if ping := c.conn.LastPing(); !ping.IsZero() && now.Sub(ping) > pingMost && silence > pingMost {
-		return "pings", now.Sub(ping)
+	if ping := c.conn.LastPing(); ping != 0 && time.Duration(now-ping) > pingMost && silence > pingMost {
+		return "pings", time.Duration(now - ping)
 	}
 	known := *c.link.r.symbols.Load()
 	for _, name := range symbols {
@@ -60,7 +60,7 @@ func (d *deck) silent(c *connection, symbols []string) (what string, silence tim
 		if s.index < len(c.heard) {
 			heard = max(heard, c.heard[s.index])
 		}
-		silence := time.Duration(now.UnixNano() - heard)
+		silence := time.Duration(now - heard)
 		if silence > symbolLimit(quiet, s.strikes) {
 			s.strikes++
 			return name, silence
@@ -125,7 +125,7 @@ func (d *deck) refused(l *link, err error) {
 	defer d.mu.Unlock()
 	d.count.Refused++
 	l.trouble = err.Error()
-	l.unreached(err)
+	l.unreached(err, d.clock())
 }
 
 func (d *deck) replaced() {

@@ -23,21 +23,22 @@ type Options struct {
 }
 
 // Run checks the tape, publishes its coverage and returns the certificate. An incomplete tape is not an error: see Certificate.Complete. Nor is a
-// tape that this process may not write to: see Certificate.NotKept.
-func Run(ctx context.Context, dir *tape.Dir, opt Options) (tape.Certificate, error) {
+// tape that this process may not write to: see Certificate.NotKept. Where the coverage could not be written for another reason, a full disk say, the
+// certificate is whole beside the error; it is nil beside any other.
+func Run(ctx context.Context, dir *tape.Dir, opt Options) (*tape.Certificate, error) {
 	certificate, err := dir.Certify(ctx, opt.Now, opt.Full, opt.Progress)
 	if err != nil {
-		return certificate, err
+		return nil, err
 	}
 	published, err := dir.PublishCoverage(ctx, certificate)
 	if tape.ReadOnly(err) {
 		certificate.NotKept = err
 	} else if err != nil {
-		return certificate, fmt.Errorf("write the coverage: %w", err)
+		return &certificate, fmt.Errorf("write the coverage: %w", err)
 	}
 	if opt.Logger != nil {
 		opt.Logger.Info("tape checked", "symbols", len(certificate.Symbols), "files", certificate.Files, "files_read", certificate.Scanned,
 			"coverage_rows", published.Rows, "complete", certificate.Complete())
 	}
-	return certificate, nil
+	return &certificate, nil
 }

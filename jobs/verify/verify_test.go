@@ -45,7 +45,7 @@ func run(t *testing.T, dir *tape.Dir) tape.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return *c
 }
 
 func TestEverySegmentThatIsDeletedIsMissed(t *testing.T) {

@@ -3,7 +3,6 @@ package binance
 import (
 	"net"
 	"sync/atomic"
-	"time"
 )
 
 // intakeSize is how much is asked of the network at once: some 300 trades.
@@ -15,12 +14,13 @@ const intakeSize = 64 << 10
 type intake struct {
 	net.Conn
 	buffer []byte
-	unread []byte       // the end of buffer's content
-	cameAt atomic.Int64 // unix nanoseconds of the last piece
+	unread []byte // the end of buffer's content
+	clock  func() int64
+	cameAt atomic.Int64 // when the last piece came, by clock
 }
 
-func newIntake(conn net.Conn) *intake {
-	return &intake{Conn: conn, buffer: make([]byte, intakeSize)}
+func newIntake(conn net.Conn, clock func() int64) *intake {
+	return &intake{Conn: conn, buffer: make([]byte, intakeSize), clock: clock}
 }
 
 func (in *intake) Read(p []byte) (int, error) {
@@ -29,7 +29,7 @@ func (in *intake) Read(p []byte) (int, error) {
 		if n == 0 {
 			return 0, err
 		}
-		in.cameAt.Store(time.Now().UnixNano())
+		in.cameAt.Store(in.clock())
 		in.unread = in.buffer[:n] // an error that came with bytes comes again without
 	}
 	n := copy(p, in.unread)

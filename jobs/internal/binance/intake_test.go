@@ -34,7 +34,7 @@ func TestIntake(t *testing.T) {
 		began := time.Now()
 		broken := errors.New("connection reset")
 		long := bytes.Repeat([]byte("0123456789"), intakeSize/8) // more than one piece can hold
-		in := newIntake(&pieces{rest: [][]byte{[]byte("abcdef"), long}, err: broken})
+		in := newIntake(&pieces{rest: [][]byte{[]byte("abcdef"), long}, err: broken}, unixNanos)
 		small := make([]byte, 4)
 		for _, want := range []string{"abcd", "ef"} {
 			n, err := in.Read(small)

@@ -89,7 +89,11 @@ type DialOptions struct {
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 	// UserAgent is sent with the handshake where it is not empty.
 	UserAgent string
+	// Clock gives the present in nanoseconds, for CameAt and LastPing; nil means unix nanoseconds, which jump where somebody sets the system's clock.
+	Clock func() int64
 }
+
+func unixNanos() int64 { return time.Now().UnixNano() }
 
 // RefusedError is a handshake that the exchange answered with something other than an upgrade.
 type RefusedError struct {
@@ -129,7 +133,7 @@ type Conn struct {
 	readCtx  context.Context // has no Done, so that reading a message allocates nothing
 	buffer   []byte
 	pace     *rate.Limiter
-	lastPing atomic.Int64 // unix nanoseconds, 0 before the first
+	lastPing atomic.Int64 // by the options' clock, 0 before the first
 	ended    chan struct{}
 	endOnce  sync.Once
 
@@ -146,6 +150,10 @@ type reply struct {
 // Dial connects to an address of StreamURL. The context bounds the handshake and no more. A refusal is
 // a *RefusedError.
 func Dial(ctx context.Context, address string, options DialOptions) (*Conn, error) {
+	clock := options.Clock
+	if clock == nil {
+		clock = unixNanos
+	}
 	dial := options.DialContext
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
@@ -164,7 +172,7 @@ func Dial(ctx context.Context, address string, options DialOptions) (*Conn, erro
 			if err != nil {
 				return nil, err
 			}
-			c.raw = newIntake(conn)
+			c.raw = newIntake(conn, clock)
 			return c.raw, nil
 		},
 	}
@@ -176,7 +184,7 @@ func Dial(ctx context.Context, address string, options DialOptions) (*Conn, erro
 		HTTPClient: &http.Client{Transport: transport},
 		HTTPHeader: header,
 		OnPingReceived: func(context.Context, []byte) bool {
-			c.lastPing.Store(time.Now().UnixNano())
+			c.lastPing.Store(clock())
 			return true
 		},
 	})
@@ -252,16 +260,11 @@ func (c *Conn) next() ([]byte, error) {
 	}
 }
 
-// CameAt is when the message that Read gave last came from the network, in unix nanoseconds. Of several that came at once it is the same time.
+// CameAt is when the message that Read gave last came from the network, by the clock of DialOptions. Of several that came at once it is the same time.
 func (c *Conn) CameAt() int64 { return c.raw.cameAt.Load() }
 
-// LastPing is when the exchange last pinged, or the zero time.
-func (c *Conn) LastPing() time.Time {
-	if at := c.lastPing.Load(); at != 0 {
-		return time.Unix(0, at)
-	}
-	return time.Time{}
-}
+// LastPing is when the exchange last pinged, by the same clock, or 0.
+func (c *Conn) LastPing() int64 { return c.lastPing.Load() }
 
 // CloseCode is the code of the close frame that the exchange sent, from an error of Read, or 0.
 func CloseCode(err error) int {
