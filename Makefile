@@ -70,7 +70,7 @@ detector-score: tools ## score all detectors on 20 simulated markets; the table 
 
 .PHONY: detect-bench
 detect-bench: tools ## what a run of all detectors over one minute costs, with 1, 30 and 365 days on the tape
-	$(GO) test ./jobs/detect -count=1 -run '^TestIncremental$$' -incremental 20000000 -v -timeout 60m
+	$(GO) test ./jobs/detect -run '^$$' -bench '^BenchmarkDetect$$' -benchtime 1x -count 1 -v -timeout 60m
 
 .PHONY: pump-score
 pump-score: tools ## score pump_burst on recorded pumps

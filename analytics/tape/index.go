@@ -38,7 +38,8 @@ type Index struct {
 	dir *Dir
 
 	mu     sync.Mutex
-	parts  map[string]*partition // by date
+	parts  map[string]*partition  // by date
+	merged map[string][]timedSpan // of all dates, by symbol, as far as somebody asked since parts changed
 	bounds map[string]Bounds
 	broken map[string]error // by path
 }
@@ -54,7 +55,7 @@ type partition struct {
 func (d *Dir) Index() *Index { return newIndex(d) }
 
 func newIndex(d *Dir) *Index {
-	return &Index{dir: d, parts: map[string]*partition{}, bounds: map[string]Bounds{}, broken: map[string]error{}}
+	return &Index{dir: d, parts: map[string]*partition{}, merged: map[string][]timedSpan{}, bounds: map[string]Bounds{}, broken: map[string]error{}}
 }
 
 // Refresh brings the index up to what is on the tape now. The cost is a listing of the partitions that changed and a footer for each new file.
@@ -78,6 +79,7 @@ func (x *Index) Refresh(ctx context.Context) error {
 	for date := range x.parts {
 		if !here[date] {
 			delete(x.parts, date)
+			clear(x.merged)
 		}
 	}
 	return x.loadBounds()
@@ -103,6 +105,7 @@ func (x *Index) refreshDate(date string) error {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		delete(x.parts, date)
+		clear(x.merged)
 		return nil
 	}
 	if err != nil {
@@ -112,6 +115,7 @@ func (x *Index) refreshDate(date string) error {
 	if part != nil && !part.modified.IsZero() && part.modified.Equal(info.ModTime()) {
 		return nil
 	}
+	clear(x.merged)
 	names, err := x.dir.files(Trades, date)
 	if err != nil {
 		return err
@@ -252,6 +256,9 @@ func (x *Index) Symbols() []string {
 
 // runs gives a symbol's runs of ids over all dates.
 func (x *Index) runs(symbol string) []timedSpan {
+	if runs, ok := x.merged[symbol]; ok {
+		return runs
+	}
 	dates := make([]string, 0, len(x.parts))
 	for date := range x.parts {
 		dates = append(dates, date)
@@ -263,6 +270,7 @@ func (x *Index) runs(symbol string) []timedSpan {
 			all.add(set.runs)
 		}
 	}
+	x.merged[symbol] = all.runs
 	return all.runs
 }
 

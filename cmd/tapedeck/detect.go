@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -13,6 +14,7 @@ import (
 
 	"tapedeck/analytics"
 	"tapedeck/analytics/tape"
+	"tapedeck/jobs/deliver"
 	"tapedeck/jobs/detect"
 	"tapedeck/jobs/schedule"
 )
@@ -105,7 +107,7 @@ func (c *detectCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if !c.DryRun {
-		if err := a.tellAlerts(ctx, dir, box, summary.New); err != nil {
+		if err := a.tellAlerts(ctx, dir, box, summary); err != nil {
 			return err
 		}
 	}
@@ -131,15 +133,38 @@ func (c *detectCmd) Run(ctx context.Context, a *app) error {
 }
 
 // tellAlerts hands new alerts to the outbox, also those of a run that died before it could, and sends.
-func (a *app) tellAlerts(ctx context.Context, dir *tape.Dir, box *mailbox, found []tape.Alert) error {
-	if _, err := box.EnqueueAlerts(ctx, found, a.now()); err != nil {
+func (a *app) tellAlerts(ctx context.Context, dir *tape.Dir, box *mailbox, summary detect.Summary) error {
+	incidents, err := a.incidentsToTell(ctx, dir, summary.OnTape)
+	if err != nil {
 		return err
 	}
-	if _, err := box.EnqueueRecorded(ctx, dir, a.now()); err != nil {
+	if _, err := box.EnqueueAlerts(ctx, summary.New, incidents, a.now()); err != nil {
+		return err
+	}
+	if _, err := box.EnqueueRecorded(ctx, dir, incidents, a.now()); err != nil {
 		return err
 	}
 	box.send(ctx)
 	return nil
+}
+
+// incidentsToTell are those that alerts of the last day belong to, if any of them was found just now.
+func (a *app) incidentsToTell(ctx context.Context, dir *tape.Dir, symbols int) (out []deliver.Incident, err error) {
+	const recent = time.Hour
+	alerts, err := dir.ReadAlerts(a.now().Add(-25*time.Hour).UTC().Format(time.DateOnly), a.now().UTC().Format(time.DateOnly))
+	if err != nil {
+		return nil, fmt.Errorf("read the alerts: %w", err)
+	}
+	if !slices.ContainsFunc(alerts, func(alert tape.Alert) bool { return a.now().Sub(time.UnixMicro(alert.FoundAt)).Abs() <= recent }) {
+		return nil, nil
+	}
+	incidents, err := analytics.Incidents(ctx, alerts, symbols)
+	for _, i := range incidents {
+		out = append(out, deliver.Incident{
+			Symbol: i.Symbol, StartedAt: i.StartedAt, LastAt: i.LastAt, Severity: i.Severity, Detectors: i.Detectors, Symbols: i.Symbols, Message: i.Message,
+		})
+	}
+	return out, err
 }
 
 // asMisuse gives an error of what was asked for its exit status.

@@ -31,7 +31,50 @@ func single(a alert) draft {
 	}
 	text := fmt.Sprintf("%s <b>%s</b> %s, %s\n%s\n%s UTC, score %.1f", a.mark(), telegram.Escape(a.Symbol), telegram.Escape(a.Detector), what,
 		telegram.Escape(a.text), a.At.Format("2006-01-02 15:04:05"), a.score)
+	if a.incident != nil && !a.Over && len(a.incident.Detectors) > 1 {
+		text += "\n" + telegram.Escape(fmt.Sprintf("%d detectors agree: %s", len(a.incident.Detectors), strings.Join(a.incident.Detectors, ", ")))
+	}
 	return draft{kind: alertKind, key: a.key(), alerts: []toldAlert{a.toldAlert}, parts: textParts(text)}
+}
+
+// marketSymbols bounds what a message about the whole market lists.
+const marketSymbols = 30
+
+// marketWide makes one message of the alerts of each incident of the whole market, and gives the rest back.
+func marketWide(alerts []alert) (drafts []draft, rest []alert) {
+	byIncident := map[*Incident][]alert{}
+	var incidents []*Incident
+	for _, a := range alerts {
+		if !a.Market || a.Over {
+			rest = append(rest, a)
+			continue
+		}
+		if byIncident[a.incident] == nil {
+			incidents = append(incidents, a.incident)
+		}
+		byIncident[a.incident] = append(byIncident[a.incident], a)
+	}
+	for _, incident := range incidents {
+		d := draft{kind: alertKind}
+		var symbols []string
+		for _, a := range byIncident[incident] {
+			d.alerts = append(d.alerts, a.toldAlert)
+			if !slices.Contains(symbols, a.Symbol) {
+				symbols = append(symbols, a.Symbol)
+			}
+		}
+		first := d.alerts[0]
+		d.key = fmt.Sprintf("market/%s/%s", first.At.Format(time.RFC3339Nano), incident.Severity)
+		slices.Sort(symbols)
+		listed := strings.Join(symbols[:min(len(symbols), marketSymbols)], ", ")
+		if more := len(symbols) - marketSymbols; more > 0 {
+			listed += fmt.Sprintf(" and %d more, in the table alerts", more)
+		}
+		d.parts = textParts(fmt.Sprintf("%s <b>The whole market</b>, %s\n%s (%s)\n%s\nsince %s UTC", marks[incident.Severity], telegram.Escape(incident.Severity), telegram.Escape(incident.Message),
+			telegram.Escape(strings.Join(incident.Detectors, ", ")), telegram.Escape(listed), incident.StartedAt.Format("2006-01-02 15:04:05")))
+		drafts = append(drafts, d)
+	}
+	return drafts, rest
 }
 
 // digest is one message about many alerts, the most severe first.

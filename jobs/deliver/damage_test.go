@@ -216,7 +216,7 @@ func TestTooManyWaiting(t *testing.T) {
 		for i := range o.limit + 4 {
 			alerts = append(alerts, alertsOf(now, "whale", fmt.Sprintf("S%d", i), "low")...)
 		}
-		if _, err := o.EnqueueAlerts(t.Context(), alerts, now); err != nil {
+		if _, err := o.EnqueueAlerts(t.Context(), alerts, nil, now); err != nil {
 			t.Fatal(err)
 		}
 		opt := p.options()

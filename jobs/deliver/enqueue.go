@@ -29,6 +29,21 @@ type Queued struct {
 	HeldBack, Filtered, Old int
 }
 
+// Incident is what some alerts are about together.
+type Incident struct {
+	// Symbol is MarketWide where many symbols are concerned at once.
+	Symbol string
+	// StartedAt and LastAt are the times of its first and its last alert.
+	StartedAt, LastAt time.Time
+	Severity          string
+	// Detectors that agree and Symbols concerned, by name.
+	Detectors, Symbols []string
+	Message            string // plain text
+}
+
+// MarketWide is the symbol of an incident of the whole market.
+const MarketWide = "*"
+
 // Report is a report to be sent.
 type Report struct {
 	// Key is its identity, such as report/daily/2026-01-15: what has the same is sent once.
@@ -76,17 +91,18 @@ type Notice struct {
 	At time.Time
 }
 
-// EnqueueAlerts writes down the alerts of one run for each chat that wants them. An alert that was written down before is not again, so
+// EnqueueAlerts writes down the alerts of one run for each chat that wants them. Of the alerts of one incident a chat is told the first, and another when the
+// severity rises or the cooldown is over; an incident of the whole market is one message. An alert that was written down before is not again, so
 // a run whose process died can be handed over whole once more. Alerts older than a day are no news and are left out. When it returns
 // without error, they are on the disk.
-func (o *Outbox) EnqueueAlerts(ctx context.Context, alerts []tape.Alert, now time.Time) (Queued, error) {
+func (o *Outbox) EnqueueAlerts(ctx context.Context, alerts []tape.Alert, incidents []Incident, now time.Time) (Queued, error) {
 	var queued Queued
 	all := make([]alert, len(alerts))
 	for i, a := range alerts {
-		all[i] = newAlert(a)
+		all[i] = newAlert(a).in(incidents)
 	}
 	slices.SortStableFunc(all, func(a, b alert) int {
-		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Symbol, b.Symbol), strings.Compare(a.Detector, b.Detector))
+		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Symbol, b.Symbol), a.rank()-b.rank(), strings.Compare(a.Detector, b.Detector))
 	})
 	if len(o.config.Chats) == 0 {
 		for _, a := range all {
@@ -99,10 +115,10 @@ func (o *Outbox) EnqueueAlerts(ctx context.Context, alerts []tape.Alert, now tim
 	}
 	return o.enqueue(ctx, Alerts, func(chat Chat, history []*entry) []draft {
 		chosen := o.choose(chat, all, history, now, &queued)
+		drafts, chosen := marketWide(chosen)
 		if len(chosen) > o.config.DigestAbove {
-			return []draft{digest(chosen)}
+			return append(drafts, digest(chosen))
 		}
-		var drafts []draft
 		for _, a := range chosen {
 			drafts = append(drafts, single(a))
 		}
@@ -112,20 +128,25 @@ func (o *Outbox) EnqueueAlerts(ctx context.Context, alerts []tape.Alert, now tim
 
 // choose gives the alerts that a chat is told now.
 func (o *Outbox) choose(chat Chat, all []alert, history []*entry, now time.Time, queued *Queued) []alert {
-	type pair struct{ detector, symbol string }
-	told := map[pair][]toldAlert{}
+	told := map[string][]toldAlert{} // by symbol, and those of the whole market
+	remember := func(a toldAlert) {
+		told[a.Symbol] = append(told[a.Symbol], a)
+		if a.Market {
+			told[MarketWide] = append(told[MarketWide], a)
+		}
+	}
 	for _, e := range history {
 		for _, a := range e.m.Alerts {
-			told[pair{a.Detector, a.Symbol}] = append(told[pair{a.Detector, a.Symbol}], a)
+			remember(a)
 		}
 	}
 	var chosen []alert
 	for _, a := range all {
-		before := told[pair{a.Detector, a.Symbol}]
+		before := told[a.Symbol]
 		// What a chat never heard of is no end for it, but an alert like any other: a fall that has come back by the time that it is seen.
-		a.Over = a.Over && latest(before, a.At) != nil
+		a.Over = a.Over && a.latest(before) != nil
 		switch {
-		case slices.ContainsFunc(before, func(b toldAlert) bool { return b.At.Equal(a.At) }):
+		case slices.ContainsFunc(before, func(b toldAlert) bool { return b.Detector == a.Detector && b.At.Equal(a.At) }):
 			queued.Known++
 			continue
 		case now.Sub(a.At) > tellWithin:
@@ -134,35 +155,39 @@ func (o *Outbox) choose(chat Chat, all []alert, history []*entry, now time.Time,
 		case !chat.wantsSymbol(a.Symbol) || !chat.wantsDetector(a.Detector) || !a.Over && !chat.wantsSeverity(a.Severity):
 			queued.Filtered++
 			continue
-		case o.heldBack(a, before):
+		case a.Market && !a.Over && a.wasTold(told[MarketWide], o.config.Cooldown) || (!a.Market || a.Over) && o.heldBack(a, before):
 			queued.HeldBack++
 			continue
 		}
 		chosen = append(chosen, a)
-		told[pair{a.Detector, a.Symbol}] = append(before, a.toldAlert)
+		if !a.Market { // those of the market that are told now are one message
+			remember(a.toldAlert)
+		}
 	}
 	return chosen
 }
 
-// heldBack says whether an alert is left untold for what was told of its detector and symbol before.
+// heldBack says whether an alert is left untold for what was told of its symbol before.
 func (o *Outbox) heldBack(a alert, before []toldAlert) bool {
-	last := latest(before, a.At)
-	near := false // one that is as severe, at most the cooldown away
-	for _, b := range before {
-		if !b.Over && a.At.Sub(b.At).Abs() < o.config.Cooldown && slices.Index(severities, b.Severity) >= slices.Index(severities, a.Severity) {
-			near = true
-		}
-	}
+	last := a.latest(before)
 	if a.Over {
 		return last.Over // this chat heard of the end before
 	}
-	return near && (last == nil || !last.Over)
+	return a.wasTold(before, o.config.Cooldown) && (last == nil || !last.Over)
 }
 
-// latest is the last of told that is not after at; nil for none.
-func latest(told []toldAlert, at time.Time) (last *toldAlert) {
+// wasTold says whether something as severe of the same detector or incident was told, at most the cooldown away.
+func (a alert) wasTold(before []toldAlert, cooldown time.Duration) bool {
+	return slices.ContainsFunc(before, func(b toldAlert) bool {
+		same := b.Detector == a.Detector && b.Symbol == a.Symbol || a.incident != nil && !b.At.Before(a.incident.StartedAt) && !b.At.After(a.incident.LastAt)
+		return same && !b.Over && a.At.Sub(b.At).Abs() < cooldown && slices.Index(severities, b.Severity) >= slices.Index(severities, a.Severity)
+	})
+}
+
+// latest is the last of the alert's detector and symbol that was told and is not after it; nil for none.
+func (a alert) latest(told []toldAlert) (last *toldAlert) {
 	for i, b := range told {
-		if !b.At.After(at) && (last == nil || !b.At.Before(last.At)) {
+		if b.Detector == a.Detector && b.Symbol == a.Symbol && !b.At.After(a.At) && (last == nil || !b.At.Before(last.At)) {
 			last = &told[i]
 		}
 	}
@@ -296,8 +321,9 @@ func fileName(content []byte) string {
 // alert is one to be told.
 type alert struct {
 	toldAlert
-	text  string
-	score float64
+	text     string
+	score    float64
+	incident *Incident // nil where none is known
 }
 
 func newAlert(a tape.Alert) alert {
@@ -309,6 +335,23 @@ func newAlert(a tape.Alert) alert {
 		toldAlert: toldAlert{Detector: a.Detector, Symbol: a.Symbol, At: time.UnixMicro(a.At).UTC(), Severity: a.Severity, Over: extra.Recovered},
 		text:      a.Message, score: a.Score,
 	}
+}
+
+// in gives the alert as part of its incident, whose severity it takes where that is graver.
+func (a alert) in(incidents []Incident) alert {
+	for i, incident := range incidents {
+		wide := incident.Symbol == MarketWide
+		if a.At.Before(incident.StartedAt) || a.At.After(incident.LastAt) || incident.Symbol != a.Symbol && !(wide && slices.Contains(incident.Symbols, a.Symbol)) {
+			continue
+		}
+		if a.incident == nil || !wide { // a symbol's own incident says more than one of the market that goes on meanwhile
+			a.incident, a.Market = &incidents[i], wide
+		}
+	}
+	if a.incident != nil && slices.Index(severities, a.incident.Severity) > slices.Index(severities, a.Severity) {
+		a.Severity = a.incident.Severity
+	}
+	return a
 }
 
 func (a alert) key() string {
@@ -329,7 +372,7 @@ type Recorded interface {
 
 // EnqueueRecorded enqueues the alerts that were found in the last hour, as the table alerts has them: those of a run that died after it had published
 // them and before it could hand them over. What is in the outbox already is not enqueued again.
-func (o *Outbox) EnqueueRecorded(ctx context.Context, recorded Recorded, now time.Time) (Queued, error) {
+func (o *Outbox) EnqueueRecorded(ctx context.Context, recorded Recorded, incidents []Incident, now time.Time) (Queued, error) {
 	if len(o.config.Chats) == 0 {
 		return Queued{}, nil // they are in the log of the run that found them, or lost with it
 	}
@@ -338,5 +381,5 @@ func (o *Outbox) EnqueueRecorded(ctx context.Context, recorded Recorded, now tim
 		return Queued{}, fmt.Errorf("read the alerts: %w", err)
 	}
 	alerts = slices.DeleteFunc(alerts, func(a tape.Alert) bool { return now.Sub(time.UnixMicro(a.FoundAt)).Abs() > recordedWithin })
-	return o.EnqueueAlerts(ctx, alerts, now)
+	return o.EnqueueAlerts(ctx, alerts, incidents, now)
 }

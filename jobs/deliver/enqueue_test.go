@@ -66,7 +66,7 @@ func TestChatsHaveFilters(t *testing.T) {
 			Chat{ID: "4", Detectors: []string{"pump"}}, Chat{ID: "5", Send: []Wanted{Reports}})
 		now := time.Now()
 		all := slices.Concat(alertsOf(now, "whale", "BTCUSDT", "low"), alertsOf(now, "pump", "ETHBTC", "medium"), alertsOf(now, "whale", "SOLUSDT", "high"))
-		queued, err := o.EnqueueAlerts(t.Context(), all, now)
+		queued, err := o.EnqueueAlerts(t.Context(), all, nil, now)
 		if err != nil || queued.Messages != 3+2+2+1 || queued.Filtered != 1+1+2 {
 			t.Errorf("%+v, %v", queued, err)
 		}
@@ -94,7 +94,7 @@ func TestAnAlertIsToldOnce(t *testing.T) {
 	alert := alertsOf(now, "whale", "BTCUSDT", "low")
 	chats := []Chat{{ID: "1"}, {ID: "2"}}
 	for i := range 3 {
-		queued, err := p.outbox(chats...).EnqueueAlerts(t.Context(), alert, now)
+		queued, err := p.outbox(chats...).EnqueueAlerts(t.Context(), alert, nil, now)
 		if err != nil || i == 0 && queued.Messages != 2 || i > 0 && (queued.Messages != 0 || queued.Known != 2) {
 			t.Errorf("call %d: %+v, %v", i, queued, err)
 		}
@@ -104,13 +104,13 @@ func TestAnAlertIsToldOnce(t *testing.T) {
 	for i := range 10 {
 		many = append(many, alertsOf(now.Add(time.Second), "whale", fmt.Sprintf("S%dUSDT", i), "low")...)
 	}
-	if queued, err := p.outbox(chats...).EnqueueAlerts(t.Context(), many, now); err != nil || queued.Messages != 2 {
+	if queued, err := p.outbox(chats...).EnqueueAlerts(t.Context(), many, nil, now); err != nil || queued.Messages != 2 {
 		t.Errorf("digest: %+v, %v", queued, err)
 	}
-	if queued, err := p.outbox(chats...).EnqueueAlerts(t.Context(), many[3:4], now); err != nil || queued.Known != 2 || queued.Messages != 0 {
+	if queued, err := p.outbox(chats...).EnqueueAlerts(t.Context(), many[3:4], nil, now); err != nil || queued.Known != 2 || queued.Messages != 0 {
 		t.Errorf("one of the digest: %+v, %v", queued, err)
 	}
-	queued, err := p.outbox(chats...).EnqueueAlerts(t.Context(), append(many, alertsOf(now, "whale", "NEWUSDT", "low")...), now)
+	queued, err := p.outbox(chats...).EnqueueAlerts(t.Context(), append(many, alertsOf(now, "whale", "NEWUSDT", "low")...), nil, now)
 	if err != nil || queued.Messages != 2 || queued.Known != 20 {
 		t.Errorf("digest and one more: %+v, %v", queued, err)
 	}
@@ -125,7 +125,7 @@ func TestManyAlertsAreOneDigest(t *testing.T) {
 		for i := range 200 {
 			many = append(many, alertsOf(now.Add(time.Duration(i)*time.Second), "whale", fmt.Sprintf("S%dUSDT", i), severities[i%3])...)
 		}
-		if _, err := o.EnqueueAlerts(t.Context(), many, now.Add(time.Hour)); err != nil {
+		if _, err := o.EnqueueAlerts(t.Context(), many, nil, now.Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		p.send(o)
@@ -167,7 +167,7 @@ func TestCooldownAndRecovery(t *testing.T) {
 		if step.over {
 			alerts = over(alerts)
 		}
-		queued, err := o.EnqueueAlerts(t.Context(), alerts, now.Add(time.Hour))
+		queued, err := o.EnqueueAlerts(t.Context(), alerts, nil, now.Add(time.Hour))
 		if err != nil || (queued.Messages == 1) != step.told {
 			t.Errorf("step %d: %+v, %v", i, queued, err)
 		}
@@ -177,7 +177,7 @@ func TestCooldownAndRecovery(t *testing.T) {
 func TestOldAlertsAreNoNews(t *testing.T) {
 	p := newPlace(t)
 	now := time.Now()
-	queued, err := p.outbox(Chat{ID: "1"}).EnqueueAlerts(t.Context(), alertsOf(now.Add(-25*time.Hour), "whale", "BTCUSDT", "high"), now)
+	queued, err := p.outbox(Chat{ID: "1"}).EnqueueAlerts(t.Context(), alertsOf(now.Add(-25*time.Hour), "whale", "BTCUSDT", "high"), nil, now)
 	if err != nil || queued.Old != 1 || queued.Messages != 0 {
 		t.Errorf("%+v, %v", queued, err)
 	}
@@ -191,14 +191,14 @@ func TestAlertsOfARunThatDiedAreTakenUp(t *testing.T) {
 	if _, err := p.dir.PublishAlerts(t.Context(), slices.Clone(published)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := o.EnqueueAlerts(t.Context(), published[:1], now); err != nil { // and no further
+	if _, err := o.EnqueueAlerts(t.Context(), published[:1], nil, now); err != nil { // and no further
 		t.Fatal(err)
 	}
-	queued, err := o.EnqueueRecorded(t.Context(), p.dir, now.Add(time.Minute))
+	queued, err := o.EnqueueRecorded(t.Context(), p.dir, nil, now.Add(time.Minute))
 	if err != nil || queued.Messages != 1 || queued.Known != 1 {
 		t.Errorf("%+v, %v", queued, err)
 	}
-	if queued, err = o.EnqueueRecorded(t.Context(), p.dir, now.Add(2*time.Minute)); err != nil || queued.Messages != 0 {
+	if queued, err = o.EnqueueRecorded(t.Context(), p.dir, nil, now.Add(2*time.Minute)); err != nil || queued.Messages != 0 {
 		t.Errorf("%+v, %v", queued, err)
 	}
 }

@@ -75,6 +75,7 @@ type toldAlert struct {
 	At       time.Time `json:"at"`
 	Severity string    `json:"severity"`
 	Over     bool      `json:"over,omitempty"`
+	Market   bool      `json:"market,omitempty"` // told as part of an incident of the whole market
 }
 
 // form of a part.

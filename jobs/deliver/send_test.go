@@ -337,7 +337,7 @@ func TestSilentChatsHearOfWhatMatters(t *testing.T) {
 		seen := &recordingSender{}
 		o := p.outbox(Chat{ID: "7", Silent: true})
 		for _, severity := range []string{"low", "high"} {
-			if _, err := o.EnqueueAlerts(t.Context(), alertsOf(time.Now(), "d", severity+"USDT", severity), time.Now()); err != nil {
+			if _, err := o.EnqueueAlerts(t.Context(), alertsOf(time.Now(), "d", severity+"USDT", severity), nil, time.Now()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -388,7 +388,7 @@ func TestWithoutChatsAllGoesToTheLog(t *testing.T) {
 	p := newPlace(t)
 	o := p.outbox()
 	now := time.Now()
-	if _, err := o.EnqueueAlerts(t.Context(), alertsOf(now, "whale_order", "BTCUSDT", "high"), now); err != nil {
+	if _, err := o.EnqueueAlerts(t.Context(), alertsOf(now, "whale_order", "BTCUSDT", "high"), nil, now); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := o.EnqueueReport(t.Context(), Report{Key: "r", Title: "Daily", HTML: "<b>bold</b> words"}, now); err != nil {

@@ -57,8 +57,8 @@ type Summary struct {
 	From, To time.Time
 	// Detectors that ran to the end, sorted.
 	Detectors []string
-	// Symbols that were judged over some time.
-	Symbols int
+	// Symbols that were judged over some time, and symbols OnTape.
+	Symbols, OnTape int
 	// Alerts are what the detectors found in what was judged, by time, symbol and detector. New are those among them that were
 	// not on the tape before; with DryRun, that would be new.
 	Alerts, New []tape.Alert
@@ -445,7 +445,7 @@ func (r *run) finish() {
 		}
 	}
 	slices.Sort(r.summary.Detectors)
-	r.summary.Symbols = len(r.judged)
+	r.summary.Symbols, r.summary.OnTape = len(r.judged), len(r.index.Symbols())
 	r.opt.Logger.Info("detectors ran", "window_start", r.summary.From, "window_end", r.summary.To, "detectors", len(r.summary.Detectors),
 		"symbols", r.summary.Symbols, "alerts", len(r.summary.Alerts), "new", len(r.summary.New), "unjudged_symbols", len(r.summary.Unjudged), "waiting", len(r.summary.Waiting),
 		"problems", len(r.summary.Problems))

@@ -5,85 +5,122 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
+	"runtime/debug"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"tapedeck/analytics"
 	"tapedeck/analytics/tape"
 )
 
 var (
-	incremental       = flag.Int("incremental", 0, "measure detect over one minute of new data with so many trades a day on the tape, and 1, 30 and 365 days of history")
-	incrementalMemory = flag.String("incremental-memory", "1GB", "the session's memory limit")
+	incremental       = flag.Int("incremental", 20_000_000, "trades a day on the tape of BenchmarkDetect")
+	incrementalRuns   = flag.Int("incremental-runs", 5, "how many runs BenchmarkDetect takes the median of")
+	incrementalMemory = flag.String("incremental-memory", "1GB", "the session's memory limit in BenchmarkDetect")
 )
 
 const incrementalSymbols = 300
 
-// TestIncremental measures what a run costs over one minute of new data: all detectors, 300 symbols. The day before has the given number
+// BenchmarkDetect measures what a run costs over one minute of new data: all detectors, 300 symbols. The day before has the given number
 // of trades, in a file an hour as compact leaves them, and the last hour in a file each 15 seconds as the stream does. The days before
-// that have few trades each, in one file: they are there to be looked past.
-func TestIncremental(t *testing.T) {
-	if *incremental == 0 {
-		t.Skip("takes minutes and gigabytes: make detect-bench")
-	}
+// that have few trades each, in one file: they are there to be looked past, and come onto the same tape between the measurements.
+func BenchmarkDetect(b *testing.B) {
 	end := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
-	fmt.Println("| days on the tape | trades of the last day | first run after | a run over one minute, median of 5 | all |")
-	fmt.Println("|---|---|---|---|---|")
-	for _, days := range []int{1, 30, 365} {
-		dir, err := tape.Create(t.TempDir(), tape.AggTrade, end)
-		if err != nil {
-			t.Fatal(err)
+	dir, err := tape.Create(b.TempDir(), tape.AggTrade, end)
+	if err != nil {
+		b.Fatal(err)
+	}
+	stream := &steady{t: b, dir: dir, random: rand.New(rand.NewPCG(1, 2)), perDay: float64(*incremental)}
+	const mostDays = 365
+	for i := range incrementalSymbols {
+		stream.price[i], stream.ids[i] = 100, mostDays*oldTrades // after those of the days before
+	}
+	at := end.Add(-25 * time.Hour)
+	for ; at.Before(end.Add(-time.Hour)); at = at.Add(time.Hour) {
+		stream.publish(at, time.Hour)
+	}
+	for ; at.Before(end); at = at.Add(15 * time.Second) {
+		stream.publish(at, 15*time.Second)
+	}
+	medians := map[int]float64{}
+	published := 1
+	for _, days := range []int{1, 30, mostDays} {
+		for ; published < days; published++ {
+			stream.old(end, published)
 		}
-		stream := &steady{t: t, dir: dir, random: rand.New(rand.NewPCG(1, 2)), perDay: float64(*incremental)}
-		for day := days - 1; day > 0; day-- {
-			stream.old(end.Add(-24*time.Hour*time.Duration(day+1) - 2*time.Hour).Truncate(24 * time.Hour))
+		judgedUntil(b, dir, at.Add(-time.Minute))
+		stream.rows = nil
+		debug.FreeOSMemory()
+		if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
+			b.Fatal(err)
 		}
-		at := end.Add(-25 * time.Hour)
-		for ; at.Before(end.Add(-time.Hour)); at = at.Add(time.Hour) {
-			stream.publish(at, time.Hour)
-		}
-		for ; at.Before(end); at = at.Add(15 * time.Second) {
-			stream.publish(at, 15*time.Second)
-		}
-		// As if it had run each minute: judged up to now.
-		var judged state
-		index := dir.Index()
-		if err := index.Refresh(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		judged.Judged = map[string]map[string]judgement{}
-		for _, name := range every(t) {
-			judged.Judged[name] = map[string]judgement{}
-			for _, symbol := range index.Symbols() {
-				bounds, _ := index.Bounds(symbol)
-				judged.Judged[name][symbol] = judgement{From: bounds.FirstAt.Truncate(time.Minute), Until: end.Add(-time.Minute), LastID: bounds.LastID, LastAt: bounds.LastAt}
-			}
-		}
-		if err := dir.WriteState(stateName, judged); err != nil {
-			t.Fatal(err)
-		}
-		var first time.Duration
 		var each []time.Duration
-		for run := range 6 {
+		for run := range *incrementalRuns + 1 {
 			for range 4 {
 				stream.publish(at, 15*time.Second)
 				at = at.Add(15 * time.Second)
 			}
 			began := time.Now()
-			summary := mustRun(t, dir, Options{Detectors: every(t), Now: at, Threads: 2, MemoryLimit: *incrementalMemory})
+			summary, err := Run(b.Context(), dir, Options{Now: at, Threads: 2, MemoryLimit: *incrementalMemory})
 			took := time.Since(began)
-			if judged := summary.To.Sub(summary.From); run > 0 && judged > 2*time.Minute || summary.Symbols != incrementalSymbols {
-				t.Errorf("judged %d symbols over %v", summary.Symbols, judged)
+			if err != nil || len(summary.Problems) > 0 || summary.Symbols != incrementalSymbols || run > 0 && summary.To.Sub(summary.From) > 2*time.Minute {
+				b.Fatalf("judged %d symbols from %v to %v: %v %v", summary.Symbols, summary.From, summary.To, summary.Problems, err)
 			}
-			if run == 0 {
-				first = took
-			} else {
+			if run > 0 { // the first one makes what later ones find
 				each = append(each, took)
 			}
 		}
-		all := slices.Clone(each)
+		b.Logf("%d days: %.2f s", days, secondsOf(each))
 		slices.Sort(each)
-		fmt.Printf("| %d | %d | %.2f s | **%.2f s** | %.2f |\n", days, *incremental, first.Seconds(), each[len(each)/2].Seconds(), secondsOf(all))
+		medians[days] = each[len(each)/2].Seconds()
+	}
+	b.ReportMetric(medians[1], "s-1-day")
+	b.ReportMetric(medians[30], "s-30-days")
+	b.ReportMetric(medians[mostDays], "s-365-days")
+	b.ReportMetric(medians[mostDays]/medians[1], "ratio-365")
+	b.ReportMetric(peakMB(b), "MB")
+	b.ReportMetric(0, "ns/op")
+}
+
+// peakMB is the most memory that the process had since it was told to forget what it had before.
+func peakMB(b *testing.B) float64 {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		var kB float64
+		if n, _ := fmt.Sscanf(line, "VmHWM: %f kB", &kB); n == 1 {
+			return kB * 1024 / 1e6
+		}
+	}
+	b.Fatal("no VmHWM in /proc/self/status")
+	return 0
+}
+
+// judgedUntil writes down that all was judged up to an instant, as if detect had run each minute.
+func judgedUntil(b *testing.B, dir *tape.Dir, until time.Time) {
+	index := dir.Index()
+	if err := index.Refresh(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	judged := state{Judged: map[string]map[string]judgement{}}
+	queries, _ := analytics.Load("")
+	for _, query := range queries {
+		if query.Kind != analytics.Detect {
+			continue
+		}
+		judged.Judged[query.Name] = map[string]judgement{}
+		for _, symbol := range index.Symbols() {
+			bounds, _ := index.Bounds(symbol)
+			judged.Judged[query.Name][symbol] = judgement{From: bounds.FirstAt.Truncate(time.Minute), Until: until, LastID: bounds.LastID, LastAt: bounds.LastAt}
+		}
+	}
+	if err := dir.WriteState(stateName, judged); err != nil {
+		b.Fatal(err)
 	}
 }
 
@@ -96,7 +133,7 @@ func secondsOf(times []time.Duration) (out []float64) {
 
 // steady makes trades of 300 symbols: a few have most of them, as on the exchange.
 type steady struct {
-	t      *testing.T
+	t      testing.TB
 	dir    *tape.Dir
 	random *rand.Rand
 	perDay float64
@@ -127,9 +164,6 @@ func (s *steady) publish(from time.Time, length time.Duration) {
 }
 
 func (s *steady) symbol(i int, from time.Time, length time.Duration, n int) {
-	if s.price[i] == 0 {
-		s.price[i], s.ids[i] = 100, 1
-	}
 	at := from.UnixMicro()
 	step := length.Microseconds() / int64(n+1)
 	for j := 0; j < n; j++ {
@@ -146,12 +180,19 @@ func (s *steady) symbol(i int, from time.Time, length time.Duration, n int) {
 	}
 }
 
-// old publishes a day of little.
-func (s *steady) old(day time.Time) {
+// oldTrades is how many trades each symbol has on one of the days before.
+const oldTrades = 10
+
+// old publishes a day of little, so many days before the day of the end, with the ids just before those of the day after.
+func (s *steady) old(end time.Time, before int) {
+	day := end.Add(-26 * time.Hour).Truncate(24 * time.Hour).Add(-24 * time.Hour * time.Duration(before))
 	s.rows = s.rows[:0]
+	ids, prices := s.ids, s.price
 	for i := range incrementalSymbols {
-		s.symbol(i, day, 23*time.Hour, 10)
+		s.ids[i] = (365 - int64(before)) * oldTrades
+		s.symbol(i, day, 23*time.Hour, oldTrades)
 	}
+	s.ids, s.price = ids, prices
 	if _, err := s.dir.Publish(s.t.Context(), s.rows, origin); err != nil {
 		s.t.Fatal(err)
 	}

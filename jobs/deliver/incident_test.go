@@ -1,0 +1,115 @@
+package deliver
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tapedeck/analytics/tape"
+)
+
+// told gives the texts of the messages that wait for a chat, in order.
+func told(t *testing.T, o *Outbox, chat string) (texts []string) {
+	t.Helper()
+	entries, _, err := o.scan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.m.Chat == chat {
+			texts = append(texts, e.m.Parts[0].HTML)
+		}
+	}
+	return texts
+}
+
+// TestOneIncidentIsOneMessage: detectors that agree are one message, and another one only where the severity rises or the cooldown is over.
+func TestOneIncidentIsOneMessage(t *testing.T) {
+	p := newPlace(t)
+	now := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
+	o := p.outbox(Chat{ID: "1"}, Chat{ID: "2", Severity: "medium"}, Chat{ID: "3", Detectors: []string{"whale_order"}})
+	var alerts []tape.Alert
+	step := func(after time.Duration, severity string, detectors ...string) {
+		t.Helper()
+		for _, detector := range detectors {
+			alerts = append(alerts, alertsOf(now.Add(after), detector, "ABTC", "low")...)
+		}
+		names := []string{}
+		for _, a := range alerts {
+			names = append(names, a.Detector)
+		}
+		slices.Sort(names)
+		incident := Incident{
+			Symbol: "ABTC", StartedAt: now, LastAt: now.Add(after), Severity: severity, Detectors: slices.Compact(names), Symbols: []string{"ABTC"}, Message: "m",
+		}
+		// Some of these were told before, as when a run is repeated.
+		if _, err := o.EnqueueAlerts(t.Context(), alerts, []Incident{incident}, now.Add(after)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(chat string, n int) []string {
+		t.Helper()
+		texts := told(t, o, chat)
+		if len(texts) != n {
+			t.Fatalf("%s was told %d times, not %d:\n%s", chat, len(texts), n, strings.Join(texts, "\n\n"))
+		}
+		return texts
+	}
+	step(0, "low", "price_jump", "pump_burst")
+	if texts := want("1", 1); !strings.Contains(texts[0], "2 detectors agree: price_jump, pump_burst") {
+		t.Error(texts)
+	}
+	want("2", 0)
+	step(time.Minute, "medium", "volume_spike", "whale_order")
+	if texts := want("1", 2); !strings.Contains(texts[1], ", medium\n") || !strings.Contains(texts[1], "4 detectors agree") {
+		t.Error(texts)
+	}
+	want("2", 1)
+	want("3", 1)
+	step(2*time.Minute, "medium", "flow_imbalance")
+	want("1", 2)
+	step(40*time.Minute, "medium", "vwap_deviation")
+	want("1", 3)
+	want("3", 1)
+}
+
+// TestTheWholeMarketIsOneMessage: however many symbols and runs.
+func TestTheWholeMarketIsOneMessage(t *testing.T) {
+	p := newPlace(t)
+	now := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
+	o := p.outbox(Chat{ID: "1"}, Chat{ID: "4", Symbols: []string{"*BTC"}}, Chat{ID: "5", Symbols: []string{"OTHER"}})
+	var alerts []tape.Alert
+	var symbols []string
+	more := func(after time.Duration, n int) {
+		t.Helper()
+		for range n {
+			symbols = append(symbols, fmt.Sprintf("S%02dBTC", len(symbols)))
+			alerts = append(alerts, alertsOf(now.Add(after), "price_jump", symbols[len(symbols)-1], "low")...)
+		}
+		incident := Incident{
+			Symbol: MarketWide, StartedAt: now, LastAt: now.Add(after), Severity: "medium", Detectors: []string{"price_jump"}, Symbols: symbols, Message: fmt.Sprintf("%d of 100 symbols at once", len(symbols)),
+		}
+		own := Incident{Symbol: "ALONEBTC", StartedAt: now, LastAt: now, Severity: "low", Detectors: []string{"whale_order"}, Symbols: []string{"ALONEBTC"}}
+		all := slices.Concat(alerts, alertsOf(now, "whale_order", "ALONEBTC", "low"))
+		if _, err := o.EnqueueAlerts(t.Context(), all, []Incident{incident, own}, now.Add(after)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	more(0, 40)
+	for _, chat := range []string{"1", "4"} {
+		texts := told(t, o, chat)
+		if len(texts) != 2 || !strings.Contains(texts[0], "The whole market</b>, medium\n40 of 100 symbols at once (price_jump)\nS00BTC, S01BTC,") ||
+			!strings.Contains(texts[0], "and 10 more") || !strings.Contains(texts[1], "ALONEBTC") {
+			t.Errorf("%s: %q", chat, texts)
+		}
+	}
+	more(2*time.Minute, 10)
+	if texts := told(t, o, "1"); len(texts) != 2 {
+		t.Errorf("told again: %q", texts)
+	}
+	if texts := told(t, o, "5"); len(texts) != 0 {
+		t.Errorf("told of what it did not want: %q", texts)
+	}
+}
