@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"tapedeck/analytics"
@@ -107,8 +108,9 @@ func (m *mailbox) Notify(ctx context.Context, notice schedule.Notice) error {
 	if notice.Recovered {
 		title = fmt.Sprintf("Job %s is well again", notice.Job)
 	}
-	if !notice.Recovered && notice.Output != "" && notice.Output != notice.Message {
-		text += "\n\n" + notice.Output
+	// The error is the message already, and mostly all of the output.
+	if output := strings.TrimSpace(strings.TrimPrefix(notice.Output, "tapedeck: "+notice.Message)); !notice.Recovered && output != "" && output != notice.Message {
+		text += "\n\n" + output
 	}
 	_, err := m.EnqueueNotice(ctx, deliver.Notice{Topic: "job/" + notice.Job, Over: notice.Recovered, Title: title, Text: text, At: notice.FinishedAt}, m.app.clock())
 	return err

@@ -87,14 +87,24 @@ func jsonable(value any) any {
 }
 
 // firstOfEach keeps the rows that begin an event: those with no other row of the symbol less than cooldown before them, whether that
-// one was kept or not. Of what follows it keeps a row that says that the event is over, where the one before it does not say so. So it
-// depends on the rows of that short time only, and not on where a run began.
+// one was kept or not. A row that says that an event is over is no part of one; it is kept where no such row comes right before it. So all depends on
+// the rows of that short time only, and not on where a run began.
 func firstOfEach(rows []tape.Alert, cooldown time.Duration) []tape.Alert {
 	var out []tape.Alert
-	for i, row := range rows {
-		begins := i == 0 || rows[i-1].Symbol != row.Symbol || row.At-rows[i-1].At >= cooldown.Microseconds()
-		if begins || recovered(row) && !recovered(rows[i-1]) {
-			out = append(out, row)
+	var lastOn, last *tape.Alert // the last row that is not over, and the last one, of the symbol
+	for i := range rows {
+		row := &rows[i]
+		if last != nil && last.Symbol != row.Symbol {
+			lastOn, last = nil, nil
+		}
+		near := func(before *tape.Alert) bool { return before != nil && row.At-before.At < cooldown.Microseconds() }
+		over := recovered(*row)
+		if over && !(near(last) && recovered(*last)) || !over && !near(lastOn) {
+			out = append(out, *row)
+		}
+		last = row
+		if !over {
+			lastOn = row
 		}
 	}
 	return out

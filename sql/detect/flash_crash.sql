@@ -4,8 +4,9 @@
 -- 5-minute move, which is the root mean square of ln(price / price 5 minutes before) over the recorded minutes of the 24 hours
 -- before those 10 minutes, at least rms_floor. The price of a minute without trades is the last one before it, up to 6 hours
 -- old; where there is none the move is 0. At least min_orders different taker orders must have traded at or below the
--- level of min_drop, so that one bad print is not a crash. The last price must still be below that of 5 minutes ago. The crash has recovered
--- once min_recovery of the fall has come back; one that comes back whole within a minute ends without a row that says so.
+-- level of min_drop, so that one bad print is not a crash. The last price must still be below that of 5 minutes ago. Once min_recovery of the
+-- fall has come back, at most half an hour later, a row says so: the fall is the one from the highest reference of the crash's rows in 10 minutes to
+-- their lowest price. What comes back later than that ends without a row.
 --
 -- Needs min_minutes recorded minutes in those 24 hours, and an unbroken record of the last 10 minutes and back to the price
 -- of 5 minutes ago; otherwise the bucket is not judged. A minute in which ids are missing, and the one in which a symbol's
@@ -14,8 +15,8 @@
 -- Measured on thin alt/BTC pairs of 2018 to 2021: 0.04 alarms a symbol and day. Medium and high are the scores of one symbol-day
 -- in 50 and in 100.
 --
--- reads:    minutes          from 1816 minutes before window_start
--- reads:    trades           from 9 minutes before window_start
+-- reads:    minutes          from 1856 minutes before window_start
+-- reads:    trades           from 49 minutes before window_start
 -- param:    window_start     TIMESTAMP  UTC, inclusive, on a minute
 -- param:    window_end       TIMESTAMP  UTC, exclusive, on a minute
 -- param:    min_drop         DOUBLE     fraction of the price of 5 minutes ago, 0 to 1; default 0.10
@@ -34,11 +35,11 @@
 -- column:   message          VARCHAR    one sentence
 -- column:   first_id         BIGINT     first trade of the last 10 minutes
 -- column:   last_id          BIGINT     last trade of the last 10 minutes
--- column:   drop             DOUBLE     the fall, fraction of the price of 5 minutes ago
--- column:   recovery         DOUBLE     how much of the fall had come back by the end of the bucket, 0 to 1
--- column:   recovered        BOOLEAN    whether recovery has reached min_recovery
--- column:   reference        DOUBLE     price of 5 minutes ago, quote asset per base asset
--- column:   low              DOUBLE     lowest price of the last 10 minutes, quote asset per base asset
+-- column:   drop             DOUBLE     the fall, fraction of the reference
+-- column:   recovery         DOUBLE     how much of the fall had come back by the end of the bucket; above 1 it was more than that
+-- column:   recovered        BOOLEAN    whether this row says that the crash is over
+-- column:   reference        DOUBLE     price of 5 minutes ago, quote asset per base asset; where it is over, that before the crash
+-- column:   low              DOUBLE     lowest price of the last 10 minutes, quote asset per base asset; where it is over, that of the crash
 -- column:   orders_below     BIGINT     taker orders at or below the level
 -- key:      symbol, at
 -- threshold: min_rms
@@ -56,7 +57,7 @@ WITH recent_minutes AS (
         last_id,
     FROM minutes
     WHERE
-        minute >= $window_start::TIMESTAMP - INTERVAL 1816 MINUTES
+        minute >= $window_start::TIMESTAMP - INTERVAL 1856 MINUTES
         AND minute < $window_end::TIMESTAMP
 ),
 
@@ -69,7 +70,7 @@ symbols AS (
     FROM recent_minutes
     GROUP BY symbol
     HAVING
-        min(low) FILTER (minute >= $window_start::TIMESTAMP - INTERVAL 9 MINUTES)
+        min(low) FILTER (minute >= $window_start::TIMESTAMP - INTERVAL 49 MINUTES)
         <= max(close) * (1 - $min_drop::DOUBLE + 1e-9)
 ),
 
@@ -77,7 +78,7 @@ calendar AS (
     SELECT
         symbol,
         recorded_from,
-        unnest(range($window_start::TIMESTAMP - INTERVAL 1816 MINUTES, $window_end::TIMESTAMP, INTERVAL 1 MINUTE)) AS minute,
+        unnest(range($window_start::TIMESTAMP - INTERVAL 1856 MINUTES, $window_end::TIMESTAMP, INTERVAL 1 MINUTE)) AS minute,
     FROM symbols
 ),
 
@@ -174,7 +175,7 @@ fallen_minutes AS (
         fall / greatest(rms, $rms_floor::DOUBLE) AS score,
     FROM compared_minutes
     WHERE
-        minute >= $window_start::TIMESTAMP
+        minute >= $window_start::TIMESTAMP - INTERVAL 40 MINUTES
         AND unrecorded = 0
         AND recorded_minutes >= $min_minutes::BIGINT
         AND order_count >= $bucket_orders::BIGINT
@@ -202,11 +203,90 @@ crashes AS (
             AND date_trunc('minute', trades.traded_at) <= fallen_minutes.minute
             AND date_trunc('minute', trades.traded_at) >= fallen_minutes.minute - INTERVAL 9 MINUTES
             AND trades.price <= fallen_minutes.reference * (1 - $min_drop::DOUBLE)
-    WHERE trades.traded_at >= $window_start::TIMESTAMP - INTERVAL 9 MINUTES
+    WHERE trades.traded_at >= $window_start::TIMESTAMP - INTERVAL 49 MINUTES
     GROUP BY
         fallen_minutes.symbol,
         fallen_minutes.minute,
     HAVING orders_below >= $min_orders::BIGINT
+),
+
+-- What a crash fell from and to, by the rows of 10 minutes: the price of 5 minutes ago falls with it.
+whole_crashes AS (
+    SELECT
+        symbol,
+        minute,
+        score,
+        first_id,
+        orders_below,
+        max(reference) OVER ten_minutes AS reference,
+        min(lowest) OVER ten_minutes AS lowest,
+        lead(minute) OVER (PARTITION BY symbol ORDER BY minute) AS next_minute,
+    FROM crashes
+    WINDOW
+        ten_minutes AS (
+            PARTITION BY symbol
+            ORDER BY minute
+            RANGE BETWEEN INTERVAL 10 MINUTES PRECEDING AND CURRENT ROW
+        )
+),
+
+-- The first minute of the half hour after a row, and before the next one, by whose end enough has come back.
+recoveries AS (
+    SELECT
+        whole_crashes.symbol,
+        whole_crashes.minute AS crash_minute,
+        min(priced_minutes.minute) AS minute,
+        arg_min(priced_minutes.price, priced_minutes.minute) AS close,
+        arg_min(priced_minutes.last_id, priced_minutes.minute) AS last_id,
+        any_value(score) AS score,
+        any_value(whole_crashes.first_id) AS first_id,
+        any_value(orders_below) AS orders_below,
+        any_value(reference) AS reference,
+        any_value(lowest) AS lowest,
+    FROM whole_crashes
+    JOIN priced_minutes
+        ON
+            whole_crashes.symbol = priced_minutes.symbol
+            AND whole_crashes.minute < priced_minutes.minute
+            AND whole_crashes.minute + INTERVAL 30 MINUTES > priced_minutes.minute
+            AND coalesce(whole_crashes.next_minute > priced_minutes.minute, true)
+            AND whole_crashes.lowest + $min_recovery::DOUBLE * (whole_crashes.reference - whole_crashes.lowest) <= priced_minutes.price
+    WHERE
+        order_count > 0
+        AND NOT is_unrecorded
+    GROUP BY
+        whole_crashes.symbol,
+        whole_crashes.minute
+),
+
+told_minutes AS (
+    SELECT
+        symbol,
+        minute,
+        close,
+        reference,
+        lowest,
+        first_id,
+        last_id,
+        fall,
+        score,
+        orders_below,
+        false AS recovered,
+    FROM crashes
+    UNION ALL
+    SELECT
+        symbol,
+        minute,
+        close,
+        reference,
+        lowest,
+        first_id,
+        last_id,
+        1 - lowest / nullif(reference, 0) AS fall,
+        score,
+        orders_below,
+        true AS recovered,
+    FROM recoveries
 )
 
 SELECT
@@ -218,22 +298,32 @@ SELECT
         WHEN score >= $medium_rms::DOUBLE THEN 'medium'
         ELSE 'low'
     END AS severity,
-    format(
-        'fell {:.1f} % below the price of 5 minutes before ({:.0f} times its usual move), {:.0f} % of it back by {}',
-        100 * fall,
-        score,
-        100 * (close - lowest) / (reference - lowest),
-        strftime(minute + INTERVAL 1 MINUTE, '%H:%M')
-    ) AS message,
+    CASE
+        WHEN recovered
+            THEN format(
+                'has recovered from its fall of {:.1f} %: {:.0f} % of it back by {}',
+                100 * fall,
+                100 * (close - lowest) / (reference - lowest),
+                strftime(minute + INTERVAL 1 MINUTE, '%H:%M')
+            )
+        ELSE format(
+            'fell {:.1f} % below the price of 5 minutes before ({:.0f} times its usual move), {:.0f} % of it back by {}',
+            100 * fall,
+            score,
+            100 * (close - lowest) / (reference - lowest),
+            strftime(minute + INTERVAL 1 MINUTE, '%H:%M')
+        )
+    END AS message,
     first_id,
     last_id,
     round(fall, 6) AS drop,
     round((close - lowest) / (reference - lowest), 6) AS recovery,
-    recovery >= $min_recovery::DOUBLE AS recovered,
+    recovered,
     reference,
     lowest AS low,
     orders_below,
-FROM crashes
+FROM told_minutes
+WHERE minute >= $window_start::TIMESTAMP
 ORDER BY
     symbol,
     minute
