@@ -144,7 +144,7 @@ func (o *Outbox) choose(chat Chat, all []alert, history []*entry, now time.Time,
 	for _, a := range all {
 		before := told[a.Symbol]
 		// What a chat never heard of is no end for it, but an alert like any other: a fall that has come back by the time that it is seen.
-		a.Over = a.Over && a.latest(before) != nil
+		a.Over = a.Over && latest(before, a.At, a.goesWith) != nil
 		switch {
 		case slices.ContainsFunc(before, func(b toldAlert) bool { return b.Detector == a.Detector && b.At.Equal(a.At) }):
 			queued.Known++
@@ -169,25 +169,31 @@ func (o *Outbox) choose(chat Chat, all []alert, history []*entry, now time.Time,
 
 // heldBack says whether an alert is left untold for what was told of its symbol before.
 func (o *Outbox) heldBack(a alert, before []toldAlert) bool {
-	last := a.latest(before)
 	if a.Over {
-		return last.Over // this chat heard of the end before
+		return latest(before, a.At, a.goesWith).Over // this chat heard of the end before
 	}
+	last := latest(before, a.At, a.isLike)
 	return a.wasTold(before, o.config.Cooldown) && (last == nil || !last.Over)
 }
 
 // wasTold says whether something as severe of the same detector or incident was told, at most the cooldown away.
 func (a alert) wasTold(before []toldAlert, cooldown time.Duration) bool {
 	return slices.ContainsFunc(before, func(b toldAlert) bool {
-		same := b.Detector == a.Detector && b.Symbol == a.Symbol || a.incident != nil && !b.At.Before(a.incident.StartedAt) && !b.At.After(a.incident.LastAt)
-		return same && !b.Over && a.At.Sub(b.At).Abs() < cooldown && slices.Index(severities, b.Severity) >= slices.Index(severities, a.Severity)
+		return a.goesWith(b) && !b.Over && a.At.Sub(b.At).Abs() < cooldown && slices.Index(severities, b.Severity) >= slices.Index(severities, a.Severity)
 	})
 }
 
-// latest is the last of the alert's detector and symbol that was told and is not after it; nil for none.
-func (a alert) latest(told []toldAlert) (last *toldAlert) {
+// isLike says whether another is of the same detector and symbol, goesWith whether it is that or of the same incident.
+func (a alert) isLike(b toldAlert) bool { return b.Detector == a.Detector && b.Symbol == a.Symbol }
+
+func (a alert) goesWith(b toldAlert) bool {
+	return a.isLike(b) || a.incident != nil && !b.At.Before(a.incident.StartedAt) && !b.At.After(a.incident.LastAt)
+}
+
+// latest is the last of those told that is not after at and meets the condition; nil for none.
+func latest(told []toldAlert, at time.Time, meets func(toldAlert) bool) (last *toldAlert) {
 	for i, b := range told {
-		if b.Detector == a.Detector && b.Symbol == a.Symbol && !b.At.After(a.At) && (last == nil || !b.At.Before(last.At)) {
+		if meets(b) && !b.At.After(at) && (last == nil || !b.At.Before(last.At)) {
 			last = &told[i]
 		}
 	}

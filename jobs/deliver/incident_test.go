@@ -113,3 +113,31 @@ func TestTheWholeMarketIsOneMessage(t *testing.T) {
 		t.Errorf("told of what it did not want: %q", texts)
 	}
 }
+
+// TestTheEndOfAnIncident: who heard of it by one detector hears of its end by another, once; and nobody else does.
+func TestTheEndOfAnIncident(t *testing.T) {
+	p := newPlace(t)
+	now := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
+	o := p.outbox(Chat{ID: "1"}, Chat{ID: "2", Severity: "high"})
+	var alerts []tape.Alert
+	step := func(after time.Duration, more []tape.Alert) {
+		t.Helper()
+		alerts = append(alerts, more...)
+		incident := Incident{Symbol: "ABTC", StartedAt: now, LastAt: now.Add(after), Severity: "low", Detectors: []string{"dump_burst", "flash_crash"}, Symbols: []string{"ABTC"}, Message: "m"}
+		if _, err := o.EnqueueAlerts(t.Context(), alerts, []Incident{incident}, now.Add(after)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	step(0, alertsOf(now, "dump_burst", "ABTC", "low"))
+	step(time.Minute, alertsOf(now.Add(time.Minute), "flash_crash", "ABTC", "low")) // the same incident
+	step(6*time.Minute, over(alertsOf(now.Add(6*time.Minute), "flash_crash", "ABTC", "low")))
+	step(8*time.Minute, over(alertsOf(now.Add(8*time.Minute), "flash_crash", "ABTC", "low")))
+	step(9*time.Minute, alertsOf(now.Add(9*time.Minute), "volume_spike", "ABTC", "low"))
+	texts := told(t, o, "1")
+	if len(texts) != 2 || !strings.Contains(texts[0], "dump_burst") || !strings.HasPrefix(texts[1], "✅ <b>ABTC</b> flash_crash, over\n") {
+		t.Errorf("%d: %s", len(texts), strings.Join(texts, "\n\n"))
+	}
+	if texts := told(t, o, "2"); len(texts) != 0 {
+		t.Error(texts)
+	}
+}
