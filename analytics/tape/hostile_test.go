@@ -225,3 +225,64 @@ func TestAVolumeThatIsReadOnlyIsCertified(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// A whole file of another program, or of another table, is named as broken: it has not the columns that queries ask for.
+func TestAFileOfAnotherTableIsNamed(t *testing.T) {
+	ctx := context.Background()
+	d := newTape(t)
+	out := publish(t, d, trades("ETHUSDT", 1, 10, day0))
+	if _, err := d.PublishRuns(ctx, []Run{{ID: "a", FinishedAt: day0.UnixMicro()}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.PublishAlerts(ctx, []Alert{{Symbol: "ETHUSDT", At: day0.UnixMicro(), Extra: "{}"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.PublishCoverage(ctx, certify(t, d, day0)); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(filepath.Join(d.Path(), out.Segments[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range []Table{Trades, Alerts, Runs, Coverage} {
+		foreign := filepath.Join(string(table), "date=2026-01-15", "foreign.parquet")
+		if table == Trades {
+			runs, err := os.ReadDir(filepath.Join(d.Path(), "runs", "date=2026-01-15"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			run, err := os.ReadFile(filepath.Join(d.Path(), "runs", "date=2026-01-15", runs[0].Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = os.WriteFile(filepath.Join(d.Path(), foreign), run, 0o644)
+			if err != nil {
+				t.Fatal(err)
+			}
+		} else if err := os.WriteFile(filepath.Join(d.Path(), foreign), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		good, broken, err := d.Segments(table, "", "")
+		if err != nil || len(good) != 1 || len(broken) != 1 || broken[0].Path != foreign || !strings.Contains(broken[0].Err.Error(), "has no column") {
+			t.Errorf("%s: %v, %v, %v", table, good, broken, err)
+		}
+	}
+	if c := certify(t, d, day0); len(c.Broken) != 1 || c.Symbols[0].Trades != 10 {
+		t.Errorf("%+v", c)
+	}
+	// Nor are its rows taken for rows of the table, when they are read and when files are merged.
+	for i := range 3 {
+		if _, err := d.PublishRuns(ctx, []Run{{ID: fmt.Sprint(i), FinishedAt: day0.UnixMicro()}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, joined, err := d.MergeRecords(ctx, Runs, "2026-01-15", 1); err != nil || !joined {
+		t.Fatal(joined, err)
+	}
+	if runs, err := d.ReadRuns("", ""); err != nil || len(runs) != 4 {
+		t.Errorf("%+v, %v", runs, err)
+	}
+	if _, err := os.Stat(filepath.Join(d.Path(), "runs", "date=2026-01-15", "foreign.parquet")); err != nil {
+		t.Error(err)
+	}
+}

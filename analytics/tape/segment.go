@@ -236,6 +236,11 @@ func (d *Dir) Segments(table Table, fromDate, toDate string) ([]Segment, []Broke
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // replaced by a compaction since it was listed
 			}
+			if err == nil {
+				if err = lacks(file, schemaOf(table)); err != nil {
+					file.close()
+				}
+			}
 			if err != nil {
 				broken = append(broken, BrokenSegment{path, err})
 				continue
@@ -245,6 +250,30 @@ func (d *Dir) Segments(table Table, fromDate, toDate string) ([]Segment, []Broke
 		}
 	}
 	return good, broken, nil
+}
+
+// lacks says which column of a table a file does not have, if any: one that another program put there makes every query over the table fail, and its rows
+// are not of that table.
+func lacks(file parquetFile, table *parquet.Schema) error {
+	for _, column := range table.Columns() {
+		if _, ok := file.Schema().Lookup(column...); !ok {
+			return fmt.Errorf("has no column %q", column[0])
+		}
+	}
+	return nil
+}
+
+// schemaOf gives a table's columns.
+func schemaOf(table Table) *parquet.Schema {
+	switch table {
+	case Alerts:
+		return parquet.SchemaOf(Alert{})
+	case Runs:
+		return parquet.SchemaOf(Run{})
+	case Coverage:
+		return parquet.SchemaOf(CoverageRow{})
+	}
+	return parquet.SchemaOf(Trade{})
 }
 
 type parquetFile struct {
@@ -299,6 +328,9 @@ func readRows[T any](path string) (rows []T, err error) {
 			rows, err = nil, fmt.Errorf("damaged content: %v", p)
 		}
 	}()
+	if err := lacks(file, parquet.SchemaOf(*new(T))); err != nil {
+		return nil, err
+	}
 	reader := parquet.NewGenericReader[T](file.File)
 	defer reader.Close()
 	rows = make([]T, file.NumRows())

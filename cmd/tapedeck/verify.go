@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"tapedeck/analytics/tape"
 	"tapedeck/jobs/schedule"
 	"tapedeck/jobs/verify"
 )
@@ -53,7 +54,22 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	}
 	a.reportToParent(schedule.Report{Message: verify.Verdict(certificate)})
 	if !certificate.Complete() {
-		return withHint(partial("the tape is not complete"), "tapedeck backfill fetches what is missing")
+		return withHint(partial("the tape is not complete"), "%s", cureOf(certificate))
 	}
 	return nil
+}
+
+// cureOf says what to do about a tape that is not complete.
+func cureOf(c tape.Certificate) string {
+	missing := false
+	for _, s := range c.Symbols {
+		missing = missing || s.Missing > 0
+	}
+	switch {
+	case len(c.Broken) > 0:
+		return "move a file that cannot be read out of the data directory; tapedeck backfill then fetches what it held"
+	case missing:
+		return "tapedeck backfill fetches what is missing"
+	}
+	return "move the file that another program put there out of the data directory"
 }
