@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/compress/zstd"
 )
 
 // Table is one of the four directories of segments.
@@ -111,7 +110,7 @@ func writerOptions() []parquet.WriterOption {
 	return []parquet.WriterOption{
 		parquet.DataPageVersion(2),
 		// A codec of its own: the library shares one in the process, whose encoders hold channels that tests with a clock of their own must not share.
-		parquet.Compression(&zstd.Codec{Level: zstd.DefaultLevel}),
+		parquet.Compression(newCodec()),
 		parquet.MaxRowsPerRowGroup(rowGroupRows),
 		parquet.DictionaryMaxBytes(dictionaryLimit),
 		parquet.CreatedBy("tapedeck", "1", ""),

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"tapedeck/jobs/health"
@@ -67,6 +68,10 @@ func (c *streamCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
+// recordingGarbage is how much of what is in use may wait as garbage while recording, in percent. What is in use is some 60 MB and hardly any becomes garbage, so that
+// collecting four times as often as Go does by itself costs nothing that could be measured, and saves up to 60 MB.
+const recordingGarbage = 25
+
 // stream records until ctx is done; change adjusts what the flags do not say.
 func (a *app) stream(ctx context.Context, command string, flags recordFlags, change func(*stream.Options)) (stream.Summary, error) {
 	dir, err := a.createTape(flags.Feed)
@@ -85,6 +90,9 @@ func (a *app) stream(ctx context.Context, command string, flags recordFlags, cha
 		RunID:       a.runID(command), UserAgent: a.userAgent(), Logger: a.log,
 	}
 	change(&options)
+	if a.env["GOGC"] == "" {
+		debug.SetGCPercent(recordingGarbage)
+	}
 	return stream.Run(ctx, dir, options)
 }
 
