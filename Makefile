@@ -3,6 +3,7 @@
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+comma   := ,
 LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 .PHONY: help
@@ -43,6 +44,10 @@ bench: tools ## measure, side by side, and write the table in BENCHMARKS.md
 .PHONY: bench-quick
 bench-quick: tools ## the same in under two minutes: one run of each, without the long ones
 	$(GO) run ./cmd/bench -quick
+
+.PHONY: bench-growth
+bench-growth: tools ## what commands cost on tapes of 1 to 1,000 million trades; half an hour and 12 GB, or SIZES=1,10,100
+	$(GO) run ./cmd/bench -growth $(or $(SIZES),1$(comma)10$(comma)100$(comma)1000)
 
 .PHONY: soak
 soak: tools ## three minutes of kill -9, faults and a full volume, then the tape against the truth; SEED=random

@@ -20,6 +20,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"tapedeck/internal/benchtest"
 )
 
 func main() { os.Exit(run()) }
@@ -28,12 +30,21 @@ func run() int {
 	quick := flag.Bool("quick", false, "one run of each, without those that take long; prints the table and leaves BENCHMARKS.md alone")
 	only := flag.String("only", "", "only benchmarks whose name contains this; leaves BENCHMARKS.md alone")
 	runs := flag.Int("runs", 5, "how many runs of each")
+	growth := flag.String("growth", "", "only what commands cost on tapes of so many million trades, as in 1,10,100; writes that table and its plot into BENCHMARKS.md and "+growthPicture)
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	if *growth != "" {
+		if err := measureGrowth(ctx, *growth); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return 0
+	}
 	if *quick {
 		*runs = 1
 	}
+	begun := time.Now()
 	figures := map[string]map[string][]float64{} // by benchmark, by metric
 	for _, b := range benchmarks() {
 		if *quick && b.long || !strings.Contains(b.name, *only) {
@@ -41,7 +52,7 @@ func run() int {
 		}
 		fmt.Fprintf(os.Stderr, "%s …", b.name)
 		started := time.Now()
-		got, err := b.measure(ctx, *runs)
+		got, err := b.measure(ctx, *runs, *quick)
 		if err != nil {
 			fmt.Fprintf(os.Stderr, " %v\n", err)
 			return 1
@@ -49,12 +60,13 @@ func run() int {
 		fmt.Fprintf(os.Stderr, " %.0f s\n", time.Since(started).Seconds())
 		figures[b.name] = got
 	}
-	table := render(figures, *runs)
+	table := render(figures, describe(ctx))
 	fmt.Print(table)
+	fmt.Fprintf(os.Stderr, "all of it took %.0f s\n", time.Since(begun).Seconds())
 	if *quick || *only != "" {
 		return 0
 	}
-	if err := rewrite("BENCHMARKS.md", table); err != nil {
+	if err := rewrite("BENCHMARKS.md", tableStart, table); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -62,8 +74,20 @@ func run() int {
 }
 
 // measure runs the benchmark in processes of their own and collects its metrics.
-func (b benchmark) measure(ctx context.Context, runs int) (map[string][]float64, error) {
-	command := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^"+b.name+"$", "-benchtime", "1x", "-count", strconv.Itoa(runs), "-timeout", "30m", "./"+b.pkg)
+func (b benchmark) measure(ctx context.Context, runs int, quick bool) (map[string][]float64, error) {
+	count := runs
+	if b.runs > 0 {
+		runs, count = min(runs, b.runs), min(runs, b.runs)
+	}
+	if b.turns {
+		count = 1
+	}
+	args := []string{"test", "-run", "^$", "-bench", "^" + b.name + "$", "-benchtime", "1x", "-count", strconv.Itoa(count), "-timeout", "3h", "./" + b.pkg}
+	if !quick {
+		args = append(args, b.args...)
+	}
+	command := exec.CommandContext(ctx, "go", args...)
+	command.Env = append(os.Environ(), fmt.Sprintf("%s=%d", benchtest.RunsVariable, runs))
 	var complaint bytes.Buffer
 	command.Stderr = &complaint
 	out, err := command.Output()
@@ -74,7 +98,7 @@ func (b benchmark) measure(ctx context.Context, runs int) (map[string][]float64,
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	for lines.Scan() {
 		fields := strings.Fields(lines.Text())
-		if len(fields) < 4 || !strings.HasPrefix(fields[0], b.name) {
+		if len(fields) < 4 || !b.isLine(fields[0]) {
 			continue
 		}
 		for i := 2; i+1 < len(fields); i += 2 {
@@ -86,7 +110,7 @@ func (b benchmark) measure(ctx context.Context, runs int) (map[string][]float64,
 		}
 	}
 	for _, r := range rows() {
-		if r.benchmark == b.name && len(got[r.metric]) == 0 {
+		if r.benchmark == b.name && !r.maybe && len(got[r.metric]) == 0 {
 			return nil, fmt.Errorf("it reports no %q:\n%s", r.metric, out)
 		}
 	}
@@ -101,12 +125,26 @@ func median(values []float64) (middle, least, greatest float64) {
 	return middle, sorted[0], sorted[n-1]
 }
 
+// isLine says whether a line of figures begins with the name of the benchmark or of one within it.
+func (b benchmark) isLine(name string) bool {
+	rest, ok := strings.CutPrefix(name, b.name)
+	return ok && (rest == "" || rest[0] == '/' || rest[0] == '-')
+}
+
+// describe says where and when something was measured.
+func describe(ctx context.Context) string {
+	version := "of an unknown version"
+	if out, err := exec.CommandContext(ctx, "git", "describe", "--tags", "--always", "--dirty").Output(); err == nil {
+		version = strings.TrimSpace(string(out))
+	}
+	return fmt.Sprintf("tapedeck %s, measured %s on %s, %d processors, %s", version, time.Now().UTC().Format("2006-01-02"), processor(), runtime.NumCPU(), runtime.Version())
+}
+
 // render makes the table.
-func render(figures map[string]map[string][]float64, runs int) string {
+func render(figures map[string]map[string][]float64, where string) string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "Measured %s on %s, %d processors, %s; the median of %d runs, and between which values they lay.\n\n",
-		time.Now().UTC().Format("2006-01-02"), processor(), runtime.NumCPU(), runtime.Version(), runs)
-	out.WriteString("| what | against | figure | spread | to reach | reached |\n|---|---|---:|---:|---:|---|\n")
+	fmt.Fprintf(&out, "%s. The ratio or figure is the median of the runs, the spread is the least and the greatest.\n\n", where)
+	out.WriteString("| what | against | ratio or figure | spread | absolute | to reach | reached | runs |\n|---|---|---:|---:|---:|---:|---|---|\n")
 	for _, r := range rows() {
 		values := figures[r.benchmark][r.metric]
 		if len(values) == 0 {
@@ -125,7 +163,20 @@ func render(figures map[string]map[string][]float64, runs int) string {
 				reached = "yes"
 			}
 		}
-		fmt.Fprintf(&out, "| %s | %s | %s %s | %s – %s | %s | %s |\n", r.what, r.against, number(middle), r.unit, number(least), number(greatest), bar, reached)
+		absolute := ""
+		if values := figures[r.benchmark][r.absolute]; len(values) > 0 {
+			middle, _, _ := median(values)
+			absolute = number(middle) + " " + r.absoluteUnit
+		}
+		spread := number(least) + " – " + number(greatest)
+		runs := strconv.Itoa(len(values))
+		if len(values) == 1 {
+			spread = ""
+		}
+		if r.runs != "" {
+			runs = r.runs
+		}
+		fmt.Fprintf(&out, "| %s | %s | %s %s | %s | %s | %s | %s | %s |\n", r.what, r.against, number(middle), r.unit, spread, absolute, bar, reached, runs)
 	}
 	return out.String()
 }
@@ -133,6 +184,8 @@ func render(figures map[string]map[string][]float64, runs int) string {
 // number shows three digits that count.
 func number(v float64) string {
 	switch {
+	case v < 0:
+		return "-" + number(-v)
 	case v >= 100:
 		return strconv.FormatFloat(v, 'f', 0, 64)
 	case v >= 10:
@@ -152,28 +205,46 @@ func processor() string {
 	return runtime.GOARCH
 }
 
-// The table stands between these lines.
+// measureGrowth measures on tapes of several sizes, and writes the table and the plot.
+func measureGrowth(ctx context.Context, sizes string) error {
+	b := growthBenchmark()
+	b.args = []string{"-growth", sizes}
+	figures, err := b.measure(ctx, 1, false)
+	if err != nil {
+		return err
+	}
+	table := renderGrowth(figures, describe(ctx), growthPicture)
+	fmt.Print(table)
+	if err := os.WriteFile(growthPicture, []byte(drawGrowth(figures)), 0o644); err != nil {
+		return err
+	}
+	return rewrite("BENCHMARKS.md", growthStart, table)
+}
+
+// The tables stand between these lines, and the plot beside BENCHMARKS.md.
 const (
-	tableStart = "<!-- benchmarks: make bench writes what follows -->\n"
-	tableEnd   = "<!-- end of benchmarks -->\n"
+	tableStart    = "<!-- benchmarks: make bench writes what follows -->\n"
+	growthStart   = "<!-- growth: make bench-growth writes what follows -->\n"
+	tableEnd      = "<!-- end of benchmarks -->\n"
+	growthPicture = "cmd/bench/growth.svg"
 )
 
-// rewrite puts the table into the file.
-func rewrite(path, table string) error {
+// rewrite puts a table into the file, behind the line at which it starts.
+func rewrite(path, start, table string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	before, rest, ok := strings.Cut(string(text), tableStart)
+	before, rest, ok := strings.Cut(string(text), start)
 	_, after, ended := strings.Cut(rest, tableEnd)
 	if !ok || !ended {
-		return fmt.Errorf("%s has no place for the table: it stands between %q and %q", path, tableStart, tableEnd)
+		return fmt.Errorf("%s has no place for the table: it stands between %q and %q", path, start, tableEnd)
 	}
 	staged, err := os.CreateTemp(filepath.Dir(path), ".benchmarks-*")
 	if err != nil {
 		return err
 	}
-	_, err = staged.WriteString(before + tableStart + "\n" + table + "\n" + tableEnd + after)
+	_, err = staged.WriteString(before + start + "\n" + table + "\n" + tableEnd + after)
 	if err := errors.Join(err, staged.Chmod(0o644), staged.Close()); err != nil {
 		return errors.Join(err, os.Remove(staged.Name()))
 	}

@@ -16,6 +16,7 @@ import (
 	_ "github.com/duckdb/duckdb-go/v2"
 
 	"tapedeck/analytics/tape"
+	"tapedeck/internal/benchtest"
 )
 
 // The benchmarks of whole commands. Each measures two things in turn in one run and reports the ratio of their times, so that a
@@ -23,16 +24,6 @@ import (
 
 // benchDay is the first day of the tapes that the benchmarks make.
 var benchDay = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-
-// tapedeckBinary builds the program as make build does.
-func tapedeckBinary(b *testing.B) string {
-	b.Helper()
-	path := filepath.Join(b.TempDir(), "tapedeck")
-	if out, err := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, ".").CombinedOutput(); err != nil {
-		b.Fatalf("%v\n%s", err, out)
-	}
-	return path
-}
 
 // spent is what a process took.
 type spent struct {
@@ -129,58 +120,87 @@ func copyOf(b *testing.B, dir *tape.Dir) string {
 
 // BenchmarkCompact: a day in 1,440 segments becomes few, against one COPY of DuckDB over the same files, both within 1 GB. Above 1 compact is faster.
 func BenchmarkCompact(b *testing.B) {
-	t := benchTape{days: 1, segments: 1440, symbols: 200, rows: 7000}
-	if os.Getenv("TAPEDECK_BENCH_FULL") != "" {
-		t.rows = 34800 // 50 million a day
-	}
-	binary, dir := tapedeckBinary(b), t.make(b)
+	benchCompact(b, benchTape{days: 1, segments: 1440, symbols: 200, rows: 7000})
+}
+
+// BenchmarkCompactLarge is the same with 50 million trades, five times as many.
+func BenchmarkCompactLarge(b *testing.B) {
+	benchCompact(b, benchTape{days: 1, segments: 1440, symbols: 200, rows: 34_800})
+}
+
+func benchCompact(b *testing.B, t benchTape) {
+	binary, dir := benchtest.Program(b), t.make(b)
 	rows := float64(t.days * t.segments * t.rows)
 	now := benchDay.AddDate(0, 0, 3).Format(time.RFC3339)
-	for b.Loop() {
-		ours := spend(b, binary, "compact", "--data-dir", copyOf(b, dir), "--now", now)
+	benchtest.Turns(b, func(b *testing.B) {
+		copied := copyOf(b, dir)
+		ours := spend(b, binary, "compact", "--data-dir", copied, "--now", now)
+		if err := os.RemoveAll(copied); err != nil {
+			b.Fatal(err)
+		}
 		theirs := inDuckDB(b, "1GB", fmt.Sprintf("COPY (SELECT * EXCLUDE (date) FROM read_parquet('%s/trades/date=2026*/*.parquet') ORDER BY symbol, id) TO '%s' (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)",
 			dir.Path(), filepath.Join(b.TempDir(), "sorted.parquet")))
 		b.ReportMetric(theirs.Seconds()/ours.wall.Seconds(), "ratio")
 		b.ReportMetric(rows/ours.wall.Seconds()/1e6, "Mtrades/s")
 		b.ReportMetric(float64(ours.memory)/1e6, "MB")
-	}
+	})
 }
 
 // BenchmarkVerify: a year of 50 symbols, of which nothing changed since the last time, and the first time.
 func BenchmarkVerify(b *testing.B) {
 	t := benchTape{days: 365, segments: 1, symbols: 50, rows: 50_000}
-	binary, dir := tapedeckBinary(b), t.make(b)
+	binary, dir := benchtest.Program(b), t.make(b)
 	now := benchDay.AddDate(0, 0, 366).Format(time.RFC3339)
-	for b.Loop() {
+	benchtest.Turns(b, func(b *testing.B) {
 		path := copyOf(b, dir)
 		first := spend(b, binary, "verify", "--data-dir", path, "--now", now)
-		var again []time.Duration
-		for range 3 {
-			again = append(again, spend(b, binary, "verify", "--data-dir", path, "--now", now).wall)
-		}
-		slices.Sort(again)
-		b.ReportMetric(again[1].Seconds(), "s-again")
+		b.ReportMetric(middle(3, func() float64 { return spend(b, binary, "verify", "--data-dir", path, "--now", now).wall.Seconds() }), "s-again")
 		b.ReportMetric(float64(t.days*t.rows)/first.wall.Seconds()/1e6, "Mtrades/s-first")
-	}
+		if err := os.RemoveAll(path); err != nil {
+			b.Fatal(err)
+		}
+	})
 }
 
-// BenchmarkColdStart: commands that a person or a health check starts often, on a small tape.
-func BenchmarkColdStart(b *testing.B) {
-	binary, dir := tapedeckBinary(b), benchTape{days: 1, segments: 24, symbols: 16, rows: 16_000}.make(b)
-	now := benchDay.AddDate(0, 0, 1).Format(time.RFC3339)
-	for b.Loop() {
-		for name, args := range map[string][]string{
-			"ms-version": {"version"},
-			"ms-report":  {"report", "--since", "24h", "--data-dir", dir.Path(), "--now", now},
-			"ms-query":   {"query", "SELECT count(*) FROM trades", "--data-dir", dir.Path()},
-		} {
-			b.ReportMetric(spend(b, binary, args...).wall.Seconds()*1000, name)
-		}
-		command := exec.Command(binary, "health", "--data-dir", dir.Path())
-		started := time.Now()
-		_ = command.Run() // nothing is alive, and it says so
-		b.ReportMetric(time.Since(started).Seconds()*1000, "ms-health")
+// middle is the median of some measurements.
+func middle(times int, measure func() float64) float64 {
+	var all []float64
+	for range times {
+		all = append(all, measure())
 	}
+	slices.Sort(all)
+	return all[times/2]
+}
+
+// BenchmarkColdStart: commands that a person or a health check starts often, on a small tape, each of them the median of five; and the DuckDB shell's own start on the
+// same files, where there is one.
+func BenchmarkColdStart(b *testing.B) {
+	binary, dir := benchtest.Program(b), benchTape{days: 1, segments: 24, symbols: 16, rows: 16_000}.make(b)
+	now := benchDay.AddDate(0, 0, 1).Format(time.RFC3339)
+	spend(b, binary, "db-migrate", "--data-dir", dir.Path())
+	run := func(program string, args ...string) float64 {
+		command := exec.Command(program, args...)
+		command.Dir = b.TempDir()
+		started := time.Now()
+		if out, err := command.CombinedOutput(); err != nil && command.ProcessState.ExitCode() < 0 {
+			b.Fatalf("%v: %v\n%s", args, err, out)
+		}
+		return time.Since(started).Seconds() * 1000
+	}
+	shell, noShell := exec.LookPath("duckdb")
+	benchtest.Turns(b, func(b *testing.B) {
+		b.ReportMetric(middle(5, func() float64 { return run(binary, "version") }), "ms-version")
+		b.ReportMetric(middle(5, func() float64 { return run(binary, "health", "--data-dir", dir.Path()) }), "ms-health") // nothing is alive, and it says so
+		b.ReportMetric(middle(5, func() float64 { return run(binary, "report", "--since", "24h", "--data-dir", dir.Path(), "--now", now) }), "ms-report")
+		query := middle(5, func() float64 { return run(binary, "query", "SELECT count(*) FROM trades", "--data-dir", dir.Path()) })
+		b.ReportMetric(query, "ms-query")
+		if noShell == nil {
+			theirs := middle(5, func() float64 {
+				return run(shell, "-readonly", filepath.Join(dir.Path(), "market.duckdb"), "-c", "SELECT count(*) FROM trades")
+			})
+			b.ReportMetric(query/theirs, "of-duckdb-shell")
+		}
+	})
 }
 
 // BenchmarkBytes: what a real day of trades takes on disk after compact, against the archive's zip of the same trades.
@@ -193,25 +213,30 @@ func BenchmarkBytes(b *testing.B) {
 	if zip, err = filepath.Abs(zip); err != nil {
 		b.Fatal(err)
 	}
-	binary := tapedeckBinary(b)
-	for b.Loop() {
-		path := filepath.Join(b.TempDir(), "data")
-		spend(b, binary, "import", "--data-dir", path, zip)
-		spend(b, binary, "compact", "--data-dir", path, "--force")
-		dir, err := tape.Open(path)
-		if err != nil {
-			b.Fatal(err)
-		}
-		segments, _, err := dir.Segments(tape.Trades, "", "")
-		if err != nil {
-			b.Fatal(err)
-		}
-		var bytes, rows int64
-		for _, s := range segments {
-			bytes += s.Bytes
-			rows += s.Rows
-		}
-		b.ReportMetric(float64(bytes)/float64(info.Size()), "ratio")
-		b.ReportMetric(float64(bytes)/float64(rows), "B/trade")
+	binary := benchtest.Program(b)
+	benchtest.Turns(b, func(b *testing.B) {
+		bytes, rows := bytesOf(b, binary, zip)
+		b.ReportMetric(bytes/float64(info.Size()), "ratio")
+		b.ReportMetric(bytes/rows, "B/trade")
+	})
+}
+
+// bytesOf imports a file and compacts it, and gives what is on disk then.
+func bytesOf(b *testing.B, binary, file string) (bytes, rows float64) {
+	path := filepath.Join(b.TempDir(), "data")
+	spend(b, binary, "import", "--data-dir", path, file)
+	spend(b, binary, "compact", "--data-dir", path, "--force")
+	dir, err := tape.Open(path)
+	if err != nil {
+		b.Fatal(err)
 	}
+	segments, _, err := dir.Segments(tape.Trades, "", "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, s := range segments {
+		bytes += float64(s.Bytes)
+		rows += float64(s.Rows)
+	}
+	return bytes, rows
 }

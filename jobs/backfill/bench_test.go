@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"tapedeck/analytics/tape"
+	"tapedeck/internal/benchtest"
 	"tapedeck/jobs/internal/binance"
 	"tapedeck/jobs/internal/binance/archivetest"
 )
@@ -74,48 +75,36 @@ func serveDay(b *testing.B, files archivetest.Files) string {
 	return server.URL
 }
 
-// BenchmarkArchiveDay gets a day from an archive on loopback: downloaded, verified, and put on the tape.
-func BenchmarkArchiveDay(b *testing.B) {
+// BenchmarkBackfillDay gets a day from an archive on loopback: downloaded, verified, and put on the tape.
+func BenchmarkBackfillDay(b *testing.B) {
 	files, err := archivetest.WriteDay(b.TempDir(), *benchRows)
 	if err != nil {
 		b.Fatal(err)
 	}
 	url := serveDay(b, files)
-	for b.Loop() {
+	benchtest.Turns(b, func(b *testing.B) {
 		dir, err := tape.Create(filepath.Join(b.TempDir(), "data"), tape.AggTrade, archivetest.Day)
 		if err != nil {
 			b.Fatal(err)
 		}
 		rest := binance.NewREST(url, binance.OpenBudget(dir.StatePath("budget.json"), binance.BudgetOptions{}), binance.RESTOptions{})
+		defer rest.Close()
 		archive := binance.NewArchive(url, binance.ArchiveOptions{})
+		defer archive.Close()
 		next := archivetest.Day.AddDate(0, 0, 1)
+		began := time.Now()
 		summary, err := Run(b.Context(), dir, Clients{REST: rest, Archive: archive}, Options{
 			From: archivetest.Day, To: next, Symbols: []string{archivetest.Symbol}, Now: next.Add(24 * time.Hour), Source: ArchiveOnly,
 		})
+		took := time.Since(began)
 		if err != nil || !summary.Complete() || summary.Total().FromArchive != int64(*benchRows) {
 			b.Fatal(err, summary.Total(), summary.Symbols)
 		}
-		rest.Close()
-		archive.Close()
 		if err := os.RemoveAll(dir.Path()); err != nil {
 			b.Fatal(err)
 		}
-	}
-	b.ReportMetric(float64(*benchRows)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
-	b.ReportMetric(residentPeak(b), "MB-resident")
-}
-
-// residentPeak is the most memory that the process ever had, in MB.
-func residentPeak(b *testing.B) float64 {
-	text, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		b.Skip(err)
-	}
-	_, rest, _ := strings.Cut(string(text), "VmHWM:")
-	kb, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-	peak, err := strconv.ParseFloat(kb, 64)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return peak / 1024
+		b.ReportMetric(float64(*benchRows)/took.Seconds()/1e6, "Mtrades/s")
+		_, most := benchtest.Resident(b, 0)
+		b.ReportMetric(most, "MB")
+	})
 }

@@ -1,21 +1,20 @@
 package importer
 
 import (
+	"crypto/sha256"
 	"database/sql"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	_ "github.com/duckdb/duckdb-go/v2"
 
 	"tapedeck/analytics/tape"
+	"tapedeck/internal/benchtest"
 	"tapedeck/jobs/internal/binance/archivetest"
 )
 
@@ -41,95 +40,66 @@ func byDuckDB(b *testing.B, csv, out string) time.Duration {
 	return time.Since(begun)
 }
 
-// processorTime is what the process has used of the processors so far, in seconds. It says more than the clock where others use them too.
-func processorTime(b *testing.B) float64 {
-	var used syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano()).Seconds()
-}
-
-// residentPeak is the most memory that the process ever had, in MB.
-func residentPeak(b *testing.B) float64 {
-	text, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		b.Skip(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kb, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 64)
-			if err != nil {
-				b.Fatal(err)
-			}
-			return kb / 1024
-		}
-	}
-	return 0
-}
-
-// BenchmarkArchiveDay imports a zip, verified, and makes the same Parquet of the unpacked CSV with DuckDB, in turn. vs-duckdb is DuckDB's time over the
-// import's, the median of the turns: of which -benchtime 5x makes five; -rows 20000000 is a day of the busiest symbol.
-func BenchmarkArchiveDay(b *testing.B) {
+// BenchmarkImportDay imports a zip that lies beside its checksum, and makes the same Parquet of the unpacked CSV with DuckDB, in turn. ratio is DuckDB's time over
+// the import's. -rows 20000000 is a day of the busiest symbol.
+func BenchmarkImportDay(b *testing.B) {
 	files, err := archivetest.WriteDay(b.TempDir(), *benchRows)
 	if err != nil {
 		b.Fatal(err)
 	}
-	size := func(path string) float64 {
-		info, err := os.Stat(path)
-		if err != nil {
-			b.Fatal(err)
-		}
-		return float64(info.Size())
-	}
-	var ours, theirs, ratios, oursCPU, theirsCPU []float64
-	var bytes, theirBytes float64
+	writeChecksum(b, files.Zip)
+	rows := float64(*benchRows)
 	peak := 0.0
-	turn := func() {
+	benchtest.Turns(b, func(b *testing.B) {
 		dir, err := tape.Create(filepath.Join(b.TempDir(), "data"), tape.AggTrade, day0)
 		if err != nil {
 			b.Fatal(err)
 		}
-		begun, used := time.Now(), processorTime(b)
+		begun, used := time.Now(), benchtest.ProcessorTime()
 		summary, err := Run(b.Context(), dir, []string{files.Zip}, Options{})
 		took := time.Since(begun).Seconds()
-		oursCPU = append(oursCPU, processorTime(b)-used)
-		if err != nil || summary.Total().Published != int64(*benchRows) {
+		used = benchtest.ProcessorTime() - used
+		if err != nil || summary.Total().Published != int64(*benchRows) || !summary.Files[0].Verified {
 			b.Fatal(err, summary)
 		}
 		if peak == 0 {
-			peak = residentPeak(b) // before DuckDB is in the same process
+			_, peak = benchtest.Resident(b, 0) // before DuckDB is in the same process
+			b.ReportMetric(peak, "MB")
 		}
-		bytes = float64(summary.Total().Bytes)
 		if err := os.RemoveAll(dir.Path()); err != nil {
 			b.Fatal(err)
 		}
 		out := filepath.Join(b.TempDir(), "duckdb.parquet")
-		used = processorTime(b)
-		other := byDuckDB(b, files.CSV, out).Seconds()
-		theirsCPU = append(theirsCPU, processorTime(b)-used)
-		theirBytes = size(out)
+		theirUsed := benchtest.ProcessorTime()
+		theirs := byDuckDB(b, files.CSV, out).Seconds()
+		theirUsed = benchtest.ProcessorTime() - theirUsed
+		info, err := os.Stat(out)
+		if err != nil {
+			b.Fatal(err)
+		}
 		if err := os.Remove(out); err != nil {
 			b.Fatal(err)
 		}
-		ours, theirs, ratios = append(ours, took), append(theirs, other), append(ratios, other/took)
+		b.ReportMetric(theirs/took, "ratio")
+		b.ReportMetric(float64(theirUsed)/float64(used), "cpu-ratio")
+		b.ReportMetric(rows/took/1e6, "Mtrades/s")
+		b.ReportMetric(float64(summary.Total().Bytes)/rows, "B/trade")
+		b.ReportMetric(float64(info.Size())/rows, "B/trade-duckdb")
+	})
+}
+
+func writeChecksum(b *testing.B, path string) {
+	b.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		b.Fatal(err)
 	}
-	for b.Loop() {
-		turn()
+	defer file.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, file); err != nil {
+		b.Fatal(err)
 	}
-	for _, list := range [][]float64{ours, theirs, ratios, oursCPU, theirsCPU} {
-		slices.Sort(list)
+	if err := os.WriteFile(path+checksumSuffix, fmt.Appendf(nil, "%x  %s\n", sum.Sum(nil), filepath.Base(path)), 0o644); err != nil {
+		b.Fatal(err)
 	}
-	b.ReportMetric(ratios[len(ratios)/2], "vs-duckdb")
-	b.ReportMetric(ratios[0], "vs-duckdb-least")
-	b.ReportMetric(ratios[len(ratios)-1], "vs-duckdb-most")
-	b.ReportMetric(ours[len(ours)/2], "s/import")
-	b.ReportMetric(theirs[len(theirs)/2], "s/duckdb")
-	b.ReportMetric(oursCPU[len(oursCPU)/2], "cpu-s/import")
-	b.ReportMetric(theirsCPU[len(theirsCPU)/2], "cpu-s/duckdb")
-	b.ReportMetric(float64(*benchRows)/ours[len(ours)/2], "rows/s")
-	b.ReportMetric(bytes/float64(*benchRows), "B/row")
-	b.ReportMetric(theirBytes/float64(*benchRows), "B/row-duckdb")
-	b.ReportMetric(peak, "MB-resident")
-	b.ReportMetric(0, "ns/op")
 }

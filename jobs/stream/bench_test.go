@@ -11,10 +11,10 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -23,21 +23,22 @@ import (
 	"github.com/gorilla/websocket"
 
 	"tapedeck/analytics/tape"
+	"tapedeck/internal/benchtest"
 )
 
 // The sender of the benchmarks is this test binary in a process of its own, so that what is measured is
-// the recorder alone. It plays when it finds firehoseEnv: symbols, trades, trades a second (0: as fast as
-// they are taken).
+// the recorder alone. It plays when it finds firehoseEnv: symbols, trades. It sends as fast as
+// they are taken.
 const firehoseEnv = "TAPEDECK_TEST_FIREHOSE"
 
 func TestMain(m *testing.M) {
 	if setting := os.Getenv(firehoseEnv); setting != "" {
-		var symbols, trades, rate int
-		if _, err := fmt.Sscan(setting, &symbols, &trades, &rate); err != nil {
+		var symbols, trades int
+		if _, err := fmt.Sscan(setting, &symbols, &trades); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		newFirehose(symbols).run(trades, rate)
+		newFirehose(symbols).run(trades)
 		return
 	}
 	os.Exit(m.Run())
@@ -47,7 +48,6 @@ func TestMain(m *testing.M) {
 type firehose struct {
 	frames  []byte
 	ids     []int // offsets of the ids' 10 digits
-	ends    []int // offsets after each frame
 	symbols []string
 	rounds  int // trades of each symbol in frames
 }
@@ -71,14 +71,13 @@ func newFirehose(symbols int) *firehose {
 			f.ids = append(f.ids, len(f.frames))
 			f.frames = append(f.frames, "0000000000"...)
 			f.frames = append(f.frames, tail...)
-			f.ends = append(f.ends, len(f.frames))
 		}
 	}
 	return f
 }
 
 // run serves one connection after the other until it is killed.
-func (f *firehose) run(trades, rate int) {
+func (f *firehose) run(trades int) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -95,7 +94,7 @@ func (f *firehose) run(trades, rate int) {
 		conn := ws.NetConn()
 		var writing sync.Mutex
 		go f.answer(ws, conn, &writing)
-		f.send(conn, &writing, trades, rate)
+		f.send(conn, &writing, trades)
 	}))
 }
 
@@ -117,32 +116,20 @@ func (f *firehose) answer(ws *websocket.Conn, conn net.Conn, writing *sync.Mutex
 }
 
 // send writes whole rounds of all symbols until there were n trades, and closes normally.
-func (f *firehose) send(conn net.Conn, writing *sync.Mutex, n, rate int) {
+func (f *firehose) send(conn net.Conn, writing *sync.Mutex, n int) {
 	id := int64(3_000_000_000)
 	var digits []byte
-	began := time.Now()
-	for sent := 0; sent < n; {
+	for sent := 0; sent < n; sent += len(f.ids) {
 		for i, offset := range f.ids {
 			digits = strconv.AppendInt(digits[:0], id+int64(i/len(f.symbols)), 10)
 			copy(f.frames[offset:offset+10], digits)
 		}
 		id += int64(f.rounds)
-		from := 0
-		for i := 0; i < len(f.ends); {
-			burst := len(f.ends)
-			if rate > 0 {
-				burst = max(1, rate/200) // every 5 ms
-				time.Sleep(time.Until(began.Add(time.Duration(float64(sent) / float64(rate) * float64(time.Second)))))
-			}
-			i = min(i+burst, len(f.ends))
-			writing.Lock()
-			_, err := conn.Write(f.frames[from:f.ends[i-1]])
-			writing.Unlock()
-			if err != nil {
-				return
-			}
-			sent += burst
-			from = f.ends[i-1]
+		writing.Lock()
+		_, err := conn.Write(f.frames)
+		writing.Unlock()
+		if err != nil {
+			return
 		}
 	}
 	_, _ = conn.Write([]byte{0x88, 2, 1000 >> 8, 1000 & 0xff})
@@ -150,14 +137,14 @@ func (f *firehose) send(conn net.Conn, writing *sync.Mutex, n, rate int) {
 }
 
 // startFirehose starts the sender and returns its URL.
-func startFirehose(b *testing.B, symbols, trades, rate int) string {
+func startFirehose(b *testing.B, symbols, trades int) string {
 	b.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		b.Fatal(err)
 	}
 	sender := exec.CommandContext(b.Context(), self)
-	sender.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d %d", firehoseEnv, symbols, trades, rate))
+	sender.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d", firehoseEnv, symbols, trades))
 	sender.Stderr = os.Stderr
 	out, err := sender.StdoutPipe()
 	if err != nil {
@@ -179,29 +166,54 @@ func startFirehose(b *testing.B, symbols, trades, rate int) string {
 
 // BenchmarkReadLoop compares recording (frames read, decoded, each id checked, published as Parquet) with
 // reading the same frames and dropping them, which is what the websocket library itself costs, and with
-// go-binance's stream loop, which reads and decodes them for a handler that does nothing. The three take
-// turns; what is compared is the processor time that a trade takes, which others that use the machine
-// disturb less than the time it takes.
+// go-binance's stream loop, which reads and decodes them for a handler that does nothing. They take
+// turns; what is compared is the processor time that a trade takes, so that each has one core, and the sender another, whatever
+// else the machine does. Bare reading is also measured with the recorder's larger pieces, which the library has not by itself.
 func BenchmarkReadLoop(b *testing.B) {
-	const symbols, trades, rounds = 200, 2_000_000, 1
-	var bare, recorded, rival time.Duration
-	for range b.N * rounds {
-		bare += readBare(b, symbols, trades)
-		recorded += processorTimeOf(func() { record(b, symbols, trades, 0, DefaultFlushInterval) })
-		rival += readWithGoBinance(b, symbols, trades/10) * 10
-	}
-	each := float64(b.N * rounds * trades)
-	b.ReportMetric(float64(bare)/each, "bare-ns/trade")
-	b.ReportMetric(float64(recorded)/each, "stream-ns/trade")
-	b.ReportMetric(float64(rival)/each, "go-binance-ns/trade")
-	b.ReportMetric(float64(bare)/float64(recorded), "of-bare")
-	b.ReportMetric(float64(rival)/float64(recorded), "of-go-binance")
+	const symbols, trades = 200, 2_000_000
+	benchtest.Turns(b, func(b *testing.B) {
+		bare := readBare(b, symbols, trades, nil)
+		pieces := readBare(b, symbols, trades, inPieces)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		var summary Summary
+		recorded := processorTimeOf(func() { summary = record(b, symbols, trades) })
+		runtime.ReadMemStats(&after)
+		rival := readWithGoBinance(b, symbols, trades/10) * 10
+		b.ReportMetric(float64(bare)/trades, "bare-ns/trade")
+		b.ReportMetric(float64(recorded)/trades, "stream-ns/trade")
+		b.ReportMetric(trades/recorded.Seconds()/1e6, "Mtrades/s")
+		b.ReportMetric(float64(rival)/trades, "go-binance-ns/trade")
+		b.ReportMetric(float64(bare)/float64(recorded), "of-bare")
+		b.ReportMetric(float64(pieces)/float64(recorded), "of-bare-in-pieces")
+		b.ReportMetric(float64(rival)/float64(recorded), "of-go-binance")
+		b.ReportMetric(float64(after.Mallocs-before.Mallocs)/trades, "allocs/trade")
+		b.ReportMetric(float64(after.Mallocs-before.Mallocs)/float64(summary.Flushes), "allocs/flush")
+		b.ReportMetric(float64(summary.Bytes)/float64(summary.Rows), "B/trade")
+	})
 }
 
+// inPieces reads from the network in pieces as large as the recorder's.
+func inPieces(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return bufferedConn{conn, bufio.NewReaderSize(conn, 64<<10)}, nil
+}
+
+type bufferedConn struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+func (c bufferedConn) Read(p []byte) (int, error) { return c.in.Read(p) }
+
 // readBare reads frames and drops them.
-func readBare(b *testing.B, symbols, trades int) time.Duration {
+func readBare(b *testing.B, symbols, trades int, dial func(ctx context.Context, network, address string) (net.Conn, error)) time.Duration {
 	b.Helper()
-	conn, _, err := coder.Dial(b.Context(), startFirehose(b, symbols, trades, 0), nil)
+	client := &http.Client{Transport: &http.Transport{DialContext: dial}}
+	conn, _, err := coder.Dial(b.Context(), startFirehose(b, symbols, trades), &coder.DialOptions{HTTPClient: client})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -238,7 +250,7 @@ func readWithGoBinance(b *testing.B, symbols, trades int) time.Duration {
 	for i := range names {
 		names[i] = firehoseSymbol(i)
 	}
-	gobinance.BaseCombinedMainURL = startFirehose(b, symbols, trades, 0) + "/stream?streams="
+	gobinance.BaseCombinedMainURL = startFirehose(b, symbols, trades) + "/stream?streams="
 	n := 0
 	took := processorTimeOf(func() {
 		done, _, err := gobinance.WsCombinedAggTradeServe(names, func(*gobinance.WsAggTradeEvent) { n++ }, func(error) {})
@@ -254,35 +266,13 @@ func readWithGoBinance(b *testing.B, symbols, trades int) time.Duration {
 }
 
 func processorTimeOf(act func()) time.Duration {
-	before := processorTime()
+	before := benchtest.ProcessorTime()
 	act()
-	return processorTime() - before
-}
-
-// processorTime is what this process has used so far.
-func processorTime() time.Duration {
-	var used syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &used)
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
-}
-
-// BenchmarkSteady records 20,000 trades a second over 1,000 symbols for as many seconds as -benchtime says
-// (-benchtime 180x), and 5,000 over 300, and reports the processor time and the memory that this takes.
-func BenchmarkSteady(b *testing.B) {
-	for _, load := range []struct{ symbols, rate int }{{1000, 20_000}, {300, 5_000}} {
-		b.Run(fmt.Sprintf("symbols=%d/rate=%d", load.symbols, load.rate), func(b *testing.B) {
-			before := processorTime()
-			record(b, load.symbols, load.rate*b.N, load.rate, DefaultFlushInterval)
-			b.ReportMetric(100*(processorTime()-before).Seconds()/b.Elapsed().Seconds(), "%core")
-			var used syscall.Rusage
-			_ = syscall.Getrusage(syscall.RUSAGE_SELF, &used)
-			b.ReportMetric(float64(used.Maxrss)/1024, "MB-peak-rss")
-		})
-	}
+	return benchtest.ProcessorTime() - before
 }
 
 // record runs the stream against a sender of its own and fails where a trade is missing.
-func record(b *testing.B, symbols, trades, rate int, interval time.Duration) Summary {
+func record(b *testing.B, symbols, trades int) Summary {
 	b.Helper()
 	names := make([]string, symbols)
 	for i := range names {
@@ -292,9 +282,9 @@ func record(b *testing.B, symbols, trades, rate int, interval time.Duration) Sum
 	if err != nil {
 		b.Fatal(err)
 	}
-	address := startFirehose(b, symbols, trades, rate)
+	address := startFirehose(b, symbols, trades)
 	summary, err := Run(b.Context(), dir, Options{
-		URL: address, Symbols: List(names...), StreamsPerConnection: 1024, FlushInterval: interval, Once: true,
+		URL: address, Symbols: List(names...), StreamsPerConnection: 1024, Once: true,
 	})
 	if err != nil {
 		b.Fatal(err)

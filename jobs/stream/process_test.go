@@ -2,132 +2,168 @@ package stream
 
 import (
 	"flag"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"tapedeck/analytics/tape"
+	"tapedeck/internal/benchtest"
 	"tapedeck/jobs/internal/exchange"
 )
 
-var load = flag.Duration("load", 2*time.Minute, "how long BenchmarkStreamProcess records before it looks at the memory")
+var loadMinute = flag.Duration("minute", time.Minute, "how long each of the three minutes of BenchmarkStreamProcess takes")
 
-// BenchmarkStreamProcess measures the real program at 5,000 trades a second of 300 symbols: the most memory that was resident, how long after
-// it was traded a trade can be read from the tape beyond the flush interval, and how much kill -9 loses at a flush interval of two seconds.
-func BenchmarkStreamProcess(b *testing.B) {
-	const symbols, perSecond = 300, 5000
-	binary := filepath.Join(b.TempDir(), "tapedeck")
-	if out, err := exec.Command("go", "build", "-o", binary, "tapedeck/cmd/tapedeck").CombinedOutput(); err != nil {
-		b.Fatalf("%v\n%s", err, out)
-	}
+// The load of BenchmarkStreamProcess: the whole market at a busy time.
+const loadSymbols, loadPerSecond = 1000, 20_000
+
+// program is the real program and an exchange for it, in this process.
+type program struct {
+	binary string
+	server *exchange.Server
+	names  string
+}
+
+func newProgram(b *testing.B) program {
+	binary := benchtest.Program(b)
 	start := time.Now()
-	source, err := exchange.NewMetronome(symbols, perSecond, start, 0)
+	source, err := exchange.NewMetronome(loadSymbols, loadPerSecond, start, 0)
 	if err != nil {
 		b.Fatal(err)
 	}
-	server := exchange.StartTest(b, source, exchange.Options{Start: start})
 	var names []string
 	for _, symbol := range source.Symbols() {
 		names = append(names, symbol.Name)
 	}
-	stream := func(data, interval string) *exec.Cmd {
-		p := exec.Command(binary, "--data-dir", data, "stream", "--symbols", strings.Join(names, ","), "--flush-interval", interval, "--stream-url", server.StreamURL(), "--rest-url", server.URL())
-		p.Dir, p.Stderr = b.TempDir(), os.Stderr
-		p.Env = append(os.Environ(), "TAPEDECK_LOG_LEVEL=warn")
-		if err := p.Start(); err != nil {
-			b.Fatal(err)
-		}
-		return p
-	}
-	kill := func(p *exec.Cmd) time.Time {
-		if err := p.Process.Kill(); err != nil {
-			b.Fatal(err)
-		}
-		at := time.Now()
-		if err := p.Wait(); p.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-			b.Fatalf("the stream ended by itself: %v", err)
-		}
-		return at
-	}
-	b.ResetTimer()
-	for range b.N {
-		data := filepath.Join(b.TempDir(), "data")
-		p := stream(data, DefaultFlushInterval.String())
-		delays := watchTape(b, data, time.Now().Add(*load))
-		memory := residentMost(b, p.Process.Pid)
-		kill(p)
-		slices.Sort(delays)
-		p99 := delays[len(delays)*99/100]
-		b.ReportMetric(float64(memory)/1e6, "MB")
-		b.ReportMetric(float64((p99 - DefaultFlushInterval).Milliseconds()), "ms-p99-over-interval")
+	return program{binary, exchange.StartTest(b, source, exchange.Options{Start: start}), strings.Join(names, ",")}
+}
 
-		lost, seconds := int64(0), 0.
-		for range 5 {
+func (p program) start(b *testing.B, data, interval string) *exec.Cmd {
+	c := exec.Command(p.binary, "--data-dir", data, "stream", "--symbols", p.names, "--flush-interval", interval, "--stream-url", p.server.StreamURL(), "--rest-url", p.server.URL())
+	c.Dir, c.Stderr = b.TempDir(), os.Stderr
+	c.Env = append(os.Environ(), "TAPEDECK_LOG_LEVEL=warn")
+	if err := c.Start(); err != nil {
+		b.Fatal(err)
+	}
+	return c
+}
+
+func kill(b *testing.B, c *exec.Cmd) time.Time {
+	if err := c.Process.Kill(); err != nil {
+		b.Fatal(err)
+	}
+	at := time.Now()
+	if err := c.Wait(); c.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		b.Fatalf("the stream ended by itself: %v", err)
+	}
+	return at
+}
+
+// BenchmarkStreamProcess measures the real program at 20,000 trades a second of 1,000 symbols, minute by minute: its processor time and its memory. Then five times, flushing every two seconds: how long
+// after it was traded a trade can be read from the tape beyond that, and how much kill -9 loses.
+func BenchmarkStreamProcess(b *testing.B) {
+	p := newProgram(b)
+	data := filepath.Join(b.TempDir(), "data")
+	running := p.start(b, data, DefaultFlushInterval.String())
+	watch := tapeWatch{data: data, seen: map[string]bool{}}
+	watch.until(b, time.Now().Add(2*time.Second)) // it connects
+	first := 0.
+	for minute := range 3 {
+		b.Run("minute", func(b *testing.B) {
+			used := benchtest.ProcessorTimeOf(b, running.Process.Pid)
+			began := time.Now()
+			delays := watch.until(b, began.Add(*loadMinute))
+			used = benchtest.ProcessorTimeOf(b, running.Process.Pid) - used
+			b.ReportMetric(100*used.Seconds()/time.Since(began).Seconds(), "%core")
+			now, most := benchtest.Resident(b, running.Process.Pid)
+			b.ReportMetric(now, "MB")
+			if minute == 0 {
+				first = now
+			}
+			if minute == 2 {
+				b.ReportMetric(most, "MB-most")
+				b.ReportMetric(now-first, "MB-grown")
+			}
+			if len(delays) < loadPerSecond*int(loadMinute.Seconds())/2 {
+				b.Fatalf("%d trades were recorded", len(delays))
+			}
+		})
+	}
+	kill(b, running)
+	const interval = 2 * time.Second
+	for range 5 {
+		b.Run("kill", func(b *testing.B) {
 			data := filepath.Join(b.TempDir(), "data")
-			p := stream(data, "2s")
-			watchTape(b, data, time.Now().Add(4*time.Second+rand.N(4*time.Second)))
-			at := kill(p)
-			// Every row up to the kill less those on the tape, from the first that is there.
-			rows, first, last := int64(0), time.Time{}, time.Time{}
-			dir, err := tape.Open(data)
-			if err != nil {
-				b.Fatal(err)
-			}
-			segments, broken, err := dir.Segments(tape.Trades, "", "")
-			if err != nil || len(broken) > 0 {
-				b.Fatal(err, broken)
-			}
-			for _, s := range segments {
-				rows += s.Rows
-				from, to, _, err := dir.TimesOf(s)
-				if err != nil {
-					b.Fatal(err)
-				}
-				if first.IsZero() || from.Before(first) {
-					first = from
-				}
-				if to.After(last) {
-					last = to
-				}
-			}
-			lost = max(lost, int64(at.Sub(first).Seconds()*perSecond)-rows)
-			seconds = max(seconds, at.Sub(last).Seconds())
-		}
-		b.ReportMetric(seconds, "s-lost-by-kill")
-		b.ReportMetric(float64(lost), "trades-lost-by-kill")
+			running := p.start(b, data, interval.String())
+			watch := tapeWatch{data: data, seen: map[string]bool{}}
+			delays := watch.until(b, time.Now().Add(5*time.Second+rand.N(4*time.Second)))
+			lost, since := lostBy(b, data, kill(b, running))
+			slices.Sort(delays)
+			b.ReportMetric(float64((delays[len(delays)*99/100] - interval).Milliseconds()), "ms-p99-over-interval")
+			b.ReportMetric(since.Seconds(), "s-lost-by-kill")
+			b.ReportMetric(float64(lost), "trades-lost-by-kill")
+		})
 	}
 }
 
-// watchTape looks at a tape until a time, and gives for each row how long after it was traded it could be read.
-func watchTape(b *testing.B, data string, until time.Time) []time.Duration {
+// lostBy is how many trades up to a time are not on the tape, of those since the first that is, and how long before it the last that is was traded.
+func lostBy(b *testing.B, data string, at time.Time) (lost int64, since time.Duration) {
+	dir, err := tape.Open(data)
+	if err != nil {
+		b.Fatal(err)
+	}
+	segments, broken, err := dir.Segments(tape.Trades, "", "")
+	if err != nil || len(broken) > 0 || len(segments) == 0 {
+		b.Fatal(err, broken, len(segments))
+	}
+	rows, first, last := int64(0), time.Time{}, time.Time{}
+	for _, s := range segments {
+		rows += s.Rows
+		from, to, _, err := dir.TimesOf(s)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if first.IsZero() || from.Before(first) {
+			first = from
+		}
+		if to.After(last) {
+			last = to
+		}
+	}
+	return int64(at.Sub(first).Seconds()*loadPerSecond) - rows, at.Sub(last)
+}
+
+// tapeWatch looks at a tape that is being written.
+type tapeWatch struct {
+	data string
+	seen map[string]bool // paths of segments
+}
+
+// until gives, for each row that came to the tape until a time, how long after it was traded it could be read.
+func (w *tapeWatch) until(b *testing.B, end time.Time) []time.Duration {
 	b.Helper()
-	seen := map[string]bool{}
 	var delays []time.Duration
-	for time.Now().Before(until) {
-		paths, err := filepath.Glob(filepath.Join(data, "trades/date=2*/*.parquet"))
+	for time.Now().Before(end) {
+		paths, err := filepath.Glob(filepath.Join(w.data, "trades/date=2*/*.parquet"))
 		if err != nil {
 			b.Fatal(err)
 		}
 		at := time.Now()
 		for _, path := range paths {
-			if seen[path] {
+			if w.seen[path] {
 				continue
 			}
-			seen[path] = true
-			dir, err := tape.Open(data)
+			w.seen[path] = true
+			dir, err := tape.Open(w.data)
 			if err != nil {
 				b.Fatal(err)
 			}
-			rel, err := filepath.Rel(data, path)
+			rel, err := filepath.Rel(w.data, path)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -141,26 +177,5 @@ func watchTape(b *testing.B, data string, until time.Time) []time.Duration {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	if len(delays) == 0 {
-		b.Fatal("nothing was recorded")
-	}
 	return delays
-}
-
-// residentMost is the most memory that a process has had resident, in bytes.
-func residentMost(b *testing.B, pid int) int64 {
-	b.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		b.Skipf("this system does not tell: %v", err)
-	}
-	m := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(text)
-	if m == nil {
-		b.Fatalf("no VmHWM in %s", text)
-	}
-	kb, err := strconv.ParseInt(string(m[1]), 10, 64)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return kb << 10
 }

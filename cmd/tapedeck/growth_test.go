@@ -1,0 +1,54 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"tapedeck/internal/benchtest"
+)
+
+var growth = flag.String("growth", "1,10", "sizes of the tapes of BenchmarkGrowth, in days of a million trades each, ascending")
+
+// BenchmarkGrowth: what commands cost on tapes of many sizes. A tape is days of a million trades of 50 symbols in 4 segments each, all of them past. The large ones take minutes to
+// make and some 12 GB a 1,000 million trades, and are deleted afterwards.
+func BenchmarkGrowth(b *testing.B) {
+	binary := benchtest.Program(b)
+	for text := range strings.SplitSeq(*growth, ",") {
+		days, err := strconv.Atoi(text)
+		if err != nil || days < 1 {
+			b.Fatalf("-growth %q: %q is no number of days", *growth, text)
+		}
+		b.Run(text+"M", func(b *testing.B) { measureGrowth(b, binary, days) })
+	}
+}
+
+func measureGrowth(b *testing.B, binary string, days int) {
+	began := time.Now()
+	data := benchTape{days: days, segments: 4, symbols: 50, rows: 250_000}.make(b).Path()
+	b.Logf("%d million trades were written in %.0f s", days, time.Since(began).Seconds())
+	end := benchDay.AddDate(0, 0, days)
+	run := func(args ...string) spent {
+		return spend(b, binary, append(args, "--data-dir", data, "--now", end.Add(time.Hour).Format(time.RFC3339))...)
+	}
+	seconds := func(args ...string) float64 {
+		return middle(3, func() float64 { return run(args...).wall.Seconds() })
+	}
+	b.ReportMetric(float64(days), "Mtrades")
+	// Compaction lets what is younger than some hours lie, which is nothing of these days, two days later.
+	whole := spend(b, binary, "compact", "--data-dir", data, "--now", end.AddDate(0, 0, 2).Format(time.RFC3339))
+	b.ReportMetric(whole.wall.Seconds(), "s-compact")
+	b.ReportMetric(float64(whole.memory)/1e6, "MB-compact")
+	first := run("verify")
+	b.ReportMetric(first.wall.Seconds(), "s-verify-first")
+	b.ReportMetric(float64(first.memory)/1e6, "MB-verify-first")
+	b.ReportMetric(seconds("verify"), "s-verify-again")
+	minute := end.Add(-12 * time.Hour)
+	b.ReportMetric(seconds("detect", "--dry-run", "--from", minute.Format(time.RFC3339), "--to", minute.Add(time.Minute).Format(time.RFC3339)), "s-detect")
+	b.ReportMetric(seconds("report", "--from", end.AddDate(0, 0, -1).Format(time.RFC3339), "--to", end.Format(time.RFC3339)), "s-report")
+	b.ReportMetric(seconds("query", fmt.Sprintf("SELECT symbol, sum(price * qty) FROM trades WHERE date = '%s' GROUP BY symbol", end.AddDate(0, 0, -1).Format(time.DateOnly))), "s-query-day")
+	b.ReportMetric(seconds("query", "SELECT symbol, count(*), sum(price * qty) FROM trades GROUP BY symbol"), "s-query-all")
+}
