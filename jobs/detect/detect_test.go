@@ -311,8 +311,12 @@ func TestNoLookAhead(t *testing.T) {
 	if len(all) < len(events)-1 {
 		t.Fatalf("only %d alerts to compare", len(all))
 	}
+	instants := []time.Duration{time.Minute, 4 * time.Minute}
+	if testing.Short() {
+		instants = instants[:1]
+	}
 	for _, e := range events {
-		for _, after := range []time.Duration{time.Minute, 4 * time.Minute} {
+		for _, after := range instants {
 			cut := e.at + after
 			dir := newTape(t, between(rows, 0, cut))
 			have := mustRun(t, dir, Options{Detectors: every(t), From: begin.Add(cut - time.Hour), To: begin.Add(cut), Now: begin.Add(cut + time.Hour), DryRun: true}).Alerts
@@ -491,7 +495,7 @@ ORDER BY symbol
 
 // TestOwnDetectors: a wrong file, or one that returns what no alert can be made of, is a problem of its own; the others run.
 func TestOwnDetectors(t *testing.T) {
-	rows := smallMarket(1)
+	dir := newTape(t, between(smallMarket(1), 0, 19*time.Hour))
 	for name, test := range map[string]struct {
 		text, want string
 		alerts     int
@@ -513,7 +517,6 @@ func TestOwnDetectors(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(queries, "detect", "own.sql"), []byte(test.text), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			dir := newTape(t, between(rows, 0, 19*time.Hour))
 			summary, err := Run(t.Context(), dir, Options{QueriesDir: queries, DryRun: true, MemoryLimit: "400MB",
 				From: begin.Add(18 * time.Hour), To: begin.Add(19 * time.Hour), Now: begin.Add(20 * time.Hour)})
 			if err != nil {
