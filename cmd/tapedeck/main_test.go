@@ -135,12 +135,14 @@ func TestExamplesFit(t *testing.T) {
 			line, _, _ := strings.Cut(example, "  # ")
 			line, _, _ = strings.Cut(line, " > ")
 			line, _, _ = strings.Cut(line, " < ")
-			args := strings.Fields(line)[1:]
-			if i := strings.Index(line, `"`); i > 0 {
-				args = append(strings.Fields(line[:i])[1:], strings.Trim(line[i:], `"`))
-			}
-			if err := a.validateCommand(args); err != nil && !strings.Contains(err.Error(), "does not end by itself") {
-				t.Errorf("%s: example %q: %v", command.Name, example, err)
+			for line := range strings.SplitSeq(line, " | ") {
+				args := strings.Fields(line)[1:]
+				if i := strings.Index(line, `"`); i > 0 {
+					args = append(strings.Fields(line[:i])[1:], strings.Trim(line[i:], `"`))
+				}
+				if err := a.validateCommand(args); err != nil && !strings.Contains(err.Error(), "does not end by itself") {
+					t.Errorf("%s: example %q: %v", command.Name, example, err)
+				}
 			}
 		}
 	}
@@ -158,7 +160,7 @@ func TestEveryFaultIsExplained(t *testing.T) {
 func TestEveryFlagIsExplained(t *testing.T) {
 	known := configKeys()
 	onlyEnvironment := map[string]bool{"config": true, "now": true, "log_level": true}
-	used := map[string]bool{"detectors": true, "telegram": true} // mappings
+	used := map[string]bool{"detectors": true, "sections": true, "telegram": true} // mappings
 	for _, command := range commands(t) {
 		for _, flag := range command.AllFlags(false) {
 			for _, flag := range flag {
