@@ -152,7 +152,7 @@ func (a *answers) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, err
 }
 
-var benchWindow = flag.Duration("window", 10*time.Second, "length of the windows in which the exchange of BenchmarkREST counts")
+var benchWindow = flag.Duration("window", 6*time.Second, "length of the windows in which the exchange of BenchmarkREST counts")
 
 // BenchmarkREST fetches three windows' worth of a budget of 6,000 a minute from an exchange that answers after 50 ms. of-budget is the rate between the ends of the first
 // and the last window over the rate that the limit allows, of which the budget leaves 2 % to others. The exchange's own window is a minute; a shorter one makes it harder, for
