@@ -19,7 +19,7 @@ const mostGaps = 10
 // WriteTable writes the certificate for a person: a line a symbol, then what is missing and why, then the verdict.
 func WriteTable(w io.Writer, c tape.Certificate) error {
 	out := &strings.Builder{}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	table := tabwriter.NewWriter(out, 0, 0, 1, ' ', tabwriter.AlignRight) // narrow, so that it fits into 80 columns
 	fmt.Fprintln(table, "symbol\tfrom (UTC)\tto (UTC)\trows\tmissing\tabsent\ttwice\tdays\t")
 	for _, s := range c.Symbols {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", s.Symbol, minute(s.FirstAt), minute(s.LastAt),
