@@ -158,7 +158,7 @@ func checkReading(conn *sql.Conn, text string) (string, error) {
 	if !slices.Contains(reading, first) {
 		return "", refused(first)
 	}
-	kind, _, err := prepare(conn, text)
+	kind, err := prepare(conn, text)
 	switch {
 	case errors.Is(err, errStatements):
 		return "", &RefusedError{"this becomes more than one statement inside the database: name the values, as in PIVOT … ON column IN (…)"}

@@ -3,8 +3,10 @@ package analytics
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"path/filepath"
 	"regexp"
@@ -41,10 +43,7 @@ func (s *Session) Run(ctx context.Context, q Query, args map[string]any) (Result
 			defer func() { err = errors.Join(err, setVariables(context.WithoutCancel(ctx), conn, q, nil)) }()
 			named = nil
 		}
-		if err := checkPrepared(ctx, conn, q); err != nil {
-			return err
-		}
-		result, err = fetch(ctx, conn, q.Text, named...)
+		result, err = runPrepared(ctx, conn, q, named)
 		return err
 	})
 	if err != nil && ctx.Err() != nil {
@@ -129,11 +128,12 @@ func bindArguments(q Query, args map[string]any) ([]any, error) {
 // errStatements says that a text is not exactly one statement.
 var errStatements = errors.New("it is not exactly one statement")
 
-// prepare gives what the database itself makes of a text: the kind of its one statement and its parameters.
-func prepare(conn *sql.Conn, text string) (kind duckdb.StmtType, params []string, err error) {
+// runPrepared prepares a query once, holds the statement, as the database reads it, to the header's parameters, for the driver would bind a
+// name that is not there to another parameter's value, and runs it.
+func runPrepared(ctx context.Context, conn *sql.Conn, q Query, named []any) (result Result, err error) {
 	err = conn.Raw(func(raw any) error {
 		// Prepare, unlike PrepareContext, refuses several statements instead of running all but the last.
-		prepared, err := raw.(*duckdb.Conn).Prepare(text)
+		prepared, err := raw.(*duckdb.Conn).Prepare(q.Text)
 		if err != nil {
 			var known *duckdb.Error
 			if !errors.As(err, &known) {
@@ -143,32 +143,83 @@ func prepare(conn *sql.Conn, text string) (kind duckdb.StmtType, params []string
 		}
 		stmt := prepared.(*duckdb.Stmt)
 		defer stmt.Close()
-		if kind, err = stmt.StatementType(); err != nil {
+		if err := checkPrepared(q, stmt); err != nil {
 			return err
 		}
-		for i := range stmt.NumInput() {
-			name, err := stmt.ParamName(i + 1)
+		args := make([]driver.NamedValue, len(named))
+		for i, arg := range named {
+			arg := arg.(sql.NamedArg)
+			args[i] = driver.NamedValue{Name: arg.Name, Ordinal: i + 1, Value: arg.Value}
+			if err := raw.(*duckdb.Conn).CheckNamedValue(&args[i]); err != nil && !errors.Is(err, driver.ErrSkip) {
+				return err
+			}
+		}
+		rows, err := stmt.QueryContext(ctx, args)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		types := rows.(driver.RowsColumnTypeDatabaseTypeName)
+		for i, name := range rows.Columns() {
+			result.Columns = append(result.Columns, Column{Name: name, Type: types.ColumnTypeDatabaseTypeName(i)})
+		}
+		values := make([]driver.Value, len(result.Columns))
+		for {
+			err := rows.Next(values)
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err == nil {
+				err = ctx.Err()
+			}
 			if err != nil {
 				return err
 			}
-			params = append(params, name)
+			row := make([]any, len(values))
+			for i, value := range values {
+				row[i] = plain(value)
+			}
+			result.Rows = append(result.Rows, row)
 		}
-		return nil
 	})
-	return kind, params, err
+	return result, err
 }
 
-// checkPrepared holds the statement, as the database reads it, to the header's parameters: the driver would bind a name that is not there
-// to another parameter's value.
-func checkPrepared(ctx context.Context, conn *sql.Conn, q Query) error {
-	kind, params, err := prepare(conn, q.Text)
+// prepare gives what the database itself makes of a text: the kind of its one statement.
+func prepare(conn *sql.Conn, text string) (kind duckdb.StmtType, err error) {
+	err = conn.Raw(func(raw any) error {
+		prepared, err := raw.(*duckdb.Conn).Prepare(text) // see runPrepared
+		if err != nil {
+			var known *duckdb.Error
+			if !errors.As(err, &known) {
+				return errStatements
+			}
+			return err
+		}
+		defer prepared.Close()
+		kind, err = prepared.(*duckdb.Stmt).StatementType()
+		return err
+	})
+	return kind, err
+}
+
+// checkPrepared compares a statement with its query's header.
+func checkPrepared(q Query, stmt *duckdb.Stmt) error {
+	kind, err := stmt.StatementType()
 	if err != nil {
 		return err
 	}
 	if kind != duckdb.STATEMENT_TYPE_SELECT {
 		return &SyntaxError{q.Path, 1, "a query is one SELECT"}
 	}
-	var want []string
+	var params, want []string
+	for i := range stmt.NumInput() {
+		name, err := stmt.ParamName(i + 1)
+		if err != nil {
+			return err
+		}
+		params = append(params, name)
+	}
 	for _, param := range q.Params {
 		if q.Kind != Cookbook {
 			want = append(want, param.Name)
@@ -179,7 +230,7 @@ func checkPrepared(ctx context.Context, conn *sql.Conn, q Query) error {
 	if !slices.Equal(want, params) {
 		return &SyntaxError{q.Path, 1, fmt.Sprintf("the header names the parameters %s, the statement has %s", strings.Join(want, ", "), strings.Join(params, ", "))}
 	}
-	return ctx.Err()
+	return nil
 }
 
 // checkColumns compares the columns that came with those of the header.
@@ -277,36 +328,50 @@ const maxRetries = 5
 // be damaged it leaves that one out, and runs do again.
 func (s *Session) retried(ctx context.Context, do func(*sql.Conn) error) error {
 	for try := 0; ; try++ {
+		s.mu.Lock()
+		listed := s.listed
+		s.mu.Unlock()
 		conn, err := s.db.Conn(ctx)
 		if err != nil {
 			return err
 		}
 		err = do(conn)
 		conn.Close()
-		if err == nil || ctx.Err() != nil || s.dir == nil || try == maxRetries || !s.heal(ctx, err) {
+		if err == nil || ctx.Err() != nil || s.dir == nil || try == maxRetries || !s.heal(ctx, err, listed) {
 			return err
 		}
 	}
 }
 
-// heal does what can be done about an error of a query and says whether running it again makes sense.
-func (s *Session) heal(ctx context.Context, err error) bool {
+// heal does what can be done about an error of a query over the listed-th views and says whether running it again makes sense.
+func (s *Session) heal(ctx context.Context, err error, listed int) bool {
 	var known *duckdb.Error
 	if !errors.As(err, &known) || !fileTrouble(known) {
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.listed != listed {
+		return true // another query has healed it meanwhile
+	}
 	if vanished(known) {
 		s.log.Info("files of the tape were replaced, listing it anew")
-		return s.makeViews(ctx) == nil
+		return s.remakeViews(ctx)
 	}
 	culprits := s.findDamaged(ctx, known.Msg)
 	for _, culprit := range culprits {
 		s.broken[culprit.Path] = culprit.Err
 		s.log.Error("a segment is damaged and left out", "segment", culprit.Path, "error", culprit.Err.Error())
 	}
-	return len(culprits) > 0 && s.makeViews(ctx) == nil
+	return len(culprits) > 0 && s.remakeViews(ctx)
+}
+
+func (s *Session) remakeViews(ctx context.Context) bool {
+	if s.makeViews(ctx) != nil {
+		return false
+	}
+	s.listed++
+	return true
 }
 
 // fileTrouble says whether an error can come from a file rather than from the statement.

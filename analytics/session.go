@@ -65,6 +65,7 @@ type Session struct {
 
 	mu     sync.Mutex // guards the rest, and the views while they are replaced
 	broken map[string]error
+	listed int // how often the views were made anew
 }
 
 // Open makes a session over what is on the tape now.

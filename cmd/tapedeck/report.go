@@ -66,6 +66,9 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 	if format == "xlsx" && c.Out == "" && isTerminal(a.stdout) {
 		return misuse("a workbook is not for a terminal; say --out report.xlsx")
 	}
+	for i, symbol := range c.Symbols {
+		c.Symbols[i] = strings.ToUpper(strings.TrimSpace(symbol))
+	}
 	from, to, err := c.window(a.now(), 24*time.Hour)
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"tapedeck/analytics"
@@ -144,21 +145,22 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 	defer session.Close()
 
 	report := &Report{Window: Window{opt.From, opt.To}, MadeAt: opt.Now.UTC(), Feed: dir.Feed(), Symbols: opt.Symbols, step: candleStep(opt)}
+	all := wanted
+	if i := slices.IndexFunc(queries, func(q analytics.Query) bool { return q.Name == completenessName }); i >= 0 {
+		all = append([]analytics.Query{queries[i]}, slices.DeleteFunc(slices.Clone(wanted), func(q analytics.Query) bool { return q.Name == completenessName })...)
+	}
+	found := runAll(ctx, session, all, opt)
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("run the sections: %w", err)
+	}
 	completeness := Section{Err: fmt.Errorf("there is no query completeness")}
-	for _, query := range queries {
+	for i, query := range all {
 		if query.Name == completenessName {
-			completeness = run(ctx, session, query, opt)
+			completeness = found[i]
 		}
 	}
 	for _, query := range wanted {
-		section := completeness
-		if query.Name != completenessName {
-			section = run(ctx, session, query, opt)
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("section %q: %w", query.Name, err)
-		}
-		report.Sections = append(report.Sections, section)
+		report.Sections = append(report.Sections, found[slices.IndexFunc(all, func(q analytics.Query) bool { return q.Name == query.Name })])
 	}
 	report.judge(completeness, session.Broken())
 	for _, problem := range problems {
@@ -219,6 +221,32 @@ func choose(queries []analytics.Query, problems []error, opt Options) ([]analyti
 		}
 	}
 	return out, nil
+}
+
+// atOnce is how many sections run at a time: while one is planned, or sorts a few rows on one thread, another keeps the processors busy. More would
+// hold more in memory for nothing, since each uses all threads where there is much to read.
+const atOnce = 2
+
+// runAll runs sections and gives them in the same order.
+func runAll(ctx context.Context, session *analytics.Session, queries []analytics.Query, opt Options) []Section {
+	out := make([]Section, len(queries))
+	next := make(chan int, len(queries))
+	for i := range queries {
+		next <- i
+	}
+	close(next)
+	var running sync.WaitGroup
+	for range min(atOnce, len(queries)) {
+		running.Go(func() {
+			for i := range next {
+				if ctx.Err() == nil {
+					out[i] = run(ctx, session, queries[i], opt)
+				}
+			}
+		})
+	}
+	running.Wait()
+	return out
 }
 
 // run runs one section and keeps the rows of the symbols that were asked for.

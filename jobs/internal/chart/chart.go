@@ -305,6 +305,9 @@ func (d drawing) lineOrColumns(c Chart) (*charts.Painter, error) {
 		LineStrokeWidth: d.fontSize / 5,
 		ValueFormatter:  c.Format,
 	}
+	if len(c.Below) > 0 {
+		option.BarSize = 0.8 // what the library takes by itself is nothing where there are many
+	}
 	if len(c.Values) > 1 {
 		option.Symbol = charts.Symbol{Shape: charts.SymbolNone}
 	}

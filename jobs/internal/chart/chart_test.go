@@ -190,3 +190,26 @@ func TestAxesAreRound(t *testing.T) {
 		}
 	}
 }
+
+// TestColumnsBelowHaveAWidth: also where there are as many as a chart has at most.
+func TestColumnsBelowHaveAWidth(t *testing.T) {
+	const n = 200
+	c := Chart{Labels: make([]string, n), Values: make([]float64, n), Below: make([]float64, n)}
+	for i := range n {
+		c.Values[i], c.Below[i] = float64(i), 1
+	}
+	svg, err := SVG(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	column := regexp.MustCompile(`<path\s+d="M (\d+) \d+\s+L (\d+) \d+[^"]*"\s+style="stroke:none;fill:var\(--chart-below\)"`)
+	found := column.FindAllStringSubmatch(svg, -1)
+	if len(found) != n {
+		t.Fatalf("there are %d columns, not %d", len(found), n)
+	}
+	for _, corners := range found {
+		if corners[1] == corners[2] {
+			t.Fatalf("a column is no wider than a line: %s", corners[0])
+		}
+	}
+}
