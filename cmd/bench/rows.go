@@ -21,6 +21,7 @@ func benchmarks() []benchmark {
 		{name: "BenchmarkVerify", pkg: "cmd/tapedeck", turns: true, long: true},
 		{name: "BenchmarkReport", pkg: "jobs/report", turns: true, long: true},
 		{name: "BenchmarkScan", pkg: "analytics/tape"},
+		{name: "BenchmarkDetect", pkg: "jobs/detect", runs: 1, long: true},
 		{name: "BenchmarkBytes", pkg: "cmd/tapedeck", turns: true},
 		{name: "BenchmarkColdStart", pkg: "cmd/tapedeck", turns: true},
 	}
@@ -79,6 +80,9 @@ func rows() []row {
 		{benchmark: "BenchmarkReport", metric: "of-pandas", what: "`report --sections overview` of the same", against: "pandas making the overview of the same trades, as CSV", unit: fast, bar: 10, maybe: true},
 		{benchmark: "BenchmarkReport", metric: "of-pandas-whole", what: "`report` with all sections", against: "pandas making the overview alone", unit: fast, maybe: true},
 		{benchmark: "BenchmarkScan", metric: "Mrows/s", what: "reading every id of a segment of a million trades, one thread", unit: "million trades/s"},
+		{benchmark: "BenchmarkDetect", metric: "s-365-days", what: "`detect`: all detectors over a minute of new trades of 300 symbols at 20 million trades a day, a year on the tape", unit: "s", bar: 1.5, atMost: true},
+		{benchmark: "BenchmarkDetect", metric: "ratio-365", what: "the same", against: "the same with one day on the tape", unit: "times as long", bar: 1.2, atMost: true},
+		{benchmark: "BenchmarkDetect", metric: "MB", what: "the same, most memory of the process that also writes the tape", unit: "MB"},
 		{benchmark: "BenchmarkBytes", metric: "ratio", what: "bytes on disk after `compact`, 105,280 recorded real trades", against: "the archive's zip of the same trades", unit: "of its size", bar: 0.5, atMost: true,
 			absolute: "B/trade", absoluteUnit: "bytes a trade"},
 		{benchmark: "BenchmarkColdStart", metric: "ms-version", what: "`version`, from start to end", unit: "ms", bar: 30, atMost: true},

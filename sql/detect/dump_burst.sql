@@ -42,13 +42,39 @@
 -- key:      symbol, at
 -- threshold: min_z
 -- cooldown: 30 minutes
-WITH compared_minutes AS (
+-- Only where two clock minutes together have enough rush sells can a minute across them have. Symbols without any are left out, for what
+-- follows looks at a day.
+WITH paired_minutes AS (
+    SELECT
+        symbol,
+        minute,
+        sum(rush_sells) OVER (
+            PARTITION BY symbol
+            ORDER BY minute
+            RANGE BETWEEN INTERVAL 1 MINUTE PRECEDING AND CURRENT ROW
+        ) AS rush_sells_of_two,
+    FROM minutes
+    WHERE
+        minute >= $window_start::TIMESTAMP - INTERVAL 1 MINUTE
+        AND minute < $window_end::TIMESTAMP
+),
+
+busy_minutes AS (
+    SELECT
+        symbol,
+        minute,
+        rush_sells_of_two,
+    FROM paired_minutes
+    WHERE
+        minute >= $window_start::TIMESTAMP
+        AND rush_sells_of_two >= least($min_rush_sells::BIGINT, $thin_rush_sells::BIGINT)
+),
+
+compared_minutes AS (
     SELECT
         symbol,
         minute,
         is_recorded,
-        rush_sells,
-        sum(rush_sells) OVER two_minutes AS rush_sells_of_two,
         last_value(close IGNORE NULLS) OVER day_before AS reference,
         max(minute) FILTER (close IS NOT NULL) OVER day_before AS reference_minute,
         max(minute) FILTER (NOT is_recorded) OVER up_to_here AS last_unrecorded,
@@ -59,10 +85,9 @@ WITH compared_minutes AS (
     FROM minutes
     WHERE
         minute >= $window_start::TIMESTAMP - INTERVAL 1441 MINUTES
-        AND minute < $window_end::TIMESTAMP
+        AND symbol IN (SELECT symbol FROM busy_minutes)
     WINDOW
         up_to_here AS (PARTITION BY symbol ORDER BY minute),
-        two_minutes AS (PARTITION BY symbol ORDER BY minute RANGE BETWEEN INTERVAL 1 MINUTE PRECEDING AND CURRENT ROW),
         day_before AS (
             PARTITION BY symbol
             ORDER BY minute
@@ -82,14 +107,13 @@ judged_minutes AS (
             $sd_floor::DOUBLE
         ) AS sd_rush_sells,
     FROM compared_minutes
+    JOIN busy_minutes USING (symbol, minute)
     WHERE
-        minute >= $window_start::TIMESTAMP
-        AND is_recorded
+        is_recorded
         AND reference_minute > coalesce(last_unrecorded, TIMESTAMP '1970-01-01')
         AND recorded_minutes >= greatest($min_minutes::BIGINT, 1)
 ),
 
--- Only where two clock minutes together have enough rush sells can a minute across them have.
 likely_minutes AS (
     SELECT
         symbol,
@@ -98,9 +122,7 @@ likely_minutes AS (
         mean_rush_sells,
         sd_rush_sells,
     FROM judged_minutes
-    WHERE
-        rush_sells_of_two >= least($min_rush_sells::BIGINT, $thin_rush_sells::BIGINT)
-        AND rush_sells_of_two - mean_rush_sells >= least($min_z::DOUBLE, $thin_z::DOUBLE) * sd_rush_sells
+    WHERE rush_sells_of_two - mean_rush_sells >= least($min_z::DOUBLE, $thin_z::DOUBLE) * sd_rush_sells
 ),
 
 orders AS (

@@ -39,7 +39,24 @@
 -- key:      symbol, at
 -- threshold: min_ratio
 -- cooldown: 30 minutes
-WITH compared_minutes AS (
+-- Symbols without an order above the floor are left out, for what follows looks at a day.
+WITH large_minutes AS (
+    SELECT
+        symbol,
+        minute,
+    FROM minutes
+    WHERE
+        minute >= $window_start::TIMESTAMP
+        AND minute < $window_end::TIMESTAMP
+        AND largest_order >= CASE
+            WHEN symbol LIKE '%BTC' THEN $min_quote_btc::DOUBLE
+            WHEN symbol LIKE '%ETH' THEN $min_quote_eth::DOUBLE
+            WHEN symbol LIKE '%BNB' THEN $min_quote_bnb::DOUBLE
+            ELSE $min_quote::DOUBLE
+        END
+),
+
+compared_minutes AS (
     SELECT
         symbol,
         minute,
@@ -55,7 +72,7 @@ WITH compared_minutes AS (
     FROM minutes
     WHERE
         minute >= $window_start::TIMESTAMP - INTERVAL 24 HOURS
-        AND minute < $window_end::TIMESTAMP
+        AND symbol IN (SELECT symbol FROM large_minutes)
     WINDOW
         day_before AS (
             PARTITION BY symbol
@@ -71,19 +88,13 @@ whale_minutes AS (
         largest_before,
         close / nullif(close_before, 0) - 1 AS move,
     FROM compared_minutes
+    JOIN large_minutes USING (symbol, minute)
     WHERE
-        minute >= $window_start::TIMESTAMP
-        AND is_recorded
+        is_recorded
         AND minute_before > coalesce(last_unrecorded, TIMESTAMP '1970-01-01')
         AND recorded_minutes >= $min_minutes::BIGINT
         AND largest_order / nullif(largest_before, 0) >= $min_ratio::DOUBLE
         AND abs(move) >= $min_move::DOUBLE
-        AND largest_order >= CASE
-            WHEN symbol LIKE '%BTC' THEN $min_quote_btc::DOUBLE
-            WHEN symbol LIKE '%ETH' THEN $min_quote_eth::DOUBLE
-            WHEN symbol LIKE '%BNB' THEN $min_quote_bnb::DOUBLE
-            ELSE $min_quote::DOUBLE
-        END
 ),
 
 -- The trades of the few minutes found tell which order it was.
