@@ -49,6 +49,9 @@ func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int 
 	context.AfterFunc(ctx, stop)
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	if err := parsed.Run(a); err != nil {
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			err = context.Cause(ctx) // which signal it was
+		}
 		return a.fail(err)
 	}
 	return exitDone

@@ -31,7 +31,7 @@ type feedFlags struct {
 
 // symbolFlags choose the symbols.
 type symbolFlags struct {
-	Symbols []string `key:"symbols" placeholder:"LIST" help:"Symbols or patterns, separated by commas: BTCUSDT,ETH*. The default is what is on the tape, and BTCUSDT,ETHUSDT for an empty one."`
+	Symbols []string `key:"symbols" placeholder:"LIST" help:"Symbols or patterns, separated by commas: BTCUSDT,ETH*. A pattern can ask for a volume of the last 24 hours in quote asset: *USDT>1000000. The default is what is on the tape, and BTCUSDT,ETHUSDT for an empty one."`
 }
 
 // openTape opens the data directory for a command that has nothing to do without one.
@@ -70,7 +70,13 @@ func (a *app) chooseSymbols(ctx context.Context, dir *tape.Dir, given []string) 
 // symbolSource asks the exchange which symbols the words mean.
 func (a *app) symbolSource(dir *tape.Dir, words []string, place restURL) func(context.Context) ([]string, error) {
 	options := symbols.Options{URL: cmp.Or(string(place), symbols.DefaultURL), BudgetPath: dir.StatePath("budget.json"), Logger: a.log}
-	return func(ctx context.Context) ([]string, error) { return symbols.Find(ctx, words, options) }
+	return func(ctx context.Context) ([]string, error) { // one question at a time
+		found, err := symbols.Find(ctx, words, options)
+		if err == nil {
+			options.Recorded = found
+		}
+		return found, err
+	}
 }
 
 // runID is the name of this run in the metadata of what it writes: the scheduler's, where it was started by one.

@@ -471,6 +471,10 @@ func TestWordsMeanTheSymbolsThatTheStreamTakesThemFor(t *testing.T) {
 		"*usdt,ETHBTC":   "BTCUSDT ETHBTC ETHUSDT",
 		"ETH*,!*BTC":     "ETHUSDT",
 		"*,!eth*":        "BTCUSDT",
+		"*USDT>1e-12":    "BTCUSDT ETHUSDT",
+		"*USDT>1e30":     `no symbol that trades matches "*USDT"`,
+		"ETH*>1e30":      "ETHBTC", // it is on the tape
+		"*USDT>lots":     `symbols "*USDT>lots": after > stands the least volume of 24 hours in quote asset, as in *USDT>1000000`,
 		"ETHBTC,!ETHBTC": "no symbol is left: words with a leading ! take each one away",
 		"*,![":           `symbol pattern "![": syntax error in pattern`,
 	} {

@@ -28,7 +28,8 @@ func (e *UnknownSymbolError) Error() string {
 	return fmt.Sprintf("the exchange lists no symbol %q; did you mean %q?", e.Symbol, e.Nearest)
 }
 
-// resolve gives the symbols that names and patterns mean, in any letter case; a word with a leading ! takes symbols away. The exchange
+// resolve gives the symbols that names and patterns mean, in any letter case; a word with a leading ! takes symbols away, and one such as *USDT>1000000 means
+// those with at least so much volume, and those on the tape. The exchange
 // is asked for its list where a name is not on the tape, and once a day for its limits.
 func resolve(ctx context.Context, rest *binance.REST, names, onTape []string, asked *binance.Cost) ([]string, error) {
 	if len(names) == 0 {
@@ -62,14 +63,27 @@ func resolve(ctx context.Context, rest *binance.REST, names, onTape []string, as
 	if err != nil {
 		return nil, err
 	}
+	var volumes map[string]float64
+	if slices.ContainsFunc(wanted, func(name string) bool { return strings.Contains(name, ">") }) {
+		tickers, err := rest.Tickers(ctx)
+		if err != nil {
+			return nil, err
+		}
+		volumes = binance.QuoteVolumes(tickers)
+	}
 	listed := map[string]bool{}
 	for _, symbol := range info.Symbols {
 		listed[symbol.Name] = true
 	}
 	var out []string
 	for _, name := range wanted {
-		if strings.ContainsAny(name, "*?[") {
-			matched, err := match(strings.ToUpper(name), info.Symbols, onTape)
+		if strings.ContainsAny(name, "*?[>") {
+			pattern, least, err := binance.LeastVolume(name)
+			if err != nil {
+				return nil, err
+			}
+			enough := slices.DeleteFunc(slices.Clone(info.Symbols), func(s binance.Symbol) bool { return least > 0 && volumes[s.Name] < least })
+			matched, err := match(strings.ToUpper(pattern), enough, onTape)
 			if err != nil {
 				return nil, err
 			}

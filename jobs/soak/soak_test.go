@@ -227,12 +227,20 @@ func (s *soak) disturb() {
 		}
 	})
 	s.startReaders(ctx)
-	writers.Go(func() { s.breakConnections(ctx, random(6)) })
+	broken := make(chan struct{})
+	writers.Go(func() {
+		defer close(broken)
+		s.breakConnections(ctx, random(6))
+	})
 	began := time.Now()
 	if pause(ctx, s.length/2) {
 		s.fillVolume(ctx)
 	}
 	pause(ctx, s.length-time.Since(began))
+	select { // on a slow machine there may not have been a connection yet to break
+	case <-broken:
+	case <-time.After(2 * time.Minute):
+	}
 	cancel()
 	writers.Wait()
 	s.readersEnd()

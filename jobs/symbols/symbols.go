@@ -29,6 +29,9 @@ type Options struct {
 	URL string
 	// BudgetPath is the file of the request budget that all processes on a data directory share.
 	BudgetPath string
+	// Recorded are the symbols that were found before. One of them stays while it has half of the least volume that its word asks for, so
+	// that it does not come and go.
+	Recorded []string
 	// Logger hears when names could not be checked; nil means silence.
 	Logger *slog.Logger
 }
@@ -49,9 +52,9 @@ func (e *UnknownError) Error() string {
 	return fmt.Sprintf("the exchange lists no symbol %q", e.Word)
 }
 
-// IsPattern reports whether a word stands for several symbols: it has a * or a ?, or takes some away with a leading !.
+// IsPattern reports whether a word stands for several symbols: it has a * or a ?, or a condition as in *USDT>1000000, or takes some away with a leading !.
 func IsPattern(word string) bool {
-	return strings.ContainsAny(word, "*?[") || strings.HasPrefix(word, "!")
+	return strings.ContainsAny(word, "*?[>") || strings.HasPrefix(word, "!")
 }
 
 // Find asks the exchange for its symbols and returns those that words mean, sorted, each once. It waits for its place in the
@@ -83,11 +86,22 @@ func Find(ctx context.Context, words []string, options Options) ([]string, error
 	case err != nil:
 		return nil, err
 	}
-	return choose(words, info.Symbols)
+	var volumes map[string]float64
+	if slices.ContainsFunc(words, func(word string) bool { return strings.Contains(word, ">") }) {
+		tickers, err := client.Tickers(ctx)
+		if err != nil {
+			return nil, err
+		}
+		volumes = binance.QuoteVolumes(tickers)
+		for _, name := range options.Recorded {
+			volumes[name] *= 2
+		}
+	}
+	return choose(words, info.Symbols, volumes)
 }
 
 // choose picks from what is listed. A name takes a symbol in any state, a pattern only those that trade.
-func choose(words []string, listed []binance.Symbol) ([]string, error) {
+func choose(words []string, listed []binance.Symbol, volumes map[string]float64) ([]string, error) {
 	chosen := map[string]bool{}
 	names := make([]string, 0, len(listed))
 	trading := make([]string, 0, len(listed))
@@ -103,7 +117,15 @@ func choose(words []string, listed []binance.Symbol) ([]string, error) {
 			without = append(without, rest)
 			continue
 		}
-		found, err := match(word, names, trading)
+		pattern, least, err := binance.LeastVolume(word)
+		if err != nil {
+			return nil, err
+		}
+		of := trading
+		if least > 0 {
+			of = slices.DeleteFunc(slices.Clone(trading), func(name string) bool { return volumes[name] < least })
+		}
+		found, err := match(word, pattern, names, of)
 		if err != nil {
 			return nil, err
 		}
@@ -131,8 +153,8 @@ func choose(words []string, listed []binance.Symbol) ([]string, error) {
 	return out, nil
 }
 
-func match(word string, names, trading []string) ([]string, error) {
-	upper := strings.ToUpper(word)
+func match(word, pattern string, names, trading []string) ([]string, error) {
+	upper := strings.ToUpper(pattern)
 	if !IsPattern(word) {
 		for _, spelt := range []string{word, upper} {
 			if slices.Contains(names, spelt) {
