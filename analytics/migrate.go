@@ -1,14 +1,18 @@
 package analytics
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 
+	mapping "github.com/duckdb/duckdb-go-bindings"
 	"github.com/duckdb/duckdb-go/v2"
 
 	"tapedeck/analytics/tape"
@@ -18,16 +22,51 @@ import (
 // MarketName is the database of views and macros in the data directory.
 const MarketName = "market.duckdb"
 
+// marketStateName is the state file that says of what market.duckdb was made.
+const marketStateName = "market.json"
+
+type marketState struct {
+	Of   string `json:"made_of"` // a digest
+	Root string `json:"root"`    // where its views look for the tape
+}
+
 // Migrate makes market.duckdb in the data directory, or makes it anew: views trades, alerts, runs, coverage, gaps, bounds, minutes and incidents, and macros
 // candles(step), vwap(step), tape(symbol, from, to) and gaps(), no data. It appears whole or not at all, and a reader of the old one is not disturbed.
 //
 // The views find the files by the data directory's absolute path as of now, for a database file cannot know where it lies. Whoever sees the directory
 // elsewhere (moved, or mounted from a container) says so in his own session, SET VARIABLE tapedeck = '/where/it/is', or runs Migrate again.
-func Migrate(ctx context.Context, dir *tape.Dir) (err error) {
+func Migrate(ctx context.Context, dir *tape.Dir) error {
 	root, err := dataRoot(dir)
 	if err != nil {
 		return fmt.Errorf("make %s: %w", MarketName, err)
 	}
+	return migrate(ctx, dir, root)
+}
+
+// Upgrade is Migrate where market.duckdb is missing or was made by another version, and does nothing otherwise; made says which. One that another
+// version made goes on finding the tape where it did.
+func Upgrade(ctx context.Context, dir *tape.Dir) (made bool, err error) {
+	root, err := dataRoot(dir)
+	if err != nil {
+		return false, fmt.Errorf("make %s: %w", MarketName, err)
+	}
+	var state marketState
+	readErr := dir.ReadState(marketStateName, &state) // one that cannot be read is as good as none
+	_, statErr := os.Stat(filepath.Join(dir.Path(), MarketName))
+	if statErr == nil && readErr == nil {
+		of, err := marketDigest()
+		if err != nil {
+			return false, fmt.Errorf("make %s: %w", MarketName, err)
+		}
+		if of == state.Of {
+			return false, nil
+		}
+		root = cmp.Or(state.Root, root)
+	}
+	return true, migrate(ctx, dir, root)
+}
+
+func migrate(ctx context.Context, dir *tape.Dir, root string) error {
 	staging, err := os.MkdirTemp(dir.StagingPath(), scratchPrefix)
 	if err != nil {
 		return fmt.Errorf("make %s: %w", MarketName, err)
@@ -40,7 +79,34 @@ func Migrate(ctx context.Context, dir *tape.Dir) (err error) {
 	if err := place(made, filepath.Join(dir.Path(), MarketName)); err != nil {
 		return fmt.Errorf("make %s: %w", MarketName, err)
 	}
-	return nil
+	of, err := marketDigest()
+	if err != nil {
+		return fmt.Errorf("make %s: %w", MarketName, err)
+	}
+	return dir.WriteState(marketStateName, marketState{Of: of, Root: root})
+}
+
+// marketDigest stands for all that a market.duckdb is made of but the tape's path: DuckDB's version, whose file it is, and the text of every relation.
+func marketDigest() (string, error) {
+	sum := sha256.New()
+	fmt.Fprintln(sum, mapping.LibraryVersion())
+	for _, table := range tables {
+		fmt.Fprintln(sum, selectFiles(table, []Column{{Name: "one", Type: "JSON"}, {Name: "other"}}, ""))
+	}
+	for _, pattern := range []string{"schema/*.sql", "derived/*.sql", "market/*.sql"} {
+		names, err := fs.Glob(text.Files, pattern)
+		if err != nil {
+			return "", err
+		}
+		for _, name := range names {
+			content, err := fs.ReadFile(text.Files, name)
+			if err != nil {
+				return "", err
+			}
+			fmt.Fprintf(sum, "%s %d\n%s", name, len(content), content)
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 func buildMarket(ctx context.Context, path, root string) (err error) {

@@ -163,3 +163,67 @@ func shellValue(param Param) string {
 		return fmt.Sprint(v)
 	}
 }
+
+// TestUpgrade: market.duckdb is made where there is none or where another version made it, and left alone otherwise.
+func TestUpgrade(t *testing.T) {
+	dir := newTape(t, seconds("BTCUSDT", 1, 10))
+	path := filepath.Join(dir.Path(), MarketName)
+	upgrade := func(want bool, when string) {
+		t.Helper()
+		if made, err := Upgrade(t.Context(), dir); made != want || err != nil {
+			t.Fatalf("%s: %v, %v", when, made, err)
+		}
+	}
+	rows := func() string {
+		db := plainShell(t, path)
+		defer db.Close() // or the next to open this path would share what this one read
+		return shell(t, db, "SELECT count(*) FROM trades")
+	}
+	upgrade(true, "there is none")
+	upgrade(false, "it is there")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	upgrade(true, "it is lost")
+	if have := rows(); have != "10" {
+		t.Errorf("%s trades", have)
+	}
+	if err := os.Remove(dir.StatePath(marketStateName)); err != nil {
+		t.Fatal(err)
+	}
+	upgrade(true, "nobody knows of what it was made")
+
+	// Another version made it, for where somebody else sees the tape; here it is another tape, so that the difference shows.
+	elsewhere := newTape(t, seconds("BTCUSDT", 1, 3))
+	if err := os.WriteFile(path, []byte("an older database"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := dir.WriteState(marketStateName, marketState{Of: "older text", Root: elsewhere.Path()}); err != nil {
+		t.Fatal(err)
+	}
+	upgrade(true, "another version made it")
+	if have := rows(); have != "3" {
+		t.Errorf("its views find %s trades, those before them found 3", have)
+	}
+	upgrade(false, "it is there again")
+
+	// Two come at once.
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	failures := make(chan error)
+	for range 4 {
+		go func() {
+			_, err := Upgrade(t.Context(), dir)
+			failures <- err
+		}()
+	}
+	for range 4 {
+		if err := <-failures; err != nil {
+			t.Error(err)
+		}
+	}
+	if have := rows(); have != "10" {
+		t.Errorf("%s trades", have)
+	}
+}

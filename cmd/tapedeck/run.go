@@ -47,6 +47,7 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	a.upgrade(ctx, dir)
 	watched := []health.Part{health.Stream}
 	if len(jobs) > 0 {
 		watched = health.Parts()

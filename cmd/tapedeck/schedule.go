@@ -123,6 +123,7 @@ func (c *scheduleCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	a.upgrade(ctx, dir)
 	unwatch, err := a.watch(ctx, c.watchFlags, dir, box, health.Schedule)
 	if err != nil {
 		return err

@@ -51,6 +51,7 @@ func (c *streamCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	a.upgrade(ctx, dir)
 	unwatch, err := a.watch(ctx, c.watchFlags, dir, nil, health.Stream)
 	if err != nil {
 		return err
