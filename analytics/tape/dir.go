@@ -1,6 +1,7 @@
 package tape
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +24,9 @@ const (
 
 // ErrNoTape says that a directory holds no tape.
 var ErrNoTape = errors.New("no tape there")
+
+// ErrNoManifest says that a directory holds trades, but no tape.json that says of which feed.
+var ErrNoManifest = errors.New("there are trades, but no " + manifestName)
 
 // NewerError says that a data directory was made by a version of tapedeck with a newer layout.
 type NewerError struct {
@@ -100,7 +104,8 @@ func open(path string, disk disk) (*Dir, error) {
 }
 
 // Create opens the tape at path, or makes one there that records feed. An empty feed takes the tape's own, and AggTrade for a
-// new one. Two processes may do so at once. Its errors are *FeedError, *NewerError, and those of the file system.
+// new one. Directories that a tape has lost are made again, empty. Two processes may do so at once. Its errors are *FeedError,
+// *NewerError, ErrNoManifest, and those of the file system.
 func Create(path string, feed Feed, now time.Time) (*Dir, error) {
 	return create(path, feed, now, osDisk{})
 }
@@ -116,6 +121,9 @@ func create(path string, feed Feed, now time.Time, disk disk) (*Dir, error) {
 		// Whoever made it may have ended before it was durable.
 		if err := disk.syncDir(path); err != nil {
 			return nil, fmt.Errorf("sync %q: %w", path, err)
+		}
+		if err := d.remake(); err != nil {
+			return nil, fmt.Errorf("make anew what is missing in %q: %w", path, err)
 		}
 	}
 	if err != nil {
@@ -135,10 +143,8 @@ func lay(path string, feed Feed, now time.Time, disk disk) error {
 	if err := mkdirs(path, disk); err != nil {
 		return err
 	}
-	for _, name := range []string{stagingDir, stateDir, string(Trades), string(Alerts), string(Runs), string(Coverage)} {
-		if err := disk.mkdir(filepath.Join(path, name)); err != nil {
-			return err
-		}
+	if err := layDirs(path, disk); err != nil {
+		return err
 	}
 	d := &Dir{path: path, disk: disk, manifest: manifest{Format: Format, Feed: feed, MadeAt: now.UTC()}}
 	unlock, err := d.lock(writersLock)
@@ -149,7 +155,16 @@ func lay(path string, feed Feed, now time.Time, disk disk) error {
 	if _, err := os.Stat(filepath.Join(path, manifestName)); err == nil {
 		return nil // another process was first
 	}
-	if err := d.layEmpty(); err != nil {
+	dates, err := d.dates(Trades, "", "")
+	if err != nil {
+		return err
+	}
+	for _, date := range dates {
+		if files, err := d.files(Trades, date); err != nil || len(files) > 0 {
+			return cmp.Or(err, ErrNoManifest)
+		}
+	}
+	if err := d.layEmpty(allTables()...); err != nil {
 		return err
 	}
 	text, err := json.MarshalIndent(d.manifest, "", "  ")
@@ -160,6 +175,64 @@ func lay(path string, feed Feed, now time.Time, disk disk) error {
 		return err
 	}
 	return d.replace(manifestName, append(text, '\n'))
+}
+
+// layDirs makes the directories that a tape has.
+func layDirs(path string, disk disk) error {
+	names := []string{stagingDir, stateDir}
+	for _, table := range allTables() {
+		names = append(names, string(table))
+	}
+	for _, name := range names {
+		if err := disk.mkdir(filepath.Join(path, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remake makes again, empty, what somebody has deleted of the directories of a tape.
+func (d *Dir) remake() error {
+	missing := func(name string) (bool, error) {
+		_, err := os.Stat(filepath.Join(d.path, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return true, nil
+		}
+		return false, err
+	}
+	gone := false
+	for _, name := range []string{stagingDir, stateDir} {
+		one, err := missing(name)
+		if err != nil {
+			return err
+		}
+		gone = gone || one
+	}
+	var empty []Table
+	for _, table := range allTables() {
+		one, err := missing(emptyName(table))
+		if err != nil {
+			return err
+		}
+		if one {
+			empty = append(empty, table)
+		}
+	}
+	if !gone && len(empty) == 0 {
+		return nil
+	}
+	if err := layDirs(d.path, d.disk); err != nil {
+		return err
+	}
+	unlock, err := d.lock(writersLock)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := d.layEmpty(empty...); err != nil {
+		return err
+	}
+	return d.disk.syncDir(d.path)
 }
 
 // mkdirs makes a directory and those above it, and makes the name of the last one durable.

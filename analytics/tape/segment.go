@@ -152,19 +152,28 @@ func setSegmentMetadata(writer *parquet.GenericWriter[Trade], spans map[string][
 	return nil
 }
 
-// layEmpty publishes each table's segment without rows.
-func (d *Dir) layEmpty() error {
-	for table, write := range map[Table]func(io.Writer) error{
+// allTables are the directories of Parquet files.
+func allTables() []Table { return []Table{Trades, Alerts, Runs, Coverage} }
+
+// emptyName is a table's segment without rows.
+func emptyName(table Table) string {
+	return filepath.Join(string(table), "date="+emptyDate, "empty.parquet")
+}
+
+// layEmpty publishes the tables' segments without rows.
+func (d *Dir) layEmpty(tables ...Table) error {
+	writers := map[Table]func(io.Writer) error{
 		Trades:   func(w io.Writer) error { return new(encoder).encode(w, nil, d.Feed(), Origin{}) },
 		Alerts:   func(w io.Writer) error { return encodeRows[Alert](w, nil) },
 		Runs:     func(w io.Writer) error { return encodeRows[Run](w, nil) },
 		Coverage: func(w io.Writer) error { return encodeRows[CoverageRow](w, nil) },
-	} {
-		staged, _, err := d.stage(uniqueName("empty", ".tmp"), write)
+	}
+	for _, table := range tables {
+		staged, _, err := d.stage(uniqueName("empty", ".tmp"), writers[table])
 		if err != nil {
 			return err
 		}
-		if err := d.place(staged, filepath.Join(string(table), "date="+emptyDate, "empty.parquet")); err != nil {
+		if err := d.place(staged, emptyName(table)); err != nil {
 			return err
 		}
 	}

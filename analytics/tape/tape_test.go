@@ -212,6 +212,43 @@ func TestCreateAndOpen(t *testing.T) {
 	}
 }
 
+// What of a tape somebody deletes is made again, empty, and no tape is made over trades of which nobody knows the feed.
+func TestCreateWithPartsLost(t *testing.T) {
+	for _, part := range []string{"trades", "alerts", "runs", "coverage", "alerts/date=1970-01-01", ".staging", ".state"} {
+		t.Run(part, func(t *testing.T) {
+			d := newTape(t)
+			publish(t, d, trades("ETHUSDT", 1, 10, day0))
+			if err := os.RemoveAll(filepath.Join(d.Path(), part)); err != nil {
+				t.Fatal(err)
+			}
+			d, err := Create(d.Path(), "", day0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, table := range allTables() {
+				if _, err := os.Stat(filepath.Join(d.Path(), emptyName(table))); err != nil {
+					t.Error(err)
+				}
+			}
+			if out := publish(t, d, trades("ETHUSDT", 1, 12, day0)); out.Rows != 12 && out.Rows != 2 {
+				t.Errorf("%+v", out)
+			}
+			var wrote struct{ N int }
+			if err := errors.Join(d.WriteState("x.json", struct{ N int }{1}), d.ReadState("x.json", &wrote)); err != nil || wrote.N != 1 {
+				t.Error(wrote, err)
+			}
+		})
+	}
+	d := newTape(t)
+	publish(t, d, trades("ETHUSDT", 1, 10, day0))
+	if err := os.Remove(filepath.Join(d.Path(), manifestName)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Create(d.Path(), "", day0); !errors.Is(err, ErrNoManifest) {
+		t.Errorf("a tape without its description: %v", err)
+	}
+}
+
 func TestAlertsAreKeptOnce(t *testing.T) {
 	d := newTape(t)
 	a := Alert{Detector: "pump_burst", Symbol: "AUSDT", At: day0.UnixMicro(), Score: 3, Severity: "high", Extra: "{}"}

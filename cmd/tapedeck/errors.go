@@ -84,6 +84,8 @@ func (a *app) hint(err error) string {
 	switch {
 	case errors.As(err, &newer):
 		return "take a newer tapedeck; an older one does not touch what it does not understand"
+	case errors.Is(err, tape.ErrNoManifest):
+		return `restore tape.json from a backup, or write it again with the feed that was recorded: {"format": 1, "feed": "aggTrade", "made_at": "2026-01-01T00:00:00Z"}`
 	case errors.Is(err, syscall.EADDRINUSE):
 		return "another process listens there; choose another address, or :0 for any free port"
 	case errors.Is(err, syscall.ENOSPC):
@@ -110,7 +112,7 @@ func (a *app) permissionHint(err error) string {
 			return fmt.Sprintf("this process runs as user %s, which may not touch %s", who, at.Path)
 		}
 	}
-	if _, statErr := os.Stat("/.dockerenv"); statErr == nil {
+	if inContainer() {
 		return fmt.Sprintf("this process runs as user %s; outside of the container type: sudo chown -R %s DIR, where DIR is what is mounted at %s", who, who, dir)
 	}
 	cure := fmt.Sprintf("chown -R %s %s", who, dir)
@@ -118,4 +120,14 @@ func (a *app) permissionHint(err error) string {
 		cure = fmt.Sprintf("install -d -o %d -g %d %s", os.Getuid(), os.Getgid(), dir)
 	}
 	return fmt.Sprintf("this process runs as user %s; type: sudo %s (or name another directory with --data-dir)", who, cure)
+}
+
+// inContainer reports whether Docker or Podman started this.
+func inContainer() bool {
+	for _, mark := range []string{"/.dockerenv", "/run/.containerenv"} {
+		if _, err := os.Stat(mark); err == nil {
+			return true
+		}
+	}
+	return false
 }

@@ -38,6 +38,10 @@ type symbolFlags struct {
 func (a *app) openTape() (*tape.Dir, error) {
 	dir, err := tape.Open(a.dataDir)
 	if errors.Is(err, tape.ErrNoTape) {
+		if inContainer() {
+			return nil, withHint(fmt.Errorf("no tape at %q", a.dataDir),
+				"mount the volume that has one, docker run -v NAME:/app/data …; the commands stream, backfill and import make one, and db-migrate an empty one")
+		}
 		return nil, withHint(fmt.Errorf("no tape at %q", a.dataDir),
 			"tapedeck stream, backfill and import make one; tapedeck db-migrate makes an empty one; --data-dir names another place")
 	}
