@@ -22,7 +22,7 @@ func (*healthCmd) manual() manual {
 		about: `Says whether what should be alive is alive and fresh, in one line. Without an argument it judges each service that was started on this data
 directory and not stopped in the ordinary way; at least one must be there.
 
-The stream is unhealthy if its last sign of life is older than 30 s, if trades wait to be written for longer than three flush intervals and 30 s,
+The stream is unhealthy until its first trade has come, if its last sign of life is older than 30 s, if trades wait to be written for longer than three flush intervals and 30 s,
 if a connection is silent for ten times its usual longest silence (a minute at least), or if more than a tenth of its symbols are
 silent for twenty times theirs (5 minutes at least). The scheduler is unhealthy if its last sign of life is older than a minute, if a job did not start when it was due, or if
 one failed three times in a row, or if runs cannot be written to the ledger. A crontab that was changed and is wrong, and a disk that is full in less than

@@ -34,7 +34,7 @@ type StateReader interface {
 const (
 	streamState   = 30 * time.Second // the stream renews its state every 5 s
 	scheduleState = time.Minute      // the scheduler renews its state every 15 s
-	startPeriod   = time.Minute      // connections and first trades need not be there before
+	startPeriod   = time.Minute      // every connection and symbol need not be there before; a first trade must
 	linkLeast     = time.Minute      // a connection may be silent for so long, whatever is usual
 	linkUnknown   = 5 * time.Minute  // and for so long while nothing is known of it
 	linkFactor    = 10               // times its usual longest silence
@@ -161,6 +161,9 @@ func (s streamJSON) judge(now time.Time) finding {
 		return finding{wrong: []string{fmt.Sprintf("the stream hangs or was killed: it last gave a sign of life %s ago", ago(now, s.UpdatedAt))}}
 	}
 	age := now.Sub(s.StartedAt)
+	if trouble, never := s.neverHeard(); never {
+		return finding{wrong: []string{fmt.Sprintf("the stream started %s ago and no trade has come yet%s", ago(now, s.StartedAt), trouble)}}
+	}
 	if age < startPeriod {
 		return finding{alive: fmt.Sprintf("stream: started %s ago", ago(now, s.StartedAt))}
 	}
@@ -190,6 +193,25 @@ func (s streamJSON) judge(now time.Time) finding {
 		}
 	}
 	return finding{wrong: append(wrong, s.judgeSymbols(now, age)...), alive: fmt.Sprintf("stream: %d symbols on %d connections", len(s.Symbols), len(s.Connections))}
+}
+
+// neverHeard reports whether no trade has come since the start, and what is known of the reason. Until one has come nothing proves that any will, so
+// that not even a stream that was just started is well.
+func (s streamJSON) neverHeard() (trouble string, never bool) {
+	for _, symbol := range s.Symbols {
+		if symbol.LastReceivedAt != nil {
+			return "", false
+		}
+	}
+	for _, c := range s.Connections {
+		if c.LastReceivedAt != nil {
+			return "", false
+		}
+		if trouble == "" && c.Trouble != "" {
+			trouble = fmt.Sprintf(": connection %s is down: %s", c.Link, c.Trouble)
+		}
+	}
+	return trouble, true
 }
 
 // judgeSymbols finds symbols that are silent while their connection is not. A few may be: coins sleep and are delisted.
