@@ -63,7 +63,7 @@ telegram-soak: tools ## 500 messages to a stand-in Telegram, the sender killed 2
 
 .PHONY: image-test
 image-test: tools ## build the image and the compose stack and prove DOCKER.md on a real container engine
-	TAPEDECK_IMAGE_TEST=1 $(GO) test -count=1 -v -timeout 80m ./image
+	TAPEDECK_IMAGE_TEST=1 $(GO) test -count=1 -v -timeout 45m ./image
 
 .PHONY: sql-mutants
 sql-mutants: tools ## change each threshold and comparison of the SQL: do the cases notice?

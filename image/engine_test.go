@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -205,6 +206,19 @@ func pointAt(t *testing.T, dir, address string, more ...string) {
 	}
 }
 
+// configure does the same in the config.yaml of a tree, which is where one who follows the pages says it.
+func configure(t *testing.T, dir, address string) {
+	t.Helper()
+	file, err := os.OpenFile(filepath.Join(dir, "config.yaml"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = fmt.Fprintf(file, "\nstream_url: ws://%s\nrest_url: http://%[1]s\narchive_url: http://%[1]s\n", address)
+	if err := errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // onTheBridge writes an addition to compose.yaml that puts its services on the network that the exchange is on.
 func onTheBridge(t *testing.T, dir string) string {
 	t.Helper()
@@ -214,13 +228,24 @@ func onTheBridge(t *testing.T, dir string) string {
 			services[service] = map[string]string{"network_mode": "bridge"}
 		}
 	}
+	return "compose.yaml:" + addition(t, "bridge.yaml", services)
+}
+
+// quickly writes an addition to compose.yaml that has the health of stream checked more often, so that a test waits for less.
+func quickly(t *testing.T) string {
+	t.Helper()
+	return addition(t, "quickly.yaml", map[string]any{"stream": map[string]any{"healthcheck": map[string]string{"interval": "5s"}}})
+}
+
+func addition(t *testing.T, file string, services map[string]any) string {
+	t.Helper()
 	text, err := json.Marshal(map[string]any{"services": services}) // JSON is YAML
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(scratch(t), "bridge.yaml")
+	path := filepath.Join(scratch(t), file)
 	if err := os.WriteFile(path, text, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return "compose.yaml:" + path
+	return path
 }

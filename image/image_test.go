@@ -38,6 +38,9 @@ func built(t *testing.T) string {
 	return builtName
 }
 
+// What the images of the test say that they are.
+const testVersion, testCommit = "v1.2.3-test", "0123456789ab"
+
 // secret is what must not get into the image.
 const secret = "hunter2-correct-horse-battery-staple"
 
@@ -82,7 +85,7 @@ docker rmi `+name+`:empty >/dev/null`)
 	command := func(more, tag string) string {
 		return "docker build --progress=plain " + more + " -f " + file + " -t " + tag +
 			" --build-arg GOPROXY --build-arg GOSUMDB --build-arg GONOSUMDB --build-arg GOPRIVATE --build-arg GOFLAGS" +
-			" --build-arg VERSION=v1.2.3-test --build-arg COMMIT=0123456789ab " + dir + " 2>&1"
+			" --build-arg VERSION=" + testVersion + " --build-arg COMMIT=" + testCommit + " " + dir + " 2>&1"
 	}
 	began := time.Now()
 	here.run(t, command("--no-cache", name+":first"))
@@ -109,6 +112,15 @@ docker rmi `+name+`:empty >/dev/null`)
 	}
 	if here.run(t, "docker image inspect -f '{{.Id}}' "+name+":first") == here.run(t, "docker image inspect -f '{{.Id}}' "+name+":second") {
 		t.Error("the change of a Go file did not change the image")
+	}
+
+	// Other base images, as one who pins them by digest names them. Here they are the same ones under another name.
+	for _, arg := range []string{"BUILDER_IMAGE", "RUNTIME_IMAGE"} {
+		here.run(t, "docker tag "+fromArg(t, string(text), arg)+" "+name+":"+strings.ToLower(arg))
+	}
+	here.run(t, command("--build-arg BUILDER_IMAGE="+name+":builder_image --build-arg RUNTIME_IMAGE="+name+":runtime_image", name+":pinned"))
+	if got := here.run(t, `docker image inspect -f '{{index .Config.Labels "org.opencontainers.image.base.name"}}' `+name+":pinned"); got != name+":runtime_image" {
+		t.Errorf("the image with another base says that it stands on %q", got)
 	}
 	return name + ":first"
 }
@@ -142,13 +154,13 @@ func TestWhatTheImageIs(t *testing.T) {
 	if got != want {
 		t.Errorf("the image is\n%s, want\n%s", got, want)
 	}
-	for label, want := range map[string]string{"title": "tapedeck", "version": "v1.2.3-test", "revision": "0123456789ab", "base.name": "debian:trixie-slim"} {
+	for label, want := range map[string]string{"title": "tapedeck", "version": testVersion, "revision": testCommit, "base.name": "debian:trixie-slim"} {
 		if got := config.Labels["org.opencontainers.image."+label]; got != want {
 			t.Errorf("label %s is %q, want %q", label, got, want)
 		}
 	}
 	version := here.run(t, "docker run --rm "+hardened+" "+image+" version")
-	if !strings.Contains(version, "v1.2.3-test") || !strings.Contains(version, "0123456789ab") {
+	if !strings.Contains(version, testVersion) || !strings.Contains(version, testCommit) {
 		t.Errorf("version says %s", version)
 	}
 
@@ -271,6 +283,77 @@ func TestVersionsOfADirectory(t *testing.T) {
 	if after := here.run(t, sum); after != before {
 		t.Errorf("a refused directory was changed:\n%s\nafter\n%s", before, after)
 	}
+}
+
+// A directory of before is brought to this version by the services themselves, two of them at once: what is missing is made
+// and market.duckdb made anew.
+func TestOlderDirectory(t *testing.T) {
+	image := built(t)
+	_, address := exchange(t, image)
+	volume := name + "-older"
+	script := "docker run --rm --network none " + hardened + " -v " + volume + ":/app/data "
+	here.run(t, script+image+" db-migrate")
+	here.run(t, script+"--entrypoint bash "+image+` -c 'rm -r data/coverage data/alerts data/.staging && echo old > data/market.duckdb && echo "{\"made_of\": \"older\"}" > data/.state/market.json'`)
+	services := map[string]string{"stream": name + "-older-stream", "schedule": name + "-older-schedule"}
+	for service, container := range services {
+		here.run(t, "docker run -d --name "+container+" "+hardened+" --health-interval 2s -v "+volume+":/app/data -e TAPEDECK_STREAM_URL=ws://"+address+
+			" -e TAPEDECK_REST_URL=http://"+address+" -e TAPEDECK_ARCHIVE_URL=http://"+address+" "+image+" "+service)
+	}
+	for service, container := range services {
+		until(t, service+" is well", time.Minute, func() (bool, string) {
+			_, problems, err := here.try("docker exec " + container + " tapedeck health " + service)
+			return err == nil, problems
+		})
+	}
+	here.run(t, "docker exec "+services["stream"]+" tapedeck verify")
+	if log := here.run(t, "docker logs "+services["stream"]+" 2>&1; docker logs "+services["schedule"]+" 2>&1"); !strings.Contains(log, "views for other tools made") || strings.Contains(log, `"level":"ERROR"`) {
+		t.Errorf("the logs say\n%s", log)
+	}
+	here.run(t, script+"--entrypoint bash "+image+" -c 'test -d data/coverage && test -d data/alerts && test -d data/.staging && ! grep -q older data/.state/market.json && test $(stat -c %s data/market.duckdb) -gt 1000'")
+	here.run(t, "docker stop "+services["stream"]+" "+services["schedule"])
+}
+
+// Without an exchange a stream is unhealthy from the start, says why, and ends with an error.
+func TestNoExchange(t *testing.T) {
+	image := built(t)
+	_, address := exchange(t, image)
+	container := name + "-alone"
+	here.run(t, "docker run -d --name "+container+" "+hardened+" --health-interval 1s --health-start-period 2s --health-retries 2 -e TAPEDECK_STREAM_URL=ws://127.0.0.1:9 -e TAPEDECK_REST_URL=http://"+address+
+		" -e TAPEDECK_GIVE_UP_AFTER=30s "+image+" stream")
+	until(t, "stream is unhealthy", 30*time.Second, func() (bool, string) {
+		state := inspect(t, container, "{{.State.Health.Status}} {{.State.Status}}")
+		return state == "unhealthy running", state
+	})
+	if probes := inspect(t, container, "{{range .State.Health.Log}}{{.ExitCode}} {{.Output}}{{end}}"); strings.Contains(probes, "0 healthy") {
+		t.Errorf("it was healthy without a trade: %s", probes)
+	}
+	until(t, "health says why", 30*time.Second, func() (bool, string) {
+		_, problems, _ := here.try("docker exec " + container + " tapedeck health stream")
+		return strings.Contains(problems, "no trade has come yet: connection 1.1 is down: "), problems
+	})
+	until(t, "stream has ended", time.Minute, func() (bool, string) {
+		state := inspect(t, container, "{{.State.Status}} {{.State.ExitCode}}")
+		return state == "exited 1", state
+	})
+	if log := here.run(t, "docker logs --tail 1 "+container+" 2>&1"); !strings.Contains(log, "the exchange could not be reached for 30s") {
+		t.Errorf("it ended with %s", log)
+	}
+}
+
+// The commands that the project promises of the image, as one types them.
+func TestPromisedCommands(t *testing.T) {
+	image := built(t)
+	if got := here.fails(t, 1, "docker run --rm "+image+" report --since 24h"); !strings.HasPrefix(got, "tapedeck: no tape at \"data\"\nhint: ") || !strings.Contains(got, "-v ") {
+		t.Errorf("a report without a volume says %s", got)
+	}
+	_, address := exchange(t, image)
+	script := "docker run --rm -v " + name + "-promised:/app/data -e TAPEDECK_REST_URL=http://" + address + " -e TAPEDECK_ARCHIVE_URL=http://" + address + " " + image
+	here.run(t, script+" db-migrate")
+	here.run(t, script+" backfill --hours 13")
+	if got := here.run(t, script+" report --since 24h"); !strings.Contains(got, "BTCUSDT") {
+		t.Errorf("the report says %s", got)
+	}
+	here.run(t, script+" verify")
 }
 
 // What the image does if nothing else is said: it records and runs its own schedule, and its own health check sees it.

@@ -132,11 +132,11 @@ func TestStack(t *testing.T) {
 	image := built(t)
 	market, address := exchange(t, image)
 	dir := tree(t)
-	pointAt(t, dir, address, "TAPEDECK_GIVE_UP_AFTER=4m", "TAPEDECK_TELEGRAM_TOKEN_FILE=./token")
+	pointAt(t, dir, address, "TAPEDECK_GIVE_UP_AFTER=90s", "TAPEDECK_TELEGRAM_TOKEN_FILE=./token")
 	if err := os.WriteFile(filepath.Join(dir, "token"), []byte("123456789:AAthistokenbelongstonobodyatallxxxx\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	project := name + "-stack"
+	project, often := name+"-stack", quickly(t)
 	s := stack{place{dir: dir, env: []string{"TAPEDECK_IMAGE=" + image, "COMPOSE_PROJECT_NAME=" + project, "COMPOSE_FILE=" + onTheBridge(t, dir)}}, project}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -221,6 +221,11 @@ func TestStack(t *testing.T) {
 
 	t.Run("after down and up the tape is complete", func(t *testing.T) {
 		s.run(t, "docker compose down")
+		for i, set := range s.env {
+			if strings.HasPrefix(set, "COMPOSE_FILE=") {
+				s.env[i] = set + ":" + often
+			}
+		}
 		took := s.up(t)
 		figure(t, "after down, up is healthy in %.0f s", took.Seconds())
 		s.run(t, "docker compose run --rm -T backfill --since 3h")
@@ -266,6 +271,12 @@ func TestStack(t *testing.T) {
 	})
 }
 
+// sumOf is a digest of an image's binary.
+func sumOf(t *testing.T, image string) string {
+	t.Helper()
+	return here.run(t, "docker run --rm --entrypoint sha256sum "+image+" /usr/local/bin/tapedeck")
+}
+
 // The commands of the pages, word for word, in their order.
 func TestPages(t *testing.T) {
 	image := built(t)
@@ -287,13 +298,13 @@ func TestPages(t *testing.T) {
 	here.run(t, forget+"; docker compose -p tapedeck-demo down --volumes 2>/dev/null || true")
 	_, address := exchange(t, image)
 	dir := tree(t)
-	pointAt(t, dir, address)
+	configure(t, dir, address)
 	first := name + "-pages"
 	addition := onTheBridge(t, dir)
 	env := func(project string) []string {
 		return append(bareBuildx(t), "COMPOSE_PROJECT_NAME="+project, "COMPOSE_FILE="+addition)
 	}
-	p := place{dir: dir, env: env(first)}
+	p := place{dir: dir, env: append(env(first), "VERSION="+testVersion, "COMMIT="+testCommit)}
 	used := []string{first}
 	// The pages build the image `tapedeck`; who has one keeps it.
 	kept, _, _ := here.try("docker image inspect -f '{{.Id}}' tapedeck 2>/dev/null")
@@ -318,7 +329,7 @@ func TestPages(t *testing.T) {
 			here.run(t, "docker tag "+kept+" tapedeck")
 		}
 	})
-	lines := 0
+	lines, compared := 0, false
 	for _, b := range pages(t, dir) {
 		if b.asks == "another machine" {
 			p.run(t, "docker compose stop")
@@ -332,6 +343,13 @@ func TestPages(t *testing.T) {
 		if err != nil {
 			logs, _, _ := p.try("docker compose ps -a; docker compose logs --tail 20")
 			t.Fatalf("%s:%d: %v\n%s%s%s", b.page, b.line, err, out, problems, logs)
+		}
+		if !compared {
+			// The image is there now, built from nothing for the second time, in another directory and with other caches.
+			compared = true
+			if one, other := sumOf(t, image), sumOf(t, "tapedeck"); one != other && image == name+":first" {
+				t.Errorf("two builds of the same sources differ:\n%s\n%s", one, other)
+			}
 		}
 		if b.asks == "another machine" {
 			if got := p.run(t, "tar -tf tapedeck-backup.tar | grep -c 'trades/.*parquet'"); got == "0" {
