@@ -46,10 +46,7 @@ func plainError(text string, err error) error {
 	if !errors.As(err, &known) {
 		return err
 	}
-	line, message := duckError(known)
-	if known.Type == duckdb.ErrorTypeParser && usesAt(text) {
-		message += `; the column at needs quotes, "at", or its relation's name before it, alerts.at, for AT is a keyword`
-	}
+	line, message := duckError(known, text)
 	if line > 1 {
 		return fmt.Errorf("line %d: %s", line, message)
 	}

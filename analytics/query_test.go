@@ -159,7 +159,7 @@ func TestWrongFiles(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		"own/detect/Spike.sql":       `own/detect/Spike.sql:1: the file's name "Spike" is not a query's: lower_snake_case.sql`,
-		"own/other/spike.sql":        `own/other/spike.sql:1: a query lies in a directory detect, report or check, not "other"`,
+		"own/other/spike.sql":        `own/other/spike.sql:1: a query lies in a directory detect, report, check or cookbook, not "other"`,
 		"own/check/volume_spike.sql": `own/check/volume_spike.sql:21: a check's header has a line severity: fail, or severity: warn`,
 	} {
 		if _, err := ParseQuery(path, spike); err == nil || err.Error() != want {
@@ -176,13 +176,15 @@ func TestWhatOnlyTheDatabaseSees(t *testing.T) {
 	}
 	defer s.Close()
 	for name, test := range map[string]struct{ old, new, want string }{
-		"another name":   {"AS first_id", "AS first", `12: column 6 is first_id in the header, but the query returns first`},
-		"another type":   {"max(id) AS last_id", "sum(id) AS last_id", `12: column last_id is BIGINT in the header, but the query returns HUGEINT`},
-		"another scale":  {"1::DECIMAL(18, 3)", "1::DECIMAL(18, 4)", `12: column exact is DECIMAL(18, 3) in the header, but the query returns DECIMAL(18,4)`},
-		"one too few":    {"    1::DECIMAL(18, 3) AS exact,\n", "", `12: column 8 is exact in the header, but the query returns only 7`},
-		"one too many":   {"AS exact,\n", "AS exact,\n    1 AS more,\n", `12: the query returns a column 9, more INTEGER, that is not in the header`},
-		"unknown column": {"min(id)", "min(idd)", `28: Binder Error: Referenced column "idd" not found in FROM clause! Candidate bindings: "id"`},
-		"bad syntax":     {"GROUP BY trades.symbol", "GROUP trades.symbol", `36: Parser Error: syntax error at or near "trades"`},
+		"another name":    {"AS first_id", "AS first", `12: column 6 is first_id in the header, but the query returns first`},
+		"another type":    {"max(id) AS last_id", "sum(id) AS last_id", `12: column last_id is BIGINT in the header, but the query returns HUGEINT`},
+		"another scale":   {"1::DECIMAL(18, 3)", "1::DECIMAL(18, 4)", `12: column exact is DECIMAL(18, 3) in the header, but the query returns DECIMAL(18,4)`},
+		"one too few":     {"    1::DECIMAL(18, 3) AS exact,\n", "", `12: column 8 is exact in the header, but the query returns only 7`},
+		"one too many":    {"AS exact,\n", "AS exact,\n    1 AS more,\n", `12: the query returns a column 9, more INTEGER, that is not in the header`},
+		"unknown column":  {"min(id)", "min(idd)", `28: Binder Error: Referenced column "idd" not found in FROM clause! Candidate bindings: "id"`},
+		"no such form":    {"min(id)", "min(id, id, id, id)", `28: Binder Error: No function matches the given name and argument types 'min(BIGINT, BIGINT, BIGINT, BIGINT)'. You might need to add explicit type casts.`},
+		"at is a keyword": {"GROUP BY trades.symbol", "GROUP BY at, trades.symbol", `36: Parser Error: syntax error at or near ","; the column at needs quotes, "at", or its relation's name before it, alerts.at, for AT is a keyword`},
+		"bad syntax":      {"GROUP BY trades.symbol", "GROUP trades.symbol", `36: Parser Error: syntax error at or near "trades"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			q, err := ParseQuery("own/detect/volume_spike.sql", strings.Replace(spike, test.old, test.new, 1))

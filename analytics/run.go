@@ -272,21 +272,27 @@ func located(q Query, err error) error {
 		}
 		return fmt.Errorf("run %s: %w", q.Path, err)
 	}
-	line, message := duckError(known)
+	line, message := duckError(known, q.Text)
 	if line > 0 {
 		return &SyntaxError{q.Path, line, message}
 	}
 	return fmt.Errorf("run %s: %s", q.Path, message)
 }
 
-// duckError gives the line that an error of the database is about, 0 for none, and its message in one line.
-func duckError(err *duckdb.Error) (line int, message string) {
+// duckError gives the line of text that an error of the database is about, 0 for none, and its message in one line.
+func duckError(err *duckdb.Error, text string) (line int, message string) {
 	message = err.Msg
 	if match := duckLine.FindStringSubmatch(message + "\n"); match != nil {
 		line, _ = strconv.Atoi(match[2])
 		message = match[1]
 	}
-	return line, strings.Join(strings.Fields(message), " ")
+	// The list of a function's forms can have dozens of lines.
+	message, _, _ = strings.Cut(message, "Candidate functions:")
+	message = strings.Join(strings.Fields(message), " ")
+	if err.Type == duckdb.ErrorTypeParser && usesAt(text) {
+		message += `; the column at needs quotes, "at", or its relation's name before it, alerts.at, for AT is a keyword`
+	}
+	return line, message
 }
 
 // fetch runs a statement and reads the whole of its result.
@@ -419,7 +425,7 @@ func (s *Session) findDamaged(ctx context.Context, message string) []tape.Broken
 			err := s.db.QueryRowContext(ctx, statement).Scan(&ignored)
 			var known *duckdb.Error
 			if errors.As(err, &known) && !vanished(known) {
-				_, text := duckError(known)
+				_, text := duckError(known, "")
 				out = append(out, tape.BrokenSegment{Path: path, Err: errors.New(text)})
 			}
 		}

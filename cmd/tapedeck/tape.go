@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"tapedeck/analytics/tape"
@@ -34,11 +35,14 @@ type symbolFlags struct {
 	Symbols []string `key:"symbols" placeholder:"LIST" help:"Symbols or patterns, separated by commas: BTCUSDT,ETH*. A pattern can ask for a volume of the last 24 hours in quote asset: *USDT>1000000. The default is what is on the tape, and BTCUSDT,ETHUSDT for an empty one."`
 }
 
+// imageVolume is where the image has its tape: nothing is there unless a volume is mounted.
+const imageVolume = "/app/data"
+
 // openTape opens the data directory for a command that has nothing to do without one.
 func (a *app) openTape() (*tape.Dir, error) {
 	dir, err := tape.Open(a.dataDir)
 	if errors.Is(err, tape.ErrNoTape) {
-		if inContainer() {
+		if abs, absErr := filepath.Abs(a.dataDir); absErr == nil && abs == imageVolume && inContainer() {
 			return nil, withHint(fmt.Errorf("no tape at %q", a.dataDir),
 				"mount the volume that has one, docker run -v NAME:/app/data …; the commands stream, backfill and import make one, and db-migrate an empty one")
 		}
