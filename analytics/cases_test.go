@@ -211,7 +211,7 @@ func loadCSV(ctx context.Context, s *Session, relation, content string) error {
 	if err != nil || len(records) < 2 {
 		return err
 	}
-	columns, err := columnsOf(ctx, s.db, relation)
+	columns, err := columnsOf(ctx, s.db, "canonical."+relation)
 	if err != nil {
 		return err
 	}
@@ -246,7 +246,7 @@ func loadCSV(ctx context.Context, s *Session, relation, content string) error {
 
 // loadRows inserts the rows of a SELECT into a canonical relation; columns that it does not give are filled.
 func loadRows(ctx context.Context, s *Session, relation, statement string) error {
-	columns, err := columnsOf(ctx, s.db, relation)
+	columns, err := columnsOf(ctx, s.db, "canonical."+relation)
 	if err != nil {
 		return err
 	}

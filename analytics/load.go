@@ -16,10 +16,15 @@ import (
 
 // Load reads the embedded queries and those of a directory with subdirectories detect, report, check and cookbook ("" for none). A file
 // there with the name of an embedded query takes its place. A file that breaks the contract is a problem and is left out;
-// if it was to take an embedded query's place, that one is left out, too. Queries come by kind and name.
-func Load(dir string) (queries []Query, problems []error) {
+// if it was to take an embedded query's place, that one is left out, too. Queries come by kind and name: those of the given kinds, of
+// all where none is given.
+func Load(dir string, kinds ...Kind) (queries []Query, problems []error) {
+	order := []Kind{Detect, Report, Check, Cookbook}
+	if len(kinds) == 0 {
+		kinds = order
+	}
 	found := map[string]Query{}
-	embedded, errs := loadFrom(text.Files, func(name string) string { return "sql/" + name })
+	embedded, errs := loadFrom(text.Files, kinds, func(name string) string { return "sql/" + name })
 	problems = append(problems, errs...)
 	for _, loaded := range embedded {
 		found[loaded.key] = loaded.query
@@ -31,7 +36,7 @@ func Load(dir string) (queries []Query, problems []error) {
 		}
 	}
 	if dir != "" {
-		own, errs := loadFrom(os.DirFS(dir), func(name string) string { return filepath.Join(dir, filepath.FromSlash(name)) })
+		own, errs := loadFrom(os.DirFS(dir), kinds, func(name string) string { return filepath.Join(dir, filepath.FromSlash(name)) })
 		problems = append(problems, errs...)
 		for _, loaded := range own {
 			found[loaded.key] = loaded.query
@@ -43,7 +48,6 @@ func Load(dir string) (queries []Query, problems []error) {
 	for _, query := range found {
 		queries = append(queries, query)
 	}
-	order := []Kind{Detect, Report, Check, Cookbook}
 	slices.SortFunc(queries, func(a, b Query) int {
 		return cmp.Or(slices.Index(order, a.Kind)-slices.Index(order, b.Kind), strings.Compare(a.Name, b.Name))
 	})
@@ -58,8 +62,8 @@ type loadedQuery struct {
 // maxQueryBytes is the size over which a file is not taken for a query.
 const maxQueryBytes = 1 << 20
 
-func loadFrom(files fs.FS, pathOf func(string) string) (out []loadedQuery, problems []error) {
-	for _, kind := range []Kind{Detect, Report, Check, Cookbook} {
+func loadFrom(files fs.FS, kinds []Kind, pathOf func(string) string) (out []loadedQuery, problems []error) {
+	for _, kind := range kinds {
 		entries, err := fs.ReadDir(files, string(kind))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

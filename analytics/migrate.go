@@ -136,7 +136,7 @@ func buildMarket(ctx context.Context, path, root string) (err error) {
 		}
 	}
 	for _, table := range tables {
-		columns, err := columnsOf(ctx, conn, string(table))
+		columns, err := columnsOf(ctx, conn, "shape.canonical."+string(table))
 		if err != nil {
 			return err
 		}

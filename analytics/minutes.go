@@ -273,7 +273,7 @@ func (s *Session) makeFresh(ctx context.Context, conn *sql.Conn, statement strin
 		return err
 	}
 	segments = slices.DeleteFunc(segments, func(path string) bool { return known[path] && !touching[path] })
-	columns, err := columnsOf(ctx, conn, string(tape.Trades))
+	columns, err := columnsOf(ctx, conn, "canonical."+string(tape.Trades))
 	if err != nil {
 		return err
 	}

@@ -383,7 +383,7 @@ func (s *Session) makeView(ctx context.Context, table tape.Table, segments []str
 	if len(segments) == 0 {
 		return s.exec(ctx, fmt.Sprintf("CREATE OR REPLACE VIEW %s AS FROM canonical.%s", table, table))
 	}
-	columns, err := columnsOf(ctx, s.db, string(table))
+	columns, err := columnsOf(ctx, s.db, "canonical."+string(table))
 	if err != nil {
 		return err
 	}
@@ -455,9 +455,9 @@ type querier interface {
 	QueryContext(ctx context.Context, statement string, args ...any) (*sql.Rows, error)
 }
 
-// columnsOf gives the columns of a canonical relation.
+// columnsOf gives the columns of a relation, which is named with its schema. The catalogue's own list of columns would bind every view first.
 func columnsOf(ctx context.Context, db querier, relation string) ([]Column, error) {
-	rows, err := db.QueryContext(ctx, "SELECT column_name, data_type FROM duckdb_columns() WHERE schema_name = 'canonical' AND table_name = ? ORDER BY column_index", relation)
+	rows, err := db.QueryContext(ctx, "SELECT column_name, column_type FROM (DESCRIBE "+relation+")")
 	if err != nil {
 		return nil, err
 	}

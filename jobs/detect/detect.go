@@ -135,14 +135,12 @@ func (o Options) withDefaults() Options {
 
 // choose loads the detectors and holds names and thresholds to them.
 func choose(opt Options) (chosen []analytics.Query, problems []error, err error) {
-	loaded, problems := analytics.Load(opt.QueriesDir)
+	loaded, problems := analytics.Load(opt.QueriesDir, analytics.Detect)
 	var all []string
 	for _, query := range loaded {
-		if query.Kind == analytics.Detect {
-			all = append(all, query.Name)
-			if len(opt.Detectors) == 0 || slices.Contains(opt.Detectors, query.Name) {
-				chosen = append(chosen, query)
-			}
+		all = append(all, query.Name)
+		if len(opt.Detectors) == 0 || slices.Contains(opt.Detectors, query.Name) {
+			chosen = append(chosen, query)
 		}
 	}
 	for _, name := range opt.Detectors {
@@ -175,7 +173,7 @@ func choose(opt Options) (chosen []analytics.Query, problems []error, err error)
 
 // checkThresholds holds values to a detector's parameters.
 func checkThresholds(loaded []analytics.Query, all []string, name string, values map[string]any) error {
-	i := slices.IndexFunc(loaded, func(q analytics.Query) bool { return q.Kind == analytics.Detect && q.Name == name })
+	i := slices.IndexFunc(loaded, func(q analytics.Query) bool { return q.Name == name })
 	if i < 0 {
 		return usage("thresholds for a detector %q, which is not there; there are %s", name, strings.Join(all, ", "))
 	}
