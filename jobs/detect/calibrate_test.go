@@ -99,6 +99,9 @@ func TestCheckLookAhead(t *testing.T) {
 	dir := newTape(t, rows)
 	opt := Options{From: begin.Add(14 * time.Hour), To: begin.Add(28 * time.Hour), Now: begin.Add(length + time.Hour)}
 	t.Run("those that come with it", func(t *testing.T) {
+		if testing.Short() {
+			t.Skip("takes long: make test-all")
+		}
 		opt := opt
 		opt.Detectors = found
 		checked, err := CheckLookAhead(t.Context(), dir, opt)

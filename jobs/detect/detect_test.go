@@ -283,6 +283,9 @@ func TestRunsSplitAnyWayFindTheSame(t *testing.T) {
 		}
 	})
 	t.Run("windows are given", func(t *testing.T) {
+		if testing.Short() {
+			t.Skip("takes long: make test-all")
+		}
 		dir := newTape(t, rows)
 		// Cuts through the middle of every event, and minute by minute around one.
 		cuts := []time.Duration{0}
