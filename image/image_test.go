@@ -268,7 +268,7 @@ func TestVersionsOfADirectory(t *testing.T) {
 	image := built(t)
 	volume := name + "-versions"
 	script := "docker run --rm --network none " + hardened + " -v " + volume + ":/app/data "
-	here.run(t, script+image+" db-migrate & "+script+image+" db-migrate & wait %1 && wait %2")
+	here.run(t, script+image+" db-migrate & one=$!; "+script+image+" db-migrate & two=$!; wait $one && wait $two")
 	if got := here.run(t, script+image+` query --format csv "SELECT count(*) AS n FROM trades"`); got != "n\n0" {
 		t.Errorf("query says %q", got)
 	}
