@@ -165,7 +165,8 @@ func TestMain(m *testing.M) {
 			"docker ps -aq --filter name=" + name + " | xargs -r docker rm -fv",
 			"docker volume ls -q --filter name=" + name + " | xargs -r docker volume rm -f",
 			"docker network ls -q --filter name=" + name + " | xargs -r docker network rm",
-			"docker images -q " + name + " | sort -u | xargs -r docker rmi -f",
+			// By name: by its number an image would go with all names that it has, also a base image's own.
+			"docker images --format '{{.Repository}}:{{.Tag}}' " + name + " | xargs -r docker rmi -f",
 		} {
 			if _, problems, err := here.try(clean); err != nil {
 				fmt.Fprintf(os.Stderr, "$ %s\n%s%v\n", clean, problems, err)
