@@ -57,7 +57,7 @@ symbol_minutes AS (
         minute,
         sum(rows) AS rows,
         sum(matched_rows) AS matched_rows,
-        sum(rows) FILTER (WHERE magnitude <= 10 OR fmod(units, magnitude / 10) = 0) AS round_rows,
+        sum(rows) FILTER (WHERE fmod(10 * units, magnitude) = 0) AS round_rows,
         sum(rows) FILTER (WHERE units < 2 * magnitude) AS ones,
         sum(rows) FILTER (WHERE units >= 2 * magnitude AND units < 3 * magnitude) AS twos,
         sum(rows) FILTER (WHERE units >= 3 * magnitude AND units < 4 * magnitude) AS threes,
