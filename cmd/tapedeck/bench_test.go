@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
@@ -9,7 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"syscall"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,14 +38,45 @@ func spend(b *testing.B, binary string, args ...string) spent {
 	b.Helper()
 	command := exec.Command(binary, args...)
 	command.Dir = b.TempDir()
+	var out bytes.Buffer
+	command.Stdout, command.Stderr = &out, &out
 	started := time.Now()
-	out, err := command.CombinedOutput()
-	wall := time.Since(started)
-	if err != nil && command.ProcessState.ExitCode() != exitPartial {
-		b.Fatalf("tapedeck %v: %v\n%s", args, err, out)
+	if err := command.Start(); err != nil {
+		b.Fatal(err)
 	}
-	usage := command.ProcessState.SysUsage().(*syscall.Rusage)
-	return spent{wall, command.ProcessState.UserTime() + command.ProcessState.SystemTime(), usage.Maxrss << 10}
+	ended, most := make(chan struct{}), make(chan int64)
+	go func() { most <- highWater(command.Process.Pid, ended) }()
+	err := command.Wait()
+	wall := time.Since(started)
+	close(ended)
+	memory := <-most
+	if err != nil && command.ProcessState.ExitCode() != exitPartial {
+		b.Fatalf("tapedeck %v: %v\n%s", args, err, out.Bytes())
+	}
+	return spent{wall, command.ProcessState.UserTime() + command.ProcessState.SystemTime(), memory}
+}
+
+// highWater gives the most bytes that a process had resident, as of 20 ms before its end. What the kernel says afterwards would not do: it
+// counts what this process, which may just have run DuckDB, had when it started the other.
+func highWater(pid int, ended <-chan struct{}) (most int64) {
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case <-ended:
+			return most
+		case <-look.C:
+		}
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			continue // it has just ended, or this system has no such file
+		}
+		_, rest, _ := strings.Cut(string(text), "\nVmHWM:")
+		size, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+		if kb, err := strconv.ParseInt(size, 10, 64); err == nil {
+			most = max(most, kb<<10)
+		}
+	}
 }
 
 // benchTape describes a tape of random walks.

@@ -36,6 +36,8 @@ type conn struct {
 	parted sync.Once
 	leaves atomic.Bool // a close frame was sent
 
+	tooSlow bool // was cut off for it, and may take a while to be gone; guarded by Server.playing
+
 	// guarded by hub.mu
 	streams  []string
 	combined bool

@@ -145,10 +145,14 @@ func (s *Server) release(now, next int64) int {
 	}
 	s.now.Store(next)
 	for _, c := range s.touched {
+		if c.tooSlow {
+			continue
+		}
 		waiting := c.out.flush()
 		switch {
 		case !s.patient() && waiting > s.opt.SendBuffer,
 			s.patient() && waiting > highWater && !c.out.await(lowWater, s.opt.StallLimit):
+			c.tooSlow = true
 			s.ledger.offence(SlowReader)
 			c.log("connection closed: the client is too slow", "waiting_bytes", waiting)
 			c.out.cut()
