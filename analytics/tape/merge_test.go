@@ -105,6 +105,9 @@ func TestMergeKeepsEveryRow(t *testing.T) {
 
 // More than one row group a file, and rows of one segment that end in the middle of another's.
 func TestMergeAcrossRowGroups(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long: make test-all")
+	}
 	d := newTape(t)
 	rows := trades("BTCUSDT", 1, 2*rowGroupRows+77, day0)
 	for i := range rows {

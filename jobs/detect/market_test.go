@@ -77,6 +77,9 @@ func symbolsOf(m *market.Market) map[string]market.Symbol {
 
 // TestSimulatedMarket: in a simulated market the detectors find what was put in for them, with few alarms besides, in either feed.
 func TestSimulatedMarket(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long: make test-all")
+	}
 	start := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
 	m, err := market.New(market.Config{Seed: 1, Start: start})
 	if err != nil {

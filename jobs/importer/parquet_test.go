@@ -49,6 +49,9 @@ func generatedTrades() []tape.Trade {
 }
 
 func TestParquetWithTheTapesColumns(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long: make test-all")
+	}
 	want := generatedTrades()
 	for _, tc := range []struct {
 		name, query string

@@ -241,6 +241,9 @@ func TestSymbolsAskedFor(t *testing.T) {
 }
 
 func TestFourHundredSymbols(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long: make test-all")
+	}
 	built := build(t, newTape(t, tape.AggTrade, sampleTrades(manyCoins(400), nil)), func(o *report.Options) { o.To = o.From.Add(20 * time.Minute) })
 	if n := len(built.Section("overview").Result.Rows); n != 400 || !built.Complete {
 		t.Fatalf("%d symbols, complete %v: %v", n, built.Complete, built.Statements)

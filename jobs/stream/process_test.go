@@ -167,7 +167,7 @@ func (w *tapeWatch) until(b *testing.B, end time.Time) []time.Duration {
 			if err != nil {
 				b.Fatal(err)
 			}
-			rows, err := dir.ReadTrades(rel)
+			rows, err := readTrades(dir, rel)
 			if err != nil {
 				b.Fatal(err)
 			}

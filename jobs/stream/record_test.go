@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
+
 	"tapedeck/analytics/tape"
 	"tapedeck/jobs/internal/exchange"
 )
@@ -28,6 +31,13 @@ func newTape(t *testing.T, feed tape.Feed) *tape.Dir {
 	return dir
 }
 
+// readTrades reads a segment. The Parquet library keeps its decoders for the next one who reads, and with them channels that belong to the
+// bubble of the test that they were made in; here each reading makes its own.
+func readTrades(dir *tape.Dir, path string) ([]tape.Trade, error) {
+	parquet.Zstd = zstd.Codec{Level: parquet.Zstd.Level}
+	return dir.ReadTrades(path)
+}
+
 // tapeRows reads a whole tape back, sorted by symbol and id. A row that is there twice fails the test.
 func tapeRows(t *testing.T, dir *tape.Dir) []tape.Trade {
 	t.Helper()
@@ -40,7 +50,7 @@ func tapeRows(t *testing.T, dir *tape.Dir) []tape.Trade {
 		if segment.Rows == 0 {
 			continue
 		}
-		read, err := dir.ReadTrades(segment.Path)
+		read, err := readTrades(dir, segment.Path)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,6 +14,9 @@ func start(seed uint64) time.Time {
 
 // TestStandardMarket: the rules find each standard incident in the default market, and nothing that was not put in.
 func TestStandardMarket(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long: make test-all")
+	}
 	seeds := uint64(10)
 	if testing.Short() || raced {
 		seeds = 3
