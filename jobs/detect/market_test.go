@@ -88,9 +88,6 @@ func TestSimulatedMarket(t *testing.T) {
 	events, symbols := m.Injected(), symbolsOf(m)
 	for name, kind := range map[string]market.Kind{"aggTrade": market.AggTrades, "trade": market.Trades} {
 		t.Run(name, func(t *testing.T) {
-			if testing.Short() && kind == market.Trades {
-				t.Skip("the feed with the most rows takes long; the other one runs")
-			}
 			alerts := mustRun(t, simulated(t, m, kind), Options{Detectors: every(t), Now: start.Add(time.Hour), DryRun: true}).Alerts
 			others := 0
 			found := map[string]bool{}
