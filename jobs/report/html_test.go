@@ -260,6 +260,9 @@ func TestPageInABrowser(t *testing.T) {
 }
 
 func TestPictures(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long: make test-all")
+	}
 	built := build(t, sampleTape(t, nil), nil)
 	pictures, err := report.Pictures(built, 3)
 	if err != nil {

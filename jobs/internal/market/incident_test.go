@@ -57,6 +57,9 @@ func TestStandardMarket(t *testing.T) {
 
 // TestEveryKind: each kind of incident can be put in, and its rule finds it.
 func TestEveryKind(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long: make test-all")
+	}
 	var wanted []Incident
 	for _, kind := range Kinds() {
 		wanted = append(wanted, Incident{Kind: kind})
