@@ -19,6 +19,7 @@ import (
 
 	"tapedeck/analytics/tape"
 	"tapedeck/internal/benchtest"
+	"tapedeck/internal/recorded"
 )
 
 // The benchmarks of whole commands. Each measures two things in turn in one run and reports the ratio of their times, so that a
@@ -238,12 +239,9 @@ func BenchmarkColdStart(b *testing.B) {
 
 // BenchmarkBytes: what a real day of trades takes on disk after compact, against the archive's zip of the same trades.
 func BenchmarkBytes(b *testing.B) {
-	zip := filepath.Join(recorded(filepath.Join("..", "..")), "archive", "BTCUSD_PERP-aggTrades-2026-05-08.zip")
+	zip := recorded.Path(b, "archive/BTCUSD_PERP-aggTrades-2026-05-08.zip")
 	info, err := os.Stat(zip)
 	if err != nil {
-		b.Skip("no recorded archive file: set TAPEDECK_RECORDED to the recordings of real traffic")
-	}
-	if zip, err = filepath.Abs(zip); err != nil {
 		b.Fatal(err)
 	}
 	binary := benchtest.Program(b)

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"tapedeck/internal/recorded"
 	"tapedeck/jobs/exchange"
 )
 
@@ -38,8 +39,9 @@ func TestScripts(t *testing.T) {
 			}
 			env.Setenv("REPOSITORY", repository)
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector would have each of two hundred commands sleep for a second at its end
-			env.Setenv("RECORDED", recorded(repository))
-			return nil
+			recordings, err := recorded.Dir()
+			env.Setenv("RECORDED", recordings)
+			return err
 		},
 		Condition: condition,
 		Cmds:      scriptCommands(),

@@ -14,27 +14,17 @@ import (
 	"syscall"
 	"time"
 
+	"tapedeck/internal/recorded"
+
 	"github.com/rogpeppe/go-internal/testscript"
 )
-
-// recorded is where the recordings of real traffic are, which are not part of the repository.
-func recorded(repository string) string {
-	if path := os.Getenv("TAPEDECK_RECORDED"); path != "" {
-		return path
-	}
-	return filepath.Join(repository, "..", "shared", "recorded")
-}
 
 // condition is what scripts can ask besides testscript's own: [recorded], [root].
 func condition(name string) (bool, error) {
 	switch name {
 	case "recorded":
-		repository, err := filepath.Abs("../..")
-		if err != nil {
-			return false, err
-		}
-		_, err = os.Stat(recorded(repository))
-		return err == nil, nil
+		dir, err := recorded.Dir()
+		return dir != "", err
 	case "root":
 		return os.Geteuid() == 0, nil
 	}

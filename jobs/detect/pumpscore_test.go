@@ -17,32 +17,17 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"tapedeck/analytics/tape"
+	"tapedeck/internal/recorded"
 )
 
 var pumpScore = flag.Bool("pump-score", false, "score pump_burst on the recorded pumps, with split events and shifted buckets")
-
-// recordedPumps is where the labelled pumps lie; "" and why if they are not there.
-func recordedPumps() (dir, missing string) {
-	recorded := os.Getenv("TAPEDECK_RECORDED")
-	if recorded == "" {
-		recorded = filepath.Join("..", "..", "..", "shared", "recorded")
-	}
-	dir = filepath.Join(recorded, "pumps")
-	if _, err := os.Stat(filepath.Join(dir, "trades.parquet")); err != nil {
-		return "", fmt.Sprintf("no recorded pumps in %q (TAPEDECK_RECORDED says where): %v", dir, err)
-	}
-	return dir, ""
-}
 
 // TestPumpScore imports the recorded pumps, runs pump_burst over them and has them scored by their own script. Each event is a symbol of its
 // own, so each is moved by whole days to begin on the same date: that changes nothing for a detector that looks at one symbol, and is
 // 20 days to judge instead of 640. With -pump-score it prints the score also of the earlier and the later half of the events, and with
 // every trade moved by some seconds against the clock's minutes.
 func TestPumpScore(t *testing.T) {
-	dir, missing := recordedPumps()
-	if missing != "" {
-		t.Skip(missing)
-	}
+	dir := recorded.Path(t, "pumps")
 	if !*pumpScore {
 		t.Skip("takes minutes: make pump-score")
 	}

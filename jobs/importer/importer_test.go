@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tapedeck/analytics/tape"
+	"tapedeck/internal/recorded"
 )
 
 var day0 = time.Date(2024, 8, 8, 0, 0, 0, 0, time.UTC)
@@ -361,22 +362,9 @@ func TestAChecksumBesideTheFileIsVerified(t *testing.T) {
 	}
 }
 
-// recorded gives the path of a real recording, or skips the test where there is none.
-func recorded(t testing.TB, name string) string {
-	dir := os.Getenv("TAPEDECK_RECORDED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "recorded")
-	}
-	path := filepath.Join(dir, name)
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("no recorded data here (set TAPEDECK_RECORDED): %v", err)
-	}
-	return path
-}
-
 func TestARealArchiveFile(t *testing.T) {
 	dir := newTape(t, tape.AggTrade)
-	got := mustImport(t, dir, recorded(t, "archive/BTCUSD_PERP-aggTrades-2026-05-08.zip"), Options{Run: "r1"})
+	got := mustImport(t, dir, recorded.Path(t, "archive/BTCUSD_PERP-aggTrades-2026-05-08.zip"), Options{Run: "r1"})
 	if got.Rows != 105_280 || got.Published != 105_280 || got.Missing != 0 || !got.Verified || got.Inexact != 0 || got.Segments != 1 {
 		t.Errorf("%+v", got)
 	}

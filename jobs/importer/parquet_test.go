@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"tapedeck/analytics/tape"
+	"tapedeck/internal/recorded"
 )
 
 // duck runs statements in a DuckDB of their own.
@@ -166,7 +167,7 @@ func TestParquetThatWasCutOrDamaged(t *testing.T) {
 }
 
 func TestRealParquet(t *testing.T) {
-	path := recorded(t, "pumps/trades.parquet")
+	path := recorded.Path(t, "pumps/trades.parquet")
 	part := parquetOf(t, "FROM read_parquet("+quote(path)+") WHERE symbol < 'AP'")
 	dir := newTape(t, tape.AggTrade)
 	got := mustImport(t, dir, part, Options{})

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tapedeck/analytics/tape"
+	"tapedeck/internal/recorded"
 	"tapedeck/jobs/report"
 )
 
@@ -133,7 +134,7 @@ var rounded = map[string]bool{"realized_volatility": true, "steepest_rise": true
 
 // TestReportEqualsTheCapture compares the report of the whole capture, and of a part of it, with what the captures' JSON says.
 func TestReportEqualsTheCapture(t *testing.T) {
-	dir := recordedDir(t)
+	dir := recorded.Path(t, "")
 	trades := captured(t, dir)
 	of := map[string]int{}
 	for _, trade := range trades {

@@ -14,19 +14,6 @@ import (
 	"tapedeck/analytics/tape"
 )
 
-// recordedDir is where real captures lie, outside the project.
-func recordedDir(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("TAPEDECK_RECORDED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "recorded")
-	}
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no recorded captures in %s; set TAPEDECK_RECORDED", dir)
-	}
-	return dir
-}
-
 // captured are the trades of the captures BTCUSDT and ETHUSDT, as the exchange sent them.
 func captured(t *testing.T, dir string) []tape.Trade {
 	t.Helper()

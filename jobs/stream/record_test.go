@@ -3,10 +3,8 @@ package stream
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -18,6 +16,7 @@ import (
 	"github.com/parquet-go/parquet-go/compress/zstd"
 
 	"tapedeck/analytics/tape"
+	"tapedeck/internal/recorded"
 	"tapedeck/jobs/internal/exchange"
 )
 
@@ -93,20 +92,11 @@ func testLog(t *testing.T) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
 }
 
-// recorded finds the folder of recorded traffic, which is no part of the project.
-func recorded(t *testing.T, names ...string) []string {
+// captures are the paths of recordings of real traffic.
+func captures(t *testing.T, names ...string) (paths []string) {
 	t.Helper()
-	dir := os.Getenv("TAPEDECK_RECORDED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "recorded")
-	}
-	var paths []string
 	for _, name := range names {
-		path := filepath.Join(dir, "stream", name)
-		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-			t.Skipf("the recorded traffic is not here (set TAPEDECK_RECORDED): %v", err)
-		}
-		paths = append(paths, path)
+		paths = append(paths, recorded.Path(t, filepath.Join("stream", name)))
 	}
 	return paths
 }
@@ -148,7 +138,7 @@ func TestRecordedTradesComeBackExactly(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			paths := recorded(t, test.files...)
+			paths := captures(t, test.files...)
 			recording := recordings[paths[0]]
 			if recording == nil {
 				var err error

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"tapedeck/internal/recorded"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -118,21 +118,8 @@ func TestCSVErrorsGiveTheLineAndItsText(t *testing.T) {
 	}
 }
 
-// recorded gives the path of a real recording, or skips the test where there is none.
-func recorded(t testing.TB, name string) string {
-	dir := os.Getenv("TAPEDECK_RECORDED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "..", "shared", "recorded")
-	}
-	path := filepath.Join(dir, name)
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("no recorded data here (set TAPEDECK_RECORDED): %v", err)
-	}
-	return path
-}
-
 func TestCSVReadsARealArchiveFile(t *testing.T) {
-	packed, err := zip.OpenReader(recorded(t, "archive/BTCUSD_PERP-aggTrades-2026-05-08.zip"))
+	packed, err := zip.OpenReader(recorded.Path(t, "archive/BTCUSD_PERP-aggTrades-2026-05-08.zip"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,8 @@ import (
 	"reflect"
 	"testing"
 
+	"tapedeck/internal/recorded"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -140,20 +142,13 @@ func TestDecodeDoesNotAllocate(t *testing.T) {
 
 // Every line of the real captures is read without falling back, and as encoding/json reads it.
 func TestDecodeReadsTheRecordedStreams(t *testing.T) {
-	dir := os.Getenv("TAPEDECK_RECORDED")
-	if dir == "" {
-		dir = "../../../../shared/recorded"
-	}
 	want := map[string]int{
 		"btcusdt_20240808.gz": 9757, "btcusdt_20240809.gz": 10147, "ethusdt_20240808.gz": 6106, "ethusdt_20240809.gz": 8409,
 		"aggtrade_3symbols_20210404.txt.gz": 1227 + 506 + 177,
 	}
 	for name, trades := range want {
 		t.Run(name, func(t *testing.T) {
-			file, err := os.Open(filepath.Join(dir, "stream", name))
-			if errors.Is(err, os.ErrNotExist) {
-				t.Skipf("the recorded captures are not here (set TAPEDECK_RECORDED): %v", err)
-			}
+			file, err := os.Open(recorded.Path(t, filepath.Join("stream", name)))
 			if err != nil {
 				t.Fatal(err)
 			}

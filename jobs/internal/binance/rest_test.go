@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"tapedeck/internal/recorded"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -283,7 +285,7 @@ func TestABanOutlivesTheProcess(t *testing.T) {
 }
 
 func TestExchangeInfoOfTheRealExchange(t *testing.T) {
-	packed := recorded(t, "rest/exchangeInfo_20240908.json.gz")
+	packed := recorded.Path(t, "rest/exchangeInfo_20240908.json.gz")
 	clock := newTestClock()
 	client, _ := restFor(t, clock, func(w http.ResponseWriter, _ *http.Request) {
 		content, err := os.ReadFile(packed)

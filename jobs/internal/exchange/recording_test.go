@@ -13,24 +13,17 @@ import (
 	"testing"
 	"time"
 
+	"tapedeck/internal/recorded"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/gorilla/websocket"
 )
 
-// recorded finds the folder of recorded traffic, which is no part of the project.
-func recorded(t *testing.T, names ...string) []string {
+// recordings are the paths of recordings of real traffic.
+func recordings(t *testing.T, names ...string) (paths []string) {
 	t.Helper()
-	dir := os.Getenv("TAPEDECK_RECORDED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "..", "shared", "recorded")
-	}
-	var paths []string
 	for _, name := range names {
-		path := filepath.Join(dir, name)
-		if _, err := os.Stat(path); err != nil {
-			t.Skipf("recorded traffic is not here: %v; set TAPEDECK_RECORDED", err)
-		}
-		paths = append(paths, path)
+		paths = append(paths, recorded.Path(t, name))
 	}
 	return paths
 }
@@ -95,7 +88,7 @@ func same(t *testing.T, want, got map[string][]string) {
 }
 
 func TestRecordedTradesArePlayedToTheLetter(t *testing.T) {
-	paths := recorded(t, "stream/btcusdt_20240808.gz", "stream/btcusdt_20240809.gz", "stream/ethusdt_20240808.gz", "stream/ethusdt_20240809.gz")
+	paths := recordings(t, "stream/btcusdt_20240808.gz", "stream/btcusdt_20240809.gz", "stream/ethusdt_20240808.gz", "stream/ethusdt_20240809.gz")
 	r, err := OpenRecording(paths[1], paths[3], paths[2], paths[0])
 	if err != nil {
 		t.Fatal(err)
@@ -124,7 +117,7 @@ func TestRecordedTradesArePlayedToTheLetter(t *testing.T) {
 }
 
 func TestRecordedAggTradesArePlayedToTheLetter(t *testing.T) {
-	paths := recorded(t, "stream/aggtrade_3symbols_20210404.txt.gz")
+	paths := recordings(t, "stream/aggtrade_3symbols_20210404.txt.gz")
 	r, err := OpenRecording(paths...)
 	if err != nil {
 		t.Fatal(err)
