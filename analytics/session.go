@@ -344,7 +344,7 @@ func (s *Session) makeViews(ctx context.Context) error {
 		}
 		if table == tape.Trades && !from.IsZero() && !to.IsZero() {
 			// Of the files of these dates only those with trades of this time are opened.
-			touching, known := s.opt.Index.Touching(func(_ string, first, last time.Time) bool { return first.Before(to) && !last.Before(from) })
+			touching, known := s.opt.Index.Touching(from, to, func(_ string, run tape.IDRun) bool { return run.FirstAt.Before(to) && !run.LastAt.Before(from) })
 			segments = slices.DeleteFunc(segments, func(path string) bool { return known[path] && !touching[path] })
 		}
 		if err := s.makeView(ctx, table, segments); err != nil {

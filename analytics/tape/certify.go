@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -81,12 +82,12 @@ type scanned struct {
 }
 
 type scannedFile struct {
-	Size      int64                  `json:"size"`
-	Modified  int64                  `json:"modified_ns"`
-	Spans     map[string][]timedSpan `json:"spans"`
-	Twice     int64                  `json:"twice,omitempty"`
-	Misplaced int64                  `json:"misplaced,omitempty"`
-	Broken    string                 `json:"broken,omitempty"`
+	Size      int64       `json:"size"`
+	Modified  int64       `json:"modified_ns"`
+	Spans     symbolSpans `json:"spans"`
+	Twice     int64       `json:"twice,omitempty"`
+	Misplaced int64       `json:"misplaced,omitempty"`
+	Broken    string      `json:"broken,omitempty"`
 }
 
 // Certify reads the ids of every row on the tape and works out what is missing. Files read before, by name, size and modification time, are not
@@ -331,7 +332,7 @@ func (d *Dir) survey(dates []string, afresh bool, known map[string]*scanned) (*s
 			out.dirty[date] = true
 		}
 		if len(here) < len(part.Files) {
-			part.Files = keep(part.Files, here)
+			maps.DeleteFunc(part.Files, func(name string, _ scannedFile) bool { return !here[name] })
 			out.dirty[date] = true
 		}
 		out.parts[date] = part

@@ -99,7 +99,7 @@ func open(path string, disk disk) (*Dir, error) {
 	if _, err := ParseFeed(string(d.manifest.Feed)); err != nil || d.manifest.Format < 1 {
 		return nil, fmt.Errorf("read %q: not a tape's description", filepath.Join(path, manifestName))
 	}
-	d.index = newIndex(d)
+	d.index = newIndex(d, true)
 	return d, nil
 }
 

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 )
@@ -35,27 +37,35 @@ type Bounds struct {
 // Index knows which ids are on the tape. It reads each file's footer once and remembers it by name, for files never change.
 // An Index may be used from many goroutines; what it knows is as of the last Refresh.
 type Index struct {
-	dir *Dir
+	dir  *Dir
+	lean bool // does not keep what each file holds, and forgets partitions: for a process that runs for months
 
 	mu     sync.Mutex
-	parts  map[string]*partition  // by date
-	merged map[string][]timedSpan // of all dates, by symbol, as far as somebody asked since parts changed
+	parts  map[string]*partition // by date
+	whole  *whole                // of all dates, as far as somebody asked since parts changed
 	bounds map[string]Bounds
 	broken map[string]error // by path
 }
 
+// whole is what the partitions hold together.
+type whole struct {
+	dates   []string // sorted
+	symbols []string // sorted
+	runs    map[string][]timedSpan
+}
+
 // partition is one date's files and the ids in them.
 type partition struct {
-	modified time.Time // the directory's, as of the listing; zero if it could not be trusted
-	files    map[string]map[string][]timedSpan
+	modified time.Time                         // the directory's, as of the listing; zero if it could not be trusted
+	files    map[string]map[string][]timedSpan // by name and symbol; in a lean index the names alone
 	spans    map[string]*timedSet
 }
 
 // Index makes an index of the tape; it is empty until Refresh.
-func (d *Dir) Index() *Index { return newIndex(d) }
+func (d *Dir) Index() *Index { return newIndex(d, false) }
 
-func newIndex(d *Dir) *Index {
-	return &Index{dir: d, parts: map[string]*partition{}, merged: map[string][]timedSpan{}, bounds: map[string]Bounds{}, broken: map[string]error{}}
+func newIndex(d *Dir, lean bool) *Index {
+	return &Index{dir: d, lean: lean, parts: map[string]*partition{}, whole: &whole{}, bounds: map[string]Bounds{}, broken: map[string]error{}}
 }
 
 // Refresh brings the index up to what is on the tape now. The cost is a listing of the partitions that changed and a footer for each new file.
@@ -79,16 +89,23 @@ func (x *Index) Refresh(ctx context.Context) error {
 	for date := range x.parts {
 		if !here[date] {
 			delete(x.parts, date)
-			clear(x.merged)
+			x.whole = &whole{}
 		}
 	}
 	return x.loadBounds()
 }
 
+// leanDates is how many partitions a lean index keeps beside those it was last asked for.
+const leanDates = 16
+
 // refreshDates is Refresh for some partitions.
 func (x *Index) refreshDates(dates []string) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if x.lean && len(x.parts) > leanDates {
+		maps.DeleteFunc(x.parts, func(date string, _ *partition) bool { return !slices.Contains(dates, date) })
+		x.whole = &whole{}
+	}
 	for _, date := range dates {
 		if err := x.refreshDate(date); err != nil {
 			return err
@@ -105,7 +122,7 @@ func (x *Index) refreshDate(date string) error {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		delete(x.parts, date)
-		clear(x.merged)
+		x.whole = &whole{}
 		return nil
 	}
 	if err != nil {
@@ -115,35 +132,30 @@ func (x *Index) refreshDate(date string) error {
 	if part != nil && !part.modified.IsZero() && part.modified.Equal(info.ModTime()) {
 		return nil
 	}
-	clear(x.merged)
+	x.whole = &whole{}
 	names, err := x.dir.files(Trades, date)
 	if err != nil {
 		return err
-	}
-	if part == nil {
-		part = &partition{files: map[string]map[string][]timedSpan{}, spans: map[string]*timedSet{}}
-		x.parts[date] = part
 	}
 	here := make(map[string]bool, len(names))
 	for _, name := range names {
 		here[name] = true
 	}
-	for name := range part.files {
-		if !here[name] {
-			part.files = keep(part.files, here)
-			part.spans = nil
-			break
+	if part != nil {
+		for name := range part.files {
+			if !here[name] {
+				part = nil // what the file had and no other has is not known: all of them are read again
+				break
+			}
 		}
+	}
+	if part == nil {
+		part = &partition{files: map[string]map[string][]timedSpan{}, spans: map[string]*timedSet{}}
+		x.parts[date] = part
 	}
 	for path := range x.broken {
 		if filepath.Dir(path) == filepath.Join(string(Trades), "date="+date) && !here[filepath.Base(path)] {
 			delete(x.broken, path)
-		}
-	}
-	if part.spans == nil {
-		part.spans = map[string]*timedSet{}
-		for _, spans := range part.files {
-			part.add(spans)
 		}
 	}
 	for _, name := range names {
@@ -162,8 +174,11 @@ func (x *Index) refreshDate(date string) error {
 			x.broken[relative] = err
 			continue
 		}
-		part.files[name] = spans
 		part.add(spans)
+		if x.lean {
+			spans = nil
+		}
+		part.files[name] = spans
 	}
 	part.modified = time.Time{}
 	if time.Since(info.ModTime()) > settled {
@@ -172,22 +187,12 @@ func (x *Index) refreshDate(date string) error {
 	return nil
 }
 
-func keep[V any](files map[string]V, here map[string]bool) map[string]V {
-	out := make(map[string]V, len(files))
-	for name, v := range files {
-		if here[name] {
-			out[name] = v
-		}
-	}
-	return out
-}
-
 func (p *partition) add(spans map[string][]timedSpan) {
 	for symbol, list := range spans {
 		set := p.spans[symbol]
 		if set == nil {
 			set = &timedSet{}
-			p.spans[symbol] = set
+			p.spans[strings.Clone(symbol)] = set // not the whole text that it was cut out of
 		}
 		set.add(list)
 	}
@@ -228,7 +233,7 @@ func (s *timedSet) add(list []timedSpan) {
 func (x *Index) loadBounds() error {
 	bounds, err := x.dir.readExtent()
 	if err == nil {
-		x.bounds = bounds
+		x.bounds, x.whole.symbols = bounds, nil
 	}
 	return err
 }
@@ -237,40 +242,36 @@ func (x *Index) loadBounds() error {
 func (x *Index) Symbols() []string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	seen := map[string]bool{}
-	for symbol := range x.bounds {
-		seen[symbol] = true
-	}
-	for _, part := range x.parts {
-		for symbol := range part.spans {
+	if x.whole.symbols == nil {
+		seen := map[string]bool{}
+		for symbol := range x.bounds {
 			seen[symbol] = true
 		}
+		for _, part := range x.parts {
+			for symbol := range part.spans {
+				seen[symbol] = true
+			}
+		}
+		x.whole.symbols = slices.Sorted(maps.Keys(seen))
 	}
-	out := make([]string, 0, len(seen))
-	for symbol := range seen {
-		out = append(out, symbol)
-	}
-	sort.Strings(out)
-	return out
+	return slices.Clone(x.whole.symbols)
 }
 
 // runs gives a symbol's runs of ids over all dates.
 func (x *Index) runs(symbol string) []timedSpan {
-	if runs, ok := x.merged[symbol]; ok {
+	if runs, ok := x.whole.runs[symbol]; ok {
 		return runs
 	}
-	dates := make([]string, 0, len(x.parts))
-	for date := range x.parts {
-		dates = append(dates, date)
+	if x.whole.runs == nil {
+		x.whole.dates, x.whole.runs = slices.Sorted(maps.Keys(x.parts)), map[string][]timedSpan{}
 	}
-	sort.Strings(dates)
 	var all timedSet
-	for _, date := range dates {
+	for _, date := range x.whole.dates {
 		if set := x.parts[date].spans[symbol]; set != nil {
 			all.add(set.runs)
 		}
 	}
-	x.merged[symbol] = all.runs
+	x.whole.runs[symbol] = all.runs
 	return all.runs
 }
 

@@ -58,21 +58,8 @@ const (
 // finds a file and a query on an empty tape gives no rows instead of an error.
 const emptyDate = "1970-01-01"
 
-// timedSpan is a run of consecutive ids with the traded_at of its ends in microseconds. In JSON it is an array of four numbers.
+// timedSpan is a run of consecutive ids with the traded_at of its ends in microseconds.
 type timedSpan struct{ first, last, firstAt, lastAt int64 }
-
-func (s timedSpan) MarshalJSON() ([]byte, error) {
-	return json.Marshal([4]int64{s.first, s.last, s.firstAt, s.lastAt})
-}
-
-func (s *timedSpan) UnmarshalJSON(text []byte) error {
-	var v [4]int64
-	if err := json.Unmarshal(text, &v); err != nil {
-		return err
-	}
-	*s = timedSpan{v[0], v[1], v[2], v[3]}
-	return nil
-}
 
 // spansOf lists the runs of ids in trades that are sorted by (symbol, id).
 func spansOf(trades []Trade) map[string][]timedSpan {
@@ -138,7 +125,7 @@ func (e *encoder) encode(w io.Writer, trades []Trade, feed Feed, origin Origin) 
 }
 
 func setSegmentMetadata(writer *parquet.GenericWriter[Trade], spans map[string][]timedSpan, feed Feed, origin Origin) error {
-	ids, err := json.Marshal(spans)
+	ids, err := symbolSpans(spans).MarshalJSON()
 	if err != nil {
 		return err
 	}
@@ -380,11 +367,7 @@ func segmentSpans(path string) (map[string][]timedSpan, error) {
 		slices.SortFunc(trades, compareTrades)
 		return spansOf(slices.CompactFunc(trades, sameTrade)), nil
 	}
-	var spans map[string][]timedSpan
-	if err := json.Unmarshal([]byte(text), &spans); err != nil {
-		return nil, fmt.Errorf("read its metadata: %w", err)
-	}
-	return spans, nil
+	return parseSpans(text)
 }
 
 func compareTrades(a, b Trade) int {

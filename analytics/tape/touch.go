@@ -5,27 +5,41 @@ import (
 	"time"
 )
 
-// Touching gives the segments of trades, by path, that hold a run of ids for which keep says yes, given the symbol and the traded_at of the
-// run's ends, and says of a path whether the index knows it at all. Both are as of the last Refresh.
-func (x *Index) Touching(keep func(symbol string, first, last time.Time) bool) (touching, known map[string]bool) {
+// IDRun is a run of consecutive ids in one segment, with the traded_at of its ends.
+type IDRun struct {
+	First, Last     int64
+	FirstAt, LastAt time.Time
+}
+
+// Touching gives the segments of trades, by path, that hold a run of ids for which keep says yes, and says of a path whether the index knows it
+// at all. It looks at the partitions of a half-open time, of which a zero end is open, and both are as of the last Refresh.
+func (x *Index) Touching(from, to time.Time, keep func(symbol string, run IDRun) bool) (touching, known map[string]bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	touching, known = map[string]bool{}, map[string]bool{}
 	for date, part := range x.parts {
+		begins, ends := dateBounds(date)
+		if !to.IsZero() && begins >= to.UnixMicro() || ends <= from.UnixMicro() && !from.IsZero() {
+			continue
+		}
 		for name, symbols := range part.files {
 			path := filepath.Join(string(Trades), "date="+date, name)
 			known[path] = true
-			for symbol, runs := range symbols {
-				for _, run := range runs {
-					if !touching[path] && keep(symbol, timeOf(run.firstAt), timeOf(run.lastAt)) {
-						touching[path] = true
-					}
-				}
-				if touching[path] {
-					break
-				}
+			if touches(symbols, keep) {
+				touching[path] = true
 			}
 		}
 	}
 	return touching, known
+}
+
+func touches(symbols map[string][]timedSpan, keep func(string, IDRun) bool) bool {
+	for symbol, runs := range symbols {
+		for _, run := range runs {
+			if keep(symbol, IDRun{run.first, run.last, timeOf(run.firstAt), timeOf(run.lastAt)}) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -221,10 +221,19 @@ func (r *run) late(ctx context.Context) (map[string]time.Time, error) {
 		return out, nil
 	}
 	var span window
+	for _, judged := range known {
+		span = span.hull(window{judged.LastAt, judged.Until})
+	}
+	// Most often the segments themselves tell that what is new is also later.
+	if touching, _ := r.index.Touching(span.start, span.end, func(symbol string, ids tape.IDRun) bool {
+		judged, ok := known[symbol]
+		return ok && ids.Last > judged.LastID && ids.FirstAt.Before(judged.Until)
+	}); len(touching) == 0 {
+		return out, nil
+	}
 	var conditions []string
 	for _, symbol := range slices.Sorted(maps.Keys(known)) {
 		judged := known[symbol]
-		span = span.hull(window{judged.LastAt, judged.Until})
 		conditions = append(conditions, fmt.Sprintf("('%s', %d, TIMESTAMP '%s')",
 			strings.ReplaceAll(symbol, "'", "''"), judged.LastID, judged.Until.UTC().Format("2006-01-02 15:04:05.999999")))
 	}

@@ -1,0 +1,106 @@
+package tape
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// byReflection is the plain way to read and write the same text.
+func byReflection(spans symbolSpans) map[string][][4]int64 {
+	out := map[string][][4]int64{}
+	for symbol, runs := range spans {
+		out[symbol] = [][4]int64{}
+		for _, run := range runs {
+			out[symbol] = append(out[symbol], [4]int64{run.first, run.last, run.firstAt, run.lastAt})
+		}
+	}
+	return out
+}
+
+func TestSpansText(t *testing.T) {
+	spans := func(runs ...timedSpan) []timedSpan { return runs }
+	for name, want := range map[string]symbolSpans{
+		"nothing":                  {},
+		"one":                      {"BTCUSDT": spans(timedSpan{1, 90, 1754000000000000, 1754000060000000})},
+		"several":                  {"A": spans(timedSpan{0, 0, 0, 0}, timedSpan{2, 3, 4, 5}), "B": spans(timedSpan{7, 8, 9, 10})},
+		"negative":                 {"A": spans(timedSpan{-5, -1, -3, -2})},
+		"as great as an id can be": {"A": spans(timedSpan{math.MaxInt64 - 1, math.MaxInt64, math.MinInt64, 1})},
+		"not ASCII":                {"币安人生USDT": spans(timedSpan{1, 2, 3, 4}), `"\<&>`: spans(timedSpan{5, 6, 7, 8})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text, err := want.MarshalJSON()
+			if err != nil {
+				t.Fatal(err)
+			}
+			plain, err := json.Marshal(byReflection(want))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(text) != string(plain) {
+				t.Errorf("%s instead of %s", text, plain)
+			}
+			got, err := parseSpans(string(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(byReflection(want), byReflection(got)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// What is read by hand is what encoding/json reads, whatever the text; what it refuses is refused.
+func FuzzSpansText(f *testing.F) {
+	for _, text := range []string{
+		`{}`, `{"A":[[1,2,3,4]]}`, `{"A":[[1,2,3,4],[5,6,7,8]],"B":[[9,10,11,-12]]}`, ` { "A" : [ [1, 2, 3, 4] ] } `, `{"A":[]}`, `{"A":null}`, `null`, `[]`, ``, `{`, `{"A":[[1,2,3,4]]`,
+		`{"A":[[1,2,3,4]]}x`, `{"A":[[1,2,3]]}`, `{"A":[[1,2,3,4,5]]}`, `{"A":[[01,2,3,4]]}`, `{"A":[[-0,2,3,4]]}`, `{"A":[[1.5,2,3,4]]}`, `{"A":[[1e3,2,3,4]]}`, `{"A":[[,2,3,4]]}`,
+		`{"A":[[1,2,3,4]],}`, `{"A":[[1,2,3,4],]}`, `{"A":[[1,2,3,4]],"A":[[5,6,7,8]]}`, `{"A\u0042":[[1,2,3,4]]}`, `{"币":[[1,2,3,4]]}`, `{"A":[[99999999999999999999,2,3,4]]}`,
+		`{"A":[[9223372036854775807,2,3,-9223372036854775808]]}`, "{\"A\n\":[[1,2,3,4]]}", `{"A":[[1,2,3,4]}`, `{"A":[[1,2,3,4]]]}`, `{"A"[[1,2,3,4]]}`,
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var want map[string][][4]int64
+		wrong := json.Unmarshal([]byte(text), &want)
+		got, err := parseSpans(text)
+		if (err == nil) != (wrong == nil) {
+			t.Fatalf("%q: %v instead of %v", text, err, wrong)
+		}
+		if err == nil {
+			if diff := cmp.Diff(want, byReflection(got), cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("%q: %s", text, diff)
+			}
+		}
+	})
+}
+
+// BenchmarkSpansText reads and writes what a segment of 300 symbols holds, as here and by reflection.
+func BenchmarkSpansText(b *testing.B) {
+	spans := symbolSpans{}
+	for i := range int64(300) {
+		spans[fmt.Sprintf("%03dUSDT", i)] = []timedSpan{{1e9 + i, 1e9 + 2*i, 1754000000000000 + i, 1754000060000000 + i}}
+	}
+	text, err := spans.MarshalJSON()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, do := range map[string]func() error{
+		"read":               func() error { _, err := parseSpans(string(text)); return err },
+		"read by reflection": func() error { var to map[string][][4]int64; return json.Unmarshal(text, &to) },
+		"write":              func() error { _, err := spans.MarshalJSON(); return err },
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if err := do(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
