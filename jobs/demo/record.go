@@ -11,23 +11,28 @@ import (
 // record streams for a while and breaks the connection in the middle of it. The handshake that follows is refused, as a busy exchange does, so
 // that trades are really missed.
 func (d *demo) record(ctx context.Context) error {
-	args := []string{"stream", "--for", d.opt.Live.String()}
+	args := []string{"stream"}
 	d.heading(fmt.Sprintf("Live trades for %s, with the connection cut once", d.opt.Live), args...)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	streaming, stop := context.WithCancel(ctx)
+	defer stop()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- d.runQuietly(ctx, d.opt.Stdout, nil, append(args, "--flush-interval", "2s", "--log-level", "error")...)
+		ended <- d.runQuietly(streaming, d.opt.Stdout, nil, append(args, "--flush-interval", "2s", "--log-level", "error")...)
+		close(ended)
 	}()
 	err := d.interrupt(ctx, ended)
-	if err != nil {
-		cancel()
-		<-ended
+	stop()
+	// It was told to end, and has ended well or not.
+	if end := <-ended; err == nil && end != context.Canceled {
+		err = end
 	}
 	return err
 }
 
-// interrupt waits until trades flow, cuts the connection, sees it come back, and waits for the end.
+// backWithin is how long beyond its time the stream may take to be connected again: on a busy machine a second is soon over.
+const backWithin = time.Minute
+
+// interrupt waits until trades flow, cuts the connection, sees it come back, and waits until the time is over.
 func (d *demo) interrupt(ctx context.Context, ended <-chan error) error {
 	before, err := d.exchange.served(ctx)
 	if err != nil {
@@ -37,14 +42,18 @@ func (d *demo) interrupt(ctx context.Context, ended <-chan error) error {
 	defer watch.Stop()
 	var cutAt time.Time
 	connections := int64(0)
-	for back := false; ; {
+	begun, back := time.Now(), false
+	for !back || time.Since(begun) < d.opt.Live {
 		select {
 		case err := <-ended:
-			if err == nil && !back {
-				err = errors.New("the stream ended before its connection was cut and came back")
+			if err == nil {
+				err = errors.New("the stream ended of itself")
 			}
 			return err
 		case <-watch.C:
+		}
+		if time.Since(begun) > d.opt.Live+backWithin {
+			return fmt.Errorf("the stream was not connected again within %s", d.opt.Live+backWithin)
 		}
 		now, err := d.exchange.served(ctx)
 		if err != nil {
@@ -68,4 +77,5 @@ func (d *demo) interrupt(ctx context.Context, ended <-chan error) error {
 			d.tell("connected again %.1f s later", d.opt.Now().Sub(cutAt).Seconds())
 		}
 	}
+	return nil
 }

@@ -56,6 +56,8 @@ func (d *demo) wait(ctx context.Context, stdout, stderr io.Writer, fine []int, a
 	err := command.Run()
 	var exit *exec.ExitError
 	switch {
+	case ctx.Err() != nil && errors.As(err, &exit):
+		return fmt.Errorf("%s: %s: %w", strings.Join(args, " "), exit.ProcessState, ctx.Err())
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.As(err, &exit) && slices.Contains(fine, exit.ExitCode()):
