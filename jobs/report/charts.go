@@ -9,9 +9,6 @@ import (
 	"tapedeck/jobs/internal/chart"
 )
 
-// maxPoints is how many points a drawn line has at most.
-const maxPoints = 200
-
 // drawings are the charts of a page and of pictures: the movers, the trades by hour, then price and volume of the symbols that
 // traded the most, each followed by its volume by hour.
 func (r *Report) drawings() []chart.Chart {
@@ -123,7 +120,7 @@ func (r *Report) drawHours(title string, by map[time.Time]float64) []chart.Chart
 	drawn := chart.Chart{Title: title, Kind: chart.Columns, Format: axisAmount}
 	first := r.Window.Start.Truncate(time.Hour)
 	hours := int((r.Window.End.Sub(first) + time.Hour - 1) / time.Hour)
-	per := (hours + maxPoints - 1) / maxPoints
+	per := (hours + chart.MostPoints - 1) / chart.MostPoints
 	for i := 0; i < hours; i += per {
 		sum := 0.0
 		for j := i; j < min(i+per, hours); j++ {
@@ -148,7 +145,7 @@ func (r *Report) drawPrice(candles *Section, run symbolRun, decimals map[string]
 	}
 	slot := func(t time.Time) int64 { return floorDiv(t.UnixMicro(), step.Microseconds()) }
 	first, last := slot(r.Window.Start), slot(r.Window.End.Add(-time.Microsecond))
-	per := (last-first)/maxPoints + 1
+	per := (last-first)/chart.MostPoints + 1
 	n := int((last-first)/per) + 1
 	digits := axisDecimals(candles.Result.Rows[run.from:run.to], price, decimals[run.symbol])
 	drawn := chart.Chart{

@@ -67,15 +67,20 @@ const (
 // stand gives the color that stands for a variable until the SVG is written; nothing else is drawn in it.
 func stand(variable int) charts.Color { return charts.ColorRGB(1, 2, uint8(3+variable)) }
 
-// The sizes of drawings in pixels. A picture is read on a phone, at the size in which it was made.
+// The sizes of drawings in pixels. A picture is read on a phone, at the size in which it was made; a page shows an SVG at about half its size, for the
+// library draws in whole pixels, of which a hundred columns want more than two each.
 const (
-	svgWidth  = 500
-	svgHeight = 280
-	svgFont   = 9.5
+	svgWidth  = 1000
+	svgHeight = 560
+	svgFont   = 19
+	svgText   = 23.5 // in pixels a little smaller than svgFont is in points: a page's letters may be wider than the library's
 	pngWidth  = 1200
 	pngHeight = 675
 	pngFont   = 17
 )
+
+// MostPoints is how many values a chart with columns below can have: each column is then still wider than a line.
+const MostPoints = 120
 
 // SVG draws a chart without its title, which the page has.
 func SVG(c Chart) (string, error) {
@@ -90,7 +95,8 @@ func SVG(c Chart) (string, error) {
 	for i, name := range Variables {
 		svg = strings.ReplaceAll(svg, fmt.Sprintf("rgb(1,2,%d)", 3+i), "var("+name+")")
 	}
-	svg = fontFamily.ReplaceAllString(svg, "")
+	svg = font.ReplaceAllString(svg, fmt.Sprintf("font-size:%vpx", svgText))
+	svg = strings.ReplaceAll(svg, "stroke-width:1;", "stroke-width:2;")
 	svg = back.Replace(svg)
 	opening := strings.IndexByte(svg, '>')
 	if opening < 0 {
@@ -132,7 +138,7 @@ func measurable(font *truetype.Font, labels []string) (out []string, back *strin
 	return out, strings.NewReplacer(pairs...)
 }
 
-var fontFamily = regexp.MustCompile(`;font-family:[^"]*`)
+var font = regexp.MustCompile(`font-size:[^"]*`)
 
 // PNG draws a chart as a picture with its title, dark on white. A character that the picture's letters do not have is written as
 // its code point.
@@ -191,7 +197,7 @@ type drawing struct {
 // heightOf makes room for each bar, and no more than that where there are few.
 func (d drawing) heightOf(c Chart) int {
 	if c.Kind == Bars && !d.titled {
-		return min(d.height, 50+30*len(c.Values))
+		return min(d.height, 100+60*len(c.Values))
 	}
 	return d.height
 }
