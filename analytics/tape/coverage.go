@@ -3,6 +3,7 @@ package tape
 import (
 	"context"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -33,6 +34,7 @@ func (d *Dir) PublishCoverage(ctx context.Context, c Certificate) (out Published
 		}
 	}()
 	same := false
+	var encoder rowEncoder[CoverageRow]
 	for _, date := range sortedKeys(byDate) {
 		if err := ctx.Err(); err != nil {
 			return out, err
@@ -55,7 +57,7 @@ func (d *Dir) PublishCoverage(ctx context.Context, c Certificate) (out Published
 			s.replaced[name] = true
 		}
 		file := uniqueName(string(Coverage), ".parquet")
-		staged, bytes, err := d.stageLoosely(file+".tmp", rowsWriter(rows))
+		staged, bytes, err := d.stageLoosely(file+".tmp", func(w io.Writer) error { return encoder.encode(w, rows) })
 		if err != nil {
 			return out, err
 		}

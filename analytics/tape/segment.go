@@ -167,13 +167,25 @@ func (d *Dir) layEmpty(tables ...Table) error {
 	return nil
 }
 
-func encodeRows[T any](w io.Writer, rows []T) error {
-	writer := parquet.NewGenericWriter[T](w, writerOptions()...)
-	if _, err := writer.Write(rows); err != nil {
+// rowEncoder writes rows as Parquet and keeps its buffers between files: making them costs several times as much as writing a small file. It is not
+// safe for concurrent use.
+type rowEncoder[T any] struct {
+	writer *parquet.GenericWriter[T]
+}
+
+func (e *rowEncoder[T]) encode(w io.Writer, rows []T) error {
+	if e.writer == nil {
+		e.writer = parquet.NewGenericWriter[T](w, writerOptions()...)
+	} else {
+		e.writer.Reset(w)
+	}
+	if _, err := e.writer.Write(rows); err != nil {
 		return err
 	}
-	return writer.Close()
+	return e.writer.Close()
 }
+
+func encodeRows[T any](w io.Writer, rows []T) error { return new(rowEncoder[T]).encode(w, rows) }
 
 // dates lists the partitions of a table between two dates, both included; an empty one leaves that end open.
 func (d *Dir) dates(table Table, from, to string) ([]string, error) {
