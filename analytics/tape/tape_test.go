@@ -394,3 +394,40 @@ func TestStateBelowADirectory(t *testing.T) {
 		t.Errorf("%v, %v", listed, err)
 	}
 }
+
+// What a process that records for months knows of the tape stays small, and is right whatever is taken away meanwhile.
+func TestARecorderForgets(t *testing.T) {
+	d := newTape(t)
+	for day := range 3 * leanDates {
+		first := int64(10 * day)
+		if out := publish(t, d, trades("ETHUSDT", first, first+9, day0.AddDate(0, 0, day))); out.Rows != 10 {
+			t.Fatalf("day %d: %+v", day, out)
+		}
+	}
+	if n := len(d.index.parts); n > leanDates+3 {
+		t.Errorf("it knows %d partitions", n)
+	}
+	for date, part := range d.index.parts {
+		for name, spans := range part.files {
+			if spans != nil {
+				t.Errorf("it keeps what %s of %s holds", name, date)
+			}
+		}
+	}
+	// What it has forgotten it reads again.
+	if out := publish(t, d, trades("ETHUSDT", 0, 9, day0)); out.Rows != 0 || out.Dropped != 10 {
+		t.Errorf("of a day long ago it published %+v", out)
+	}
+	// A segment is taken away: its ids are wanted again, those of the others are not.
+	out := publish(t, d, trades("BTCUSDT", 1, 10, day0))
+	publish(t, d, trades("BTCUSDT", 11, 20, day0.Add(time.Minute)))
+	if err := os.Remove(filepath.Join(d.Path(), out.Segments[0])); err != nil {
+		t.Fatal(err)
+	}
+	if out := publish(t, d, append(trades("BTCUSDT", 1, 10, day0), trades("BTCUSDT", 11, 20, day0.Add(time.Minute))...)); out.Rows != 10 || out.Dropped != 10 {
+		t.Errorf("of a segment that was taken away it published %+v", out)
+	}
+	if c := certify(t, d, day0.AddDate(1, 0, 0)); !c.Complete() {
+		t.Errorf("%+v", c)
+	}
+}
