@@ -109,6 +109,9 @@ func marketDigest() (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
+// macrosName is the file of macros that both market.duckdb and a session can have.
+const macrosName = "market/macros.sql"
+
 func buildMarket(ctx context.Context, path, root string) (err error) {
 	connector, err := duckdb.NewConnector(path+"?autoinstall_known_extensions=false&autoload_known_extensions=false", nil)
 	if err != nil {
@@ -116,10 +119,6 @@ func buildMarket(ctx context.Context, path, root string) (err error) {
 	}
 	db := sql.OpenDB(connector)
 	defer func() { err = errors.Join(err, db.Close()) }()
-	script, err := fs.ReadFile(text.Files, "market/relations.sql")
-	if err != nil {
-		return err
-	}
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return err
@@ -145,8 +144,14 @@ func buildMarket(ctx context.Context, path, root string) (err error) {
 			return fmt.Errorf("view %s: %w", table, err)
 		}
 	}
-	if _, err := conn.ExecContext(ctx, string(script)); err != nil {
-		return err
+	for _, name := range []string{"market/relations.sql", macrosName} {
+		script, err := fs.ReadFile(text.Files, name)
+		if err != nil {
+			return err
+		}
+		if _, err := conn.ExecContext(ctx, string(script)); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
 	}
 	if err := makeDerived(ctx, conn); err != nil {
 		return err

@@ -443,7 +443,11 @@ func (q Query) CheckArgument(name string, value any) error {
 		_, err := bindArguments(q, map[string]any{name: value})
 		return err
 	}
-	if _, err := bindable(param.Type, value); err != nil {
+	bound, err := bindable(param.Type, value)
+	if err == nil {
+		err = param.within(bound)
+	}
+	if err != nil {
 		return fmt.Errorf("parameter %s of %s: %w", name, q.Name, err)
 	}
 	return nil

@@ -46,6 +46,8 @@ type Options struct {
 	// Before cuts the tape: what was traded, raised, finished or checked at or after it is not seen. It is on a minute; zero cuts nothing. With it To
 	// is given and not after it.
 	Before time.Time
+	// Macros makes the macros of market.duckdb, too.
+	Macros bool
 	// Index is what is on the tape, freshly refreshed; nil makes one, which reads every footer.
 	Index *tape.Index
 	// Now is for the age of what dead sessions left behind; zero leaves it lying.
@@ -150,6 +152,15 @@ func open(ctx context.Context, dir *tape.Dir, opt Options) (_ *Session, err erro
 		}
 		if err := s.cutRelations(ctx); err != nil {
 			return nil, err
+		}
+		if opt.Macros {
+			script, err := fs.ReadFile(text.Files, macrosName)
+			if err != nil {
+				return nil, err
+			}
+			if err := s.exec(ctx, string(script)); err != nil {
+				return nil, err
+			}
 		}
 		if !opt.MinutesFrom.IsZero() {
 			if err := s.fillMinutes(ctx); err != nil {

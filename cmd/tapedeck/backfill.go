@@ -70,7 +70,7 @@ func (c *backfillCmd) Run(ctx context.Context, a *app) error {
 	}
 	plan, err := backfill.Prepare(ctx, dir, clients, options)
 	if err != nil {
-		return err
+		return goesOn(ctx, err)
 	}
 	if c.DryRun {
 		if err := writePlan(a.stdout, plan); err != nil {
@@ -85,12 +85,18 @@ func (c *backfillCmd) Run(ctx context.Context, a *app) error {
 	a.say("%s", said)
 	a.reportToParent(schedule.Report{Rows: total.Fetched, Bytes: total.Bytes, WindowStart: from, WindowEnd: to, Message: said})
 	switch {
-	case err != nil && ctx.Err() != nil:
-		return withHint(fmt.Errorf("backfill ended early: %w", err), "what was fetched is on the tape; the same command goes on from there")
 	case err != nil:
-		return err
+		return goesOn(ctx, err)
 	}
 	return stillMissing(summary, c.Source)
+}
+
+// goesOn tells of an error of a run that was ended from outside that nothing is lost.
+func goesOn(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return withHint(fmt.Errorf("backfill ended early: %w", err), "what was fetched is on the tape; the same command goes on from there")
 }
 
 // bounds are the window, both zero where no flag names one.

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"tapedeck/internal/strictyaml"
+	"tapedeck/jobs/schedule"
+
 	"github.com/alecthomas/kong"
 )
 
@@ -117,7 +120,30 @@ func parse(a *app, args []string) (*parsedCommand, error) {
 		}
 	}
 	a.log = newLogger(a.stderr, level)
+	a.tellMisspelt(parser.Model.Node)
 	return parsed, nil
+}
+
+// tellMisspelt tells of environment variables that were probably meant for settings and are none. Others are left alone: who starts
+// tapedeck may have variables of the same beginning.
+func (a *app) tellMisspelt(commands *kong.Node) {
+	known := []string{"config", "telegram_token", "telegram_token_file", strings.TrimPrefix(runIDVariable, envName("")), strings.TrimPrefix(schedule.ReportVariable, envName("")),
+		"image", "user", "data", "stream_cpus", "stream_memory", "jobs_cpus", "jobs_memory"} // these are compose.yaml's
+	_ = kong.Visit(commands, func(node kong.Visitable, next kong.Next) error {
+		if flag, ok := node.(*kong.Flag); ok && flag.Tag.Get("key") != "" {
+			known = append(known, flag.Tag.Get("key"))
+		}
+		return next(nil)
+	})
+	for _, name := range sortedKeys(a.env) {
+		word, ours := strings.CutPrefix(name, envName(""))
+		if !ours || a.env[name] == "" || slices.ContainsFunc(known, func(key string) bool { return strings.EqualFold(key, word) }) {
+			continue
+		}
+		if meant := strictyaml.Nearest(word, known); meant != "" {
+			a.say("there is no setting %s; did you mean %s?", name, envName(meant))
+		}
+	}
 }
 
 func newParser(a *app, target *cli, settings *settings) (*kong.Kong, error) {

@@ -25,6 +25,7 @@ type mailbox struct {
 	*deliver.Outbox
 	sender deliver.Sender // nil: there is no chat or no token
 	app    *app
+	chats  int
 }
 
 // mailbox opens the outbox on the volume.
@@ -41,7 +42,7 @@ func (a *app) mailbox(dir *tape.Dir, place telegramPlace) (*mailbox, error) {
 	if err != nil {
 		return nil, &statusError{exitMisuse, err}
 	}
-	out := &mailbox{Outbox: box, app: a}
+	out := &mailbox{Outbox: box, app: a, chats: len(config.Chats)}
 	switch {
 	case len(config.Chats) == 0:
 		return out, nil

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"tapedeck/analytics"
 	"tapedeck/analytics/tape"
@@ -25,9 +26,9 @@ type detectCmd struct {
 	Format    string   `placeholder:"FORMAT" enum:"table,jsonl" default:"table" help:"table, or jsonl: one JSON object a line."`
 	DryRun    bool     `help:"Print what would be found; write and remember nothing."`
 
-	Calibrate      bool    `xor:"mode" help:"Propose thresholds for this tape, such that there are --budget alarms a day. The window is the tape's last 28 days unless you say otherwise. Writes nothing."`
-	Budget         float64 `placeholder:"N" default:"5" help:"With --calibrate: how many alarms a day you want, of all symbols and detectors together."`
-	CheckLookahead bool    `name:"check-lookahead" xor:"mode" help:"Prove that no detector knows the future: cut the tape at alerts and between, and compare. The window is the tape's last 24 hours unless you say otherwise. Writes nothing."`
+	Calibrate      bool     `xor:"mode" help:"Propose thresholds for this tape, such that there are --budget alarms a day. The window is the tape's last 28 days unless you say otherwise. Writes nothing."`
+	Budget         *float64 `placeholder:"N" help:"With --calibrate: how many alarms a day you want, of all symbols and detectors together; 5 where you do not say."`
+	CheckLookahead bool     `name:"check-lookahead" xor:"mode" help:"Prove that no detector knows the future: cut the tape at alerts and between, and compare. The window is the tape's last 24 hours unless you say otherwise. Writes nothing."`
 
 	queriesFlags
 	sessionFlags
@@ -65,8 +66,15 @@ all detectors share equally; it prints what config.yaml would have to say. What 
 }
 
 func (c *detectCmd) Run(ctx context.Context, a *app) error {
-	if !(c.Budget > 0) {
-		return misuse("--budget: %g alarms a day are no budget; it is more than 0", c.Budget)
+	budget := 5.0
+	if c.Budget != nil {
+		budget = *c.Budget
+	}
+	switch {
+	case c.Budget != nil && !c.Calibrate:
+		return misuse("--budget is for --calibrate")
+	case !(budget > 0):
+		return misuse("--budget: %g alarms a day are no budget; it is more than 0", budget)
 	}
 	settings, err := a.querySettings(c.SQLDir)
 	if err != nil {
@@ -87,7 +95,7 @@ func (c *detectCmd) Run(ctx context.Context, a *app) error {
 	}
 	switch {
 	case c.Calibrate:
-		return asMisuse(a.calibrate(ctx, dir, options, c.Budget, c.Format))
+		return asMisuse(a.calibrate(ctx, dir, options, budget, c.Format))
 	case c.CheckLookahead:
 		return asMisuse(a.checkLookAhead(ctx, dir, options))
 	}
@@ -99,11 +107,12 @@ func (c *detectCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return asMisuse(err)
 	}
-	write := writeAlertTable
 	if c.Format == "jsonl" {
-		write = writeAlertLines
+		err = writeAlertLines(a.stdout, summary.Alerts)
+	} else {
+		err = writeAlertTable(a.stdout, summary.Alerts, terminalWidth(a.stdout))
 	}
-	if err := write(a.stdout, summary.Alerts); err != nil {
+	if err != nil {
 		return err
 	}
 	if !c.DryRun {
@@ -117,6 +126,7 @@ func (c *detectCmd) Run(ctx context.Context, a *app) error {
 	}
 	if summary.From.IsZero() {
 		said = "nothing new to judge"
+		a.say("%s", said)
 	} else {
 		a.say("judged %s from %s to %s: %s", counted(summary.Symbols, "symbol"), minuteText(summary.From), minuteText(summary.To), said)
 	}
@@ -231,9 +241,16 @@ func (a *app) incompleteDetection(summary detect.Summary) error {
 
 func minuteText(at time.Time) string { return at.UTC().Format("2006-01-02 15:04") }
 
-func writeAlertTable(w io.Writer, alerts []tape.Alert) error {
+// leastMessage is the least room for a message beside what else there is of an alert.
+const leastMessage = 60
+
+// writeAlertTable prints alerts, a line each; where a terminal is too narrow for that the message stands below. A width of 0 is no terminal's.
+func writeAlertTable(w io.Writer, alerts []tape.Alert, width int) error {
 	if len(alerts) == 0 {
 		return nil
+	}
+	if width > 0 {
+		return writeAlertsFitted(w, alerts, width)
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "AT (UTC)\tSYMBOL\tDETECTOR\tSEVERITY\tSCORE\tMESSAGE")
@@ -242,6 +259,44 @@ func writeAlertTable(w io.Writer, alerts []tape.Alert) error {
 			alert.Severity, strconv.FormatFloat(alert.Score, 'f', 1, 64), alert.Message)
 	}
 	return table.Flush()
+}
+
+func writeAlertsFitted(w io.Writer, alerts []tape.Alert, width int) error {
+	symbol, detector := len("SYMBOL"), len("DETECTOR")
+	for _, alert := range alerts {
+		symbol, detector = max(symbol, utf8.RuneCountInString(alert.Symbol)), max(detector, len(alert.Detector))
+	}
+	var out strings.Builder
+	line := func(at, name, by, severity, score string) int {
+		text := fmt.Sprintf("%-11s  %s%s  %-*s  %-8s  %7s", at, name, strings.Repeat(" ", symbol-utf8.RuneCountInString(name)), detector, by, severity, score)
+		out.WriteString(text)
+		return utf8.RuneCountInString(text) + 2
+	}
+	used := line("AT (UTC)", "SYMBOL", "DETECTOR", "SEVERITY", "SCORE")
+	beside := width-used >= leastMessage
+	if beside {
+		out.WriteString("  MESSAGE")
+	}
+	out.WriteByte('\n')
+	for _, alert := range alerts {
+		line(time.UnixMicro(alert.At).UTC().Format("01-02 15:04"), alert.Symbol, alert.Detector, alert.Severity, strconv.FormatFloat(alert.Score, 'f', 1, 64))
+		indent, room := used, width-used
+		if !beside {
+			out.WriteByte('\n')
+			indent, room = 4, width-4
+		}
+		for i, part := range wrap(alert.Message, room) {
+			switch {
+			case i == 0 && beside:
+				out.WriteString("  ")
+			default:
+				out.WriteString(strings.Repeat(" ", indent))
+			}
+			out.WriteString(part + "\n")
+		}
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
 }
 
 // alertLine is an alert as one line of JSON.

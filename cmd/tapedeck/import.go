@@ -50,7 +50,7 @@ func (c *importCmd) Run(ctx context.Context, a *app) error {
 	}
 	bar := a.newProgress()
 	bar.bytes = true
-	options.Progress = &importProgress{bar}
+	options.Progress = &importProgress{bar, len(c.Files) > 1}
 	summary, err := importer.Run(ctx, dir, c.Files, options)
 	bar.end()
 	total := summary.Total()
@@ -106,7 +106,10 @@ func (c *importCmd) hinted(err error) error {
 }
 
 // importProgress shows an import under way.
-type importProgress struct{ bar *progress }
+type importProgress struct {
+	bar     *progress
+	several bool
+}
 
 func (p *importProgress) Started(path string, index, of int, bytes int64) {
 	name := filepath.Base(path)
@@ -121,7 +124,9 @@ func (p *importProgress) Advanced(path string, bytes, of int64) { p.bar.set(path
 func (p *importProgress) Finished(file importer.FileSummary) {
 	p.bar.end()
 	if file.Problem != nil {
-		p.bar.line("%v", file.Problem)
+		if p.several { // of one alone the command's own error tells
+			p.bar.line("%v", file.Problem)
+		}
 		return
 	}
 	text := fmt.Sprintf("%s: %s of %s, %s of them new", file.Path, counted(int(file.Rows), "trade"), symbolsText(file.Symbols), grouped(file.Published))

@@ -50,7 +50,12 @@ func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int 
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	if err := parsed.Run(a); err != nil {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-			err = context.Cause(ctx) // which signal it was
+			cause := context.Cause(ctx) // which signal it was
+			var hinted *hintError
+			if errors.As(err, &hinted) {
+				cause = withHint(cause, "%s", hinted.hint)
+			}
+			err = cause
 		}
 		return a.fail(err)
 	}

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,6 +40,8 @@ func (*queryCmd) manual() manual {
   runs      job, started_at, finished_at, outcome, exit, message, …
   coverage  symbol, date, trades, missing, state, …; see verify
   gaps      symbol, first_id, last_id, after_at, before_at
+  bounds    symbol, first_id, last_id, first_at, last_at
+and the macros candles(step), vwap(step), tape(symbol, from, to) and gaps().
 They are what is on the tape as the command starts. A condition on date reads only the files of those days. DESCRIBE trades tells the columns with their types. Statements that
 write are refused. A file that cannot be read is named on standard error, and the rest is still read.
 
@@ -45,6 +50,7 @@ can be chosen in them are variables with defaults, here by --set and in DuckDB's
 		examples: []string{
 			"tapedeck query \"SELECT symbol, count(*) FROM trades GROUP BY symbol\"",
 			"tapedeck query --format csv \"FROM alerts\" > alerts.csv",
+			"tapedeck query \"FROM candles('1 hour') WHERE symbol = 'BTCUSDT'\"",
 			"tapedeck query < question.sql",
 			"tapedeck queries --format sql largest_sweeps | tapedeck query --set top=5",
 		},
@@ -76,11 +82,14 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 	if c.Format == "parquet" && isTerminal(a.stdout) {
 		return misuse("parquet is not for a terminal; send it to a file: > result.parquet")
 	}
+	if err := readsVariables(text, c.Set); err != nil {
+		return err
+	}
 	dir, err := a.openTape()
 	if err != nil {
 		return err
 	}
-	session, err := analytics.Open(ctx, dir, analytics.Options{Threads: c.Threads, MemoryLimit: c.Memory, Variables: c.Set, Now: a.now(), Logger: a.log})
+	session, err := analytics.Open(ctx, dir, analytics.Options{Threads: c.Threads, MemoryLimit: c.Memory, Variables: c.Set, Macros: true, Now: a.now(), Logger: a.log})
 	if err != nil {
 		return err
 	}
@@ -101,6 +110,32 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 		return fmt.Errorf("the statement: %w", err)
 	}
 	return a.sayBroken(session)
+}
+
+// variableRead finds the variables that a statement reads.
+var variableRead = regexp.MustCompile(`(?i)getvariable\(\s*'([^']+)'`)
+
+// readsVariables refuses a --set that the statement would not notice.
+func readsVariables(text string, set map[string]string) error {
+	var read []string
+	for _, match := range variableRead.FindAllStringSubmatch(text, -1) {
+		if !slices.Contains(read, match[1]) {
+			read = append(read, match[1])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(set)) {
+		if !regexp.MustCompile(`^\w+$`).MatchString(name) {
+			continue // that it can be none is told where it would be made
+		}
+		if slices.ContainsFunc(read, func(known string) bool { return strings.EqualFold(known, name) }) {
+			continue
+		}
+		if len(read) == 0 {
+			return misuse("--set %s: the statement reads no variables; it would by getvariable('%s')", name, name)
+		}
+		return misuse("--set %s: the statement reads no such variable; it reads %s", name, strings.Join(read, ", "))
+	}
+	return nil
 }
 
 // sayBroken names the files that a session had to leave out; then not all of it could be had.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"tapedeck/analytics/tape"
 	"tapedeck/jobs/deliver"
+	"tapedeck/jobs/detect"
 	"tapedeck/jobs/report"
 	"tapedeck/jobs/schedule"
 )
@@ -86,10 +88,21 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 		if box, err = a.mailbox(dir, c.telegramPlace); err != nil {
 			return err
 		}
+		if box.chats == 0 {
+			a.say("nothing is sent: config.yaml names no chats under telegram")
+		}
 	}
 	options := report.Options{
 		From: from, To: to, Symbols: c.Symbols, Sections: c.Sections, Brief: format == "table" && !c.Send, QueriesDir: c.SQLDir, Params: settings.sections,
 		Now: a.now(), Threads: c.Threads, MemoryLimit: c.Memory, Logger: a.log,
+	}
+	looked, err := detect.LookedAt(dir)
+	if err != nil {
+		a.log.Warn("whether detectors have looked at the window is not known", "error", err)
+	}
+	options.JudgedKnown = err == nil
+	for _, l := range looked {
+		options.Judged = append(options.Judged, report.Window{Start: l.From, End: l.Until})
 	}
 	built, err := report.Build(ctx, dir, options)
 	if err != nil {
@@ -115,6 +128,8 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 		err = write(a.stdout, built)
 	} else if err = report.WriteFile(c.Out, func(w io.Writer) error { return write(w, built) }); err == nil {
 		a.say("report written to %s", c.Out)
+	} else if errors.Is(err, fs.ErrPermission) {
+		err = withHint(err, "this process runs as user %d:%d, which may not write there; name another file with --out", os.Getuid(), os.Getgid())
 	}
 	if err != nil {
 		return err

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"tapedeck/analytics/tape"
+	"tapedeck/jobs/backfill"
 	"tapedeck/jobs/symbols"
 )
 
@@ -69,8 +71,13 @@ func (a *app) chooseSymbols(ctx context.Context, dir *tape.Dir, given []string) 
 	if err := index.Refresh(ctx); err != nil {
 		return nil, err
 	}
-	if recorded := index.Symbols(); len(recorded) > 0 {
-		return recorded, nil
+	begun, err := backfill.Begun(dir)
+	if err != nil {
+		return nil, err
+	}
+	if recorded := slices.Concat(index.Symbols(), begun); len(recorded) > 0 {
+		slices.Sort(recorded)
+		return slices.Compact(recorded), nil
 	}
 	return defaultSymbols(), nil
 }

@@ -43,7 +43,7 @@ func (s *symbolRun) archiveDay(ctx context.Context, day DayPlan) error {
 		s.out.Days++
 	case ctx.Err() != nil:
 		return err
-	case errors.Is(err, binance.ErrNotInArchive) && len(day.edges) == 0 && day.Ids == (tape.Span{}):
+	case errors.Is(err, binance.ErrNotInArchive) && len(day.edges) == 0 && !day.idsKnown():
 		// Before the first trade that REST shows: most probably there was none.
 	case errors.Is(err, binance.ErrNotInArchive), errors.As(err, &unfit), errors.As(err, &status), errors.As(err, &checksum), binance.Temporary(err):
 		s.opt.Logger.Warn("archive file not used", "symbol", s.plan.Symbol, "date", day.Day.Format(time.DateOnly), "error", err)
@@ -79,7 +79,7 @@ func (s *symbolRun) takeDay(ctx context.Context, file *binance.ArchiveFile, kind
 	if err := t.flush(ctx); err != nil {
 		return err
 	}
-	if lacking := day.Missing.Intersect(tape.Spans{day.Ids}).Subtract(t.found).Subtract(t.doubtful); len(lacking) > 0 {
+	if lacking := day.Missing.Intersect(tape.Spans{day.Ids}).Subtract(t.found).Subtract(t.doubtful); day.idsKnown() && len(lacking) > 0 {
 		s.opt.Logger.Warn("archive file lacks ids", "symbol", s.plan.Symbol, "file", file.Name, "ids", lacking.Count(), "first_id", lacking[0].First, "last_id", lacking[len(lacking)-1].Last)
 	}
 	if len(t.doubtful) > 0 {

@@ -52,6 +52,9 @@ type DayPlan struct {
 	edges []binance.Row // rows as REST gives them, which the file's must equal
 }
 
+// idsKnown is false of a day that REST does not reach back to: how many ids it has, and whether any, only the archive knows.
+func (d DayPlan) idsKnown() bool { return d.Ids != (tape.Span{}) }
+
 // Page is a request for ids from First on: Limit rows at most.
 type Page struct {
 	First int64
@@ -96,7 +99,9 @@ func (p Plan) Weight() int64 { return p.Requests() * pageWeight(p.Feed) }
 func (p Plan) Duration() time.Duration {
 	rows := p.sum(func(s SymbolPlan) (rows int64) {
 		for _, day := range s.Days {
-			rows += day.Missing.Count()
+			if day.idsKnown() {
+				rows += day.Ids.Count()
+			}
 		}
 		return rows
 	})

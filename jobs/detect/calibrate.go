@@ -125,6 +125,9 @@ func calibration(query analytics.Query, current float64, highest []float64, allo
 		// The first score that is one too many must not reach it.
 		c.Threshold = math.Round(100*(math.Floor(100*highest[allowed])/100+0.01)) / 100
 	}
+	if param, ok := query.Param(query.Threshold); ok {
+		c.Threshold = param.Nearest(c.Threshold)
+	}
 	above := func(limit float64) (n int64) {
 		for _, score := range highest {
 			if score >= limit {

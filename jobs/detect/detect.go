@@ -119,6 +119,9 @@ func Run(ctx context.Context, dir *tape.Dir, opt Options) (Summary, error) {
 		}
 	}
 	r.finish()
+	if err := r.look(); err != nil {
+		return summary, err
+	}
 	if err := r.incidents(ctx); err != nil {
 		return summary, err
 	}

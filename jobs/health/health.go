@@ -192,7 +192,7 @@ func (s streamJSON) judge(now time.Time) finding {
 			wrong = append(wrong, fmt.Sprintf("connection %s has brought no trade for %s", c.Link, short(silence)))
 		}
 	}
-	return finding{wrong: append(wrong, s.judgeSymbols(now, age)...), alive: fmt.Sprintf("stream: %d symbols on %d connections", len(s.Symbols), len(s.Connections))}
+	return finding{wrong: append(wrong, s.judgeSymbols(now, age)...), alive: fmt.Sprintf("stream: %s on %s", counted(len(s.Symbols), "symbol"), counted(len(s.Connections), "connection"))}
 }
 
 // neverHeard reports whether no trade has come since the start, and what is known of the reason. Until one has come nothing proves that any will, so
@@ -282,7 +282,7 @@ func (s scheduleJSON) judge(now time.Time) finding {
 			wrong = append(wrong, fmt.Sprintf("job %s failed %d times in a row (%s)", job.Name, job.Failures, job.Outcome))
 		}
 	}
-	return finding{wrong: wrong, alive: fmt.Sprintf("scheduler: %d jobs", len(s.Jobs)), warning: warning}
+	return finding{wrong: wrong, alive: "scheduler: " + counted(len(s.Jobs), "job"), warning: warning}
 }
 
 // allowed is how long something may be silent that usually is for at most usualMS milliseconds; 0 is unknown.
@@ -315,4 +315,11 @@ func few(names []string) string {
 		return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
 	}
 	return strings.Join(names, ", ")
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

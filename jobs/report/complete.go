@@ -98,6 +98,35 @@ func (r *Report) judgeStates(states []symbolState, readable bool) {
 	case len(by["begins late"])+len(by["ends early"])+len(by["complete"]) > 0:
 		r.say(Good, "No id is missing between the first and the last trade of %s.", of(states))
 	}
+	r.sortStatements()
+}
+
+// unjudgedMost is how far detectors may be behind before a report says so: they run each minute, and wait for the trades of a minute to be flushed.
+const unjudgedMost = 15 * time.Minute
+
+// judged says if detectors have not looked at the window, or not up to its end: that there are no alerts would mean nothing then.
+func (r *Report) judged(looked []Window, now time.Time) {
+	end := r.Window.End
+	if now.Before(end) {
+		end = now
+	}
+	var until time.Time
+	for _, l := range looked {
+		if l.Start.Before(end) && l.End.After(r.Window.Start) {
+			until = l.End
+		}
+	}
+	switch {
+	case until.IsZero():
+		r.say(Fair, "No detector has looked at this window, so that it has no alerts says nothing: tapedeck detect looks.")
+	case end.Sub(until) > unjudgedMost:
+		r.say(Fair, "Detectors have looked at this window only until %s, %s before its end.", moment(until), length(end.Sub(until)))
+	}
+	r.sortStatements()
+}
+
+// sortStatements puts the worst first.
+func (r *Report) sortStatements() {
 	slices.SortStableFunc(r.Statements, func(a, b Statement) int { return cmp.Compare(rank(a.Mood), rank(b.Mood)) })
 }
 

@@ -32,6 +32,10 @@ type Options struct {
 	QueriesDir string                    // the user's own queries beside the embedded ones; "" means none
 	Params     map[string]map[string]any // by section, values for its parameters other than the window
 
+	// Judged is the time that detectors have looked at, ascending; with JudgedKnown a report says if it is not all of its window.
+	Judged      []Window
+	JudgedKnown bool
+
 	Now         time.Time // written on the report
 	Threads     int
 	MemoryLimit string
@@ -163,6 +167,9 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 		report.Sections = append(report.Sections, found[slices.IndexFunc(all, func(q analytics.Query) bool { return q.Name == query.Name })])
 	}
 	report.judge(completeness, session.Broken())
+	if opt.JudgedKnown && !report.Empty {
+		report.judged(opt.Judged, opt.Now)
+	}
 	for _, problem := range problems {
 		report.Statements = append(report.Statements, Statement{Bad, fmt.Sprintf("A section is left out: %v.", problem)})
 	}

@@ -1,0 +1,58 @@
+package backfill
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"tapedeck/analytics/tape"
+)
+
+// endAtOnce ends a run when its plan is known, before anything is fetched.
+type endAtOnce struct {
+	silent
+	cancel context.CancelFunc
+}
+
+func (e endAtOnce) Planned(Plan) { e.cancel() }
+
+// A run that was ended before it fetched anything of a symbol is remembered, until a later one has done it.
+func TestWhatWasBegunIsRemembered(t *testing.T) {
+	w := newWorld(t, tape.AggTrade, slices.Concat(market("BTCUSDT", 0, 100, now.Add(-time.Hour), now), market("ETHUSDT", 0, 100, now.Add(-time.Hour), now)))
+	window := w.opt
+	window.From, window.To, window.Symbols = now.Add(-time.Hour), now, []string{"BTCUSDT", "ETHUSDT"}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := window
+	ended.Progress = endAtOnce{cancel: cancel}
+	if _, err := Run(ctx, w.dir, w.clients, ended); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if begun, err := Begun(w.dir); err != nil || !slices.Equal(begun, window.Symbols) {
+		t.Errorf("begun: %v, %v", begun, err)
+	}
+	one := window
+	one.Symbols = []string{"ETHUSDT"}
+	if _, err := Run(t.Context(), w.dir, w.client(), one); err != nil {
+		t.Fatal(err)
+	}
+	if begun, err := Begun(w.dir); err != nil || !slices.Equal(begun, []string{"BTCUSDT"}) {
+		t.Errorf("begun: %v, %v", begun, err)
+	}
+	if _, err := Run(t.Context(), w.dir, w.client(), window); err != nil {
+		t.Fatal(err)
+	}
+	if begun, err := Begun(w.dir); err != nil || len(begun) > 0 {
+		t.Errorf("begun: %v, %v", begun, err)
+	}
+}
+
+// A day that only the archive can tell of has no ids to count: what it takes is the looking.
+func TestAPlanKnowsWhatItDoesNotKnow(t *testing.T) {
+	day := DayPlan{Day: now.Truncate(24 * time.Hour).AddDate(0, 0, -2), Missing: tape.Spans{{First: 0, Last: 5_000_000_000}}}
+	plan := Plan{PerMinute: 6000, Symbols: []SymbolPlan{{Symbol: "BTCUSDT", Days: []DayPlan{day}}}}
+	if took := plan.Duration(); took != archiveFileSeconds*time.Second {
+		t.Errorf("a file takes %v", took)
+	}
+}
