@@ -28,17 +28,6 @@ const (
 	ArchiveOnly Source = "archive" // nothing but the archive; REST is only asked which ids a day has
 )
 
-// ParseSource reads a source as it stands in a flag; empty is Auto.
-func ParseSource(name string) (Source, error) {
-	switch source := Source(name); source {
-	case "":
-		return Auto, nil
-	case Auto, RESTOnly, ArchiveOnly:
-		return source, nil
-	}
-	return "", fmt.Errorf("unknown source %q: it is auto, rest or archive", name)
-}
-
 // Clients are the exchange. Without an Archive everything comes by REST.
 type Clients struct {
 	REST    *binance.REST

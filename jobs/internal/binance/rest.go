@@ -297,24 +297,6 @@ func (c *REST) Tickers(ctx context.Context) ([]Ticker, error) {
 	return tickers, err
 }
 
-// ServerTime gets the exchange's clock.
-func (c *REST) ServerTime(ctx context.Context) (time.Time, error) {
-	var at time.Time
-	_, err := c.do(ctx, "get the exchange's time", '{', func(ctx context.Context) error {
-		stamp, err := c.client.NewServerTimeService().Do(ctx)
-		if err != nil {
-			return err
-		}
-		micros, ok := toMicros(stamp)
-		if !ok {
-			return errors.New("no server time")
-		}
-		at = time.UnixMicro(micros).UTC()
-		return nil
-	})
-	return at, err
-}
-
 // do makes a request until it succeeds or fails for good. begins is the first character of the JSON it answers with.
 func (c *REST) do(ctx context.Context, what string, begins byte, ask func(context.Context) error) (Cost, error) {
 	record := &call{}

@@ -312,17 +312,12 @@ func TestExchangeInfoOfTheRealExchange(t *testing.T) {
 	}
 }
 
-func TestTickersAndServerTime(t *testing.T) {
+func TestTickers(t *testing.T) {
 	client, _ := restFor(t, newTestClock(),
-		says(200, `[{"symbol":"BNBBTC","volume":"8913.30000000","quoteVolume":"15.30000000","count":76}]`),
-		says(200, `{"serverTime":1499827319559123}`))
+		says(200, `[{"symbol":"BNBBTC","volume":"8913.30000000","quoteVolume":"15.30000000","count":76}]`))
 	tickers, err := client.Tickers(t.Context())
 	if diff := cmp.Diff([]Ticker{{"BNBBTC", 8913.3, 15.3, 76}}, tickers); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
-	}
-	at, err := client.ServerTime(t.Context())
-	if err != nil || at.UnixMicro() != 1499827319559123 {
-		t.Errorf("%v, %v", at, err)
 	}
 }
 

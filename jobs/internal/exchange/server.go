@@ -254,12 +254,6 @@ func (s *Server) serving(ln net.Listener) {
 	s.startClock()
 }
 
-// Handler is the exchange without a listener of its own; asking for it starts the clock.
-func (s *Server) Handler() http.Handler {
-	s.startClock()
-	return s.mux
-}
-
 // URL is where REST and the archive are, as http://host:port; empty before Serve.
 func (s *Server) URL() string {
 	if url := s.url.Load(); url != nil {
