@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Options are a demo's settings.
@@ -145,6 +146,23 @@ func (d *demo) tell(format string, args ...any) {
 	fmt.Fprintf(d.opt.Stdout, "   "+format+"\n", args...)
 }
 
+// tellBehind writes text behind a beginning, in as many lines as it takes on a terminal of 80 columns.
+func (d *demo) tellBehind(beginning, text string) {
+	const width = 80 - 3
+	line := beginning
+	for _, word := range strings.Fields(text) {
+		if n := utf8.RuneCountInString(line); n > len(beginning) && n+1+len(word) > width {
+			d.tell("%s", line)
+			line = strings.Repeat(" ", len(beginning))
+		}
+		if utf8.RuneCountInString(line) > len(beginning) {
+			line += " "
+		}
+		line += word
+	}
+	d.tell("%s", line)
+}
+
 func (d *demo) bold(text string) string {
 	if !d.opt.Colour {
 		return text
@@ -166,14 +184,14 @@ func (d *demo) fault(format string, args ...any) {
 func (d *demo) introduce(context.Context) error {
 	d.heading("A stand-in for Binance, with a simulated market", d.exchange.args...)
 	for _, line := range d.exchange.introduction {
-		d.tell("%s", line)
+		d.tellBehind("", line)
 	}
 	if len(d.exchange.injected) == 0 {
 		return errors.New("the simulated market has no incidents")
 	}
 	d.tell("Put into it, for detectors to find:")
 	for _, i := range d.exchange.injected {
-		d.tell("  %s  %-9s %s", i.At.Format("2006-01-02 15:04:05"), i.Symbol, i.Note)
+		d.tellBehind(fmt.Sprintf("  %s  %-9s ", i.At.Format("01-02 15:04:05"), i.Symbol), i.Note)
 	}
 	return nil
 }
@@ -192,7 +210,7 @@ func (d *demo) heal(ctx context.Context) error {
 	}
 	args := []string{"backfill"}
 	d.heading("Heal", args...)
-	d.tell("%s trades are missing: those from before the stream began, and those from while it was cut off.", grouped(before.missing()))
+	d.tellBehind("", grouped(before.missing())+" trades are missing: those from before the stream began, and those from while it was cut off.")
 	return d.run(ctx, d.results, nil, args...)
 }
 
