@@ -51,7 +51,18 @@ leak in one harms no other. A run that lasts longer than its timeout is ended wi
 table runs; tapedeck runs shows the last ones. A changed crontab.yaml is taken over within seconds, at once on SIGHUP; what runs goes on. One that is wrong
 leaves the old one in force, and health says so.
 
-An entry of crontab.yaml has these keys:
+A crontab.yaml of two jobs:
+  jobs:
+    - name: detect
+      schedule: "* * * * *"
+      run: detect
+      timeout: 5m
+    - name: daily-report
+      schedule: "0 7 * * *"
+      timezone: Europe/Berlin
+      run: report --since 24h --send
+
+An entry of it has these keys:
   name            letters, digits, dashes, dots and underscores
   schedule        five fields (minute hour day month weekday), @every 90s
                   or @daily; with both day and weekday either will do
@@ -142,7 +153,7 @@ func (a *app) loadCrontab(crontab *schedule.Crontab) ([]schedule.Job, error) {
 	var pathError *fs.PathError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, withHint(misuse("no schedule at %q", crontab.Path), "--crontab names another file; the README shows what goes into it")
+		return nil, withHint(misuse("no schedule at %q", crontab.Path), "--crontab names another file; tapedeck schedule --help shows one")
 	case errors.As(err, &pathError):
 		return nil, &statusError{exitMisuse, fmt.Errorf("read the schedule: %w", err)}
 	case err != nil:
