@@ -113,7 +113,8 @@ func marketDigest() (string, error) {
 const macrosName = "market/macros.sql"
 
 func buildMarket(ctx context.Context, path, root string) (err error) {
-	connector, err := duckdb.NewConnector(path+"?autoinstall_known_extensions=false&autoload_known_extensions=false", nil)
+	// Attached, and not opened by its name: that would have to be a part of a URL, which a path with % or ? is not.
+	connector, err := duckdb.NewConnector("?autoinstall_known_extensions=false&autoload_known_extensions=false", nil)
 	if err != nil {
 		return err
 	}
@@ -129,7 +130,7 @@ func buildMarket(ctx context.Context, path, root string) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, statement := range []string{"ATTACH ':memory:' AS shape", "CREATE SCHEMA shape.canonical", "USE shape.canonical", schema, "USE market.main"} {
+	for _, statement := range []string{"ATTACH " + quote(path) + " AS market", "ATTACH ':memory:' AS shape", "CREATE SCHEMA shape.canonical", "USE shape.canonical", schema, "USE market.main"} {
 		if _, err := conn.ExecContext(ctx, statement); err != nil {
 			return err
 		}
@@ -156,7 +157,7 @@ func buildMarket(ctx context.Context, path, root string) (err error) {
 	if err := makeDerived(ctx, conn); err != nil {
 		return err
 	}
-	for _, statement := range []string{"DETACH shape", "CHECKPOINT"} {
+	for _, statement := range []string{"DETACH shape", "CHECKPOINT market", "USE memory.main", "DETACH market"} {
 		if _, err := conn.ExecContext(ctx, statement); err != nil {
 			return err
 		}

@@ -342,8 +342,19 @@ func instant(at time.Time) any {
 	return at.UTC()
 }
 
-// makeViews points the views at the files that are on the tape now, without the broken ones.
+// makeViews points the views at the files that are on the tape now, without the broken ones. DuckDB looks into them, and a compaction may have
+// replaced one since it was listed: then it lists them again.
 func (s *Session) makeViews(ctx context.Context) error {
+	for try := 0; ; try++ {
+		err := s.listViews(ctx)
+		var known *duckdb.Error
+		if err == nil || ctx.Err() != nil || try == maxRetries || !errors.As(err, &known) || !vanished(known) {
+			return err
+		}
+	}
+}
+
+func (s *Session) listViews(ctx context.Context) error {
 	for _, table := range tables {
 		var from, to time.Time
 		if table == tape.Trades || table == tape.Alerts {

@@ -43,7 +43,11 @@ func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int 
 	case err != nil:
 		return a.fail(err)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if _, reads := parsed.Selected().Target.Addr().Interface().(reloader); !reads && !signal.Ignored(syscall.SIGHUP) { // nohup has it ignored
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	defer stop()
 	// The first signal asks for a clean end; after it the default is back, so that a second one ends the process at once.
 	context.AfterFunc(ctx, stop)
@@ -61,6 +65,9 @@ func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int 
 	}
 	return exitDone
 }
+
+// reloader is implemented by the commands for which SIGHUP means to read their crontab again; for others it means that the terminal is gone.
+type reloader interface{ reloadsOnHangup() }
 
 // environment turns KEY=VALUE lines into a map; of two lines with one key the later one counts.
 func environment(environ []string) map[string]string {

@@ -21,6 +21,8 @@ type runCmd struct {
 
 func (*runCmd) runsUntilStopped() bool { return true }
 
+func (*runCmd) reloadsOnHangup() {}
+
 func (*runCmd) manual() manual {
 	return manual{
 		about: `Records and runs the schedule in one process, until SIGTERM or ctrl-C: what the image does if nothing else is said. It is stream and schedule together, and what

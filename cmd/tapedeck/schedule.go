@@ -44,6 +44,8 @@ type scheduleCmd struct {
 
 func (c *scheduleCmd) runsUntilStopped() bool { return !c.Check && c.Next == 0 && c.Once == "" }
 
+func (*scheduleCmd) reloadsOnHangup() {}
+
 func (*scheduleCmd) manual() manual {
 	return manual{
 		about: `Runs the jobs of crontab.yaml at their times, until SIGTERM or ctrl-C. Each run is a child process of this same binary, so a crash or a

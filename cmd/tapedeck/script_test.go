@@ -44,6 +44,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"remember":  remember,
 		"same":      same,
 		"sigterm":   sigterm,
+		"sighup":    sighup,
 	}
 }
 
@@ -171,8 +172,13 @@ func same(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // sigterm asks everything that the script runs in the background to end, as docker stop does.
-func sigterm(ts *testscript.TestScript, neg bool, args []string) {
+func sigterm(ts *testscript.TestScript, neg bool, args []string) { signalAll(ts, syscall.SIGTERM) }
+
+// sighup does the same as a terminal that is closed.
+func sighup(ts *testscript.TestScript, neg bool, args []string) { signalAll(ts, syscall.SIGHUP) }
+
+func signalAll(ts *testscript.TestScript, signal os.Signal) {
 	for _, command := range ts.BackgroundCmds() {
-		ts.Check(command.Process.Signal(syscall.SIGTERM))
+		ts.Check(command.Process.Signal(signal))
 	}
 }

@@ -56,6 +56,11 @@ func (a *app) openTape() (*tape.Dir, error) {
 
 // createTape opens the data directory, or makes a tape there.
 func (a *app) createTape(feed feedName) (*tape.Dir, error) {
+	if _, err := tape.Open(a.dataDir); errors.Is(err, tape.ErrNoTape) {
+		if path, err := filepath.Abs(a.dataDir); err == nil && strings.ContainsAny(path, "*?[") {
+			return nil, misuse("the data directory %q: DuckDB takes *, ? and [ for a pattern, so that it could not be read; choose another name", path)
+		}
+	}
 	return tape.Create(a.dataDir, tape.Feed(feed), a.now())
 }
 

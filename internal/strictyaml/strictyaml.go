@@ -99,6 +99,9 @@ func Error(path string, err error) error {
 			return fmt.Errorf("%s:%s: %s", path, line, what)
 		}
 	}
+	if strings.HasPrefix(text, "did not find ") { // the parser leaves out the first line's number
+		return fmt.Errorf("%s:1: %s", path, text)
+	}
 	return fmt.Errorf("%s: %s", path, text)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 
@@ -30,6 +31,23 @@ type fetchedPiece struct {
 	err   error
 }
 
+// next is the first id that the exchange has after a hole that at least two of the answers looked into and found nothing; 0 where there is no such hole. The
+// pages before it are not worth asking for: who has changed the exchange has millions of ids between those of the two. What they should have had is looked at
+// more closely in the end, like all that was not in the answers.
+func (p fetchedPiece) next() int64 {
+	seen := map[int64]bool{}
+	next := int64(0)
+	for i, got := range p.got {
+		if got.whole && got.first > p.pages[i].last() {
+			if seen[got.first] {
+				next = max(next, got.first)
+			}
+			seen[got.first] = true
+		}
+	}
+	return next
+}
+
 // pages fetches ids by REST, a piece at a time, and then looks into what was not in the answers. While a piece is published the next one is
 // fetched, so that nothing of the budget is left unused.
 func (s *symbolRun) pages(ctx context.Context, wanted tape.Spans) error {
@@ -37,11 +55,15 @@ func (s *symbolRun) pages(ctx context.Context, wanted tape.Spans) error {
 	pieces := make(chan fetchedPiece)
 	go func() {
 		defer close(pieces)
-		for pages := range slices.Chunk(pagesOf(wanted), pagesPerPiece) {
-			piece := s.fetch(fetchCtx, pages, wanted)
+		for left := pagesOf(wanted); len(left) > 0; {
+			piece := s.fetch(fetchCtx, left[:min(pagesPerPiece, len(left))], wanted)
 			pieces <- piece // it is always taken
 			if piece.err != nil || fetchCtx.Err() != nil {
 				return
+			}
+			left = left[len(piece.pages):]
+			if next := piece.next(); next > 0 {
+				left = slices.DeleteFunc(slices.Clone(left), func(page Page) bool { return page.last() < next })
 			}
 		}
 	}()
@@ -193,6 +215,7 @@ type pageResult struct {
 	trades   []tape.Trade // in ascending order, only wanted ones
 	inexact  int64
 	notThere tape.Spans // wanted ids that it shows not to be trades
+	first    int64      // the smallest id in it, more than any for none
 	last     int64      // the greatest id in it, -1 for none
 	whole    bool       // it was no error
 	cost     binance.Cost
@@ -201,14 +224,14 @@ type pageResult struct {
 // page makes one request.
 func (s *symbolRun) page(ctx context.Context, first int64, limit int, wanted tape.Spans) (pageResult, error) {
 	got, err := s.ask(ctx, first, limit)
-	out := pageResult{cost: got.Cost, last: -1}
+	out := pageResult{cost: got.Cost, first: math.MaxInt64, last: -1}
 	if err != nil {
 		return out, err
 	}
 	near := 0
 	for i := range got.Rows {
 		row := &got.Rows[i]
-		out.last = row.ID
+		out.first, out.last = min(out.first, row.ID), row.ID
 		if near = holding(wanted, row.ID, near); near < 0 {
 			near = 0
 			continue
@@ -221,7 +244,7 @@ func (s *symbolRun) page(ctx context.Context, first int64, limit int, wanted tap
 		out.inexact += inexact
 	}
 	for _, id := range got.Voided {
-		out.last = max(out.last, id)
+		out.first, out.last = min(out.first, id), max(out.last, id)
 	}
 	out.notThere = notThere(got).Intersect(wanted)
 	out.whole = true

@@ -61,6 +61,9 @@ type Page struct {
 	Limit int
 }
 
+// last is the last id that the page may bring.
+func (p Page) last() int64 { return p.First + int64(p.Limit) - 1 }
+
 // hole is a run of missing ids and the times between which they traded.
 type hole struct {
 	tape.Span

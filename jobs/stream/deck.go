@@ -297,6 +297,9 @@ func (d *deck) flush(ctx context.Context) error {
 
 		if len(sorted) > 0 {
 			if lost, err := d.publish(ctx, sorted, inexact); err != nil {
+				d.mu.Lock()
+				lost += int64(len(d.batch.rows)) // those that came meanwhile
+				d.mu.Unlock()
 				return fmt.Errorf("%w: %d trades received and not published: %w", errPublish, lost, err)
 			}
 		}
