@@ -7,10 +7,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -49,9 +51,8 @@ type Index struct {
 
 // whole is what the partitions hold together.
 type whole struct {
-	dates   []string // sorted
 	symbols []string // sorted
-	runs    map[string][]timedSpan
+	runs    map[string]*timedSet
 }
 
 // partition is one date's files and the ids in them.
@@ -76,13 +77,14 @@ func (x *Index) Refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	footers, err := x.readNew(ctx, dates)
+	if err != nil {
+		return err
+	}
 	here := map[string]bool{}
 	for _, date := range dates {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 		here[date] = true
-		if err := x.refreshDate(date); err != nil {
+		if err := x.refreshDate(date, footers); err != nil {
 			return err
 		}
 	}
@@ -107,17 +109,57 @@ func (x *Index) refreshDates(dates []string) error {
 		x.whole = &whole{}
 	}
 	for _, date := range dates {
-		if err := x.refreshDate(date); err != nil {
+		if err := x.refreshDate(date, nil); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// footer is what a segment's footer says that it holds, or why it cannot be read.
+type footer struct {
+	spans map[string][]timedSpan
+	err   error
+}
+
+// readNew reads the footers of partitions that the index does not know yet, on every core, and gives them by path.
+func (x *Index) readNew(ctx context.Context, dates []string) (map[string]footer, error) {
+	var paths []string
+	for _, date := range dates {
+		if x.parts[date] != nil {
+			continue
+		}
+		names, err := x.dir.files(Trades, date)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			paths = append(paths, filepath.Join(x.dir.path, string(Trades), "date="+date, name))
+		}
+	}
+	read := make([]footer, len(paths))
+	var next atomic.Int64
+	var group sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(paths)) {
+		group.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(paths)) && ctx.Err() == nil; i = next.Add(1) - 1 {
+				read[i].spans, read[i].err = segmentSpans(paths[i])
+			}
+		})
+	}
+	group.Wait()
+	out := make(map[string]footer, len(paths))
+	for i, path := range paths {
+		out[path] = read[i]
+	}
+	return out, ctx.Err()
+}
+
 // settled is how old a directory's modification time must be before it proves that nothing changed since: file systems stamp with the kernel's tick, some with whole seconds.
 const settled = 2 * time.Second
 
-func (x *Index) refreshDate(date string) error {
+// refreshDate brings one partition up to what is there now. What is among the footers is not read again.
+func (x *Index) refreshDate(date string, footers map[string]footer) error {
 	path := filepath.Join(x.dir.path, string(Trades), "date="+date)
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -166,7 +208,11 @@ func (x *Index) refreshDate(date string) error {
 		if x.broken[relative] != nil {
 			continue
 		}
-		spans, err := segmentSpans(filepath.Join(path, name))
+		found, ok := footers[filepath.Join(path, name)]
+		if !ok {
+			found.spans, found.err = segmentSpans(filepath.Join(path, name))
+		}
+		spans, err := found.spans, found.err
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -199,9 +245,29 @@ func (p *partition) add(spans map[string][]timedSpan) {
 }
 
 // timedSet is a set of ids as sorted, disjoint, non-adjacent runs with the times of their ends.
-type timedSet struct{ runs []timedSpan }
+type timedSet struct {
+	runs   []timedSpan
+	shared bool // runs is somebody else's, too, and is not written to
+}
+
+// disjoint says whether runs are in order, with something missing between any two.
+func disjoint(runs []timedSpan) bool {
+	for i := 1; i < len(runs); i++ {
+		if runs[i].first <= runs[i-1].last+1 {
+			return false
+		}
+	}
+	return true
+}
 
 func (s *timedSet) add(list []timedSpan) {
+	if len(s.runs) == 0 && disjoint(list) { // most sets are of one segment
+		s.runs, s.shared = slices.Clip(list), true
+		return
+	}
+	if s.shared {
+		s.runs, s.shared = slices.Clone(s.runs), false
+	}
 	for _, span := range list {
 		// Most often a span follows all that is there.
 		if n := len(s.runs); n == 0 || s.runs[n-1].last+1 < span.first {
@@ -259,20 +325,23 @@ func (x *Index) Symbols() []string {
 
 // runs gives a symbol's runs of ids over all dates.
 func (x *Index) runs(symbol string) []timedSpan {
-	if runs, ok := x.whole.runs[symbol]; ok {
-		return runs
-	}
 	if x.whole.runs == nil {
-		x.whole.dates, x.whole.runs = slices.Sorted(maps.Keys(x.parts)), map[string][]timedSpan{}
-	}
-	var all timedSet
-	for _, date := range x.whole.dates {
-		if set := x.parts[date].spans[symbol]; set != nil {
-			all.add(set.runs)
+		x.whole.runs = map[string]*timedSet{}
+		for _, date := range slices.Sorted(maps.Keys(x.parts)) {
+			for symbol, set := range x.parts[date].spans {
+				all := x.whole.runs[symbol]
+				if all == nil {
+					all = &timedSet{}
+					x.whole.runs[symbol] = all
+				}
+				all.add(set.runs)
+			}
 		}
 	}
-	x.whole.runs[symbol] = all.runs
-	return all.runs
+	if set := x.whole.runs[symbol]; set != nil {
+		return set.runs
+	}
+	return nil
 }
 
 // Spans gives the ids of a symbol that are on the tape.
