@@ -154,7 +154,7 @@ func copyOf(b *testing.B, dir *tape.Dir) string {
 
 // BenchmarkCompact: a day in 1,440 segments becomes few, against one COPY of DuckDB over the same files, both within 1 GB. Above 1 compact is faster.
 func BenchmarkCompact(b *testing.B) {
-	benchCompact(b, benchTape{days: 1, segments: 1440, symbols: 200, rows: 7000})
+	benchCompact(b, benchTape{days: 1, segments: 1440, symbols: 200, rows: 3500})
 }
 
 // BenchmarkCompactLarge is the same with 50 million trades, five times as many.
@@ -182,7 +182,7 @@ func benchCompact(b *testing.B, t benchTape) {
 
 // BenchmarkVerify: a year of 50 symbols, of which nothing changed since the last time, and the first time.
 func BenchmarkVerify(b *testing.B) {
-	t := benchTape{days: 365, segments: 1, symbols: 50, rows: 50_000}
+	t := benchTape{days: 365, segments: 1, symbols: 50, rows: 100_000}
 	binary, dir := benchtest.Program(b), t.make(b)
 	now := benchDay.AddDate(0, 0, 366).Format(time.RFC3339)
 	benchtest.Turns(b, func(b *testing.B) {

@@ -15,6 +15,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"tapedeck/analytics"
@@ -275,10 +277,19 @@ func (r *run) judge(ctx context.Context, chunk window) error {
 	known := len(session.Broken())
 	var alerts []tape.Alert
 	var done []analytics.Query
-	for _, task := range tasks {
-		rows, err := r.query(ctx, session, task.query, task.over)
+	results := make([]answer, len(tasks))
+	atOnce(len(tasks), func(i int) {
+		if ctx.Err() == nil {
+			results[i].rows, results[i].err = r.query(ctx, session, tasks[i].query, tasks[i].over)
+		}
+	})
+	for i, task := range tasks {
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		rows, err := results[i].rows, results[i].err
+		if analytics.OutOfMemory(err) { // perhaps not by its own fault: alone it has all there is
+			rows, err = r.query(ctx, session, task.query, task.over)
 		}
 		if broken := session.Broken(); len(broken) > known {
 			// The rows in it are missing and no gap says so: nothing may be judged on what is left.
@@ -304,6 +315,29 @@ func (r *run) judge(ctx context.Context, chunk window) error {
 		return err
 	}
 	return r.remember(done, chunk)
+}
+
+// answer is what one detector gave.
+type answer struct {
+	rows []tape.Alert
+	err  error
+}
+
+// queriesAtOnce is how many detectors run at once: much of a short query is its planning, which is one thread's.
+const queriesAtOnce = 2
+
+// atOnce calls do with 0 to n-1, some at once.
+func atOnce(n int, do func(i int)) {
+	var next atomic.Int64
+	var group sync.WaitGroup
+	for range min(queriesAtOnce, n) {
+		group.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				do(i)
+			}
+		})
+	}
+	group.Wait()
 }
 
 // sessionOptions are of a session for some detectors over a window: it reads as far back as they do. It has minutes if one of them reads those.
