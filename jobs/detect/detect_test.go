@@ -257,6 +257,9 @@ func TestFindsWhatWasPutInAndNothingElse(t *testing.T) {
 
 // TestRunsSplitAnyWayFindTheSame holds the promise that sixty runs equal one: the tape grows and detect runs after each growth.
 func TestRunsSplitAnyWayFindTheSame(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long with the race detector; make test-all runs it")
+	}
 	rows := smallMarket(2)
 	whole := newTape(t, rows)
 	mustRun(t, whole, Options{Detectors: every(t), Now: begin.Add(length + time.Hour)})
@@ -308,6 +311,9 @@ func TestRunsSplitAnyWayFindTheSame(t *testing.T) {
 
 // TestNoLookAhead: for an instant T, the alerts up to T of a run over the whole tape are those of a run over the tape cut at T.
 func TestNoLookAhead(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long with the race detector; make test-all runs it")
+	}
 	rows := smallMarket(3)
 	whole := newTape(t, rows)
 	all := mustRun(t, whole, Options{Detectors: every(t), Now: begin.Add(length + time.Hour), DryRun: true}).Alerts

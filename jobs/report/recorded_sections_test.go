@@ -134,6 +134,9 @@ var rounded = map[string]bool{"realized_volatility": true, "steepest_rise": true
 
 // TestReportEqualsTheCapture compares the report of the whole capture, and of a part of it, with what the captures' JSON says.
 func TestReportEqualsTheCapture(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long with the race detector; make test-all runs it")
+	}
 	dir := recorded.Path(t, "")
 	trades := captured(t, dir)
 	of := map[string]int{}

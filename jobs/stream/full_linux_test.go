@@ -14,6 +14,9 @@ import (
 // On a volume that is really full a run ends with an error that says so, what it had flushed stays, and when there is room again the next
 // run records.
 func TestFullVolume(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long with the race detector; make test-all runs it")
+	}
 	volume := t.TempDir()
 	if err := syscall.Mount("tmpfs", volume, "tmpfs", 0, "size=1m"); err != nil {
 		t.Skipf("a volume of a limited size cannot be mounted: %v", err)

@@ -103,6 +103,9 @@ func captures(t *testing.T, names ...string) (paths []string) {
 
 // Real trades played by the stand-in exchange come to lie on the tape exactly as they were captured.
 func TestRecordedTradesComeBackExactly(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long with the race detector; make test-all runs it")
+	}
 	recordings := map[string]*exchange.Recording{} // reading one takes longer than playing it
 	for _, test := range []struct {
 		name    string

@@ -142,6 +142,9 @@ func TestDecodeDoesNotAllocate(t *testing.T) {
 
 // Every line of the real captures is read without falling back, and as encoding/json reads it.
 func TestDecodeReadsTheRecordedStreams(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long with the race detector; make test-all runs it")
+	}
 	want := map[string]int{
 		"btcusdt_20240808.gz": 9757, "btcusdt_20240809.gz": 10147, "ethusdt_20240808.gz": 6106, "ethusdt_20240809.gz": 8409,
 		"aggtrade_3symbols_20210404.txt.gz": 1227 + 506 + 177,
