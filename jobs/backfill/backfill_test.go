@@ -367,6 +367,9 @@ func TestTheTradeFeedIsFetchedByItsOwnIds(t *testing.T) {
 }
 
 func TestFaultsOfRESTAreRiddenOut(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long with the race detector; make test-all runs it")
+	}
 	for _, kind := range []exchange.FaultKind{exchange.REST429, exchange.REST418, exchange.REST403, exchange.REST5xx, exchange.RESTReset, exchange.RESTTruncated, exchange.RESTLater} {
 		t.Run(string(kind), func(t *testing.T) {
 			rows := market("BTCUSDT", 0, 5000, day0, now)

@@ -10,6 +10,9 @@ import (
 
 // Between the ids of an exchange and of the one that took its place lie millions that neither has. That is seen from some answers, not page by page.
 func TestAHoleOfMillionsIsNotPaged(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long with the race detector; make test-all runs it")
+	}
 	const hole = 20_000_000
 	w := newWorld(t, tape.AggTrade, slices.Concat(
 		market("BTCUSDT", 0, 1_500, now.Add(-2*time.Hour), now.Add(-time.Hour)),
