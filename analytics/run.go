@@ -296,7 +296,9 @@ func duckError(err *duckdb.Error, text string) (line int, message string) {
 }
 
 // OutOfMemory says whether an error of a query is that it had no more memory: of those that run at once one may have had it all.
-func OutOfMemory(err error) bool { return err != nil && strings.Contains(err.Error(), "Out of Memory Error") }
+func OutOfMemory(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "Out of Memory Error")
+}
 
 // fetch runs a statement and reads the whole of its result.
 func fetch(ctx context.Context, conn *sql.Conn, statement string, args ...any) (Result, error) {

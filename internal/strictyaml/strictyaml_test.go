@@ -28,7 +28,7 @@ func TestErrorsNameTheLine(t *testing.T) {
 		"colour: red\n":                     `f.yaml:1: unknown key "colour"; known are flush_interval, symbols, feed`,
 		"feed: a\n\nfeed: b\n":              `f.yaml:3: "feed" stands here for the second time; the first is on line 1`,
 		"- feed\n":                          `f.yaml:1: the file wants lines of the form "key: value"`,
-		": [\n":                            "f.yaml:1: did not find ",
+		": [\n":                             "f.yaml:1: did not find ",
 		"feed\n":                            `f.yaml:1: the file wants lines of the form "key: value"`,
 		"feed: [a\n":                        "f.yaml:",
 		"a: b\n---\nc: d\n":                 "f.yaml: more than one YAML document; only one is read",
