@@ -110,13 +110,21 @@ func (c *backfillCmd) bounds(now time.Time) (from, to time.Time, err error) {
 	return c.window(now, 24*time.Hour)
 }
 
-// symbols are those to fetch. To heal the tape is to heal all of it, also symbols that the configuration no longer has.
+// symbols are those to fetch. To heal the tape is to heal all of it, also symbols that the configuration no longer has, and what is on the tape is
+// also what an earlier run had begun.
 func (c *backfillCmd) symbols(ctx context.Context, a *app, dir *tape.Dir) ([]string, error) {
 	given := c.Symbols
 	if !c.given() && !a.typed("symbols") {
 		given = nil
 	}
-	return a.chooseSymbols(ctx, dir, given)
+	names, err := a.chooseSymbols(ctx, dir, given)
+	if err != nil || len(given) > 0 {
+		return names, err
+	}
+	begun, err := backfill.Begun(dir)
+	names = slices.Concat(names, begun)
+	slices.Sort(names)
+	return slices.Compact(names), err
 }
 
 // backfillProgress shows a backfill under way.

@@ -7,11 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"tapedeck/analytics/tape"
-	"tapedeck/jobs/backfill"
 	"tapedeck/jobs/symbols"
 )
 
@@ -76,13 +74,8 @@ func (a *app) chooseSymbols(ctx context.Context, dir *tape.Dir, given []string) 
 	if err := index.Refresh(ctx); err != nil {
 		return nil, err
 	}
-	begun, err := backfill.Begun(dir)
-	if err != nil {
-		return nil, err
-	}
-	if recorded := slices.Concat(index.Symbols(), begun); len(recorded) > 0 {
-		slices.Sort(recorded)
-		return slices.Compact(recorded), nil
+	if recorded := index.Symbols(); len(recorded) > 0 {
+		return recorded, nil
 	}
 	return defaultSymbols(), nil
 }

@@ -28,6 +28,16 @@ func Begun(dir *tape.Dir) ([]string, error) {
 	return out, err
 }
 
+// begunAndGone says whether an error is that nobody knows a symbol which a backfill had begun.
+func begunAndGone(dir *tape.Dir, err error) bool {
+	unknown, ok := err.(*UnknownSymbolError)
+	if !ok {
+		return false
+	}
+	begun, err := Begun(dir)
+	return err == nil && slices.Contains(begun, unknown.Symbol)
+}
+
 // begin writes down that a symbol is to be fetched.
 func begin(dir *tape.Dir, symbol string) error {
 	if err := os.MkdirAll(dir.StatePath(begunDir), 0o755); err != nil {

@@ -48,6 +48,23 @@ func TestWhatWasBegunIsRemembered(t *testing.T) {
 	}
 }
 
+// What was begun and is no longer listed is in nobody's way.
+func TestWhatWasBegunMayBeGone(t *testing.T) {
+	w := newWorld(t, tape.AggTrade, market("BTCUSDT", 0, 100, now.Add(-time.Hour), now))
+	if err := begin(w.dir, "GONEUSDT"); err != nil {
+		t.Fatal(err)
+	}
+	summary := w.mustRun(func(o *Options) {
+		o.From, o.To, o.Symbols = now.Add(-time.Hour), now, []string{"BTCUSDT", "GONEUSDT"}
+	})
+	if total := summary.Total(); total.Fetched == 0 {
+		t.Errorf("%+v", total)
+	}
+	if begun, err := Begun(w.dir); err != nil || len(begun) > 0 {
+		t.Errorf("begun: %v, %v", begun, err)
+	}
+}
+
 // A day that only the archive can tell of has no ids to count: what it takes is the looking.
 func TestAPlanKnowsWhatItDoesNotKnow(t *testing.T) {
 	day := DayPlan{Day: now.Truncate(24*time.Hour).AddDate(0, 0, -2), Missing: tape.Spans{{First: 0, Last: 5_000_000_000}}}

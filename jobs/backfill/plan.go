@@ -145,6 +145,16 @@ func Prepare(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (
 	}
 	plan := Plan{Feed: dir.Feed()}
 	symbols, err := resolve(ctx, clients.REST, opt.Symbols, index.Symbols(), &plan.Asked)
+	for begunAndGone(dir, err) {
+		unknown := err.(*UnknownSymbolError).Symbol
+		opt.Logger.Warn("the exchange no longer knows a symbol that was begun, it is forgotten", "symbol", unknown)
+		if err := finish(dir, unknown); err != nil {
+			return Plan{}, err
+		}
+		wanted := slices.DeleteFunc(slices.Clone(opt.Symbols), func(name string) bool { return name == unknown })
+		symbols, err = resolve(ctx, clients.REST, wanted, index.Symbols(), &plan.Asked)
+		opt.Symbols = wanted
+	}
 	if err != nil {
 		return Plan{}, err
 	}
