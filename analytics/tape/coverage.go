@@ -118,8 +118,8 @@ func (d *Dir) swapAll(ctx context.Context, table Table, swaps []*swap) error {
 	return d.settleSwaps(table)
 }
 
-// syncsAtOnce is how many fsyncs are under way at once: a file system writes its journal once for all that wait for it.
-const syncsAtOnce = 16
+// filesAtOnce is how many files are synced or read at once: a file system writes its journal once for all fsyncs that wait for it.
+const filesAtOnce = 16
 
 // together calls do with 0 to n-1, several at once, and gives the first error; after one no more calls are begun.
 func together(n int, do func(i int) error) error {
@@ -127,7 +127,7 @@ func together(n int, do func(i int) error) error {
 	var failed error
 	next := 0
 	var group sync.WaitGroup
-	for range min(syncsAtOnce, n) {
+	for range min(filesAtOnce, n) {
 		group.Go(func() {
 			for {
 				mu.Lock()

@@ -7,12 +7,10 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"sort"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -122,7 +120,7 @@ type footer struct {
 	err   error
 }
 
-// readNew reads the footers of partitions that the index does not know yet, on every core, and gives them by path.
+// readNew reads the footers of partitions that the index does not know yet, several at once, and gives them by path.
 func (x *Index) readNew(ctx context.Context, dates []string) (map[string]footer, error) {
 	var paths []string
 	for _, date := range dates {
@@ -138,21 +136,17 @@ func (x *Index) readNew(ctx context.Context, dates []string) (map[string]footer,
 		}
 	}
 	read := make([]footer, len(paths))
-	var next atomic.Int64
-	var group sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(paths)) {
-		group.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(paths)) && ctx.Err() == nil; i = next.Add(1) - 1 {
-				read[i].spans, read[i].err = segmentSpans(paths[i])
-			}
-		})
+	if err := together(len(paths), func(i int) error {
+		read[i].spans, read[i].err = segmentSpans(paths[i])
+		return ctx.Err()
+	}); err != nil {
+		return nil, err
 	}
-	group.Wait()
 	out := make(map[string]footer, len(paths))
 	for i, path := range paths {
 		out[path] = read[i]
 	}
-	return out, ctx.Err()
+	return out, nil
 }
 
 // settled is how old a directory's modification time must be before it proves that nothing changed since: file systems stamp with the kernel's tick, some with whole seconds.

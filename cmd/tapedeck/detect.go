@@ -286,11 +286,10 @@ func writeAlertsFitted(w io.Writer, alerts []tape.Alert, width int) error {
 			indent, room = 4, width-4
 		}
 		for i, part := range wrap(alert.Message, room) {
-			switch {
-			case i == 0 && beside:
-				out.WriteString("  ")
-			default:
-				out.WriteString(strings.Repeat(" ", indent))
+			if i == 0 && beside {
+				part = "  " + part
+			} else {
+				part = strings.Repeat(" ", indent) + part
 			}
 			out.WriteString(part + "\n")
 		}

@@ -15,9 +15,9 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"tapedeck/analytics"
 	"tapedeck/analytics/tape"
@@ -278,11 +278,15 @@ func (r *run) judge(ctx context.Context, chunk window) error {
 	var alerts []tape.Alert
 	var done []analytics.Query
 	results := make([]answer, len(tasks))
-	atOnce(len(tasks), func(i int) {
-		if ctx.Err() == nil {
-			results[i].rows, results[i].err = r.query(ctx, session, tasks[i].query, tasks[i].over)
-		}
-	})
+	var group errgroup.Group
+	group.SetLimit(queriesAtOnce)
+	for i, task := range tasks {
+		group.Go(func() error {
+			results[i].rows, results[i].err = r.query(ctx, session, task.query, task.over)
+			return nil // what one cannot do is no reason for the others to stop
+		})
+	}
+	_ = group.Wait()
 	for i, task := range tasks {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -325,20 +329,6 @@ type answer struct {
 
 // queriesAtOnce is how many detectors run at once: much of a short query is its planning, which is one thread's.
 const queriesAtOnce = 2
-
-// atOnce calls do with 0 to n-1, some at once.
-func atOnce(n int, do func(i int)) {
-	var next atomic.Int64
-	var group sync.WaitGroup
-	for range min(queriesAtOnce, n) {
-		group.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				do(i)
-			}
-		})
-	}
-	group.Wait()
-}
 
 // sessionOptions are of a session for some detectors over a window: it reads as far back as they do. It has minutes if one of them reads those.
 func (r *run) sessionOptions(queries []analytics.Query, over window) (options analytics.Options, hasMinutes bool) {
