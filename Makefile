@@ -20,7 +20,8 @@ demo: build ## all of it in under a minute, on nothing but this machine
 
 .PHONY: test
 test: tools ## the tests, with the race detector; no network but for the modules
-	GORACE=atexit_sleep_ms=0 $(GO) test -race -short -vet=off ./...
+	@# without what only debuggers read: built a fifth faster
+	GORACE=atexit_sleep_ms=0 $(GO) test -race -short -vet=off -gcflags=all=-dwarf=false -ldflags='-s -w' ./...
 
 .PHONY: test-all
 test-all: tools ## all tests, also those that take long, without the race detector

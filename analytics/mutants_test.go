@@ -64,7 +64,7 @@ func TestMutants(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, file := range cases[query.Name] {
-			c := loadCase(t, s, file)
+			c := loadCase(t, s, query, file)
 			left = slices.DeleteFunc(slices.Clone(left), func(m mutant) bool {
 				ctx, cancel := context.WithTimeout(t.Context(), mutantTimeout)
 				defer cancel()

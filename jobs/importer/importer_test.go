@@ -150,6 +150,9 @@ func wantTape(t testing.TB, dir *tape.Dir, want []tape.Trade) {
 }
 
 func TestEveryFormOfAFileGivesTheSameTape(t *testing.T) {
+	if testing.Short() {
+		t.Skip("eleven files of two days")
+	}
 	want, lines := aggTrades("BTCUSDT", 0, 13_000) // two days
 	const header = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker,is_best_match"
 	mixed := slices.Clone(lines)

@@ -87,6 +87,9 @@ func TestSVGWritesTextAsText(t *testing.T) {
 
 func TestPNGIsAPicture(t *testing.T) {
 	for name, c := range samples() {
+		if testing.Short() && name != "rose" {
+			continue // drawing takes long under the race detector
+		}
 		t.Run(name, func(t *testing.T) {
 			content, err := PNG(c)
 			if err != nil {

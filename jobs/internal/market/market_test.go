@@ -347,6 +347,9 @@ func TestActivity(t *testing.T) {
 
 // TestCrossesAgree holds the crosses to the pairs they follow from, unless an incident parts them.
 func TestCrossesAgree(t *testing.T) {
+	if testing.Short() {
+		t.Skip("two days of all symbols")
+	}
 	ratio := func(a, b float64) float64 { return a / b }
 	for _, incidents := range [][]Incident{{}, {{Kind: CrossPair, Symbol: "ETHBTC"}}} {
 		m := market(t, Config{Seed: 11, Incidents: incidents})
