@@ -141,8 +141,8 @@ func (s *Session) makeMinutes(ctx context.Context, statement string, kept *keptM
 		_, err := conn.ExecContext(ctx, fmt.Sprintf(format, args...))
 		return err
 	}
-	for _, drop := range []string{"DROP VIEW IF EXISTS minutes", "DROP VIEW IF EXISTS traded_minutes", "DROP TABLE IF EXISTS kept_minutes", "DROP SCHEMA IF EXISTS fresh CASCADE", "CREATE SCHEMA fresh"} {
-		if err := run("%s", drop); err != nil {
+	for _, first := range []string{"DROP VIEW IF EXISTS minutes", "DROP SCHEMA IF EXISTS fresh CASCADE", "CREATE SCHEMA fresh"} {
+		if err := run("%s", first); err != nil {
 			return err
 		}
 	}
@@ -163,17 +163,15 @@ func (s *Session) makeMinutes(ctx context.Context, statement string, kept *keptM
 	if len(files) > 0 {
 		from += fmt.Sprintf(" UNION ALL SELECT * FROM read_parquet([%s]) WHERE minute >= %s AND minute < %s", strings.Join(files, ", "), stamp(s.opt.MinutesFrom), stamp(s.opt.To))
 	}
-	if err := run("CREATE TABLE kept_minutes AS %s", from); err != nil {
-		return err
-	}
-	if err := run("CREATE VIEW traded_minutes AS FROM kept_minutes"); err != nil {
+	if err := run("CREATE VIEW fresh.traded_minutes AS %s", from); err != nil {
 		return err
 	}
 	minutes, err := derived("minutes")
 	if err != nil {
 		return err
 	}
-	if err := run("CREATE VIEW minutes AS %s", minutes); err != nil {
+	// A table, and not a view that every query joins anew and that lets no condition through to what it is made of.
+	if err := inFresh(ctx, conn, "CREATE TABLE main.minutes AS "+minutes); err != nil {
 		return err
 	}
 	if s.opt.KeepMinutes {
@@ -292,19 +290,21 @@ func (s *Session) makeFresh(ctx context.Context, conn *sql.Conn, statement strin
 			last = w.end()
 		}
 	}
-	for _, do := range []string{
-		fmt.Sprintf("CREATE VIEW fresh.trades AS SELECT trades.* FROM (%s) AS trades JOIN fresh.windows ON trades.symbol = windows.symbol AND traded_at >= starts AND traded_at < ends WHERE traded_at >= %s AND traded_at < %s",
-			source, stamp(first), stamp(last)),
-		"SET search_path = 'fresh,main'",
-		"CREATE TABLE fresh.minutes AS " + statement,
-		"SET search_path = 'main'",
-	} {
-		if _, err := conn.ExecContext(ctx, do); err != nil {
-			_, back := conn.ExecContext(ctx, "SET search_path = 'main'")
-			return errors.Join(err, back)
-		}
+	if _, err := conn.ExecContext(ctx, fmt.Sprintf("CREATE VIEW fresh.trades AS SELECT trades.* FROM (%s) AS trades JOIN fresh.windows ON trades.symbol = windows.symbol AND traded_at >= starts AND traded_at < ends WHERE traded_at >= %s AND traded_at < %s",
+		source, stamp(first), stamp(last))); err != nil {
+		return err
 	}
-	return nil
+	return inFresh(ctx, conn, "CREATE TABLE fresh.minutes AS "+statement)
+}
+
+// inFresh runs a statement that means the relations of the schema fresh where it names some that are there.
+func inFresh(ctx context.Context, conn *sql.Conn, statement string) error {
+	if _, err := conn.ExecContext(ctx, "SET search_path = 'fresh,main'"); err != nil {
+		return err
+	}
+	_, err := conn.ExecContext(ctx, statement)
+	_, back := conn.ExecContext(ctx, "SET search_path = 'main'")
+	return errors.Join(err, back)
 }
 
 // keepMinutes writes what of fresh.minutes can be kept, and then the state that names it.

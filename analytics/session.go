@@ -41,6 +41,8 @@ type Options struct {
 	// sessions kept and the trades since; KeepMinutes keeps it for the next one. Without it minutes is made of the trades at each use.
 	MinutesFrom time.Time
 	KeepMinutes bool
+	// Tables are those of the tape that will be read, also by minutes and incidents; the others are empty. Nil is all.
+	Tables []tape.Table
 	// Variables are set in the session, for texts that ask for them by getvariable.
 	Variables map[string]string
 	// Before cuts the tape: what was traded, raised, finished or checked at or after it is not seen. It is on a minute; zero cuts nothing. With it To
@@ -356,6 +358,9 @@ func (s *Session) makeViews(ctx context.Context) error {
 
 func (s *Session) listViews(ctx context.Context) error {
 	for _, table := range tables {
+		if s.opt.Tables != nil && !slices.Contains(s.opt.Tables, table) {
+			continue
+		}
 		var from, to time.Time
 		if table == tape.Trades || table == tape.Alerts {
 			from, to = s.opt.From, s.opt.To
@@ -385,20 +390,25 @@ func (s *Session) segments(table tape.Table, from, to time.Time) ([]string, erro
 	if !to.IsZero() {
 		last = to.UTC().Add(-time.Microsecond).Format(time.DateOnly)
 	}
-	segments, broken, err := s.dir.Segments(table, first, last)
+	var paths []string
+	var broken []tape.BrokenSegment
+	var err error
+	if table == tape.Trades {
+		paths, broken, err = s.opt.Index.Paths(first, last)
+	} else {
+		var segments []tape.Segment
+		segments, broken, err = s.dir.Segments(table, first, last)
+		for _, segment := range segments {
+			paths = append(paths, segment.Path)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	for _, segment := range broken {
 		s.broken[segment.Path] = segment.Err
 	}
-	var paths []string
-	for _, segment := range segments {
-		if s.broken[segment.Path] == nil {
-			paths = append(paths, segment.Path)
-		}
-	}
-	return paths, nil
+	return slices.DeleteFunc(paths, func(path string) bool { return s.broken[path] != nil }), nil
 }
 
 func (s *Session) makeView(ctx context.Context, table tape.Table, segments []string) error {

@@ -238,25 +238,30 @@ func (d *Dir) Segments(table Table, fromDate, toDate string) ([]Segment, []Broke
 			return nil, nil, err
 		}
 		for _, name := range names {
-			path := filepath.Join(string(table), "date="+date, name)
-			file, size, err := openParquet(filepath.Join(d.path, path))
+			segment, err := d.look(table, date, name)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // replaced by a compaction since it was listed
 			}
-			if err == nil {
-				if err = lacks(file, schemaOf(table)); err != nil {
-					file.close()
-				}
-			}
 			if err != nil {
-				broken = append(broken, BrokenSegment{path, err})
+				broken = append(broken, BrokenSegment{segment.Path, err})
 				continue
 			}
-			good = append(good, Segment{Table: table, Path: path, Date: date, Rows: file.NumRows(), Bytes: size})
-			file.close()
+			good = append(good, segment)
 		}
 	}
 	return good, broken, nil
+}
+
+// look reads the footer of one file.
+func (d *Dir) look(table Table, date, name string) (Segment, error) {
+	segment := Segment{Table: table, Path: filepath.Join(string(table), "date="+date, name), Date: date}
+	file, size, err := openParquet(filepath.Join(d.path, segment.Path))
+	if err != nil {
+		return segment, err
+	}
+	defer file.close()
+	segment.Rows, segment.Bytes = file.NumRows(), size
+	return segment, lacks(file, schemaOf(table))
 }
 
 // lacks says which column of a table a file does not have, if any: one that another program put there makes every query over the table fail, and its rows

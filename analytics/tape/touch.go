@@ -1,6 +1,8 @@
 package tape
 
 import (
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"time"
 )
@@ -31,6 +33,45 @@ func (x *Index) Touching(from, to time.Time, keep func(symbol string, run IDRun)
 		}
 	}
 	return touching, known
+}
+
+// Paths lists the segments of trades that are there now in the partitions from fromDate to toDate, both included (an empty one leaves that end open), in
+// the order of their paths; those that cannot be read are listed apart. Only footers that Refresh has not seen are read.
+func (x *Index) Paths(fromDate, toDate string) ([]string, []BrokenSegment, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	dates, err := x.dir.dates(Trades, fromDate, toDate)
+	if err != nil {
+		return nil, nil, err
+	}
+	var good []string
+	var broken []BrokenSegment
+	for _, date := range dates {
+		names, err := x.dir.files(Trades, date)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, name := range names {
+			path := filepath.Join(string(Trades), "date="+date, name)
+			err := x.broken[path]
+			if part := x.parts[date]; err == nil && (part == nil || !part.has(name)) {
+				if _, err = x.dir.look(Trades, date, name); errors.Is(err, fs.ErrNotExist) {
+					continue // replaced by a compaction since it was listed
+				}
+			}
+			if err != nil {
+				broken = append(broken, BrokenSegment{path, err})
+				continue
+			}
+			good = append(good, path)
+		}
+	}
+	return good, broken, nil
+}
+
+func (p *partition) has(name string) bool {
+	_, ok := p.files[name]
+	return ok
 }
 
 func touches(symbols map[string][]timedSpan, keep func(string, IDRun) bool) bool {

@@ -333,14 +333,25 @@ const queriesAtOnce = 2
 // sessionOptions are of a session for some detectors over a window: it reads as far back as they do. It has minutes if one of them reads those.
 func (r *run) sessionOptions(queries []analytics.Query, over window) (options analytics.Options, hasMinutes bool) {
 	var trades, minutes time.Duration
+	tables := []tape.Table{tape.Trades}
 	for _, query := range queries {
 		trades = max(trades, warmUp(query)+query.LookBack("window_start", "trades", "alerts"))
 		if slices.ContainsFunc(query.Reads, func(read analytics.Read) bool { return read.Relation == "minutes" }) {
 			minutes, hasMinutes = max(minutes, warmUp(query)+query.LookBack("window_start", "minutes")), true
 		}
 	}
+	for _, query := range queries {
+		for _, read := range query.Reads {
+			switch read.Relation {
+			case "alerts", "incidents":
+				tables = append(tables, tape.Alerts)
+			case "runs", "coverage":
+				tables = append(tables, tape.Table(read.Relation))
+			}
+		}
+	}
 	options = analytics.Options{
-		Threads: r.opt.Threads, MemoryLimit: r.opt.MemoryLimit, Index: r.index, Now: r.opt.Now, Logger: r.opt.Logger,
+		Tables: tables, Threads: r.opt.Threads, MemoryLimit: r.opt.MemoryLimit, Index: r.index, Now: r.opt.Now, Logger: r.opt.Logger,
 		From: over.start.Add(-trades), To: over.end,
 	}
 	if hasMinutes {

@@ -239,7 +239,7 @@ func (r *run) late(ctx context.Context) (map[string]time.Time, error) {
 	}
 	session, err := analytics.Open(ctx, r.dir, analytics.Options{
 		Threads: r.opt.Threads, MemoryLimit: r.opt.MemoryLimit, Index: r.index, Now: r.opt.Now, Logger: r.opt.Logger,
-		From: span.start, To: span.end,
+		From: span.start, To: span.end, Tables: []tape.Table{tape.Trades},
 	})
 	if err != nil {
 		return nil, err

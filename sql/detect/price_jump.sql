@@ -40,42 +40,51 @@ WITH spans AS (
         close,
         recorded_from,
         date_trunc('hour', minute - INTERVAL 4 MINUTES) AS hour,
-        last_value(close IGNORE NULLS) OVER before_span AS reference,
-        max(minute) FILTER (close IS NOT NULL) OVER before_span AS reference_minute,
-        max(minute) FILTER (NOT is_recorded) OVER up_to_here AS last_unrecorded,
         sum(buy_orders + sell_orders) OVER span AS orders,
         min(first_id) OVER span AS first_id,
         max(last_id) OVER span AS last_id,
     FROM minutes
     WHERE
-        minute >= $window_start::TIMESTAMP - INTERVAL 364 MINUTES
+        minute >= $window_start::TIMESTAMP - INTERVAL 4 MINUTES
         AND minute < $window_end::TIMESTAMP
-    WINDOW
-        span AS (PARTITION BY symbol ORDER BY minute RANGE BETWEEN INTERVAL 4 MINUTES PRECEDING AND CURRENT ROW),
-        before_span AS (
-            PARTITION BY symbol
-            ORDER BY minute
-            RANGE BETWEEN INTERVAL 364 MINUTES PRECEDING AND INTERVAL 5 MINUTES PRECEDING
-        ),
-        up_to_here AS (PARTITION BY symbol ORDER BY minute)
+    WINDOW span AS (PARTITION BY symbol ORDER BY minute RANGE BETWEEN INTERVAL 4 MINUTES PRECEDING AND CURRENT ROW)
 ),
 
-judged_minutes AS (
+recent_minutes AS (
     SELECT
         symbol,
         minute,
         close,
+        is_recorded,
+    FROM minutes
+    WHERE minute >= $window_start::TIMESTAMP - INTERVAL 364 MINUTES
+),
+
+judged_minutes AS (
+    SELECT
+        spans.symbol,
+        spans.minute,
+        spans.close,
         recorded_from,
         hour,
-        reference,
+        priced.close AS reference,
         first_id,
         last_id,
-        ln(close / nullif(reference, 0)) AS move,
+        ln(spans.close / nullif(reference, 0)) AS move,
     FROM spans
+    ASOF JOIN (FROM recent_minutes WHERE close IS NOT NULL) AS priced
+        ON
+            spans.symbol = priced.symbol
+            AND spans.minute - INTERVAL 5 MINUTES >= priced.minute
+    ASOF LEFT JOIN (FROM recent_minutes WHERE NOT is_recorded) AS unrecorded
+        ON
+            spans.symbol = unrecorded.symbol
+            AND spans.minute >= unrecorded.minute
     WHERE
-        minute >= $window_start::TIMESTAMP
-        AND close IS NOT NULL
-        AND reference_minute > coalesce(last_unrecorded, TIMESTAMP '1970-01-01')
+        spans.minute >= $window_start::TIMESTAMP
+        AND spans.close IS NOT NULL
+        AND priced.minute >= spans.minute - INTERVAL 364 MINUTES
+        AND priced.minute > coalesce(unrecorded.minute, TIMESTAMP '1970-01-01')
         AND orders >= $min_orders::BIGINT
         AND abs(move) >= $min_move::DOUBLE
 ),
@@ -89,7 +98,6 @@ buckets AS (
     FROM minutes
     WHERE
         minute >= $window_start::TIMESTAMP - INTERVAL 1863 MINUTES
-        AND minute < $window_end::TIMESTAMP
         AND symbol IN (SELECT symbol FROM judged_minutes)
     GROUP BY
         symbol,

@@ -35,7 +35,7 @@
 -- key:      symbol, at
 -- threshold: min_ratio
 -- cooldown: 30 minutes
-WITH buckets AS (
+WITH recent_buckets AS (
     SELECT
         symbol,
         time_bucket(INTERVAL 5 MINUTES, minute) AS bucket,
@@ -46,16 +46,14 @@ WITH buckets AS (
         min(first_id) AS first_id,
         max(last_id) AS last_id,
     FROM minutes
-    WHERE
-        minute >= $window_start::TIMESTAMP - INTERVAL 1889 MINUTES
-        AND minute < $window_end::TIMESTAMP
+    WHERE minute >= $window_start::TIMESTAMP - INTERVAL 389 MINUTES
     GROUP BY
         symbol,
         bucket,
 ),
 
 -- A price from before a hole in the record says nothing about the move after it.
-moved_buckets AS (
+recent_moves AS (
     SELECT
         symbol,
         bucket,
@@ -65,9 +63,8 @@ moved_buckets AS (
         first_id,
         last_id,
         is_recorded AND lag(is_recorded) OVER by_time AND lag(bucket) OVER by_time >= bucket - INTERVAL 6 HOURS AS is_compared,
-        is_recorded,
         CASE WHEN is_compared THEN ln(close / nullif(lag(close) OVER by_time, 0)) END AS move,
-    FROM buckets
+    FROM recent_buckets
     WINDOW by_time AS (PARTITION BY symbol ORDER BY bucket)
 ),
 
@@ -83,7 +80,7 @@ spans AS (
         sqrt(sum(move * move) OVER half_hour / 6) AS rms,
         min(first_id) OVER half_hour AS first_id,
         max(last_id) OVER half_hour AS last_id,
-    FROM moved_buckets
+    FROM recent_moves
     WINDOW half_hour AS (PARTITION BY symbol ORDER BY bucket RANGE BETWEEN INTERVAL 25 MINUTES PRECEDING AND CURRENT ROW)
 ),
 
@@ -107,6 +104,34 @@ judged_buckets AS (
         AND rms >= $min_rms::DOUBLE
 ),
 
+buckets AS (
+    SELECT
+        symbol,
+        time_bucket(INTERVAL 5 MINUTES, minute) AS bucket,
+        bool_and(is_recorded) AS is_recorded,
+        arg_max(close, minute) AS close,
+    FROM minutes
+    WHERE
+        minute >= $window_start::TIMESTAMP - INTERVAL 1889 MINUTES
+        AND symbol IN (SELECT symbol FROM judged_buckets)
+    GROUP BY
+        symbol,
+        bucket,
+),
+
+moved_buckets AS (
+    SELECT
+        symbol,
+        bucket,
+        is_recorded,
+        CASE
+            WHEN lag(is_recorded) OVER by_time AND lag(bucket) OVER by_time >= bucket - INTERVAL 6 HOURS
+                THEN ln(close / nullif(lag(close) OVER by_time, 0))
+        END AS move,
+    FROM buckets
+    WINDOW by_time AS (PARTITION BY symbol ORDER BY bucket)
+),
+
 hours AS (
     SELECT DISTINCT
         symbol,
@@ -120,8 +145,8 @@ baselines AS (
         hours.symbol,
         hours.hour,
         date_diff('minute', greatest(hours.hour - INTERVAL 24 HOURS, hours.recorded_from), hours.hour) // 5
-        - count(*) FILTER (NOT moved_buckets.is_recorded AND bucket >= hours.recorded_from) AS recorded_buckets,
-        coalesce(sum(move * move) FILTER (moved_buckets.is_recorded), 0) AS square_sum,
+        - count(*) FILTER (NOT is_recorded AND bucket >= hours.recorded_from) AS recorded_buckets,
+        coalesce(sum(move * move) FILTER (is_recorded), 0) AS square_sum,
     FROM hours
     LEFT JOIN moved_buckets
         ON
