@@ -231,7 +231,7 @@ func (b *batch) write(p *part) error {
 		return nil
 	}
 	staged, bytes, err := b.dir.stage(uniqueName(string(b.origin.Source), ".parquet.tmp"), func(w io.Writer) error {
-		return b.dir.encoder.encode(w, p.rows, b.dir.Feed(), b.origin)
+		return b.dir.encoder.encode(w, p.rows, p.spans, b.dir.Feed(), b.origin)
 	})
 	if err != nil {
 		return err

@@ -109,13 +109,14 @@ type encoder struct {
 	writer *parquet.GenericWriter[Trade]
 }
 
-func (e *encoder) encode(w io.Writer, trades []Trade, feed Feed, origin Origin) error {
+// encode writes trades, whose runs of ids are spans.
+func (e *encoder) encode(w io.Writer, trades []Trade, spans map[string][]timedSpan, feed Feed, origin Origin) error {
 	if e.writer == nil {
 		e.writer = parquet.NewGenericWriter[Trade](w, writerOptions()...)
 	} else {
 		e.writer.Reset(w)
 	}
-	if err := setSegmentMetadata(e.writer, spansOf(trades), feed, origin); err != nil {
+	if err := setSegmentMetadata(e.writer, spans, feed, origin); err != nil {
 		return err
 	}
 	if _, err := e.writer.Write(trades); err != nil {
@@ -150,7 +151,7 @@ func emptyName(table Table) string {
 // layEmpty publishes the tables' segments without rows.
 func (d *Dir) layEmpty(tables ...Table) error {
 	writers := map[Table]func(io.Writer) error{
-		Trades:   func(w io.Writer) error { return new(encoder).encode(w, nil, d.Feed(), Origin{}) },
+		Trades:   func(w io.Writer) error { return new(encoder).encode(w, nil, nil, d.Feed(), Origin{}) },
 		Alerts:   func(w io.Writer) error { return encodeRows[Alert](w, nil) },
 		Runs:     func(w io.Writer) error { return encodeRows[Run](w, nil) },
 		Coverage: func(w io.Writer) error { return encodeRows[CoverageRow](w, nil) },

@@ -49,7 +49,7 @@ func rows() []row {
 		{benchmark: "BenchmarkReadLoop", metric: "of-go-binance", what: "the same", against: "go-binance's `WsCombinedAggTradeServe` with an empty handler", unit: "times as many", bar: 5,
 			absolute: "go-binance-ns/trade", absoluteUnit: "ns/trade for go-binance"},
 		{benchmark: "BenchmarkReadLoop", metric: "allocs/trade", what: "the same: allocations a trade, all of them at a flush (see below)", unit: "a trade",
-			absolute: "allocs/flush", absoluteUnit: "a flush of 250,000 trades"},
+			absolute: "allocs/flush", absoluteUnit: "a flush of 200,000 trades"},
 		{benchmark: "BenchmarkStreamProcess", metric: "%core", what: "`stream`: processor time at 20,000 trades/s of 1,000 symbols", unit: "% of a core", bar: 10, atMost: true, runs: "3 minutes of one"},
 		{benchmark: "BenchmarkStreamProcess", metric: "MB", what: "the same: resident memory at the end of each minute", unit: "MB", bar: 150, atMost: true, runs: "3 minutes of one",
 			absolute: "MB-most", absoluteUnit: "MB at most"},

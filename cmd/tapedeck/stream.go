@@ -16,7 +16,7 @@ type recordFlags struct {
 	feedFlags
 	symbolFlags
 	FlushInterval length `key:"flush_interval" placeholder:"LENGTH" default:"15s" help:"How long a trade waits at most to be written: what kill -9 loses at most. Shorter makes more and smaller files."`
-	FlushRows     int    `key:"flush_rows" placeholder:"N" default:"250000" help:"Write sooner when N trades wait; it bounds memory."`
+	FlushRows     int    `key:"flush_rows" placeholder:"N" default:"200000" help:"Write sooner when N trades wait; it bounds memory."`
 	Connections   int    `key:"connections" placeholder:"N" default:"1" help:"How many connections carry each symbol; with 2 one may fail without a gap."`
 	GiveUpAfter   length `key:"give_up_after" placeholder:"LENGTH" help:"End with an error when the exchange could not be reached for LENGTH, for where something starts tapedeck again. The default is never."`
 	streamPlace

@@ -170,7 +170,7 @@ func startFirehose(b *testing.B, symbols, trades int) string {
 // turns; what is compared is the processor time that a trade takes, so that each has one core, and the sender another, whatever
 // else the machine does. Bare reading is also measured with the recorder's larger pieces, which the library has not by itself.
 func BenchmarkReadLoop(b *testing.B) {
-	const symbols, trades = 200, 1_000_000
+	const symbols, trades = 200, 4_000_000
 	benchtest.Turns(b, func(b *testing.B) {
 		bare := readBare(b, symbols, trades, nil)
 		pieces := readBare(b, symbols, trades, inPieces)
@@ -179,7 +179,7 @@ func BenchmarkReadLoop(b *testing.B) {
 		var summary Summary
 		recorded := processorTimeOf(func() { summary = record(b, symbols, trades) })
 		runtime.ReadMemStats(&after)
-		rival := readWithGoBinance(b, symbols, trades/10) * 10
+		rival := readWithGoBinance(b, symbols, trades/20) * 20
 		b.ReportMetric(float64(bare)/trades, "bare-ns/trade")
 		b.ReportMetric(float64(recorded)/trades, "stream-ns/trade")
 		b.ReportMetric(trades/recorded.Seconds()/1e6, "Mtrades/s")

@@ -17,7 +17,7 @@ const (
 	// DefaultFlushInterval bounds what kill -9 loses; it makes 240 segments an hour, which compact merges.
 	DefaultFlushInterval = 15 * time.Second
 	// DefaultFlushRows is some 20 MB in memory, twice: one batch fills while the other is published.
-	DefaultFlushRows = 250_000
+	DefaultFlushRows = 200_000
 	// DefaultStreamsPerConnection fits into one URL and leaves the loss of a connection a small one; the
 	// exchange allows 1,024.
 	DefaultStreamsPerConnection = 200
