@@ -215,6 +215,7 @@ type symbolRun struct {
 	plan  SymbolPlan
 	out   *SymbolSummary
 	tried map[time.Time]bool // days whose file was looked at
+	late  error              // why a file did not bring what it was to bring; no problem where REST did
 
 	askedFrom map[int64]bool     // the ids from which REST was asked
 	notThere  [proofs]tape.Spans // at n: ids that n+1 answers showed not to be there
@@ -223,6 +224,11 @@ type symbolRun struct {
 
 func (s *symbolRun) run(ctx context.Context) error {
 	s.tried, s.askedFrom = map[time.Time]bool{}, map[int64]bool{}
+	defer func() {
+		if s.out.Problem == nil && len(s.out.StillMissing) > 0 {
+			s.out.Problem = s.late
+		}
+	}()
 	for _, day := range s.plan.Days {
 		if err := s.archiveDay(ctx, day); err != nil {
 			return err

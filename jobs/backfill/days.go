@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -46,8 +47,17 @@ func (s *symbolRun) archiveDay(ctx context.Context, day DayPlan) error {
 	case errors.Is(err, binance.ErrNotInArchive) && len(day.edges) == 0 && !day.idsKnown():
 		// Before the first trade that REST shows: most probably there was none.
 	case errors.Is(err, binance.ErrNotInArchive), errors.As(err, &unfit), errors.As(err, &status), errors.As(err, &checksum), binance.Temporary(err):
-		s.opt.Logger.Warn("archive file not used", "symbol", s.plan.Symbol, "date", day.Day.Format(time.DateOnly), "error", err)
-		s.out.Problem = fmt.Errorf("archive file of %s: %w", day.Day.Format(time.DateOnly), err)
+		level := slog.LevelWarn
+		if errors.Is(err, binance.ErrNotInArchive) {
+			level = slog.LevelInfo // yesterday's comes some hours after midnight
+		}
+		s.opt.Logger.Log(ctx, level, "archive file not used", "symbol", s.plan.Symbol, "date", day.Day.Format(time.DateOnly), "error", err)
+		problem := fmt.Errorf("archive file of %s: %w", day.Day.Format(time.DateOnly), err)
+		if day.idsKnown() {
+			s.late = problem
+		} else {
+			s.out.Problem = problem // nobody else knows what was in it
+		}
 	default:
 		return err
 	}

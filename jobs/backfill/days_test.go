@@ -120,7 +120,7 @@ func TestFaultsOfTheArchiveAreHealedByREST(t *testing.T) {
 			summary := w.mustRun(wholeDay)
 			w.wantTape("BTCUSDT", ids)
 			total := summary.Total()
-			if !summary.Complete() || total.Absent != 0 || total.FromArchive < tc.fromArchive || tc.fromArchive == 0 && total.FromArchive != 0 {
+			if !summary.Complete() || summary.Symbols[0].Problem != nil || total.Absent != 0 || total.FromArchive < tc.fromArchive || tc.fromArchive == 0 && total.FromArchive != 0 {
 				t.Errorf("%+v\n%s", total, w.log)
 			}
 			if served := w.exchange.Served().Faults[tc.kind]; served == 0 {
