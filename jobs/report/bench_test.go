@@ -3,9 +3,9 @@ package report_test
 import (
 	"cmp"
 	"database/sql"
+	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -22,16 +22,13 @@ import (
 
 const benchSymbols = 200
 
-// benchTape is a day of made-up trades of 200 symbols, two million of them or as many as TAPEDECK_BENCH_TRADES says.
-func benchTape(b *testing.B) (dir *tape.Dir, from time.Time) {
-	total := 2_000_000
-	if text := os.Getenv("TAPEDECK_BENCH_TRADES"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < benchSymbols {
-			b.Fatalf("TAPEDECK_BENCH_TRADES is %q", text)
-		}
-		total = n
-	}
+var (
+	benchTrades = flag.Int("trades", 2_000_000, "how many trades the tape of BenchmarkReport and BenchmarkSections has")
+	benchDay    = flag.Int("day", 20_000_000, "how many trades the tape of BenchmarkOverview has")
+)
+
+// benchTape is a day of so many made-up trades of 200 symbols.
+func benchTape(b *testing.B, total int) (dir *tape.Dir, from time.Time) {
 	from = time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC)
 	dir, err := tape.Create(filepath.Join(b.TempDir(), "data"), tape.AggTrade, from)
 	if err != nil {
@@ -60,25 +57,12 @@ func benchTape(b *testing.B) (dir *tape.Dir, from time.Time) {
 	return dir, from
 }
 
-// BenchmarkReport compares a report with the bare SQL of its sections in one DuckDB session over the same files, in turn in one run, and one of
-// the overview alone with pandas making the same of the same trades, where there is a pandas.
+// BenchmarkReport compares a report with the bare SQL of its sections in one DuckDB session over the same files, in turn in one run.
 func BenchmarkReport(b *testing.B) {
-	dir, from := benchTape(b)
+	dir, from := benchTape(b, *benchTrades)
 	until := from.Add(24 * time.Hour)
 	queries := reportQueries(b)
 	db := bareSession(b, dir)
-	pandas := newPandas(b, db)
-	whole := func(sections ...string) time.Duration {
-		started := time.Now()
-		built, err := report.Build(b.Context(), dir, report.Options{From: from, To: until, Now: until, Sections: sections})
-		if err != nil {
-			b.Fatal(err)
-		}
-		if want := cmp.Or(len(sections), len(queries)); built.Partial() || len(built.Sections) != want {
-			b.Fatalf("%d sections: %v", len(built.Sections), built.Statements)
-		}
-		return time.Since(started)
-	}
 	bare := func() time.Duration {
 		started := time.Now()
 		for _, query := range queries {
@@ -86,22 +70,46 @@ func BenchmarkReport(b *testing.B) {
 		}
 		return time.Since(started)
 	}
-	whole() // the files are in the system's memory from now on
+	buildReport(b, dir, from) // the files are in the system's memory from now on
 	benchtest.Turns(b, func(b *testing.B) {
-		ours, theirs := whole(), bare()
+		ours, theirs := buildReport(b, dir, from), bare()
 		b.ReportMetric(ours.Seconds()/theirs.Seconds(), "of-bare-sql")
 		b.ReportMetric(ours.Seconds(), "s-report")
+	})
+}
+
+// buildReport is the time in which a report of a day is made, of all sections or of some.
+func buildReport(b *testing.B, dir *tape.Dir, from time.Time, sections ...string) time.Duration {
+	want := cmp.Or(len(sections), len(reportQueries(b)))
+	until := from.Add(24 * time.Hour)
+	started := time.Now()
+	built, err := report.Build(b.Context(), dir, report.Options{From: from, To: until, Now: until, Sections: sections})
+	if err != nil {
+		b.Fatal(err)
+	}
+	took := time.Since(started)
+	if built.Partial() || len(built.Sections) != want {
+		b.Fatalf("%d sections: %v", len(built.Sections), built.Statements)
+	}
+	return took
+}
+
+// BenchmarkOverview compares a report of the overview alone, of a day of 20 million trades, with pandas making the same of the same trades, where there is a pandas.
+func BenchmarkOverview(b *testing.B) {
+	dir, from := benchTape(b, *benchDay)
+	pandas := newPandas(b, bareSession(b, dir))
+	benchtest.Turns(b, func(b *testing.B) {
+		ours := buildReport(b, dir, from, "overview")
+		b.ReportMetric(ours.Seconds(), "s-overview")
 		if pandas != nil {
-			overview, theirs := whole("overview"), pandas.overview(b)
-			b.ReportMetric(theirs.Seconds()/overview.Seconds(), "of-pandas")
-			b.ReportMetric(theirs.Seconds()/ours.Seconds(), "of-pandas-whole")
+			b.ReportMetric(pandas.overview(b).Seconds()/ours.Seconds(), "of-pandas")
 		}
 	})
 }
 
 // BenchmarkSections is what each section costs by itself.
 func BenchmarkSections(b *testing.B) {
-	dir, from := benchTape(b)
+	dir, from := benchTape(b, *benchTrades)
 	until := from.Add(24 * time.Hour)
 	db := bareSession(b, dir)
 	for _, query := range reportQueries(b) {
