@@ -227,30 +227,38 @@ func (d *Dir) files(table Table, date string) ([]string, error) {
 // Segments lists the published files of a table in the partitions from fromDate to toDate, both included (an empty one
 // leaves that end open), in the order of their paths. Files whose footer cannot be read are listed apart. The segments without rows are left out.
 func (d *Dir) Segments(table Table, fromDate, toDate string) ([]Segment, []BrokenSegment, error) {
+	var good []Segment
+	broken, err := d.eachFile(table, fromDate, toDate, func(date, name string) error {
+		segment, err := d.look(table, date, name)
+		if err == nil {
+			good = append(good, segment)
+		}
+		return err
+	})
+	return good, broken, err
+}
+
+// eachFile calls look with the files of a table in the partitions from fromDate to toDate, both included, in the order of their paths, and lists those that
+// it has an error for.
+func (d *Dir) eachFile(table Table, fromDate, toDate string, look func(date, name string) error) (broken []BrokenSegment, err error) {
 	dates, err := d.dates(table, fromDate, toDate)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	var good []Segment
-	var broken []BrokenSegment
 	for _, date := range dates {
 		names, err := d.files(table, date)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		for _, name := range names {
-			segment, err := d.look(table, date, name)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue // replaced by a compaction since it was listed
-			}
-			if err != nil {
-				broken = append(broken, BrokenSegment{segment.Path, err})
+			err := look(date, name)
+			if err == nil || errors.Is(err, fs.ErrNotExist) { // replaced by a compaction since it was listed
 				continue
 			}
-			good = append(good, segment)
+			broken = append(broken, BrokenSegment{filepath.Join(string(table), "date="+date, name), err})
 		}
 	}
-	return good, broken, nil
+	return broken, nil
 }
 
 // look reads the footer of one file.

@@ -1,8 +1,6 @@
 package tape
 
 import (
-	"errors"
-	"io/fs"
 	"path/filepath"
 	"time"
 )
@@ -40,38 +38,22 @@ func (x *Index) Touching(from, to time.Time, keep func(symbol string, run IDRun)
 func (x *Index) Paths(fromDate, toDate string) ([]string, []BrokenSegment, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	dates, err := x.dir.dates(Trades, fromDate, toDate)
-	if err != nil {
-		return nil, nil, err
-	}
 	var good []string
-	var broken []BrokenSegment
-	for _, date := range dates {
-		names, err := x.dir.files(Trades, date)
-		if err != nil {
-			return nil, nil, err
+	broken, err := x.dir.eachFile(Trades, fromDate, toDate, func(date, name string) error {
+		path := filepath.Join(string(Trades), "date="+date, name)
+		err, known := x.broken[path]
+		if part := x.parts[date]; !known && part != nil {
+			_, known = part.files[name]
 		}
-		for _, name := range names {
-			path := filepath.Join(string(Trades), "date="+date, name)
-			err := x.broken[path]
-			if part := x.parts[date]; err == nil && (part == nil || !part.has(name)) {
-				if _, err = x.dir.look(Trades, date, name); errors.Is(err, fs.ErrNotExist) {
-					continue // replaced by a compaction since it was listed
-				}
-			}
-			if err != nil {
-				broken = append(broken, BrokenSegment{path, err})
-				continue
-			}
+		if !known {
+			_, err = x.dir.look(Trades, date, name)
+		}
+		if err == nil {
 			good = append(good, path)
 		}
-	}
-	return good, broken, nil
-}
-
-func (p *partition) has(name string) bool {
-	_, ok := p.files[name]
-	return ok
+		return err
+	})
+	return good, broken, err
 }
 
 func touches(symbols map[string][]timedSpan, keep func(string, IDRun) bool) bool {

@@ -74,8 +74,8 @@ func (c *streamCmd) Run(ctx context.Context, a *app) error {
 // collecting four times as often as Go does by itself costs nothing that could be measured, and saves up to 60 MB.
 const recordingGarbage = 25
 
-// recordingThreads is on how many processors Go code runs while recording. The whole market at its busiest is a quarter of one; with more, a tenth of all
-// processor time goes into looking for work on the others.
+// recordingThreads is on how many processors Go code runs while recording. 20,000 trades a second take a tenth of one; with more, a tenth of that
+// goes into looking for work on the others (see BENCHMARKS.md).
 const recordingThreads = 1
 
 // stream records until ctx is done; change adjusts what the flags do not say.
