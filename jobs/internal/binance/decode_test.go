@@ -5,9 +5,13 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"testing"
 
 	"tapedeck/internal/recorded"
@@ -233,26 +237,42 @@ var (
 	benchAggTrade = []byte(`{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1723161255343123,"s":"BTCUSDT","a":3135683259,"p":"61837.63000000","q":"0.02000000","f":3735683259,"l":3735683261,"T":1723161255342456,"m":true,"M":true}}`)
 )
 
+// BenchmarkDecode decodes many messages in turn, for of one alone the processor soon knows the length of each number.
 func BenchmarkDecode(b *testing.B) {
 	for name, input := range map[string][]byte{"trade": benchTrade, "aggTrade": benchAggTrade} {
-		b.Run(name, func(b *testing.B) {
+		inputs := varied(input)
+		b.Run("scan/"+name, func(b *testing.B) {
 			b.SetBytes(int64(len(input)))
 			b.ReportAllocs()
 			var m Message
-			for b.Loop() {
-				if err := Decode(input, &m); err != nil {
+			for i := 0; b.Loop(); i++ {
+				if err := Decode(inputs[i%len(inputs)], &m); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
-		b.Run(name+"/encoding-json", func(b *testing.B) {
+		b.Run("encoding-json/"+name, func(b *testing.B) {
 			b.ReportAllocs()
 			var m Message
-			for b.Loop() {
-				if err := decodeSlowly(input, &m); err != nil {
+			for i := 0; b.Loop(); i++ {
+				if err := decodeSlowly(inputs[i%len(inputs)], &m); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
 	}
+}
+
+// varied gives a message with other symbols, and prices and quantities of other lengths, thousands of times.
+func varied(message []byte) [][]byte {
+	random := rand.New(rand.NewPCG(1, 2))
+	price, qty, symbol := regexp.MustCompile(`"p":"[^"]*"`), regexp.MustCompile(`"q":"[^"]*"`), regexp.MustCompile(`"s":"[^"]*"`)
+	out := make([][]byte, 4096)
+	for i := range out {
+		scale := math.Pow(10, float64(random.IntN(9)-3))
+		text := price.ReplaceAll(message, fmt.Appendf(nil, `"p":"%.8f"`, scale*(1+random.Float64())))
+		text = qty.ReplaceAll(text, fmt.Appendf(nil, `"q":"%.8f"`, (1+random.Float64())/scale*10))
+		out[i] = symbol.ReplaceAll(text, fmt.Appendf(nil, `"s":"%.*sUSDT"`, 2+random.IntN(5), "ABCDEFG"))
+	}
+	return out
 }
