@@ -39,7 +39,6 @@ type Options struct {
 	Now         time.Time // written on the report
 	Threads     int
 	MemoryLimit string
-	Index       *tape.Index // see analytics.Options
 	Logger      *slog.Logger
 }
 
@@ -140,8 +139,12 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	index := dir.Index()
+	if err := index.Refresh(ctx); err != nil {
+		return nil, fmt.Errorf("look for what is on the tape: %w", err)
+	}
 	session, err := analytics.Open(ctx, dir, analytics.Options{
-		Threads: opt.Threads, MemoryLimit: opt.MemoryLimit, From: opt.From, To: opt.To, Index: opt.Index, Now: opt.Now, Logger: opt.Logger,
+		Threads: opt.Threads, MemoryLimit: opt.MemoryLimit, From: opt.From, To: opt.To, Index: index, Now: opt.Now, Logger: opt.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -153,7 +156,7 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 	if i := slices.IndexFunc(queries, func(q analytics.Query) bool { return q.Name == completenessName }); i >= 0 {
 		all = append([]analytics.Query{queries[i]}, slices.DeleteFunc(slices.Clone(wanted), func(q analytics.Query) bool { return q.Name == completenessName })...)
 	}
-	found := runAll(ctx, session, all, opt)
+	found := runAll(ctx, session, all, opt, atOnce(index, opt.From, opt.To))
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("run the sections: %w", err)
 	}
@@ -220,12 +223,28 @@ func choose(queries []analytics.Query, problems []error, opt Options) ([]analyti
 	return out, nil
 }
 
-// atOnce is how many sections run at a time: while one is planned, or sorts a few rows on one thread, another keeps the processors busy. More would
-// hold more in memory for nothing, since each uses all threads where there is much to read.
-const atOnce = 2
+// busyTrades is the number of rows in the window up to which two sections run at a time: while one is planned, or sorts a few rows on one thread, the
+// other keeps the processors busy. Of more rows each section by itself keeps them busy, and two only compete for memory: of 20 million both together took a quarter
+// longer than one after the other, of two million as long (BenchmarkReport).
+const busyTrades = 2_000_000
 
-// runAll runs sections and gives them in the same order.
-func runAll(ctx context.Context, session *analytics.Session, queries []analytics.Query, opt Options) []Section {
+// atOnce is how many sections run at a time.
+func atOnce(index *tape.Index, from, to time.Time) int {
+	rows := int64(0)
+	index.Touching(from, to, func(_ string, run tape.IDRun) bool {
+		if run.FirstAt.Before(to) && !run.LastAt.Before(from) {
+			rows += run.Last - run.First + 1
+		}
+		return false
+	})
+	if rows > busyTrades {
+		return 1
+	}
+	return 2
+}
+
+// runAll runs sections, so many at a time, and gives them in the same order.
+func runAll(ctx context.Context, session *analytics.Session, queries []analytics.Query, opt Options, workers int) []Section {
 	out := make([]Section, len(queries))
 	next := make(chan int, len(queries))
 	for i := range queries {
@@ -233,7 +252,7 @@ func runAll(ctx context.Context, session *analytics.Session, queries []analytics
 	}
 	close(next)
 	var running sync.WaitGroup
-	for range min(atOnce, len(queries)) {
+	for range min(workers, len(queries)) {
 		running.Go(func() {
 			for i := range next {
 				if ctx.Err() == nil {

@@ -23,88 +23,80 @@
 -- column:  flat_share         DOUBLE     share of quote_volume in flat minutes, 0 to 1
 -- key:     symbol
 WITH
+-- What looks at single sizes, what looks at minutes and what looks at digits is counted apart: with all of it in one group a size and second,
+-- nearly every row would carry its sums alone.
 size_seconds AS (
     SELECT
         symbol,
-        date_trunc('second', traded_at) AS second,
-        round(qty * 1e8) AS units,
         count(*) AS rows,
         count(*) FILTER (WHERE is_buyer_maker) AS sells,
-        min(price) AS low,
-        max(price) AS high,
-        sum(price::DECIMAL(38, 8) * qty::DECIMAL(38, 8)) AS exact_quote_volume,
     FROM trades
     WHERE traded_at >= $window_start::TIMESTAMP
         AND traded_at < $window_end::TIMESTAMP
-    GROUP BY symbol, second, units
+    GROUP BY symbol, date_trunc('second', traded_at), round(qty * 1e8)
 ),
-sizes AS (
+symbol_matches AS (
     SELECT
         symbol,
-        date_trunc('minute', second) AS minute,
-        rows,
-        2 * least(sells, rows - sells) AS matched_rows,
-        low,
-        high,
-        exact_quote_volume,
-        units,
-        pow(10, floor(log10(nullif(units, 0)))) AS magnitude,
+        sum(rows)::BIGINT AS rows,
+        sum(2 * least(sells, rows - sells))::DOUBLE AS matched_rows,
     FROM size_seconds
+    GROUP BY symbol
 ),
 symbol_minutes AS (
     SELECT
         symbol,
-        minute,
-        sum(rows) AS rows,
-        sum(matched_rows) AS matched_rows,
-        sum(rows) FILTER (WHERE fmod(10 * units, magnitude) = 0) AS round_rows,
-        sum(rows) FILTER (WHERE units < 2 * magnitude) AS ones,
-        sum(rows) FILTER (WHERE units >= 2 * magnitude AND units < 3 * magnitude) AS twos,
-        sum(rows) FILTER (WHERE units >= 3 * magnitude AND units < 4 * magnitude) AS threes,
-        sum(rows) FILTER (WHERE units >= 4 * magnitude AND units < 5 * magnitude) AS fours,
-        sum(rows) FILTER (WHERE units >= 5 * magnitude AND units < 6 * magnitude) AS fives,
-        sum(rows) FILTER (WHERE units >= 6 * magnitude AND units < 7 * magnitude) AS sixes,
-        sum(rows) FILTER (WHERE units >= 7 * magnitude AND units < 8 * magnitude) AS sevens,
-        sum(rows) FILTER (WHERE units >= 8 * magnitude AND units < 9 * magnitude) AS eights,
-        sum(rows) FILTER (WHERE units >= 9 * magnitude) AS nines,
-        sum(exact_quote_volume) AS exact_quote_volume,
-        min(low) = max(high) AS is_flat,
-    FROM sizes
-    GROUP BY symbol, minute
+        min(price) = max(price) AS is_flat,
+        sum(price::DECIMAL(38, 8) * qty::DECIMAL(38, 8)) AS exact_quote_volume,
+    FROM trades
+    WHERE traded_at >= $window_start::TIMESTAMP
+        AND traded_at < $window_end::TIMESTAMP
+    GROUP BY symbol, date_trunc('minute', traded_at)
 ),
-symbol_counts AS (
+symbol_volumes AS (
     SELECT
         symbol,
-        sum(rows)::BIGINT AS rows,
-        sum(matched_rows)::DOUBLE AS matched_rows,
-        coalesce(sum(round_rows), 0)::DOUBLE AS round_rows,
-        [
-            coalesce(sum(ones), 0)::DOUBLE,
-            coalesce(sum(twos), 0)::DOUBLE,
-            coalesce(sum(threes), 0)::DOUBLE,
-            coalesce(sum(fours), 0)::DOUBLE,
-            coalesce(sum(fives), 0)::DOUBLE,
-            coalesce(sum(sixes), 0)::DOUBLE,
-            coalesce(sum(sevens), 0)::DOUBLE,
-            coalesce(sum(eights), 0)::DOUBLE,
-            coalesce(sum(nines), 0)::DOUBLE,
-        ] AS digits,
         sum(exact_quote_volume)::DOUBLE AS quote_volume,
         coalesce(sum(exact_quote_volume) FILTER (WHERE is_flat), 0)::DOUBLE AS flat_quote_volume,
     FROM symbol_minutes
     GROUP BY symbol
 ),
+sizes AS (
+    SELECT
+        symbol,
+        round(qty * 1e8) AS units,
+        pow(10, floor(log10(nullif(units, 0)))) AS magnitude,
+    FROM trades
+    WHERE traded_at >= $window_start::TIMESTAMP
+        AND traded_at < $window_end::TIMESTAMP
+),
+digit_rows AS (
+    SELECT
+        symbol,
+        CASE WHEN magnitude IS NOT NULL THEN least(greatest(floor(units / magnitude), 1), 9)::BIGINT END AS digit,
+        count(*) AS rows,
+        count(*) FILTER (WHERE fmod(10 * units, magnitude) = 0) AS round_rows,
+    FROM sizes
+    GROUP BY symbol, digit
+),
 symbol_digits AS (
     SELECT
         symbol,
-        rows,
-        matched_rows,
-        round_rows,
-        digits,
+        sum(round_rows)::DOUBLE AS round_rows,
+        [
+            coalesce(sum(rows) FILTER (WHERE digit = 1), 0)::DOUBLE,
+            coalesce(sum(rows) FILTER (WHERE digit = 2), 0)::DOUBLE,
+            coalesce(sum(rows) FILTER (WHERE digit = 3), 0)::DOUBLE,
+            coalesce(sum(rows) FILTER (WHERE digit = 4), 0)::DOUBLE,
+            coalesce(sum(rows) FILTER (WHERE digit = 5), 0)::DOUBLE,
+            coalesce(sum(rows) FILTER (WHERE digit = 6), 0)::DOUBLE,
+            coalesce(sum(rows) FILTER (WHERE digit = 7), 0)::DOUBLE,
+            coalesce(sum(rows) FILTER (WHERE digit = 8), 0)::DOUBLE,
+            coalesce(sum(rows) FILTER (WHERE digit = 9), 0)::DOUBLE,
+        ] AS digits,
         list_sum(digits) AS sized_rows,
-        quote_volume,
-        flat_quote_volume,
-    FROM symbol_counts
+    FROM digit_rows
+    GROUP BY symbol
 )
 SELECT
     symbol,
@@ -129,5 +121,7 @@ SELECT
     CASE WHEN rows >= $min_rows::BIGINT THEN round_rows / rows END AS round_share,
     CASE WHEN rows >= $min_rows::BIGINT THEN matched_rows / rows END AS matched_share,
     CASE WHEN rows >= $min_rows::BIGINT THEN flat_quote_volume / nullif(quote_volume, 0) END AS flat_share,
-FROM symbol_digits
+FROM symbol_matches
+INNER JOIN symbol_volumes USING (symbol)
+INNER JOIN symbol_digits USING (symbol)
 ORDER BY symbol
