@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/encoding"
@@ -66,6 +67,7 @@ func (c *columns) read() (more bool, err error) {
 	group := c.groups[c.next]
 	c.next++
 	c.rows = int(group.NumRows())
+	room := max(0, min(c.rows, rowGroupRows)) // a damaged footer may say anything
 	chunks := group.ColumnChunks()
 	at := func(i int) parquet.ColumnChunk { return chunks[c.leaves[i]] }
 	names := columnNames()
@@ -76,7 +78,7 @@ func (c *columns) read() (more bool, err error) {
 		return failed(0, err)
 	}
 	for i, out := range map[int]*[]int64{1: &c.ids, 4: &c.firsts, 5: &c.lasts, 6: &c.times} {
-		if *out, err = readInts(at(i), (*out)[:0]); err != nil {
+		if *out, err = readInts(at(i), slices.Grow((*out)[:0], room)); err != nil {
 			return failed(i, err)
 		}
 		if len(*out) != c.rows {
@@ -84,14 +86,14 @@ func (c *columns) read() (more bool, err error) {
 		}
 	}
 	for i, out := range map[int]*[]float64{2: &c.prices, 3: &c.qtys} {
-		if *out, err = readChunk(at(i), (*out)[:0], floatsOf); err != nil {
+		if *out, err = readChunk(at(i), slices.Grow((*out)[:0], room), floatsOf); err != nil {
 			return failed(i, err)
 		}
 		if len(*out) != c.rows {
 			return failed(i, fmt.Errorf("%d values in %d rows", len(*out), c.rows))
 		}
 	}
-	if c.buyerMakers, err = readBools(at(7), c.buyerMakers[:0]); err != nil {
+	if c.buyerMakers, err = readBools(at(7), slices.Grow(c.buyerMakers[:0], room)); err != nil {
 		return failed(7, err)
 	}
 	if len(c.buyerMakers) != c.rows {

@@ -63,12 +63,9 @@ func (d *Dir) Merge(ctx context.Context, date string, segments []Segment, maxRow
 func (d *Dir) merge(ctx context.Context, segments []Segment, maxRows int64) (staged []string, err error) {
 	m := merger{detail: fmt.Sprintf("%d segments", len(segments))}
 	defer m.close()
-	for _, s := range segments {
-		if err := m.open(filepath.Join(d.path, s.Path), s.Path); err != nil {
-			return nil, BrokenSegment{s.Path, err}
-		}
+	if err := m.open(d.path, segments); err != nil {
+		return nil, err
 	}
-	heap.Init(&m.heads)
 	for len(m.heads) > 0 {
 		path, _, err := d.stage(filepath.Base(d.StagedPath()), func(w io.Writer) error { return m.write(ctx, w, d.Feed(), maxRows) })
 		if err != nil {
@@ -86,8 +83,7 @@ type merger struct {
 	inexact int64
 	detail  string
 	writer  *parquet.GenericWriter[Trade]
-	batch   []Trade
-	last    lastRow // written
+	last    lastRow // taken
 }
 
 // lastRow is the row before the next one; no symbol where there is none.
@@ -108,25 +104,44 @@ type head struct {
 func (h *head) symbol() string { return h.symbols[h.run] }
 func (h *head) id() int64      { return h.ids[h.row] }
 
-func (m *merger) open(path, name string) error {
-	c, err := openColumns(path)
+// open opens the segments, whose paths are relative to dir, and reads the first rows of each.
+func (m *merger) open(dir string, segments []Segment) error {
+	m.opened = make([]*head, len(segments))
+	origins, more := make([]Origin, len(segments)), make([]bool, len(segments))
+	err := together(len(segments), func(i int) error {
+		var err error
+		if m.opened[i], origins[i], more[i], err = openHead(dir, segments[i].Path); err != nil {
+			return BrokenSegment{segments[i].Path, err}
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	h := &head{columns: c, path: name}
-	m.opened = append(m.opened, h)
-	var origin Origin
-	if text, ok := c.file.Lookup(originKey); ok {
-		if err := json.Unmarshal([]byte(text), &origin); err != nil {
-			return fmt.Errorf("its metadata: %w", err)
+	for i, h := range m.opened {
+		m.inexact += origins[i].Inexact
+		if more[i] {
+			m.heads = append(m.heads, h)
 		}
 	}
-	m.inexact += origin.Inexact
-	if more, err := h.fill(); err != nil || !more {
-		return err
-	}
-	m.heads = append(m.heads, h)
+	heap.Init(&m.heads)
 	return nil
+}
+
+// openHead opens a segment and reads its first rows; more is false where it has none. What it opened is to be closed also after an error.
+func openHead(dir, path string) (h *head, origin Origin, more bool, err error) {
+	c, err := openColumns(filepath.Join(dir, path))
+	if err != nil {
+		return nil, origin, false, err
+	}
+	h = &head{columns: c, path: path}
+	if text, ok := c.file.Lookup(originKey); ok {
+		if err := json.Unmarshal([]byte(text), &origin); err != nil {
+			return h, origin, false, fmt.Errorf("its metadata: %w", err)
+		}
+	}
+	more, err = h.fill()
+	return h, origin, more, err
 }
 
 // fill reads the next row group that has rows; false at the end.
@@ -155,33 +170,38 @@ func (h *head) fill() (bool, error) {
 	return true, nil
 }
 
-// rowsPerWrite is how many rows go to the encoder at once.
-const rowsPerWrite = 8192
+// rowsPerWrite is how many rows go to the encoder at once, and batchesAhead how many such batches may be ready before it asks for them.
+const rowsPerWrite, batchesAhead = 8192, 4
 
-// write writes the next maxRows rows as one segment.
+// write writes the next maxRows rows as one segment. Another goroutine decodes and merges meanwhile: each does about half of the work.
 func (m *merger) write(ctx context.Context, w io.Writer, feed Feed, maxRows int64) error {
 	if m.writer == nil {
 		m.writer = parquet.NewGenericWriter[Trade](w, writerOptions()...)
 	} else {
 		m.writer.Reset(w)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	ready, spent := make(chan []Trade, batchesAhead), make(chan []Trade, batchesAhead+2)
+	var failed error // of the other goroutine, until it has closed ready
+	go func() {
+		defer close(ready)
+		failed = m.takeAll(ctx, maxRows, ready, spent)
+	}()
+	defer func() { // it uses the heads, as do the next write and close
+		cancel()
+		for range ready {
+		}
+	}()
 	spans := map[string][]timedSpan{}
-	for rows := int64(0); rows < maxRows && len(m.heads) > 0; {
-		if err := ctx.Err(); err != nil {
+	for batch := range ready {
+		addSpans(spans, batch)
+		if _, err := m.writer.Write(batch); err != nil {
 			return err
 		}
-		m.batch = m.batch[:0]
-		room := min(maxRows-rows, rowsPerWrite)
-		for int64(len(m.batch)) < room && len(m.heads) > 0 {
-			if err := m.take(int(room) - len(m.batch)); err != nil {
-				return err
-			}
-		}
-		addSpans(spans, m.batch)
-		rows += int64(len(m.batch))
-		if _, err := m.writer.Write(m.batch); err != nil {
-			return err
-		}
+		spent <- batch
+	}
+	if failed != nil {
+		return failed
 	}
 	if err := setSegmentMetadata(m.writer, spans, feed, Origin{Source: FromCompact, Detail: m.detail, Inexact: m.inexact}); err != nil {
 		return err
@@ -190,8 +210,38 @@ func (m *merger) write(ctx context.Context, w io.Writer, feed Feed, maxRows int6
 	return m.writer.Close()
 }
 
-// take appends at most room rows of the first head, those that come before every other head's.
-func (m *merger) take(room int) error {
+// takeAll gives the next maxRows rows in batches, for which it takes those that come back.
+func (m *merger) takeAll(ctx context.Context, maxRows int64, ready chan<- []Trade, spent <-chan []Trade) error {
+	for rows := int64(0); rows < maxRows && len(m.heads) > 0; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var batch []Trade
+		select {
+		case batch = <-spent:
+		default:
+			batch = make([]Trade, 0, rowsPerWrite)
+		}
+		batch = batch[:0]
+		room := int(min(maxRows-rows, rowsPerWrite))
+		for len(batch) < room && len(m.heads) > 0 {
+			var err error
+			if batch, err = m.take(batch, room-len(batch)); err != nil {
+				return err
+			}
+		}
+		rows += int64(len(batch))
+		select {
+		case ready <- batch:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// take appends at most room rows of the first head to batch, those that come before every other head's.
+func (m *merger) take(batch []Trade, room int) ([]Trade, error) {
 	h := m.heads[0]
 	to := min(h.ends[h.run], h.row+room)
 	if second := m.heads.second(); second != nil && second.symbol() == h.symbol() {
@@ -210,7 +260,7 @@ func (m *merger) take(room int) error {
 		for next < to && h.ids[next] != h.ids[next-1] {
 			next++
 		}
-		m.batch = h.appendTrades(m.batch, h.symbol(), from, next)
+		batch = h.appendTrades(batch, h.symbol(), from, next)
 		m.last.id = h.ids[next-1]
 		from = next
 	}
@@ -219,11 +269,11 @@ func (m *merger) take(room int) error {
 	}
 	if h.run < len(h.symbols) {
 		heap.Fix(&m.heads, 0)
-		return nil
+		return batch, nil
 	}
 	more, err := h.fill()
 	if err != nil {
-		return BrokenSegment{h.path, err}
+		return nil, BrokenSegment{h.path, err}
 	}
 	if more {
 		heap.Fix(&m.heads, 0)
@@ -232,12 +282,12 @@ func (m *merger) take(room int) error {
 		h.columns.close()
 		h.columns = nil
 	}
-	return nil
+	return batch, nil
 }
 
 func (m *merger) close() {
 	for _, h := range m.opened {
-		if h.columns != nil {
+		if h != nil && h.columns != nil {
 			h.columns.close()
 		}
 	}

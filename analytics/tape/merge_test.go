@@ -190,6 +190,60 @@ func TestMergeLeavesTheTapeOnError(t *testing.T) {
 	}
 }
 
+type fullDisk struct{ room int }
+
+var errDiskFull = errors.New("no room")
+
+func (w *fullDisk) Write(p []byte) (int, error) {
+	if w.room -= len(p); w.room < 0 {
+		return 0, errDiskFull
+	}
+	return len(p), nil
+}
+
+// Decoding and encoding are goroutines of their own: each must end with the other.
+func TestMergeEndsAsAWhole(t *testing.T) {
+	d := newTape(t)
+	rows := trades("BTCUSDT", 1, rowGroupRows+30_000, day0)
+	for i := range rows {
+		rows[i].TradedAt = day0.UnixMicro() + int64(i)
+	}
+	publish(t, d, rows)
+	segments := segmentsOf(t, d)
+	var m merger
+	if err := m.open(d.Path(), segments); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.write(context.Background(), &fullDisk{room: 1000}, AggTrade, 1<<30); !errors.Is(err, errDiskFull) {
+		t.Error(err)
+	}
+	m.close()
+
+	path := filepath.Join(d.Path(), segments[0].Path)
+	file, _, err := openParquet(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	prices := file.Metadata().RowGroups[1].Columns[2].MetaData
+	file.close()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[prices.DataPageOffset+prices.TotalCompressedSize/2] ^= 1
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var broken BrokenSegment
+	if _, err := d.Merge(context.Background(), "2026-01-15", segments, 1<<30); !errors.As(err, &broken) || broken.Path != segments[0].Path {
+		t.Errorf("%v", err)
+	}
+	entries, err := os.ReadDir(d.StagingPath())
+	if err != nil || len(entries) > 0 {
+		t.Error(entries, err)
+	}
+}
+
 func TestFan(t *testing.T) {
 	small := slices.Repeat([]Segment{{Rows: 10}}, openFiles+1)
 	if groups := Fan(small); len(groups) != 2 || len(groups[0]) != openFiles {

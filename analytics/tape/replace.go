@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"sync"
 )
 
 // ErrChanged says that a partition's segments are no longer those that a replacement was made from.
@@ -36,7 +37,7 @@ func (d *Dir) Replace(ctx context.Context, date string, staged []string, replace
 			}
 		}
 	}()
-	want, _, err := d.contents(ctx, date, replaced)
+	want, err := d.contents(ctx, date, replaced)
 	if errors.Is(err, os.ErrNotExist) { // another process was quicker
 		return out, fmt.Errorf("%w: %w", ErrChanged, err)
 	}
@@ -96,27 +97,28 @@ func (d *Dir) Replace(ctx context.Context, date string, staged []string, replace
 	return out, err
 }
 
-// contents reads the ids of some segments.
-func (d *Dir) contents(ctx context.Context, date string, segments []Segment) (map[string]*timedSet, int64, error) {
+// contents reads the ids of some segments, several at once.
+func (d *Dir) contents(ctx context.Context, date string, segments []Segment) (map[string]*timedSet, error) {
+	var mu sync.Mutex
 	out := map[string]*timedSet{}
-	var rows int64
-	for _, s := range segments {
+	return out, together(len(segments), func(i int) error {
 		if err := ctx.Err(); err != nil {
-			return nil, 0, err
+			return err
 		}
-		found, err := scan(filepath.Join(d.path, s.Path), date)
+		found, err := scan(filepath.Join(d.path, segments[i].Path), date)
 		if err != nil {
-			return nil, 0, fmt.Errorf("read %q: %w", s.Path, err)
+			return fmt.Errorf("read %q: %w", segments[i].Path, err)
 		}
-		rows += found.rows
+		mu.Lock()
+		defer mu.Unlock()
 		for symbol, runs := range found.spans {
 			if out[symbol] == nil {
 				out[symbol] = &timedSet{}
 			}
 			out[symbol].add(runs)
 		}
-	}
-	return out, rows, nil
+		return nil
+	})
 }
 
 func sameIDs(a, b []timedSpan) bool {
