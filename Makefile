@@ -46,6 +46,10 @@ bench: tools ## measure, side by side, and write the table in BENCHMARKS.md
 bench-quick: tools ## the same in under two minutes: one run of each, without the long ones
 	$(GO) run ./cmd/bench -quick
 
+.PHONY: bench-large
+bench-large: tools ## what make bench does not wait for, five times each, and write the second table; three quarters of an hour
+	$(GO) run ./cmd/bench -large
+
 .PHONY: bench-growth
 bench-growth: tools ## what commands cost on tapes of 1 to 1,000 million trades; half an hour and 12 GB, or SIZES=1,10,100
 	$(GO) run ./cmd/bench -growth $(or $(SIZES),1$(comma)10$(comma)100$(comma)1000)
@@ -75,8 +79,8 @@ detector-score: tools ## score all detectors on 20 simulated markets; the table 
 	$(GO) test ./jobs/detect -count=1 -run '^TestDetectorScore$$' -detector-score 20 -update -timeout 60m
 
 .PHONY: detect-bench
-detect-bench: tools ## what a run of all detectors over one minute costs, with 1, 30 and 365 days on the tape
-	$(GO) test ./jobs/detect -run '^$$' -bench '^BenchmarkDetect$$' -benchtime 1x -count 1 -v -timeout 60m
+detect-bench: tools ## what a run of all detectors over one minute costs, on tapes of 1, 30 and 365 days in turn
+	TAPEDECK_BENCH_RUNS=5 $(GO) test ./jobs/detect -run '^$$' -bench '^BenchmarkDetect$$' -benchtime 1x -count 1 -v -timeout 60m
 
 .PHONY: pump-score
 pump-score: tools ## score pump_burst on recorded pumps

@@ -30,12 +30,19 @@ func run() int {
 	quick := flag.Bool("quick", false, "one run of each, without those that take long; prints the table and leaves BENCHMARKS.md alone")
 	only := flag.String("only", "", "only benchmarks whose name contains this; leaves BENCHMARKS.md alone")
 	runs := flag.Int("runs", 5, "how many runs of each")
+	large := flag.Bool("large", false, "only those that the others do not wait for; writes the second table into BENCHMARKS.md")
 	growth := flag.String("growth", "", "only what commands cost on tapes of so many million trades, as in 1,10,100; writes that table and its plot into BENCHMARKS.md and "+growthPicture)
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	binaries, err := newBinaries(ctx)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer binaries.remove()
 	if *growth != "" {
-		if err := measureGrowth(ctx, *growth); err != nil {
+		if err := measureGrowth(ctx, binaries, *growth); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
@@ -45,28 +52,36 @@ func run() int {
 		*runs = 1
 	}
 	begun := time.Now()
+	chosen, rows, start := benchmarks(), rows(), tableStart
+	if *large {
+		chosen, rows, start = largeBenchmarks(), largeRows(), largeStart
+	}
 	figures := map[string]map[string][]float64{} // by benchmark, by metric
-	for _, b := range benchmarks() {
+	for _, b := range chosen {
 		if *quick && b.long || !strings.Contains(b.name, *only) {
 			continue
 		}
-		fmt.Fprintf(os.Stderr, "%s …", b.name)
+		fmt.Fprintf(os.Stderr, "%s …", b.id())
 		started := time.Now()
-		got, err := b.measure(ctx, *runs, *quick)
+		got, err := b.measure(ctx, binaries, *runs)
 		if err != nil {
 			fmt.Fprintf(os.Stderr, " %v\n", err)
 			return 1
 		}
 		fmt.Fprintf(os.Stderr, " %.0f s\n", time.Since(started).Seconds())
-		figures[b.name] = got
+		if missing := unreported(rows, b, got); missing != "" {
+			fmt.Fprintf(os.Stderr, "%s reports no %q\n", b.id(), missing)
+			return 1
+		}
+		figures[b.id()] = got
 	}
-	table := render(figures, describe(ctx))
+	table := render(rows, figures, describe(ctx))
 	fmt.Print(table)
 	fmt.Fprintf(os.Stderr, "all of it took %.0f s\n", time.Since(begun).Seconds())
 	if *quick || *only != "" {
 		return 0
 	}
-	if err := rewrite("BENCHMARKS.md", tableStart, table); err != nil {
+	if err := rewrite("BENCHMARKS.md", start, table); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -74,7 +89,7 @@ func run() int {
 }
 
 // measure runs the benchmark in processes of their own and collects its metrics.
-func (b benchmark) measure(ctx context.Context, runs int, quick bool) (map[string][]float64, error) {
+func (b benchmark) measure(ctx context.Context, built *binaries, runs int) (map[string][]float64, error) {
 	count := runs
 	if b.runs > 0 {
 		runs, count = min(runs, b.runs), min(runs, b.runs)
@@ -82,12 +97,15 @@ func (b benchmark) measure(ctx context.Context, runs int, quick bool) (map[strin
 	if b.turns {
 		count = 1
 	}
-	args := []string{"test", "-run", "^$", "-bench", "^" + b.name + "$", "-benchtime", "1x", "-count", strconv.Itoa(count), "-timeout", "3h", "./" + b.pkg}
-	if !quick {
-		args = append(args, b.args...)
+	binary, err := built.testOf(ctx, b.pkg)
+	if err != nil {
+		return nil, err
 	}
-	command := exec.CommandContext(ctx, "go", args...)
-	command.Env = append(os.Environ(), fmt.Sprintf("%s=%d", benchtest.RunsVariable, runs))
+	args := []string{"-test.run", "^$", "-test.bench", "^" + b.name + "$", "-test.benchtime", "1x", "-test.count", strconv.Itoa(count), "-test.timeout", "3h"}
+	args = append(args, b.args...)
+	command := exec.CommandContext(ctx, binary, args...)
+	command.Dir = b.pkg
+	command.Env = append(os.Environ(), fmt.Sprintf("%s=%d", benchtest.RunsVariable, runs), fmt.Sprintf("%s=%s", benchtest.ProgramVariable, built.program))
 	var complaint bytes.Buffer
 	command.Stderr = &complaint
 	out, err := command.Output()
@@ -109,12 +127,17 @@ func (b benchmark) measure(ctx context.Context, runs int, quick bool) (map[strin
 			got[fields[i+1]] = append(got[fields[i+1]], value)
 		}
 	}
-	for _, r := range rows() {
-		if r.benchmark == b.name && !r.maybe && len(got[r.metric]) == 0 {
-			return nil, fmt.Errorf("it reports no %q:\n%s", r.metric, out)
+	return got, nil
+}
+
+// unreported is a metric that a row wants and the benchmark did not give.
+func unreported(rows []row, b benchmark, got map[string][]float64) string {
+	for _, r := range rows {
+		if r.benchmark == b.id() && !r.maybe && len(got[r.metric]) == 0 {
+			return r.metric
 		}
 	}
-	return got, nil
+	return ""
 }
 
 // median gives the middle, the least and the greatest of some values.
@@ -141,11 +164,11 @@ func describe(ctx context.Context) string {
 }
 
 // render makes the table.
-func render(figures map[string]map[string][]float64, where string) string {
+func render(rows []row, figures map[string]map[string][]float64, where string) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s. The ratio or figure is the median of the runs, the spread is the least and the greatest.\n\n", where)
 	out.WriteString("| what | against | ratio or figure | spread | absolute | to reach | reached | runs |\n|---|---|---:|---:|---:|---:|---|---|\n")
-	for _, r := range rows() {
+	for _, r := range rows {
 		values := figures[r.benchmark][r.metric]
 		if len(values) == 0 {
 			continue
@@ -206,10 +229,10 @@ func processor() string {
 }
 
 // measureGrowth measures on tapes of several sizes, and writes the table and the plot.
-func measureGrowth(ctx context.Context, sizes string) error {
+func measureGrowth(ctx context.Context, built *binaries, sizes string) error {
 	b := growthBenchmark()
 	b.args = []string{"-growth", sizes}
-	figures, err := b.measure(ctx, 1, false)
+	figures, err := b.measure(ctx, built, 1)
 	if err != nil {
 		return err
 	}
@@ -224,6 +247,7 @@ func measureGrowth(ctx context.Context, sizes string) error {
 // The tables stand between these lines, and the plot beside BENCHMARKS.md.
 const (
 	tableStart    = "<!-- benchmarks: make bench writes what follows -->\n"
+	largeStart    = "<!-- large: make bench-large writes what follows -->\n"
 	growthStart   = "<!-- growth: make bench-growth writes what follows -->\n"
 	tableEnd      = "<!-- end of benchmarks -->\n"
 	growthPicture = "cmd/bench/growth.svg"

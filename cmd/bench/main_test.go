@@ -6,13 +6,14 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
 
 func TestRender(t *testing.T) {
 	figures := map[string]map[string][]float64{"BenchmarkCompact": {"ratio": {0.7, 0.9, 0.75, 2, 0.6}, "MB": {400, 410, 390}, "Mtrades/s": {2.5}}}
-	got := render(figures, "here")
+	got := render(rows(), figures, "here")
 	for _, want := range []string{"| 0.75 times as fast | 0.60 – 2.00 | 2.50 million trades/s | ≥ 0.80 | no | 5 |", "| 400 MB | 390 – 410 |  | ≤ 1000 | yes | 3 |"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in\n%s", want, got)
@@ -25,8 +26,8 @@ func TestRender(t *testing.T) {
 
 func TestRowsHaveBenchmarks(t *testing.T) {
 	known := map[string]bool{}
-	for _, b := range append(benchmarks(), growthBenchmark()) {
-		known[b.name] = true
+	for _, b := range slices.Concat(benchmarks(), largeBenchmarks(), []benchmark{growthBenchmark()}) {
+		known[b.id()] = true
 		files, err := filepath.Glob(filepath.Join("../..", b.pkg, "*_test.go"))
 		if err != nil {
 			t.Fatal(err)
@@ -43,7 +44,7 @@ func TestRowsHaveBenchmarks(t *testing.T) {
 			t.Errorf("%s is not in %s", b.name, b.pkg)
 		}
 	}
-	for _, r := range rows() {
+	for _, r := range slices.Concat(rows(), largeRows()) {
 		if !known[r.benchmark] {
 			t.Errorf("no benchmark %s", r.benchmark)
 		}

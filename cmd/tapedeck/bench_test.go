@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -152,17 +153,11 @@ func copyOf(b *testing.B, dir *tape.Dir) string {
 	return to
 }
 
+var segmentRows = flag.Int("segment-rows", 7000, "how many trades each of the 1,440 segments of BenchmarkCompact has")
+
 // BenchmarkCompact: a day in 1,440 segments becomes few, against one COPY of DuckDB over the same files, both within 1 GB. Above 1 compact is faster.
 func BenchmarkCompact(b *testing.B) {
-	benchCompact(b, benchTape{days: 1, segments: 1440, symbols: 200, rows: 3500})
-}
-
-// BenchmarkCompactLarge is the same with 50 million trades, five times as many.
-func BenchmarkCompactLarge(b *testing.B) {
-	benchCompact(b, benchTape{days: 1, segments: 1440, symbols: 200, rows: 34_800})
-}
-
-func benchCompact(b *testing.B, t benchTape) {
+	t := benchTape{days: 1, segments: 1440, symbols: 200, rows: *segmentRows}
 	binary, dir := benchtest.Program(b), t.make(b)
 	rows := float64(t.days * t.segments * t.rows)
 	now := benchDay.AddDate(0, 0, 3).Format(time.RFC3339)

@@ -16,28 +16,40 @@ import (
 // RunsVariable names how often [Turns] takes its turn; cmd/bench sets it.
 const RunsVariable = "TAPEDECK_BENCH_RUNS"
 
+// ProgramVariable names the program where it is built already; cmd/bench sets it.
+const ProgramVariable = "TAPEDECK_BENCH_PROGRAM"
+
 // Turns measures as often as RunsVariable says, once where it says nothing. What a turn reports stands on a line of its own, so that whoever reads them sees the spread; what
 // all turns need is made once, before.
 func Turns(b *testing.B, turn func(b *testing.B)) {
 	b.Helper()
-	runs := 1
-	if text := os.Getenv(RunsVariable); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			b.Fatalf("%s is %q: it is how often to measure", RunsVariable, text)
-		}
-		runs = n
-	}
-	for range runs {
+	for range Runs(b) {
 		if !b.Run("turn", turn) {
 			return
 		}
 	}
 }
 
-// Program builds the program as make build does, and gives its path.
+// Runs is how often RunsVariable says to measure.
+func Runs(b *testing.B) int {
+	b.Helper()
+	text := os.Getenv(RunsVariable)
+	if text == "" {
+		return 1
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		b.Fatalf("%s is %q: it is how often to measure", RunsVariable, text)
+	}
+	return n
+}
+
+// Program builds the program as make build does, where it is not built already, and gives its path.
 func Program(b *testing.B) string {
 	b.Helper()
+	if path := os.Getenv(ProgramVariable); path != "" {
+		return path
+	}
 	path := filepath.Join(b.TempDir(), "tapedeck")
 	if out, err := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "tapedeck/cmd/tapedeck").CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)

@@ -6,38 +6,39 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"tapedeck/analytics"
 	"tapedeck/analytics/tape"
+	"tapedeck/internal/benchtest"
 )
 
 var (
 	incremental       = flag.Int("incremental", 20_000_000, "trades a day on the tape of BenchmarkDetect")
-	incrementalRuns   = flag.Int("incremental-runs", 5, "how many runs BenchmarkDetect takes the median of")
 	incrementalMemory = flag.String("incremental-memory", "1GB", "the session's memory limit in BenchmarkDetect")
 )
 
 const incrementalSymbols = 300
 
-// BenchmarkDetect measures what a run costs over one minute of new data: all detectors, 300 symbols. The day before has the given number
-// of trades, in a file an hour as compact leaves them, and the last hour in a file each 15 seconds as the stream does. The days before
-// that have few trades each, in one file: they are there to be looked past, and come onto the same tape between the measurements.
+// BenchmarkDetect measures what a run costs over one minute of new data: all detectors, 300 symbols, on tapes of 1, 30 and 365 days in turn. The day before has the given
+// number of trades, in a file an hour as compact leaves them, and the last hour in a file each 15 seconds as the stream does. The days before
+// that have few trades each, in one file: they are there to be looked past.
 func BenchmarkDetect(b *testing.B) {
 	end := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
+	days := []int{1, 30, 365}
+	stream := &steady{t: b, random: rand.New(rand.NewPCG(1, 2)), perDay: float64(*incremental)}
+	for i := range incrementalSymbols {
+		stream.price[i], stream.ids[i] = 100, mostDays*oldTrades // after those of the days before
+	}
 	dir, err := tape.Create(b.TempDir(), tape.AggTrade, end)
 	if err != nil {
 		b.Fatal(err)
 	}
-	stream := &steady{t: b, dir: dir, random: rand.New(rand.NewPCG(1, 2)), perDay: float64(*incremental)}
-	const mostDays = 365
-	for i := range incrementalSymbols {
-		stream.price[i], stream.ids[i] = 100, mostDays*oldTrades // after those of the days before
-	}
+	stream.dirs = []*tape.Dir{dir}
 	at := end.Add(-25 * time.Hour)
 	for ; at.Before(end.Add(-time.Hour)); at = at.Add(time.Hour) {
 		stream.publish(at, time.Hour)
@@ -45,44 +46,57 @@ func BenchmarkDetect(b *testing.B) {
 	for ; at.Before(end); at = at.Add(15 * time.Second) {
 		stream.publish(at, 15*time.Second)
 	}
-	medians := map[int]float64{}
-	published := 1
-	for _, days := range []int{1, 30, mostDays} {
-		for ; published < days; published++ {
-			stream.old(end, published)
+	minute := func(b *testing.B) (seconds []float64) {
+		for range 4 {
+			stream.publish(at, 15*time.Second)
+			at = at.Add(15 * time.Second)
 		}
-		judgedUntil(b, dir, at.Add(-time.Minute))
 		stream.rows = nil
-		debug.FreeOSMemory()
-		if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
-			b.Fatal(err)
-		}
-		var each []time.Duration
-		for run := range *incrementalRuns + 1 {
-			for range 4 {
-				stream.publish(at, 15*time.Second)
-				at = at.Add(15 * time.Second)
-			}
+		for _, dir := range stream.dirs {
 			began := time.Now()
 			summary, err := Run(b.Context(), dir, Options{Now: at, Threads: 2, MemoryLimit: *incrementalMemory})
-			took := time.Since(began)
-			if err != nil || len(summary.Problems) > 0 || summary.Symbols != incrementalSymbols || run > 0 && summary.To.Sub(summary.From) > 2*time.Minute {
+			seconds = append(seconds, time.Since(began).Seconds())
+			if err != nil || len(summary.Problems) > 0 || summary.Symbols != incrementalSymbols || summary.To.Sub(summary.From) > 2*time.Minute {
 				b.Fatalf("judged %d symbols from %v to %v: %v %v", summary.Symbols, summary.From, summary.To, summary.Problems, err)
 			}
-			if run > 0 { // the first one makes what later ones find
-				each = append(each, took)
-			}
 		}
-		b.Logf("%d days: %.2f s", days, secondsOf(each))
-		slices.Sort(each)
-		medians[days] = each[len(each)/2].Seconds()
+		return seconds
 	}
-	b.ReportMetric(medians[1], "s-1-day")
-	b.ReportMetric(medians[30], "s-30-days")
-	b.ReportMetric(medians[mostDays], "s-365-days")
-	b.ReportMetric(medians[mostDays]/medians[1], "ratio-365")
-	b.ReportMetric(peakMB(b), "MB")
-	b.ReportMetric(0, "ns/op")
+	judgedUntil(b, dir, at.Add(-time.Minute))
+	minute(b) // makes what later ones find
+	for range days[1:] {
+		stream.dirs = append(stream.dirs, copyOf(b, dir))
+	}
+	for i, dir := range stream.dirs {
+		for before := 1; before < days[i]; before++ {
+			stream.old(dir, end, before)
+		}
+		judgedUntil(b, dir, at.Add(-time.Minute))
+	}
+	debug.FreeOSMemory()
+	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
+		b.Fatal(err)
+	}
+	benchtest.Turns(b, func(b *testing.B) {
+		seconds := minute(b)
+		for i, days := range days {
+			b.ReportMetric(seconds[i], fmt.Sprintf("s-%d-days", days))
+		}
+		b.ReportMetric(seconds[2]/seconds[0], "ratio-365")
+		b.ReportMetric(peakMB(b), "MB")
+	})
+}
+
+func copyOf(b *testing.B, dir *tape.Dir) *tape.Dir {
+	path := filepath.Join(b.TempDir(), "data")
+	if err := os.CopyFS(path, os.DirFS(dir.Path())); err != nil {
+		b.Fatal(err)
+	}
+	copied, err := tape.Open(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return copied
 }
 
 // peakMB is the most memory that the process had since it was told to forget what it had before.
@@ -124,17 +138,10 @@ func judgedUntil(b *testing.B, dir *tape.Dir, until time.Time) {
 	}
 }
 
-func secondsOf(times []time.Duration) (out []float64) {
-	for _, t := range times {
-		out = append(out, math.Round(100*t.Seconds())/100)
-	}
-	return out
-}
-
 // steady makes trades of 300 symbols: a few have most of them, as on the exchange.
 type steady struct {
 	t      testing.TB
-	dir    *tape.Dir
+	dirs   []*tape.Dir // that get the same trades
 	random *rand.Rand
 	perDay float64
 	ids    [incrementalSymbols]int64
@@ -158,8 +165,10 @@ func (s *steady) publish(from time.Time, length time.Duration) {
 		}
 		s.symbol(i, from, length, n)
 	}
-	if _, err := s.dir.Publish(s.t.Context(), s.rows, origin); err != nil {
-		s.t.Fatal(err)
+	for _, dir := range s.dirs {
+		if _, err := dir.Publish(s.t.Context(), s.rows, origin); err != nil {
+			s.t.Fatal(err)
+		}
 	}
 }
 
@@ -180,20 +189,20 @@ func (s *steady) symbol(i int, from time.Time, length time.Duration, n int) {
 	}
 }
 
-// oldTrades is how many trades each symbol has on one of the days before.
-const oldTrades = 10
+// The tape with the most days, and how many trades each symbol has on one of the days before.
+const mostDays, oldTrades = 365, 10
 
-// old publishes a day of little, so many days before the day of the end, with the ids just before those of the day after.
-func (s *steady) old(end time.Time, before int) {
+// old publishes a day of little to one tape, so many days before the day of the end, with the ids just before those of the day after.
+func (s *steady) old(dir *tape.Dir, end time.Time, before int) {
 	day := end.Add(-26 * time.Hour).Truncate(24 * time.Hour).Add(-24 * time.Hour * time.Duration(before))
 	s.rows = s.rows[:0]
 	ids, prices := s.ids, s.price
 	for i := range incrementalSymbols {
-		s.ids[i] = (365 - int64(before)) * oldTrades
+		s.ids[i] = (mostDays - int64(before)) * oldTrades
 		s.symbol(i, day, 23*time.Hour, oldTrades)
 	}
 	s.ids, s.price = ids, prices
-	if _, err := s.dir.Publish(s.t.Context(), s.rows, origin); err != nil {
+	if _, err := dir.Publish(s.t.Context(), s.rows, origin); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -22,10 +22,7 @@ import (
 
 const benchSymbols = 200
 
-var (
-	benchTrades = flag.Int("trades", 2_000_000, "how many trades the tape of BenchmarkReport and BenchmarkSections has")
-	benchDay    = flag.Int("day", 20_000_000, "how many trades the tape of BenchmarkOverview has")
-)
+var benchTrades = flag.Int("trades", 4_000_000, "how many trades the tape of the benchmarks has")
 
 // benchTape is a day of so many made-up trades of 200 symbols.
 func benchTape(b *testing.B, total int) (dir *tape.Dir, from time.Time) {
@@ -94,9 +91,9 @@ func buildReport(b *testing.B, dir *tape.Dir, from time.Time, sections ...string
 	return took
 }
 
-// BenchmarkOverview compares a report of the overview alone, of a day of 20 million trades, with pandas making the same of the same trades, where there is a pandas.
+// BenchmarkOverview compares a report of the overview alone with pandas making the same of the same trades, where there is a pandas.
 func BenchmarkOverview(b *testing.B) {
-	dir, from := benchTape(b, *benchDay)
+	dir, from := benchTape(b, *benchTrades)
 	pandas := newPandas(b, bareSession(b, dir))
 	benchtest.Turns(b, func(b *testing.B) {
 		ours := buildReport(b, dir, from, "overview")
