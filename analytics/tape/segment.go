@@ -190,6 +190,12 @@ func encodeRows[T any](w io.Writer, rows []T) error { return new(rowEncoder[T]).
 
 // dates lists the partitions of a table between two dates, both included; an empty one leaves that end open.
 func (d *Dir) dates(table Table, from, to string) ([]string, error) {
+	if from != "" && from == to && from != emptyDate {
+		// A compaction asks date by date: to list thousands for each would make it slower than in proportion.
+		if _, err := os.Stat(filepath.Join(d.path, string(table), "date="+from)); err == nil {
+			return []string{from}, nil
+		}
+	}
 	entries, err := os.ReadDir(filepath.Join(d.path, string(table)))
 	if err != nil {
 		return nil, fmt.Errorf("list the tape: %w", err)
