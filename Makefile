@@ -47,7 +47,7 @@ bench-quick: tools ## the same in under two minutes: one run of each, without th
 	$(GO) run ./cmd/bench -quick
 
 .PHONY: bench-large
-bench-large: tools ## what make bench does not wait for, five times each, and write the second table; three quarters of an hour
+bench-large: tools ## what make bench does not wait for, five times each, and write the second table; 33 minutes
 	$(GO) run ./cmd/bench -large
 
 .PHONY: bench-growth
