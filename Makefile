@@ -51,7 +51,7 @@ bench-large: tools ## what make bench does not wait for, five times each, and wr
 	$(GO) run ./cmd/bench -large
 
 .PHONY: bench-growth
-bench-growth: tools ## what commands cost on tapes of 1 to 1,000 million trades; half an hour and 12 GB, or SIZES=1,10,100
+bench-growth: tools ## what commands cost on tapes of 1 to 1,000 million trades; a quarter of an hour and 12 GB, or SIZES=1,10,100
 	$(GO) run ./cmd/bench -growth $(or $(SIZES),1$(comma)10$(comma)100$(comma)1000)
 
 .PHONY: soak
