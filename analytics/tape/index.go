@@ -152,26 +152,41 @@ func (x *Index) readNew(ctx context.Context, dates []string) (map[string]footer,
 // settled is how old a directory's modification time must be before it proves that nothing changed since: file systems stamp with the kernel's tick, some with whole seconds.
 const settled = 2 * time.Second
 
-// refreshDate brings one partition up to what is there now. What is among the footers is not read again.
+// refreshDate brings one partition up to what is there now. What is among the footers is not read again. Where a file vanishes under it, for a compaction
+// replaced it, it begins anew: what that file held is in one that was not listed.
 func (x *Index) refreshDate(date string, footers map[string]footer) error {
+	gone := map[string]bool{}
+	for {
+		vanished, err := x.listDate(date, footers, gone)
+		if err != nil || vanished == "" {
+			return err
+		}
+		gone[vanished] = true
+		delete(x.parts, date)
+		footers = nil
+	}
+}
+
+// listDate is one try of it, and gives the name of a file that vanished, if any did that is not among the gone.
+func (x *Index) listDate(date string, footers map[string]footer, gone map[string]bool) (vanished string, err error) {
 	path := filepath.Join(x.dir.path, string(Trades), "date="+date)
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		delete(x.parts, date)
 		x.whole = &whole{}
-		return nil
+		return "", nil
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
 	part := x.parts[date]
 	if part != nil && !part.modified.IsZero() && part.modified.Equal(info.ModTime()) {
-		return nil
+		return "", nil
 	}
 	x.whole = &whole{}
 	names, err := x.dir.files(Trades, date)
 	if err != nil {
-		return err
+		return "", err
 	}
 	here := make(map[string]bool, len(names))
 	for _, name := range names {
@@ -208,7 +223,10 @@ func (x *Index) refreshDate(date string, footers map[string]footer) error {
 		}
 		spans, err := found.spans, found.err
 		if errors.Is(err, fs.ErrNotExist) {
-			continue
+			if !gone[name] {
+				return name, nil
+			}
+			continue // it is listed and yet not there: a link to nothing
 		}
 		if err != nil {
 			x.broken[relative] = err
@@ -224,7 +242,7 @@ func (x *Index) refreshDate(date string, footers map[string]footer) error {
 	if time.Since(info.ModTime()) > settled {
 		part.modified = info.ModTime()
 	}
-	return nil
+	return "", nil
 }
 
 func (p *partition) add(spans map[string][]timedSpan) {

@@ -233,38 +233,56 @@ func (d *Dir) files(table Table, date string) ([]string, error) {
 // Segments lists the published files of a table in the partitions from fromDate to toDate, both included (an empty one
 // leaves that end open), in the order of their paths. Files whose footer cannot be read are listed apart. The segments without rows are left out.
 func (d *Dir) Segments(table Table, fromDate, toDate string) ([]Segment, []BrokenSegment, error) {
-	var good []Segment
-	broken, err := d.eachFile(table, fromDate, toDate, func(date, name string) error {
-		segment, err := d.look(table, date, name)
-		if err == nil {
-			good = append(good, segment)
-		}
-		return err
-	})
-	return good, broken, err
+	return eachFile(d, table, fromDate, toDate, func(date, name string) (Segment, error) { return d.look(table, date, name) })
 }
 
-// eachFile calls look with the files of a table in the partitions from fromDate to toDate, both included, in the order of their paths, and lists those that
+// eachFile gives what look finds in the files of a table in the partitions from fromDate to toDate, both included, in the order of their paths, and lists those that
 // it has an error for.
-func (d *Dir) eachFile(table Table, fromDate, toDate string, look func(date, name string) error) (broken []BrokenSegment, err error) {
+func eachFile[T any](d *Dir, table Table, fromDate, toDate string, look func(date, name string) (T, error)) (good []T, broken []BrokenSegment, err error) {
 	dates, err := d.dates(table, fromDate, toDate)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, date := range dates {
+		found, bad, err := eachFileOf(d, table, date, look)
+		if err != nil {
+			return nil, nil, err
+		}
+		good, broken = append(good, found...), append(broken, bad...)
+	}
+	return good, broken, nil
+}
+
+// eachFileOf is eachFile for one partition. Where a file vanishes under it, for a compaction replaced it, it begins anew: what that file held is in one that
+// was not listed.
+func eachFileOf[T any](d *Dir, table Table, date string, look func(date, name string) (T, error)) (good []T, broken []BrokenSegment, err error) {
+	gone := map[string]bool{}
+	for {
 		names, err := d.files(table, date)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
+		good, broken = nil, nil
+		vanished := ""
 		for _, name := range names {
-			err := look(date, name)
-			if err == nil || errors.Is(err, fs.ErrNotExist) { // replaced by a compaction since it was listed
-				continue
+			found, err := look(date, name)
+			switch {
+			case err == nil:
+				good = append(good, found)
+			case !errors.Is(err, fs.ErrNotExist):
+				broken = append(broken, BrokenSegment{filepath.Join(string(table), "date="+date, name), err})
+			case !gone[name]: // else it is listed and yet not there: a link to nothing
+				vanished = name
 			}
-			broken = append(broken, BrokenSegment{filepath.Join(string(table), "date="+date, name), err})
+			if vanished != "" {
+				break
+			}
 		}
+		if vanished == "" {
+			return good, broken, nil
+		}
+		gone[vanished] = true
 	}
-	return broken, nil
 }
 
 // look reads the footer of one file.

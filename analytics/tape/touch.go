@@ -38,8 +38,7 @@ func (x *Index) Touching(from, to time.Time, keep func(symbol string, run IDRun)
 func (x *Index) Paths(fromDate, toDate string) ([]string, []BrokenSegment, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	var good []string
-	broken, err := x.dir.eachFile(Trades, fromDate, toDate, func(date, name string) error {
+	return eachFile(x.dir, Trades, fromDate, toDate, func(date, name string) (string, error) {
 		path := filepath.Join(string(Trades), "date="+date, name)
 		err, known := x.broken[path]
 		if part := x.parts[date]; !known && part != nil {
@@ -48,12 +47,8 @@ func (x *Index) Paths(fromDate, toDate string) ([]string, []BrokenSegment, error
 		if !known {
 			_, err = x.dir.look(Trades, date, name)
 		}
-		if err == nil {
-			good = append(good, path)
-		}
-		return err
+		return path, err
 	})
-	return good, broken, err
 }
 
 func touches(symbols map[string][]timedSpan, keep func(string, IDRun) bool) bool {

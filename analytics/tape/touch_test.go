@@ -1,6 +1,7 @@
 package tape
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,5 +44,45 @@ func TestPaths(t *testing.T) {
 	}
 	if good, broken, err = x.Paths(DateOf(day0.AddDate(0, 0, 1).UnixMicro()), ""); len(good)+len(broken) > 0 || err != nil {
 		t.Errorf("of later days: %q, %v, %v", good, broken, err)
+	}
+}
+
+// A compaction that comes between the list of the files and the reading of their footers takes no row out of sight.
+func TestListingWhileFilesAreReplaced(t *testing.T) {
+	d := newTape(t)
+	for i := range int64(3) {
+		publish(t, d, trades("BTCUSDT", 1+10*i, 10+10*i, day0))
+	}
+	date, merged := DateOf(day0.UnixMicro()), false
+	found, broken, err := eachFile(d, Trades, "", "", func(date, name string) (Segment, error) {
+		if !merged {
+			merged = true
+			if _, err := d.Merge(t.Context(), date, segmentsOf(t, d), 1<<30); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return d.look(Trades, date, name)
+	})
+	if err != nil || len(broken) > 0 || len(found) != 1 || found[0].Rows != 30 {
+		t.Errorf("%+v, %v, %v", found, broken, err)
+	}
+
+	// The index reads the footers of partitions that it does not know beforehand.
+	x := d.Index()
+	footers := map[string]footer{filepath.Join(d.Path(), found[0].Path): {err: fs.ErrNotExist}}
+	if err := x.refreshDate(date, footers); err != nil || !slices.Equal(x.Spans("BTCUSDT"), Spans{{1, 30}}) {
+		t.Errorf("%v, %v", x.Spans("BTCUSDT"), err)
+	}
+
+	// What is a link to nothing is passed over.
+	if err := os.Symlink("nothing", filepath.Join(d.Path(), filepath.Dir(found[0].Path), "link.parquet")); err != nil {
+		t.Fatal(err)
+	}
+	x = d.Index()
+	if err := x.Refresh(t.Context()); err != nil || !slices.Equal(x.Spans("BTCUSDT"), Spans{{1, 30}}) {
+		t.Errorf("%v, %v", x.Spans("BTCUSDT"), err)
+	}
+	if found, broken, err := d.Segments(Trades, "", ""); err != nil || len(found) != 1 || len(broken) > 0 {
+		t.Errorf("%+v, %v, %v", found, broken, err)
 	}
 }
