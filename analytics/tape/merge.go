@@ -173,8 +173,8 @@ func (h *head) fill() (bool, error) {
 // rowsPerWrite is how many rows go to the encoder at once, and batchesAhead how many such batches may be ready before it asks for them.
 const rowsPerWrite, batchesAhead = 8192, 4
 
-// write writes the next maxRows rows as one segment. Another goroutine decodes and merges meanwhile: each does about half of the work, and a merge takes half of the
-// time that one alone took (BenchmarkMerge).
+// write writes the next maxRows rows as one segment. Another goroutine decodes and merges meanwhile: each does about half of the work
+// (BenchmarkCompact in cmd/tapedeck).
 func (m *merger) write(ctx context.Context, w io.Writer, feed Feed, maxRows int64) error {
 	if m.writer == nil {
 		m.writer = parquet.NewGenericWriter[Trade](w, writerOptions()...)

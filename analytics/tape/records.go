@@ -2,9 +2,7 @@ package tape
 
 import (
 	"context"
-	"errors"
 	"io"
-	"io/fs"
 	"path/filepath"
 	"slices"
 )
@@ -173,36 +171,12 @@ func rowsWriter[T any](rows []T) func(io.Writer) error {
 	return func(w io.Writer) error { return encodeRows(w, rows) }
 }
 
-// readDate reads all rows of one partition; files that cannot be read are passed over. Where files vanish under it, for
-// others merged them, it begins anew, so that no row is missing.
+// readDate reads all rows of one partition; files that cannot be read are passed over.
 func readDate[T any](d *Dir, table Table, date string) ([]T, error) {
-	gone := map[string]bool{}
-	for {
-		names, err := d.files(table, date)
-		if err != nil {
-			return nil, err
-		}
-		out, missing := readFiles[T](filepath.Join(d.path, string(table), "date="+date), names, gone)
-		if missing == "" {
-			return out, nil
-		}
-		gone[missing] = true
-	}
-}
-
-// readFiles reads the rows of files; missing is one that is not there although it is not among the gone.
-func readFiles[T any](dir string, names []string, gone map[string]bool) (out []T, missing string) {
-	for _, name := range names {
-		rows, err := readRows[T](filepath.Join(dir, name))
-		if errors.Is(err, fs.ErrNotExist) && !gone[name] {
-			return nil, name
-		}
-		if err != nil {
-			continue
-		}
-		out = append(out, rows...)
-	}
-	return out, ""
+	parts, _, err := eachFileOf(d, table, date, func(date, name string) ([]T, error) {
+		return readRows[T](filepath.Join(d.path, string(table), "date="+date, name))
+	})
+	return slices.Concat(parts...), err
 }
 
 // ReadAlerts reads the alerts of the partitions from fromDate to toDate, both included.

@@ -7,19 +7,20 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"tapedeck/internal/benchtest"
 )
 
 // binaries are the program and the packages' tests, each linked once: with DuckDB in it that takes longer than some benchmarks.
 type binaries struct{ dir, program string }
 
-// newBinaries builds the program as make build does.
 func newBinaries(ctx context.Context) (*binaries, error) {
 	dir, err := os.MkdirTemp("", "tapedeck-bench-")
 	if err != nil {
 		return nil, err
 	}
 	b := &binaries{dir, filepath.Join(dir, "tapedeck")}
-	if err := build(ctx, "build", "-trimpath", "-ldflags", "-s -w", "-o", b.program, "./cmd/tapedeck"); err != nil {
+	if err := benchtest.BuildProgram(ctx, b.program); err != nil {
 		b.remove()
 		return nil, err
 	}
@@ -32,14 +33,10 @@ func (b *binaries) testOf(ctx context.Context, pkg string) (string, error) {
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	return path, build(ctx, "test", "-c", "-o", path, "./"+pkg)
+	if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", path, "./"+pkg).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the tests of %s: %w\n%s", pkg, err, out)
+	}
+	return path, nil
 }
 
 func (b *binaries) remove() { _ = os.RemoveAll(b.dir) }
-
-func build(ctx context.Context, args ...string) error {
-	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
-	}
-	return nil
-}

@@ -2,6 +2,7 @@
 package benchtest
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -51,10 +52,18 @@ func Program(b *testing.B) string {
 		return path
 	}
 	path := filepath.Join(b.TempDir(), "tapedeck")
-	if out, err := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "tapedeck/cmd/tapedeck").CombinedOutput(); err != nil {
-		b.Fatalf("%v\n%s", err, out)
+	if err := BuildProgram(b.Context(), path); err != nil {
+		b.Fatal(err)
 	}
 	return path
+}
+
+// BuildProgram builds the program as make build does.
+func BuildProgram(ctx context.Context, path string) error {
+	if out, err := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "tapedeck/cmd/tapedeck").CombinedOutput(); err != nil {
+		return fmt.Errorf("build the program: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // ProcessorTime is what this process has used of the processors so far. It says more than the clock where others use them too.
