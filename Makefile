@@ -60,11 +60,11 @@ soak: tools ## three minutes of kill -9, faults and a full volume, then the tape
 
 .PHONY: crash
 crash: tools ## each operation on the disk goes wrong in every way: minutes
-	$(GO) test -count=1 -timeout 30m -run '^TestEachOperationGoesWrong$$' ./analytics/tape -every
+	$(GO) test -count=1 -timeout 30m -run '^TestEachOperationGoesWrong$$' ./internal/tape -every
 
 .PHONY: telegram-soak
 telegram-soak: tools ## 500 messages to a stand-in Telegram, the sender killed 20 times
-	TAPEDECK_TELEGRAM_SOAK=full $(GO) test -count=1 -v -run '^TestSendingThroughKills$$' ./jobs/deliver
+	TAPEDECK_TELEGRAM_SOAK=full $(GO) test -count=1 -v -run '^TestSendingThroughKills$$' ./jobs/notify
 
 .PHONY: image-test
 image-test: tools ## build the image and the compose stack and prove DOCKER.md on a real container engine

@@ -9,7 +9,7 @@ import (
 
 	"github.com/duckdb/duckdb-go/v2"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // Incident is what some alerts are about together; see sql/derived/incidents.sql.

@@ -15,7 +15,7 @@ import (
 	mapping "github.com/duckdb/duckdb-go-bindings"
 	"github.com/duckdb/duckdb-go/v2"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 	text "tapedeck/sql"
 )
 

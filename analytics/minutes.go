@@ -16,7 +16,7 @@ import (
 
 	"github.com/duckdb/duckdb-go/v2"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // The relation minutes is the work of reading every trade of a day. A session that is asked for it over some days keeps what it makes of trades that

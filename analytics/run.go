@@ -16,7 +16,7 @@ import (
 
 	"github.com/duckdb/duckdb-go/v2"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // Result is what a query gave: rows in the query's order, each with a value a column. A value is nil, bool, int64, float64, string,

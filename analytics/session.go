@@ -24,7 +24,7 @@ import (
 
 	"github.com/duckdb/duckdb-go/v2"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 	text "tapedeck/sql"
 )
 

@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 var originOfTests = tape.Origin{Source: tape.FromFile}

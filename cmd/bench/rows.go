@@ -23,7 +23,7 @@ func benchmarks() []benchmark {
 		{name: "BenchmarkVerify", pkg: "cmd/tapedeck", turns: true, long: true},
 		{name: "BenchmarkReport", pkg: "jobs/report", turns: true, long: true},
 		{name: "BenchmarkOverview", pkg: "jobs/report", turns: true, long: true},
-		{name: "BenchmarkScan", pkg: "analytics/tape"},
+		{name: "BenchmarkScan", pkg: "internal/tape"},
 		{name: "BenchmarkDetect", pkg: "jobs/detect", turns: true, long: true},
 		{name: "BenchmarkBytes", pkg: "cmd/tapedeck", turns: true},
 		{name: "BenchmarkColdStart", pkg: "cmd/tapedeck", turns: true},

@@ -10,7 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 	"tapedeck/jobs/backfill"
 	"tapedeck/jobs/schedule"
 )

@@ -18,9 +18,9 @@ import (
 
 	_ "github.com/duckdb/duckdb-go/v2"
 
-	"tapedeck/analytics/tape"
 	"tapedeck/internal/benchtest"
 	"tapedeck/internal/recorded"
+	"tapedeck/internal/tape"
 )
 
 // The benchmarks of whole commands. Each measures two things in turn in one run and reports the ratio of their times, so that a

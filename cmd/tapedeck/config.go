@@ -16,7 +16,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"tapedeck/internal/strictyaml"
-	"tapedeck/jobs/deliver"
+	"tapedeck/jobs/notify"
 )
 
 // config is what config.yaml says, checked: every key is known, every value is of its kind.
@@ -112,7 +112,7 @@ func parseConfig(path string, text []byte) (*config, error) {
 			return c.parseQueries(key, value, c.sections)
 		case key == "telegram":
 			c.telegram = value
-			_, err := deliver.ParseConfig(path, value, nil)
+			_, err := notify.ParseConfig(path, value, nil)
 			return err
 		}
 		spelt, err := keys[key](value)

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 
 	"tapedeck/analytics"
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 type dbMigrateCmd struct {

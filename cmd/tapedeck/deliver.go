@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"tapedeck/analytics"
-	"tapedeck/analytics/tape"
-	"tapedeck/jobs/deliver"
+	"tapedeck/internal/tape"
+	"tapedeck/jobs/notify"
 	"tapedeck/jobs/schedule"
 )
 
@@ -22,8 +22,8 @@ const sendTime = 20 * time.Second
 
 // mailbox is the outbox with what sends from it. Where no chat is configured it tells the log, and sends nothing.
 type mailbox struct {
-	*deliver.Outbox
-	sender deliver.Sender // nil: there is no chat or no token
+	*notify.Outbox
+	sender notify.Sender // nil: there is no chat or no token
 	app    *app
 	chats  int
 }
@@ -34,11 +34,11 @@ func (a *app) mailbox(dir *tape.Dir, place telegramPlace) (*mailbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	box, err := deliver.Open(dir, config, a.log)
+	box, err := notify.Open(dir, config, a.log)
 	if err != nil {
 		return nil, err
 	}
-	token, err := deliver.ReadToken(func(name string) string { return a.env[name] })
+	token, err := notify.ReadToken(func(name string) string { return a.env[name] })
 	if err != nil {
 		return nil, &statusError{exitMisuse, err}
 	}
@@ -50,16 +50,16 @@ func (a *app) mailbox(dir *tape.Dir, place telegramPlace) (*mailbox, error) {
 		a.log.Warn("messages stay in the outbox: there are chats and no token; set TAPEDECK_TELEGRAM_TOKEN or TAPEDECK_TELEGRAM_TOKEN_FILE")
 		return out, nil
 	}
-	if out.sender, err = deliver.NewSender(string(place.TelegramURL), token, a.log); err != nil {
+	if out.sender, err = notify.NewSender(string(place.TelegramURL), token, a.log); err != nil {
 		return nil, &statusError{exitMisuse, err}
 	}
 	return out, nil
 }
 
 // chats are those of config.yaml.
-func (a *app) chats() (deliver.Config, error) {
+func (a *app) chats() (notify.Config, error) {
 	if a.config.telegram == nil {
-		return deliver.Config{}, nil
+		return notify.Config{}, nil
 	}
 	queries, _ := analytics.Load("")
 	var detectors []string
@@ -71,7 +71,7 @@ func (a *app) chats() (deliver.Config, error) {
 	if len(a.config.values["sql_dir"].text) > 0 {
 		detectors = nil // a detector of one's own is told about like any other
 	}
-	config, err := deliver.ParseConfig(a.config.path, a.config.telegram, detectors)
+	config, err := notify.ParseConfig(a.config.path, a.config.telegram, detectors)
 	if err != nil {
 		return config, &statusError{exitMisuse, err}
 	}
@@ -83,7 +83,7 @@ func (m *mailbox) send(ctx context.Context) {
 	if m.sender == nil {
 		return
 	}
-	summary, err := m.Outbox.Send(ctx, m.sender, deliver.SendOptions{Now: m.app.clock, For: sendTime})
+	summary, err := m.Outbox.Send(ctx, m.sender, notify.SendOptions{Now: m.app.clock, For: sendTime})
 	switch {
 	case err != nil:
 		m.app.say("not sent, stays in the outbox: %v", err)
@@ -100,7 +100,7 @@ func (m *mailbox) serve(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	return m.Outbox.Run(ctx, m.sender, deliver.SendOptions{Now: m.app.clock})
+	return m.Outbox.Run(ctx, m.sender, notify.SendOptions{Now: m.app.clock})
 }
 
 // Notify implements schedule.Notifier: people are told that a job fails, and that it is well again.
@@ -113,6 +113,6 @@ func (m *mailbox) Notify(ctx context.Context, notice schedule.Notice) error {
 	if output := strings.TrimSpace(strings.TrimPrefix(notice.Output, "tapedeck: "+notice.Message)); !notice.Recovered && output != "" && output != notice.Message {
 		text += "\n\n" + output
 	}
-	_, err := m.EnqueueNotice(ctx, deliver.Notice{Topic: "job/" + notice.Job, Over: notice.Recovered, Title: title, Text: text, At: notice.FinishedAt}, m.app.clock())
+	_, err := m.EnqueueNotice(ctx, notify.Notice{Topic: "job/" + notice.Job, Over: notice.Recovered, Title: title, Text: text, At: notice.FinishedAt}, m.app.clock())
 	return err
 }

@@ -14,9 +14,9 @@ import (
 	"unicode/utf8"
 
 	"tapedeck/analytics"
-	"tapedeck/analytics/tape"
-	"tapedeck/jobs/deliver"
+	"tapedeck/internal/tape"
 	"tapedeck/jobs/detect"
+	"tapedeck/jobs/notify"
 	"tapedeck/jobs/schedule"
 )
 
@@ -159,7 +159,7 @@ func (a *app) tellAlerts(ctx context.Context, dir *tape.Dir, box *mailbox, summa
 }
 
 // incidentsToTell are those that alerts of the last day belong to, if any of them was found just now.
-func (a *app) incidentsToTell(ctx context.Context, dir *tape.Dir, symbols int) (out []deliver.Incident, err error) {
+func (a *app) incidentsToTell(ctx context.Context, dir *tape.Dir, symbols int) (out []notify.Incident, err error) {
 	const recent = time.Hour
 	alerts, err := dir.ReadAlerts(a.now().Add(-25*time.Hour).UTC().Format(time.DateOnly), a.now().UTC().Format(time.DateOnly))
 	if err != nil {
@@ -170,7 +170,7 @@ func (a *app) incidentsToTell(ctx context.Context, dir *tape.Dir, symbols int) (
 	}
 	incidents, err := analytics.Incidents(ctx, alerts, symbols)
 	for _, i := range incidents {
-		out = append(out, deliver.Incident{
+		out = append(out, notify.Incident{
 			Symbol: i.Symbol, StartedAt: i.StartedAt, LastAt: i.LastAt, Severity: i.Severity, Detectors: i.Detectors, Symbols: i.Symbols, Message: i.Message,
 		})
 	}

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"text/tabwriter"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 	"tapedeck/jobs/detect"
 )
 

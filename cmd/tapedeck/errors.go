@@ -11,7 +11,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 	"tapedeck/jobs/schedule"
 )
 

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 	"tapedeck/jobs/health"
 	"tapedeck/jobs/metrics"
 	"tapedeck/jobs/schedule"

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 	"tapedeck/jobs/importer"
 	"tapedeck/jobs/schedule"
 )

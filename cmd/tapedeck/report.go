@@ -13,9 +13,9 @@ import (
 	"strings"
 	"time"
 
-	"tapedeck/analytics/tape"
-	"tapedeck/jobs/deliver"
+	"tapedeck/internal/tape"
 	"tapedeck/jobs/detect"
+	"tapedeck/jobs/notify"
 	"tapedeck/jobs/report"
 	"tapedeck/jobs/schedule"
 )
@@ -155,12 +155,12 @@ const mostPictures = 1
 // sendReport hands the report to the outbox and sends: in short, with the workbook. One without trades is not sent as if it said something.
 // What it said is kept, to be compared when more of the window is known.
 func (a *app) sendReport(ctx context.Context, box *mailbox, dir *tape.Dir, built *report.Report) error {
-	message := deliver.Report{Key: built.Key(), Title: built.Title(), HTML: report.Message(built)}
+	message := notify.Report{Key: built.Key(), Title: built.Title(), HTML: report.Message(built)}
 	switch {
 	case built.Empty:
-		message.State, message.Why = deliver.Empty, built.Statements[0].Text
+		message.State, message.Why = notify.Empty, built.Statements[0].Text
 	case built.Partial():
-		message.State, message.Why = deliver.Partial, built.Statements[0].Text
+		message.State, message.Why = notify.Partial, built.Statements[0].Text
 	}
 	if !built.Empty {
 		var workbook bytes.Buffer
@@ -168,13 +168,13 @@ func (a *app) sendReport(ctx context.Context, box *mailbox, dir *tape.Dir, built
 			return err
 		}
 		name := fmt.Sprintf("report-%s.xlsx", built.Window.End.UTC().Format("2006-01-02-1504"))
-		message.Documents = []deliver.File{{Name: name, Content: workbook.Bytes()}}
+		message.Documents = []notify.File{{Name: name, Content: workbook.Bytes()}}
 		pictures, err := report.Pictures(built, mostPictures)
 		if err != nil {
 			return err
 		}
 		for _, picture := range pictures {
-			message.Pictures = append(message.Pictures, deliver.File{Name: picture.Name + ".png", Caption: picture.Caption, Content: picture.PNG})
+			message.Pictures = append(message.Pictures, notify.File{Name: picture.Name + ".png", Caption: picture.Caption, Content: picture.PNG})
 		}
 	}
 	if _, err := box.EnqueueReport(ctx, message, a.now()); err != nil {
@@ -192,7 +192,7 @@ func (a *app) sendReport(ctx context.Context, box *mailbox, dir *tape.Dir, built
 
 // sendFailedReport tells those who wait for a report that it could not be made.
 func (a *app) sendFailedReport(ctx context.Context, box *mailbox, failed report.Report, cause error) error {
-	message := deliver.Report{Key: failed.Key() + "/failed", Title: failed.Title(), State: deliver.Failed, Why: cause.Error()}
+	message := notify.Report{Key: failed.Key() + "/failed", Title: failed.Title(), State: notify.Failed, Why: cause.Error()}
 	if _, err := box.EnqueueReport(ctx, message, a.now()); err != nil {
 		return err
 	}

@@ -16,8 +16,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"tapedeck/analytics/tape"
 	"tapedeck/internal/strictyaml"
+	"tapedeck/internal/tape"
 	"tapedeck/jobs/health"
 	"tapedeck/jobs/schedule"
 )

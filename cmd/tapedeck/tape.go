@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 	"tapedeck/jobs/symbols"
 )
 

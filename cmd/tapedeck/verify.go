@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 	"tapedeck/jobs/schedule"
 	"tapedeck/jobs/verify"
 )

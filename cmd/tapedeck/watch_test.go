@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 	"tapedeck/jobs/health"
 	"tapedeck/jobs/schedule"
 )

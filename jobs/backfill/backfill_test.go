@@ -14,9 +14,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"tapedeck/analytics/tape"
-	"tapedeck/jobs/internal/binance"
-	"tapedeck/jobs/internal/exchange"
+	"tapedeck/internal/binance"
+	"tapedeck/internal/standin/exchange"
+	"tapedeck/internal/tape"
 )
 
 var (

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // begunDir holds an empty file for each symbol of which a backfill was to fetch the first trades and has not come to its end. Without it a

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // endAtOnce ends a run when its plan is known, before anything is fetched.

@@ -15,10 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/analytics/tape"
 	"tapedeck/internal/benchtest"
-	"tapedeck/jobs/internal/binance"
-	"tapedeck/jobs/internal/binance/archivetest"
+	"tapedeck/internal/binance"
+	"tapedeck/internal/binance/archivetest"
+	"tapedeck/internal/tape"
 )
 
 var benchRows = flag.Int("rows", 1_000_000, "aggTrades in the benchmark's day")

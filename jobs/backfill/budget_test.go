@@ -11,10 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/analytics/tape"
 	"tapedeck/internal/benchtest"
-	"tapedeck/jobs/internal/binance"
-	"tapedeck/jobs/internal/exchange"
+	"tapedeck/internal/binance"
+	"tapedeck/internal/standin/exchange"
+	"tapedeck/internal/tape"
 )
 
 // The exchange counts in windows of its own, on the wall clock, and the test fails if any of them sees more than the limit.

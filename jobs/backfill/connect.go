@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"log/slog"
 
-	"tapedeck/analytics/tape"
-	"tapedeck/jobs/internal/binance"
+	"tapedeck/internal/binance"
+	"tapedeck/internal/tape"
 )
 
 // Where the exchange is, if nobody says otherwise. The first serves public market data without a key; it lacks the history

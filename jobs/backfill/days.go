@@ -9,8 +9,8 @@ import (
 	"slices"
 	"time"
 
-	"tapedeck/analytics/tape"
-	"tapedeck/jobs/internal/binance"
+	"tapedeck/internal/binance"
+	"tapedeck/internal/tape"
 )
 
 // unfitError is a file of the archive that must not be used, whatever its checksum says.

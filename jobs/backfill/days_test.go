@@ -15,9 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/analytics/tape"
-	"tapedeck/jobs/internal/binance"
-	"tapedeck/jobs/internal/exchange"
+	"tapedeck/internal/binance"
+	"tapedeck/internal/standin/exchange"
+	"tapedeck/internal/tape"
 )
 
 // dayWorld has a UTC day of trades, the ids of which it gives, and some hours before and after it. The exchange's limits are so low that the day is

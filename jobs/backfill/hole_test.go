@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // Between the ids of an exchange and of the one that took its place lie millions that neither has. That is seen from some answers, not page by page.

@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"tapedeck/analytics/tape"
-	"tapedeck/jobs/internal/binance"
+	"tapedeck/internal/binance"
+	"tapedeck/internal/tape"
 )
 
 // Plan is what a backfill will ask for.

@@ -14,7 +14,7 @@ import (
 	"slices"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // The policy's defaults.

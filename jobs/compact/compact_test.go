@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 var day = time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC)

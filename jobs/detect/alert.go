@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"tapedeck/analytics"
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // alertsOf makes alerts of a detector's rows, in the order of symbol and time. A row that no alert can be made of is an error of the query.

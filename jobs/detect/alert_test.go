@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // TestFirstOfEach: of the rows of an event the one that begins it and the one that says that it is over; each is told by the rows of the half hour

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"tapedeck/analytics"
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // Calibration is what an alarm budget makes of one detector's threshold.

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tapedeck/analytics"
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // Options say what to judge; the zero value is all detectors over what is new since the last run.

@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tapedeck/analytics"
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 var origin = tape.Origin{Source: tape.FromFile}

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/jobs/internal/market"
+	"tapedeck/internal/standin/market"
 )
 
 var (

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"tapedeck/analytics"
-	"tapedeck/analytics/tape"
 	"tapedeck/internal/benchtest"
+	"tapedeck/internal/tape"
 )
 
 var (

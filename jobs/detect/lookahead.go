@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"tapedeck/analytics"
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // LookAhead is an alert that depends on what was traded after it, or on when it was asked for.

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // lookedName is the state file of the time that detectors have looked at, whether a run was given a window or not. Without it "no alerts" could mean

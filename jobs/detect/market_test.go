@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/analytics/tape"
-	"tapedeck/jobs/internal/market"
+	"tapedeck/internal/standin/market"
+	"tapedeck/internal/tape"
 )
 
 // simulated puts the history of a simulated market on a tape.

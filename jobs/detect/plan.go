@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"tapedeck/analytics"
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // window is a half-open time on whole minutes, UTC.

@@ -16,8 +16,8 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 
-	"tapedeck/analytics/tape"
 	"tapedeck/internal/recorded"
+	"tapedeck/internal/tape"
 )
 
 var pumpScore = flag.Bool("pump-score", false, "score pump_burst on the recorded pumps, with split events and shifted buckets")

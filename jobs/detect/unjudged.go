@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // Unjudged is how much of a symbol's time nothing could be said about.

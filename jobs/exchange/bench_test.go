@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/jobs/internal/exchange"
-	"tapedeck/jobs/internal/market"
+	"tapedeck/internal/standin/exchange"
+	"tapedeck/internal/standin/market"
 )
 
 // BenchmarkMarket streams ten seconds of a simulated market of 1,000 symbols as fast as it goes to a client that throws

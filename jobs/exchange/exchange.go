@@ -1,6 +1,6 @@
 // Package exchange is the job of the exchange command: it serves the stand-in Binance on loopback, playing recorded
 // captures or a simulated market, until it is told to stop or the recording is over. The protocol is in
-// jobs/internal/exchange.
+// internal/standin/exchange.
 package exchange
 
 import (
@@ -17,8 +17,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"tapedeck/jobs/internal/exchange"
-	"tapedeck/jobs/internal/market"
+	"tapedeck/internal/standin/exchange"
+	"tapedeck/internal/standin/market"
 )
 
 // AtEnd says what happens when a recording is over.

@@ -20,8 +20,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/gorilla/websocket"
 
-	"tapedeck/jobs/internal/exchange"
-	"tapedeck/jobs/internal/market"
+	"tapedeck/internal/standin/exchange"
+	"tapedeck/internal/standin/market"
 )
 
 var start = time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"time"
 
-	"tapedeck/jobs/internal/exchange"
-	"tapedeck/jobs/internal/market"
+	"tapedeck/internal/standin/exchange"
+	"tapedeck/internal/standin/market"
 )
 
 // marketSource lets the stand-in trade a simulated market. A row is released when it is traded.

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"tapedeck/jobs/internal/botapi"
+	"tapedeck/internal/standin/botapi"
 )
 
 // standInToken is the one bot's of the stand-in Telegram, in the form that a bot's token has.

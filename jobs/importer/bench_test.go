@@ -13,9 +13,9 @@ import (
 
 	_ "github.com/duckdb/duckdb-go/v2"
 
-	"tapedeck/analytics/tape"
 	"tapedeck/internal/benchtest"
-	"tapedeck/jobs/internal/binance/archivetest"
+	"tapedeck/internal/binance/archivetest"
+	"tapedeck/internal/tape"
 )
 
 var benchRows = flag.Int("rows", 1_000_000, "aggTrades in the benchmarks' archive file")

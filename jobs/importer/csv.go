@@ -9,8 +9,8 @@ import (
 
 	"github.com/klauspost/compress/flate"
 
-	"tapedeck/analytics/tape"
-	"tapedeck/jobs/internal/binance"
+	"tapedeck/internal/binance"
+	"tapedeck/internal/tape"
 )
 
 // errUnsorted says that a file is not in the order of its ids.

@@ -11,7 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // Options are an import's settings; the zero value is the default.

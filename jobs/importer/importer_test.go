@@ -17,8 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"tapedeck/analytics/tape"
 	"tapedeck/internal/recorded"
+	"tapedeck/internal/tape"
 )
 
 var day0 = time.Date(2024, 8, 8, 0, 0, 0, 0, time.UTC)

@@ -15,7 +15,7 @@ import (
 	"github.com/duckdb/duckdb-go/v2"
 	"github.com/parquet-go/parquet-go"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // parquetMemory bounds DuckDB while it sorts a file; what does not fit goes to the staging directory.

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"tapedeck/analytics/tape"
 	"tapedeck/internal/recorded"
+	"tapedeck/internal/tape"
 )
 
 // duck runs statements in a DuckDB of their own.

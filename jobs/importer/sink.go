@@ -4,7 +4,7 @@ import (
 	"context"
 	"slices"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // sink stages a file's trades and sees to it that each id stands once. Rows come sorted by (date, symbol, id) or, of one symbol, by id.

@@ -16,8 +16,8 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"tapedeck/analytics/tape"
-	"tapedeck/jobs/internal/binance"
+	"tapedeck/internal/binance"
+	"tapedeck/internal/tape"
 )
 
 // form is what a file is, told by its first bytes and not by its name.

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"tapedeck/analytics"
-	"tapedeck/analytics/tape"
 	"tapedeck/internal/benchtest"
+	"tapedeck/internal/tape"
 	"tapedeck/jobs/report"
 )
 

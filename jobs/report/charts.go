@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"tapedeck/jobs/internal/chart"
+	"tapedeck/internal/chart"
 )
 
 // drawings are the charts of a page and of pictures: the movers, the trades by hour, then price and volume of the symbols that

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // DigestSchema names the form in which a digest is kept. It changes when a reader of the old form would misread the new one; a

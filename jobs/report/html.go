@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"tapedeck/analytics"
-	"tapedeck/jobs/internal/chart"
+	"tapedeck/internal/chart"
 )
 
 //go:embed page

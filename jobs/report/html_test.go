@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 	"tapedeck/jobs/report"
 )
 

@@ -12,8 +12,8 @@ import (
 	_ "github.com/duckdb/duckdb-go/v2"
 	"github.com/google/go-cmp/cmp"
 
-	"tapedeck/analytics/tape"
 	"tapedeck/internal/recorded"
+	"tapedeck/internal/tape"
 	"tapedeck/jobs/report"
 )
 

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // captured are the trades of the captures BTCUSDT and ETHUSDT, as the exchange sent them.

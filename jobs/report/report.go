@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"tapedeck/analytics"
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // Options say what a report is about. From and To are required.

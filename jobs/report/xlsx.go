@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"tapedeck/analytics"
-	"tapedeck/jobs/internal/workbook"
+	"tapedeck/internal/workbook"
 )
 
 // XLSX writes the report as an Excel workbook: a front page with what is to be known first and the charts, a sheet a section,

@@ -13,7 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // Ledger reads rows; the dates are those of the partitions, both included, an empty one leaves that end open.

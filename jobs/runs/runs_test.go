@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 func at(t *testing.T, text string) int64 {

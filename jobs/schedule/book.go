@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // Ledger is where runs are written down. Its methods may be called concurrently.

@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // The simulated clock: a day in two seconds, from some days before New York's clock goes forward.

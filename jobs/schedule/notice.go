@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // Notice is what people are told about a job with on_failure: notify: that it failed, once, and that it is well again.

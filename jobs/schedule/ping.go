@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // Ping tells a dead-man service something by requesting an address; text is for its log. It gives up after a few seconds.

@@ -12,7 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // Start begins one run of a command and returns when it is over. It ends the run when ctx does, and returns only when

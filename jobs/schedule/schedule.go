@@ -17,7 +17,7 @@ import (
 	"sync"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // StateStore keeps small JSON documents under a name. ReadState gives fs.ErrNotExist where there is none; WriteState replaces

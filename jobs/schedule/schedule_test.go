@@ -16,7 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // notes is a Ledger and a StateWriter in memory.

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // StateName is the name that the scheduler's State is kept under.

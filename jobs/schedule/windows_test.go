@@ -17,7 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // told lists the rows in the order they were written: job, when due, window, attempt where it is not the first, outcome.

@@ -24,7 +24,7 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/jobs/internal/exchange"
+	"tapedeck/internal/standin/exchange"
 )
 
 var (

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"tapedeck/jobs/internal/exchange"
+	"tapedeck/internal/standin/exchange"
 )
 
 // comparison is how the tape differs from what the exchange had.

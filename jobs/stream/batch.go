@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"slices"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // batch is trades in the order of their arrival. Publishing wants them by symbol and id, and knowing each

@@ -22,8 +22,8 @@ import (
 	coder "github.com/coder/websocket"
 	"github.com/gorilla/websocket"
 
-	"tapedeck/analytics/tape"
 	"tapedeck/internal/benchtest"
+	"tapedeck/internal/tape"
 )
 
 // The sender of the benchmarks is this test binary in a process of its own, so that what is measured is

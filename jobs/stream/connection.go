@@ -4,7 +4,7 @@ import (
 	"errors"
 	"time"
 
-	"tapedeck/jobs/internal/binance"
+	"tapedeck/internal/binance"
 )
 
 // connection is one connection at a link.

@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"tapedeck/analytics/tape"
-	"tapedeck/jobs/internal/binance"
+	"tapedeck/internal/binance"
+	"tapedeck/internal/tape"
 )
 
 // Counters count what happened since the run began.

@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // breakStaging makes every publishing fail, as a full disk does; mendStaging puts it right.

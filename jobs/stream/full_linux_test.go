@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tapedeck/jobs/internal/exchange"
+	"tapedeck/internal/standin/exchange"
 )
 
 // On a volume that is really full a run ends with an error that says so, what it had flushed stays, and when there is room again the next

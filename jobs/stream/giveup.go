@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"tapedeck/jobs/internal/binance"
+	"tapedeck/internal/binance"
 )
 
 // unreached notes that an attempt to make a connection failed. An exchange that answers, and be it with a refusal, is

@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tapedeck/jobs/internal/binance"
-	"tapedeck/jobs/internal/exchange"
+	"tapedeck/internal/binance"
+	"tapedeck/internal/standin/exchange"
 )
 
 // A run that is to give up ends when the exchange has been out of reach for as long as was said, and what it had received

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"sync"
 
-	"tapedeck/jobs/internal/binance"
+	"tapedeck/internal/binance"
 )
 
 // group is symbols that share connections: one, or several copies of the same.

@@ -8,7 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"tapedeck/jobs/internal/binance"
+	"tapedeck/internal/binance"
 )
 
 // Timing of a link.

@@ -8,7 +8,7 @@ import (
 	"net"
 	"time"
 
-	"tapedeck/jobs/internal/binance"
+	"tapedeck/internal/binance"
 )
 
 // Defaults of Options.

@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/analytics/tape"
 	"tapedeck/internal/benchtest"
-	"tapedeck/jobs/internal/exchange"
+	"tapedeck/internal/standin/exchange"
+	"tapedeck/internal/tape"
 )
 
 var loadMinute = flag.Duration("minute", time.Minute, "how long each of the three minutes of BenchmarkStreamProcess takes")

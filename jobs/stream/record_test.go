@@ -15,9 +15,9 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress/zstd"
 
-	"tapedeck/analytics/tape"
 	"tapedeck/internal/recorded"
-	"tapedeck/jobs/internal/exchange"
+	"tapedeck/internal/standin/exchange"
+	"tapedeck/internal/tape"
 )
 
 // newTape makes an empty tape for a test.

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // StateName is the state file that Run keeps, for health and for people.

@@ -23,8 +23,8 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"tapedeck/analytics/tape"
-	"tapedeck/jobs/internal/binance"
+	"tapedeck/internal/binance"
+	"tapedeck/internal/tape"
 )
 
 // Timing of the run's end.

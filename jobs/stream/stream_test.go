@@ -15,9 +15,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tapedeck/analytics/tape"
-	"tapedeck/jobs/internal/binance"
-	"tapedeck/jobs/internal/exchange"
+	"tapedeck/internal/binance"
+	"tapedeck/internal/standin/exchange"
+	"tapedeck/internal/tape"
 )
 
 // wire is a listener and its dialer in memory, so that a test's clock runs with the run's.

@@ -14,8 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"tapedeck/internal/binance"
 	"tapedeck/internal/strictyaml"
-	"tapedeck/jobs/internal/binance"
 )
 
 // DefaultURL serves public market data without a key.

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"tapedeck/jobs/internal/binance"
+	"tapedeck/internal/binance"
 )
 
 func TestWordsWithAVolume(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"log/slog"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // Options of a run; the zero value checks what is new since the last time.

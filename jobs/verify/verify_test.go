@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 var start = time.Date(2026, 1, 15, 23, 59, 0, 0, time.UTC)

@@ -10,7 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // mostGaps bounds the holes that the table names for a symbol; json names them all.

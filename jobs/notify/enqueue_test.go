@@ -1,4 +1,4 @@
-package deliver
+package notify
 
 import (
 	"bytes"
@@ -13,8 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"tapedeck/analytics/tape"
-	"tapedeck/jobs/internal/telegram"
+	"tapedeck/internal/tape"
+	"tapedeck/internal/telegram"
 )
 
 // alertsOf makes one alert.

@@ -1,4 +1,4 @@
-package deliver
+package notify
 
 import (
 	"fmt"
@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 // told gives the texts of the messages that wait for a chat, in order.

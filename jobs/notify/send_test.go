@@ -1,4 +1,4 @@
-package deliver
+package notify
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"tapedeck/jobs/internal/botapi"
+	"tapedeck/internal/standin/botapi"
 )
 
 func TestMessagesKeepTelegramsPace(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/xuri/excelize/v2"
 
-	"tapedeck/jobs/internal/workbook"
+	"tapedeck/internal/workbook"
 )
 
 func written(t *testing.T, book workbook.Book) *excelize.File {

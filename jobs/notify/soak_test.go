@@ -1,4 +1,4 @@
-package deliver
+package notify
 
 import (
 	"bufio"
@@ -17,9 +17,9 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/analytics/tape"
-	"tapedeck/jobs/internal/botapi"
-	"tapedeck/jobs/internal/telegram"
+	"tapedeck/internal/standin/botapi"
+	"tapedeck/internal/tape"
+	"tapedeck/internal/telegram"
 )
 
 const testToken = "123456789:AAtesttesttesttest_test-test"

@@ -1,4 +1,4 @@
-package deliver
+package notify
 
 import (
 	"cmp"
@@ -15,8 +15,8 @@ import (
 	"strings"
 	"time"
 
-	"tapedeck/analytics/tape"
-	"tapedeck/jobs/internal/telegram"
+	"tapedeck/internal/tape"
+	"tapedeck/internal/telegram"
 )
 
 // Queued is what a call wrote down, over all chats.

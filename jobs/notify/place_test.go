@@ -1,4 +1,4 @@
-package deliver
+package notify
 
 import (
 	"bytes"
@@ -21,9 +21,9 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/analytics/tape"
-	"tapedeck/jobs/internal/botapi"
-	"tapedeck/jobs/internal/telegram"
+	"tapedeck/internal/standin/botapi"
+	"tapedeck/internal/tape"
+	"tapedeck/internal/telegram"
 )
 
 // place is an outbox with the real client before a stand-in Telegram, without a network in between: in a bubble of testing/synctest all

@@ -1,4 +1,4 @@
-package deliver
+package notify
 
 import (
 	"cmp"
@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"tapedeck/jobs/internal/telegram"
+	"tapedeck/internal/telegram"
 )
 
 // Sender sends one message once and gives its id. It does not retry, it may be called from several goroutines, and its errors are

@@ -1,4 +1,4 @@
-package deliver
+package notify
 
 import (
 	"crypto/sha256"
@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"tapedeck/jobs/internal/telegram"
+	"tapedeck/internal/telegram"
 )
 
 // digestLines bounds what a digest lists; it counts all.

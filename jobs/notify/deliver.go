@@ -6,7 +6,7 @@
 // reason and counted too. Several processes may enqueue at once, and one of them sends.
 //
 // The files are described in record.go, the protocol in https://core.telegram.org/bots/api.
-package deliver
+package notify
 
 import (
 	"cmp"
@@ -19,7 +19,7 @@ import (
 	"sync"
 	"time"
 
-	"tapedeck/jobs/internal/telegram"
+	"tapedeck/internal/telegram"
 )
 
 const (

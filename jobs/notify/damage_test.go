@@ -1,4 +1,4 @@
-package deliver
+package notify
 
 import (
 	"errors"
@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tapedeck/analytics/tape"
+	"tapedeck/internal/tape"
 )
 
 func removeFile(o *Outbox, content []byte) error { return os.Remove(o.path(fileName(content))) }

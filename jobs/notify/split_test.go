@@ -1,4 +1,4 @@
-package deliver
+package notify
 
 import (
 	"fmt"
@@ -10,8 +10,8 @@ import (
 	"time"
 	"unicode"
 
-	"tapedeck/jobs/internal/botapi"
-	"tapedeck/jobs/internal/telegram"
+	"tapedeck/internal/standin/botapi"
+	"tapedeck/internal/telegram"
 )
 
 // readAs gives what the stand-in, which reads markup with a reader of its own, shows of a text, or its refusal.

@@ -1,4 +1,4 @@
-package deliver
+package notify
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"tapedeck/jobs/internal/telegram"
+	"tapedeck/internal/telegram"
 )
 
 // worker sends to one chat.
