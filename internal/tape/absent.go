@@ -2,6 +2,8 @@ package tape
 
 import (
 	"slices"
+	"tapedeck/internal/idset"
+	"tapedeck/internal/state"
 	"time"
 )
 
@@ -16,22 +18,22 @@ type AbsentSpan struct {
 }
 
 // Absent gives, by symbol, the ids that the exchange does not have, as found by asking.
-func (d *Dir) Absent() (map[string]Spans, error) {
+func (d *Dir) Absent() (map[string]idset.Set, error) {
 	recorded, err := d.readAbsent()
 	if err != nil {
 		return nil, err
 	}
-	out := map[string]Spans{}
+	out := map[string]idset.Set{}
 	for symbol, spans := range recorded {
 		for _, s := range spans {
-			out[symbol] = out[symbol].Add(Span{s.First, s.Last})
+			out[symbol] = out[symbol].Add(idset.Range{First: s.First, Last: s.Last})
 		}
 	}
 	return out, nil
 }
 
 // RecordAbsent remembers that the exchange was asked for a symbol's ids and does not have them.
-func (d *Dir) RecordAbsent(symbol string, spans Spans, askedAt time.Time) error {
+func (d *Dir) RecordAbsent(symbol string, spans idset.Set, askedAt time.Time) error {
 	unlock, err := d.lock(writersLock)
 	if err != nil {
 		return err
@@ -49,7 +51,7 @@ func (d *Dir) RecordAbsent(symbol string, spans Spans, askedAt time.Time) error 
 
 // readAbsent gives the recorded spans that can be: a file that is damaged or something else is as good as lost.
 func (d *Dir) readAbsent() (map[string][]AbsentSpan, error) {
-	recorded, err := readLosable[[]AbsentSpan](d, absentName)
+	recorded, err := state.ReadCache[[]AbsentSpan](d.state, absentName)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,8 @@ import (
 	"sort"
 	"sync"
 	"syscall"
+	"tapedeck/internal/durable"
+	"tapedeck/internal/idset"
 	"time"
 )
 
@@ -187,7 +189,7 @@ type dayRecord struct {
 	twice int64
 }
 
-func certifySymbol(symbol string, days map[string]*dayRecord, bounds Bounds, ever bool, absent Spans, now time.Time) SymbolCertificate {
+func certifySymbol(symbol string, days map[string]*dayRecord, bounds Bounds, ever bool, absent idset.Set, now time.Time) SymbolCertificate {
 	out := SymbolCertificate{Symbol: symbol}
 	dates := sortedKeys(days)
 	rows := map[string]*Day{}
@@ -222,8 +224,8 @@ func certifySymbol(symbol string, days map[string]*dayRecord, bounds Bounds, eve
 
 	// hole books the ids between two rows on the day of the first; every day that it touches is not proven.
 	hole := func(first, last int64, after, before time.Time) {
-		gone := absent.Intersect(Spans{{first, last}})
-		left := (Spans{{first, last}}).Subtract(gone)
+		gone := absent.Intersect(idset.Set{{First: first, Last: last}})
+		left := (idset.Set{{First: first, Last: last}}).Subtract(gone)
 		from, to := DateOf(after.UnixMicro()), DateOf(before.UnixMicro())
 		r := row(from)
 		r.Missing += left.Count()
@@ -427,7 +429,7 @@ func (s *surveyed) save() error {
 	if len(s.dirty) == 0 {
 		return nil
 	}
-	if err := s.dir.disk.mkdir(s.dir.StatePath(scannedDir)); err != nil {
+	if err := s.dir.disk.Mkdir(s.dir.StatePath(scannedDir)); err != nil {
 		return fmt.Errorf("keep what was checked: %w", err)
 	}
 	for date := range s.dirty {
@@ -435,15 +437,15 @@ func (s *surveyed) save() error {
 		if err != nil {
 			return fmt.Errorf("keep what was checked: %w", err)
 		}
-		staged, _, err := s.dir.stageLoosely(uniqueName("state", ".tmp"), func(w io.Writer) error {
+		staged, _, err := s.dir.stageLoosely(durable.UniqueName("state", ".tmp"), func(w io.Writer) error {
 			_, err := w.Write(text)
 			return err
 		})
 		if err != nil {
 			return fmt.Errorf("keep what was checked: %w", err)
 		}
-		if err := s.dir.disk.rename(staged, s.dir.StatePath(filepath.Join(scannedDir, date+".json"))); err != nil {
-			s.dir.disk.remove(staged)
+		if err := s.dir.disk.Rename(staged, s.dir.StatePath(filepath.Join(scannedDir, date+".json"))); err != nil {
+			s.dir.disk.Remove(staged)
 			return fmt.Errorf("keep what was checked: %w", err)
 		}
 	}

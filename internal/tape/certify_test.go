@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"tapedeck/internal/durable"
+	"tapedeck/internal/idset"
 	"testing"
 	"time"
 
@@ -46,7 +48,7 @@ func TestCertifyStates(t *testing.T) {
 	publish(t, d, trades("ETHUSDT", 141, 145, day(5)))
 	publish(t, d, trades("ETHUSDT", 148, 150, day(5).Add(time.Hour)))
 	publish(t, d, trades("ETHUSDT", 151, 160, day(6)))
-	if err := d.RecordAbsent("ETHUSDT", Spans{{146, 147}}, day(6)); err != nil {
+	if err := d.RecordAbsent("ETHUSDT", idset.Set{{First: 146, Last: 147}}, day(6)); err != nil {
 		t.Fatal(err)
 	}
 	now := day(6).Add(time.Hour)
@@ -207,9 +209,9 @@ func TestReplaceRefusesOtherRows(t *testing.T) {
 	}
 }
 
-type noExchange struct{ disk }
+type noExchange struct{ durable.Disk }
 
-func (noExchange) exchange(string, string) error { return errors.ErrUnsupported }
+func (noExchange) Exchange(string, string) error { return errors.ErrUnsupported }
 
 func TestCoverageHasOneRowASymbolAndDay(t *testing.T) {
 	d := newTape(t)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"tapedeck/internal/durable"
 )
 
 // PublishCoverage keeps the days of a certificate in the coverage table, one row a symbol and date: partitions in which anything but
@@ -29,7 +30,7 @@ func (d *Dir) PublishCoverage(ctx context.Context, c Certificate) (out Published
 		for _, s := range swaps {
 			if err != nil {
 				d.dropSwap(s)
-				d.disk.remove(s.staged[0])
+				d.disk.Remove(s.staged[0])
 			}
 		}
 	}()
@@ -56,7 +57,7 @@ func (d *Dir) PublishCoverage(ctx context.Context, c Certificate) (out Published
 		for _, name := range names {
 			s.replaced[name] = true
 		}
-		file := uniqueName(string(Coverage), ".parquet")
+		file := durable.UniqueName(string(Coverage), ".parquet")
 		staged, bytes, err := d.stageLoosely(file+".tmp", func(w io.Writer) error { return encoder.encode(w, rows) })
 		if err != nil {
 			return out, err
@@ -69,7 +70,7 @@ func (d *Dir) PublishCoverage(ctx context.Context, c Certificate) (out Published
 	}
 	if len(swaps) == 0 {
 		if same { // whoever wrote it may have ended before it was durable
-			if err := d.disk.syncDir(filepath.Join(d.path, string(Coverage))); err != nil {
+			if err := d.disk.SyncDir(filepath.Join(d.path, string(Coverage))); err != nil {
 				return out, fmt.Errorf("sync the coverage: %w", err)
 			}
 		}
@@ -93,7 +94,7 @@ func (d *Dir) swapAll(ctx context.Context, table Table, swaps []*swap) error {
 	}
 	if err := together(len(swaps), func(i int) error {
 		for _, path := range swaps[i].staged {
-			if err := d.disk.syncFile(path); err != nil {
+			if err := d.disk.SyncFile(path); err != nil {
 				return fmt.Errorf("sync %q: %w", path, err)
 			}
 		}
@@ -107,7 +108,7 @@ func (d *Dir) swapAll(ctx context.Context, table Table, swaps []*swap) error {
 		}
 	}
 	// The directory that all these files were renamed from: a rename is in both its directories or in neither.
-	if err := d.disk.syncDir(d.StagingPath()); err != nil {
+	if err := d.disk.SyncDir(d.StagingPath()); err != nil {
 		return fmt.Errorf("sync %q: %w", d.StagingPath(), err)
 	}
 	for _, s := range swaps {

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"tapedeck/internal/durable"
+	"tapedeck/internal/idset"
 	"testing"
 	"time"
 
@@ -35,7 +37,7 @@ type world struct {
 	offered, promised map[string]map[int64]Trade
 }
 
-func (w *world) use() disk {
+func (w *world) use() durable.Disk {
 	if w.exchange {
 		return w.disk
 	}
@@ -113,7 +115,7 @@ func (w *world) look(when string, partial bool) {
 // lookDurable holds what a power cut now would leave to the guarantees.
 func (w *world) lookDurable(when string) {
 	w.t.Helper()
-	w.examine(when+", and the power cut", w.disk.durable(), false)
+	w.examine(when+", and the power cut", w.disk.afterPowerCut(), false)
 }
 
 func (w *world) examine(when string, files map[string][]byte, partial bool) {
@@ -392,9 +394,9 @@ func deeds() []deed {
 		{name: "RecordAbsent",
 			before: func(w *world) {
 				w.must(w.create())
-				w.must(w.dir.RecordAbsent("ETHUSDT", Spans{{5, 6}}, day0))
+				w.must(w.dir.RecordAbsent("ETHUSDT", idset.Set{{First: 5, Last: 6}}, day0))
 			},
-			act: func(w *world) error { return w.dir.RecordAbsent("ETHUSDT", Spans{{8, 9}}, day0) },
+			act: func(w *world) error { return w.dir.RecordAbsent("ETHUSDT", idset.Set{{First: 8, Last: 9}}, day0) },
 			check: func(w *world, when string, files map[string][]byte, done bool) {
 				w.t.Helper()
 				if text := string(files[".state/absent.json"]); !strings.Contains(text, `"first": 5`) || done && !strings.Contains(text, `"first": 8`) {
@@ -405,7 +407,7 @@ func deeds() []deed {
 			before: func(w *world) {
 				forMerge(w)
 				w.must(merge(w))
-				file, err := w.disk.create(filepath.Join(w.disk.data(), stagingDir, "dead.tmp"))
+				file, err := w.disk.Create(filepath.Join(w.disk.data(), stagingDir, "dead.tmp"))
 				w.must(err)
 				w.must(file.Close())
 			},
@@ -572,7 +574,7 @@ func (w *world) recover(d deed, on way, done bool) {
 
 	// What was reported as done is durable: nothing more was synced than that took.
 	w.lookDurable("done again")
-	check("done again, and the power cut", w.disk.durable(), true)
+	check("done again, and the power cut", w.disk.afterPowerCut(), true)
 
 	// What it left behind can be taken away, and does no harm if that is not durable.
 	_, err := w.dir.Sweep(time.Now().Add(48 * time.Hour))

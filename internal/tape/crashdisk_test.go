@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"tapedeck/internal/durable"
 	"testing"
 )
 
@@ -140,7 +141,7 @@ func (c *crashDisk) clone() *crashDisk {
 
 // durable gives the content of all files that would be found after a power cut in which nothing came through that was not durable, by path below
 // the data directory.
-func (c *crashDisk) durable() map[string][]byte {
+func (c *crashDisk) afterPowerCut() map[string][]byte {
 	out := map[string][]byte{}
 	var walk func(dir *inode, path string)
 	walk = func(dir *inode, path string) {
@@ -335,15 +336,15 @@ func (c *crashDisk) cutPower(keep float64, rnd *rand.Rand) *crashDisk {
 type crashFile struct {
 	disk  *crashDisk
 	path  string
-	real  diskFile
+	real  durable.File
 	inode *inode
 	text  bytes.Buffer
 }
 
-func (c *crashDisk) create(path string) (diskFile, error) {
+func (c *crashDisk) Create(path string) (durable.File, error) {
 	var out *crashFile
 	err := c.do("create "+c.short(path), func() error {
-		real, err := osDisk{}.create(path)
+		real, err := durable.OS{}.Create(path)
 		if err != nil {
 			return err
 		}
@@ -396,7 +397,7 @@ func (f *crashFile) Close() error {
 	return f.shut()
 }
 
-func (c *crashDisk) rename(from, to string) error {
+func (c *crashDisk) Rename(from, to string) error {
 	return c.do("rename "+c.short(from)+" to "+c.short(to), func() error {
 		if err := os.Rename(from, to); err != nil {
 			return err
@@ -410,9 +411,9 @@ func (c *crashDisk) rename(from, to string) error {
 	})
 }
 
-func (c *crashDisk) exchange(x, y string) error {
+func (c *crashDisk) Exchange(x, y string) error {
 	return c.do("exchange "+c.short(x)+" and "+c.short(y), func() error {
-		if err := exchangeNames(x, y); err != nil {
+		if err := (durable.OS{}).Exchange(x, y); err != nil {
 			return err
 		}
 		a, p := c.find(x)
@@ -422,7 +423,7 @@ func (c *crashDisk) exchange(x, y string) error {
 	})
 }
 
-func (c *crashDisk) syncDir(path string) error {
+func (c *crashDisk) SyncDir(path string) error {
 	return c.do("sync the directory "+c.short(path), func() error {
 		if path == c.base {
 			return nil
@@ -436,7 +437,7 @@ func (c *crashDisk) syncDir(path string) error {
 	})
 }
 
-func (c *crashDisk) syncFile(path string) error {
+func (c *crashDisk) SyncFile(path string) error {
 	return c.do("sync "+c.short(path), func() error {
 		content, err := os.ReadFile(path)
 		if err != nil {
@@ -448,10 +449,10 @@ func (c *crashDisk) syncFile(path string) error {
 	})
 }
 
-func (c *crashDisk) mkdir(path string) error {
+func (c *crashDisk) Mkdir(path string) error {
 	return c.do("make "+c.short(path), func() error {
 		dir, name := c.find(path)
-		if err := (osDisk{}).mkdir(path); err != nil || dir.live[name] != nil {
+		if err := (durable.OS{}).Mkdir(path); err != nil || dir.live[name] != nil {
 			return err
 		}
 		c.change(edit{dir, name, newDirInode()})
@@ -459,7 +460,7 @@ func (c *crashDisk) mkdir(path string) error {
 	})
 }
 
-func (c *crashDisk) remove(path string) error {
+func (c *crashDisk) Remove(path string) error {
 	return c.do("remove "+c.short(path), func() error {
 		if err := os.Remove(path); err != nil {
 			return err
@@ -471,7 +472,7 @@ func (c *crashDisk) remove(path string) error {
 }
 
 // removeAll is as many operations as there are files, in the order of the listing, as os.RemoveAll's.
-func (c *crashDisk) removeAll(path string) error {
+func (c *crashDisk) RemoveAll(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -486,7 +487,7 @@ func (c *crashDisk) removeAll(path string) error {
 			return err
 		}
 		for _, entry := range entries {
-			if err := c.removeAll(filepath.Join(path, entry.Name())); err != nil && failed == nil {
+			if err := c.RemoveAll(filepath.Join(path, entry.Name())); err != nil && failed == nil {
 				failed = err
 			}
 		}
@@ -494,14 +495,14 @@ func (c *crashDisk) removeAll(path string) error {
 	if failed != nil {
 		return failed
 	}
-	return c.remove(path)
+	return c.Remove(path)
 }
 
-func (c *crashDisk) touch(path string) error {
-	return c.do("touch "+c.short(path), func() error { return osDisk{}.touch(path) })
+func (c *crashDisk) Touch(path string) error {
+	return c.do("touch "+c.short(path), func() error { return durable.OS{}.Touch(path) })
 }
 
-func (c *crashDisk) link(from, to string) error {
+func (c *crashDisk) Link(from, to string) error {
 	return c.do("link "+c.short(from)+" to "+c.short(to), func() error {
 		if err := os.Link(from, to); err != nil {
 			return err
@@ -516,6 +517,6 @@ func (c *crashDisk) link(from, to string) error {
 // withoutExchange is a file system that cannot exchange two names.
 type withoutExchange struct{ *crashDisk }
 
-func (withoutExchange) exchange(string, string) error {
+func (withoutExchange) Exchange(string, string) error {
 	return fmt.Errorf("exchange: %w", errors.ErrUnsupported)
 }

@@ -5,11 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
+	"tapedeck/internal/durable"
+	"tapedeck/internal/state"
 	"time"
 )
 
@@ -59,10 +60,10 @@ type manifest struct {
 type Dir struct {
 	path     string
 	manifest manifest
-	disk     disk
+	disk     durable.Disk
 
-	// durable holds, by path, the fs.FileInfo of the partitions whose names are known to be durable.
-	durable sync.Map
+	state *state.Dir
+	dirs  durable.Dirs // of partitions
 
 	mu      sync.Mutex // guards index and encoder
 	index   *Index
@@ -79,9 +80,13 @@ func (d *Dir) Feed() Feed { return d.manifest.Feed }
 func (d *Dir) MadeAt() time.Time { return d.manifest.MadeAt }
 
 // Open opens a data directory. Its errors are ErrNoTape where there is none and *NewerError where this version cannot read it.
-func Open(path string) (*Dir, error) { return open(path, osDisk{}) }
+func Open(path string) (*Dir, error) { return open(path, durable.OS{}) }
 
-func open(path string, disk disk) (*Dir, error) {
+func newDir(path string, disk durable.Disk, m manifest) *Dir {
+	return &Dir{path: path, disk: disk, manifest: m, state: state.Open(path, disk), dirs: durable.Dirs{Disk: disk}}
+}
+
+func open(path string, disk durable.Disk) (*Dir, error) {
 	text, err := os.ReadFile(filepath.Join(path, manifestName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open %q: %w", path, ErrNoTape)
@@ -89,7 +94,7 @@ func open(path string, disk disk) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the tape: %w", err)
 	}
-	d := &Dir{path: path, disk: disk}
+	d := newDir(path, disk, manifest{})
 	if err := json.Unmarshal(text, &d.manifest); err != nil {
 		return nil, fmt.Errorf("read %q: %w", filepath.Join(path, manifestName), err)
 	}
@@ -107,10 +112,10 @@ func open(path string, disk disk) (*Dir, error) {
 // new one. Directories that a tape has lost are made again, empty. Two processes may do so at once. Its errors are *FeedError,
 // *NewerError, ErrNoManifest, and those of the file system.
 func Create(path string, feed Feed, now time.Time) (*Dir, error) {
-	return create(path, feed, now, osDisk{})
+	return create(path, feed, now, durable.OS{})
 }
 
-func create(path string, feed Feed, now time.Time, disk disk) (*Dir, error) {
+func create(path string, feed Feed, now time.Time, disk durable.Disk) (*Dir, error) {
 	d, err := open(path, disk)
 	if errors.Is(err, ErrNoTape) {
 		if err := lay(path, feed, now, disk); err != nil {
@@ -119,7 +124,7 @@ func create(path string, feed Feed, now time.Time, disk disk) (*Dir, error) {
 		d, err = open(path, disk)
 	} else if err == nil {
 		// Whoever made it may have ended before it was durable.
-		if err := disk.syncDir(path); err != nil {
+		if err := disk.SyncDir(path); err != nil {
 			return nil, fmt.Errorf("sync %q: %w", path, err)
 		}
 		if err := d.remake(); err != nil {
@@ -136,7 +141,7 @@ func create(path string, feed Feed, now time.Time, disk disk) (*Dir, error) {
 }
 
 // lay makes the directories and, last of all, tape.json: a directory that has it is whole.
-func lay(path string, feed Feed, now time.Time, disk disk) error {
+func lay(path string, feed Feed, now time.Time, disk durable.Disk) error {
 	if feed == "" {
 		feed = AggTrade
 	}
@@ -146,7 +151,7 @@ func lay(path string, feed Feed, now time.Time, disk disk) error {
 	if err := layDirs(path, disk); err != nil {
 		return err
 	}
-	d := &Dir{path: path, disk: disk, manifest: manifest{Format: Format, Feed: feed, MadeAt: now.UTC()}}
+	d := newDir(path, disk, manifest{Format: Format, Feed: feed, MadeAt: now.UTC()})
 	unlock, err := d.lock(writersLock)
 	if err != nil {
 		return err
@@ -171,20 +176,20 @@ func lay(path string, feed Feed, now time.Time, disk disk) error {
 	if err != nil {
 		return err
 	}
-	if err := disk.syncDir(path); err != nil { // what is described is there before its description
+	if err := disk.SyncDir(path); err != nil { // what is described is there before its description
 		return err
 	}
-	return d.replace(manifestName, append(text, '\n'))
+	return durable.Replace(disk, d.StagingPath(), filepath.Join(path, manifestName), append(text, '\n'))
 }
 
 // layDirs makes the directories that a tape has.
-func layDirs(path string, disk disk) error {
+func layDirs(path string, disk durable.Disk) error {
 	names := []string{stagingDir, stateDir}
 	for _, table := range allTables() {
 		names = append(names, string(table))
 	}
 	for _, name := range names {
-		if err := disk.mkdir(filepath.Join(path, name)); err != nil {
+		if err := disk.Mkdir(filepath.Join(path, name)); err != nil {
 			return err
 		}
 	}
@@ -232,11 +237,11 @@ func (d *Dir) remake() error {
 	if err := d.layEmpty(empty...); err != nil {
 		return err
 	}
-	return d.disk.syncDir(d.path)
+	return d.disk.SyncDir(d.path)
 }
 
 // mkdirs makes a directory and those above it, and makes the name of the last one durable.
-func mkdirs(path string, disk disk) error {
+func mkdirs(path string, disk durable.Disk) error {
 	parent := filepath.Dir(path)
 	if _, err := os.Stat(path); err != nil {
 		if parent != path {
@@ -244,79 +249,35 @@ func mkdirs(path string, disk disk) error {
 				return err
 			}
 		}
-		if err := disk.mkdir(path); err != nil {
+		if err := disk.Mkdir(path); err != nil {
 			return err
 		}
 	} else if parent == path {
 		return nil
 	}
 	// Who may use a directory need not be allowed to read the one above it, in which its name was made by somebody else.
-	if err := disk.syncDir(parent); err != nil && !errors.Is(err, fs.ErrPermission) {
+	if err := disk.SyncDir(parent); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
 	return nil
 }
 
-// replace writes a small file of the data directory for good; a reader sees the old content or the new one.
-func (d *Dir) replace(name string, content []byte) error {
-	staged, _, err := d.stage(uniqueName("state", ".tmp"), func(w io.Writer) error {
-		_, err := w.Write(content)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if err := d.place(staged, name); err != nil {
-		d.disk.remove(staged)
-		return err
-	}
-	return nil
-}
-
-// StatePath gives the path of a small state file.
-func (d *Dir) StatePath(name string) string { return filepath.Join(d.path, stateDir, name) }
+// State is the data directory's state directory.
+func (d *Dir) State() *state.Dir { return d.state }
 
 // StagingPath is where files are written before they are published; nothing globs it.
 func (d *Dir) StagingPath() string { return filepath.Join(d.path, stagingDir) }
 
-// WriteState replaces a small state file with v as JSON, for good: a reader sees the old content or the new one.
-func (d *Dir) WriteState(name string, v any) error {
-	text, err := json.MarshalIndent(v, "", " ")
-	if err != nil {
-		return fmt.Errorf("encode the state %q: %w", name, err)
-	}
-	return d.replace(filepath.Join(stateDir, name), append(text, '\n'))
-}
+// StatePath gives the path of a small state file.
+func (d *Dir) StatePath(name string) string { return d.state.Path(name) }
 
-// WriteStateBytes does the same with content as it stands.
+// WriteState is State().Write.
+func (d *Dir) WriteState(name string, v any) error { return d.state.Write(name, v) }
+
+// WriteStateBytes is State().WriteBytes.
 func (d *Dir) WriteStateBytes(name string, content []byte) error {
-	return d.replace(filepath.Join(stateDir, name), content)
+	return d.state.WriteBytes(name, content)
 }
 
-// ReadState reads a state file into v; fs.ErrNotExist where there is none.
-func (d *Dir) ReadState(name string, v any) error {
-	text, err := os.ReadFile(d.StatePath(name))
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(text, v); err != nil {
-		return fmt.Errorf("read the state %q: %w", d.StatePath(name), err)
-	}
-	return nil
-}
-
-// readLosable reads a state file whose loss costs no more than working it out again: one that is not there, or not what it should be, is empty.
-func readLosable[V any](d *Dir, name string) (map[string]V, error) {
-	out := map[string]V{}
-	text, err := os.ReadFile(d.StatePath(name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return out, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if json.Unmarshal(text, &out) != nil || out == nil {
-		return map[string]V{}, nil
-	}
-	return out, nil
-}
+// ReadState is State().Read.
+func (d *Dir) ReadState(name string, v any) error { return d.state.Read(name, v) }

@@ -2,86 +2,13 @@ package tape
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"syscall"
+	"tapedeck/internal/durable"
 	"time"
 )
-
-// disk is the file system as this package uses it; tests put one in its place that fails at a chosen call.
-type disk interface {
-	create(path string) (diskFile, error) // a new file; fails if there is one
-	rename(from, to string) error
-	syncDir(path string) error
-	mkdir(path string) error // no error if it is there
-	remove(path string) error
-	link(from, to string) error
-	exchange(a, b string) error // swaps two directories' names at once; errors.ErrUnsupported where that cannot be done
-	syncFile(path string) error
-	removeAll(path string) error // no error if it is not there
-	touch(path string) error     // makes the present its modification time
-}
-
-type diskFile interface {
-	io.Writer
-	Sync() error
-	Close() error
-}
-
-type osDisk struct{}
-
-func (osDisk) create(path string) (diskFile, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	// The lock lives as long as the writer: sweep leaves a locked file alone and takes one whose writer is dead.
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		file.Close()
-		return nil, fmt.Errorf("lock %q: %w", path, err)
-	}
-	return file, nil
-}
-
-func (osDisk) rename(from, to string) error { return os.Rename(from, to) }
-
-func (osDisk) syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
-}
-
-func (osDisk) mkdir(path string) error {
-	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
-	}
-	return nil
-}
-
-func (osDisk) remove(path string) error { return os.Remove(path) }
-
-func (osDisk) link(from, to string) error { return os.Link(from, to) }
-
-func (osDisk) exchange(a, b string) error { return exchangeNames(a, b) }
-
-func (osDisk) syncFile(path string) error {
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	return file.Sync()
-}
-
-func (osDisk) removeAll(path string) error { return os.RemoveAll(path) }
-
-func (osDisk) touch(path string) error { return os.Chtimes(path, time.Time{}, time.Now()) }
 
 // stage writes a new file in the staging directory and makes its content durable; place then makes it visible. On an error no file is left.
 func (d *Dir) stage(name string, write func(io.Writer) error) (path string, bytes int64, err error) {
@@ -116,14 +43,14 @@ func (d *Dir) stageWith(name string, write func(io.Writer) error, finish func(*s
 type stagedFile struct {
 	dir  *Dir
 	path string
-	file diskFile // nil when it was closed
+	file durable.File // nil when it was closed
 	out  *countingWriter
 	gone bool // placed or removed
 }
 
 func (d *Dir) createStaged(name string) (*stagedFile, error) {
 	path := filepath.Join(d.path, stagingDir, name)
-	file, err := d.disk.create(path)
+	file, err := d.disk.Create(path)
 	if err != nil {
 		return nil, fmt.Errorf("create %q: %w", path, err)
 	}
@@ -180,7 +107,7 @@ func (f *stagedFile) discard() error {
 		return nil
 	}
 	f.gone = true
-	if err := f.dir.disk.remove(f.path); err != nil {
+	if err := f.dir.disk.Remove(f.path); err != nil {
 		return fmt.Errorf("remove %q: %w", f.path, err)
 	}
 	return nil
@@ -195,18 +122,12 @@ func (d *Dir) place(staged, name string) error {
 			return err
 		}
 	}
-	if err := d.disk.rename(staged, final); err != nil {
-		return fmt.Errorf("publish %q: %w", name, err)
-	}
-	if err := d.disk.syncDir(parent); err != nil {
-		return fmt.Errorf("sync %q: %w", parent, err)
-	}
-	return nil
+	return durable.Publish(d.disk, staged, final)
 }
 
-// makePartition makes a directory such as that of a partition, and its name durable. That it is there does not say that whoever made it came so far.
+// makePartition makes a directory such as that of a partition, and its name durable.
 func (d *Dir) makePartition(path string) error {
-	return d.makeDirs(filepath.Dir(path), []string{path})
+	return d.dirs.Make(filepath.Dir(path), path)
 }
 
 // makePartitions is makePartition for several of a table at once.
@@ -215,37 +136,7 @@ func (d *Dir) makePartitions(table Table, dates []string) error {
 	for i, date := range dates {
 		paths[i] = d.partitionPath(table, date)
 	}
-	return d.makeDirs(filepath.Join(d.path, string(table)), paths)
-}
-
-// makeDirs makes directories in parent.
-func (d *Dir) makeDirs(parent string, paths []string) error {
-	made := map[string]os.FileInfo{}
-	for _, path := range paths {
-		info, err := os.Stat(path)
-		if known, ok := d.durable.Load(path); ok && err == nil && os.SameFile(known.(os.FileInfo), info) {
-			continue
-		}
-		if err != nil {
-			if err := d.disk.mkdir(path); err != nil {
-				return fmt.Errorf("create %q: %w", path, err)
-			}
-			if info, err = os.Stat(path); err != nil {
-				return err
-			}
-		}
-		made[path] = info
-	}
-	if len(made) == 0 {
-		return nil
-	}
-	if err := d.disk.syncDir(parent); err != nil {
-		return fmt.Errorf("sync %q: %w", parent, err)
-	}
-	for path, info := range made {
-		d.durable.Store(path, info)
-	}
-	return nil
+	return d.dirs.Make(filepath.Join(d.path, string(table)), paths...)
 }
 
 // settle makes durable what another writer, or this one in vain, put into a partition: it was seen there, but whoever put it there may have
@@ -255,7 +146,7 @@ func (d *Dir) settle(table Table, date string) error {
 	if err := d.makePartition(path); err != nil {
 		return err
 	}
-	if err := d.disk.syncDir(path); err != nil {
+	if err := d.disk.SyncDir(path); err != nil {
 		return fmt.Errorf("sync %q: %w", path, err)
 	}
 	return nil
@@ -291,16 +182,9 @@ func (d *Dir) Sweep(now time.Time) (removed int, err error) {
 			continue
 		}
 		path := filepath.Join(d.path, stagingDir, entry.Name())
-		file, err := os.Open(path)
-		if err != nil {
-			continue
+		if durable.Abandoned(path) && d.disk.Remove(path) == nil {
+			removed++
 		}
-		if syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
-			if d.disk.remove(path) == nil {
-				removed++
-			}
-		}
-		file.Close()
 	}
 	return removed, nil
 }

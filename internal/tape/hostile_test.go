@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"tapedeck/internal/durable"
+	"tapedeck/internal/idset"
 	"testing"
 	"time"
 
@@ -52,7 +54,7 @@ func TestStateThatIsNotWhatItShouldBe(t *testing.T) {
 					t.Errorf("certificate (-want +got):\n%s", diff)
 				}
 				publish(t, d, trades("ETHUSDT", 21, 30, day0.Add(2*time.Minute)))
-				if err := d.RecordAbsent("ETHUSDT", Spans{{11, 12}}, now); err != nil {
+				if err := d.RecordAbsent("ETHUSDT", idset.Set{{First: 11, Last: 12}}, now); err != nil {
 					t.Fatal(err)
 				}
 				if c := certify(t, d, now); len(c.Symbols) != 1 || c.Symbols[0].Absent != 2 || c.Symbols[0].Trades != 28 || !c.Complete() {
@@ -186,13 +188,13 @@ func TestSymbolsAndIDsThatAreUnusual(t *testing.T) {
 }
 
 // readOnly is a file system that is mounted for reading alone.
-type readOnly struct{ disk }
+type readOnly struct{ durable.Disk }
 
-func (readOnly) create(path string) (diskFile, error) {
+func (readOnly) Create(path string) (durable.File, error) {
 	return nil, &os.PathError{Op: "open", Path: path, Err: syscall.EROFS}
 }
 
-func (readOnly) mkdir(path string) error {
+func (readOnly) Mkdir(path string) error {
 	return &os.PathError{Op: "mkdir", Path: path, Err: syscall.EROFS}
 }
 
@@ -200,7 +202,7 @@ func TestAVolumeThatIsReadOnlyIsCertified(t *testing.T) {
 	writable := newTape(t)
 	out := publish(t, writable, trades("ETHUSDT", 1, 10, day0))
 	publish(t, writable, trades("ETHUSDT", 14, 20, day0.AddDate(0, 0, 1)))
-	d, err := open(writable.Path(), readOnly{osDisk{}})
+	d, err := open(writable.Path(), readOnly{durable.OS{}})
 	if err != nil {
 		t.Fatal(err)
 	}

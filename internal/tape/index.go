@@ -11,6 +11,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"tapedeck/internal/idset"
 	"time"
 )
 
@@ -356,32 +357,32 @@ func (x *Index) runs(symbol string) []timedSpan {
 	return nil
 }
 
-// Spans gives the ids of a symbol that are on the tape.
-func (x *Index) Spans(symbol string) Spans {
+// IDs returns the ids of a symbol that are on the tape.
+func (x *Index) IDs(symbol string) idset.Set {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	runs := x.runs(symbol)
-	out := make(Spans, 0, len(runs))
+	out := make(idset.Set, 0, len(runs))
 	for _, run := range runs {
-		out = append(out, Span{run.first, run.last})
+		out = append(out, idset.Range{First: run.first, Last: run.last})
 	}
 	return out
 }
 
 // spansOn gives the ids of a symbol in the partitions of some dates.
-func (x *Index) spansOn(symbol string, dates []string) Spans {
+func (x *Index) spansOn(symbol string, dates []string) idset.Set {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	var out Spans
+	var out idset.Set
 	for _, date := range dates {
 		part := x.parts[date]
 		if part == nil || part.spans[symbol] == nil {
 			continue
 		}
 		runs := part.spans[symbol].runs
-		spans := make(Spans, len(runs))
+		spans := make(idset.Set, len(runs))
 		for i, run := range runs {
-			spans[i] = Span{run.first, run.last}
+			spans[i] = idset.Range{First: run.first, Last: run.last}
 		}
 		if out == nil {
 			out = spans

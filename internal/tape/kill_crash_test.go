@@ -35,7 +35,7 @@ func TestWriterProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := int64(1)
-	if spans := index.Spans("ETHUSDT"); len(spans) > 0 {
+	if spans := index.IDs("ETHUSDT"); len(spans) > 0 {
 		next = spans[0].Last + 1 // above it the killed process may have published some of a batch
 	}
 	for round := 0; ; round++ {

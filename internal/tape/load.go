@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"tapedeck/internal/durable"
+	"tapedeck/internal/idset"
 
 	"github.com/parquet-go/parquet-go"
 )
@@ -45,7 +47,7 @@ type loading struct {
 
 	// What is on the tape of the symbol added last.
 	symbol string
-	on     Spans
+	on     idset.Set
 }
 
 // Load begins a load. One of Publish and Discard ends it; Discard after Publish does nothing.
@@ -99,7 +101,7 @@ func (l *Load) add(ctx context.Context, date string, rows []Trade) error {
 		s.symbol, s.on = final.Symbol, l.dir.index.spansOn(final.Symbol, around(date))
 	}
 	kept := rows
-	if s.on.Overlaps(Span{rows[0].ID, final.ID}) {
+	if s.on.Overlaps(idset.Range{First: rows[0].ID, Last: final.ID}) {
 		kept = l.chunk[:0]
 		for _, row := range rows {
 			if !s.on.Contains(row.ID) {
@@ -160,7 +162,7 @@ func (l *Load) at(ctx context.Context, date string) (*loading, error) {
 }
 
 func (l *Load) begin(date string) (*loading, error) {
-	file, err := l.dir.createStaged(uniqueName(string(l.origin.Source), ".parquet.tmp"))
+	file, err := l.dir.createStaged(durable.UniqueName(string(l.origin.Source), ".parquet.tmp"))
 	if err != nil {
 		return nil, err
 	}
@@ -357,7 +359,7 @@ func (x *Index) meets(date string, spans map[string][]timedSpan) bool {
 	for symbol, runs := range spans {
 		on := x.spansOn(symbol, near)
 		for _, run := range runs {
-			if on.Overlaps(Span{run.first, run.last}) {
+			if on.Overlaps(idset.Range{First: run.first, Last: run.last}) {
 				return true
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"tapedeck/internal/durable"
 	"time"
 
 	"github.com/parquet-go/parquet-go"
@@ -49,7 +50,7 @@ func (d *Dir) Merge(ctx context.Context, date string, segments []Segment, maxRow
 	staged, err := d.merge(ctx, segments, maxRows)
 	if err != nil {
 		for _, path := range staged {
-			d.disk.remove(path)
+			d.disk.Remove(path)
 		}
 		if errors.Is(err, os.ErrNotExist) {
 			err = fmt.Errorf("%w: %w", ErrChanged, err)
@@ -389,12 +390,12 @@ func mergeRecords[T any](ctx context.Context, d *Dir, table Table, date string, 
 	if len(replaced) <= 1 {
 		return len(names), false, nil
 	}
-	staged, _, err := d.stage(uniqueName(string(FromCompact), ".parquet.tmp"), rowsWriter(rows))
+	staged, _, err := d.stage(durable.UniqueName(string(FromCompact), ".parquet.tmp"), rowsWriter(rows))
 	if err != nil {
 		return len(names), false, err
 	}
 	if _, err := d.swapPartition(table, date, []string{staged}, replaced); err != nil {
-		d.disk.remove(staged)
+		d.disk.Remove(staged)
 		return len(names), false, err
 	}
 	return len(names), true, nil

@@ -6,6 +6,9 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"tapedeck/internal/durable"
+	"tapedeck/internal/idset"
+	"tapedeck/internal/state"
 )
 
 // extentName is the state file that remembers each symbol's Bounds. Losing it loses only the power to notice that a whole end of a symbol's record was deleted.
@@ -13,7 +16,7 @@ const extentName = "extent.json"
 
 // readExtent gives the remembered bounds that can be: a file that is damaged or something else is as good as lost.
 func (d *Dir) readExtent() (map[string]Bounds, error) {
-	bounds, err := readLosable[Bounds](d, extentName)
+	bounds, err := state.ReadCache[Bounds](d.state, extentName)
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +196,7 @@ func (b *batch) restage(ctx context.Context) error {
 		if p.staged == "" || !b.met(p) {
 			continue
 		}
-		if err := b.dir.disk.remove(p.staged); err != nil {
+		if err := b.dir.disk.Remove(p.staged); err != nil {
 			return fmt.Errorf("remove %q: %w", p.staged, err)
 		}
 		p.staged = ""
@@ -212,7 +215,7 @@ func (b *batch) met(p *part) bool {
 	for symbol, runs := range p.spans {
 		on := b.dir.index.spansOn(symbol, p.near)
 		for _, run := range runs {
-			if on.Overlaps(Span{run.first, run.last}) {
+			if on.Overlaps(idset.Range{First: run.first, Last: run.last}) {
 				return true
 			}
 		}
@@ -230,7 +233,7 @@ func (b *batch) write(p *part) error {
 	if len(p.rows) == 0 {
 		return nil
 	}
-	staged, bytes, err := b.dir.stage(uniqueName(string(b.origin.Source), ".parquet.tmp"), func(w io.Writer) error {
+	staged, bytes, err := b.dir.stage(durable.UniqueName(string(b.origin.Source), ".parquet.tmp"), func(w io.Writer) error {
 		return b.dir.encoder.encode(w, p.rows, p.spans, b.dir.Feed(), b.origin)
 	})
 	if err != nil {
@@ -252,7 +255,7 @@ func (b *batch) uncovered(p *part) []Trade {
 		}
 		rows := p.rows[start:end]
 		on := b.dir.index.spansOn(symbol, p.near)
-		if on.Overlaps(Span{rows[0].ID, rows[len(rows)-1].ID}) {
+		if on.Overlaps(idset.Range{First: rows[0].ID, Last: rows[len(rows)-1].ID}) {
 			if !cut {
 				kept, cut = append(kept, p.rows[:start]...), true
 			}
@@ -309,7 +312,7 @@ func (b *batch) place() (Published, error) {
 func (b *batch) discard() {
 	for _, p := range b.parts {
 		if p.staged != "" {
-			b.dir.disk.remove(p.staged)
+			b.dir.disk.Remove(p.staged)
 		}
 	}
 }

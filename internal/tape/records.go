@@ -5,6 +5,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"tapedeck/internal/durable"
 )
 
 // Alert is one row of alerts: a detector's finding. (detector, symbol, at) identifies it.
@@ -153,14 +154,14 @@ func publishRows[T any](ctx context.Context, d *Dir, table Table, rows []T, at f
 }
 
 func publishTable[T any](d *Dir, table Table, date string, rows []T) (name string, bytes int64, err error) {
-	file := uniqueName(string(table), ".parquet")
+	file := durable.UniqueName(string(table), ".parquet")
 	staged, bytes, err := d.stage(file+".tmp", rowsWriter(rows))
 	if err != nil {
 		return "", 0, err
 	}
 	name = filepath.Join(string(table), "date="+date, file)
 	if err := d.place(staged, name); err != nil {
-		d.disk.remove(staged)
+		d.disk.Remove(staged)
 		return "", 0, err
 	}
 	return name, bytes, nil

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"tapedeck/internal/durable"
 )
 
 // ErrChanged says that a partition's segments are no longer those that a replacement was made from.
@@ -23,7 +24,7 @@ type Replacement struct {
 
 // StagedPath gives a new path in the staging directory at which a segment can be written that Replace will take.
 func (d *Dir) StagedPath() string {
-	return filepath.Join(d.StagingPath(), uniqueName(string(FromCompact), ".parquet.tmp"))
+	return filepath.Join(d.StagingPath(), durable.UniqueName(string(FromCompact), ".parquet.tmp"))
 }
 
 // Replace puts staged files (from StagedPath) in the place of some segments of one date's trades, in one atomic step; segments that came meanwhile stay. Before
@@ -33,7 +34,7 @@ func (d *Dir) Replace(ctx context.Context, date string, staged []string, replace
 	defer func() {
 		if err != nil {
 			for _, path := range staged {
-				d.disk.remove(path)
+				d.disk.Remove(path)
 			}
 		}
 	}()
@@ -135,7 +136,7 @@ func sameIDs(a, b []timedSpan) bool {
 
 // syncStaged makes a file that another writer made durable, and gives its size.
 func (d *Dir) syncStaged(path string) (int64, error) {
-	if err := d.disk.syncFile(path); err != nil {
+	if err := d.disk.SyncFile(path); err != nil {
 		return 0, fmt.Errorf("sync %q: %w", path, err)
 	}
 	info, err := os.Stat(path)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"tapedeck/internal/durable"
 
 	"github.com/parquet-go/parquet-go"
 )
@@ -157,7 +158,7 @@ func (d *Dir) layEmpty(tables ...Table) error {
 		Coverage: func(w io.Writer) error { return encodeRows[CoverageRow](w, nil) },
 	}
 	for _, table := range tables {
-		staged, _, err := d.stage(uniqueName("empty", ".tmp"), writers[table])
+		staged, _, err := d.stage(durable.UniqueName("empty", ".tmp"), writers[table])
 		if err != nil {
 			return err
 		}

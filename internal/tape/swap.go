@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"tapedeck/internal/durable"
 	"time"
 )
 
@@ -61,8 +62,8 @@ func (d *Dir) prepareSwap(s *swap) error {
 	if err != nil {
 		return err
 	}
-	next := filepath.Join(d.path, stagingDir, uniqueName(asidePrefix+"date="+s.date, ""))
-	if err := d.disk.mkdir(next); err != nil {
+	next := filepath.Join(d.path, stagingDir, durable.UniqueName(asidePrefix+"date="+s.date, ""))
+	if err := d.disk.Mkdir(next); err != nil {
 		return fmt.Errorf("create %q: %w", next, err)
 	}
 	s.next = next
@@ -70,13 +71,13 @@ func (d *Dir) prepareSwap(s *swap) error {
 		if s.replaced[name] {
 			continue
 		}
-		if err := d.disk.link(filepath.Join(final, name), filepath.Join(next, name)); err != nil {
+		if err := d.disk.Link(filepath.Join(final, name), filepath.Join(next, name)); err != nil {
 			d.dropSwap(s)
 			return fmt.Errorf("link %q: %w", name, err)
 		}
 	}
 	for _, path := range s.staged {
-		if err := d.disk.rename(path, filepath.Join(next, strings.TrimSuffix(filepath.Base(path), ".tmp"))); err != nil {
+		if err := d.disk.Rename(path, filepath.Join(next, strings.TrimSuffix(filepath.Base(path), ".tmp"))); err != nil {
 			d.dropSwap(s)
 			return fmt.Errorf("place %q: %w", path, err)
 		}
@@ -86,7 +87,7 @@ func (d *Dir) prepareSwap(s *swap) error {
 
 // syncSwap makes durable what the directory that is to take the partition's place holds; on an error it is gone.
 func (d *Dir) syncSwap(s *swap) error {
-	if err := d.disk.syncDir(s.next); err != nil {
+	if err := d.disk.SyncDir(s.next); err != nil {
 		err = fmt.Errorf("sync %q: %w", s.next, err)
 		d.dropSwap(s)
 		return err
@@ -97,7 +98,7 @@ func (d *Dir) syncSwap(s *swap) error {
 // dropSwap takes away what was built for a swap that is not to be.
 func (d *Dir) dropSwap(s *swap) {
 	if s.next != "" {
-		d.disk.removeAll(s.next)
+		d.disk.RemoveAll(s.next)
 		s.next = ""
 	}
 }
@@ -106,13 +107,13 @@ func (d *Dir) dropSwap(s *swap) {
 func (d *Dir) exchangeSwap(s *swap) (atomic bool, err error) {
 	final := d.partitionPath(s.table, s.date)
 	// The grace counts from here, also if this process ends between the exchange and what follows it.
-	if err := d.disk.touch(final); err != nil {
+	if err := d.disk.Touch(final); err != nil {
 		d.dropSwap(s)
 		return false, fmt.Errorf("replace %q: %w", final, err)
 	}
 	next := s.next
 	s.next = "" // it is not ours to take away any more
-	err = d.disk.exchange(next, final)
+	err = d.disk.Exchange(next, final)
 	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSYS) {
 		return false, d.swapOneByOne(next, s.table, s.date, s.replaced)
 	}
@@ -126,7 +127,7 @@ func (d *Dir) exchangeSwap(s *swap) (atomic bool, err error) {
 // settleSwaps makes the exchanges of a table's partitions durable.
 func (d *Dir) settleSwaps(table Table) error {
 	for _, path := range []string{filepath.Join(d.path, string(table)), filepath.Join(d.path, stagingDir)} {
-		if err := d.disk.syncDir(path); err != nil {
+		if err := d.disk.SyncDir(path); err != nil {
 			return fmt.Errorf("sync %q: %w", path, err)
 		}
 	}
@@ -152,7 +153,7 @@ func (d *Dir) swapOneByOne(next string, table Table, date string, replaced map[s
 	if err != nil {
 		return err
 	}
-	file, err := d.disk.create(filepath.Join(next, pendingName))
+	file, err := d.disk.Create(filepath.Join(next, pendingName))
 	if err != nil {
 		return err
 	}
@@ -164,18 +165,18 @@ func (d *Dir) swapOneByOne(next string, table Table, date string, replaced map[s
 		err = closed
 	}
 	if err == nil {
-		err = d.disk.syncDir(next)
+		err = d.disk.SyncDir(next)
 	}
 	if err != nil {
-		d.disk.removeAll(next)
+		d.disk.RemoveAll(next)
 		return fmt.Errorf("replace the partition %s of %s: %w", date, table, err)
 	}
-	name := filepath.Join(filepath.Dir(next), uniqueName(pendingPrefix, ""))
-	if err := d.disk.rename(next, name); err != nil {
-		d.disk.removeAll(next)
+	name := filepath.Join(filepath.Dir(next), durable.UniqueName(pendingPrefix, ""))
+	if err := d.disk.Rename(next, name); err != nil {
+		d.disk.RemoveAll(next)
 		return fmt.Errorf("replace the partition %s of %s: %w", date, table, err)
 	}
-	if err := d.disk.syncDir(filepath.Dir(name)); err != nil {
+	if err := d.disk.SyncDir(filepath.Dir(name)); err != nil {
 		return err
 	}
 	return d.finishPending()
@@ -209,12 +210,12 @@ func (d *Dir) finishPending() error {
 		}
 		final := filepath.Join(d.path, string(p.Table), "date="+p.Date)
 		for name := range p.Replaced {
-			if err := d.disk.remove(filepath.Join(final, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := d.disk.Remove(filepath.Join(final, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("replace %q: %w", name, err)
 			}
 		}
 		// Before the first new file comes the old ones are gone for good, or after a power cut both could be there.
-		if err := d.disk.syncDir(final); err != nil {
+		if err := d.disk.SyncDir(final); err != nil {
 			return fmt.Errorf("sync %q: %w", final, err)
 		}
 		files, err := os.ReadDir(from)
@@ -225,11 +226,11 @@ func (d *Dir) finishPending() error {
 			if file.Name() == pendingName {
 				continue
 			}
-			if err := d.disk.rename(filepath.Join(from, file.Name()), filepath.Join(final, file.Name())); err != nil {
+			if err := d.disk.Rename(filepath.Join(from, file.Name()), filepath.Join(final, file.Name())); err != nil {
 				return fmt.Errorf("place %q: %w", file.Name(), err)
 			}
 		}
-		if err := d.disk.syncDir(final); err != nil {
+		if err := d.disk.SyncDir(final); err != nil {
 			return fmt.Errorf("sync %q: %w", final, err)
 		}
 		if err := d.takeAway(from); err != nil {
@@ -242,9 +243,9 @@ func (d *Dir) finishPending() error {
 // takeAway deletes a directory of an exchange that is done, for good: if it came back after a power cut, it would be done again, and links of
 // files that have been replaced since would come back with it.
 func (d *Dir) takeAway(pending string) error {
-	err := d.disk.removeAll(pending)
+	err := d.disk.RemoveAll(pending)
 	if err == nil {
-		err = d.disk.syncDir(filepath.Dir(pending))
+		err = d.disk.SyncDir(filepath.Dir(pending))
 	}
 	if err != nil {
 		return fmt.Errorf("finish the exchange %q: %w", pending, err)
@@ -266,7 +267,7 @@ func (d *Dir) sweepAside(now time.Time) error {
 		}
 		age := now.Sub(info.ModTime())
 		if age < -asideGrace { // the clock was set back: the grace counts from now
-			if err := d.disk.touch(filepath.Join(d.path, stagingDir, entry.Name())); err != nil {
+			if err := d.disk.Touch(filepath.Join(d.path, stagingDir, entry.Name())); err != nil {
 				return fmt.Errorf("keep a replaced partition: %w", err)
 			}
 		}
@@ -275,13 +276,13 @@ func (d *Dir) sweepAside(now time.Time) error {
 		}
 		if !durable { // that they were replaced
 			for _, table := range []Table{Trades, Alerts, Runs, Coverage} {
-				if err := d.disk.syncDir(filepath.Join(d.path, string(table))); err != nil {
+				if err := d.disk.SyncDir(filepath.Join(d.path, string(table))); err != nil {
 					return fmt.Errorf("sync %q: %w", table, err)
 				}
 			}
 			durable = true
 		}
-		if err := d.disk.removeAll(filepath.Join(d.path, stagingDir, entry.Name())); err != nil {
+		if err := d.disk.RemoveAll(filepath.Join(d.path, stagingDir, entry.Name())); err != nil {
 			return fmt.Errorf("delete a replaced partition: %w", err)
 		}
 	}

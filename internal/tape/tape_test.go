@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"tapedeck/internal/durable"
 	"testing"
 	"time"
 
@@ -271,7 +272,7 @@ func TestAlertsAreKeptOnce(t *testing.T) {
 
 func TestSweepTakesOnlyWhatDeadWritersLeft(t *testing.T) {
 	d := newTape(t)
-	live, err := osDisk{}.create(filepath.Join(d.StagingPath(), "live.tmp"))
+	live, err := durable.OS{}.Create(filepath.Join(d.StagingPath(), "live.tmp"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -340,39 +341,6 @@ func FuzzParseDecimal(f *testing.F) {
 			t.Fatalf("%s: exact %v, but prints back %v", text, exact, same)
 		}
 	})
-}
-
-func TestSpans(t *testing.T) {
-	// Against a plain set of ids.
-	r := rand.New(rand.NewPCG(1, 2))
-	for range 200 {
-		var s Spans
-		set := map[int64]bool{}
-		for range 12 {
-			first := r.Int64N(60)
-			span := Span{first, first + r.Int64N(8)}
-			s = s.Add(span)
-			for id := span.First; id <= span.Last; id++ {
-				set[id] = true
-			}
-		}
-		for id := int64(-1); id < 70; id++ {
-			if s.Contains(id) != set[id] {
-				t.Fatalf("%v: %d", s, id)
-			}
-		}
-		for i := 1; i < len(s); i++ {
-			if s[i].First <= s[i-1].Last+1 {
-				t.Fatalf("%v is not in order", s)
-			}
-		}
-		if s.Count() != int64(len(set)) || s.Missing(0, 69).Count() != 70-int64(len(set)) {
-			t.Fatal(s)
-		}
-		if got := s.Intersect(s.Missing(0, 69)); got != nil {
-			t.Fatal(got)
-		}
-	}
 }
 
 // TestStateBelowADirectory: the outbox keeps its messages in a directory of their own, which is made with the first.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"tapedeck/internal/idset"
 	"testing"
 )
 
@@ -70,8 +71,8 @@ func TestListingWhileFilesAreReplaced(t *testing.T) {
 	// The index reads the footers of partitions that it does not know beforehand.
 	x := d.Index()
 	footers := map[string]footer{filepath.Join(d.Path(), found[0].Path): {err: fs.ErrNotExist}}
-	if err := x.refreshDate(date, footers); err != nil || !slices.Equal(x.Spans("BTCUSDT"), Spans{{1, 30}}) {
-		t.Errorf("%v, %v", x.Spans("BTCUSDT"), err)
+	if err := x.refreshDate(date, footers); err != nil || !slices.Equal(x.IDs("BTCUSDT"), idset.Set{{First: 1, Last: 30}}) {
+		t.Errorf("%v, %v", x.IDs("BTCUSDT"), err)
 	}
 
 	// What is a link to nothing is passed over.
@@ -79,8 +80,8 @@ func TestListingWhileFilesAreReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	x = d.Index()
-	if err := x.Refresh(t.Context()); err != nil || !slices.Equal(x.Spans("BTCUSDT"), Spans{{1, 30}}) {
-		t.Errorf("%v, %v", x.Spans("BTCUSDT"), err)
+	if err := x.Refresh(t.Context()); err != nil || !slices.Equal(x.IDs("BTCUSDT"), idset.Set{{First: 1, Last: 30}}) {
+		t.Errorf("%v, %v", x.IDs("BTCUSDT"), err)
 	}
 	if found, broken, err := d.Segments(Trades, "", ""); err != nil || len(found) != 1 || len(broken) > 0 {
 		t.Errorf("%+v, %v, %v", found, broken, err)

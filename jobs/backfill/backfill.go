@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tapedeck/internal/binance"
+	"tapedeck/internal/idset"
 	"tapedeck/internal/tape"
 )
 
@@ -98,7 +99,7 @@ type SymbolSummary struct {
 	// Absent is how many ids were found not to exist at the exchange.
 	Absent int64
 	// StillMissing are the ids that could not be had this time.
-	StillMissing tape.Spans
+	StillMissing idset.Set
 	// Cost is what was asked of REST, Days how many files of the archive were used.
 	Cost binance.Cost
 	Days int
@@ -128,7 +129,7 @@ func (s Summary) Total() SymbolSummary {
 		lacking += symbol.StillMissing.Count()
 	}
 	if lacking > 0 {
-		total.StillMissing = tape.Spans{{First: 1, Last: lacking}}
+		total.StillMissing = idset.Set{{First: 1, Last: lacking}}
 	}
 	return total
 }
@@ -217,9 +218,9 @@ type symbolRun struct {
 	tried map[time.Time]bool // days whose file was looked at
 	late  error              // why a file did not bring what it was to bring; no problem where REST did
 
-	askedFrom map[int64]bool     // the ids from which REST was asked
-	notThere  [proofs]tape.Spans // at n: ids that n+1 answers showed not to be there
-	absent    tape.Spans         // found so in this run
+	askedFrom map[int64]bool    // the ids from which REST was asked
+	notThere  [proofs]idset.Set // at n: ids that n+1 answers showed not to be there
+	absent    idset.Set         // found so in this run
 }
 
 func (s *symbolRun) run(ctx context.Context) error {
@@ -260,7 +261,7 @@ func passes(err error) bool {
 }
 
 // settled takes published or absent ids off what is missing.
-func (s *symbolRun) settled(ids tape.Spans) {
+func (s *symbolRun) settled(ids idset.Set) {
 	s.out.StillMissing = s.out.StillMissing.Subtract(ids)
 	s.opt.Progress.Advanced(s.plan.Symbol, s.out.Missing-s.out.StillMissing.Count(), s.out.Missing)
 }
@@ -275,7 +276,7 @@ func (s *symbolRun) publish(ctx context.Context, trades []tape.Trade, inexact in
 }
 
 // bookPublished books what a publishing call did with ids.
-func (s *symbolRun) bookPublished(published tape.Published, inexact int64, source tape.Source, ids tape.Spans, err error) error {
+func (s *symbolRun) bookPublished(published tape.Published, inexact int64, source tape.Source, ids idset.Set, err error) error {
 	s.out.Fetched += published.Rows
 	s.out.Bytes += published.Bytes
 	if source == tape.FromArchive {
@@ -293,14 +294,14 @@ func (s *symbolRun) bookPublished(published tape.Published, inexact int64, sourc
 }
 
 // idsOf gives the ids of sorted trades of one symbol.
-func idsOf(trades []tape.Trade) tape.Spans {
-	var out tape.Spans
+func idsOf(trades []tape.Trade) idset.Set {
+	var out idset.Set
 	for i := range trades {
 		id := trades[i].ID
 		if n := len(out); n > 0 && id <= out[n-1].Last+1 {
 			out[n-1].Last = max(out[n-1].Last, id)
 		} else {
-			out = append(out, tape.Span{First: id, Last: id})
+			out = append(out, idset.Range{First: id, Last: id})
 		}
 	}
 	return out

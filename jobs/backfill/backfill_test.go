@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tapedeck/internal/binance"
+	"tapedeck/internal/idset"
 	"tapedeck/internal/standin/exchange"
 	"tapedeck/internal/tape"
 )
@@ -154,7 +155,7 @@ func (w *world) mustRun(change func(*Options)) Summary {
 }
 
 // seed publishes some ids of a symbol, as a stream had done.
-func (w *world) seed(symbol string, ids ...tape.Span) {
+func (w *world) seed(symbol string, ids ...idset.Range) {
 	w.t.Helper()
 	var trades []tape.Trade
 	for _, row := range w.rows[symbol] {
@@ -206,7 +207,7 @@ func (w *world) onTape() map[string][]tape.Trade {
 }
 
 // wantTape compares the tape with the exchange's rows in spans of ids.
-func (w *world) wantTape(symbol string, spans ...tape.Span) {
+func (w *world) wantTape(symbol string, spans ...idset.Range) {
 	w.t.Helper()
 	got := map[int64]tape.Trade{}
 	for _, trade := range w.onTape()[symbol] {
@@ -242,8 +243,8 @@ func TestAWindowIsFetchedIntoAnEmptyTape(t *testing.T) {
 	}
 	before := w.requests(aggTradesPath)
 	summary := w.mustRun(window)
-	w.wantTape("BTCUSDT", tape.Span{First: 2000, Last: 5999})
-	w.wantTape("ETHUSDT", tape.Span{First: 60, Last: 299})
+	w.wantTape("BTCUSDT", idset.Range{First: 2000, Last: 5999})
+	w.wantTape("ETHUSDT", idset.Range{First: 60, Last: 299})
 	total := summary.Total()
 	if !summary.Complete() || total.Fetched != 4240 || total.Missing != 4240 || total.Absent != 0 || total.Inexact != 0 {
 		t.Errorf("summary = %+v", total)
@@ -265,15 +266,15 @@ func TestOnlyTheGapsAreFetchedAndWithinTheRequestsPromised(t *testing.T) {
 	rows := append(market("BTCUSDT", 0, 12000, day0, now), market("ETHUSDT", 0, 3000, day0, now)...)
 	for _, tc := range []struct {
 		name string
-		have []tape.Span
+		have []idset.Range
 		gaps []int64
 	}{
-		{"one of one id", []tape.Span{{First: 0, Last: 99}, {First: 101, Last: 11999}}, []int64{1}},
-		{"one of exactly a page", []tape.Span{{First: 0, Last: 99}, {First: 1100, Last: 11999}}, []int64{1000}},
-		{"one of a page and one", []tape.Span{{First: 0, Last: 99}, {First: 1101, Last: 11999}}, []int64{1001}},
-		{"many small in one page", []tape.Span{{First: 0, Last: 99}, {First: 101, Last: 200}, {First: 210, Last: 300}, {First: 305, Last: 11999}}, []int64{1, 9, 4}},
-		{"a small and a large one", []tape.Span{{First: 0, Last: 499}, {First: 500, Last: 999}, {First: 7500, Last: 9000}, {First: 9010, Last: 11999}}, []int64{6500, 9}},
-		{"none", []tape.Span{{First: 0, Last: 11999}}, nil},
+		{"one of one id", []idset.Range{{First: 0, Last: 99}, {First: 101, Last: 11999}}, []int64{1}},
+		{"one of exactly a page", []idset.Range{{First: 0, Last: 99}, {First: 1100, Last: 11999}}, []int64{1000}},
+		{"one of a page and one", []idset.Range{{First: 0, Last: 99}, {First: 1101, Last: 11999}}, []int64{1001}},
+		{"many small in one page", []idset.Range{{First: 0, Last: 99}, {First: 101, Last: 200}, {First: 210, Last: 300}, {First: 305, Last: 11999}}, []int64{1, 9, 4}},
+		{"a small and a large one", []idset.Range{{First: 0, Last: 499}, {First: 500, Last: 999}, {First: 7500, Last: 9000}, {First: 9010, Last: 11999}}, []int64{6500, 9}},
+		{"none", []idset.Range{{First: 0, Last: 11999}}, nil},
 	} {
 		if testing.Short() && len(tc.gaps) == 1 {
 			continue // the others have one too
@@ -283,7 +284,7 @@ func TestOnlyTheGapsAreFetchedAndWithinTheRequestsPromised(t *testing.T) {
 			w.seed("BTCUSDT", tc.have...)
 			before := w.exchange.Served().Endpoints
 			summary := w.mustRun(nil)
-			w.wantTape("BTCUSDT", tape.Span{First: 0, Last: 11999})
+			w.wantTape("BTCUSDT", idset.Range{First: 0, Last: 11999})
 			missing, pages := int64(0), int64(0)
 			for _, n := range tc.gaps {
 				missing += n
@@ -309,20 +310,20 @@ func TestOnlyTheGapsAreFetchedAndWithinTheRequestsPromised(t *testing.T) {
 func TestAWindowTakesOnlyWhatTradedInIt(t *testing.T) {
 	rows := market("BTCUSDT", 0, 6000, day0, now) // 100 an hour
 	w := newWorld(t, tape.AggTrade, rows)
-	w.seed("BTCUSDT", tape.Span{First: 1000, Last: 1099}, tape.Span{First: 4000, Last: 4099})
+	w.seed("BTCUSDT", idset.Range{First: 1000, Last: 1099}, idset.Range{First: 4000, Last: 4099})
 	// A window inside of the gap: the gap is not its business beyond it.
 	w.mustRun(func(opt *Options) { opt.From, opt.To = day0.Add(20*time.Hour), day0.Add(30*time.Hour) })
-	w.wantTape("BTCUSDT", tape.Span{First: 1000, Last: 1099}, tape.Span{First: 2000, Last: 2999}, tape.Span{First: 4000, Last: 4099})
+	w.wantTape("BTCUSDT", idset.Range{First: 1000, Last: 1099}, idset.Range{First: 2000, Last: 2999}, idset.Range{First: 4000, Last: 4099})
 	// One that begins before the tape and ends in it.
 	w.mustRun(func(opt *Options) { opt.From, opt.To = day0.Add(5*time.Hour), day0.Add(10*time.Hour+30*time.Minute) })
-	w.wantTape("BTCUSDT", tape.Span{First: 500, Last: 1099}, tape.Span{First: 2000, Last: 2999}, tape.Span{First: 4000, Last: 4099})
+	w.wantTape("BTCUSDT", idset.Range{First: 500, Last: 1099}, idset.Range{First: 2000, Last: 2999}, idset.Range{First: 4000, Last: 4099})
 	// One after the tape, and one before it.
 	w.mustRun(func(opt *Options) { opt.From, opt.To = day0.Add(50*time.Hour), now.Add(time.Hour) })
 	w.mustRun(func(opt *Options) { opt.From, opt.To = day0.Add(-time.Hour), day0.Add(time.Hour) })
-	w.wantTape("BTCUSDT", tape.Span{First: 0, Last: 99}, tape.Span{First: 500, Last: 1099}, tape.Span{First: 2000, Last: 2999}, tape.Span{First: 4000, Last: 4099}, tape.Span{First: 5000, Last: 5999})
+	w.wantTape("BTCUSDT", idset.Range{First: 0, Last: 99}, idset.Range{First: 500, Last: 1099}, idset.Range{First: 2000, Last: 2999}, idset.Range{First: 4000, Last: 4099}, idset.Range{First: 5000, Last: 5999})
 	// And everything else without one.
 	summary := w.mustRun(nil)
-	w.wantTape("BTCUSDT", tape.Span{First: 0, Last: 5999})
+	w.wantTape("BTCUSDT", idset.Range{First: 0, Last: 5999})
 	if !summary.Complete() {
 		t.Errorf("%+v", summary.Total())
 	}
@@ -363,7 +364,7 @@ func TestTheTradeFeedIsFetchedByItsOwnIds(t *testing.T) {
 	summary := w.mustRun(func(opt *Options) {
 		opt.From, opt.To, opt.Symbols = day0.Add(20000*time.Second), day0.Add(40000*time.Second), []string{"BTCUSDT"}
 	})
-	w.wantTape("BTCUSDT", tape.Span{First: 7000, Last: 8999})
+	w.wantTape("BTCUSDT", idset.Range{First: 7000, Last: 8999})
 	if got := summary.Plan.Weight(); got != 50 || summary.Total().Cost.Weight != 50+8+20 {
 		t.Errorf("planned weight %d, used %+v", got, summary.Total().Cost)
 	}
@@ -377,10 +378,10 @@ func TestFaultsOfRESTAreRiddenOut(t *testing.T) {
 		t.Run(string(kind), func(t *testing.T) {
 			rows := market("BTCUSDT", 0, 5000, day0, now)
 			w := newWorld(t, tape.AggTrade, rows)
-			w.seed("BTCUSDT", tape.Span{First: 0, Last: 9}, tape.Span{First: 4990, Last: 4999})
+			w.seed("BTCUSDT", idset.Range{First: 0, Last: 9}, idset.Range{First: 4990, Last: 4999})
 			w.inject(exchange.Fault{Kind: kind, Count: 4, Match: "fromId", RetryAfter: time.Nanosecond})
 			summary := w.mustRun(func(opt *Options) { opt.Source, opt.Parallel = RESTOnly, 2 })
-			w.wantTape("BTCUSDT", tape.Span{First: 0, Last: 4999})
+			w.wantTape("BTCUSDT", idset.Range{First: 0, Last: 4999})
 			if served := w.exchange.Served().Faults[kind]; served != 4 || !summary.Complete() || summary.Total().Absent != 0 {
 				t.Errorf("%d faults served, %+v", served, summary.Total())
 			}
@@ -397,16 +398,16 @@ func TestIdsThatTheExchangeDoesNotHaveAreRecordedOnce(t *testing.T) {
 		rows = append(rows, row)
 	}
 	w := newWorld(t, tape.AggTrade, rows)
-	w.seed("BTCUSDT", tape.Span{First: 0, Last: 99}, tape.Span{First: 4990, Last: 4999})
+	w.seed("BTCUSDT", idset.Range{First: 0, Last: 99}, idset.Range{First: 4990, Last: 4999})
 	// The first answer to the gap of one id comes cut at its beginning as well.
 	w.inject(exchange.Fault{Kind: exchange.RESTLater, Count: 3, Match: "fromId"})
 	summary := w.mustRun(func(opt *Options) { opt.Source = RESTOnly })
-	w.wantTape("BTCUSDT", tape.Span{First: 0, Last: 4999})
+	w.wantTape("BTCUSDT", idset.Range{First: 0, Last: 4999})
 	absent, err := w.dir.Absent()
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := tape.Spans{{First: 700, Last: 700}, {First: 1000, Last: 1009}, {First: 2200, Last: 4399}, {First: 4600, Last: 4600}, {First: 4602, Last: 4602}}
+	want := idset.Set{{First: 700, Last: 700}, {First: 1000, Last: 1009}, {First: 2200, Last: 4399}, {First: 4600, Last: 4600}, {First: 4602, Last: 4602}}
 	if diff := cmp.Diff(want, absent["BTCUSDT"]); diff != "" {
 		t.Errorf("absent (-want +got):\n%s\n%s", diff, w.log)
 	}
@@ -425,7 +426,7 @@ func TestWhatIsNotShownIsNotAbsent(t *testing.T) {
 	w := newWorld(t, tape.AggTrade, market("BTCUSDT", 3000, 100, day0.Add(48*time.Hour), now))
 	old := market("BTCUSDT", 2000, 100, day0, day0.Add(time.Hour))
 	w.rows["BTCUSDT"] = append(old, w.rows["BTCUSDT"]...)
-	w.seed("BTCUSDT", tape.Span{First: 2000, Last: 2099}, tape.Span{First: 3000, Last: 3099})
+	w.seed("BTCUSDT", idset.Range{First: 2000, Last: 2099}, idset.Range{First: 3000, Last: 3099})
 	summary := w.mustRun(nil)
 	if summary.Complete() || summary.Total().Absent != 0 || summary.Symbols[0].StillMissing.Count() != 900 {
 		t.Errorf("%+v", summary.Total())
@@ -470,7 +471,7 @@ func TestWordsMeanTheSymbolsThatTheStreamTakesThemFor(t *testing.T) {
 		rows = append(rows, market(symbol, 0, 10, day0, now)...)
 	}
 	w := newWorld(t, tape.AggTrade, rows)
-	w.seed("ETHBTC", tape.Span{First: 0, Last: 4}, tape.Span{First: 6, Last: 9})
+	w.seed("ETHBTC", idset.Range{First: 0, Last: 4}, idset.Range{First: 6, Last: 9})
 	for words, want := range map[string]string{
 		"btcusdt":        "BTCUSDT",
 		"ethbtc":         "ETHBTC",
@@ -537,7 +538,7 @@ func TestARunThatWasEndedGoesOnWhereItWas(t *testing.T) {
 	if asked := w.requests(aggTradesPath) - before; asked > 32 {
 		t.Errorf("%d requests for the 30 pages that were left", asked)
 	}
-	w.wantTape("BTCUSDT", tape.Span{First: 0, Last: rows})
+	w.wantTape("BTCUSDT", idset.Range{First: 0, Last: rows})
 }
 
 func TestTwoBackfillsAtOnceKeepTheBudgetAndWriteEachTradeOnce(t *testing.T) {
@@ -559,8 +560,8 @@ func TestTwoBackfillsAtOnceKeepTheBudgetAndWriteEachTradeOnce(t *testing.T) {
 		})
 	}
 	work.Wait()
-	w.wantTape("BTCUSDT", tape.Span{First: 0, Last: 11_999})
-	w.wantTape("ETHUSDT", tape.Span{First: 0, Last: 7_999})
+	w.wantTape("BTCUSDT", idset.Range{First: 0, Last: 11_999})
+	w.wantTape("ETHUSDT", idset.Range{First: 0, Last: 7_999})
 	state, err := w.clients.REST.Budget().State()
 	served := int64(0)
 	for _, endpoint := range w.exchange.Served().Endpoints {

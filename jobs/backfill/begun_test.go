@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"tapedeck/internal/idset"
 	"tapedeck/internal/tape"
 )
 
@@ -67,7 +68,7 @@ func TestWhatWasBegunMayBeGone(t *testing.T) {
 
 // A day that only the archive can tell of has no ids to count: what it takes is the looking.
 func TestAPlanKnowsWhatItDoesNotKnow(t *testing.T) {
-	day := DayPlan{Day: now.Truncate(24*time.Hour).AddDate(0, 0, -2), Missing: tape.Spans{{First: 0, Last: 5_000_000_000}}}
+	day := DayPlan{Day: now.Truncate(24*time.Hour).AddDate(0, 0, -2), Missing: idset.Set{{First: 0, Last: 5_000_000_000}}}
 	plan := Plan{PerMinute: 6000, Symbols: []SymbolPlan{{Symbol: "BTCUSDT", Days: []DayPlan{day}}}}
 	if took := plan.Duration(); took != archiveFileSeconds*time.Second {
 		t.Errorf("a file takes %v", took)

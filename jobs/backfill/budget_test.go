@@ -13,6 +13,7 @@ import (
 
 	"tapedeck/internal/benchtest"
 	"tapedeck/internal/binance"
+	"tapedeck/internal/idset"
 	"tapedeck/internal/standin/exchange"
 	"tapedeck/internal/tape"
 )
@@ -25,8 +26,8 @@ func TestTwoBackfillsAndAStreamStayInTheBudgetOfOneVolume(t *testing.T) {
 	const limit, window = 300, time.Second
 	w := newWorldWith(t, tape.AggTrade, append(market("BTCUSDT", 0, 24_000, day0, now), market("ETHUSDT", 0, 24_000, day0, now)...),
 		exchange.Options{WeightLimit: limit, WeightWindow: window})
-	w.seed("BTCUSDT", tape.Span{First: 0, Last: 0}, tape.Span{First: 23_999, Last: 23_999})
-	w.seed("ETHUSDT", tape.Span{First: 0, Last: 0}, tape.Span{First: 23_999, Last: 23_999})
+	w.seed("BTCUSDT", idset.Range{First: 0, Last: 0}, idset.Range{First: 23_999, Last: 23_999})
+	w.seed("ETHUSDT", idset.Range{First: 0, Last: 0}, idset.Range{First: 23_999, Last: 23_999})
 	// What newWorld asked for was booked on another clock: 20 of the first window are used.
 	limits := []binance.RateLimit{{Kind: "REQUEST_WEIGHT", Interval: "SECOND", Num: 1, Limit: limit - 20}}
 	process := func() *binance.REST {
@@ -68,8 +69,8 @@ func TestTwoBackfillsAndAStreamStayInTheBudgetOfOneVolume(t *testing.T) {
 	backfills.Wait()
 	end()
 	stream.Wait()
-	w.wantTape("BTCUSDT", tape.Span{First: 0, Last: 23_999})
-	w.wantTape("ETHUSDT", tape.Span{First: 0, Last: 23_999})
+	w.wantTape("BTCUSDT", idset.Range{First: 0, Last: 23_999})
+	w.wantTape("ETHUSDT", idset.Range{First: 0, Last: 23_999})
 	served := w.exchange.Served()
 	if asked.Load() == 0 || served.Endpoints[aggTradesPath].Requests < 2*24 {
 		t.Errorf("%d tickers, %+v", asked.Load(), served.Endpoints)
@@ -87,15 +88,15 @@ func TestTheRequestsOfRandomGaps(t *testing.T) {
 	for range 4 {
 		w := newWorld(t, tape.AggTrade, rows)
 		missing, pages, gaps := int64(0), int64(0), int64(0)
-		var have []tape.Span
+		var have []idset.Range
 		for next := int64(0); ; {
 			kept := 1 + random.Int64N(int64(1)<<random.IntN(12))
 			lost := 1 + random.Int64N(int64(1)<<random.IntN(13))
 			if next+kept+lost >= ids-1 {
-				have = append(have, tape.Span{First: next, Last: ids - 1})
+				have = append(have, idset.Range{First: next, Last: ids - 1})
 				break
 			}
-			have = append(have, tape.Span{First: next, Last: next + kept - 1})
+			have = append(have, idset.Range{First: next, Last: next + kept - 1})
 			next += kept + lost
 			missing += lost
 			pages += (lost + 999) / 1000
@@ -104,7 +105,7 @@ func TestTheRequestsOfRandomGaps(t *testing.T) {
 		w.seed("BTCUSDT", have...)
 		before := w.exchange.Served().Endpoints
 		summary := w.mustRun(nil)
-		w.wantTape("BTCUSDT", tape.Span{First: 0, Last: ids - 1})
+		w.wantTape("BTCUSDT", idset.Range{First: 0, Last: ids - 1})
 		requests := int64(0)
 		for path, endpoint := range w.exchange.Served().Endpoints {
 			requests += endpoint.Requests - before[path].Requests
@@ -118,7 +119,7 @@ func TestTheRequestsOfRandomGaps(t *testing.T) {
 // A ban is known to the next process too: it asks nothing.
 func TestABanIsKeptByTheNextProcess(t *testing.T) {
 	w := newWorld(t, tape.AggTrade, market("BTCUSDT", 0, 1000, day0, now))
-	w.seed("BTCUSDT", tape.Span{First: 0, Last: 9}, tape.Span{First: 990, Last: 999})
+	w.seed("BTCUSDT", idset.Range{First: 0, Last: 9}, idset.Range{First: 990, Last: 999})
 	w.inject(exchange.Fault{Kind: exchange.REST418, Match: "fromId", RetryAfter: 3 * time.Hour})
 	for process := range 2 {
 		before := w.requests(aggTradesPath)

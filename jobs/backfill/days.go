@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tapedeck/internal/binance"
+	"tapedeck/internal/idset"
 	"tapedeck/internal/tape"
 )
 
@@ -89,7 +90,7 @@ func (s *symbolRun) takeDay(ctx context.Context, file *binance.ArchiveFile, kind
 	if err := t.flush(ctx); err != nil {
 		return err
 	}
-	if lacking := day.Missing.Intersect(tape.Spans{day.Ids}).Subtract(t.found).Subtract(t.doubtful); day.idsKnown() && len(lacking) > 0 {
+	if lacking := day.Missing.Intersect(idset.Set{day.Ids}).Subtract(t.found).Subtract(t.doubtful); day.idsKnown() && len(lacking) > 0 {
 		s.opt.Logger.Warn("archive file lacks ids", "symbol", s.plan.Symbol, "file", file.Name, "ids", lacking.Count(), "first_id", lacking[0].First, "last_id", lacking[len(lacking)-1].Last)
 	}
 	if len(t.doubtful) > 0 {
@@ -113,7 +114,7 @@ type dayTaker struct {
 
 	// found are the ids that the file holds once, or more than once with the same content; doubtful those with different ones. taken are
 	// those of found that were staged.
-	found, doubtful, taken tape.Spans
+	found, doubtful, taken idset.Set
 	inexact                int64
 	held                   tape.Trade // the last row, until it is known that none with its id differs
 	holds, differ          bool       // whether there is one, and whether one of its id differs
@@ -211,12 +212,12 @@ func (t *dayTaker) release() {
 }
 
 // extend adds an id after all others.
-func extend(ids tape.Spans, id int64) tape.Spans {
+func extend(ids idset.Set, id int64) idset.Set {
 	if n := len(ids); n > 0 && ids[n-1].Last+1 == id {
 		ids[n-1].Last = id
 		return ids
 	}
-	return append(ids, tape.Span{First: id, Last: id})
+	return append(ids, idset.Range{First: id, Last: id})
 }
 
 // dayBatch is some rows of a day's file, in the file's order.
@@ -224,7 +225,7 @@ type dayBatch struct {
 	symbol   string
 	kind     binance.ArchiveKind
 	edges    []binance.Row
-	wanted   tape.Spans
+	wanted   idset.Set
 	from, to int64 // of the day, a little more
 	last     int64
 
@@ -264,13 +265,13 @@ func (b *dayBatch) Reset() {
 }
 
 // holding gives the place of the span that holds id, or -1. near is where to look first.
-func holding(spans tape.Spans, id int64, near int) int {
+func holding(spans idset.Set, id int64, near int) int {
 	for i := near; i < min(near+2, len(spans)); i++ {
 		if spans[i].First <= id && id <= spans[i].Last {
 			return i
 		}
 	}
-	i, _ := slices.BinarySearchFunc(spans, id, func(span tape.Span, id int64) int {
+	i, _ := slices.BinarySearchFunc(spans, id, func(span idset.Range, id int64) int {
 		if span.Last < id {
 			return -1
 		}
@@ -317,14 +318,14 @@ func (s *symbolRun) lastResort() []DayPlan {
 	}
 	var days []DayPlan
 	for _, hole := range s.plan.holes {
-		missing := s.out.StillMissing.Intersect(tape.Spans{hole.Span})
+		missing := s.out.StillMissing.Intersect(idset.Set{hole.Range})
 		if len(missing) == 0 {
 			continue
 		}
 		for day := dayOf(hole.from); !day.After(hole.to); day = day.AddDate(0, 0, 1) {
 			if !s.tried[day] && !day.AddDate(0, 0, 1).After(s.opt.Now) {
 				s.tried[day] = true
-				days = append(days, DayPlan{Day: day, Ids: hole.Span, Missing: missing})
+				days = append(days, DayPlan{Day: day, Ids: hole.Range, Missing: missing})
 			}
 		}
 	}

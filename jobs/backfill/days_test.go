@@ -16,16 +16,17 @@ import (
 	"time"
 
 	"tapedeck/internal/binance"
+	"tapedeck/internal/idset"
 	"tapedeck/internal/standin/exchange"
 	"tapedeck/internal/tape"
 )
 
 // dayWorld has a UTC day of trades, the ids of which it gives, and some hours before and after it. The exchange's limits are so low that the day is
 // worth a file of the archive.
-func dayWorld(t *testing.T) (*world, tape.Span) {
+func dayWorld(t *testing.T) (*world, idset.Range) {
 	t.Helper()
 	rows := market("BTCUSDT", 0, 28_000, day0.Add(-2*time.Hour), day0.AddDate(0, 0, 1).Add(2*time.Hour)) // 1,000 an hour
-	return newWorldWith(t, tape.AggTrade, rows, fewRequests), tape.Span{First: 2000, Last: 25_999}
+	return newWorldWith(t, tape.AggTrade, rows, fewRequests), idset.Range{First: 2000, Last: 25_999}
 }
 
 var fewRequests = exchange.Options{WeightLimit: 600}
@@ -49,7 +50,7 @@ func (w *world) wantNothingStaged() {
 func TestAPastDayComesFromTheArchive(t *testing.T) {
 	w, ids := dayWorld(t)
 	// What is there already is not written again.
-	w.seed("BTCUSDT", tape.Span{First: 12_000, Last: 12_099}, tape.Span{First: 20_000, Last: 20_000})
+	w.seed("BTCUSDT", idset.Range{First: 12_000, Last: 12_099}, idset.Range{First: 20_000, Last: 20_000})
 	before := w.requests(aggTradesPath)
 	summary := w.mustRun(wholeDay)
 	w.wantTape("BTCUSDT", ids)
@@ -306,7 +307,7 @@ func TestThePlanSaysWhatIsThenSpent(t *testing.T) {
 	for _, source := range []Source{Auto, RESTOnly, ArchiveOnly} {
 		t.Run(string(source), func(t *testing.T) {
 			w, ids := dayWorld(t)
-			w.seed("BTCUSDT", tape.Span{First: 8000, Last: 8099}, tape.Span{First: 25_000, Last: 25_500})
+			w.seed("BTCUSDT", idset.Range{First: 8000, Last: 8099}, idset.Range{First: 25_000, Last: 25_500})
 			opt := w.opt
 			wholeDay(&opt)
 			opt.Source = source

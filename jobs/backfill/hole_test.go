@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"tapedeck/internal/idset"
 	"tapedeck/internal/tape"
 )
 
@@ -18,7 +19,7 @@ func TestAHoleOfMillionsIsNotPaged(t *testing.T) {
 		market("BTCUSDT", 0, 1_500, now.Add(-2*time.Hour), now.Add(-time.Hour)),
 		market("BTCUSDT", hole, 1_500, now.Add(-time.Hour), now),
 	))
-	w.seed("BTCUSDT", tape.Span{First: 0, Last: 500}, tape.Span{First: hole + 1_000, Last: hole + 1_400})
+	w.seed("BTCUSDT", idset.Range{First: 0, Last: 500}, idset.Range{First: hole + 1_000, Last: hole + 1_400})
 	summary := w.mustRun(func(o *Options) { o.Source = RESTOnly })
 	total := summary.Total()
 	if total.Fetched != 2_000-1 || total.StillMissing.Count() != hole-1_500-total.Absent {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tapedeck/internal/binance"
+	"tapedeck/internal/idset"
 	"tapedeck/internal/tape"
 )
 
@@ -50,7 +51,7 @@ func (p fetchedPiece) next() int64 {
 
 // pages fetches ids by REST, a piece at a time, and then looks into what was not in the answers. While a piece is published the next one is
 // fetched, so that nothing of the budget is left unused.
-func (s *symbolRun) pages(ctx context.Context, wanted tape.Spans) error {
+func (s *symbolRun) pages(ctx context.Context, wanted idset.Set) error {
 	fetchCtx, stop := context.WithCancel(ctx)
 	pieces := make(chan fetchedPiece)
 	go func() {
@@ -87,7 +88,7 @@ func (s *symbolRun) pages(ctx context.Context, wanted tape.Spans) error {
 }
 
 // fetch asks for some pages, as many at once as there may be.
-func (s *symbolRun) fetch(ctx context.Context, pages []Page, wanted tape.Spans) fetchedPiece {
+func (s *symbolRun) fetch(ctx context.Context, pages []Page, wanted idset.Set) fetchedPiece {
 	got := make([]pageResult, len(pages))
 	group, groupCtx := errgroup.WithContext(ctx)
 	for i, page := range pages {
@@ -125,7 +126,7 @@ func (s *symbolRun) take(ctx context.Context, piece fetchedPiece) error {
 
 // lookCloser asks again for what the answers lacked: from other ids, for that an answer begins later than it should, or ends early, has
 // been seen and proves nothing. What two answers show not to exist is recorded as absent.
-func (s *symbolRun) lookCloser(ctx context.Context, wanted tape.Spans) error {
+func (s *symbolRun) lookCloser(ctx context.Context, wanted idset.Set) error {
 	for _, back := range before {
 		if err := s.recordAbsent(); err != nil {
 			return err
@@ -214,15 +215,15 @@ func (s *symbolRun) recordAbsent() error {
 type pageResult struct {
 	trades   []tape.Trade // in ascending order, only wanted ones
 	inexact  int64
-	notThere tape.Spans // wanted ids that it shows not to be trades
-	first    int64      // the smallest id in it, more than any for none
-	last     int64      // the greatest id in it, -1 for none
-	whole    bool       // it was no error
+	notThere idset.Set // wanted ids that it shows not to be trades
+	first    int64     // the smallest id in it, more than any for none
+	last     int64     // the greatest id in it, -1 for none
+	whole    bool      // it was no error
 	cost     binance.Cost
 }
 
 // page makes one request.
-func (s *symbolRun) page(ctx context.Context, first int64, limit int, wanted tape.Spans) (pageResult, error) {
+func (s *symbolRun) page(ctx context.Context, first int64, limit int, wanted idset.Set) (pageResult, error) {
 	got, err := s.ask(ctx, first, limit)
 	out := pageResult{cost: got.Cost, first: math.MaxInt64, last: -1}
 	if err != nil {
@@ -265,14 +266,14 @@ func (s *symbolRun) ask(ctx context.Context, first int64, limit int) (binance.Pa
 }
 
 // notThere gives the ids that a page shows not to be trades: those between ids that it has, and those that the exchange has voided.
-func notThere(page binance.Page) tape.Spans {
-	var there, shown tape.Spans
+func notThere(page binance.Page) idset.Set {
+	var there, shown idset.Set
 	for i := range page.Rows {
-		there = there.Add(tape.Span{First: page.Rows[i].ID, Last: page.Rows[i].ID})
+		there = there.Add(idset.Range{First: page.Rows[i].ID, Last: page.Rows[i].ID})
 	}
 	shown = there
 	for _, id := range page.Voided {
-		shown = shown.Add(tape.Span{First: id, Last: id})
+		shown = shown.Add(idset.Range{First: id, Last: id})
 	}
 	if len(shown) == 0 {
 		return nil

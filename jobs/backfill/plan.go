@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tapedeck/internal/binance"
+	"tapedeck/internal/idset"
 	"tapedeck/internal/tape"
 )
 
@@ -27,7 +28,7 @@ type Plan struct {
 type SymbolPlan struct {
 	Symbol string
 	// Missing are the ids to get. Absent is how many more are missing and known not to exist.
-	Missing tape.Spans
+	Missing idset.Set
 	Absent  int64
 	// Days come from the archive, Pages by REST.
 	Days  []DayPlan
@@ -37,23 +38,23 @@ type SymbolPlan struct {
 
 	asked  binance.Cost
 	holes  []hole
-	absent tape.Spans // known before
+	absent idset.Set // known before
 }
 
 // DayPlan is a UTC day whose file is fetched from the archive.
 type DayPlan struct {
 	Day time.Time
 	// Ids is the span of the day's ids as REST tells it; both 0 where REST does not reach back so far.
-	Ids tape.Span
+	Ids idset.Range
 	// Missing are the ids wanted from it.
-	Missing tape.Spans
+	Missing idset.Set
 
 	from  time.Time     // rows before it are not wanted; zero for no bound
 	edges []binance.Row // rows as REST gives them, which the file's must equal
 }
 
 // idsKnown is false of a day that REST does not reach back to: how many ids it has, and whether any, only the archive knows.
-func (d DayPlan) idsKnown() bool { return d.Ids != (tape.Span{}) }
+func (d DayPlan) idsKnown() bool { return d.Ids != (idset.Range{}) }
 
 // Page is a request for ids from First on: Limit rows at most.
 type Page struct {
@@ -66,7 +67,7 @@ func (p Page) last() int64 { return p.First + int64(p.Limit) - 1 }
 
 // hole is a run of missing ids and the times between which they traded.
 type hole struct {
-	tape.Span
+	idset.Range
 	from, to time.Time
 }
 
@@ -203,13 +204,13 @@ type planner struct {
 	plan      SymbolPlan
 }
 
-func (p *planner) make(ctx context.Context, absent tape.Spans) error {
+func (p *planner) make(ctx context.Context, absent idset.Set) error {
 	if err := p.findHoles(ctx); err != nil {
 		return err
 	}
-	var wanted tape.Spans
+	var wanted idset.Set
 	for _, hole := range p.plan.holes {
-		wanted = wanted.Add(hole.Span)
+		wanted = wanted.Add(hole.Range)
 	}
 	p.plan.absent = absent
 	p.plan.Missing = wanted.Subtract(absent)
@@ -230,7 +231,7 @@ func (p *planner) findHoles(ctx context.Context) error {
 	gaps := p.index.Gaps(p.plan.Symbol)
 	if p.opt.From.IsZero() && p.opt.To.IsZero() {
 		for _, gap := range gaps {
-			p.add(tape.Span{First: gap.First, Last: gap.Last}, gap.After, gap.Before)
+			p.add(idset.Range{First: gap.First, Last: gap.Last}, gap.After, gap.Before)
 		}
 		return nil
 	}
@@ -244,7 +245,7 @@ func (p *planner) findHoles(ctx context.Context) error {
 			return err
 		}
 		if ok && first.FirstID() < bounds.FirstID {
-			head := tape.Span{First: first.FirstID(), Last: bounds.FirstID - 1}
+			head := idset.Range{First: first.FirstID(), Last: bounds.FirstID - 1}
 			if to.Before(bounds.FirstAt) {
 				last, ok, err := p.lastBefore(ctx, to)
 				if err != nil {
@@ -265,7 +266,7 @@ func (p *planner) findHoles(ctx context.Context) error {
 		if gap.Before.Before(from) || !gap.After.Before(to) {
 			continue
 		}
-		span := tape.Span{First: gap.First, Last: gap.Last}
+		span := idset.Range{First: gap.First, Last: gap.Last}
 		// Up to a page's worth it costs nothing to take what lies outside of the window too.
 		if gap.Count() > binance.PageLimit {
 			var err error
@@ -282,7 +283,7 @@ func (p *planner) findHoles(ctx context.Context) error {
 }
 
 // add puts a run of ids into the plan, if it has any.
-func (p *planner) add(span tape.Span, from, to time.Time) {
+func (p *planner) add(span idset.Range, from, to time.Time) {
 	if span.First <= span.Last {
 		p.plan.holes = append(p.plan.holes, hole{span, from, to})
 	}
@@ -308,13 +309,13 @@ func (p *planner) addEnd(ctx context.Context, from time.Time, least int64) error
 		}
 		from = later(from, edge.at())
 	}
-	p.add(tape.Span{First: first, Last: last.LastID()}, from, last.at())
+	p.add(idset.Range{First: first, Last: last.LastID()}, from, last.at())
 	return nil
 }
 
 // trim cuts a gap that reaches out of the window down to it.
-func (p *planner) trim(ctx context.Context, gap tape.Gap) (tape.Span, error) {
-	span := tape.Span{First: gap.First, Last: gap.Last}
+func (p *planner) trim(ctx context.Context, gap tape.Gap) (idset.Range, error) {
+	span := idset.Range{First: gap.First, Last: gap.Last}
 	if gap.After.Before(p.opt.From) {
 		edge, ok, err := p.firstAt(ctx, p.opt.From)
 		if err != nil {
@@ -353,7 +354,7 @@ func (p *planner) addHead(ctx context.Context, first edge, from time.Time) error
 	}
 	for day := dayOf(from); !day.After(first.at()); day = day.AddDate(0, 0, 1) {
 		if p.isPast(day) {
-			p.plan.Days = append(p.plan.Days, DayPlan{Day: day, Missing: tape.Spans{{First: 0, Last: first.FirstID() - 1}}, from: from})
+			p.plan.Days = append(p.plan.Days, DayPlan{Day: day, Missing: idset.Set{{First: 0, Last: first.FirstID() - 1}}, from: from})
 		}
 	}
 	return nil
@@ -401,7 +402,7 @@ func (p *planner) edgeOf(page binance.Page, err error) (edge, bool, error) {
 }
 
 // chooseDays decides which past days come from the archive, by which way is quicker, and gives the ids that are left to REST.
-func (p *planner) chooseDays(ctx context.Context) (byREST tape.Spans, err error) {
+func (p *planner) chooseDays(ctx context.Context) (byREST idset.Set, err error) {
 	byREST = p.plan.Missing
 	if p.clients.Archive == nil || p.opt.Source == RESTOnly {
 		return byREST, nil
@@ -412,7 +413,7 @@ func (p *planner) chooseDays(ctx context.Context) (byREST tape.Spans, err error)
 		if err != nil {
 			return nil, err
 		}
-		missing := byREST.Intersect(tape.Spans{ids})
+		missing := byREST.Intersect(idset.Set{ids})
 		if len(missing) == 0 {
 			continue
 		}
@@ -453,7 +454,7 @@ func (p *planner) candidates() []time.Time {
 func (p *planner) isPast(day time.Time) bool { return !day.AddDate(0, 0, 1).After(p.opt.Now) }
 
 // idsOn asks for the ids of a day, and gives the rows at its edges.
-func (p *planner) idsOn(ctx context.Context, day time.Time, edges map[time.Time]edge) (tape.Span, []binance.Row, error) {
+func (p *planner) idsOn(ctx context.Context, day time.Time, edges map[time.Time]edge) (idset.Range, []binance.Row, error) {
 	next := day.AddDate(0, 0, 1)
 	for _, at := range []time.Time{day, next} {
 		if _, ok := edges[at]; ok {
@@ -461,12 +462,12 @@ func (p *planner) idsOn(ctx context.Context, day time.Time, edges map[time.Time]
 		}
 		first, ok, err := p.firstAt(ctx, at)
 		if err != nil {
-			return tape.Span{}, nil, err
+			return idset.Range{}, nil, err
 		}
 		if !ok { // nothing traded since
 			last, _, err := p.lastBefore(ctx, at)
 			if err != nil {
-				return tape.Span{}, nil, err
+				return idset.Range{}, nil, err
 			}
 			last.row.ID, last.row.FirstTradeID = last.row.ID+1, last.row.LastTradeID+1
 			last.row.Time = at.UnixMicro()
@@ -479,12 +480,12 @@ func (p *planner) idsOn(ctx context.Context, day time.Time, edges map[time.Time]
 	if first.row.Price != nil && first.at().Before(next) {
 		known = append(known, first.row)
 	}
-	return tape.Span{First: first.FirstID(), Last: edges[next].FirstID() - 1}, known, nil
+	return idset.Range{First: first.FirstID(), Last: edges[next].FirstID() - 1}, known, nil
 }
 
 // pagesOf covers ids with as few requests as can be: each begins with the first id not covered yet, and what it brings beyond is
 // left out.
-func pagesOf(ids tape.Spans) []Page {
+func pagesOf(ids idset.Set) []Page {
 	var pages []Page
 	next := int64(-1) // the first id that no page covers
 	for _, span := range ids {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tapedeck/analytics"
+	"tapedeck/internal/idset"
 	"tapedeck/internal/tape"
 )
 
@@ -382,7 +383,7 @@ func TestSymbolWaitsWhereIdsAreMissing(t *testing.T) {
 	t.Run("or until the exchange is known to lack them", func(t *testing.T) {
 		dir := newTape(t, left)
 		mustRun(t, dir, Options{Now: now})
-		if err := dir.RecordAbsent("AGAINBTC", tape.Spans{{First: hole[0].ID, Last: hole[len(hole)-1].ID}}, now); err != nil {
+		if err := dir.RecordAbsent("AGAINBTC", idset.Set{{First: hole[0].ID, Last: hole[len(hole)-1].ID}}, now); err != nil {
 			t.Fatal(err)
 		}
 		if summary := mustRun(t, dir, Options{Now: now.Add(time.Minute)}); len(summary.Waiting) != 0 {

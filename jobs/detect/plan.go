@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tapedeck/analytics"
+	"tapedeck/internal/idset"
 	"tapedeck/internal/tape"
 )
 
@@ -182,7 +183,7 @@ func (r *run) healable() (map[string][]tape.Gap, error) {
 	out := map[string][]tape.Gap{}
 	for _, symbol := range r.index.Symbols() {
 		for _, gap := range r.index.Gaps(symbol) {
-			left := tape.Spans{{First: gap.First, Last: gap.Last}}.Subtract(absent[symbol])
+			left := idset.Set{{First: gap.First, Last: gap.Last}}.Subtract(absent[symbol])
 			if len(left) > 0 {
 				gap.First, gap.Last = left[0].First, left[len(left)-1].Last
 				out[symbol] = append(out[symbol], gap)

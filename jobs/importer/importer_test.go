@@ -375,7 +375,7 @@ func TestARealArchiveFile(t *testing.T) {
 	if err := index.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if spans := index.Spans("BTCUSD_PERP"); len(spans) != 1 || spans.Count() != 105_280 {
+	if spans := index.IDs("BTCUSD_PERP"); len(spans) != 1 || spans.Count() != 105_280 {
 		t.Errorf("ids on the tape: %v", spans)
 	}
 }

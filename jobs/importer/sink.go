@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"tapedeck/internal/idset"
 	"tapedeck/internal/tape"
 )
 
@@ -22,7 +23,7 @@ type sink struct {
 
 // holding is what a file holds of a symbol.
 type holding struct {
-	ids  tape.Spans
+	ids  idset.Set
 	rows int64
 }
 
@@ -64,13 +65,13 @@ func (h *holding) take(id int64) bool {
 	n := len(h.ids)
 	switch {
 	case n == 0 || id > h.ids[n-1].Last+1:
-		h.ids = append(h.ids, tape.Span{First: id, Last: id})
+		h.ids = append(h.ids, idset.Range{First: id, Last: id})
 	case id == h.ids[n-1].Last+1:
 		h.ids[n-1].Last = id
 	case h.ids.Contains(id):
 		return false
 	default:
-		h.ids = h.ids.Add(tape.Span{First: id, Last: id})
+		h.ids = h.ids.Add(idset.Range{First: id, Last: id})
 	}
 	return true
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"tapedeck/internal/idset"
 	"tapedeck/internal/tape"
 )
 
@@ -63,16 +64,16 @@ func TestEverySegmentThatIsDeletedIsMissed(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := run(t, dir)
-		var missing tape.Spans
+		var missing idset.Set
 		for _, s := range c.Symbols {
 			for _, g := range s.Gaps {
 				if s.Symbol != rows[0].Symbol {
 					t.Fatal(s.Symbol)
 				}
-				missing = missing.Add(tape.Span{First: g.First, Last: g.Last})
+				missing = missing.Add(idset.Range{First: g.First, Last: g.Last})
 			}
 		}
-		want := tape.Span{First: rows[0].ID, Last: rows[len(rows)-1].ID}
+		want := idset.Range{First: rows[0].ID, Last: rows[len(rows)-1].ID}
 		if c.Complete() || len(missing) != 1 || missing[0] != want {
 			t.Fatalf("%s: missing %v, want %v", paths[i], missing, want)
 		}

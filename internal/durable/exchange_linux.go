@@ -1,4 +1,4 @@
-package tape
+package durable
 
 import "golang.org/x/sys/unix"
 

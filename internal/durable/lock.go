@@ -1,0 +1,55 @@
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// ErrLocked is returned by TryLock if another process or another caller holds the lock.
+var ErrLocked = errors.New("locked by another process")
+
+// Lock takes an exclusive lock on the file at path, which it creates if necessary, and blocks until it has
+// it. The lock excludes other processes and other callers in this process. The system releases the lock of a
+// process that dies.
+func Lock(path string) (unlock func(), err error) { return lock(path, syscall.LOCK_EX) }
+
+// TryLock is Lock without waiting: its error is ErrLocked if the lock is held.
+func TryLock(path string) (unlock func(), err error) {
+	return lock(path, syscall.LOCK_EX|syscall.LOCK_NB)
+}
+
+func lock(path string, how int) (unlock func(), err error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("open the lock: %w", err)
+	}
+	if err := flock(file, how); err != nil {
+		file.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, ErrLocked
+		}
+		return nil, fmt.Errorf("lock %q: %w", path, err)
+	}
+	return func() { file.Close() }, nil
+}
+
+// Abandoned reports whether the writer that created the file with Disk.Create has closed it or died. It is
+// false for a file that cannot be opened.
+func Abandoned(path string) bool {
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	return flock(file, syscall.LOCK_EX|syscall.LOCK_NB) == nil
+}
+
+func flock(file *os.File, how int) error {
+	for {
+		if err := syscall.Flock(int(file.Fd()), how); !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}

@@ -1,0 +1,113 @@
+package durable
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// UniqueName returns a name that is used once: prefix, 96 random bits in hex, suffix.
+func UniqueName(prefix, suffix string) string {
+	var bits [12]byte
+	rand.Read(bits[:])
+	return prefix + "-" + hex.EncodeToString(bits[:]) + suffix
+}
+
+// Replace writes content to path by way of a temporary file in the directory staging, which must be on the
+// same file system. On an error the temporary file is removed.
+func Replace(disk Disk, staging, path string, content []byte) error {
+	temporary := filepath.Join(staging, UniqueName("state", ".tmp"))
+	file, err := disk.Create(temporary)
+	if err != nil {
+		return fmt.Errorf("create %q: %w", temporary, err)
+	}
+	_, err = file.Write(content)
+	if err == nil {
+		err = file.Sync()
+	}
+	if closed := file.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		disk.Remove(temporary)
+		return fmt.Errorf("write %q: %w", temporary, err)
+	}
+	if err := Publish(disk, temporary, path); err != nil {
+		disk.Remove(temporary)
+		return err
+	}
+	return nil
+}
+
+// Publish renames a file whose content is durable to its final name, and makes that name durable.
+func Publish(disk Disk, temporary, path string) error {
+	if err := disk.Rename(temporary, path); err != nil {
+		return fmt.Errorf("publish %q: %w", path, err)
+	}
+	if err := disk.SyncDir(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("sync %q: %w", filepath.Dir(path), err)
+	}
+	return nil
+}
+
+// WriteFile writes a file that a person named, by way of a temporary file in the same directory: afterwards
+// path holds everything that write wrote, or what it held before. An existing file keeps its permissions. A
+// pipe or a device is written directly.
+func WriteFile(path string, write func(io.Writer) error) (err error) {
+	mode := os.FileMode(0o644)
+	if info, statErr := os.Stat(path); statErr == nil {
+		if !info.Mode().IsRegular() {
+			return writeDirectly(path, write)
+		}
+		mode = info.Mode().Perm()
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
+	if err != nil {
+		return fmt.Errorf("write %q: %w", path, withoutPath(err))
+	}
+	defer func() {
+		if err != nil {
+			file.Close()
+			os.Remove(file.Name())
+			err = fmt.Errorf("write %q: %w", path, err)
+		}
+	}()
+	if err = write(file); err != nil {
+		return err
+	}
+	if err = file.Chmod(mode); err != nil {
+		return err
+	}
+	if err = file.Sync(); err != nil {
+		return err
+	}
+	if err = file.Close(); err != nil {
+		return err
+	}
+	return Publish(OS{}, file.Name(), path)
+}
+
+func writeDirectly(path string, write func(io.Writer) error) error {
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	if err := write(file); err != nil {
+		file.Close()
+		return fmt.Errorf("write %q: %w", path, err)
+	}
+	return file.Close()
+}
+
+// withoutPath removes the temporary file's name from an error, because it means nothing to a person.
+func withoutPath(err error) error {
+	var known *os.PathError
+	if errors.As(err, &known) {
+		return known.Err
+	}
+	return err
+}

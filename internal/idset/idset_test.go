@@ -1,0 +1,39 @@
+package idset
+
+import (
+	"math/rand/v2"
+	"testing"
+)
+
+func TestSetAgainstAMap(t *testing.T) {
+	// Against a plain set of ids.
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		var s Set
+		set := map[int64]bool{}
+		for range 12 {
+			first := r.Int64N(60)
+			added := Range{first, first + r.Int64N(8)}
+			s = s.Add(added)
+			for id := added.First; id <= added.Last; id++ {
+				set[id] = true
+			}
+		}
+		for id := int64(-1); id < 70; id++ {
+			if s.Contains(id) != set[id] {
+				t.Fatalf("%v: %d", s, id)
+			}
+		}
+		for i := 1; i < len(s); i++ {
+			if s[i].First <= s[i-1].Last+1 {
+				t.Fatalf("%v is not in order", s)
+			}
+		}
+		if s.Count() != int64(len(set)) || s.Missing(0, 69).Count() != 70-int64(len(set)) {
+			t.Fatal(s)
+		}
+		if got := s.Intersect(s.Missing(0, 69)); got != nil {
+			t.Fatal(got)
+		}
+	}
+}

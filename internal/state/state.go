@@ -1,0 +1,92 @@
+// Package state reads and writes the small files in a data directory's .state, and defines those that more
+// than one package reads: what they contain and what their values mean.
+//
+// Its one guarantee: a reader sees the old content of a file or the new one, and what Write has returned
+// without an error survives a power cut. docs/OPERATING.md lists the files and what is lost with each.
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"tapedeck/internal/durable"
+)
+
+const (
+	dirName     = ".state"
+	stagingName = ".staging"
+)
+
+// Dir is the state directory of one data directory. It is safe for concurrent use, and several processes may
+// use the same one.
+type Dir struct {
+	path    string // of .state
+	staging string
+	disk    durable.Disk
+	dirs    durable.Dirs
+}
+
+// Open returns the state directory of the data directory at path. Nothing is read or created yet.
+func Open(dataDir string, disk durable.Disk) *Dir {
+	return &Dir{
+		path: filepath.Join(dataDir, dirName), staging: filepath.Join(dataDir, stagingName),
+		disk: disk, dirs: durable.Dirs{Disk: disk},
+	}
+}
+
+// Path returns the path of a state file. A name may have directories in it, separated by slashes.
+func (d *Dir) Path(name string) string { return filepath.Join(d.path, filepath.FromSlash(name)) }
+
+// Read decodes a state file from JSON into v. The error is fs.ErrNotExist if there is no such file.
+func (d *Dir) Read(name string, v any) error {
+	text, err := os.ReadFile(d.Path(name))
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return fmt.Errorf("read the state %q: %w", d.Path(name), err)
+	}
+	return nil
+}
+
+// Write replaces a state file with v as JSON.
+func (d *Dir) Write(name string, v any) error {
+	text, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		return fmt.Errorf("encode the state %q: %w", name, err)
+	}
+	return d.WriteBytes(name, append(text, '\n'))
+}
+
+// WriteBytes replaces a state file with content as it is. It creates the directory in the name, if there is
+// one.
+func (d *Dir) WriteBytes(name string, content []byte) error {
+	path := d.Path(name)
+	if parent := filepath.Dir(path); parent != d.path {
+		if err := d.dirs.Make(d.path, parent); err != nil {
+			return err
+		}
+	}
+	return durable.Replace(d.disk, d.staging, path, content)
+}
+
+// ReadCache reads a state file whose loss costs only the work to compute it again: a file that is missing or
+// damaged is an empty map.
+func ReadCache[V any](d *Dir, name string) (map[string]V, error) {
+	out := map[string]V{}
+	text, err := os.ReadFile(d.Path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return out, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if json.Unmarshal(text, &out) != nil || out == nil {
+		return map[string]V{}, nil
+	}
+	return out, nil
+}
