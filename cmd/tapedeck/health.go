@@ -7,10 +7,10 @@ import (
 	"slices"
 	"time"
 
+	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 	"tapedeck/jobs/health"
 	"tapedeck/jobs/metrics"
-	"tapedeck/jobs/schedule"
 )
 
 type healthCmd struct {
@@ -83,7 +83,7 @@ func (a *app) watch(ctx context.Context, flags watchFlags, dir *tape.Dir, box *m
 	}
 	name, _ := buildVersion()
 	sources := metrics.Sources{
-		State: dir, Version: name, Bounds: schedule.DurationBounds(), Outcomes: schedule.Outcomes(),
+		State: dir, Version: name, Bounds: state.DurationBounds(), Outcomes: state.Outcomes(),
 		Health: func() (bool, string, error) {
 			verdict, err := health.Check(dir, a.clock(), parts)
 			return verdict.Healthy, verdict.Why, err

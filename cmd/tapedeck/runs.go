@@ -57,7 +57,7 @@ func (c *runsCmd) Run(a *app) error {
 		return err
 	}
 	for _, row := range rows {
-		if runs.Failed(row.Outcome) {
+		if row.Outcome.Unfinished() {
 			if err := runs.WriteOutput(a.stdout, row); err != nil {
 				return err
 			}

@@ -16,6 +16,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"tapedeck/internal/state"
 	"tapedeck/internal/strictyaml"
 	"tapedeck/internal/tape"
 	"tapedeck/jobs/health"
@@ -272,9 +273,9 @@ func (a *app) runOnce(ctx context.Context, dir *tape.Dir, crontab, name string, 
 	switch {
 	case err != nil:
 		return err
-	case row.Outcome == "ok":
+	case row.Outcome == state.OK:
 		return nil
-	case row.Outcome == "incomplete":
+	case row.Outcome == state.Incomplete:
 		return partial("job %s: %s", name, row.Message)
 	}
 	return fmt.Errorf("job %s: %s: %s", name, row.Outcome, row.Message)

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 	"tapedeck/jobs/health"
-	"tapedeck/jobs/schedule"
 )
 
 // TestWatch: --metrics-addr serves what the scheduler's state says, and nothing listens without it.
@@ -21,8 +21,8 @@ func TestWatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	state := schedule.State{BeatAt: time.Now(), Jobs: []schedule.JobState{{Name: "heal", Totals: schedule.Totals{Runs: map[string]int64{"ok": 3}, Within: []int64{3, 3, 3, 3, 3, 3, 3, 3}}}}}
-	if err := dir.WriteState(schedule.StateName, state); err != nil {
+	scheduler := state.Scheduler{BeatAt: time.Now(), Jobs: []state.Job{{Name: "heal", Totals: state.RunTotals{Runs: map[state.Outcome]int64{state.OK: 3}, Within: []int64{3, 3, 3, 3, 3, 3, 3, 3}}}}}
+	if err := dir.WriteState(state.SchedulerFile, scheduler); err != nil {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer

@@ -5,7 +5,9 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+
 	"tapedeck/internal/durable"
+	"tapedeck/internal/state"
 )
 
 // Alert is one row of alerts: a detector's finding. (detector, symbol, at) identifies it.
@@ -40,8 +42,8 @@ type Run struct {
 	StartedAt   int64  `parquet:"started_at,optional,timestamp(microsecond:local)"`
 	FinishedAt  int64  `parquet:"finished_at,optional,timestamp(microsecond:local)"`
 	Attempt     int32  `parquet:"attempt"`
-	// Outcome is ok, failed, incomplete, skipped, timeout, killed or lost.
-	Outcome string `parquet:"outcome,dict"`
+	// Outcome says how it ended.
+	Outcome state.Outcome `parquet:"outcome,dict"`
 	// Exit is the exit status, -1 where there is none.
 	Exit    int32  `parquet:"exit"`
 	Rows    int64  `parquet:"rows"`

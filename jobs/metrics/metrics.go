@@ -19,6 +19,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"tapedeck/internal/state"
 )
 
 // StateReader reads a small JSON document by its name into v; fs.ErrNotExist where there is none.
@@ -32,7 +34,7 @@ type Sources struct {
 	Version string
 	// Bounds are the upper bounds in seconds that the scheduler counts its runs' durations by, and Outcomes all that a run can have.
 	Bounds   []float64
-	Outcomes []string
+	Outcomes []state.Outcome
 	// Health judges what this process is there for, in one line.
 	Health func() (healthy bool, why string, err error)
 	// Outbox tells how many messages wait, and since when the oldest does.
@@ -142,11 +144,11 @@ type scheduleState struct {
 		LastDoneAt time.Time `json:"last_done_at"`
 		Failures   float64   `json:"failures"`
 		Totals     struct {
-			Runs    map[string]int64 `json:"runs"`
-			Seconds float64          `json:"seconds"`
-			Within  []int64          `json:"within"`
-			Rows    float64          `json:"rows"`
-			Bytes   float64          `json:"bytes"`
+			Runs    map[state.Outcome]int64 `json:"runs"`
+			Seconds float64                 `json:"seconds"`
+			Within  []int64                 `json:"within"`
+			Rows    float64                 `json:"rows"`
+			Bytes   float64                 `json:"bytes"`
 		} `json:"totals"`
 	} `json:"jobs"`
 }
@@ -313,26 +315,26 @@ func (c *collector) stream(out chan<- prometheus.Metric, state streamState, gaug
 	gauge(c.symbols, float64(len(state.Symbols)-heard), "silent")
 }
 
-func (c *collector) schedule(out chan<- prometheus.Metric, state scheduleState, gauge func(*prometheus.Desc, float64, ...string), instant func(*prometheus.Desc, time.Time, ...string)) {
+func (c *collector) schedule(out chan<- prometheus.Metric, scheduler scheduleState, gauge func(*prometheus.Desc, float64, ...string), instant func(*prometheus.Desc, time.Time, ...string)) {
 	truth := map[bool]float64{true: 1}
-	gauge(c.unwritten, state.UnwrittenRuns)
-	gauge(c.crontabWrong, truth[state.CrontabError != ""])
+	gauge(c.unwritten, scheduler.UnwrittenRuns)
+	gauge(c.crontabWrong, truth[scheduler.CrontabError != ""])
 	told := []string{}
-	for _, job := range state.Jobs {
+	for _, job := range scheduler.Jobs {
 		if slices.Contains(told, job.Name) {
 			continue // a series stands once, whatever the file says
 		}
 		told = append(told, job.Name)
 		ran := uint64(0)
 		// A counter that begins with its first failure would hide that one from increase().
-		counts := map[string]int64{}
+		counts := map[state.Outcome]int64{}
 		for _, outcome := range c.sources.Outcomes {
 			counts[outcome] = 0
 		}
 		maps.Copy(counts, job.Totals.Runs)
 		for outcome, n := range counts {
-			out <- prometheus.MustNewConstMetric(c.runs, prometheus.CounterValue, float64(n), job.Name, outcome)
-			if outcome != "skipped" && outcome != "lost" && n > 0 { // how long took only what ran to an end
+			out <- prometheus.MustNewConstMetric(c.runs, prometheus.CounterValue, float64(n), job.Name, string(outcome))
+			if outcome.Timed() && n > 0 { // how long took only what ran to an end
 				ran += uint64(n)
 			}
 		}

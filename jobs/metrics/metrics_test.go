@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tapedeck/internal/state"
 )
 
 // files is a StateReader over texts.
@@ -42,7 +44,7 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func sources() Sources {
 	return Sources{
-		State: files{"stream.json": streamText, "schedule.json": scheduleText}, Version: "v1", Bounds: []float64{1, 60, 300}, Outcomes: []string{"ok", "failed", "lost"},
+		State: files{"stream.json": streamText, "schedule.json": scheduleText}, Version: "v1", Bounds: []float64{1, 60, 300}, Outcomes: []state.Outcome{"ok", "failed", "lost"},
 		Outbox: func() (int, time.Time, error) { return 7, time.Unix(1000, 0), nil },
 		Disk:   func() (uint64, uint64, error) { return 5e9, 1e9, nil },
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 )
 
@@ -28,11 +29,6 @@ type Options struct {
 	FailedOnly bool   // only those that failed, timed out, were killed or lost
 	Since      time.Time
 	Most       int // the last ones only; 0 is all
-}
-
-// Failed reports whether an outcome is one that a person may have to look at.
-func Failed(outcome string) bool {
-	return slices.Contains([]string{"failed", "timeout", "killed", "lost"}, outcome)
 }
 
 // Last gives the chosen rows, the newest first.
@@ -52,7 +48,7 @@ func Last(ledger Ledger, opt Options) ([]tape.Run, error) {
 			return nil, err
 		}
 		for _, row := range rows {
-			if (opt.Job == "" || row.Job == opt.Job) && (!opt.FailedOnly || Failed(row.Outcome)) && !when(row).Before(opt.Since) {
+			if (opt.Job == "" || row.Job == opt.Job) && (!opt.FailedOnly || row.Outcome.Unfinished()) && !when(row).Before(opt.Since) {
 				out = append(out, row)
 			}
 		}
@@ -83,12 +79,12 @@ func instant(micros int64) time.Time {
 
 // Summary is one line about rows: how many there are of each outcome.
 func Summary(rows []tape.Run) string {
-	counts := map[string]int{}
+	counts := map[state.Outcome]int{}
 	for _, row := range rows {
 		counts[row.Outcome]++
 	}
 	var parts []string
-	for _, outcome := range []string{"ok", "incomplete", "failed", "timeout", "killed", "lost", "skipped"} {
+	for _, outcome := range state.Outcomes() {
 		if n := counts[outcome]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, outcome))
 		}
@@ -125,7 +121,7 @@ func WriteTable(w io.Writer, rows []tape.Run, width int) error {
 	}
 	cells("FINISHED (UTC)", "JOB", "OUTCOME", "TRY", "TOOK", "WINDOW (UTC)", "ROWS")
 	for _, row := range slices.Backward(rows) {
-		cells(when(row).Format(day+" 15:04:05"), row.Job, row.Outcome, fmt.Sprint(row.Attempt), took(row), window(row, day), fmt.Sprint(row.Rows))
+		cells(when(row).Format(day+" 15:04:05"), row.Job, string(row.Outcome), fmt.Sprint(row.Attempt), took(row), window(row, day), fmt.Sprint(row.Rows))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -229,7 +225,7 @@ func WriteLines(w io.Writer, rows []tape.Run) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
 	for _, row := range rows {
-		if err := encoder.Encode(line{row.ID, row.Job, row.Command, row.Outcome, row.Exit, row.Attempt, instant(row.ScheduledAt), instant(row.StartedAt), instant(row.FinishedAt),
+		if err := encoder.Encode(line{row.ID, row.Job, row.Command, string(row.Outcome), row.Exit, row.Attempt, instant(row.ScheduledAt), instant(row.StartedAt), instant(row.FinishedAt),
 			instant(row.WindowStart), instant(row.WindowEnd), row.Rows, row.Bytes, row.Message, row.Output}); err != nil {
 			return err
 		}

@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"tapedeck/internal/state"
 )
 
 // TestMain lets this test binary stand in for the children: their behaviour is the first argument.
@@ -222,7 +224,7 @@ jobs:
 		defer book.mu.Unlock()
 		counts := map[string]int{}
 		for _, row := range book.runs {
-			if row.Outcome != skipped {
+			if row.Outcome != state.Skipped {
 				counts[row.Job]++
 			}
 		}
@@ -237,13 +239,13 @@ jobs:
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
-	outcomes := map[string]map[string]bool{}
+	outcomes := map[string]map[state.Outcome]bool{}
 	for _, row := range book.runs {
-		if row.Outcome == skipped || row.Outcome == killed {
+		if row.Outcome == state.Skipped || row.Outcome == state.Killed {
 			continue
 		}
 		if outcomes[row.Job] == nil {
-			outcomes[row.Job] = map[string]bool{}
+			outcomes[row.Job] = map[state.Outcome]bool{}
 		}
 		outcomes[row.Job][row.Outcome] = true
 		if len(row.Output) > mostBytesRow || len(row.Message) > 2*longestReason {
@@ -253,7 +255,7 @@ jobs:
 			t.Errorf("output %q", row.Output)
 		}
 	}
-	want := map[string]map[string]bool{"good": {ok: true}, "hangs": {timedOut: true}, "crashes": {didFail: true}, "chatters": {timedOut: true}, "eats": {didFail: true}}
+	want := map[string]map[state.Outcome]bool{"good": {state.OK: true}, "hangs": {state.Timeout: true}, "crashes": {state.Failed: true}, "chatters": {state.Timeout: true}, "eats": {state.Failed: true}}
 	if diff := cmp.Diff(want, outcomes); diff != "" {
 		t.Error(diff)
 	}

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 )
 
@@ -154,12 +155,12 @@ func TestKilledAtAnyInstant(t *testing.T) {
 	// The last one lives until it has made up for all that the others left.
 	left := simulated()
 	if ended := live(func() bool {
-		var state State
-		if err := dir.ReadState(StateName, &state); err != nil {
+		var scheduler state.Scheduler
+		if err := dir.ReadState(state.SchedulerFile, &scheduler); err != nil {
 			t.Fatal(err)
 		}
 		return !slices.ContainsFunc(jobs, func(job Job) bool {
-			return job.Takes == TakesWindow && state.DoneUntil[job.Name].Before(job.times.last(left))
+			return job.Takes == TakesWindow && scheduler.DoneUntil[job.Name].Before(job.times.last(left))
 		})
 	}, syscall.SIGTERM); !ended.Success() {
 		t.Fatalf("the last scheduler was asked to end and ended with %v", ended)
@@ -177,7 +178,7 @@ func TestKilledAtAnyInstant(t *testing.T) {
 			windowsFollowOneAnother(t, job, rows, left)
 		}
 	}
-	counts := map[string]int{}
+	counts := map[state.Outcome]int{}
 	for _, row := range rows {
 		counts[row.Outcome]++
 	}
@@ -186,7 +187,7 @@ func TestKilledAtAnyInstant(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%d kills over %.1f simulated days: %d rows %v in %d files", kills, stopped.Sub(simulatedStart).Hours()/24, len(rows), counts, len(files))
-	if counts[ok] < kills/4 || kills >= 50 && counts[lost] == 0 {
+	if counts[state.OK] < kills/4 || kills >= 50 && counts[state.Lost] == 0 {
 		t.Error("too little happened for this to prove anything")
 	}
 }

@@ -30,11 +30,11 @@ type Notifier interface {
 // tell passes on that a job fails or is well again; of a series of failures only the first.
 func (s *scheduler) tell(job Job, row tape.Run) {
 	s.mu.Lock()
-	failures := s.state.jobState(job.Name).Failures
+	failures := s.state.Job(job.Name).Failures
 	told := s.told[job.Name]
-	wanted := job.Notify && s.Notifier != nil && (failed(row.Outcome) && failures >= 1 && !told || done(row.Outcome) && told)
-	if wanted || done(row.Outcome) {
-		s.told[job.Name] = failed(row.Outcome)
+	wanted := job.Notify && s.Notifier != nil && (row.Outcome.Failed() && failures >= 1 && !told || row.Outcome.Done() && told)
+	if wanted || row.Outcome.Done() {
+		s.told[job.Name] = row.Outcome.Failed()
 	}
 	s.mu.Unlock()
 	if !wanted {
@@ -47,7 +47,7 @@ func (s *scheduler) tell(job Job, row tape.Run) {
 		return time.UnixMicro(micros).UTC()
 	}
 	notice := Notice{
-		Job: job.Name, Recovered: done(row.Outcome), RunID: row.ID, Command: row.Command, Outcome: row.Outcome, Message: row.Message, Output: row.Output,
+		Job: job.Name, Recovered: row.Outcome.Done(), RunID: row.ID, Command: row.Command, Outcome: string(row.Outcome), Message: row.Message, Output: row.Output,
 		Attempts: int(row.Attempt), ScheduledAt: instant(row.ScheduledAt), WindowStart: instant(row.WindowStart), WindowEnd: instant(row.WindowEnd),
 		FinishedAt: instant(row.FinishedAt),
 	}

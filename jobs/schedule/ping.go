@@ -111,7 +111,7 @@ func (s *signals) tell(row tape.Run) {
 		return
 	}
 	address, text := s.address, fmt.Sprintf("%s %s %s\n%s", row.Job, row.Outcome, row.Message, row.Output)
-	if !done(row.Outcome) {
+	if !row.Outcome.Done() {
 		address += "/fail"
 	}
 	s.queue <- func(ctx context.Context) { s.pinger.send(ctx, address, text) }

@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 )
 
@@ -82,10 +83,10 @@ func (s *scheduler) execute(ctx context.Context, t task) (over bool) {
 	defer signals.end()
 	for attempt := 1; ; attempt++ {
 		row := s.attempt(ctx, t, attempt)
-		last := !failed(row.Outcome) || attempt > t.job.Retries || ctx.Err() != nil
+		last := !row.Outcome.Failed() || attempt > t.job.Retries || ctx.Err() != nil
 		over = s.conclude(t, row, last)
 		if last {
-			if row.Outcome != killed {
+			if row.Outcome != state.Killed {
 				signals.tell(row)
 				s.tell(t.job, row)
 			}
@@ -105,13 +106,13 @@ func (s *scheduler) execute(ctx context.Context, t task) (over bool) {
 // a run, should this one not live to write the row.
 func (s *scheduler) attempt(ctx context.Context, t task, number int) tape.Run {
 	job, started := t.job, s.Now().UTC()
-	run := RunState{ID: newRunID(job.Name, started), Command: job.Command, ScheduledAt: t.due, StartedAt: started, Attempt: number}
+	run := state.ActiveRun{ID: newRunID(job.Name, started), Command: job.Command, ScheduledAt: t.due, StartedAt: started, Attempt: number}
 	run.WindowStart, run.WindowEnd = t.window()
-	row := run.row(job.Name)
+	row := rowOf(&run, job.Name)
 	if t.byHand {
 		row.ScheduledAt = 0
 	} else {
-		s.update(func(state *State) { state.jobState(job.Name).Run = &run })
+		s.update(func(state *state.Scheduler) { state.Job(job.Name).Run = &run })
 	}
 	logger := s.Logger.With("job", job.Name, "run_id", run.ID)
 	attributes := []any{"command", job.Command, "attempt", number}
@@ -137,11 +138,11 @@ func (s *scheduler) attempt(ctx context.Context, t task, number int) tape.Run {
 	}
 	reason, output := script.end()
 	row.Output = output
-	if row.Outcome != ok && reason != "" {
+	if row.Outcome != state.OK && reason != "" {
 		row.Message = strings.TrimPrefix(row.Message+": "+reason, ": ")
 	}
 	attributes = []any{"outcome", row.Outcome, "exit", exit.Code, "attempt", number, "elapsed_ms", finished.Sub(started).Milliseconds(), "rows", row.Rows, "message", row.Message}
-	if failed(row.Outcome) {
+	if row.Outcome.Failed() {
 		logger.Error("run finished", attributes...)
 	} else {
 		logger.Info("run finished", attributes...)
@@ -163,41 +164,46 @@ func (s *scheduler) start(ctx context.Context, args []string, runID string, outp
 func (s *scheduler) conclude(t task, row tape.Run, last bool) (over bool) {
 	taken := s.write(row)
 	settled := taken && !settles(row, t.job).IsZero()
-	s.update(func(state *State) {
-		entry := state.jobState(t.job.Name)
+	s.update(func(state *state.Scheduler) {
+		entry := state.Job(t.job.Name)
 		entry.Run = nil
 		entry.FinishedAt, entry.Outcome, entry.Message = time.UnixMicro(row.FinishedAt).UTC(), row.Outcome, row.Message
-		entry.Totals.count(row)
+		count(&entry.Totals, row)
 		switch {
-		case done(row.Outcome):
+		case row.Outcome.Done():
 			entry.LastDoneAt, entry.Failures = entry.FinishedAt, 0
-		case failed(row.Outcome) && last:
+		case row.Outcome.Failed() && last:
 			entry.Failures++
 		}
 	})
 	return settled
 }
 
+// count adds a run to the totals of its job.
+func count(totals *state.RunTotals, row tape.Run) {
+	totals.Add(row.Outcome, time.Duration(row.FinishedAt-row.StartedAt)*time.Microsecond, row.Rows, row.Bytes)
+}
+
 // judge names the outcome of a run, and says why where the exit status does not. ended is why the run was told to end, if it
 // was. A run that was told to end and then ends well may have left out something, so it counts as not done.
-func judge(ended error, job Job, exit Exit) (outcome, message string) {
+func judge(ended error, job Job, exit Exit) (outcome state.Outcome, message string) {
 	switch {
 	case exit.Err != nil:
-		return didFail, exit.Err.Error()
+		return state.Failed, exit.Err.Error()
 	case errors.Is(ended, errTimeout):
-		return timedOut, fmt.Sprintf("it ran for more than %s", job.Timeout)
+		return state.Timeout, fmt.Sprintf("it ran for more than %s", job.Timeout)
 	case errors.Is(ended, errReplaced):
-		return killed, "its next run was due and replaced it"
+		return state.Killed, "its next run was due and replaced it"
 	case ended != nil:
-		return killed, "the scheduler was told to stop"
+		return state.Killed, "the scheduler was told to stop"
 	case exit.Code == 0:
-		return ok, ""
+		return state.OK, ""
 	case exit.Code == 3:
-		return incomplete, ""
+		return state.Incomplete, ""
 	case exit.Signal != "":
-		return didFail, "ended by signal: " + exit.Signal
+		return state.Failed, "ended by signal: " + exit.Signal
 	}
-	return didFail, ""
+	return state.Failed, ""
 }
 
 // Bounds of what is kept of a run's output.

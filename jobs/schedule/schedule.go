@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 )
 
@@ -84,7 +85,7 @@ type scheduler struct {
 	endings chan ending
 
 	mu    sync.Mutex // guards what follows
-	state State
+	state state.Scheduler
 	jobs  map[string]Job  // by name, those that are gone, too
 	told  map[string]bool // jobs whose failure people know of
 	mute  bool            // that the state cannot be written was logged
@@ -123,7 +124,7 @@ func Run(ctx context.Context, options Options) error {
 	s.pings.close()
 	s.settle(s.book.retry(ctx))
 	s.book.tidy(context.WithoutCancel(ctx))
-	s.update(func(state *State) { state.StoppedAt = s.Now().UTC() })
+	s.update(func(state *state.Scheduler) { state.StoppedAt = s.Now().UTC() })
 	if left := s.book.waiting(); left > 0 {
 		return fmt.Errorf("write the ledger: %d runs could not be written and are lost; what they did is done again", left)
 	}
@@ -133,22 +134,23 @@ func Run(ctx context.Context, options Options) error {
 
 // begin takes over from the scheduler before: it writes down the runs that one lost, and sees what is owed.
 func (s *scheduler) begin() error {
-	state, left, err := remember(s.State, s.Ledger, s.Jobs)
+	before, lost, err := remember(s.State, s.Ledger, s.Jobs)
 	if err != nil {
 		return err
 	}
 	now := s.Now().UTC()
-	s.state = State{PID: s.PID, StartedAt: now, BeatAt: now, Jobs: state.Jobs, DoneUntil: state.DoneUntil}
+	s.state = state.Scheduler{PID: s.PID, StartedAt: now, BeatAt: now, Jobs: before.Jobs, DoneUntil: before.DoneUntil}
 	for i := range s.state.Jobs {
 		entry := &s.state.Jobs[i]
 		entry.Run, entry.Waiting = nil, 0
 		s.told[entry.Name] = entry.Failures > 0
 	}
-	for _, row := range left {
+	for _, row := range lost {
 		row.FinishedAt, row.Message = max(now.UnixMicro(), row.StartedAt), "the scheduler was killed while it ran"
 		s.Logger.Error("run lost: the scheduler was killed while it ran", "job", row.Job, "run_id", row.ID)
-		s.state.jobState(row.Job).Outcome = lost
-		s.state.jobState(row.Job).Totals.count(row)
+		job := s.state.Job(row.Job)
+		job.Outcome = state.Lost
+		count(&job.Totals, row)
 		s.book.write(s.end, row)
 	}
 	s.adopt(s.Jobs, now)
@@ -162,7 +164,7 @@ func (s *scheduler) begin() error {
 	}
 	s.book.tidy(s.end)
 	// From here on every window begins where the state says.
-	if err := s.State.WriteState(StateName, s.state); err != nil {
+	if err := s.State.WriteState(state.SchedulerFile, s.state); err != nil {
 		return fmt.Errorf("write the scheduler's state: %w", err)
 	}
 	return nil
@@ -192,7 +194,7 @@ func (s *scheduler) adopt(jobs []Job, now time.Time) {
 		case e == nil:
 			e = &entry{seen: until, done: until}
 			// One that stood in no crontab meanwhile was not due; and where the clock was ahead it is due again.
-			if !s.state.has(job.Name) || job.Takes != TakesWindow && until.After(now) {
+			if s.state.Find(job.Name) == nil || job.Takes != TakesWindow && until.After(now) {
 				e.seen = latest
 			}
 			s.entries[job.Name] = e
@@ -213,7 +215,7 @@ func (s *scheduler) adopt(jobs []Job, now time.Time) {
 		}
 	}
 	s.Jobs = jobs
-	s.state.arrange(jobs)
+	arrange(&s.state, jobs)
 	for _, e := range s.entries {
 		s.note(e)
 	}
@@ -221,10 +223,10 @@ func (s *scheduler) adopt(jobs []Job, now time.Time) {
 
 // note takes what is known of an entry into the state; the caller holds mu.
 func (s *scheduler) note(e *entry) {
-	state := s.state.jobState(e.job.Name)
-	state.NextAt, state.Waiting = e.next, len(e.queue)
+	job := s.state.Job(e.job.Name)
+	job.NextAt, job.Waiting = e.next, len(e.queue)
 	if e.gone {
-		state.NextAt = time.Time{}
+		job.NextAt = time.Time{}
 	}
 }
 
@@ -249,7 +251,7 @@ func (s *scheduler) loop(ctx context.Context) {
 			beaten = now
 			s.settle(s.book.retry(ctx))
 			s.book.tidy(ctx)
-			s.update(func(*State) {})
+			s.update(func(*state.Scheduler) {})
 		}
 		select {
 		case <-ctx.Done():
@@ -316,7 +318,7 @@ func (s *scheduler) look(now time.Time) {
 			s.Logger.Error("crontab is wrong; the one before it stays in force", "error", err)
 		}
 		if changed || !s.crontabWasWrong() {
-			s.update(func(state *State) {
+			s.update(func(state *state.Scheduler) {
 				if state.CrontabError == "" {
 					state.CrontabErrorAt = now
 				}
@@ -325,10 +327,10 @@ func (s *scheduler) look(now time.Time) {
 		}
 	case changed:
 		s.adopt(jobs, now)
-		s.update(func(state *State) { state.CrontabError, state.CrontabErrorAt = "", time.Time{} })
+		s.update(func(state *state.Scheduler) { state.CrontabError, state.CrontabErrorAt = "", time.Time{} })
 		s.Logger.Info("crontab taken over", "jobs", len(jobs))
 	case s.crontabWasWrong():
-		s.update(func(state *State) { state.CrontabError, state.CrontabErrorAt = "", time.Time{} })
+		s.update(func(state *state.Scheduler) { state.CrontabError, state.CrontabErrorAt = "", time.Time{} })
 		s.Logger.Info("crontab is again the one in force")
 	}
 }
@@ -413,16 +415,13 @@ func (s *scheduler) giveUp(e *entry, until time.Time) {
 // leaveOut writes the row of a run that does not take place; with from it settles the window [from, due).
 func (s *scheduler) leaveOut(job Job, due, from time.Time, why string) (taken bool) {
 	now := s.Now().UTC()
-	row := tape.Run{ID: newRunID(job.Name, now), Job: job.Name, Command: job.Command, Attempt: 1, Outcome: skipped, Exit: -1,
+	row := tape.Run{ID: newRunID(job.Name, now), Job: job.Name, Command: job.Command, Attempt: 1, Outcome: state.Skipped, Exit: -1,
 		ScheduledAt: due.UnixMicro(), FinishedAt: now.UnixMicro(), Message: why}
 	if !from.IsZero() {
 		row.WindowStart, row.WindowEnd = from.UnixMicro(), due.UnixMicro()
 	}
 	taken = s.write(row)
-	s.update(func(state *State) {
-		entry := state.jobState(job.Name)
-		entry.Totals.count(row)
-	})
+	s.update(func(state *state.Scheduler) { count(&state.Job(job.Name).Totals, row) })
 	return taken
 }
 
@@ -468,7 +467,7 @@ func (s *scheduler) ended(over ending) {
 	}
 	if e.gone {
 		delete(s.entries, over.job)
-		s.update(func(state *State) { state.arrange(s.Jobs) })
+		s.update(func(state *state.Scheduler) { arrange(state, s.Jobs) })
 	}
 }
 
@@ -491,14 +490,14 @@ func (s *scheduler) settle(rows []tape.Run) {
 }
 
 // update changes the state and writes it; a state that cannot be written is logged once, for the ledger is what counts.
-func (s *scheduler) update(change func(*State)) {
+func (s *scheduler) update(change func(*state.Scheduler)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(&s.state)
 	s.describe()
-	err := s.State.WriteState(StateName, s.state)
+	err := s.State.WriteState(state.SchedulerFile, s.state)
 	if err != nil && !s.mute {
-		s.Logger.Error("state not written", "name", StateName, "error", err)
+		s.Logger.Error("state not written", "name", state.SchedulerFile, "error", err)
 	}
 	s.mute = err != nil
 }
@@ -512,14 +511,14 @@ func (s *scheduler) describe() {
 // Once runs job now, outside of what is due, writes down how it went, and returns that. A job that takes a window gets the time since
 // the last one that was done; what is due later is not changed by it.
 func Once(ctx context.Context, job Job, options Options) (tape.Run, error) {
-	state, _, err := remember(options.State, options.Ledger, []Job{job})
+	before, _, err := remember(options.State, options.Ledger, []Job{job})
 	if err != nil {
 		return tape.Run{}, err
 	}
 	s := newScheduler(ctx, options)
 	defer s.pings.stop()
 	now := options.Now().UTC().Truncate(time.Second)
-	from, known := state.DoneUntil[job.Name]
+	from, known := before.DoneUntil[job.Name]
 	if !known || !from.Before(now) {
 		if from = job.times.last(now.Add(-time.Nanosecond)); from.IsZero() {
 			from = now.Add(-24 * time.Hour)

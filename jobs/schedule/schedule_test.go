@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 )
 
@@ -23,7 +24,7 @@ import (
 type notes struct {
 	mu    sync.Mutex
 	runs  []tape.Run
-	state State
+	state state.Scheduler
 	known bool // the state was written
 	// refuse, where it is set, is the error of the next writes; the row is written all the same where ambiguous.
 	refuse    error
@@ -70,7 +71,7 @@ func (n *notes) WriteState(_ string, v any) error {
 	if err != nil {
 		return err
 	}
-	n.state, n.known = State{}, true
+	n.state, n.known = state.Scheduler{}, true
 	return json.Unmarshal(text, &n.state)
 }
 
@@ -102,7 +103,7 @@ func options(jobs []Job, book *notes, start Start) Options {
 func outcomes(book *notes) []string {
 	var out []string
 	for _, row := range book.runs {
-		out = append(out, time.UnixMicro(row.ScheduledAt).UTC().Format("04:05 ")+row.Job+" "+row.Outcome)
+		out = append(out, time.UnixMicro(row.ScheduledAt).UTC().Format("04:05 ")+row.Job+" "+string(row.Outcome))
 	}
 	return out
 }

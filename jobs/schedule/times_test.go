@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"tapedeck/internal/state"
 )
 
 // TestSummerTime runs the scheduler over each day of a year on which the clock changes, from an hour before midnight there on. A daily
@@ -76,7 +78,7 @@ jobs:
 				}
 				for _, row := range book.runs {
 					at := time.UnixMicro(row.ScheduledAt).UTC()
-					if row.StartedAt != row.ScheduledAt || row.Outcome != ok {
+					if row.StartedAt != row.ScheduledAt || row.Outcome != state.OK {
 						t.Errorf("%s was due at %v: %+v", row.Job, at, row)
 					}
 					if !at.Before(first) && at.Before(last) {

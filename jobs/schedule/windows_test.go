@@ -32,7 +32,7 @@ func told(rows []tape.Run) []string {
 		if row.Attempt > 1 {
 			line += fmt.Sprint(" attempt ", row.Attempt)
 		}
-		out = append(out, line+" "+row.Outcome)
+		out = append(out, line+" "+string(row.Outcome))
 	}
 	return out
 }
