@@ -121,8 +121,8 @@ func (c *backfillCmd) symbols(ctx context.Context, a *app, dir *tape.Dir) ([]str
 	if err != nil || len(given) > 0 {
 		return names, err
 	}
-	begun, err := backfill.Begun(dir)
-	names = slices.Concat(names, begun)
+	pending, err := backfill.Pending(dir)
+	names = slices.Concat(names, pending)
 	slices.Sort(names)
 	return slices.Compact(names), err
 }

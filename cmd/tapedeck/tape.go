@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
+	"tapedeck/internal/binance"
 	"tapedeck/internal/tape"
-	"tapedeck/jobs/symbols"
+	"tapedeck/jobs/backfill"
 )
 
 // feedName is --feed: the feed of a tape that is made, or must be the tape's own.
@@ -80,13 +82,23 @@ func (a *app) chooseSymbols(ctx context.Context, dir *tape.Dir, given []string) 
 	return defaultSymbols(), nil
 }
 
-// symbolSource asks the exchange which symbols the words mean.
+// symbolCheck bounds how long recording waits for the exchange to check plain names.
+const symbolCheck = 15 * time.Second
+
+// symbolSource returns a function that asks the exchange which symbols the words mean. It must not be called
+// concurrently.
 func (a *app) symbolSource(dir *tape.Dir, words []string, place restURL) func(context.Context) ([]string, error) {
-	options := symbols.Options{URL: cmp.Or(string(place), symbols.DefaultURL), BudgetPath: dir.StatePath("budget.json"), Logger: a.log}
-	return func(ctx context.Context) ([]string, error) { // one question at a time
-		found, err := symbols.Find(ctx, words, options)
+	var recorded []string
+	return func(ctx context.Context) ([]string, error) {
+		list, err := binance.ParseSymbolList(words)
+		if err != nil {
+			return nil, err
+		}
+		clients := backfill.Connect(dir, backfill.Places{RESTURL: cmp.Or(string(place), backfill.DefaultRESTURL), Logger: a.log})
+		defer clients.Close()
+		found, _, err := clients.REST.Resolve(ctx, list, binance.ResolveOptions{Recorded: recorded, UncheckedAfter: symbolCheck})
 		if err == nil {
-			options.Recorded = found
+			recorded = found
 		}
 		return found, err
 	}

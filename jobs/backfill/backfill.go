@@ -158,7 +158,7 @@ func Execute(ctx context.Context, dir *tape.Dir, clients Clients, plan Plan, opt
 	for _, symbol := range plan.Symbols {
 		if symbol.lacks() {
 			summary.Symbols = append(summary.Symbols, SymbolSummary{Symbol: symbol.Symbol, Missing: symbol.Missing.Count(), StillMissing: symbol.Missing, Problem: symbol.Problem})
-			if err := begin(dir, symbol.Symbol); err != nil {
+			if err := addPending(dir, symbol.Symbol); err != nil {
 				return summary, fmt.Errorf("write down what is to be fetched: %w", err)
 			}
 		}
@@ -179,7 +179,7 @@ func Execute(ctx context.Context, dir *tape.Dir, clients Clients, plan Plan, opt
 			if err != nil {
 				return fmt.Errorf("backfill %q: %w", symbol.Symbol, err)
 			}
-			return finish(dir, symbol.Symbol)
+			return removePending(dir, symbol.Symbol)
 		})
 	}
 	err := group.Wait()

@@ -443,7 +443,7 @@ func TestAnUnknownSymbolIsOneClearError(t *testing.T) {
 		"BTCUSD":   `the exchange lists no symbol "BTCUSD"; did you mean "BTCUSDT"?`,
 		"eth-usdt": `the exchange lists no symbol "eth-usdt"; did you mean "ETHUSDT"?`,
 		"XYZ":      `the exchange lists no symbol "XYZ"`,
-		"XYZ*":     `no symbol that trades matches "XYZ*"`,
+		"XYZ*":     `no trading symbol matches "XYZ*"`,
 	} {
 		_, err := w.run(func(opt *Options) { opt.From, opt.To, opt.Symbols = day0, now, []string{"BTCUSDT", name} })
 		if err == nil || err.Error() != want {
@@ -479,10 +479,10 @@ func TestWordsMeanTheSymbolsThatTheStreamTakesThemFor(t *testing.T) {
 		"ETH*,!*BTC":     "ETHUSDT",
 		"*,!eth*":        "BTCUSDT",
 		"*USDT>1e-12":    "BTCUSDT ETHUSDT",
-		"*USDT>1e30":     `no symbol that trades matches "*USDT"`,
+		"*USDT>1e30":     `no trading symbol matches "*USDT>1e30"`,
 		"ETH*>1e30":      "ETHBTC", // it is on the tape
-		"*USDT>lots":     `symbols "*USDT>lots": after > stands the least volume of 24 hours in quote asset, as in *USDT>1000000`,
-		"ETHBTC,!ETHBTC": "no symbol is left: words with a leading ! take each one away",
+		"*USDT>lots":     `symbol pattern "*USDT>lots": ">" needs the least volume of 24 hours in quote asset, for example *USDT>1000000`,
+		"ETHBTC,!ETHBTC": "no symbol is left: the words with a leading ! exclude all of them",
 		"*,![":           `symbol pattern "![": syntax error in pattern`,
 	} {
 		plan, err := Prepare(t.Context(), w.dir, w.clients, Options{From: day0, To: now, Now: now, Symbols: strings.Split(words, ",")})

@@ -145,20 +145,11 @@ func Prepare(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (
 		return Plan{}, fmt.Errorf("read which ids are absent: %w", err)
 	}
 	plan := Plan{Feed: dir.Feed()}
-	symbols, err := resolve(ctx, clients.REST, opt.Symbols, index.Symbols(), &plan.Asked)
-	for begunAndGone(dir, err) {
-		unknown := err.(*UnknownSymbolError).Symbol
-		opt.Logger.Warn("the exchange no longer knows a symbol that was begun, it is forgotten", "symbol", unknown)
-		if err := finish(dir, unknown); err != nil {
-			return Plan{}, err
-		}
-		wanted := slices.DeleteFunc(slices.Clone(opt.Symbols), func(name string) bool { return name == unknown })
-		symbols, err = resolve(ctx, clients.REST, wanted, index.Symbols(), &plan.Asked)
-		opt.Symbols = wanted
-	}
+	symbols, asked, err := resolveSymbols(ctx, dir, clients.REST, opt, index.Symbols())
 	if err != nil {
 		return Plan{}, err
 	}
+	plan.Asked = asked
 	state, err := clients.REST.Budget().State()
 	if err != nil {
 		return Plan{}, err

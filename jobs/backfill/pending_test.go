@@ -30,29 +30,29 @@ func TestWhatWasBegunIsRemembered(t *testing.T) {
 	if _, err := Run(ctx, w.dir, w.clients, ended); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	if begun, err := Begun(w.dir); err != nil || !slices.Equal(begun, window.Symbols) {
-		t.Errorf("begun: %v, %v", begun, err)
+	if pending, err := Pending(w.dir); err != nil || !slices.Equal(pending, window.Symbols) {
+		t.Errorf("begun: %v, %v", pending, err)
 	}
 	one := window
 	one.Symbols = []string{"ETHUSDT"}
 	if _, err := Run(t.Context(), w.dir, w.client(), one); err != nil {
 		t.Fatal(err)
 	}
-	if begun, err := Begun(w.dir); err != nil || !slices.Equal(begun, []string{"BTCUSDT"}) {
-		t.Errorf("begun: %v, %v", begun, err)
+	if pending, err := Pending(w.dir); err != nil || !slices.Equal(pending, []string{"BTCUSDT"}) {
+		t.Errorf("begun: %v, %v", pending, err)
 	}
 	if _, err := Run(t.Context(), w.dir, w.client(), window); err != nil {
 		t.Fatal(err)
 	}
-	if begun, err := Begun(w.dir); err != nil || len(begun) > 0 {
-		t.Errorf("begun: %v, %v", begun, err)
+	if pending, err := Pending(w.dir); err != nil || len(pending) > 0 {
+		t.Errorf("begun: %v, %v", pending, err)
 	}
 }
 
 // What was begun and is no longer listed is in nobody's way.
 func TestWhatWasBegunMayBeGone(t *testing.T) {
 	w := newWorld(t, tape.AggTrade, market("BTCUSDT", 0, 100, now.Add(-time.Hour), now))
-	if err := begin(w.dir, "GONEUSDT"); err != nil {
+	if err := addPending(w.dir, "GONEUSDT"); err != nil {
 		t.Fatal(err)
 	}
 	summary := w.mustRun(func(o *Options) {
@@ -61,8 +61,8 @@ func TestWhatWasBegunMayBeGone(t *testing.T) {
 	if total := summary.Total(); total.Fetched == 0 {
 		t.Errorf("%+v", total)
 	}
-	if begun, err := Begun(w.dir); err != nil || len(begun) > 0 {
-		t.Errorf("begun: %v, %v", begun, err)
+	if pending, err := Pending(w.dir); err != nil || len(pending) > 0 {
+		t.Errorf("begun: %v, %v", pending, err)
 	}
 }
 

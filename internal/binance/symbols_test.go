@@ -1,0 +1,46 @@
+package binance
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestSymbolListChoosesByNamePatternAndVolume(t *testing.T) {
+	var listed []Symbol
+	for _, name := range []string{"AUSDT", "BUSDT", "CUSDT", "ABTC"} {
+		listed = append(listed, Symbol{Name: name, Status: "TRADING"})
+	}
+	listed = append(listed, Symbol{Name: "DUSDT", Status: "BREAK"})
+	volumes := map[string]float64{"AUSDT": 999_999, "BUSDT": 1e6, "CUSDT": 5e9, "DUSDT": 5e9, "ABTC": 20}
+	for words, want := range map[string]string{
+		"*usdt>1000000":        "BUSDT CUSDT",
+		"*USDT>=1_000_000":     "BUSDT CUSDT",
+		"*USDT>1e6,AUSDT":      "AUSDT BUSDT CUSDT",
+		"*USDT>1e6,*BTC>20":    "ABTC BUSDT CUSDT",
+		"*>10,!C*":             "ABTC AUSDT BUSDT",
+		"dusdt":                "DUSDT",
+		"D*":                   `no trading symbol matches "D*"`,
+		"*USDT>1e12":           `no trading symbol matches "*USDT>1e12"`,
+		"*USDT>":               `">" needs the least volume`,
+		"*USDT>-1":             `">" needs the least volume`,
+		"*USDT>NaN":            `">" needs the least volume`,
+		">1000":                `">" needs the least volume`,
+		"*USDT>1000000>200000": `">" needs the least volume`,
+		"[A":                   `symbol pattern "[A": syntax error in pattern`,
+		"*,![":                 `symbol pattern "![": syntax error in pattern`,
+		"AUSDT,!A*":            "no symbol is left",
+		"A-USD":                `the exchange lists no symbol "A-USD"; did you mean "AUSDT"?`,
+	} {
+		list, err := ParseSymbolList(strings.Split(words, ","))
+		var got []string
+		if err == nil {
+			got, err = list.choose(listed, volumes, nil)
+		}
+		if err != nil {
+			got = []string{err.Error()}
+		}
+		if text := strings.Join(got, " "); text != want && !(err != nil && strings.Contains(text, want)) {
+			t.Errorf("%s: %q, want %q", words, text, want)
+		}
+	}
+}
