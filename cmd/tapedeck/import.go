@@ -136,11 +136,11 @@ func (p *importProgress) Finished(file importer.FileSummary) {
 	if file.Missing > 0 {
 		text += fmt.Sprintf("; %s between its first and its last are not in it", counted(int(file.Missing), "id"))
 	}
-	if file.Doubled > 0 {
-		text += fmt.Sprintf("; %s twice", counted(int(file.Doubled), "row"))
+	if file.Repeated > 0 {
+		text += fmt.Sprintf("; %s twice", counted(int(file.Repeated), "row"))
 	}
-	if file.Damaged > 0 {
-		text += fmt.Sprintf("; %s voided by the exchange", counted(int(file.Damaged), "row"))
+	if file.Voided > 0 {
+		text += fmt.Sprintf("; %s voided by the exchange", counted(int(file.Voided), "row"))
 	}
 	p.bar.line("%s", text)
 }

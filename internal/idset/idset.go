@@ -16,7 +16,8 @@ type Range struct{ First, Last int64 }
 // Count returns how many ids the range holds.
 func (r Range) Count() int64 { return r.Last - r.First + 1 }
 
-// Set is a set of ids as ranges in ascending order, disjoint and not adjacent. Its methods return new sets.
+// Set is a set of ids as ranges in ascending order, disjoint and not adjacent. Its methods return new sets,
+// except Append.
 type Set []Range
 
 // Count returns how many ids the set holds.
@@ -70,6 +71,15 @@ func (s Set) Add(r Range) Set {
 		return append(slices.Clip(s), r)
 	}
 	return s.Union(Set{r})
+}
+
+// Append adds an id that is not below any in the set, in place and in amortized constant time.
+func (s *Set) Append(id int64) {
+	if n := len(*s); n > 0 && id <= (*s)[n-1].Last+1 {
+		(*s)[n-1].Last = id
+		return
+	}
+	*s = append(*s, Range{id, id})
 }
 
 // Union returns the ids that are in either set.

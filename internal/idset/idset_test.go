@@ -2,6 +2,7 @@ package idset
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -35,5 +36,15 @@ func TestSetAgainstAMap(t *testing.T) {
 		if got := s.Intersect(s.Missing(0, 69)); got != nil {
 			t.Fatal(got)
 		}
+	}
+}
+
+func TestAppendBuildsTheSetOfAscendingIDs(t *testing.T) {
+	var s Set
+	for _, id := range []int64{3, 4, 4, 6, 7, 7, 10} {
+		s.Append(id)
+	}
+	if want := (Set{{3, 4}, {6, 7}, {10, 10}}); !slices.Equal(s, want) {
+		t.Errorf("%v, want %v", s, want)
 	}
 }

@@ -200,11 +200,11 @@ type runner struct {
 	requests, files chan struct{} // as many as may be under way
 }
 
-// take waits for a place among those under way; the caller gives it back.
-func take(ctx context.Context, places chan struct{}) (release func(), err error) {
+// acquire blocks until one of the slots is free. The caller calls release.
+func acquire(ctx context.Context, slots chan struct{}) (release func(), err error) {
 	select {
-	case places <- struct{}{}:
-		return func() { <-places }, nil
+	case slots <- struct{}{}:
+		return func() { <-slots }, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -213,10 +213,10 @@ func take(ctx context.Context, places chan struct{}) (release func(), err error)
 // symbolRun is the work on one symbol. Its out is written by one goroutine.
 type symbolRun struct {
 	*runner
-	plan  SymbolPlan
-	out   *SymbolSummary
-	tried map[time.Time]bool // days whose file was looked at
-	late  error              // why a file did not bring what it was to bring; no problem where REST did
+	plan           SymbolPlan
+	out            *SymbolSummary
+	tried          map[time.Time]bool // days whose file was looked at
+	archiveProblem error              // why a file did not have what it should have had; not a problem if REST has it
 
 	askedFrom map[int64]bool    // the ids from which REST was asked
 	notThere  [proofs]idset.Set // at n: ids that n+1 answers showed not to be there
@@ -227,11 +227,11 @@ func (s *symbolRun) run(ctx context.Context) error {
 	s.tried, s.askedFrom = map[time.Time]bool{}, map[int64]bool{}
 	defer func() {
 		if s.out.Problem == nil && len(s.out.StillMissing) > 0 {
-			s.out.Problem = s.late
+			s.out.Problem = s.archiveProblem
 		}
 	}()
 	for _, day := range s.plan.Days {
-		if err := s.archiveDay(ctx, day); err != nil {
+		if err := s.fetchDay(ctx, day); err != nil {
 			return err
 		}
 	}
@@ -247,8 +247,8 @@ func (s *symbolRun) run(ctx context.Context) error {
 		return err
 	}
 	// What REST does not show and could not be proven absent may be older than REST reaches.
-	for _, day := range s.lastResort() {
-		if err := s.archiveDay(ctx, day); err != nil {
+	for _, day := range s.untriedDays() {
+		if err := s.fetchDay(ctx, day); err != nil {
 			return err
 		}
 	}
@@ -272,11 +272,11 @@ func (s *symbolRun) publish(ctx context.Context, trades []tape.Trade, inexact in
 		return nil
 	}
 	published, err := s.dir.Publish(ctx, trades, tape.Origin{Source: source, Run: s.opt.Run, Detail: detail, Inexact: inexact})
-	return s.bookPublished(published, inexact, source, idsOf(trades), err)
+	return s.recordPublished(published, inexact, source, idsOf(trades), err)
 }
 
-// bookPublished books what a publishing call did with ids.
-func (s *symbolRun) bookPublished(published tape.Published, inexact int64, source tape.Source, ids idset.Set, err error) error {
+// recordPublished books what a publishing call did with ids.
+func (s *symbolRun) recordPublished(published tape.Published, inexact int64, source tape.Source, ids idset.Set, err error) error {
 	s.out.Fetched += published.Rows
 	s.out.Bytes += published.Bytes
 	if source == tape.FromArchive {
@@ -293,41 +293,11 @@ func (s *symbolRun) bookPublished(published tape.Published, inexact int64, sourc
 	return nil
 }
 
-// idsOf gives the ids of sorted trades of one symbol.
+// idsOf returns the ids of sorted trades of one symbol.
 func idsOf(trades []tape.Trade) idset.Set {
-	var out idset.Set
+	var ids idset.Set
 	for i := range trades {
-		id := trades[i].ID
-		if n := len(out); n > 0 && id <= out[n-1].Last+1 {
-			out[n-1].Last = max(out[n-1].Last, id)
-		} else {
-			out = append(out, idset.Range{First: id, Last: id})
-		}
+		ids.Append(trades[i].ID)
 	}
-	return out
-}
-
-// tradeOf makes a trade of a row and counts the values that a double does not hold exactly.
-func tradeOf(symbol string, row *binance.Row) (trade tape.Trade, inexact int64, err error) {
-	price, exactPrice, err := tape.ParseDecimal(row.Price)
-	if err != nil {
-		return trade, 0, fmt.Errorf("price of id %d: %w", row.ID, err)
-	}
-	qty, exactQty, err := tape.ParseDecimal(row.Qty)
-	if err != nil {
-		return trade, 0, fmt.Errorf("quantity of id %d: %w", row.ID, err)
-	}
-	if !(price > 0) || !(qty > 0) {
-		return trade, 0, fmt.Errorf("price or quantity of id %d: %q, %q: too small for a double", row.ID, row.Price, row.Qty)
-	}
-	if !exactPrice {
-		inexact++
-	}
-	if !exactQty {
-		inexact++
-	}
-	return tape.Trade{
-		Symbol: symbol, ID: row.ID, Price: price, Qty: qty, FirstTradeID: row.FirstTradeID, LastTradeID: row.LastTradeID,
-		TradedAt: row.Time, IsBuyerMaker: row.IsBuyerMaker,
-	}, inexact, nil
+	return ids
 }

@@ -12,6 +12,7 @@ import (
 
 	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
+	"tapedeck/internal/ingest"
 	"tapedeck/internal/tape"
 )
 
@@ -92,7 +93,7 @@ func (s *symbolRun) fetch(ctx context.Context, pages []Page, wanted idset.Set) f
 	got := make([]pageResult, len(pages))
 	group, groupCtx := errgroup.WithContext(ctx)
 	for i, page := range pages {
-		release, err := take(groupCtx, s.requests)
+		release, err := acquire(groupCtx, s.requests)
 		if err != nil {
 			break // the cause is group's or ctx's error
 		}
@@ -139,7 +140,7 @@ func (s *symbolRun) lookCloser(ctx context.Context, wanted idset.Set) error {
 				continue
 			}
 			first := s.anchor(max(hole.First, done+1), back)
-			release, err := take(ctx, s.requests)
+			release, err := acquire(ctx, s.requests)
 			if err != nil {
 				return err
 			}
@@ -229,20 +230,18 @@ func (s *symbolRun) page(ctx context.Context, first int64, limit int, wanted ids
 	if err != nil {
 		return out, err
 	}
-	near := 0
 	for i := range got.Rows {
 		row := &got.Rows[i]
 		out.first, out.last = min(out.first, row.ID), row.ID
-		if near = holding(wanted, row.ID, near); near < 0 {
-			near = 0
+		if !wanted.Contains(row.ID) {
 			continue
 		}
-		trade, inexact, err := tradeOf(s.plan.Symbol, row)
+		trade, inexact, err := ingest.FromRow(s.plan.Symbol, row)
 		if err != nil {
-			return out, fmt.Errorf("REST: %w", err)
+			return out, fmt.Errorf("REST: id %d: %w", row.ID, err)
 		}
 		out.trades = append(out.trades, trade)
-		out.inexact += inexact
+		out.inexact += inexact.Count()
 	}
 	for _, id := range got.Voided {
 		out.first, out.last = min(out.first, id), max(out.last, id)

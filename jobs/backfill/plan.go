@@ -44,17 +44,17 @@ type SymbolPlan struct {
 // DayPlan is a UTC day whose file is fetched from the archive.
 type DayPlan struct {
 	Day time.Time
-	// Ids is the span of the day's ids as REST tells it; both 0 where REST does not reach back so far.
-	Ids idset.Range
+	// IDs is the span of the day's ids as REST tells it; both 0 where REST does not reach back so far.
+	IDs idset.Range
 	// Missing are the ids wanted from it.
 	Missing idset.Set
 
 	from  time.Time     // rows before it are not wanted; zero for no bound
-	edges []binance.Row // rows as REST gives them, which the file's must equal
+	known []binance.Row // rows as REST gives them, which the file's must equal
 }
 
 // idsKnown is false of a day that REST does not reach back to: how many ids it has, and whether any, only the archive knows.
-func (d DayPlan) idsKnown() bool { return d.Ids != (idset.Range{}) }
+func (d DayPlan) idsKnown() bool { return d.IDs != (idset.Range{}) }
 
 // Page is a request for ids from First on: Limit rows at most.
 type Page struct {
@@ -104,7 +104,7 @@ func (p Plan) Duration() time.Duration {
 	rows := p.sum(func(s SymbolPlan) (rows int64) {
 		for _, day := range s.Days {
 			if day.idsKnown() {
-				rows += day.Ids.Count()
+				rows += day.IDs.Count()
 			}
 		}
 		return rows
@@ -411,7 +411,7 @@ func (p *planner) chooseDays(ctx context.Context) (byREST idset.Set, err error) 
 		restSeconds := float64(int64(len(pagesOf(missing)))*pageWeight(p.dir.Feed())) * 60 / float64(p.perMinute)
 		archiveSeconds := archiveFileSeconds + float64(ids.Count())/archiveRowsPerSecond
 		if p.opt.Source == ArchiveOnly || archiveSeconds < restSeconds {
-			p.plan.Days = append(p.plan.Days, DayPlan{Day: day, Ids: ids, Missing: missing, edges: known})
+			p.plan.Days = append(p.plan.Days, DayPlan{Day: day, IDs: ids, Missing: missing, known: known})
 			byREST = byREST.Subtract(missing)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"tapedeck/internal/ingest"
 	"tapedeck/internal/tape"
 )
 
@@ -49,9 +50,9 @@ type FileSummary struct {
 	Path string
 	// Symbols whose trades it holds.
 	Symbols []string
-	// Rows are its trades, each id once. Doubled counts the rows that say again what one before says, Damaged those that the
+	// Rows are its trades, each id once. Repeated counts the rows that say again what one before says, Voided those that the
 	// exchange itself has voided (price and quantity 0, trade ids -1).
-	Rows, Doubled, Damaged int64
+	Rows, Repeated, Voided int64
 	// Published is how many of Rows were put on the tape; the others were there already.
 	Published int64
 	// Missing is how many ids between its first and its last, a symbol, it does not hold.
@@ -76,8 +77,8 @@ func (s Summary) Total() FileSummary {
 	var total FileSummary
 	for _, file := range s.Files {
 		total.Rows += file.Rows
-		total.Doubled += file.Doubled
-		total.Damaged += file.Damaged
+		total.Repeated += file.Repeated
+		total.Voided += file.Voided
 		total.Published += file.Published
 		total.Missing += file.Missing
 		total.Segments += file.Segments
@@ -98,15 +99,10 @@ func (s Summary) Problems() []FileSummary {
 	return out
 }
 
-// problemError is an error of a file, not of the tape: the other files can still be taken.
-type problemError struct{ error }
+// fileError makes an error one of the file: nothing of it is imported, and the other files still are.
+func fileError(err error) error { return &ingest.FileError{Err: err} }
 
-func (e problemError) Unwrap() error { return e.error }
-
-// problem makes an error one of the file.
-func problem(err error) error { return problemError{err} }
-
-func problemf(format string, args ...any) error { return problem(fmt.Errorf(format, args...)) }
+func fileErrorf(format string, args ...any) error { return fileError(fmt.Errorf(format, args...)) }
 
 // Run imports files, one after the other. A file that cannot be taken stands in the summary with its Problem and does not keep the others from being
 // taken; an error means that it was stopped: the context, a full disk. The summary is right also beside an error. Files whose name ends in
@@ -131,9 +127,9 @@ func Run(ctx context.Context, dir *tape.Dir, files []string, opt Options) (Summa
 		if cause := context.Cause(ctx); err != nil && cause != nil {
 			err = cause
 		}
-		var bad problemError
-		if errors.As(err, &bad) {
-			j.out = FileSummary{Path: path, Verified: j.out.Verified, Problem: fmt.Errorf("import %q: %w", path, bad.error)}
+		var unusable *ingest.FileError
+		if errors.As(err, &unusable) {
+			j.out = FileSummary{Path: path, Verified: j.out.Verified, Problem: fmt.Errorf("import %q: %w", path, unusable.Err)}
 			err = nil
 		}
 		summary.Files = append(summary.Files, j.out)
@@ -158,7 +154,7 @@ func FeedOf(path string, opt Options) (tape.Feed, error) {
 	if source.form == formParquet {
 		return feedOfParquet(source)
 	}
-	return feedOf(source.kind), nil
+	return ingest.FeedOf(source.kind), nil
 }
 
 // fileImport is the work on one file.
@@ -172,7 +168,7 @@ type fileImport struct {
 func (j *fileImport) run(ctx context.Context, index, of int) error {
 	source, err := openSource(j.path, j.opt)
 	if err != nil {
-		return problem(err)
+		return fileError(err)
 	}
 	defer source.close()
 	j.opt.Progress.Started(j.path, index, of, source.size)
@@ -182,25 +178,24 @@ func (j *fileImport) run(ctx context.Context, index, of int) error {
 	}
 	j.out.Verified = verified
 	if source.form != formParquet {
-		if feed := feedOf(source.kind); feed != j.dir.Feed() {
-			return problem(&tape.FeedError{Path: j.dir.Path(), Have: j.dir.Feed(), Want: feed})
+		if feed := ingest.FeedOf(source.kind); feed != j.dir.Feed() {
+			return fileError(&tape.FeedError{Path: j.dir.Path(), Have: j.dir.Feed(), Want: feed})
 		}
 	}
-	source.advanced = func(bytes int64) { j.opt.Progress.Advanced(j.path, bytes, source.size) }
+	source.onRead = func(bytes int64) { j.opt.Progress.Advanced(j.path, bytes, source.size) }
 
 	origin := tape.Origin{Source: tape.FromFile, Run: j.opt.Run, Detail: source.name + " sha256:" + sum}
-	var taken *sink
+	out := &staging{position: "line", newLoad: func() *tape.Load { return j.dir.Load(origin) }}
+	stage := stageCSV
 	if source.form == formParquet {
-		taken, err = takeParquet(ctx, j.dir, source, newSink(j.dir.Load(origin), "row"))
-	} else {
-		taken, err = takeCSV(ctx, j.dir, source, func() *sink { return newSink(j.dir.Load(origin), "line") })
+		out.position, stage = "row", stageParquet
 	}
-	if err != nil {
+	defer out.discard()
+	if err := stage(ctx, j.dir, source, out); err != nil {
 		return err
 	}
-	defer taken.load.Discard()
-	published, err := taken.load.Publish(ctx)
-	taken.tell(&j.out)
+	published, err := out.load.Publish(ctx)
+	out.summarize(&j.out)
 	j.out.Published, j.out.Bytes, j.out.Segments = published.Rows, published.Bytes, len(published.Segments)
 	if j.out.Inexact > 0 {
 		j.opt.Logger.Warn("values are not exact as doubles", "file", j.path, "values", j.out.Inexact)

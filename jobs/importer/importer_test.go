@@ -188,9 +188,9 @@ func TestEveryFormOfAFileGivesTheSameTape(t *testing.T) {
 		{name: "header", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(slices.Insert(slices.Clone(lines), 0, header))},
 		{name: "mixed", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(mixed)},
 		{name: "shuffled", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(shuffled)},
-		{name: "doubled and so unsorted", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(doubled), want: FileSummary{Doubled: 200}},
-		{name: "doubled in order", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(adjacent), want: FileSummary{Doubled: 2}},
-		{name: "voided rows", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(voided), want: FileSummary{Damaged: 2}},
+		{name: "doubled and so unsorted", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(doubled), want: FileSummary{Repeated: 200}},
+		{name: "doubled in order", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(adjacent), want: FileSummary{Repeated: 2}},
+		{name: "voided rows", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(voided), want: FileSummary{Voided: 2}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := newTape(t, tape.AggTrade)
@@ -276,9 +276,9 @@ func TestAFileThatCannotBeReadIsNamedAndNothingOfItIsKept(t *testing.T) {
 		{"a damaged line of an unsorted file", name, csvOf(append(unsorted, "x")), `line 30002: aggTrades rows have 7 or 8 columns, this has 1: "x"`},
 		{"cut in a line", name, good[:len(good)-20], "line 30001: "},
 		{"only the price is zero", name, broken(5, "7,0,1,1,1,1723075200000,True,True"), "line 6: the price or the quantity is zero"},
-		{"two rows of one id", name, csvOf(slices.Insert(slices.Clone(lines), 101, other)), "line 102: id 100 of BTCUSDT stands in line 101 with another content"},
-		{"two rows of one id far apart", name, csvOf(append(slices.Clone(lines), other)), "line 30002: id 100 of BTCUSDT stands in line 101 with another content"},
-		{"a cut zip", "BTCUSDT-aggTrades-2024-08.zip", whole[:len(whole)-100], "it is no whole zip: it was cut short, or is something else"},
+		{"two rows of one id", name, csvOf(slices.Insert(slices.Clone(lines), 101, other)), "line 102: id 100 of BTCUSDT differs from the row with the same id in line 101"},
+		{"two rows of one id far apart", name, csvOf(append(slices.Clone(lines), other)), "line 30002: id 100 of BTCUSDT differs from the row with the same id in line 101"},
+		{"a cut zip", "BTCUSDT-aggTrades-2024-08.zip", whole[:len(whole)-100], "not a complete zip file"},
 		{"a damaged zip", "BTCUSDT-aggTrades-2024-08.zip", flipped, ""},
 		{"two CSVs", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "a.csv", "1", "b.csv", "2"), `there are several CSVs in the zip: "a.csv" and "b.csv"`},
 		{"no CSV", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "a.txt", "1"), "there is no CSV in the zip"},

@@ -15,57 +15,46 @@ import (
 	"github.com/duckdb/duckdb-go/v2"
 	"github.com/parquet-go/parquet-go"
 
+	"tapedeck/internal/ingest"
 	"tapedeck/internal/tape"
 )
 
 // parquetMemory bounds DuckDB while it sorts a file; what does not fit goes to the staging directory.
 const parquetMemory = "400MB"
 
-// rowsAtOnce go from the sorted file to the tape at once.
-const rowsAtOnce = 8192
+// rowsPerBatch are read from the sorted file at a time.
+const rowsPerBatch = 8192
 
-// parquetRow is a row as DuckDB hands it over: a trade and its place in the file, from 0.
+// parquetRow is a row of the sorted file: a trade and the number of its row in the imported file, from 0.
 type parquetRow struct {
-	Symbol       string  `parquet:"symbol"`
-	ID           int64   `parquet:"id"`
-	Price        float64 `parquet:"price"`
-	Qty          float64 `parquet:"qty"`
-	FirstTradeID int64   `parquet:"first_trade_id"`
-	LastTradeID  int64   `parquet:"last_trade_id"`
-	TradedAt     int64   `parquet:"traded_at,timestamp(microsecond:local)"`
-	IsBuyerMaker bool    `parquet:"is_buyer_maker"`
-	Place        int64   `parquet:"file_row_number"`
+	tape.Trade
+	Row int64 `parquet:"file_row_number"`
 }
 
-// takeParquet stages the rows of a Parquet file. DuckDB reads it, whatever wrote it, and sorts it.
-func takeParquet(ctx context.Context, dir *tape.Dir, s *source, out *sink) (_ *sink, err error) {
-	defer func() {
-		if err != nil {
-			out.load.Discard()
-		}
-	}()
+// stageParquet stages the rows of a Parquet file. DuckDB reads and sorts it, so that any writer's file will do.
+func stageParquet(ctx context.Context, dir *tape.Dir, s *source, out *staging) error {
 	feed, err := feedOfParquet(s)
 	if err != nil {
-		return nil, problem(err)
+		return fileError(err)
 	}
 	if feed != "" && feed != dir.Feed() {
-		return nil, problem(&tape.FeedError{Path: dir.Path(), Have: dir.Feed(), Want: feed})
+		return fileError(&tape.FeedError{Path: dir.Path(), Have: dir.Feed(), Want: feed})
 	}
 	scratch, err := newScratch(dir, s.path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer os.RemoveAll(scratch)
+	out.restart()
 	sorted := filepath.Join(scratch, "sorted.tmp")
 	if err := sortParquet(ctx, scratch, filepath.Join(scratch, "in"), sorted, dir.Feed(), out); err != nil {
-		return nil, err
+		return err
 	}
-	if err := eachParquet(sorted, func(b *batch) error { return out.add(ctx, b) }); err != nil {
-		return nil, err
+	if err := readSorted(sorted, func(b *ingest.Batch) error { return out.add(ctx, b) }); err != nil {
+		return err
 	}
-	s.read.Store(s.size)
-	s.tellProgress()
-	return out, nil
+	s.onRead(s.size)
+	return nil
 }
 
 // newScratch makes a directory with a link to the file in it, for DuckDB takes some characters of a path for a pattern. Its name is that of a session's scratch directory,
@@ -90,7 +79,7 @@ func newScratch(dir *tape.Dir, path string) (string, error) {
 }
 
 // sortParquet writes the file's trades to the file sorted, by (date, symbol, id), and tells out which it left out.
-func sortParquet(ctx context.Context, scratch, in, sorted string, feed tape.Feed, out *sink) error {
+func sortParquet(ctx context.Context, scratch, in, sorted string, feed tape.Feed, out *staging) error {
 	if strings.ContainsAny(scratch, "*?[") {
 		return fmt.Errorf("the path %q holds one of the characters * ? [, which DuckDB takes for a pattern", scratch)
 	}
@@ -119,8 +108,8 @@ func sortParquet(ctx context.Context, scratch, in, sorted string, feed tape.Feed
 	if err := checkRows(ctx, db, rows, feed); err != nil {
 		return err
 	}
-	counts := fmt.Sprintf("SELECT count(*) FILTER (%s), %s FROM %s", damagedParquet, inexact, rows)
-	if err := db.QueryRowContext(ctx, counts).Scan(&out.damaged, &out.inexact); err != nil {
+	counts := fmt.Sprintf("SELECT count(*) FILTER (%s), %s FROM %s", voidedParquet, inexact, rows)
+	if err := db.QueryRowContext(ctx, counts).Scan(&out.voided, &out.inexact); err != nil {
 		return unreadable(ctx, err)
 	}
 	copied := fmt.Sprintf(`COPY (
@@ -129,15 +118,15 @@ func sortParquet(ctx context.Context, scratch, in, sorted string, feed tape.Feed
     FROM %s
     WHERE NOT (%s)
     ORDER BY traded_at::TIMESTAMP::DATE, symbol, id, file_row_number
-) TO %s (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE 65536)`, rows, damagedParquet, quote(sorted))
+) TO %s (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE 65536)`, rows, voidedParquet, quote(sorted))
 	if _, err := db.ExecContext(ctx, copied); err != nil {
 		return unreadable(ctx, err)
 	}
 	return nil
 }
 
-// damagedParquet is true for the rows that the exchange itself has voided.
-const damagedParquet = "price = 0 AND qty = 0 OR first_trade_id = -1 AND last_trade_id = -1"
+// voidedParquet is true for the rows that the exchange itself has voided.
+const voidedParquet = "price = 0 AND qty = 0 OR first_trade_id = -1 AND last_trade_id = -1"
 
 // parquetTypes are the types that each column may have. Neither FLOAT nor text: the one does not hold a price, the other would be guesswork.
 var parquetTypes = []struct {
@@ -177,11 +166,11 @@ func checkColumns(ctx context.Context, db *sql.DB, rows string) (decimals []stri
 	for _, column := range parquetTypes {
 		full, ok := have[column.name]
 		if !ok {
-			return nil, problemf("it has no column %q; a tape has symbol, id, price, qty, first_trade_id, last_trade_id, traded_at and is_buyer_maker", column.name)
+			return nil, fileErrorf("it has no column %q; a tape has symbol, id, price, qty, first_trade_id, last_trade_id, traded_at and is_buyer_maker", column.name)
 		}
 		kind, _, _ := strings.Cut(full, "(")
 		if !slices.Contains(column.types, kind) {
-			return nil, problemf("its column %s is %s and should be %s", column.name, full, column.types[0])
+			return nil, fileErrorf("its column %s is %s and should be %s", column.name, full, column.types[0])
 		}
 		if kind == "DECIMAL" {
 			decimals = append(decimals, column.name)
@@ -214,7 +203,7 @@ func checkRows(ctx context.Context, db *sql.DB, rows string, feed tape.Feed) err
 		reason += fmt.Sprintf(" WHEN %s THEN %s", r.broken, quote(r.reason))
 	}
 	reason += " END"
-	found := fmt.Sprintf("SELECT file_row_number, %s AS reason FROM %s WHERE reason IS NOT NULL AND (%s) IS NOT TRUE ORDER BY file_row_number LIMIT 1", reason, rows, damagedParquet)
+	found := fmt.Sprintf("SELECT file_row_number, %s AS reason FROM %s WHERE reason IS NOT NULL AND (%s) IS NOT TRUE ORDER BY file_row_number LIMIT 1", reason, rows, voidedParquet)
 	var row int64
 	var text string
 	switch err := db.QueryRowContext(ctx, found).Scan(&row, &text); {
@@ -223,7 +212,7 @@ func checkRows(ctx context.Context, db *sql.DB, rows string, feed tape.Feed) err
 	case err != nil:
 		return unreadable(ctx, err)
 	}
-	return problemf("row %d: %s", row+1, text)
+	return fileErrorf("row %d: %s", row+1, text)
 }
 
 // unreadable makes an error of DuckDB's the file's, unless the disk or the context is to blame.
@@ -235,13 +224,13 @@ func unreadable(ctx context.Context, err error) error {
 	if strings.Contains(line, "No space left") || strings.Contains(line, "Out of Memory") {
 		return errors.New(line)
 	}
-	return problem(errors.New(line))
+	return fileError(errors.New(line))
 }
 
 func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
 
-// eachParquet gives the rows that sortParquet wrote, in batches.
-func eachParquet(path string, do func(*batch) error) error {
+// readSorted passes the rows that sortParquet wrote to use. A batch is valid until use returns.
+func readSorted(path string, use func(*ingest.Batch) error) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return err
@@ -249,22 +238,18 @@ func eachParquet(path string, do func(*batch) error) error {
 	defer file.Close()
 	reader := parquet.NewGenericReader[parquetRow](file)
 	defer reader.Close()
-	rows := make([]parquetRow, rowsAtOnce)
-	b := &batch{}
+	rows := make([]parquetRow, rowsPerBatch)
+	b := &ingest.Batch{}
 	for {
 		n, err := reader.Read(rows)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("read the sorted rows: %w", err)
 		}
-		b.Reset()
+		b.Trades, b.Positions = b.Trades[:0], b.Positions[:0]
 		for _, r := range rows[:n] {
-			b.trades = append(b.trades, tape.Trade{
-				Symbol: r.Symbol, ID: r.ID, Price: r.Price, Qty: r.Qty, FirstTradeID: r.FirstTradeID, LastTradeID: r.LastTradeID,
-				TradedAt: r.TradedAt, IsBuyerMaker: r.IsBuyerMaker,
-			})
-			b.places = append(b.places, r.Place+1)
+			b.Trades, b.Positions = append(b.Trades, r.Trade), append(b.Positions, r.Row+1)
 		}
-		if err := do(b); err != nil {
+		if err := use(b); err != nil {
 			return err
 		}
 		if err != nil {

@@ -75,7 +75,7 @@ func TestParquetWithTheTapesColumns(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := mustImport(t, dir, path, Options{})
-			if got.Rows != 26_000 || got.Published != 26_000-200 || got.Doubled != tc.doubled || got.Damaged != tc.damaged || got.Missing != 0 || got.Inexact != 0 || len(got.Symbols) != 2 {
+			if got.Rows != 26_000 || got.Published != 26_000-200 || got.Repeated != tc.doubled || got.Voided != tc.damaged || got.Missing != 0 || got.Inexact != 0 || len(got.Symbols) != 2 {
 				t.Errorf("%+v", got)
 			}
 			wantTape(t, dir, want)
@@ -118,9 +118,9 @@ func TestParquetThatIsNotATapes(t *testing.T) {
 		{"no number", "SELECT * REPLACE ('nan'::DOUBLE AS price) FROM (" + generated + ") LIMIT 5", "row 1: the price is not above zero", ""},
 		{"a time of no exchange", "SELECT * REPLACE (TIMESTAMP '1970-01-01' AS traded_at) FROM (" + generated + ") LIMIT 5", "row 1: the time is not between 2009 and 2100", ""},
 		{"an id with two contents", "SELECT * FROM (" + generated + ") WHERE symbol = 'BTCUSDT' UNION ALL SELECT * REPLACE (qty * 2 AS qty) FROM (" + generated + ") WHERE symbol = 'BTCUSDT' AND id = 7",
-			"id 7 of BTCUSDT stands in row", ""},
+			"id 7 of BTCUSDT differs from the row with the same id in row", ""},
 		{"an id on two days", "SELECT * FROM (" + generated + ") WHERE symbol = 'BTCUSDT' UNION ALL SELECT * REPLACE (traded_at + INTERVAL 5 DAY AS traded_at) FROM (" + generated + ") WHERE symbol = 'BTCUSDT' AND id = 7",
-			"id 7 of BTCUSDT stands in the file for another day too", ""},
+			"id 7 of BTCUSDT is in the file with another date too", ""},
 		{"aggregated rows on a tape of raw trades", generated, "row 1: its first_trade_id and last_trade_id are not its id, as in a tape of raw trades", tape.RawTrade},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -144,7 +144,7 @@ func TestParquetThatIsNotATapes(t *testing.T) {
 	}
 }
 
-func TestParquetThatWasCutOrDamaged(t *testing.T) {
+func TestParquetThatWasCutOrVoided(t *testing.T) {
 	content, err := os.ReadFile(parquetOf(t, generated))
 	if err != nil {
 		t.Fatal(err)

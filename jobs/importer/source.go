@@ -17,7 +17,7 @@ import (
 	"sync/atomic"
 
 	"tapedeck/internal/binance"
-	"tapedeck/internal/tape"
+	"tapedeck/internal/ingest"
 )
 
 // form is what a file is, told by its first bytes and not by its name.
@@ -40,8 +40,8 @@ type source struct {
 	symbol string
 	kind   binance.ArchiveKind
 
-	read     atomic.Int64 // bytes of the file, on the present way through it
-	advanced func(bytes int64)
+	read   atomic.Int64      // bytes of the file since open
+	onRead func(bytes int64) // is called with read, concurrently; may be nil
 }
 
 const checksumSuffix = ".CHECKSUM"
@@ -121,7 +121,7 @@ func (s *source) recognise(opt Options) error {
 		}
 	}
 	if opt.Feed != "" {
-		named = kindOf(opt.Feed)
+		named = ingest.KindOf(opt.Feed)
 	}
 	if s.symbol == "" {
 		return errors.New("its name does not say which symbol's trades it holds, as BTCUSDT-aggTrades-2024-08-08.zip does; name the symbol")
@@ -161,27 +161,23 @@ func (s *source) open() (member string, content io.ReadCloser, err error) {
 	return member, content, describe(err)
 }
 
-// countedReader counts what was read of a file.
+// countedReader counts the bytes that are read of a file.
 type countedReader struct{ source *source }
 
 func (c countedReader) ReadAt(p []byte, offset int64) (int, error) {
 	n, err := c.source.file.ReadAt(p, offset)
-	c.source.read.Add(int64(n))
-	return n, err
-}
-
-// tellProgress tells how much of the file has been read.
-func (s *source) tellProgress() {
-	if s.advanced != nil {
-		s.advanced(min(s.read.Load(), s.size))
+	read := c.source.read.Add(int64(n))
+	if c.source.onRead != nil {
+		c.source.onRead(min(read, c.source.size))
 	}
+	return n, err
 }
 
 // verify hashes the file and holds it against the .CHECKSUM beside it, if there is one.
 func (s *source) verify(ctx context.Context) (sum string, verified bool, err error) {
 	hash := sha256.New()
 	if _, err := io.Copy(hash, io.NewSectionReader(interruptible{ctx, s.file}, 0, s.size)); err != nil {
-		return "", false, problem(err)
+		return "", false, fileError(err)
 	}
 	sum = hex.EncodeToString(hash.Sum(nil))
 	text, err := os.ReadFile(s.path + checksumSuffix)
@@ -189,14 +185,14 @@ func (s *source) verify(ctx context.Context) (sum string, verified bool, err err
 		return sum, false, nil
 	}
 	if err != nil {
-		return "", false, problem(err)
+		return "", false, fileError(err)
 	}
 	want, err := binance.ParseChecksum(string(text), s.name)
 	if err != nil {
-		return "", false, problemf("read its checksum %q: %w", s.name+checksumSuffix, err)
+		return "", false, fileErrorf("read its checksum %q: %w", s.name+checksumSuffix, err)
 	}
 	if sum != want {
-		return "", false, problem(&binance.ChecksumError{Name: s.name, Want: want, Got: sum})
+		return "", false, fileError(&binance.ChecksumError{Name: s.name, Want: want, Got: sum})
 	}
 	return sum, true, nil
 }
@@ -212,18 +208,4 @@ func (r interruptible) ReadAt(p []byte, offset int64) (int, error) {
 		return 0, err
 	}
 	return r.in.ReadAt(p, offset)
-}
-
-func feedOf(kind binance.ArchiveKind) tape.Feed {
-	if kind == binance.KindTrades {
-		return tape.RawTrade
-	}
-	return tape.AggTrade
-}
-
-func kindOf(feed tape.Feed) binance.ArchiveKind {
-	if feed == tape.RawTrade {
-		return binance.KindTrades
-	}
-	return binance.KindAggTrades
 }

@@ -232,14 +232,14 @@ func TestAFileThatLiesUnderAChecksumThatFitsIsFoundOut(t *testing.T) {
 		{"a row of another day", func(lines []string) []string {
 			lines[100] = change(lines[100], 5, fmt.Sprint(day0.AddDate(0, 0, -1).UnixMicro()))
 			return lines
-		}, 0, "on another day"},
+		}, 0, "traded on another day"},
 		{"the first row differs from REST", func(lines []string) []string {
 			lines[0] = change(lines[0], 1, "7.00000000")
 			return lines
-		}, 0, "differs from what REST gives"},
+		}, 0, "differs from the same trade from REST"},
 		{"a row twice with different content", func(lines []string) []string {
 			return append(lines, change(lines[50], 2, "7.00000000"))
-		}, 23_999, "left to REST"},
+		}, 23_999, "REST decides"},
 		{"a row twice with the same content", func(lines []string) []string {
 			return append(lines, lines[50])
 		}, 24_000, ""},

@@ -1,0 +1,78 @@
+// Package ingest converts the rows of other formats to rows of the tape: messages of the stream, rows of REST
+// and lines of archive CSVs. It also reads whole CSVs in the order of their ids, and sorts on disk those that
+// are in another order.
+//
+// Its one guarantee: the price and the quantity of a trade that it returns are above zero and print back as
+// the exchange's own decimal strings, or the caller is told that they do not. docs/TAPE.md describes the rows,
+// docs/BINANCE.md what the exchange sends.
+package ingest
+
+import (
+	"fmt"
+
+	"tapedeck/internal/binance"
+	"tapedeck/internal/tape"
+)
+
+// Inexact says which values of a trade are doubles that do not print back as the exchange's decimal string.
+type Inexact struct{ Price, Qty bool }
+
+// Count returns how many values are inexact, 0 to 2.
+func (i Inexact) Count() (n int64) {
+	if i.Price {
+		n++
+	}
+	if i.Qty {
+		n++
+	}
+	return n
+}
+
+// FromRow converts a row of REST or of an archive CSV. It does not allocate unless it fails.
+func FromRow(symbol string, row *binance.Row) (tape.Trade, Inexact, error) {
+	price, qty, inexact, err := parse(row.Price, row.Qty)
+	return tape.Trade{
+		Symbol: symbol, ID: row.ID, Price: price, Qty: qty, FirstTradeID: row.FirstTradeID, LastTradeID: row.LastTradeID,
+		TradedAt: row.Time, IsBuyerMaker: row.IsBuyerMaker,
+	}, inexact, err
+}
+
+// FromMessage converts a trade or aggTrade message of the stream. It does not allocate unless it fails.
+func FromMessage(symbol string, m *binance.Message) (tape.Trade, Inexact, error) {
+	price, qty, inexact, err := parse(m.Price, m.Qty)
+	return tape.Trade{
+		Symbol: symbol, ID: m.ID, Price: price, Qty: qty, FirstTradeID: m.FirstTradeID, LastTradeID: m.LastTradeID,
+		TradedAt: m.Time, IsBuyerMaker: m.BuyerMaker,
+	}, inexact, err
+}
+
+func parse(priceText, qtyText []byte) (price, qty float64, inexact Inexact, err error) {
+	price, exactPrice, err := tape.ParseDecimal(priceText)
+	if err != nil {
+		return 0, 0, inexact, fmt.Errorf("price: %w", err)
+	}
+	qty, exactQty, err := tape.ParseDecimal(qtyText)
+	if err != nil {
+		return 0, 0, inexact, fmt.Errorf("quantity: %w", err)
+	}
+	if !(price > 0) || !(qty > 0) {
+		return 0, 0, inexact, fmt.Errorf("price %q or quantity %q is too small for a double", priceText, qtyText)
+	}
+	return price, qty, Inexact{Price: !exactPrice, Qty: !exactQty}, nil
+}
+
+// KindOf returns the kind of archive file that has a feed's trades.
+func KindOf(feed tape.Feed) binance.ArchiveKind {
+	if feed == tape.RawTrade {
+		return binance.KindTrades
+	}
+	return binance.KindAggTrades
+}
+
+// FeedOf returns the feed whose trades an archive file has.
+func FeedOf(kind binance.ArchiveKind) tape.Feed {
+	if kind == binance.KindTrades {
+		return tape.RawTrade
+	}
+	return tape.AggTrade
+}

@@ -1,0 +1,206 @@
+package backfill
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"tapedeck/internal/binance"
+	"tapedeck/internal/idset"
+	"tapedeck/internal/ingest"
+	"tapedeck/internal/tape"
+)
+
+// fetchDay publishes what it can of a day from its archive file. A file that is late, damaged or wrong is not an
+// error: the ids that it should have had stay missing.
+func (s *symbolRun) fetchDay(ctx context.Context, day DayPlan) error {
+	s.tried[day.Day] = true
+	release, err := acquire(ctx, s.files)
+	if err != nil {
+		return err
+	}
+	defer release()
+	date := day.Day.Format(time.DateOnly)
+	file, err := s.clients.Archive.Fetch(ctx, ingest.KindOf(s.dir.Feed()), s.plan.Symbol, day.Day, s.dir.StagingPath())
+	if err == nil {
+		defer file.Close()
+		err = s.publishFile(ctx, file, day)
+	}
+	var unusable *ingest.FileError
+	var status *binance.StatusError
+	var checksum *binance.ChecksumError
+	switch {
+	case err == nil:
+		s.out.Days++
+	case ctx.Err() != nil:
+		return err
+	case errors.Is(err, binance.ErrNotInArchive) && len(day.known) == 0 && !day.idsKnown():
+		// The day is before the first trade that REST shows: most probably there was no trade.
+	case errors.Is(err, binance.ErrNotInArchive), errors.As(err, &unusable), errors.As(err, &status), errors.As(err, &checksum), binance.Temporary(err):
+		level := slog.LevelWarn
+		if errors.Is(err, binance.ErrNotInArchive) {
+			level = slog.LevelInfo // yesterday's file appears some hours after midnight
+		}
+		s.opt.Logger.Log(ctx, level, "archive file not used", "symbol", s.plan.Symbol, "date", date, "error", err)
+		problem := fmt.Errorf("archive file of %s: %w", date, err)
+		if day.idsKnown() {
+			s.archiveProblem = problem
+		} else {
+			s.out.Problem = problem // REST cannot tell what the file had
+		}
+	default:
+		return err
+	}
+	return nil
+}
+
+// publishFile stages the missing trades of a day's file while it is read, and publishes them after the whole file
+// was found to be right.
+func (s *symbolRun) publishFile(ctx context.Context, file *binance.ArchiveFile, day DayPlan) error {
+	const slack = time.Second // rows at midnight may have the date of the other side
+	kind := ingest.KindOf(s.dir.Feed())
+	from, to := day.Day.Add(-slack).UnixMicro(), day.Day.AddDate(0, 0, 1).Add(slack).UnixMicro()
+	csv := ingest.CSV{
+		Symbol: s.plan.Symbol, Kind: kind, Open: file.Open, Counted: day.Missing,
+		Check: func(row *binance.Row) error {
+			if row.Time < from || row.Time >= to {
+				return fmt.Errorf("id %d traded on another day, at %s", row.ID, time.UnixMicro(row.Time).UTC().Format(time.RFC3339Nano))
+			}
+			for i := range day.known {
+				if differs(&day.known[i], row, kind) {
+					return fmt.Errorf("id %d differs from the same trade from REST", row.ID)
+				}
+			}
+			return nil
+		},
+	}
+	var t *dayStaging
+	_, err := csv.ReadSorted(ctx, s.dir, func() {
+		if t != nil {
+			t.load.Discard()
+		}
+		t = &dayStaging{day: day, load: s.dir.Load(tape.Origin{Source: tape.FromArchive, Run: s.opt.Run, Detail: file.Name + " sha256:" + file.SHA256})}
+	}, func(b *ingest.Batch) error { return t.add(ctx, b.Trades, b.Inexact) })
+	defer func() { t.load.Discard() }()
+	if err != nil {
+		return err
+	}
+	if err := t.finish(ctx); err != nil {
+		return err
+	}
+	if lacking := day.Missing.Intersect(idset.Set{day.IDs}).Subtract(t.found).Subtract(t.conflicting); day.idsKnown() && len(lacking) > 0 {
+		s.opt.Logger.Warn("archive file lacks ids", "symbol", s.plan.Symbol, "file", file.Name,
+			"ids", lacking.Count(), "first_id", lacking[0].First, "last_id", lacking[len(lacking)-1].Last)
+	}
+	if len(t.conflicting) > 0 {
+		s.opt.Logger.Warn("archive file has different rows with the same id, REST decides", "symbol", s.plan.Symbol,
+			"file", file.Name, "ids", t.conflicting.Count())
+	}
+	published, err := t.load.Publish(ctx)
+	return s.recordPublished(published, t.inexact, tape.FromArchive, t.staged, err)
+}
+
+// dayStaging stages the missing trades of a day's file. Rows come in the order of their ids.
+type dayStaging struct {
+	day  DayPlan
+	load *tape.Load
+
+	// found are the ids that the file has once, or several times with the same content. conflicting are those
+	// that it has with different contents. staged is the part of found that was missing from the tape.
+	found, conflicting, staged idset.Set
+	inexact                    int64
+	last                       tape.Trade // held back until no row with its id can follow
+	hasLast, lastConflicts     bool
+	kept                       []tape.Trade
+}
+
+func (t *dayStaging) add(ctx context.Context, trades []tape.Trade, inexact int64) error {
+	t.kept = t.kept[:0]
+	t.inexact += inexact
+	for i := range trades {
+		row := &trades[i]
+		if t.hasLast && row.ID == t.last.ID {
+			t.lastConflicts = t.lastConflicts || *row != t.last
+			continue
+		}
+		t.keepLast()
+		t.last, t.hasLast, t.lastConflicts = *row, true, false
+	}
+	return t.load.Add(ctx, t.kept, inexact)
+}
+
+func (t *dayStaging) finish(ctx context.Context) error {
+	t.kept = t.kept[:0]
+	t.keepLast()
+	return t.load.Add(ctx, t.kept, 0)
+}
+
+// keepLast keeps the last row if it is missing from the tape and does not conflict with another.
+func (t *dayStaging) keepLast() {
+	if !t.hasLast {
+		return
+	}
+	if t.lastConflicts {
+		t.conflicting.Append(t.last.ID)
+		return
+	}
+	t.found.Append(t.last.ID)
+	if !t.day.Missing.Contains(t.last.ID) || !t.day.from.IsZero() && t.last.TradedAt < t.day.from.UnixMicro() {
+		return
+	}
+	t.kept = append(t.kept, t.last)
+	t.staged.Append(t.last.ID)
+}
+
+// differs reports whether a row of a file has the id of a trade from REST and another content. REST returns an
+// aggregate trade; its first raw trade has the same content except the quantity. Files before 2025 have
+// milliseconds.
+func differs(rest, row *binance.Row, kind binance.ArchiveKind) bool {
+	if kind == binance.KindTrades {
+		if row.ID != rest.FirstTradeID {
+			return false
+		}
+	} else {
+		if row.ID != rest.ID {
+			return false
+		}
+		if row.FirstTradeID != rest.FirstTradeID || row.LastTradeID != rest.LastTradeID || !sameDecimal(row.Qty, rest.Qty) {
+			return true
+		}
+	}
+	sameTime := row.Time == rest.Time || row.Time%1000 == 0 && row.Time == rest.Time-rest.Time%1000
+	return !sameTime || row.IsBuyerMaker != rest.IsBuyerMaker || !sameDecimal(row.Price, rest.Price)
+}
+
+func sameDecimal(a, b []byte) bool {
+	if bytes.Equal(a, b) {
+		return true
+	}
+	x, _, errX := tape.ParseDecimal(a)
+	y, _, errY := tape.ParseDecimal(b)
+	return errX == nil && errY == nil && x == y
+}
+
+// untriedDays returns the past days whose files may have what REST did not return, and were not tried yet.
+func (s *symbolRun) untriedDays() []DayPlan {
+	if s.clients.Archive == nil || s.opt.Source != Auto {
+		return nil
+	}
+	var days []DayPlan
+	for _, hole := range s.plan.holes {
+		missing := s.out.StillMissing.Intersect(idset.Set{hole.Range})
+		if len(missing) == 0 {
+			continue
+		}
+		for day := dayOf(hole.from); !day.After(hole.to); day = day.AddDate(0, 0, 1) {
+			if !s.tried[day] && !day.AddDate(0, 0, 1).After(s.opt.Now) {
+				s.tried[day] = true
+				days = append(days, DayPlan{Day: day, IDs: hole.Range, Missing: missing})
+			}
+		}
+	}
+	return days
+}
