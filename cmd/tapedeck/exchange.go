@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -78,7 +77,7 @@ func (c *exchangeCmd) Run(ctx context.Context, a *app) error {
 			return misuse("--faults: there is no fault %q%s", kind, strictyaml.DidYouMean(kind, exchange.FaultKinds()))
 		}
 	}
-	stand, err := exchange.New(exchange.Options{
+	standin, err := exchange.New(exchange.Options{
 		Listen: c.Listen, Play: c.Play, Speed: speed, AtEnd: exchange.AtEnd(c.AtEnd), WaitForStreams: c.Wait,
 		Simulate: c.Simulate, Seed: c.Seed, Start: c.Start.Time, History: time.Duration(c.History), Symbols: c.Pairs, Rate: c.Rate,
 		Quiet: c.Quiet, Now: a.clock, Faults: c.Faults, EveryFault: c.EveryFault, FaultSeed: c.FaultSeed,
@@ -87,14 +86,10 @@ func (c *exchangeCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	listener, err := exchange.Listen(c.Listen)
-	if err != nil {
-		return errors.Join(err, stand.Server.Close())
-	}
-	if err := stand.Serve(ctx, listener); err != nil {
+	if err := standin.Run(ctx); err != nil {
 		return err
 	}
-	offences := stand.Server.Offences()
+	offences := standin.Offences()
 	var broken int64
 	for _, offence := range slices.Sorted(maps.Keys(offences)) {
 		a.say("offence: %s, %d times", offence, offences[offence])

@@ -80,7 +80,7 @@ func newWorld(t *testing.T, feed tape.Feed, rows []exchange.MemoryRow) *world {
 
 func newWorldWith(t *testing.T, feed tape.Feed, rows []exchange.MemoryRow, opt exchange.Options) *world {
 	t.Helper()
-	opt.Speed, opt.Start = exchange.ByHand, now
+	opt.Speed, opt.Start = exchange.Manual, now
 	w := &world{t: t, rows: map[string][]exchange.MemoryRow{}, log: &strings.Builder{}}
 	for _, row := range rows {
 		w.rows[row.Symbol] = append(w.rows[row.Symbol], row)

@@ -166,7 +166,7 @@ func BenchmarkREST(b *testing.B) {
 	rows := market("BTCUSDT", 0, int(ids)+2, day0, now)
 	benchtest.Turns(b, func(b *testing.B) {
 		server := exchange.StartTest(b, exchange.NewMemory(nil, rows),
-			exchange.Options{Speed: exchange.ByHand, Start: now, Latency: 50 * time.Millisecond, WeightLimit: limit, WeightWindow: window})
+			exchange.Options{Speed: exchange.Manual, Start: now, Latency: 50 * time.Millisecond, WeightLimit: limit, WeightWindow: window})
 		dir, err := tape.Create(b.TempDir()+"/data", tape.AggTrade, day0)
 		if err != nil {
 			b.Fatal(err)

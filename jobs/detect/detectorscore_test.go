@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"tapedeck/internal/standin/exchange"
 	"tapedeck/internal/standin/market"
 )
 
@@ -52,7 +53,7 @@ func TestDetectorScore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		dir := simulated(t, m, market.AggTrades)
+		dir := simulated(t, m, exchange.AggTrade)
 		summary := mustRun(t, dir, Options{Detectors: every(t), Now: start.Add(time.Hour), DryRun: true})
 		events, symbols := m.Injected(), symbolsOf(m)
 		found := map[int]bool{}
@@ -93,8 +94,8 @@ func TestDetectorScore(t *testing.T) {
 		}
 		for _, symbol := range m.Symbols() {
 			from := start.Add(-market.DefaultHistory)
-			if symbol.ListedAt.After(from) {
-				from = symbol.ListedAt
+			if listed := time.UnixMicro(symbol.ListedAt); listed.After(from) {
+				from = listed
 			}
 			symbolDays += max(0, start.Sub(from.Add(12*time.Hour)).Hours()/24)
 		}

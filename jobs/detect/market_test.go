@@ -5,15 +5,16 @@ import (
 	"testing"
 	"time"
 
+	"tapedeck/internal/standin/exchange"
 	"tapedeck/internal/standin/market"
 	"tapedeck/internal/tape"
 )
 
 // simulated puts the history of a simulated market on a tape.
-func simulated(t *testing.T, m *market.Market, kind market.Kind) *tape.Dir {
+func simulated(t *testing.T, m *market.Market, kind exchange.Kind) *tape.Dir {
 	t.Helper()
 	feed := tape.AggTrade
-	if kind == market.Trades {
+	if kind == exchange.Trade {
 		feed = tape.RawTrade
 	}
 	dir, err := tape.Create(t.TempDir(), feed, m.Horizon())
@@ -23,7 +24,7 @@ func simulated(t *testing.T, m *market.Market, kind market.Kind) *tape.Dir {
 	var trades []tape.Trade
 	for _, symbol := range m.Symbols() {
 		for from := int64(0); ; {
-			rows := m.Rows(symbol.Name, kind, from, 10_000)
+			rows := m.Rows(nil, symbol.Name, kind, from, 10_000)
 			if len(rows) == 0 {
 				break
 			}
@@ -37,7 +38,7 @@ func simulated(t *testing.T, m *market.Market, kind market.Kind) *tape.Dir {
 					t.Fatal(err)
 				}
 				trades = append(trades, tape.Trade{Symbol: symbol.Name, ID: row.ID, Price: price, Qty: qty, FirstTradeID: row.FirstTradeID,
-					LastTradeID: row.LastTradeID, TradedAt: row.Time, IsBuyerMaker: row.BuyerMaker})
+					LastTradeID: row.LastTradeID, TradedAt: row.TradedAt, IsBuyerMaker: row.BuyerMaker})
 			}
 			from = rows[len(rows)-1].ID + 1
 		}
@@ -51,7 +52,7 @@ func simulated(t *testing.T, m *market.Market, kind market.Kind) *tape.Dir {
 
 // behind gives the incident that an alert is about: one of the same pair, or of another with the same base asset, in its time or the hour
 // after it, for which the mean price of an hour and the swings of half an hour show it.
-func behind(events []market.Event, symbols map[string]market.Symbol, alert tape.Alert) (market.Event, bool) {
+func behind(events []market.Event, symbols map[string]exchange.Symbol, alert tape.Alert) (market.Event, bool) {
 	at := time.UnixMicro(alert.At)
 	for _, event := range events {
 		if (event.Symbol == alert.Symbol || symbols[event.Symbol].Base == symbols[alert.Symbol].Base) && !at.Before(event.From) && !at.After(event.To.Add(time.Hour)) {
@@ -67,8 +68,8 @@ func isFound(event market.Event, alert tape.Alert) bool {
 	return event.Kind == alert.Detector && event.Symbol == alert.Symbol && at.After(event.At) && !at.After(event.To.Add(5*time.Minute))
 }
 
-func symbolsOf(m *market.Market) map[string]market.Symbol {
-	symbols := map[string]market.Symbol{}
+func symbolsOf(m *market.Market) map[string]exchange.Symbol {
+	symbols := map[string]exchange.Symbol{}
 	for _, symbol := range m.Symbols() {
 		symbols[symbol.Name] = symbol
 	}
@@ -86,7 +87,7 @@ func TestSimulatedMarket(t *testing.T) {
 		t.Fatal(err)
 	}
 	events, symbols := m.Injected(), symbolsOf(m)
-	for name, kind := range map[string]market.Kind{"aggTrade": market.AggTrades, "trade": market.Trades} {
+	for name, kind := range map[string]exchange.Kind{"aggTrade": exchange.AggTrade, "trade": exchange.Trade} {
 		t.Run(name, func(t *testing.T) {
 			alerts := mustRun(t, simulated(t, m, kind), Options{Detectors: every(t), Now: start.Add(time.Hour), DryRun: true}).Alerts
 			others := 0

@@ -1,6 +1,7 @@
-// Package exchange is the job of the exchange command: it serves the stand-in Binance on loopback, playing recorded
-// captures or a simulated market, until it is told to stop or the recording is over. The protocol is in
-// internal/standin/exchange.
+// Package exchange is the job of the exchange command. It serves the stand-ins for Binance and
+// Telegram on this machine: recorded captures or a simulated market, until it is stopped or the
+// recording ends. The protocols are in internal/standin; the job chooses what is served and reports
+// where.
 package exchange
 
 import (
@@ -13,36 +14,40 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"text/tabwriter"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"tapedeck/internal/standin/botapi"
 	"tapedeck/internal/standin/exchange"
 	"tapedeck/internal/standin/market"
 )
 
-// AtEnd says what happens when a recording is over.
+// AtEnd is what happens when a recording ends.
 type AtEnd string
 
 const (
-	// Stay keeps the connections open, and REST and the archive going.
+	// Stay keeps the connections open, and REST and the archive available.
 	Stay AtEnd = "stay"
-	// CloseConnections closes each connection with code 1000 and goes on answering.
+	// CloseConnections closes each connection with code 1000, and keeps REST and the archive available.
 	CloseConnections AtEnd = "close"
-	// Exit closes them and ends Run once they are gone.
+	// Exit closes the connections and ends Run once the clients have disconnected.
 	Exit AtEnd = "exit"
 )
 
-// DefaultListen is where the stand-in listens if nothing else is said.
+// DefaultListen is the default address.
 const DefaultListen = "127.0.0.1:9800"
 
-// MaxSpeed is the Speed that is as fast as the clients take it.
-const MaxSpeed = -1
+// telegramToken is the token of the stand-in's only bot, in the form of a real one.
+const telegramToken = "1:STAND-IN-FOR-A-BOT"
 
-// ParseSpeed reads a flag: "max", or how many times faster than real time.
+// ParseSpeed reads a factor of real time, such as 10 or 10x, or "max" for exchange.MaxSpeed.
 func ParseSpeed(text string) (float64, error) {
 	if text == "max" {
-		return MaxSpeed, nil
+		return exchange.MaxSpeed, nil
 	}
 	speed, err := strconv.ParseFloat(strings.TrimSuffix(text, "x"), 64)
 	if err != nil || !(speed > 0) || speed > 1e6 {
@@ -51,7 +56,7 @@ func ParseSpeed(text string) (float64, error) {
 	return speed, nil
 }
 
-// FaultKinds lists what Options.Faults may name.
+// FaultKinds lists the keys of Options.Faults.
 func FaultKinds() []string {
 	var names []string
 	for _, kind := range exchange.FaultKinds() {
@@ -60,89 +65,77 @@ func FaultKinds() []string {
 	return names
 }
 
-// Options say what to serve: Play, or Simulate.
+// Options describe what is served. Either Play or Simulate is required.
 type Options struct {
-	// Listen is host:port; empty means DefaultListen, port 0 any free one.
+	// Listen is host:port; empty means DefaultListen, port 0 means any free port.
 	Listen string
 	// Play names captures, which are merged by their time of receipt.
 	Play []string
-	// Speed is a factor of real time or MaxSpeed; 0 means 1.
+	// Speed is a factor of real time or exchange.MaxSpeed; 0 means 1.
 	Speed float64
-	// AtEnd is what happens when the captures are over; empty means Stay.
+	// AtEnd is what happens when the captures end; empty means Stay.
 	AtEnd AtEnd
-	// WaitForStreams is how many streams must be subscribed to before the clock starts; a recording waits for one at
-	// least.
+	// WaitForStreams is how many streams must be subscribed to before the clock starts. A recording
+	// waits for at least one.
 	WaitForStreams int
-	// Start is where the clock stands at first. In a recording what was received before is history that REST and the
-	// archive have; zero means its beginning. In a market it is the end of the history; zero means Now.
+	// Start is the initial time of the clock. In a recording, rows received before are history; zero
+	// means its beginning. In a market it is the end of the history; zero means Now.
 	Start time.Time
 
-	// Simulate serves a simulated market instead, which depends on nothing but the following.
+	// Simulate serves a simulated market instead of captures. It depends only on the fields of this
+	// group.
 	Simulate bool
 	Seed     uint64
 	// History is how far it reaches back; 0 means the market's default.
 	History time.Duration
-	// Symbols is how many pairs there are; 0 means the named ones. Rate multiplies how often they trade; 0 means 1.
+	// Symbols is the number of pairs; 0 means the named ones. Rate multiplies how often they trade; 0
+	// means 1.
 	Symbols int
 	Rate    float64
-	// Quiet leaves the incidents out.
+	// Quiet omits the incidents.
 	Quiet bool
-	// Steady, where not 0, replaces the market by trades at a steady beat, so many a second of all Symbols (300 where 0)
-	// together: for measuring, for it costs next to nothing to make.
+	// Steady, if not 0, replaces the market by trades at a constant rate: so many a second of all
+	// Symbols (0 means 300) together. It is for measurements, because it needs little processor time.
 	Steady float64
-	// Now is the time; required for a market where Start is zero.
+	// Now is the clock. It is required for a market if Start is zero.
 	Now func() time.Time
 
-	// Faults maps kinds of fault to their rates: connection faults a minute, all others a share from 0 to 1. EveryFault
-	// has all of them at rates of its own, which Faults can change.
+	// Faults maps kinds of fault to their rates: connection faults a minute, all others a share from 0
+	// to 1. EveryFault enables all of them at default rates, which Faults overrides.
 	Faults     map[string]float64
 	EveryFault bool
 	FaultSeed  uint64
 
-	// WeightLimit is the request weight an address may use in a minute; 0 means 6000. Latency is waited before each
-	// answer of REST and the archive. ArchiveDelay is how long after its day a file appears; 0 means 5 h, below 0 none.
+	// WeightLimit is the request weight that an address may use in a minute; 0 means 6000. Latency
+	// delays each answer of REST and the archive. ArchiveDelay is how long after its day a file
+	// appears; 0 means 5 h, below 0 means no delay.
 	WeightLimit  int64
 	Latency      time.Duration
 	ArchiveDelay time.Duration
 
-	// Telegram serves a stand-in for Telegram's Bot API, too, on a port of its own; its messages go to Out.
+	// Telegram also serves a stand-in for Telegram's Bot API, on a port of its own. It prints its
+	// messages to Out.
 	Telegram bool
 
-	// Out is where Run says where it listens and what lies in the market; nil means nowhere.
+	// Out receives the addresses and the incidents of the market; nil means no output.
 	Out io.Writer
-	// Ready is called once it listens, with http://host:port; nil means nobody is told.
+	// Ready is called with http://host:port once the exchange listens; it may be nil.
 	Ready func(url string)
 }
 
-// Incident is something that was put into the simulated market for a detector to find.
-type Incident struct {
-	// Kind is the name of the detector that should find it.
-	Kind   string `json:"kind"`
-	Symbol string `json:"symbol"`
-	// At is the onset; From and To bound the trades that it changed, half-open.
-	At   time.Time `json:"at"`
-	From time.Time `json:"from"`
-	To   time.Time `json:"to"`
-	Note string    `json:"note"`
-}
-
-// Exchange is a stand-in that is ready to be served.
+// Exchange is a stand-in that is ready to run.
 type Exchange struct {
-	// Server is what it is served by; its methods break things and count.
-	Server *exchange.Server
-	// Injected is what lies in the market; nil for a recording.
-	Injected []Incident
-
-	opt       Options
-	contents  string // a line that says what is traded
-	messenger *messenger
-	log       *slog.Logger
+	opt         Options
+	server      *exchange.Server
+	incidents   []market.Event // of the simulated market
+	description string         // of the source, in a line
+	log         *slog.Logger
 }
 
-// New reads the captures or makes the market.
+// New reads the captures or generates the market. An Exchange must be run, which releases it.
 func New(opt Options, log *slog.Logger) (*Exchange, error) {
 	if opt.Simulate == (len(opt.Play) > 0) {
-		return nil, errors.New("exchange: wants either captures to play or a market to simulate")
+		return nil, errors.New("exchange: needs either captures to play or a market to simulate")
 	}
 	switch opt.AtEnd {
 	case "":
@@ -157,12 +150,9 @@ func New(opt Options, log *slog.Logger) (*Exchange, error) {
 		return nil, err
 	}
 	settings := exchange.Options{
-		Speed: opt.Speed, WaitForStreams: opt.WaitForStreams, CloseAtEnd: opt.AtEnd != Stay,
+		Speed: opt.Speed, Start: opt.Start, WaitForStreams: opt.WaitForStreams, CloseAtEnd: opt.AtEnd != Stay,
 		WeightLimit: opt.WeightLimit, Latency: opt.Latency, ArchiveDelay: opt.ArchiveDelay,
 		Faults: faults, Logger: log,
-	}
-	if opt.Speed == MaxSpeed {
-		settings.Speed = exchange.MaxSpeed
 	}
 	var source exchange.Source
 	if opt.Simulate {
@@ -173,7 +163,7 @@ func New(opt Options, log *slog.Logger) (*Exchange, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.Server, err = exchange.New(source, settings); err != nil {
+	if e.server, err = exchange.New(source, settings); err != nil {
 		return nil, fmt.Errorf("exchange: %w", err)
 	}
 	return e, nil
@@ -199,57 +189,44 @@ func (e *Exchange) record(settings *exchange.Options) (exchange.Source, error) {
 		return nil, fmt.Errorf("read capture: %w", err)
 	}
 	settings.WaitForStreams = max(settings.WaitForStreams, 1)
-	settings.Start = e.opt.Start
 	messages := 0
 	for _, n := range recording.Messages {
 		messages += n
 	}
 	first, last := recording.Span()
-	e.contents = fmt.Sprintf("recording of %s: %d messages of %d symbols", span(first, last), messages, len(recording.Messages))
+	e.description = fmt.Sprintf("recording of %s: %d messages of %d symbols", span(first, last), messages, len(recording.Messages))
 	return recording, nil
 }
 
-func (e *Exchange) simulate(settings *exchange.Options) (exchange.Source, error) {
+func (e *Exchange) simulate(settings *exchange.Options) (source exchange.Source, err error) {
 	start := e.opt.Start
 	if start.IsZero() {
 		start = e.opt.Now()
 	}
 	if e.opt.Steady != 0 {
-		return e.steady(settings, start)
+		symbols := cmp.Or(e.opt.Symbols, 300)
+		source, err = exchange.NewSteady(symbols, e.opt.Steady, start.Add(-e.opt.History), 0)
+		e.description = fmt.Sprintf("%g trades a second of %d symbols", e.opt.Steady, symbols)
+	} else {
+		var m *market.Market
+		m, err = market.New(market.Config{
+			Seed: e.opt.Seed, Start: start, History: e.opt.History, Symbols: e.opt.Symbols, Rate: e.opt.Rate, Quiet: e.opt.Quiet,
+		})
+		if err == nil {
+			source, e.incidents = m, m.Injected()
+			settings.Injected = e.incidents
+			e.description = fmt.Sprintf("simulated market, seed %d: %d symbols", e.opt.Seed, len(m.Symbols()))
+		}
 	}
-	m, err := market.New(market.Config{
-		Seed: e.opt.Seed, Start: start, History: e.opt.History, Symbols: e.opt.Symbols, Rate: e.opt.Rate, Quiet: e.opt.Quiet,
-	})
 	if err != nil {
 		return nil, fmt.Errorf("exchange: %w", err)
 	}
+	first, _ := source.Span()
+	e.description += ", history of " + span(first, start.UnixMicro())
 	settings.Start = start
 	if e.opt.Start.IsZero() {
-		settings.Start = e.opt.Now() // making the history took a while
+		settings.Start = e.opt.Now() // generating the history took time
 	}
-	for _, event := range m.Injected() {
-		e.Injected = append(e.Injected, Incident{
-			Kind: event.Kind, Symbol: event.Symbol, At: event.At.UTC(), From: event.From.UTC(), To: event.To.UTC(), Note: event.Note,
-		})
-	}
-	settings.Injected = e.Injected
-	source := newMarketSource(m)
-	first, _ := source.Span()
-	e.contents = fmt.Sprintf("simulated market, seed %d: %d symbols, history of %s", e.opt.Seed, len(source.symbols), span(first, start.UnixMicro()))
-	return source, nil
-}
-
-func (e *Exchange) steady(settings *exchange.Options, start time.Time) (exchange.Source, error) {
-	symbols := e.opt.Symbols
-	if symbols == 0 {
-		symbols = 300
-	}
-	settings.Start = start
-	source, err := exchange.NewMetronome(symbols, e.opt.Steady, start.Add(-e.opt.History), 0)
-	if err != nil {
-		return nil, fmt.Errorf("exchange: %w", err)
-	}
-	e.contents = fmt.Sprintf("%g trades a second of %d symbols, history of %s", e.opt.Steady, symbols, span(start.Add(-e.opt.History).UnixMicro(), start.UnixMicro()))
 	return source, nil
 }
 
@@ -258,102 +235,117 @@ func span(first, last int64) string {
 	return time.UnixMicro(first).UTC().Format(form) + " to " + time.UnixMicro(last).UTC().Format(form) + " UTC"
 }
 
-// Run serves the stand-in until ctx ends, or, with AtEnd Exit, until the recording is over and the clients have gone.
-// Neither is an error.
-func Run(ctx context.Context, opt Options, log *slog.Logger) error {
-	e, err := New(opt, log)
+// Offences counts the clients' violations of Binance's rules.
+func (e *Exchange) Offences() map[exchange.Offence]int64 { return e.server.Offences() }
+
+// Run serves the stand-ins until ctx ends or, with AtEnd Exit, until the recording has ended and the
+// clients have disconnected. Then it returns nil.
+func (e *Exchange) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ln, err := listen(cmp.Or(e.opt.Listen, DefaultListen))
 	if err != nil {
-		return err
+		return errors.Join(err, e.server.Close())
 	}
-	ln, err := Listen(opt.Listen)
-	if err != nil {
-		return errors.Join(err, e.Server.Close())
+	url := "http://" + ln.Addr().String()
+	var services errgroup.Group
+	var telegram *botapi.Server
+	exports := ""
+	if e.opt.Telegram {
+		var address string
+		if telegram, address, err = e.serveTelegram(ctx, &services, ln); err != nil {
+			return errors.Join(err, ln.Close(), e.server.Close())
+		}
+		exports = fmt.Sprintf("export TAPEDECK_TELEGRAM_URL=%s\nexport TAPEDECK_TELEGRAM_TOKEN=%s\n", address, telegramToken)
 	}
-	return e.Serve(ctx, ln)
+	if err := e.printAddresses(url, exports); err != nil {
+		stop()
+		return errors.Join(err, services.Wait(), ln.Close(), e.server.Close())
+	}
+	services.Go(func() error {
+		defer stop()
+		return e.server.Serve(ln)
+	})
+	e.log.Info("exchange listening", "url", url)
+	if e.opt.Ready != nil {
+		e.opt.Ready(url)
+	}
+	var ended <-chan struct{}
+	if e.opt.AtEnd == Exit {
+		ended = e.server.Done()
+	}
+	select {
+	case <-ctx.Done():
+	case <-ended:
+		_ = e.server.WaitIdle(ctx) // clients have 5 s to answer the close frame
+	}
+	stop()
+	err = errors.Join(e.server.Close(), services.Wait())
+	served := e.server.Served()
+	e.log.Info("exchange stopped", "connections", served.Connections, "messages", served.Messages, "peak_weight_1m", served.PeakWeight)
+	if telegram != nil && len(telegram.Offences()) > 0 {
+		e.log.Warn("the client violated Telegram's rules", "offences", telegram.Offences())
+	}
+	if offences := e.server.Offences(); len(offences) > 0 {
+		e.log.Warn("the client violated the exchange's rules", "offences", offences)
+	}
+	return err
 }
 
-// Listen opens the address; its error says which it was.
-func Listen(address string) (net.Listener, error) {
-	if address == "" {
-		address = DefaultListen
-	}
+// listen opens an address. Its error names the address and the cause only.
+func listen(address string) (net.Listener, error) {
 	ln, err := net.Listen("tcp", address)
+	if errno := syscall.Errno(0); errors.As(err, &errno) {
+		err = errno
+	}
 	if err != nil {
-		var errno syscall.Errno
-		if errors.As(err, &errno) {
-			return nil, fmt.Errorf("listen on %s: %w", address, errno)
-		}
 		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
 	return ln, nil
 }
 
-// Serve is Run with a listener, which it closes.
-func (e *Exchange) Serve(ctx context.Context, ln net.Listener) error {
-	url := "http://" + ln.Addr().String()
-	if e.opt.Telegram {
-		host, _, err := net.SplitHostPort(ln.Addr().String())
-		if err == nil {
-			e.messenger, err = startMessenger(host, cmp.Or(e.opt.Out, io.Discard))
+// serveTelegram starts the stand-in for Telegram on a free port of the host of ln. It delivers nothing
+// and prints each message to Out.
+func (e *Exchange) serveTelegram(ctx context.Context, services *errgroup.Group, ln net.Listener) (api *botapi.Server, url string, err error) {
+	host, _, err := net.SplitHostPort(ln.Addr().String())
+	if err != nil {
+		return nil, "", err
+	}
+	telegramLn, err := listen(net.JoinHostPort(host, "0"))
+	if err != nil {
+		return nil, "", fmt.Errorf("stand-in for Telegram: %w", err)
+	}
+	var printing sync.Mutex
+	api = botapi.New(botapi.Options{Token: telegramToken, Now: time.Now, OnMessage: func(message botapi.Message) {
+		if e.opt.Out == nil {
+			return
 		}
-		if err != nil {
-			return errors.Join(err, ln.Close(), e.Server.Close())
+		printing.Lock()
+		defer printing.Unlock()
+		text := strings.ReplaceAll(message.Text, "\n", "\n    ")
+		if message.FileName != "" {
+			text = fmt.Sprintf("[%s, %d bytes] %s", message.FileName, len(message.File), text)
 		}
-		defer e.messenger.close()
-	}
-	if e.opt.Out != nil {
-		if err := e.introduce(url); err != nil {
-			return errors.Join(err, ln.Close(), e.Server.Close())
-		}
-	}
-	served := make(chan error, 1)
-	go func() { served <- e.Server.Serve(ln) }()
-	e.log.Info("exchange listening", "url", url)
-	if e.opt.Ready != nil {
-		e.opt.Ready(url)
-	}
-	var over <-chan struct{}
-	if e.opt.AtEnd == Exit {
-		over = e.Server.Done()
-	}
-	select {
-	case err := <-served:
-		return errors.Join(err, e.Server.Close())
-	case <-ctx.Done():
-	case <-over:
-		// Clients have 5 s to answer the close frame, then they are cut.
-		_ = e.Server.WaitIdle(ctx)
-	}
-	err := e.Server.Close()
-	if serveErr := <-served; serveErr != nil {
-		err = errors.Join(serveErr, err)
-	}
-	did := e.Server.Served()
-	e.log.Info("exchange stopped", "connections", did.Connections, "messages", did.Messages, "peak_weight_1m", did.PeakWeight)
-	if e.messenger != nil {
-		if offences := e.messenger.api.Offences(); len(offences) > 0 {
-			e.log.Warn("the client broke Telegram's rules", "offences", offences)
-		}
-	}
-	if offences := e.Server.Offences(); len(offences) > 0 {
-		e.log.Warn("the client broke the exchange's rules", "offences", offences)
-	}
-	return err
+		// The message was accepted, even if printing it fails.
+		_, _ = fmt.Fprintf(e.opt.Out, "telegram: to %s: %s\n", message.Chat, text)
+	}})
+	services.Go(func() error { return api.Run(ctx, telegramLn) })
+	return api, "http://" + telegramLn.Addr().String(), nil
 }
 
-// introduce says where the exchange is, how to point tapedeck at it, and what lies in it.
-func (e *Exchange) introduce(url string) error {
-	var text strings.Builder
-	fmt.Fprintf(&text, "stand-in exchange at %s\n%s\n\n", url, e.contents)
-	if e.messenger != nil {
-		text.WriteString(e.messenger.exports())
+// printAddresses prints where the exchange listens, the settings that point tapedeck at it, and the
+// incidents.
+func (e *Exchange) printAddresses(url, exports string) error {
+	if e.opt.Out == nil {
+		return nil
 	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "stand-in exchange at %s\n%s\n\n%s", url, e.description, exports)
 	fmt.Fprintf(&text, "export TAPEDECK_STREAM_URL=ws%s\nexport TAPEDECK_REST_URL=%s\nexport TAPEDECK_ARCHIVE_URL=%s\n", strings.TrimPrefix(url, "http"), url, url)
-	if len(e.Injected) > 0 {
-		fmt.Fprint(&text, "\n")
+	if len(e.incidents) > 0 {
 		table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-		fmt.Fprint(table, "INJECTED\tSYMBOL\tAT (UTC)\tWHAT\n")
-		for _, i := range e.Injected {
+		fmt.Fprint(table, "\nINJECTED\tSYMBOL\tAT (UTC)\tWHAT\n")
+		for _, i := range e.incidents {
 			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", i.Kind, i.Symbol, i.At.Format("2006-01-02 15:04:05"), i.Note)
 		}
 		if err := table.Flush(); err != nil {
@@ -361,7 +353,7 @@ func (e *Exchange) introduce(url string) error {
 		}
 	}
 	if _, err := io.WriteString(e.opt.Out, text.String()); err != nil {
-		return fmt.Errorf("print where the exchange listens: %w", err)
+		return fmt.Errorf("print the addresses: %w", err)
 	}
 	return nil
 }

@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,22 +26,29 @@ import (
 
 var start = time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
 
-func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
-// run starts Run and returns where it listens, what ends it, and its error.
+// run runs an exchange in the background. It returns its address, a function that stops it, and a
+// channel with the error of Run.
 func run(t *testing.T, opt Options) (url string, stop func(), ended <-chan error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, done := make(chan string, 1), make(chan error, 1)
 	opt.Listen, opt.Ready = "127.0.0.1:0", func(url string) { ready <- url }
-	go func() { done <- Run(ctx, opt, quiet()) }()
+	go func() { done <- newAndRun(ctx, opt) }()
 	t.Cleanup(cancel)
 	select {
 	case url = <-ready:
 	case err := <-done:
-		t.Fatalf("ended at once: %v", err)
+		t.Fatalf("Run: %v", err)
 	}
 	return url, cancel, done
+}
+
+func newAndRun(ctx context.Context, opt Options) error {
+	e, err := New(opt, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	return e.Run(ctx)
 }
 
 func fetch(t *testing.T, url string, v any) {
@@ -63,11 +70,12 @@ func fetch(t *testing.T, url string, v any) {
 	}
 }
 
-// TestStreamRESTAndArchiveAgree streams some minutes of a simulated market, and finds the same rows by REST.
+// TestStreamRESTAndArchiveAgree streams some minutes of a simulated market and requests the same rows
+// by REST.
 func TestStreamRESTAndArchiveAgree(t *testing.T) {
 	var out bytes.Buffer
 	url, stop, ended := run(t, Options{
-		Simulate: true, Seed: 5, Start: start, History: 22 * time.Hour, Speed: MaxSpeed, WaitForStreams: 2, Out: &out, ArchiveDelay: -1,
+		Simulate: true, Seed: 5, Start: start, History: 22 * time.Hour, Speed: exchange.MaxSpeed, WaitForStreams: 2, Out: &out, ArchiveDelay: -1,
 	})
 	ws, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(url, "http")+"/stream?streams=btcusdt@aggTrade/ethusdt@trade&timeUnit=MICROSECOND", nil)
 	if err != nil {
@@ -105,7 +113,7 @@ func TestStreamRESTAndArchiveAgree(t *testing.T) {
 		}
 		d := m.Data
 		if d.T < start.UnixMicro() {
-			t.Fatalf("a trade of before the start: %s", text)
+			t.Fatalf("a trade before the start: %s", text)
 		}
 		switch d.Event + d.Symbol {
 		case "aggTradeBTCUSDT":
@@ -130,7 +138,7 @@ func TestStreamRESTAndArchiveAgree(t *testing.T) {
 		got = append(got, row{m.A, m.F, m.L, m.P, m.Q, m.T, m.M})
 	}
 	if diff := cmp.Diff(aggs, got); diff != "" {
-		t.Errorf("REST has other aggTrades than were streamed (-stream +REST):\n%.1000s", diff)
+		t.Errorf("REST and stream have different aggTrades (-stream +REST):\n%.1000s", diff)
 	}
 	var old []struct {
 		ID           int64
@@ -144,7 +152,7 @@ func TestStreamRESTAndArchiveAgree(t *testing.T) {
 		got = append(got, row{m.ID, m.ID, m.ID, m.Price, m.Qty, m.Time, m.IsBuyerMaker})
 	}
 	if diff := cmp.Diff(trades, got); diff != "" {
-		t.Errorf("REST has other trades than were streamed (-stream +REST):\n%.1000s", diff)
+		t.Errorf("REST and stream have different trades (-stream +REST):\n%.1000s", diff)
 	}
 	resp, err := http.Get(url + "/data/spot/daily/aggTrades/BTCUSDT/BTCUSDT-aggTrades-2026-01-14.zip")
 	if err != nil || resp.StatusCode != 200 {
@@ -152,7 +160,7 @@ func TestStreamRESTAndArchiveAgree(t *testing.T) {
 	} else {
 		resp.Body.Close()
 	}
-	var injected []Incident
+	var injected []market.Event
 	fetch(t, url+"/_tapedeck/injected", &injected)
 	kinds := map[string]bool{}
 	for _, i := range injected {
@@ -194,60 +202,11 @@ func fetchMicro(t *testing.T, url string, v any) {
 	}
 }
 
-// TestMarketSliceBySlice asks for a market's rows in slices of time, with a pause in which nobody asked, and finds what
-// Rows has.
-func TestMarketSliceBySlice(t *testing.T) {
-	m, err := market.New(market.Config{Seed: 3, Start: start, History: time.Hour, Symbols: 20, Rate: 20, Quiet: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := newMarketSource(m)
-	from, until := start.UnixMicro(), start.Add(2*time.Minute).UnixMicro()
-	pauseFrom, pauseUntil := start.Add(time.Minute).UnixMicro(), start.Add(80*time.Second).UnixMicro()
-	for _, kind := range exchange.Kinds() {
-		got := map[int][]exchange.Row{}
-		last := int64(0)
-		for at, step := from, int64(1); at < until; step = step%977_001*3 + 1 {
-			next := min(at+step, until)
-			if at < pauseFrom && next > pauseFrom {
-				next = pauseFrom
-			}
-			s.Release(next)
-			for _, e := range s.Between(nil, kind, at, next) {
-				if e.TradedAt <= at || e.TradedAt > next || e.TradedAt < last {
-					t.Fatalf("%d in (%d, %d] after %d", e.TradedAt, at, next, last)
-				}
-				last = e.TradedAt
-				got[e.Symbol] = append(got[e.Symbol], e.Row)
-			}
-			if at = next; at == pauseFrom {
-				at = pauseUntil
-			}
-		}
-		total := 0
-		for i, symbol := range s.Symbols() {
-			var want []exchange.Row
-			if first, ok := s.FirstAt(symbol.Name, kind, from+1); ok {
-				want = slices.DeleteFunc(s.Rows(nil, symbol.Name, kind, first, 1<<20), func(r exchange.Row) bool {
-					return r.TradedAt > until || r.TradedAt > pauseFrom && r.TradedAt <= pauseUntil
-				})
-			}
-			if diff := cmp.Diff(want, got[i]); diff != "" {
-				t.Fatalf("%s %s (-Rows +Between):\n%.1000s", symbol.Name, kind, diff)
-			}
-			total += len(want)
-		}
-		if total < 1000 {
-			t.Errorf("%s: only %d rows", kind, total)
-		}
-	}
-}
-
 const capture = `1723161254087896568 {"stream":"btcusdt@trade","data":{"e":"trade","E":1723161255343,"s":"BTCUSDT","t":7,"p":"61837.63000000","q":"0.02000000","T":1723161255342,"m":true,"M":true}}
 1723161254296652067 {"stream":"btcusdt@trade","data":{"e":"trade","E":1723161255543,"s":"BTCUSDT","t":8,"p":"61837.63","q":"0.01","T":1723161255542,"m":true,"M":true}}
 `
 
-func captured(t *testing.T, text string) string {
+func writeCapture(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "capture.txt")
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -256,8 +215,8 @@ func captured(t *testing.T, text string) string {
 	return path
 }
 
-func TestRecordingThenExit(t *testing.T) {
-	url, _, ended := run(t, Options{Play: []string{captured(t, capture)}, Speed: MaxSpeed, AtEnd: Exit})
+func TestRunEndsWithTheRecording(t *testing.T) {
+	url, _, ended := run(t, Options{Play: []string{writeCapture(t, capture)}, Speed: exchange.MaxSpeed, AtEnd: Exit})
 	ws, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(url, "http")+"/ws/btcusdt@trade", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -268,15 +227,15 @@ func TestRecordingThenExit(t *testing.T) {
 		}
 	}
 	if _, _, err := ws.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseNormalClosure) {
-		t.Errorf("at the end: %v", err)
+		t.Errorf("after the last message: %v", err)
 	}
 	if err := <-ended; err != nil {
 		t.Errorf("Run: %v", err)
 	}
 }
 
-func TestRecordingStays(t *testing.T) {
-	url, stop, ended := run(t, Options{Play: []string{captured(t, capture)}, Speed: MaxSpeed, AtEnd: CloseConnections})
+func TestRESTRemainsAfterTheRecording(t *testing.T) {
+	url, stop, ended := run(t, Options{Play: []string{writeCapture(t, capture)}, Speed: exchange.MaxSpeed, AtEnd: CloseConnections})
 	ws, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(url, "http")+"/ws/btcusdt@trade", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -292,7 +251,7 @@ func TestRecordingStays(t *testing.T) {
 	var clock struct{ ServerTime int64 }
 	fetch(t, url+"/api/v3/time", &clock)
 	if clock.ServerTime < 1723161255543 || clock.ServerTime > 1723161255600 {
-		t.Errorf("the clock stands at %d, want the recording's end", clock.ServerTime)
+		t.Errorf("the clock is at %d, want the end of the recording", clock.ServerTime)
 	}
 	stop()
 	if err := <-ended; err != nil {
@@ -301,26 +260,26 @@ func TestRecordingStays(t *testing.T) {
 }
 
 func TestErrors(t *testing.T) {
-	ln, err := Listen("127.0.0.1:0")
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
 	used := ln.Addr().String()
-	path := captured(t, capture[:len(capture)-30])
+	path := writeCapture(t, capture[:len(capture)-30])
 	for _, c := range []struct {
 		opt  Options
 		want string
 	}{
-		{Options{}, "exchange: wants either captures to play or a market to simulate"},
-		{Options{Simulate: true, Play: []string{"x"}}, "exchange: wants either captures to play or a market to simulate"},
+		{Options{}, "exchange: needs either captures to play or a market to simulate"},
+		{Options{Simulate: true, Play: []string{"x"}}, "exchange: needs either captures to play or a market to simulate"},
 		{Options{Simulate: true, Start: start, History: time.Minute, Listen: used}, "listen on " + used + ": address already in use"},
 		{Options{Play: []string{path}}, "read capture: " + path + `:2: half a message in "1723161254296652067 {\"stream\":\"btcusdt@trade\",\"data\":{`},
 		{Options{Play: []string{"nowhere"}}, "read capture: open nowhere: no such file or directory"},
 		{Options{Play: []string{path}, AtEnd: "explode"}, `exchange: at the end "explode": want stay, close or exit`},
-		{Options{Simulate: true, Start: start, History: time.Minute, Faults: map[string]float64{"cutt": 1}}, `fault "cutt" is not known; there are `},
+		{Options{Simulate: true, Start: start, History: time.Minute, Faults: map[string]float64{"cutt": 1}}, `fault "cutt" is unknown; the kinds are `},
 	} {
-		err := Run(t.Context(), c.opt, quiet())
+		err := newAndRun(t.Context(), c.opt)
 		if err == nil || !strings.HasPrefix(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("got  %v\nwant %s", err, c.want)
 		}
@@ -331,7 +290,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestParseSpeed(t *testing.T) {
-	for text, want := range map[string]float64{"max": MaxSpeed, "1": 1, "0.5": .5, "100x": 100} {
+	for text, want := range map[string]float64{"max": exchange.MaxSpeed, "1": 1, "0.5": .5, "100x": 100} {
 		if got, err := ParseSpeed(text); err != nil || got != want {
 			t.Errorf("%q: %v, %v", text, got, err)
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-func TestSteadyBeat(t *testing.T) {
+func TestSteadySource(t *testing.T) {
 	url, stop, ended := run(t, Options{Simulate: true, Steady: 1000, Symbols: 2, Start: start, History: 24 * time.Hour, Speed: 10})
 	ws, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(url, "http")+"/ws/b0001usdt@trade/b0002usdt@trade", nil)
 	if err != nil {
@@ -26,7 +26,7 @@ func TestSteadyBeat(t *testing.T) {
 	}
 	fetch(t, url+"/api/v3/aggTrades?symbol=B0001USDT&fromId=0&limit=2", &page)
 	if begin := start.Add(-24 * time.Hour).UnixMilli(); len(page) != 2 || page[0].T != begin || page[1].T != begin+2 {
-		t.Errorf("the history begins with %+v", page)
+		t.Errorf("the first rows of the history are %+v", page)
 	}
 	stop()
 	if err := <-ended; err != nil {

@@ -42,7 +42,7 @@ type soak struct {
 	seed   uint64
 	length time.Duration
 	server *exchange.Server
-	source *exchange.Metronome
+	source *exchange.Steady
 	names  []string // of the symbols
 	// begin is the exchange's first trade; the truth is what it traded before end, when the last writer had ended.
 	begin, end time.Time
@@ -107,7 +107,7 @@ func (s *soak) prepare() {
 	start := midnight.Add(-lasts / 2)
 	s.begin = midnight.AddDate(0, 0, -days)
 	var err error
-	if s.source, err = exchange.NewMetronome(symbols, 2, s.begin, 0); err != nil {
+	if s.source, err = exchange.NewSteady(symbols, 2, s.begin, 0); err != nil {
 		s.t.Fatal(err)
 	}
 	for _, symbol := range s.source.Symbols() {

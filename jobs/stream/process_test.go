@@ -32,7 +32,7 @@ type program struct {
 func newProgram(b *testing.B) program {
 	binary := benchtest.Program(b)
 	start := time.Now()
-	source, err := exchange.NewMetronome(loadSymbols, loadPerSecond, start, 0)
+	source, err := exchange.NewSteady(loadSymbols, loadPerSecond, start, 0)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -7,13 +7,16 @@ package botapi
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"math"
 	"math/rand/v2"
 	"mime"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -99,6 +102,17 @@ func New(opt Options) *Server {
 		offences: map[string]int{}, faults: map[string]int{}, refusals: map[string]refusal{}, migrated: map[string]int64{},
 		documentLimit: documentLimit, photoLimit: photoLimit,
 	}
+}
+
+// Run serves the stand-in on a listener, which it closes, until ctx ends. Then it returns nil.
+func (s *Server) Run(ctx context.Context, ln net.Listener) error {
+	server := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
 }
 
 // Refuse answers messages to a chat with status and text, as Telegram does for a bot that was blocked (403, "Forbidden: bot was blocked by the

@@ -3,6 +3,7 @@ package exchange
 import (
 	"archive/zip"
 	"bufio"
+	"cmp"
 	"crypto/md5"
 	"crypto/sha256"
 	"encoding/hex"
@@ -21,32 +22,32 @@ import (
 	"github.com/klauspost/compress/flate"
 )
 
-// The archive as data.binance.vision has it (binance-public-data/README.md): a zip of one CSV without a header for
-// each symbol and UTC day or month, times in microseconds from 2025 on and in milliseconds before, and beside each a
-// checksum as sha256sum writes it. A file is put together on disk when it is first asked for, page by page, so that a
-// day of any size costs little memory.
+// The archive is like data.binance.vision (binance-public-data/README.md): for each symbol and UTC day
+// or month one zip of one CSV without a header, with times in microseconds from 2025 on and in
+// milliseconds before, and a checksum file as sha256sum writes it. A file is built on disk, page by
+// page, when it is first requested, so that a day of any size needs little memory.
 
-// microsSince is the first day whose files have microseconds.
+// microsSince is the first day whose files have times in microseconds.
 var microsSince = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 
 var archivePath = regexp.MustCompile(`^/data/spot/(daily|monthly)/(aggTrades|trades)/([^/]+)/([^/]+)-(aggTrades|trades)-(\d{4}-\d{2}(?:-\d{2})?)\.zip(\.CHECKSUM)?$`)
 
 type archive struct {
-	server *Server
-	dir    string
-	own    bool // dir is to be removed
+	server  *Server
+	dir     string
+	ownsDir bool // close removes dir
 
 	mu    sync.Mutex
-	files map[string]*archiveFile // by path and form
+	files map[string]*archiveFile // by path, version and fault
 	state map[string]*fileState   // by path
 }
 
-// fileState is what the archive has decided about a path.
+// fileState is the fault of a path and its progress.
 type fileState struct {
-	fault   Fault // Kind is empty where the file is right
-	decided bool
-	asked   [2]int // for the zip and for its checksum, while the file was wrong
-	version int    // how often a wrong file was replaced
+	fault     Fault // Kind is empty if the file is correct
+	decided   bool
+	downloads [2]int // of the zip and of its checksum, while the file was faulty
+	version   int    // how often a faulty file was replaced
 }
 
 type archiveFile struct {
@@ -58,21 +59,21 @@ type archiveFile struct {
 	modified time.Time
 }
 
-func newArchive(s *Server) (*archive, error) {
-	return &archive{server: s, dir: s.opt.SpoolDir, files: map[string]*archiveFile{}, state: map[string]*fileState{}}, nil
+func newArchive(s *Server) *archive {
+	return &archive{server: s, dir: s.opt.SpoolDir, files: map[string]*archiveFile{}, state: map[string]*fileState{}}
 }
 
 func (a *archive) close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.own {
+	if a.ownsDir {
 		return os.RemoveAll(a.dir)
 	}
 	return nil
 }
 
-// span is the time of which a file holds the rows.
-type span struct {
+// period identifies a file by its symbol, kind and time range.
+type period struct {
 	symbol      string
 	kind        Kind
 	from, until time.Time
@@ -80,7 +81,7 @@ type span struct {
 	key         string
 }
 
-func (a *archive) parse(p string) (f span, checksum, ok bool) {
+func (a *archive) parse(p string) (f period, checksum, ok bool) {
 	m := archivePath.FindStringSubmatch(p)
 	if m == nil || m[3] != m[4] || m[2] != m[5] {
 		return f, false, false
@@ -102,14 +103,14 @@ func (a *archive) parse(p string) (f span, checksum, ok bool) {
 	if checksum {
 		key = p[:len(p)-len(m[7])]
 	}
-	return span{
+	return period{
 		symbol: m[3], kind: kind, from: from, until: from.AddDate(0, months, days),
 		csv: m[3] + "-" + m[2] + "-" + m[6] + ".csv", key: key,
 	}, checksum, true
 }
 
-// ids bounds the rows of a file; ok is false where the file is not published.
-func (a *archive) ids(f span) (first, last int64, ok bool) {
+// publishedIDs returns the first and last id of a file; ok is false if it is not published.
+func (a *archive) publishedIDs(f period) (first, last int64, ok bool) {
 	s := a.server
 	now := s.Now()
 	if now.Before(f.until.Add(s.opt.ArchiveDelay)) {
@@ -126,30 +127,30 @@ func (a *archive) ids(f span) (first, last int64, ok bool) {
 
 func (a *archive) serve(w http.ResponseWriter, r *http.Request) {
 	s := a.server
-	if !s.enter() {
+	if !s.addHandler() {
 		return
 	}
-	defer s.work.Done()
+	defer s.handlers.Done()
 	if s.opt.Latency > 0 && !s.pause(r, s.opt.Latency) {
 		return
 	}
 	f, checksum, ok := a.parse(r.URL.Path)
 	if !ok || r.Method != http.MethodGet && r.Method != http.MethodHead {
-		s.ledger.offence(UnknownEndpoint)
+		s.counters.offence(UnknownEndpoint)
 		notFound(w, r)
 		return
 	}
 	if checksum {
-		s.ledger.request("/data/…/*.zip.CHECKSUM", 0)
+		s.counters.request("/data/…/*.zip.CHECKSUM", 0)
 	} else {
-		s.ledger.request("/data/…/*.zip", 0)
+		s.counters.request("/data/…/*.zip", 0)
 	}
-	first, last, ok := a.ids(f)
+	first, last, ok := a.publishedIDs(f)
 	if !ok {
 		notFound(w, r)
 		return
 	}
-	fault, version := a.decide(f.key, checksum)
+	fault, version := a.faultOf(f.key, checksum)
 	if fault == ArchiveLate || fault == ArchiveNoChecksum && checksum {
 		notFound(w, r)
 		return
@@ -185,20 +186,20 @@ func (a *archive) serve(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", strconv.FormatInt(info.Size(), 10))
 			_, _ = io.CopyN(w, body, info.Size()/2)
 		}
-		panic(http.ErrAbortHandler) // net/http cuts the connection
+		panic(http.ErrAbortHandler) // net/http drops the connection
 	}
 	http.ServeContent(w, r, "", file.modified, body)
 }
 
-// notFound is the answer of the object store behind the archive.
+// notFound answers as the object store behind the archive.
 func notFound(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/xml")
 	w.WriteHeader(http.StatusNotFound)
 	_, _ = fmt.Fprintf(w, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message><Key>%s</Key></Error>", r.URL.EscapedPath()[1:])
 }
 
-// decide says what is wrong with a file now.
-func (a *archive) decide(key string, checksum bool) (kind FaultKind, version int) {
+// faultOf returns the current fault of a file and its version, and counts the download.
+func (a *archive) faultOf(key string, checksum bool) (kind FaultKind, version int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	st := a.state[key]
@@ -206,25 +207,23 @@ func (a *archive) decide(key string, checksum bool) (kind FaultKind, version int
 		st = &fileState{}
 		a.state[key] = st
 	}
-	// The random draw is made once; a fault that is asked for can befall any file that is right.
+	// The random schedule is consulted once; a requested fault can happen to any correct file.
 	switch {
 	case !st.decided:
 		st.fault, _ = a.server.faults.take(archiveFaults, key, key, false)
 		st.decided = true
 	case st.fault.Kind == "":
-		if f, ok := a.server.faults.asked(archiveFaults, key); ok {
-			st.fault, st.asked = f, [2]int{}
+		if f, ok := a.server.faults.takeRequested(archiveFaults, key); ok {
+			st.fault, st.downloads = f, [2]int{}
 		}
 	}
 	if st.fault.Kind == "" {
 		return "", st.version
 	}
 	kind = st.fault.Kind
-	times := st.fault.Times
-	if times == 0 {
-		times = 1
-	}
-	// Zip and checksum are put right together, once both were asked for, in whatever order, or the one that is wrong.
+	times := cmp.Or(st.fault.Times, 1)
+	// Zip and checksum are corrected together, once both were downloaded in any order, or once the
+	// faulty one was.
 	part, other, wrong := 0, 1, 0
 	if checksum {
 		part, other = 1, 0
@@ -232,20 +231,20 @@ func (a *archive) decide(key string, checksum bool) (kind FaultKind, version int
 	if kind == ArchiveChecksum || kind == ArchiveNoChecksum {
 		wrong = 1
 	}
-	if times > 0 && st.asked[part] >= times && (st.asked[other] >= times || part == wrong) {
+	if times > 0 && st.downloads[part] >= times && (st.downloads[other] >= times || part == wrong) {
 		st.fault = Fault{}
 		st.version++
 		return "", st.version
 	}
-	if st.asked == [2]int{} {
-		a.server.ledger.fault(kind)
+	if st.downloads == [2]int{} {
+		a.server.counters.fault(kind)
 	}
-	st.asked[part]++
+	st.downloads[part]++
 	return kind, st.version
 }
 
-// file puts a file together, once for each form.
-func (a *archive) file(f span, fault FaultKind, version int, first, last int64) (*archiveFile, error) {
+// file builds a file, once for each version and fault.
+func (a *archive) file(f period, fault FaultKind, version int, first, last int64) (*archiveFile, error) {
 	form := f.key + "?" + strconv.Itoa(version)
 	switch fault {
 	case ArchiveShort, ArchiveHole, ArchiveUnsorted, ArchiveCorrupt:
@@ -260,7 +259,7 @@ func (a *archive) file(f span, fault FaultKind, version int, first, last int64) 
 			a.mu.Unlock()
 			return nil, err
 		}
-		a.dir, a.own = dir, true
+		a.dir, a.ownsDir = dir, true
 	}
 	file := a.files[form]
 	if file == nil {
@@ -275,8 +274,8 @@ func (a *archive) file(f span, fault FaultKind, version int, first, last int64) 
 	return file, file.err
 }
 
-// write makes the zip of the rows first to last.
-func (a *archive) write(file *archiveFile, f span, fault FaultKind, first, last int64) (err error) {
+// write writes the zip of the rows first to last.
+func (a *archive) write(file *archiveFile, f period, fault FaultKind, first, last int64) (err error) {
 	out, err := os.Create(file.name)
 	if err != nil {
 		return err
@@ -316,7 +315,7 @@ func (a *archive) write(file *archiveFile, f span, fault FaultKind, first, last 
 
 func sum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
 
-// corrupt turns the bits of the compressed data's middle around.
+// corrupt inverts bits in the middle of the compressed data.
 func corrupt(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -334,7 +333,7 @@ func corrupt(f *os.File) error {
 	return err
 }
 
-func (a *archive) writeRows(w io.Writer, f span, fault FaultKind, first, last int64) error {
+func (a *archive) writeRows(w io.Writer, f period, fault FaultKind, first, last int64) error {
 	const pageRows = 4096
 	unit := int64(1)
 	if f.from.Before(microsSince) {
@@ -356,10 +355,7 @@ func (a *archive) writeRows(w io.Writer, f span, fault FaultKind, first, last in
 		return err
 	}
 	for next := first; next <= last; {
-		rows = a.server.source.Rows(rows[:0], f.symbol, f.kind, next, pageRows)
-		for len(rows) > 0 && rows[len(rows)-1].ID > last {
-			rows = rows[:len(rows)-1]
-		}
+		rows = upTo(last, a.server.source.Rows(rows[:0], f.symbol, f.kind, next, pageRows))
 		if len(rows) == 0 {
 			break
 		}
@@ -388,7 +384,7 @@ func (a *archive) writeRows(w io.Writer, f span, fault FaultKind, first, last in
 	return out.Flush()
 }
 
-// appendCSV appends a row of a file; unit is the microseconds of its times.
+// appendCSV appends a row of a file; unit is the unit of its times in microseconds.
 func appendCSV(dst []byte, kind Kind, r *Row, unit int64) []byte {
 	dst = strconv.AppendInt(dst, r.ID, 10)
 	dst = append(append(dst, ','), r.Price...)

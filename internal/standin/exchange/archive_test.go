@@ -37,7 +37,7 @@ func archived(t *testing.T, opt Options, now string, allowed ...Offence) *Server
 	if err != nil {
 		t.Fatal(err)
 	}
-	opt.Speed, opt.Start, opt.SpoolDir = ByHand, at, t.TempDir()
+	opt.Speed, opt.Start, opt.SpoolDir = Manual, at, t.TempDir()
 	return StartTest(t, NewMemory(nil, days(2025)), opt, allowed...)
 }
 

@@ -28,7 +28,7 @@ func TestEveryKindOfFaultIsServed(t *testing.T) {
 		faults.Rates[kind] = .1
 	}
 	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	source, err := NewMetronome(4, .1, begin, 0)
+	source, err := NewSteady(4, .1, begin, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestEveryKindOfFaultIsServed(t *testing.T) {
 			}
 		}
 		for i := 0; ctx.Err() == nil; i++ {
-			fetch("/api/v3/aggTrades?symbol=B0001USDT&limit=10&fromId=" + fmt.Sprint(metronomeFirstAgg+i))
+			fetch("/api/v3/aggTrades?symbol=B0001USDT&limit=10&fromId=" + fmt.Sprint(steadyFirstAgg+i))
 			date := begin.AddDate(0, 0, i/3%40).Format("2006-01-02")
 			zip := fmt.Sprintf("/data/spot/daily/trades/B000%dUSDT/B000%dUSDT-trades-%s.zip", i/120%4+1, i/120%4+1, date)
 			fetch(zip)
@@ -140,7 +140,7 @@ func FuzzControl(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, message []byte) {
-		c := &conn{server: s, out: newOutbox(nil)}
+		c := &conn{server: s, out: newWriteQueue(nil)}
 		_ = c.answer(message)
 		reply := c.out.queue
 		switch { // the head of the frame

@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,43 +20,44 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// maxURL is the longest websocket URL, in characters: measured by users, not documented.
+// maxURL is the length of the longest websocket URL: measured by users, not documented.
 const maxURL = 8004
 
-// frameHead is what a client's frame of 126 bytes to 64 KiB has on the wire besides its content.
-const frameHead = 8
+// frameHeader is the size of the header of a client's frame with 126 bytes to 64 KiB of content.
+const frameHeader = 8
 
 // conn is one websocket connection.
 type conn struct {
 	server *Server
 	ws     *websocket.Conn
-	out    *outbox
+	out    *writeQueue
 	number int
 	micro  bool
-	ended  chan struct{} // the reader has ended
-	dead   atomic.Bool   // sends nothing any more, not even pings
-	parted sync.Once
-	leaves atomic.Bool // a close frame was sent
+	ended  chan struct{} // closed when the reader has ended
+	silent atomic.Bool   // sends nothing, not even pings
 
-	tooSlow bool // was cut off for it, and may take a while to be gone; guarded by Server.playing
+	closeOnce sync.Once
+	closeSent atomic.Bool
+
+	tooSlow bool // dropped, but may not be gone yet; guarded by Server.clockMu
 
 	// guarded by hub.mu
-	streams  []string
-	combined bool
-	mute     bool
-	touched  bool
-	held     []byte // frames kept back by Reorder
-	damaged  int
+	streams     []string
+	combined    bool
+	muted       bool   // receives no events
+	receiver    bool   // has new frames in the current dispatch
+	held        []byte // frame delayed by Reorder
+	damageCount int
 
 	pingMu sync.Mutex
-	pings  map[string]time.Time // sent and not answered
-	frames []time.Time          // of the last frames received
+	pings  map[string]time.Time // sent and not answered, by payload
+	frames []time.Time          // receipt of the last frames
 }
 
-// hijacked lets gorilla take a connection over with its writes going through an outbox.
+// hijacked makes gorilla write to a connection through a writeQueue.
 type hijacked struct {
 	http.ResponseWriter
-	out *outbox
+	out *writeQueue
 }
 
 func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
@@ -62,19 +65,19 @@ func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	h.out = newOutbox(conn)
+	h.out = newWriteQueue(conn)
 	return h.out, rw, nil
 }
 
-// serveStream is /ws, /ws/<stream>… and /stream?streams=….
+// serveStream handles /ws, /ws/<stream>… and /stream?streams=….
 func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
-	if !s.enter() {
+	if !s.addHandler() {
 		return
 	}
-	defer s.work.Done()
+	defer s.handlers.Done()
 	names, micro, err := parseStreamURL(r.URL)
 	if err != nil {
-		s.ledger.offence(BadRequest)
+		s.counters.offence(BadRequest)
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
@@ -82,12 +85,12 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if len(r.URL.RequestURI()) > maxURL {
-		s.ledger.offence(URLTooLong)
+		s.counters.offence(URLTooLong)
 		http.Error(w, "URI too long", http.StatusRequestURITooLong)
 		return
 	}
 	if len(names) > s.opt.MaxStreams {
-		s.ledger.offence(TooManyStreams)
+		s.counters.offence(TooManyStreams)
 		http.Error(w, fmt.Sprintf("%d streams, at most %d", len(names), s.opt.MaxStreams), http.StatusBadRequest)
 		return
 	}
@@ -98,29 +101,29 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 			_ = hijack.out.Close()
 			hijack.out.start()
 		}
-		return // gorilla has answered
+		return // gorilla answered the request
 	}
 	c := &conn{
 		server: s, ws: ws, out: hijack.out, micro: micro, ended: make(chan struct{}),
 		combined: strings.HasPrefix(r.URL.Path, "/stream"), pings: map[string]time.Time{},
 	}
 	s.hub.add(c)
-	s.ledger.mu.Lock()
-	s.ledger.connected++
-	s.ledger.mu.Unlock()
+	s.counters.mu.Lock()
+	s.counters.connected++
+	s.counters.mu.Unlock()
 	c.log("stream connected", "streams", len(names))
 	_ = s.hub.subscribe(c, names, s.opt.MaxStreams)
 	c.out.start()
-	if s.ctx.Err() != nil { // Close may have missed it
+	if s.ctx.Err() != nil { // Close may have listed the connections before this one was added
 		_ = c.out.Close()
 	}
-	var keeper sync.WaitGroup
-	keeper.Go(c.keep)
+	var pinger sync.WaitGroup
+	pinger.Go(c.keepAlive)
 	c.read()
 	close(c.ended)
 	s.hub.remove(c)
 	_ = c.out.Close()
-	keeper.Wait()
+	pinger.Wait()
 	<-c.out.done
 	c.log("stream disconnected")
 }
@@ -129,7 +132,7 @@ func (c *conn) log(message string, attrs ...any) {
 	c.server.opt.Logger.Log(context.Background(), slog.LevelDebug, message, append([]any{"connection", c.number}, attrs...)...)
 }
 
-// parseStreamURL reads which streams a URL names and in which unit it wants times.
+// parseStreamURL returns the streams that a URL names and whether times are sent in microseconds.
 func parseStreamURL(u *url.URL) (names []string, micro bool, err error) {
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
@@ -146,51 +149,47 @@ func parseStreamURL(u *url.URL) (names []string, micro bool, err error) {
 	if u.Path != "/stream" {
 		list = strings.TrimPrefix(strings.TrimPrefix(u.Path, "/ws"), "/")
 	}
-	seen := map[string]bool{}
 	for name := range strings.SplitSeq(list, "/") {
-		if name == "" || seen[name] {
+		if name == "" || slices.Contains(names, name) {
 			continue
 		}
-		if !wellFormed(name) {
+		if !isStreamName(name) {
 			return nil, false, fmt.Errorf("invalid stream %q", name)
 		}
-		seen[name] = true
 		names = append(names, name)
 	}
 	return names, micro, nil
 }
 
-// admit refuses a handshake that is banned, too many, or to fail.
+// admit answers a handshake that exceeds a limit or meets a Refuse fault, and returns false.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request) bool {
-	if verdict := s.limits.connect(address(r)); verdict.status != 0 {
-		verdict.write(w)
+	if rejected := s.limits.connect(address(r)); rejected.status != 0 {
+		rejected.write(w)
 		return false
 	}
 	fault, ok := s.faults.take(handshakeFaults, r.URL.RequestURI(), "handshake", true)
 	if !ok {
 		return true
 	}
-	s.ledger.fault(Refuse)
+	s.counters.fault(Refuse)
 	status := fault.Code
 	if status == 0 {
 		status = []int{429, 418, 503}[s.faults.turn("refuse")%3]
 	}
-	wait := fault.RetryAfter
-	if wait == 0 {
-		wait = time.Second
-		if status == http.StatusTeapot {
-			wait = 2 * time.Second
-		}
+	wait := time.Second
+	if status == http.StatusTeapot {
+		wait = 2 * time.Second
 	}
-	verdict{status: status, retryAfter: wait, code: -1003, message: "Too many requests."}.write(w)
+	wait = cmp.Or(fault.RetryAfter, wait)
+	rejection{status: status, retryAfter: wait, code: -1003, message: "Too many requests."}.write(w)
 	return false
 }
 
-// read handles what the client sends until the connection ends.
+// read handles the client's frames until the connection ends.
 func (c *conn) read() {
 	c.ws.SetReadLimit(1 << 20)
 	c.ws.SetPingHandler(func(payload string) error {
-		if err := c.count(); err != nil || c.dead.Load() {
+		if err := c.countFrame(); err != nil || c.silent.Load() {
 			return err
 		}
 		if err := c.ws.WriteControl(websocket.PongMessage, []byte(payload), time.Time{}); !errors.Is(err, websocket.ErrCloseSent) {
@@ -199,16 +198,16 @@ func (c *conn) read() {
 		return nil
 	})
 	c.ws.SetPongHandler(func(payload string) error {
-		c.ponged(payload)
-		return c.count()
+		c.handlePong(payload)
+		return c.countFrame()
 	})
 	c.ws.SetCloseHandler(func(code int, _ string) error {
-		if !c.dead.Load() {
+		if !c.silent.Load() {
 			if code == websocket.CloseNoStatusReceived {
 				code = websocket.CloseNormalClosure
 			}
 			c.close(code, "")
-			c.out.await(0, time.Second)
+			c.out.waitBelow(0, time.Second)
 		}
 		return nil
 	})
@@ -217,15 +216,15 @@ func (c *conn) read() {
 		if err != nil {
 			return
 		}
-		if c.count() != nil {
+		if c.countFrame() != nil {
 			return
 		}
-		if size := len(message) + frameHead; size > c.server.opt.MaxFrame {
-			c.server.ledger.offence(FrameTooLarge) // not answered: reported by users, not documented
+		if size := len(message) + frameHeader; size > c.server.opt.MaxFrame {
+			c.server.counters.offence(FrameTooLarge) // no answer: reported by users, not documented
 			continue
 		}
 		if kind != websocket.TextMessage {
-			c.server.ledger.offence(BadRequest)
+			c.server.counters.offence(BadRequest)
 			continue
 		}
 		if c.answer(message) != nil {
@@ -234,48 +233,35 @@ func (c *conn) read() {
 	}
 }
 
-var errPoliced = errors.New("the client broke the rules")
+var errClosedForOffence = errors.New("closed for an offence")
 
-// count notes a frame from the client and ends the connection where there are too many.
-func (c *conn) count() error {
+// countFrame counts a frame from the client and closes the connection if there are too many.
+func (c *conn) countFrame() error {
 	now := time.Now()
-	limit := c.server.opt.FramesPerSecond
-	recent := c.frames[:0]
-	for _, at := range c.frames {
-		if now.Sub(at) < time.Second {
-			recent = append(recent, at)
-		}
-	}
-	c.frames = append(recent, now)
-	if len(c.frames) <= limit {
+	c.frames = append(slices.DeleteFunc(c.frames, func(at time.Time) bool { return now.Sub(at) >= time.Second }), now)
+	if len(c.frames) <= c.server.opt.FramesPerSecond {
 		return nil
 	}
-	return c.punish(TooManyFrames, "Too many requests")
+	return c.closeForOffence(TooManyFrames, "Too many requests")
 }
 
-// punish notes an offence and ends the connection.
-func (c *conn) punish(o Offence, reason string) error {
-	c.server.ledger.offence(o)
+// closeForOffence counts an offence and closes the connection. It returns errClosedForOffence.
+func (c *conn) closeForOffence(o Offence, reason string) error {
+	c.server.counters.offence(o)
 	c.log("connection closed", "offence", string(o))
 	c.close(websocket.ClosePolicyViolation, reason)
-	c.out.await(0, time.Second)
-	return errPoliced
+	c.out.waitBelow(0, time.Second)
+	return errClosedForOffence
 }
 
-// keep pings the client, and ends the connection when its time is over.
-func (c *conn) keep() {
+// keepAlive pings the client, and closes the connection when a pong is late or its lifetime ends.
+func (c *conn) keepAlive() {
 	opt := &c.server.opt
 	ping := time.NewTicker(opt.PingEvery)
 	defer ping.Stop()
 	life := time.NewTimer(opt.Lifetime)
 	defer life.Stop()
-	var late *time.Timer
-	defer func() {
-		if late != nil {
-			late.Stop()
-		}
-	}()
-	var overdue <-chan time.Time
+	var deadline <-chan time.Time // of the oldest unanswered ping
 	for sent := 1; ; {
 		select {
 		case <-c.ended:
@@ -284,19 +270,18 @@ func (c *conn) keep() {
 			return
 		case <-life.C:
 			c.close(websocket.CloseGoingAway, "connection is 24 hours old")
-		case <-overdue:
-			late, overdue = nil, nil
-			if wait, ok := c.oldestPing(); ok {
-				if wait <= 0 {
-					_ = c.punish(LatePong, "Pong timeout")
+		case <-deadline:
+			deadline = nil
+			if left, ok := c.pongTimeLeft(); ok {
+				if left <= 0 {
+					_ = c.closeForOffence(LatePong, "Pong timeout")
 					_ = c.out.Close()
 					return
 				}
-				late = time.NewTimer(wait)
-				overdue = late.C
+				deadline = time.After(left)
 			}
 		case <-ping.C:
-			if c.dead.Load() {
+			if c.silent.Load() {
 				continue
 			}
 			payload := strconv.FormatInt(time.Now().UnixMilli(), 10) + strconv.Itoa(sent)
@@ -305,49 +290,48 @@ func (c *conn) keep() {
 			c.pings[payload] = time.Now()
 			c.pingMu.Unlock()
 			_ = c.ws.WriteControl(websocket.PingMessage, []byte(payload), time.Time{})
-			if late == nil {
-				late = time.NewTimer(opt.PongWithin)
-				overdue = late.C
+			if deadline == nil {
+				deadline = time.After(opt.PongWithin)
 			}
 		}
 	}
 }
 
-// oldestPing is how long the ping that was sent first may still wait for its pong.
-func (c *conn) oldestPing() (wait time.Duration, ok bool) {
+// pongTimeLeft returns how long the pong of the oldest unanswered ping may still take. ok is false if
+// every ping was answered.
+func (c *conn) pongTimeLeft() (left time.Duration, ok bool) {
 	c.pingMu.Lock()
 	defer c.pingMu.Unlock()
-	for _, at := range c.pings {
-		left := c.server.opt.PongWithin - time.Since(at)
-		if !ok || left < wait {
-			wait, ok = left, true
-		}
+	left = c.server.opt.PongWithin
+	for _, sent := range c.pings {
+		left = min(left, c.server.opt.PongWithin-time.Since(sent))
 	}
-	return wait, ok
+	return left, len(c.pings) > 0
 }
 
-func (c *conn) ponged(payload string) {
+func (c *conn) handlePong(payload string) {
 	c.pingMu.Lock()
 	defer c.pingMu.Unlock()
 	at, ok := c.pings[payload]
 	if !ok {
 		if payload != "" {
-			c.server.ledger.offence(WrongPong)
+			c.server.counters.offence(WrongPong)
 		}
 		return
 	}
-	for p, sent := range c.pings { // RFC 6455 lets the newest answer for all
+	for p, sent := range c.pings { // RFC 6455 lets the newest pong answer all earlier pings
 		if !sent.After(at) {
 			delete(c.pings, p)
 		}
 	}
 }
 
-// close sends a close frame after what is queued, and cuts the connection if the client does not end it within 5 s.
+// close sends a close frame after the queued frames. If the client does not close the connection
+// within 5 s, the reader does.
 func (c *conn) close(code int, reason string) {
-	c.parted.Do(func() {
-		c.server.hub.silence(c)
-		c.leaves.Store(true)
+	c.closeOnce.Do(func() {
+		c.server.hub.mute(c)
+		c.closeSent.Store(true)
 		_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Time{})
 		_ = c.out.SetReadDeadline(time.Now().Add(5 * time.Second))
 	})

@@ -5,13 +5,14 @@ import (
 	"strconv"
 )
 
-// Binance's decimals have eight places. Here such a one is an int64 of hundred-millionths.
+// Binance's decimals have eight places. They are held as a number of hundred-millionths. The package
+// parses and prints them itself: internal/tape does too, and is one of the things tested against it.
 const places = 8
 
 const unit = 100_000_000
 
-// parseUnits reads a decimal of at most eight places, no sign; what does not fit is 0.
-func parseUnits(s string) uint64 {
+// parseDecimal reads an unsigned decimal of at most eight places; it returns 0 for anything else.
+func parseDecimal(s string) uint64 {
 	var n uint64
 	after := -1
 	for i := 0; i < len(s); i++ {
@@ -37,17 +38,8 @@ func parseUnits(s string) uint64 {
 	return n
 }
 
-// productUnits is price × qty, cut after eight places as Binance cuts quoteQty; what does not fit is the greatest.
-func productUnits(price, qty string) uint64 {
-	hi, lo := bits.Mul64(parseUnits(price), parseUnits(qty))
-	if hi >= unit {
-		return 1<<64 - 1
-	}
-	product, _ := bits.Div64(hi, lo, unit)
-	return product
-}
-
-func appendUnits(dst []byte, n uint64) []byte {
+// AppendDecimal prints a number of hundred-millionths as Binance does: always with eight places.
+func AppendDecimal(dst []byte, n uint64) []byte {
 	dst = strconv.AppendUint(dst, n/unit, 10)
 	dst = append(dst, '.')
 	for scale := uint64(unit / 10); scale > 0; scale /= 10 {
@@ -56,6 +48,13 @@ func appendUnits(dst []byte, n uint64) []byte {
 	return dst
 }
 
+// appendProduct prints price × qty, cut after eight places as Binance cuts quoteQty. A product that
+// does not fit prints as the greatest number that does.
 func appendProduct(dst []byte, price, qty string) []byte {
-	return appendUnits(dst, productUnits(price, qty))
+	hi, lo := bits.Mul64(parseDecimal(price), parseDecimal(qty))
+	product := uint64(1<<64 - 1)
+	if hi < unit {
+		product, _ = bits.Div64(hi, lo, unit)
+	}
+	return AppendDecimal(dst, product)
 }

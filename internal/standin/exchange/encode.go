@@ -1,29 +1,32 @@
 package exchange
 
 import (
+	"cmp"
 	"strconv"
 	"unicode/utf8"
 )
 
-// The streams' payloads, key by key in the order of Binance's documentation ("Trade Streams" and "Aggregate Trade
-// Streams" in binance-spot-api-docs/web-socket-streams.md). M is always true.
+// Payloads have the keys in the order of Binance's documentation: "Trade Streams" and "Aggregate
+// Trade Streams" in binance-spot-api-docs/web-socket-streams.md, and rest-api.md. M is always true.
 
-// appendEvent appends the raw payload of a row. Times are in milliseconds unless micro.
+// appendEvent appends the raw payload of a stream. Times are in milliseconds unless micro.
 func appendEvent(dst []byte, kind Kind, symbol string, r *Row, micro bool) []byte {
-	eventAt := r.EventAt
-	if eventAt == 0 {
-		eventAt = r.TradedAt
-	}
 	dst = append(dst, `{"e":"`...)
 	dst = append(dst, kind...)
 	dst = append(dst, `","E":`...)
-	dst = appendTime(dst, eventAt, micro)
+	dst = appendTime(dst, cmp.Or(r.EventAt, r.TradedAt), micro)
 	dst = append(dst, `,"s":`...)
 	dst = appendString(dst, symbol)
+	dst = append(dst, ',')
+	return appendRowKeys(dst, kind, r, micro)
+}
+
+// appendRowKeys appends the keys that describe a row, and the end of the object.
+func appendRowKeys(dst []byte, kind Kind, r *Row, micro bool) []byte {
 	if kind == AggTrade {
-		dst = append(dst, `,"a":`...)
+		dst = append(dst, `"a":`...)
 	} else {
-		dst = append(dst, `,"t":`...)
+		dst = append(dst, `"t":`...)
 	}
 	dst = strconv.AppendInt(dst, r.ID, 10)
 	dst = append(dst, `,"p":"`...)
@@ -42,6 +45,28 @@ func appendEvent(dst []byte, kind Kind, symbol string, r *Row, micro bool) []byt
 	dst = append(dst, `,"m":`...)
 	dst = strconv.AppendBool(dst, r.BuyerMaker)
 	return append(dst, `,"M":true}`...)
+}
+
+// appendAggRow appends a row of /api/v3/aggTrades.
+func appendAggRow(dst []byte, r *Row, micro bool) []byte {
+	return appendRowKeys(append(dst, '{'), AggTrade, r, micro)
+}
+
+// appendTradeRow appends a row of /api/v3/historicalTrades and /api/v3/trades.
+func appendTradeRow(dst []byte, r *Row, micro bool) []byte {
+	dst = append(dst, `{"id":`...)
+	dst = strconv.AppendInt(dst, r.ID, 10)
+	dst = append(dst, `,"price":"`...)
+	dst = append(dst, r.Price...)
+	dst = append(dst, `","qty":"`...)
+	dst = append(dst, r.Qty...)
+	dst = append(dst, `","quoteQty":"`...)
+	dst = appendProduct(dst, r.Price, r.Qty)
+	dst = append(dst, `","time":`...)
+	dst = appendTime(dst, r.TradedAt, micro)
+	dst = append(dst, `,"isBuyerMaker":`...)
+	dst = strconv.AppendBool(dst, r.BuyerMaker)
+	return append(dst, `,"isBestMatch":true}`...)
 }
 
 func appendTime(dst []byte, micros int64, micro bool) []byte {
@@ -74,7 +99,7 @@ func appendFrame(dst, payload []byte) []byte {
 	return append(dst, payload...)
 }
 
-// appendString appends a JSON string; what is not ASCII stays as it is.
+// appendString appends a JSON string. Characters outside ASCII are not escaped, as at Binance.
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	for _, r := range s {
@@ -89,39 +114,4 @@ func appendString(dst []byte, s string) []byte {
 		}
 	}
 	return append(dst, '"')
-}
-
-// appendAggRow and appendTradeRow are the rows of REST: /api/v3/aggTrades, and /api/v3/historicalTrades and trades.
-func appendAggRow(dst []byte, r *Row, micro bool) []byte {
-	dst = append(dst, `{"a":`...)
-	dst = strconv.AppendInt(dst, r.ID, 10)
-	dst = append(dst, `,"p":"`...)
-	dst = append(dst, r.Price...)
-	dst = append(dst, `","q":"`...)
-	dst = append(dst, r.Qty...)
-	dst = append(dst, `","f":`...)
-	dst = strconv.AppendInt(dst, r.FirstTradeID, 10)
-	dst = append(dst, `,"l":`...)
-	dst = strconv.AppendInt(dst, r.LastTradeID, 10)
-	dst = append(dst, `,"T":`...)
-	dst = appendTime(dst, r.TradedAt, micro)
-	dst = append(dst, `,"m":`...)
-	dst = strconv.AppendBool(dst, r.BuyerMaker)
-	return append(dst, `,"M":true}`...)
-}
-
-func appendTradeRow(dst []byte, r *Row, micro bool) []byte {
-	dst = append(dst, `{"id":`...)
-	dst = strconv.AppendInt(dst, r.ID, 10)
-	dst = append(dst, `,"price":"`...)
-	dst = append(dst, r.Price...)
-	dst = append(dst, `","qty":"`...)
-	dst = append(dst, r.Qty...)
-	dst = append(dst, `","quoteQty":"`...)
-	dst = appendProduct(dst, r.Price, r.Qty)
-	dst = append(dst, `","time":`...)
-	dst = appendTime(dst, r.TradedAt, micro)
-	dst = append(dst, `,"isBuyerMaker":`...)
-	dst = strconv.AppendBool(dst, r.BuyerMaker)
-	return append(dst, `,"isBestMatch":true}`...)
 }

@@ -56,7 +56,7 @@ func at(millisecond int64) time.Time { return time.UnixMicro(t0 + millisecond*10
 
 func TestConnectionFaults(t *testing.T) {
 	start := func(t *testing.T) (*Server, *websocket.Conn, *websocket.Conn) {
-		s := StartTest(t, counted(100), Options{Speed: ByHand})
+		s := StartTest(t, counted(100), Options{Speed: Manual})
 		hit, other := dial(t, s, "/ws/btcusdt@trade"), dial(t, s, "/ws/ethusdt@trade/btcusdt@trade")
 		advance(t, s, at(10))
 		ids(t, hit, 10)
@@ -117,7 +117,7 @@ func TestConnectionFaults(t *testing.T) {
 		}
 	})
 	t.Run("shutdown", func(t *testing.T) {
-		s := StartTest(t, counted(100), Options{Speed: ByHand})
+		s := StartTest(t, counted(100), Options{Speed: Manual})
 		raw, combined := dial(t, s, "/ws/btcusdt@trade"), dial(t, s, "/stream?streams=btcusdt@trade&timeUnit=microsecond")
 		advance(t, s, at(10))
 		inject(t, s, Fault{Kind: Shutdown, Count: 2, For: 10 * time.Millisecond}, 2)
@@ -140,7 +140,7 @@ func TestMessageFaults(t *testing.T) {
 		Duplicate: {1, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10},
 		Reorder:   {2, 1, 3, 4, 5, 6, 7, 8, 9, 10},
 	} {
-		s := StartTest(t, counted(10), Options{Speed: ByHand})
+		s := StartTest(t, counted(10), Options{Speed: Manual})
 		ws := dial(t, s, "/ws/btcusdt@trade")
 		inject(t, s, Fault{Kind: kind, Count: 2, Match: "btcusdt@"}, 0)
 		advance(t, s, at(10))
@@ -156,12 +156,12 @@ func TestMessageFaults(t *testing.T) {
 // TestDamageIsNoTrade reads every kind of damage strictly: none may pass for a trade of the stream.
 func TestDamageIsNoTrade(t *testing.T) {
 	for _, path := range []string{"/ws/btcusdt@trade", "/stream?streams=btcusdt@trade"} {
-		s := StartTest(t, counted(damages+1), Options{Speed: ByHand})
+		s := StartTest(t, counted(damageKinds+1), Options{Speed: Manual})
 		ws := dial(t, s, path)
-		inject(t, s, Fault{Kind: Damage, Count: damages}, 0)
-		advance(t, s, at(damages+1))
+		inject(t, s, Fault{Kind: Damage, Count: damageKinds}, 0)
+		advance(t, s, at(damageKinds+1))
 		seen := map[string]bool{}
-		for i := range damages {
+		for i := range damageKinds {
 			message := receive(t, ws)
 			if seen[message] {
 				t.Errorf("damage %d came before: %s", i, message)
@@ -188,14 +188,14 @@ func TestDamageIsNoTrade(t *testing.T) {
 				t.Errorf("damage %d is a good trade: %s", i, message)
 			}
 		}
-		if got := receive(t, ws); !strings.Contains(got, fmt.Sprintf(`"t":%d,`, damages+1)) {
+		if got := receive(t, ws); !strings.Contains(got, fmt.Sprintf(`"t":%d,`, damageKinds+1)) {
 			t.Errorf("after the damage: %s", got)
 		}
 	}
 }
 
 func TestRefusedHandshakes(t *testing.T) {
-	s := StartTest(t, counted(1), Options{Speed: ByHand})
+	s := StartTest(t, counted(1), Options{Speed: Manual})
 	inject(t, s, Fault{Kind: Refuse, Count: 3}, 0)
 	inject(t, s, Fault{Kind: Refuse, Code: 503, RetryAfter: 7 * time.Second}, 0)
 	for _, want := range []struct {
@@ -322,7 +322,7 @@ func TestSlowReader(t *testing.T) {
 
 func TestRandomFaultsAreTheSameForTheSameSeed(t *testing.T) {
 	play := func(seed uint64) (got []string) {
-		s := StartTest(t, counted(500), Options{Speed: ByHand, Faults: &Faults{Seed: seed, Rates: map[FaultKind]float64{Drop: .1, Duplicate: .1, Reorder: .1, Damage: .1}}})
+		s := StartTest(t, counted(500), Options{Speed: Manual, Faults: &Faults{Seed: seed, Rates: map[FaultKind]float64{Drop: .1, Duplicate: .1, Reorder: .1, Damage: .1}}})
 		ws := dial(t, s, "/ws/btcusdt@trade")
 		advance(t, s, at(500))
 		ask := `{"method":"LIST_SUBSCRIPTIONS","id":1}`
@@ -358,7 +358,7 @@ func TestPlan(t *testing.T) {
 	if n := len(plan); n < 140 || n > 220 {
 		t.Errorf("%d faults in an hour at 3 a minute", n)
 	}
-	if !slices.IsSortedFunc(plan, func(a, b Planned) int { return int(a.After - b.After) }) {
+	if !slices.IsSortedFunc(plan, func(a, b PlannedFault) int { return int(a.After - b.After) }) {
 		t.Error("not in order")
 	}
 	if diff := cmp.Diff(plan[:10], f.Plan(plan[10].After)); diff != "" {

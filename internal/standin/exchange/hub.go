@@ -9,48 +9,47 @@ import (
 	"unicode"
 )
 
-// hub knows who listens to what, and hands the rows released to those.
+// hub holds the subscriptions and dispatches released rows to them.
 type hub struct {
-	server *Server
-	byName map[string]int // lower-case symbol → place in Source.Symbols
-	listed []Symbol
-	names  [2][]string // streams' names, by kind and symbol
+	server  *Server
+	byName  map[string]int // lower-case symbol → index in Source.Symbols
+	symbols []Symbol
+	names   [2][]string // of streams, by kind and symbol
 
 	mu          sync.Mutex
-	conns       []*conn // in the order in which they came
-	routes      [2][][]*conn
-	listeners   [2]int
-	streams     int           // subscriptions that can be served, over all connections
+	conns       []*conn       // in the order of their handshakes
+	routes      [2][][]*conn  // by kind and symbol
+	streams     [2]int        // subscriptions to known symbols over all connections, by kind
 	subscribed  chan struct{} // closed and replaced when streams grows
-	left        chan struct{} // closed and replaced when a connection has gone
+	left        chan struct{} // closed and replaced when a connection ends
 	connections int           // so far
 	messages    int64
 
-	// what one dispatch uses, kept for the next
-	payload  [2][]byte // by unit
+	// scratch buffers of dispatch
+	payload  [2][]byte // by time unit
 	combined []byte
-	frames   [4][]byte // by unit and envelope
+	frames   [4][]byte // by time unit and envelope
 }
 
 func newHub(s *Server) *hub {
-	h := &hub{server: s, byName: map[string]int{}, listed: s.source.Symbols(), subscribed: make(chan struct{}), left: make(chan struct{})}
-	for i, symbol := range h.listed {
+	h := &hub{server: s, byName: map[string]int{}, symbols: s.source.Symbols(), subscribed: make(chan struct{}), left: make(chan struct{})}
+	for i, symbol := range h.symbols {
 		h.byName[lower(symbol.Name)] = i
 		for _, kind := range Kinds() {
 			h.names[kind.index()] = append(h.names[kind.index()], lower(symbol.Name)+"@"+string(kind))
 		}
 	}
 	for k := range h.routes {
-		h.routes[k] = make([][]*conn, len(h.listed))
+		h.routes[k] = make([][]*conn, len(h.symbols))
 	}
 	return h
 }
 
-// lower is how a symbol is spelt in a stream's name.
+// lower returns a symbol as stream names spell it.
 func lower(symbol string) string { return strings.ToLower(symbol) }
 
-// parseStream finds the rows behind a stream's name. Streams that this exchange does not play, and those of symbols
-// that it does not have, can be subscribed to and stay empty, as Binance does it.
+// parseStream returns the kind and the symbol of a stream. ok is false for streams of other kinds or
+// unknown symbols: as at Binance they can be subscribed to and stay empty.
 func (h *hub) parseStream(name string) (kind Kind, symbol int, ok bool) {
 	at := strings.LastIndexByte(name, '@')
 	if at < 0 {
@@ -64,8 +63,8 @@ func (h *hub) parseStream(name string) (kind Kind, symbol int, ok bool) {
 	return kind, symbol, ok
 }
 
-// wellFormed says whether a stream's name could be one.
-func wellFormed(name string) bool {
+// isStreamName reports whether a name has the form of a stream's name.
+func isStreamName(name string) bool {
 	return name != "" && len(name) <= 200 && strings.ContainsRune(name, '@') && !strings.ContainsFunc(name, func(r rune) bool {
 		return unicode.IsSpace(r) || unicode.IsControl(r) || r == unicode.ReplacementChar
 	})
@@ -91,19 +90,19 @@ func (h *hub) remove(c *conn) {
 	h.left = make(chan struct{})
 }
 
-// subscribe adds streams to a connection; those it has already stay as they are. It fails, and does nothing, where
-// there would be more than limit.
+// subscribe adds streams to a connection and ignores those that it already has. If there would be
+// more than limit, it changes nothing and returns an error.
 func (h *hub) subscribe(c *conn, names []string, limit int) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	streams := slices.Clone(c.streams)
-	have := make(map[string]bool, len(streams)+len(names))
+	present := make(map[string]bool, len(streams)+len(names))
 	for _, name := range streams {
-		have[name] = true
+		present[name] = true
 	}
 	for _, name := range names {
-		if !have[name] {
-			have[name] = true
+		if !present[name] {
+			present[name] = true
 			streams = append(streams, name)
 		}
 	}
@@ -118,8 +117,7 @@ func (h *hub) subscribe(c *conn, names []string, limit int) error {
 		}
 		k := kind.index()
 		h.routes[k][symbol] = append(h.routes[k][symbol], c)
-		h.listeners[k]++
-		h.streams++
+		h.streams[k]++
 		grown = true
 	}
 	c.streams = streams
@@ -149,8 +147,7 @@ func (h *hub) unroute(c *conn, name string) {
 	k := kind.index()
 	if i := slices.Index(h.routes[k][symbol], c); i >= 0 {
 		h.routes[k][symbol] = slices.Delete(h.routes[k][symbol], i, i+1)
-		h.listeners[k]--
-		h.streams--
+		h.streams[k]--
 	}
 }
 
@@ -160,17 +157,18 @@ func (h *hub) subscriptions(c *conn) []string {
 	return slices.Clone(c.streams)
 }
 
-// waiting says how many streams are subscribed to, and gives a channel that is closed when there are more.
-func (h *hub) waiting() (streams int, more <-chan struct{}) {
+// subscribedStreams returns how many streams are subscribed to, and a channel that is closed when
+// there are more.
+func (h *hub) subscribedStreams() (streams int, more <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.streams, h.subscribed
+	return h.streams[0] + h.streams[1], h.subscribed
 }
 
-func (h *hub) listening(kind Kind) bool {
+func (h *hub) hasListeners(kind Kind) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.listeners[kind.index()] > 0
+	return h.streams[kind.index()] > 0
 }
 
 func (h *hub) counts() (open, messages int64) {
@@ -179,7 +177,7 @@ func (h *hub) counts() (open, messages int64) {
 	return int64(len(h.conns)), h.messages
 }
 
-// WaitIdle waits until no connection is open.
+// WaitIdle blocks until no connection is open or ctx ends, whose error it then returns.
 func (s *Server) WaitIdle(ctx context.Context) error {
 	for {
 		s.hub.mu.Lock()
@@ -202,59 +200,56 @@ func (h *hub) all() []*conn {
 	return slices.Clone(h.conns)
 }
 
-// dispatch queues rows for those who listen, and appends to touched the connections that got any.
-func (h *hub) dispatch(kind Kind, events []Event, touched []*conn) []*conn {
-	faults := h.server.faults
-	calm := faults.idle(messageFaults)
+// dispatch queues rows for their subscribers, and appends to receivers the connections with new
+// frames. Each frame is encoded once for all connections of the same time unit and envelope.
+func (h *hub) dispatch(kind Kind, events []Event, receivers []*conn) []*conn {
+	noFaults := h.server.faults.idle(messageFaults)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	routes := h.routes[kind.index()]
 	for i := range events {
 		e := &events[i]
-		var made [4]bool
-		var made2 [2]bool
+		stream, symbol := h.names[kind.index()][e.Symbol], h.symbols[e.Symbol].Name
+		var framed [4]bool
+		var encoded [2]bool
 		for _, c := range routes[e.Symbol] {
-			if c.mute {
+			if c.muted {
 				continue
 			}
-			v, unit := 0, 0
+			form, unit := 0, 0
 			if c.micro {
-				v, unit = 1, 1
+				form, unit = 1, 1
 			}
 			if c.combined {
-				v += 2
+				form += 2
 			}
-			if !made[v] {
-				if !made2[unit] {
-					h.payload[unit] = appendEvent(h.payload[unit][:0], kind, h.listed[e.Symbol].Name, &e.Row, c.micro)
-					made2[unit] = true
+			if !framed[form] {
+				if !encoded[unit] {
+					h.payload[unit] = appendEvent(h.payload[unit][:0], kind, symbol, &e.Row, c.micro)
+					encoded[unit] = true
 				}
+				payload := h.payload[unit]
 				if c.combined {
-					h.combined = appendCombined(h.combined[:0], h.streamName(kind, e.Symbol), h.payload[unit])
-					h.frames[v] = appendFrame(h.frames[v][:0], h.combined)
-				} else {
-					h.frames[v] = appendFrame(h.frames[v][:0], h.payload[unit])
+					h.combined = appendCombined(h.combined[:0], stream, payload)
+					payload = h.combined
 				}
-				made[v] = true
+				h.frames[form] = appendFrame(h.frames[form][:0], payload)
+				framed[form] = true
 			}
-			if calm {
-				c.out.append(h.frames[v])
+			if noFaults {
+				c.out.append(h.frames[form])
 				h.messages++
 			} else {
-				h.messages += int64(c.sendFaulty(kind, h.streamName(kind, e.Symbol), h.listed[e.Symbol].Name, &e.Row, h.frames[v]))
+				h.messages += int64(c.sendFaulty(kind, stream, symbol, &e.Row, h.frames[form]))
 			}
-			if !c.touched {
-				c.touched = true
-				touched = append(touched, c)
+			if !c.receiver {
+				c.receiver = true
+				receivers = append(receivers, c)
 			}
 		}
 	}
-	for _, c := range touched {
-		c.touched = false
+	for _, c := range receivers {
+		c.receiver = false
 	}
-	return touched
-}
-
-func (h *hub) streamName(kind Kind, symbol int) string {
-	return h.names[kind.index()][symbol]
+	return receivers
 }

@@ -25,20 +25,22 @@ type released struct {
 	at     int64
 	symbol int32
 	row    int32
-	seq    int // place among the rows given: order of equals
+	seq    int // index in NewMemory's rows, which orders equal times
 }
 
-// MemoryRow is a row with what a Memory has to know of it besides.
+// MemoryRow is a row with its sequence and its time of release.
 type MemoryRow struct {
 	Symbol string
 	Kind   Kind
 	Row
-	// ReleasedAt is when the row is streamed and REST begins to show it; 0 means EventAt, or TradedAt without one.
+	// ReleasedAt is when the row is streamed and REST begins to show it; 0 means the later of EventAt
+	// and TradedAt.
 	ReleasedAt int64
 }
 
-// NewMemory makes a source of rows in any order. Of rows with the same symbol, kind and id the first is kept. A row of
-// a symbol that is not in symbols adds it, with Base and Quote guessed from the name.
+// NewMemory creates a source of rows, which may be in any order. If rows have the same symbol, kind
+// and id, the first is kept. A row with a symbol that is not in symbols adds it, with Base and Quote
+// guessed from the name.
 func NewMemory(symbols []Symbol, rows []MemoryRow) *Memory {
 	m := &Memory{symbols: slices.Clone(symbols), byName: map[string]int{}}
 	for i, s := range m.symbols {
@@ -57,7 +59,7 @@ func NewMemory(symbols []Symbol, rows []MemoryRow) *Memory {
 	for i := range rows {
 		index[i] = i
 	}
-	// By symbol, kind and id, the earliest of equals first.
+	// By symbol, kind and id; equal rows stay in the given order.
 	slices.SortStableFunc(index, func(a, b int) int {
 		x, y := &rows[a], &rows[b]
 		return cmp.Or(cmp.Compare(m.byName[x.Symbol], m.byName[y.Symbol]), cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.ID, y.ID))
@@ -97,7 +99,7 @@ func (m *Memory) add(r MemoryRow, seq int) {
 	m.last = max(m.last, at)
 }
 
-// guessSymbol splits a pair's name at a quote asset that Binance has.
+// guessSymbol splits a pair's name at one of Binance's quote assets.
 func guessSymbol(name string) Symbol {
 	for _, quote := range []string{"FDUSD", "USDT", "USDC", "TUSD", "BUSD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY"} {
 		if base := len(name) - len(quote); base > 0 && name[base:] == quote {
@@ -110,7 +112,7 @@ func guessSymbol(name string) Symbol {
 // Symbols implements Source.
 func (m *Memory) Symbols() []Symbol { return m.symbols }
 
-// Release implements Source: everything is there from the start.
+// Release implements Source. All rows exist from the start.
 func (m *Memory) Release(int64) {}
 
 func (m *Memory) series(symbol string, kind Kind) *series {

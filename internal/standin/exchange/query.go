@@ -1,56 +1,157 @@
 package exchange
 
 import (
+	"encoding/json"
+	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// query is a request's parameters, each of which has to be read.
+// query reads a request's parameters. Its methods keep the first failure in fail and return zero
+// values from then on, so that an endpoint reads all of its parameters and then calls end once.
 type query struct {
 	values url.Values
+	server *Server
+	micro  bool // times are sent in microseconds
 	read   int
-	micro  bool // times are wanted in microseconds
+	fail   *failure
 }
 
-// once refuses parameters that are there twice.
-func (q *query) once() *failure {
+func (q *query) reject(code int, format string, args ...any) {
+	if q.fail == nil {
+		q.fail = badRequest(code, format, args...)
+	}
+}
+
+// rejectDuplicates rejects a parameter that was sent twice.
+func (q *query) rejectDuplicates() {
 	for name, values := range q.values {
 		if len(values) > 1 {
-			return bad(-1101, "Duplicate values for parameter '%s'.", name)
+			q.reject(-1101, "Duplicate values for parameter '%s'.", name)
 		}
 	}
-	return nil
 }
 
-// get reads a parameter; present is false where it was not sent.
-func (q *query) get(name string) (value string, present bool, fail *failure) {
+// end rejects parameters that were not read, and returns the first failure.
+func (q *query) end() *failure {
+	if len(q.values) > q.read {
+		q.reject(-1104, "Not all sent parameters were read; read '%d' parameter(s) but was sent '%d'.", q.read, len(q.values))
+	}
+	return q.fail
+}
+
+// text reads a parameter; present is false if it was not sent.
+func (q *query) text(name string) (value string, present bool) {
 	values, ok := q.values[name]
-	if !ok {
-		return "", false, nil
+	if !ok || q.fail != nil {
+		return "", false
 	}
 	q.read++
 	if values[0] == "" {
-		return "", true, bad(-1105, "Parameter '%s' was empty.", name)
+		q.reject(-1105, "Parameter '%s' was empty.", name)
 	}
-	return values[0], true, nil
-}
-
-// done refuses parameters that were not read.
-func (q *query) done() *failure {
-	if len(q.values) > q.read {
-		return bad(-1104, "Not all sent parameters were read; read '%d' parameter(s) but was sent '%d'.", q.read, len(q.values))
-	}
-	return nil
+	return values[0], true
 }
 
 var digits = regexp.MustCompile(`^[0-9]{1,20}$`)
 
-// isSymbol says whether a symbol could have this name: 1 to 50 letters, since 2025-12-02 of any script, none of them small, and digits. As an expression it would cost
-// every command of the program 4 ms at its start.
+func (q *query) number(name string) (n int64, present bool) {
+	text, present := q.text(name)
+	if !present || q.fail != nil {
+		return 0, present
+	}
+	if !digits.MatchString(text) {
+		q.reject(-1100, "Illegal characters found in parameter '%s'; legal range is '^[0-9]{1,20}$'.", name)
+		return 0, true
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		q.reject(-1108, "Parameter '%s' overflowed.", name)
+	}
+	return n, true
+}
+
+// microsFrom is the least number that is read as microseconds. As milliseconds it is in the year 5138.
+const microsFrom = 100_000_000_000_000
+
+// instant reads a time in milliseconds or microseconds and returns microseconds; unit is 1000 for
+// milliseconds and 1 for microseconds.
+func (q *query) instant(name string) (at, unit int64, present bool) {
+	n, present := q.number(name)
+	switch {
+	case !present:
+		return 0, 0, false
+	case n >= microsFrom:
+		return n, 1, true
+	}
+	return n * 1000, 1000, true
+}
+
+// limit reads the number of rows: 500 by default and 1000 at most.
+func (q *query) limit() int {
+	n, present := q.number("limit")
+	switch {
+	case !present:
+		return 500
+	case n == 0:
+		q.reject(-1130, "Data sent for parameter 'limit' is not valid.")
+	}
+	return int(min(n, 1000))
+}
+
+// symbol reads a symbol that is listed.
+func (q *query) symbol() string {
+	name, present := q.text("symbol")
+	if q.fail != nil || !present {
+		q.fail = badRequest(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
+		return ""
+	}
+	q.checkListed(name)
+	return name
+}
+
+// checkListed rejects a value of the parameter symbol that is malformed or not listed.
+func (q *query) checkListed(name string) {
+	q.checkSymbol("symbol", name)
+	if !q.server.isListed(name) {
+		q.reject(-1121, "Invalid symbol.")
+	}
+}
+
+// symbols reads a JSON array of symbols.
+func (q *query) symbols(name string) (names []string, present bool) {
+	text, present := q.text(name)
+	if !present || q.fail != nil {
+		return nil, present
+	}
+	if err := json.Unmarshal([]byte(text), &names); err != nil || len(names) == 0 {
+		q.reject(-1100, "Illegal characters found in parameter '%s'; legal range is '^\\[(\"[\\w\\-._&&[^a-z]]{1,50}\"(,\"[\\w\\-._&&[^a-z]]{1,50}\"){0,}){0,1}\\]$'.", name)
+		return nil, true
+	}
+	sorted := slices.Sorted(slices.Values(names))
+	if len(slices.Compact(sorted)) < len(names) {
+		q.fail = &failure{http.StatusBadRequest, -1151, "Symbol is present multiple times in the list."}
+	}
+	for _, n := range names {
+		q.checkSymbol(name, n)
+	}
+	return names, true
+}
+
+func (q *query) checkSymbol(parameter, name string) {
+	if !isSymbol(name) {
+		q.reject(-1100, "Illegal characters found in parameter '%s'; legal range is '^[\\w\\-._&&[^a-z]]{1,50}$'.", parameter)
+	}
+}
+
+// isSymbol reports whether a symbol could have this name: 1 to 50 letters, digits and "_.-", since
+// 2025-12-02 of any script, but no small ASCII letters. It is not a regular expression, because
+// compiling one would cost every command of the program 4 ms at its start.
 func isSymbol(name string) bool {
 	n := 0
 	for _, r := range name {
@@ -62,78 +163,11 @@ func isSymbol(name string) bool {
 	return n >= 1 && n <= 50
 }
 
-func (q *query) number(name string) (n int64, present bool, fail *failure) {
-	text, present, fail := q.get(name)
-	if fail != nil || !present {
-		return 0, present, fail
-	}
-	if !digits.MatchString(text) {
-		return 0, true, bad(-1100, "Illegal characters found in parameter '%s'; legal range is '^[0-9]{1,20}$'.", name)
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
-		return 0, true, bad(-1108, "Parameter '%s' overflowed.", name)
-	}
-	return n, true, nil
-}
-
-// microsFrom is the least number that is taken as microseconds and not as milliseconds: the year 5138 in the latter.
-const microsFrom = 100_000_000_000_000
-
-// instant reads a time in milliseconds or microseconds and returns microseconds; unit is 1000 for milliseconds.
-func (q *query) instant(name string) (at, unit int64, present bool, fail *failure) {
-	n, present, fail := q.number(name)
-	switch {
-	case fail != nil || !present:
-		return 0, 0, present, fail
-	case n >= microsFrom:
-		return n, 1, true, nil
-	default:
-		return n * 1000, 1000, true, nil
-	}
-}
-
-// limit is 500 by default and 1000 at most.
-func (q *query) limit() (int, *failure) {
-	n, present, fail := q.number("limit")
-	switch {
-	case fail != nil:
-		return 0, fail
-	case !present:
-		return 500, nil
-	case n == 0:
-		return 0, bad(-1130, "Data sent for parameter 'limit' is not valid.")
-	}
-	return int(min(n, 1000)), nil
-}
-
-// symbol reads a symbol that is listed.
-func (q *query) symbol(s *Server) (string, *failure) {
-	name, present, fail := q.get("symbol")
-	if fail != nil || !present {
-		return "", bad(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
-	}
-	if fail := checkSymbol(name); fail != nil {
-		return "", fail
-	}
-	if !s.isListed(name) {
-		return "", bad(-1121, "Invalid symbol.")
-	}
-	return name, nil
-}
-
-func checkSymbol(name string) *failure {
-	if !isSymbol(name) {
-		return bad(-1100, "Illegal characters found in parameter 'symbol'; legal range is '^[\\w\\-._&&[^a-z]]{1,50}$'.")
-	}
-	return nil
-}
-
 func (s *Server) isListed(name string) bool {
 	i, ok := s.hub.byName[lower(name)]
 	if !ok {
 		return false
 	}
-	symbol := s.hub.listed[i]
+	symbol := s.hub.symbols[i]
 	return symbol.Name == name && symbol.ListedAt <= s.now.Load()
 }

@@ -8,21 +8,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// Captures of Binance's combined streams come in two forms, plain or gzipped, a line each message:
+// Captures of Binance's combined streams have one message per line, plain or gzipped, in one of two
+// forms:
 //
 //	1723161254087896568 {"stream":"btcusdt@trade","data":{…}}     the time of receipt in nanoseconds
 //	1617566591.326123: {"stream":"btcusdt@aggTrade","data":{…}}   in seconds; the first line is the URL
 //
-// Messages of other streams, snapshots of REST among them (without an envelope, or with their URL before the time) and
-// the URL are passed over. A price and a quantity keep the capture's own text.
+// Messages of other streams, the URL, and REST snapshots (without an envelope, or with their URL before
+// the time) are skipped. Prices and quantities keep the capture's spelling.
 
-// CaptureError is a capture that cannot be read to its end.
+// CaptureError reports a capture that cannot be read to its end.
 type CaptureError struct {
 	Path string
 	Line int
@@ -31,27 +32,27 @@ type CaptureError struct {
 
 func (e *CaptureError) Error() string { return fmt.Sprintf("%s:%d: %v", e.Path, e.Line, e.Err) }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *CaptureError) Unwrap() error { return e.Err }
 
-// Recording is captures of Binance's streams, played in the order of receipt.
+// Recording is a source of captures of Binance's streams, in the order of receipt.
 type Recording struct {
 	*Memory
-	// Messages counts the trades and aggregated trades by symbol, Passed the other lines.
+	// Messages counts the trades and aggregated trades by symbol, Skipped the other lines.
 	Messages map[string]int
-	Passed   int
-	// Recorded says which kinds were in the captures; where only trades were, the aggregated ones are made from them.
+	Skipped  int
+	// Recorded lists the kinds in the captures. If it is only Trade, aggregated trades are derived.
 	Recorded []Kind
 }
 
-// captured is an event of either kind. Every key that differs from another by case only has to be here: encoding/json
-// does not mind the case.
+// captured is an event of either kind. Each key that differs from another only by case must be listed,
+// because encoding/json ignores case.
 type captured struct {
 	Event      string `json:"e"`
 	EventTime  int64  `json:"E"`
 	Symbol     string `json:"s"`
 	TradeID    int64  `json:"t"`
-	AggID      any    `json:"a"` // an aggregated trade's id; in trades of before 2024-06 an order's
+	AggID      any    `json:"a"` // of an aggregated trade; in trades before 2024-06 an order id
 	Price      string `json:"p"`
 	Qty        string `json:"q"`
 	First      int64  `json:"f"`
@@ -61,10 +62,11 @@ type captured struct {
 	Ignored    bool   `json:"M"`
 }
 
-// OpenRecording reads captures, merged by time of receipt. One that is cut short gives a *CaptureError.
+// OpenRecording reads captures and merges them by time of receipt. A truncated capture is a
+// *CaptureError.
 //
-// The clock of a recording is the recorder's, put right: it is moved forward so far that no message is received before
-// its own event time.
+// The clock of a recording is the recorder's, corrected: it is moved forward until no message is
+// received before its own event time.
 func OpenRecording(paths ...string) (*Recording, error) {
 	r := &Recording{Messages: map[string]int{}}
 	var rows []MemoryRow
@@ -76,23 +78,21 @@ func OpenRecording(paths ...string) (*Recording, error) {
 		rows = read
 	}
 	if len(rows) == 0 {
-		return nil, fmt.Errorf("%s: no trades and no aggregated trades in it", strings.Join(paths, ", "))
+		return nil, fmt.Errorf("%s: no trades and no aggregated trades", strings.Join(paths, ", "))
 	}
-	late := int64(math.MinInt64)
-	kinds := map[Kind]bool{}
+	correction := int64(0)
 	for i := range rows {
-		late = max(late, rows[i].EventAt-rows[i].ReleasedAt)
-		kinds[rows[i].Kind] = true
+		correction = max(correction, rows[i].EventAt-rows[i].ReleasedAt)
 	}
 	for i := range rows {
-		rows[i].ReleasedAt += max(late, 0)
+		rows[i].ReleasedAt += correction
 	}
 	for _, kind := range Kinds() {
-		if kinds[kind] {
+		if slices.ContainsFunc(rows, func(row MemoryRow) bool { return row.Kind == kind }) {
 			r.Recorded = append(r.Recorded, kind)
 		}
 	}
-	if !kinds[AggTrade] {
+	if !slices.Contains(r.Recorded, AggTrade) {
 		rows = append(rows, aggregate(NewMemory(nil, rows))...)
 	}
 	r.Memory = NewMemory(nil, rows)
@@ -131,7 +131,7 @@ func (r *Recording) readCapture(path string, rows []MemoryRow) ([]MemoryRow, err
 		}
 		if err != nil && err != io.EOF {
 			if errors.Is(err, io.ErrUnexpectedEOF) {
-				err = fmt.Errorf("the file is cut short in the middle of its compressed data: %w", err)
+				err = fmt.Errorf("the compressed data is truncated: %w", err)
 			}
 			return nil, fail(err)
 		}
@@ -144,7 +144,7 @@ func (r *Recording) readCapture(path string, rows []MemoryRow) ([]MemoryRow, err
 				rows = append(rows, row)
 				r.Messages[row.Symbol]++
 			} else {
-				r.Passed++
+				r.Skipped++
 			}
 		}
 		if err == io.EOF {
@@ -155,7 +155,7 @@ func (r *Recording) readCapture(path string, rows []MemoryRow) ([]MemoryRow, err
 	}
 }
 
-// parseCaptureLine says ok where the line is a trade or an aggregated trade.
+// parseCaptureLine reads a line of a capture; ok is true if it is a trade or an aggregated trade.
 func parseCaptureLine(line []byte, first bool) (row MemoryRow, ok bool, err error) {
 	brace := bytes.IndexByte(line, '{')
 	if brace < 0 {
@@ -164,7 +164,7 @@ func parseCaptureLine(line []byte, first bool) (row MemoryRow, ok bool, err erro
 		}
 		return row, false, fmt.Errorf("no message in %q", abbreviate(line))
 	}
-	// Most lines are of other streams, and long: those are not read but for their braces.
+	// Most lines are long and of other streams. Of those only the braces are checked.
 	if message := line[brace:]; bytes.Count(message, []byte("{")) != bytes.Count(message, []byte("}")) {
 		return row, false, fmt.Errorf("half a message in %q", abbreviate(line))
 	}
@@ -203,7 +203,7 @@ func parseCaptureLine(line []byte, first bool) (row MemoryRow, ok bool, err erro
 	return row, true, nil
 }
 
-// micros takes milliseconds or microseconds.
+// micros converts milliseconds or microseconds to microseconds.
 func micros(t int64) int64 {
 	if t < microsFrom {
 		return t * 1000
@@ -236,9 +236,9 @@ func abbreviate(text []byte) string {
 	return string(text[:most]) + "…"
 }
 
-// aggregate makes aggregated trades of trades as Binance would number them had the recording been all there is: ids
-// from 1, consecutive trades of one millisecond, price and side together. An aggregated trade is released with the last
-// of its trades.
+// aggregate derives aggregated trades from trades as if the recording were the whole history: their
+// ids begin at 1, and consecutive trades of one millisecond, price and side are combined. An aggregated
+// trade is released with the last of its trades.
 func aggregate(m *Memory) []MemoryRow {
 	var out []MemoryRow
 	for i, symbol := range m.symbols {
@@ -250,7 +250,7 @@ func aggregate(m *Memory) []MemoryRow {
 				last := &out[n-1]
 				if last.TradedAt/1000 == r.TradedAt/1000 && last.Price == r.Price && last.BuyerMaker == r.BuyerMaker &&
 					last.LastTradeID+1 == r.ID {
-					last.Qty = string(appendUnits(nil, parseUnits(last.Qty)+parseUnits(r.Qty)))
+					last.Qty = string(AppendDecimal(nil, parseDecimal(last.Qty)+parseDecimal(r.Qty)))
 					last.LastTradeID, last.EventAt, last.ReleasedAt = r.ID, r.EventAt, s.released[j]
 					continue
 				}

@@ -10,9 +10,6 @@ import (
 	"time"
 )
 
-// The market data endpoints of rest-api.md, with the weights of 2026: aggTrades 4, trades and historicalTrades 25,
-// exchangeInfo 20, ticker/24hr 2 to 80, ping and time 1.
-
 // failure is an error that REST answers with.
 type failure struct {
 	status, code int
@@ -21,7 +18,7 @@ type failure struct {
 
 func (f *failure) Error() string { return f.message }
 
-func bad(code int, format string, args ...any) *failure {
+func badRequest(code int, format string, args ...any) *failure {
 	return &failure{http.StatusBadRequest, code, fmt.Sprintf(format, args...)}
 }
 
@@ -48,7 +45,8 @@ type endpoint struct {
 
 func fixed(weight int64) func(url.Values) int64 { return func(url.Values) int64 { return weight } }
 
-func endpoints(path string) (endpoint, bool) {
+// endpointOf returns a market data endpoint of rest-api.md, with the weights of 2026.
+func endpointOf(path string) (endpoint, bool) {
 	switch path {
 	case "/api/v3/ping":
 		return endpoint{fixed(1), (*Server).ping}, true
@@ -72,24 +70,24 @@ func (s *Server) serveREST(w http.ResponseWriter, r *http.Request) {
 	if s.opt.Latency > 0 && !s.pause(r, s.opt.Latency) {
 		return
 	}
-	e, ok := endpoints(r.URL.Path)
-	if !ok { // among them all of /api/v1, which is gone since 2026-03-25
-		s.ledger.offence(UnknownEndpoint)
-		s.ledger.request(r.URL.Path, 0)
+	e, ok := endpointOf(r.URL.Path)
+	if !ok { // such as all of /api/v1, which was removed on 2026-03-25
+		s.counters.offence(UnknownEndpoint)
+		s.counters.request(r.URL.Path, 0)
 		w.Header().Set("Content-Type", "text/html")
 		w.WriteHeader(http.StatusNotFound)
 		_, _ = w.Write([]byte("<html><body><h2>404 Not found</h2></body></html>"))
 		return
 	}
 	if r.Method != http.MethodGet {
-		s.ledger.offence(BadRequest)
+		s.counters.offence(BadRequest)
 		w.Header().Set("Allow", http.MethodGet)
 		writeError(w, http.StatusMethodNotAllowed, -1000, "Request method '"+r.Method+"' is not supported.")
 		return
 	}
 	values, parseErr := url.ParseQuery(r.URL.RawQuery)
 	weight := e.weight(values)
-	s.ledger.request(r.URL.Path, weight)
+	s.counters.request(r.URL.Path, weight)
 	used, refused := s.limits.spend(address(r), weight)
 	w.Header().Set("X-MBX-USED-WEIGHT", strconv.FormatInt(used, 10))
 	w.Header().Set("X-MBX-USED-WEIGHT-1M", strconv.FormatInt(used, 10))
@@ -98,37 +96,45 @@ func (s *Server) serveREST(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fault, faulty := s.faults.take(restFaults, r.URL.RequestURI(), r.URL.Path, true)
-	if faulty && s.breakREST(w, r, fault) {
+	if faulty && s.replaceAnswer(w, r, fault) {
 		return
 	}
-	q := &query{values: values}
-	body, fail := []byte(nil), (*failure)(nil)
-	switch unit := strings.ToUpper(r.Header.Get("X-MBX-TIME-UNIT")); {
-	case parseErr != nil:
-		fail = bad(-1101, "Malformed query.")
-	case unit != "" && unit != "MICROSECOND" && unit != "MILLISECOND":
-		fail = bad(-1194, "Invalid value for time unit; expected either MICROSECOND or MILLISECOND.")
-	default:
-		q.micro = unit == "MICROSECOND"
-		if fail = q.once(); fail == nil {
-			body, fail = e.answer(s, q)
-		}
-	}
+	body, fail := s.answer(e, values, parseErr, r.Header.Get("X-MBX-TIME-UNIT"))
 	if fail != nil {
-		s.ledger.offence(BadRequest)
+		if fault.Kind != RESTSlow { // which has happened
+			s.faults.putBack(fault)
+		}
+		s.counters.offence(BadRequest)
 		writeError(w, fail.status, fail.code, fail.message)
 		return
 	}
 	if faulty {
-		body = s.breakBody(w, fault, body, q.values.Has("fromId"))
-		if body == nil {
+		if body = s.alterBody(w, fault, body, values.Has("fromId")); body == nil {
 			return
 		}
 	}
 	writeJSON(w, http.StatusOK, body)
 }
 
-// pause waits, unless the client or the server goes first.
+func (s *Server) answer(e endpoint, values url.Values, parseErr error, timeUnit string) ([]byte, *failure) {
+	q := &query{values: values, server: s}
+	switch strings.ToUpper(timeUnit) {
+	case "MICROSECOND":
+		q.micro = true
+	case "", "MILLISECOND":
+	default:
+		q.reject(-1194, "Invalid value for time unit; expected either MICROSECOND or MILLISECOND.")
+	}
+	if parseErr != nil {
+		q.fail = badRequest(-1101, "Malformed query.")
+	}
+	if q.rejectDuplicates(); q.fail != nil {
+		return nil, q.fail
+	}
+	return e.answer(s, q)
+}
+
+// pause waits. It returns false if the client disconnects or the server closes first.
 func (s *Server) pause(r *http.Request, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -141,48 +147,30 @@ func (s *Server) pause(r *http.Request, d time.Duration) bool {
 	return false
 }
 
-func (s *Server) ping(q *query) ([]byte, *failure) { return []byte("{}"), q.done() }
+func (s *Server) ping(q *query) ([]byte, *failure) { return []byte("{}"), q.end() }
 
 func (s *Server) time(q *query) ([]byte, *failure) {
-	if fail := q.done(); fail != nil {
-		return nil, fail
-	}
-	return append(appendTime([]byte(`{"serverTime":`), s.now.Load(), q.micro), '}'), nil
+	return append(appendTime([]byte(`{"serverTime":`), s.now.Load(), q.micro), '}'), q.end()
 }
 
-// aggTrades: fromId is the first id wanted; startTime and endTime include their bounds; with a start the oldest rows
-// from it, with an end alone the newest up to it, with neither the newest.
+// aggTrades: fromId is the first id; startTime and endTime are inclusive. With a start it returns the
+// oldest rows from it, with only an end the newest up to it, with neither the newest.
 func (s *Server) aggTrades(q *query) ([]byte, *failure) {
-	symbol, fail := q.symbol(s)
-	if fail != nil {
-		return nil, fail
-	}
-	fromID, hasID, fail := q.number("fromId")
-	if fail != nil {
-		return nil, fail
-	}
-	start, _, hasStart, fail := q.instant("startTime")
-	if fail != nil {
-		return nil, fail
-	}
-	end, unit, hasEnd, fail := q.instant("endTime")
-	if fail != nil {
-		return nil, fail
-	}
-	limit, fail := q.limit()
-	if fail != nil {
-		return nil, fail
-	}
-	if fail := q.done(); fail != nil {
+	symbol := q.symbol()
+	fromID, hasID := q.number("fromId")
+	start, _, hasStart := q.instant("startTime")
+	end, unit, hasEnd := q.instant("endTime")
+	limit := q.limit()
+	if fail := q.end(); fail != nil {
 		return nil, fail
 	}
 	end += max(unit-1, 0) // a millisecond includes its microseconds
 	var rows []Row
 	switch {
 	case hasID && (hasStart || hasEnd):
-		return nil, bad(-1128, "Combination of optional parameters invalid.")
+		return nil, badRequest(-1128, "Combination of optional parameters invalid.")
 	case hasStart && hasEnd && start > end:
-		return nil, bad(-1023, "Start time is greater than end time.")
+		return nil, badRequest(-1023, "Start time is greater than end time.")
 	case hasID:
 		rows = s.page(symbol, AggTrade, fromID, limit)
 	case hasStart:
@@ -203,19 +191,10 @@ func (s *Server) aggTrades(q *query) ([]byte, *failure) {
 }
 
 func (s *Server) historicalTrades(q *query) ([]byte, *failure) {
-	symbol, fail := q.symbol(s)
-	if fail != nil {
-		return nil, fail
-	}
-	fromID, hasID, fail := q.number("fromId")
-	if fail != nil {
-		return nil, fail
-	}
-	limit, fail := q.limit()
-	if fail != nil {
-		return nil, fail
-	}
-	if fail := q.done(); fail != nil {
+	symbol := q.symbol()
+	fromID, hasID := q.number("fromId")
+	limit := q.limit()
+	if fail := q.end(); fail != nil {
 		return nil, fail
 	}
 	if hasID {
@@ -225,47 +204,33 @@ func (s *Server) historicalTrades(q *query) ([]byte, *failure) {
 }
 
 func (s *Server) recentTrades(q *query) ([]byte, *failure) {
-	symbol, fail := q.symbol(s)
-	if fail != nil {
-		return nil, fail
-	}
-	limit, fail := q.limit()
-	if fail != nil {
-		return nil, fail
-	}
-	if fail := q.done(); fail != nil {
+	symbol, limit := q.symbol(), q.limit()
+	if fail := q.end(); fail != nil {
 		return nil, fail
 	}
 	return appendRows(s.newest(symbol, Trade, Endless, limit), appendTradeRow, q.micro), nil
 }
 
-// page is the released rows from an id on.
+// page returns the released rows from an id on.
 func (s *Server) page(symbol string, kind Kind, fromID int64, limit int) []Row {
 	last, ok := s.source.LastReleased(symbol, kind, s.now.Load())
 	if !ok {
 		return nil
 	}
-	rows := s.source.Rows(nil, symbol, kind, fromID, limit)
-	for len(rows) > 0 && rows[len(rows)-1].ID > last {
-		rows = rows[:len(rows)-1]
-	}
-	return rows
+	return upTo(last, s.source.Rows(nil, symbol, kind, fromID, limit))
 }
 
-// newest is the last released rows up to an id, in ascending order.
-func (s *Server) newest(symbol string, kind Kind, upTo int64, limit int) []Row {
+// newest returns the last released rows up to an id, in ascending order.
+func (s *Server) newest(symbol string, kind Kind, lastID int64, limit int) []Row {
 	last, ok := s.source.LastReleased(symbol, kind, s.now.Load())
 	if !ok {
 		return nil
 	}
-	last = min(last, upTo)
-	// Ids may have holes: look further and further back.
+	last = min(last, lastID)
+	// Ids may have gaps, so look further back until there are enough rows.
 	for back := int64(limit); ; back *= 4 {
 		from := max(last-back+1, 0)
-		rows := s.source.Rows(nil, symbol, kind, from, int(min(back, last-from+1)))
-		for len(rows) > 0 && rows[len(rows)-1].ID > last {
-			rows = rows[:len(rows)-1]
-		}
+		rows := upTo(last, s.source.Rows(nil, symbol, kind, from, int(min(back, last-from+1))))
 		if len(rows) >= limit {
 			return rows[len(rows)-limit:]
 		}
@@ -273,6 +238,14 @@ func (s *Server) newest(symbol string, kind Kind, upTo int64, limit int) []Row {
 			return rows
 		}
 	}
+}
+
+// upTo cuts off the rows after an id.
+func upTo(last int64, rows []Row) []Row {
+	for len(rows) > 0 && rows[len(rows)-1].ID > last {
+		rows = rows[:len(rows)-1]
+	}
+	return rows
 }
 
 func appendRows(rows []Row, appendRow func([]byte, *Row, bool) []byte, micro bool) []byte {

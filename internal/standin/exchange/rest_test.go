@@ -37,7 +37,7 @@ func window() []MemoryRow {
 // history serves rows all of which are in the past.
 func history(t *testing.T, opt Options, allowed ...Offence) *Server {
 	t.Helper()
-	opt.Speed, opt.Start = ByHand, time.UnixMicro(t0).Add(time.Hour)
+	opt.Speed, opt.Start = Manual, time.UnixMicro(t0).Add(time.Hour)
 	return StartTest(t, NewMemory(nil, window()), opt, allowed...)
 }
 
@@ -129,7 +129,7 @@ func TestRESTWindows(t *testing.T) {
 }
 
 func TestRESTShowsOnlyWhatWasReleased(t *testing.T) {
-	s := StartTest(t, NewMemory(nil, window()), Options{Speed: ByHand})
+	s := StartTest(t, NewMemory(nil, window()), Options{Speed: Manual})
 	advance(t, s, time.UnixMicro(t0+3_000_006))
 	for query, want := range map[string]int64{"": 103, "&fromId=102": 103, "&startTime=" + strconv.FormatInt(t0, 10): 103, "&endTime=" + strconv.FormatInt(2*t0, 10): 103} {
 		_, body, _ := get(t, s.URL()+"/api/v3/aggTrades?symbol=BTCUSDT"+query)
@@ -184,7 +184,7 @@ func TestExchangeInfo(t *testing.T) {
 		{Name: "NEWUSDT", Base: "NEW", Quote: "USDT", ListedAt: later},
 		{Name: "币安人生USDT", Base: "币安人生", Quote: "USDT"},
 	}, window())
-	s := StartTest(t, source, Options{Speed: ByHand, Start: time.UnixMicro(t0).Add(time.Hour), WeightLimit: 1234}, BadRequest)
+	s := StartTest(t, source, Options{Speed: Manual, Start: time.UnixMicro(t0).Add(time.Hour), WeightLimit: 1234}, BadRequest)
 	type info struct {
 		ServerTime int64 `json:"serverTime"`
 		RateLimits []struct {
@@ -239,7 +239,7 @@ func TestExchangeInfo(t *testing.T) {
 func TestTicker(t *testing.T) {
 	rows := window()
 	rows[0].Price, rows[3].Price, rows[len(rows)-3].Price = "1.00000000", "3.50000000", "2.00000000" // of ids 101, 102, 110
-	s := StartTest(t, NewMemory(nil, rows), Options{Speed: ByHand, Start: time.UnixMicro(t0).Add(time.Hour)})
+	s := StartTest(t, NewMemory(nil, rows), Options{Speed: Manual, Start: time.UnixMicro(t0).Add(time.Hour)})
 	status, body, header := get(t, s.URL()+"/api/v3/ticker/24hr?symbol=BTCUSDT")
 	if status != 200 || header.Get("X-MBX-USED-WEIGHT-1M") != "2" {
 		t.Fatalf("%d %s, weight %s", status, body, header.Get("X-MBX-USED-WEIGHT-1M"))
@@ -290,7 +290,7 @@ func TestWeights(t *testing.T) {
 // TestBudget walks through a minute that is overspent, the ban for going on, and a longer one for doing it again.
 func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger()
+		l := newCounters()
 		limits := newLimiter(Options{WeightLimit: 100}.withDefaults(), l)
 		spend := func(weight int64, wantStatus int, wantWait time.Duration) {
 			t.Helper()
@@ -345,7 +345,7 @@ func TestRefusalsHaveTheirHeadersAndBodies(t *testing.T) {
 		case 429:
 			// The next request was not on its way already.
 			s.limits.mu.Lock()
-			s.limits.addresses["127.0.0.1"].told = time.Now().Add(-time.Second)
+			s.limits.addresses["127.0.0.1"].rejectedAt = time.Now().Add(-time.Second)
 			s.limits.mu.Unlock()
 			if header.Get("Retry-After") == "" || !strings.HasPrefix(body, `{"code":-1003,"msg":"Too much request weight used; current limit is 5 request weight per 1 MINUTE.`) {
 				t.Errorf("429: Retry-After %q, %s", header.Get("Retry-After"), body)

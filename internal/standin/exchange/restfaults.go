@@ -1,26 +1,20 @@
 package exchange
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 )
 
-// breakREST serves the faults that come instead of an answer. It says whether the request is done with.
-func (s *Server) breakREST(w http.ResponseWriter, r *http.Request, f Fault) bool {
-	wait := f.RetryAfter
+// replaceAnswer serves the faults that come instead of an answer. It returns true if it answered.
+func (s *Server) replaceAnswer(w http.ResponseWriter, r *http.Request, f Fault) bool {
 	switch f.Kind {
 	case REST429:
-		if wait == 0 {
-			wait = time.Second
-		}
-		s.limits.block(address(r), wait).write(w)
+		s.limits.block(address(r), cmp.Or(f.RetryAfter, time.Second)).write(w)
 	case REST418:
-		if wait == 0 {
-			wait = 2 * time.Second
-		}
-		s.limits.impose(address(r), wait).write(w)
+		s.limits.ban(address(r), cmp.Or(f.RetryAfter, 2*time.Second)).write(w)
 	case REST403:
 		http.Error(w, "<html>\r\n<head><title>403 Forbidden</title></head>\r\n</html>", http.StatusForbidden)
 	case REST5xx:
@@ -39,23 +33,21 @@ func (s *Server) breakREST(w http.ResponseWriter, r *http.Request, f Fault) bool
 			http.Error(w, "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n</html>", status)
 		}
 	case RESTSlow:
-		s.ledger.fault(f.Kind)
-		if f.For == 0 {
-			f.For = time.Second
-		}
-		return !s.pause(r, f.For)
+		s.counters.fault(f.Kind)
+		return !s.pause(r, cmp.Or(f.For, time.Second))
 	default:
 		return false
 	}
-	s.ledger.fault(f.Kind)
+	s.counters.fault(f.Kind)
 	return true
 }
 
-// breakBody serves the faults of an answer's body; page says that it is rows asked for by fromId. It returns nil where nothing more is to be sent.
-func (s *Server) breakBody(w http.ResponseWriter, f Fault, body []byte, page bool) []byte {
+// alterBody serves the faults of an answer's body. It returns nil if it sent the answer. isPage means
+// that the body is a page of rows requested by fromId.
+func (s *Server) alterBody(w http.ResponseWriter, f Fault, body []byte, isPage bool) []byte {
 	switch f.Kind {
 	case RESTReset:
-		s.ledger.fault(f.Kind)
+		s.counters.fault(f.Kind)
 		conn, rw, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return body
@@ -63,21 +55,23 @@ func (s *Server) breakBody(w http.ResponseWriter, f Fault, body []byte, page boo
 		_, _ = fmt.Fprintf(rw, "HTTP/1.1 200 OK\r\nContent-Type: application/json;charset=UTF-8\r\nContent-Length: %d\r\n\r\n", len(body))
 		_, _ = rw.Write(body[:len(body)/2])
 		_ = rw.Flush()
-		cutConn(conn)
+		setReset(conn)
+		_ = conn.Close()
 		return nil
 	case RESTTruncated:
-		s.ledger.fault(f.Kind)
+		s.counters.fault(f.Kind)
 		return body[:len(body)/2]
 	case RESTLater:
-		if rows := strings.Count(string(body), "},{") + 1; rows > 1 && page {
-			s.ledger.fault(f.Kind)
-			cut := body
-			for range max(rows/3, 1) {
-				_, after, _ := strings.Cut(string(cut), "},{")
-				cut = append([]byte(`[{`), after...)
-			}
-			return cut
+		rows := bytes.Count(body, []byte("},{")) + 1
+		if rows == 1 || !isPage {
+			s.faults.putBack(f)
+			return body
 		}
+		s.counters.fault(f.Kind)
+		for range max(rows/3, 1) {
+			_, body, _ = bytes.Cut(body, []byte("},{"))
+		}
+		return append([]byte("[{"), body...)
 	}
 	return body
 }

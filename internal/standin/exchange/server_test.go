@@ -87,7 +87,7 @@ func TestDocumentedPayloads(t *testing.T) {
 		"/stream?streams=ethbtc@trade/bnbbtc@aggTrade/x@kline_1m": `{"stream":"bnbbtc@aggTrade","data":` + aggTrade + `}`,
 	}
 	for path, want := range tests {
-		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand})
+		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: Manual})
 		ws := dial(t, s, path)
 		advance(t, s, time.UnixMilli(1672515782136))
 		if got := receive(t, ws); got != want {

@@ -2,7 +2,7 @@ package exchange
 
 import "math"
 
-// Kind names one of the two sequences that Binance numbers for a symbol, as its streams spell it.
+// Kind is one of the two sequences that Binance numbers for a symbol, spelled as in stream names.
 type Kind string
 
 const (
@@ -12,7 +12,7 @@ const (
 	Trade Kind = "trade"
 )
 
-// Kinds lists both.
+// Kinds lists both kinds.
 func Kinds() []Kind { return []Kind{AggTrade, Trade} }
 
 func (k Kind) index() int {
@@ -22,50 +22,53 @@ func (k Kind) index() int {
 	return 1
 }
 
-// Endless is the end of a source that never ends.
+// Endless is the last release of a source that never ends.
 const Endless = int64(math.MaxInt64)
 
 // Symbol is a pair as exchangeInfo describes it.
 type Symbol struct {
 	// Name is the pair as Binance spells it: upper case, perhaps not ASCII.
 	Name, Base, Quote string
-	// Status is TRADING where empty.
+	// Status is as in exchangeInfo; empty means TRADING.
 	Status string
 	// TickSize, StepSize and MinNotional are decimals; empty means 0.00000001 and, for MinNotional, 5.
 	TickSize, StepSize, MinNotional string
 	// ListedAt is when the symbol appears, in microseconds since 1970 UTC; before that exchangeInfo does not name it.
 	ListedAt int64
-	// DelistedAt, where not 0, is from when on the status is BREAK; it is the source's matter that nothing trades then.
+	// DelistedAt is when the status becomes BREAK; 0 means never. The source must not have later rows.
 	DelistedAt int64
 }
 
 // Row is one row of a symbol's sequence. Times are microseconds since 1970 UTC.
 type Row struct {
-	// ID is the aggregated trade's or the trade's own; FirstTradeID and LastTradeID equal it in the kind Trade.
+	// ID numbers the aggregated trade or the trade. In the kind Trade, FirstTradeID and LastTradeID
+	// equal it.
 	ID, FirstTradeID, LastTradeID int64
-	// Price and Qty are sent as they stand here.
+	// Price and Qty are decimals, sent unchanged.
 	Price, Qty string
 	TradedAt   int64
-	// EventAt is the stream's E; 0 means TradedAt.
-	EventAt    int64
+	// EventAt is the event time E of the stream; 0 means TradedAt.
+	EventAt int64
+	// BuyerMaker is true if the taker sold.
 	BuyerMaker bool
 }
 
-// Event is a row on its way into the streams.
+// Event is a row that was released to the streams.
 type Event struct {
-	// Symbol is the place in Source.Symbols.
+	// Symbol is the index in Source.Symbols.
 	Symbol int
 	Row
 }
 
-// Source is what the exchange trades. All methods may be called from many goroutines. Times are microseconds since
-// 1970 UTC on the source's own clock, which the server runs: a row is released at some instant of it, not before the
-// row's TradedAt, and in the order of ids. A source ignores what is not released yet only in LastReleased; the server
-// bounds everything else by it.
+// Source holds the rows that the exchange serves. All methods are safe for concurrent use. Times are
+// microseconds since 1970 UTC on the source's own clock, which the server moves. A row is released at
+// some time of this clock, not before its TradedAt, and in the order of ids. Only LastReleased has to
+// ignore rows that are not released yet: the server bounds the others' results by it.
 type Source interface {
 	// Symbols lists the pairs; their order never changes.
 	Symbols() []Symbol
-	// Release tells the source that the clock has reached a time; nothing later is asked about before the next call.
+	// Release announces that the clock has reached a time. Until the next call the server asks for
+	// nothing later.
 	Release(until int64)
 	// Rows appends to dst at most limit rows of a symbol with ids of at least fromID, in the order of ids.
 	Rows(dst []Row, symbol string, kind Kind, fromID int64, limit int) []Row
@@ -75,9 +78,10 @@ type Source interface {
 	LastBefore(symbol string, kind Kind, at int64) (id int64, ok bool)
 	// LastReleased returns the id of the last row released at or before a time.
 	LastReleased(symbol string, kind Kind, at int64) (id int64, ok bool)
-	// Between appends to dst the rows of all symbols released in (after, until], in the order of their release. The
-	// server asks for one slice of time after the other.
+	// Between appends to dst the rows of all symbols released in (after, until], in the order of their
+	// release.
 	Between(dst []Event, kind Kind, after, until int64) []Event
-	// Span returns the instants of the first and of the last release. The last is Endless where there is none.
+	// Span returns the times of the first and the last release. last is Endless if the source never
+	// ends.
 	Span() (first, last int64)
 }

@@ -8,15 +8,17 @@ import (
 	"sync"
 )
 
-// The rolling 24 hours of a symbol, from its aggregated trades (from its trades where it has none), in minutes: a
-// window may reach up to a minute further back than 24 hours, so that asking again is cheap.
+// The rolling 24 hours of a symbol come from its aggregated trades, or from its trades if it has none.
+// They are kept in minutes, so that repeated requests are cheap; the window may therefore begin up to
+// a minute earlier.
 
 const (
 	minute = 60 * 1_000_000
 	day    = 24 * 60 * minute
 )
 
-// bar is one minute. Prices and volumes are hundred-millionths, but volumes as float64: a token's can be huge.
+// bar is one minute. Prices and quantities are hundred-millionths; volumes are float64, because a
+// token's can be huge.
 type bar struct {
 	start                  int64
 	open, high, low, close uint64
@@ -52,45 +54,35 @@ func tickerWeight(q url.Values) int64 {
 }
 
 func (s *Server) ticker24h(q *query) ([]byte, *failure) {
-	_, hasOne, fail := q.get("symbol")
-	if fail != nil {
-		return nil, fail
-	}
-	many, hasMany, fail := q.names("symbols")
-	if fail != nil {
-		return nil, fail
-	}
-	form, hasForm, fail := q.get("type")
-	if fail != nil {
-		return nil, fail
-	}
+	one, hasOne := q.text("symbol")
+	names, hasNames := q.symbols("symbols")
+	form, hasForm := q.text("type")
 	if hasForm && form != "FULL" && form != "MINI" {
-		return nil, bad(-1139, "Invalid ticker type.")
+		q.reject(-1139, "Invalid ticker type.")
 	}
-	if fail := q.done(); fail != nil {
+	if fail := q.end(); fail != nil {
 		return nil, fail
 	}
-	if hasOne && hasMany {
-		return nil, bad(-1128, "Combination of optional parameters invalid.")
+	if hasOne && hasNames {
+		return nil, badRequest(-1128, "Combination of optional parameters invalid.")
 	}
 	if hasOne {
-		name, fail := (&query{values: q.values}).symbol(s)
-		if fail != nil {
-			return nil, fail
+		if q.checkListed(one); q.fail != nil {
+			return nil, q.fail
 		}
-		return s.appendTicker(nil, name, form == "MINI", q.micro), nil
+		return s.appendTicker(nil, one, form == "MINI", q.micro), nil
 	}
-	if !hasMany {
-		for _, symbol := range s.hub.listed {
+	if !hasNames {
+		for _, symbol := range s.hub.symbols {
 			if s.isListed(symbol.Name) {
-				many = append(many, symbol.Name)
+				names = append(names, symbol.Name)
 			}
 		}
 	}
 	body := []byte{'['}
-	for i, name := range many {
+	for i, name := range names {
 		if !s.isListed(name) {
-			return nil, bad(-1121, "Invalid symbol.")
+			return nil, badRequest(-1121, "Invalid symbol.")
 		}
 		if i > 0 {
 			body = append(body, ',')
@@ -100,8 +92,8 @@ func (s *Server) ticker24h(q *query) ([]byte, *failure) {
 	return append(body, ']'), nil
 }
 
-// total sums a symbol's last 24 hours.
-func (s *Server) total(symbol string) (sum bar, found bool) {
+// last24h sums a symbol's last 24 hours. found is false if it did not trade.
+func (s *Server) last24h(symbol string) (sum bar, found bool) {
 	kind := AggTrade
 	now := s.now.Load()
 	if _, ok := s.source.LastReleased(symbol, kind, now); !ok {
@@ -151,7 +143,7 @@ func (s *Server) total(symbol string) (sum bar, found bool) {
 
 func (t *ticker) add(r *Row) {
 	t.nextID = r.ID + 1
-	price, qty := parseUnits(r.Price), parseUnits(r.Qty)
+	price, qty := parseDecimal(r.Price), parseDecimal(r.Qty)
 	start := r.TradedAt / minute * minute
 	if n := len(t.bars); n == 0 || t.bars[n-1].start < start {
 		t.bars = append(t.bars, bar{start: start, open: price, high: price, low: math.MaxUint64, firstID: r.FirstTradeID})
@@ -164,17 +156,17 @@ func (t *ticker) add(r *Row) {
 }
 
 func (s *Server) appendTicker(dst []byte, symbol string, mini, micro bool) []byte {
-	b, found := s.total(symbol)
+	b, found := s.last24h(symbol)
 	now := s.now.Load()
 	price := func(key string, n uint64) {
 		dst = append(dst, key...)
-		dst = append(appendUnits(append(dst, '"'), n), '"')
+		dst = append(AppendDecimal(append(dst, '"'), n), '"')
 	}
-	real := func(key string, x float64, digits int) {
+	float := func(key string, x float64, digits int) {
 		dst = append(dst, key...)
 		dst = append(strconv.AppendFloat(append(dst, '"'), x, 'f', digits, 64), '"')
 	}
-	number := func(key string, n int64) {
+	integer := func(key string, n int64) {
 		dst = append(dst, key...)
 		dst = strconv.AppendInt(dst, n, 10)
 	}
@@ -191,9 +183,9 @@ func (s *Server) appendTicker(dst []byte, symbol string, mini, micro bool) []byt
 	}
 	dst = appendString(append(dst, `{"symbol":`...), symbol)
 	if !mini {
-		real(`,"priceChange":`, change/unit, 8)
-		real(`,"priceChangePercent":`, percent, 3)
-		real(`,"weightedAvgPrice":`, average, 8)
+		float(`,"priceChange":`, change/unit, 8)
+		float(`,"priceChangePercent":`, percent, 3)
+		float(`,"weightedAvgPrice":`, average, 8)
 		price(`,"prevClosePrice":`, b.open)
 		price(`,"lastPrice":`, b.close)
 		price(`,"lastQty":`, b.lastQty)
@@ -208,16 +200,16 @@ func (s *Server) appendTicker(dst []byte, symbol string, mini, micro bool) []byt
 	if mini {
 		price(`,"lastPrice":`, b.close)
 	}
-	real(`,"volume":`, b.volume, 8)
-	real(`,"quoteVolume":`, b.quoteVolume, 8)
+	float(`,"volume":`, b.volume, 8)
+	float(`,"quoteVolume":`, b.quoteVolume, 8)
 	dst = appendTime(append(dst, `,"openTime":`...), now-day, micro)
 	dst = appendTime(append(dst, `,"closeTime":`...), now, micro)
-	number(`,"firstId":`, b.firstID)
-	number(`,"lastId":`, b.lastID)
+	integer(`,"firstId":`, b.firstID)
+	integer(`,"lastId":`, b.lastID)
 	count := b.lastID - b.firstID + 1
 	if !found {
 		count = 0
 	}
-	number(`,"count":`, count)
+	integer(`,"count":`, count)
 	return append(dst, '}')
 }

@@ -78,7 +78,7 @@ func bubble(t *testing.T, source Source, opt Options, f func(t *testing.T, s *Se
 }
 
 func TestConnectionLastsADay(t *testing.T) {
-	bubble(t, NewMemory(nil, documented()), Options{Speed: ByHand}, func(t *testing.T, s *Server, dial func(string) *websocket.Conn) {
+	bubble(t, NewMemory(nil, documented()), Options{Speed: Manual}, func(t *testing.T, s *Server, dial func(string) *websocket.Conn) {
 		began := time.Now()
 		ws := dial("/ws/bnbbtc@trade")
 		pings := 0
@@ -104,7 +104,7 @@ func TestConnectionLastsADay(t *testing.T) {
 }
 
 func TestPongHasAMinute(t *testing.T) {
-	bubble(t, NewMemory(nil, documented()), Options{Speed: ByHand}, func(t *testing.T, s *Server, dial func(string) *websocket.Conn) {
+	bubble(t, NewMemory(nil, documented()), Options{Speed: Manual}, func(t *testing.T, s *Server, dial func(string) *websocket.Conn) {
 		began := time.Now()
 		ws := dial("/ws/bnbbtc@trade")
 		answered := 0

@@ -5,52 +5,57 @@ import (
 	"math/rand/v2"
 )
 
-// The model, second by second. Prices: one common factor and an own movement for each asset, both with a volatility
-// that wanders; a pair's fair price is its base asset's over its quote asset's, so that crosses agree. Makers quote
-// around a mid that is pulled to the fair price and pushed by orders. Orders: a Hawkes process, each order making
-// others likelier for seconds (quick) and for minutes (slow).
+// The model advances second by second.
+//
+// Prices: one common factor and one own movement for each asset, both with a volatility that
+// wanders. A pair's fair price is its base asset's price over its quote asset's, so that crosses
+// agree. Makers quote around a mid price that is pulled to the fair price and pushed by orders.
+//
+// Orders: a Hawkes process. Each order makes others more likely for seconds (fast) and for minutes
+// (slow).
 const (
 	second = 1_000_000 // µs
 
-	commonDaily = .021 // standard deviation of the common factor's day, log price
+	commonDaily = .021 // standard deviation of the common factor in a day, log price
 
-	quickShare, quickDecay = .30, 1 / 1.5 // orders that an order sets off at once, and how fast (1/s)
-	slowShare, slowDecay   = .32, 1 / 180.
+	// How many orders one order triggers in each component, and how fast the component decays, 1/s.
+	fastShare, fastDecay = .30, 1 / 1.5
+	slowShare, slowDecay = .32, 1 / 180.
 
-	pull = .12 // of the mid to the fair price, 1/s
+	pull = .12 // of the mid price to the fair price, 1/s
 
 	roundSizes = .30 // share of orders for a round amount of one asset or the other
 	sizeSpread = 1.35
-	sizeLimit  = 3.0 // standard deviations: whoever has more to trade than that splits it up
-	deepest    = 80  // price levels that one order takes at most
+	sizeLimit  = 3.0 // standard deviations: larger orders are split by the trader
+	maxLevels  = 80  // price levels that one order takes at most
 )
 
 type engine struct {
-	m      *Market
-	rate   float64
-	now    int64 // µs: all before it is generated
-	count  int64 // seconds since begin
-	random *rand.Rand
-	assets []*asset // by first use, so that a map's order plays no part
-	common float64  // the factor, log
-	mood   float64  // log of the common volatility over its usual
-	sway   float64  // standard deviation of this second's common movement
-	push   float64  // how far an order moves the mid of what it swept
-	levels []level  // scratch
+	m             *Market
+	rate          float64
+	now           int64 // µs: everything before it is generated
+	count         int64 // seconds since begin
+	random        *rand.Rand
+	assets        []*asset // by first use, so that map order has no influence
+	commonFactor  float64  // log price
+	logVolatility float64  // log of the common volatility relative to the usual
+	commonSigma   float64  // standard deviation of the common factor in this second
+	impact        float64  // share of an order's sweep by which it moves the mid price
+	levels        []level  // scratch
 }
 
-// level is what an order takes at one price.
+// level is the quantity that an order takes at one price.
 type level struct{ price, qty int64 }
 
 func newEngine(m *Market) engine {
 	e := engine{m: m, rate: m.config.Rate, now: m.begin, random: random(m.config.Seed, "market")}
-	e.mood = .3 * e.random.NormFloat64()
-	e.push = .45 / math.Sqrt(max(1, e.rate))
-	known := make(map[*asset]bool)
+	e.logVolatility = .3 * e.random.NormFloat64()
+	e.impact = .45 / math.Sqrt(max(1, e.rate))
+	added := make(map[*asset]bool)
 	for _, p := range m.pairs {
 		for _, a := range []*asset{p.base, p.quote} {
-			if !known[a] {
-				known[a] = true
+			if !added[a] {
+				added[a] = true
 				e.assets = append(e.assets, a)
 			}
 		}
@@ -58,12 +63,12 @@ func newEngine(m *Market) engine {
 	return e
 }
 
-// second generates the next second of all pairs.
+// second generates the next second for all pairs.
 func (e *engine) second() {
 	if e.count%60 == 0 {
 		e.minute()
 	}
-	e.common += e.sway * e.random.NormFloat64()
+	e.commonFactor += e.commonSigma * e.random.NormFloat64()
 	for _, p := range e.m.pairs {
 		if p.listedAt > e.now {
 			continue
@@ -74,66 +79,67 @@ func (e *engine) second() {
 	e.count++
 }
 
-// minute lets the moods wander: mean-reverting logs, so that calm and lively hours follow one another.
+// minute moves volatilities and activities: their logs revert to the mean, so that calm and busy
+// hours alternate.
 func (e *engine) minute() {
-	wander := func(mood *float64, random *rand.Rand, spread, minutes float64) {
-		*mood += -*mood/minutes + spread*math.Sqrt(2/minutes)*random.NormFloat64()
+	wander := func(log *float64, random *rand.Rand, spread, minutes float64) {
+		*log += -*log/minutes + spread*math.Sqrt(2/minutes)*random.NormFloat64()
 	}
 	hour := math.Mod(float64(e.now)/3.6e9, 24)
-	// Liveliest at 15 UTC, when Europe and America are both awake; a smaller crest at 1 UTC, morning in Asia.
+	// Busiest at 15 UTC, when Europe and America are both awake; a smaller peak at 1 UTC, morning in Asia.
 	day := .36*math.Cos((hour-15)*math.Pi/12) + .10*math.Cos((hour-1.5)*math.Pi/6)
 
-	wander(&e.mood, e.random, .32, 150)
-	e.sway = commonDaily / math.Sqrt(86400) * math.Exp(e.mood-.05) * math.Sqrt(1+day*.8)
+	wander(&e.logVolatility, e.random, .32, 150)
+	e.commonSigma = commonDaily / math.Sqrt(86400) * math.Exp(e.logVolatility-.05) * math.Sqrt(1+day*.8)
 	for _, a := range e.assets {
-		wander(&a.mood, a.random, .28, 90)
-		a.news *= .86
+		wander(&a.logVolatility, a.random, .28, 90)
+		a.newsActivity *= .86
 		if a.daily > 0 && a.random.Float64() < 1.5/1440 {
-			// News, once or twice a day: a jump of a few usual minutes, and people come to look.
-			a.draw(e)
-			a.log += a.random.NormFloat64() * a.daily * .09
-			a.news += 1.5 + a.random.Float64()
+			// News, once or twice a day: a jump of a few usual minutes, and more activity.
+			a.advance(e)
+			a.logPrice += a.random.NormFloat64() * a.daily * .09
+			a.newsActivity += 1.5 + a.random.Float64()
 		}
 	}
 	for _, p := range e.m.pairs {
-		wander(&p.mood, p.random, .25, 120)
-		tide := day
+		wander(&p.logActivity, p.random, .25, 120)
+		cycle := day
 		if p.spec.class == thin || p.spec.class == steady {
-			tide *= .6
+			cycle *= .6
 		}
-		lively := math.Exp(.5*(e.mood+p.base.mood)+p.mood-.08) + p.base.news
-		p.calm = e.rate * p.spec.rate * (1 - quickShare - slowShare) * (1 + tide) * lively
+		activity := math.Exp(.5*(e.logVolatility+p.base.logVolatility)+p.logActivity-.08) + p.base.newsActivity
+		p.baseRate = e.rate * p.spec.rate * (1 - fastShare - slowShare) * (1 + cycle) * activity
 	}
 }
 
-// draw brings an asset's own movement up to this second.
-func (a *asset) draw(e *engine) {
-	seconds := e.count - a.seen
+// advance moves an asset's price to this second.
+func (a *asset) advance(e *engine) {
+	seconds := e.count - a.updatedAt
 	if seconds <= 0 {
 		return
 	}
 	switch {
 	case a.daily > 0:
-		a.log += a.beta*(e.common-a.common) +
-			a.daily*a.wild*math.Exp(a.mood-.04)*math.Sqrt(float64(seconds)/86400)*a.random.NormFloat64()
-	case a.usd != 1: // a dollar coin: within a few hundredths of a percent of its dollar
+		a.logPrice += a.beta*(e.commonFactor-a.commonFactor) +
+			a.daily*a.volatility*math.Exp(a.logVolatility-.04)*math.Sqrt(float64(seconds)/86400)*a.random.NormFloat64()
+	case a.usd != 1: // a dollar coin: within a few hundredths of a percent of a dollar
 		keep := math.Exp(-float64(seconds) / 3600)
-		a.log = a.anchor + (a.log-a.anchor)*keep + 1.5*bp*math.Sqrt(1-keep*keep)*a.random.NormFloat64()
+		a.logPrice = a.anchor + (a.logPrice-a.anchor)*keep + 1.5*bp*math.Sqrt(1-keep*keep)*a.random.NormFloat64()
 	}
-	a.common, a.seen = e.common, e.count
+	a.commonFactor, a.updatedAt = e.commonFactor, e.count
 }
 
-// fair is the log of a pair's fair price at an instant of this second.
+// fair returns the log of a pair's fair price at a time in this second.
 func (e *engine) fair(p *pair, at int64) float64 {
-	p.base.draw(e)
-	p.quote.draw(e)
-	log := p.base.log - p.quote.log
-	for _, shifts := range [...][]curve{p.base.shifts, p.shifts} {
+	p.base.advance(e)
+	p.quote.advance(e)
+	log := p.base.logPrice - p.quote.logPrice
+	for _, shifts := range [...][]curve{p.base.priceShifts, p.priceShifts} {
 		for _, c := range shifts {
 			log += c.at(at)
 		}
 	}
-	for _, c := range p.quote.shifts {
+	for _, c := range p.quote.priceShifts {
 		log -= c.at(at)
 	}
 	return log
@@ -147,110 +153,110 @@ func (e *engine) orders(p *pair) {
 		if e.now+second <= other.from || other.to <= e.now {
 			continue
 		}
-		if other.wild != nil {
-			p.base.wild = 1 + max(0, other.wild.at(e.now)) // 1 again before to: the last point is 0
+		if other.volatility != nil {
+			p.base.volatility = 1 + max(0, other.volatility.at(e.now)) // back to 1 before other.to, because the last point is 0
 		}
 		if other.silent {
-			p.quick, p.slow = 0, 0
+			p.fastExcitation, p.slowExcitation = 0, 0
 			return
 		}
 		if other.whale != nil && other.whale.at/second == e.now/second {
 			e.whale(p, other.whale)
 			return
 		}
-		if orders := other.orders.at(e.now) * max(1, e.rate); orders > 0 {
-			in, extra = other, orders // of two at once, the later one's
+		if orders := other.extraOrders.at(e.now) * max(1, e.rate); orders > 0 {
+			in, extra = other, orders // the later of two that overlap
 		}
 	}
 
 	left := 1.0 // of the second
 	for {
-		calm := p.calm + extra
-		// The quick excitement fades within the second; the slow one hardly.
-		coming := (calm+p.slow)*left + p.quick*left/(1+.5*quickDecay*left)
-		if p.need > coming {
-			p.need -= coming
-			p.fade(left)
+		base := p.baseRate + extra
+		// The fast excitation decays within the second, the slow one hardly.
+		hazard := (base+p.slowExcitation)*left + p.fastExcitation*left/(1+.5*fastDecay*left)
+		if p.hazardLeft > hazard {
+			p.hazardLeft -= hazard
+			p.decay(left)
 			return
 		}
-		wait := left * p.need / coming
+		wait := left * p.hazardLeft / hazard
 		left -= wait
-		p.fade(wait)
+		p.decay(wait)
 		at := min(e.now+int64((1-left)*second), e.now+second-1)
-		p.need = p.random.ExpFloat64()
-		excite := 1.0
-		if extra > 0 && p.random.Float64()*(calm+p.slow+p.quick) < extra {
+		p.hazardLeft = p.random.ExpFloat64()
+		excitation := 1.0
+		if extra > 0 && p.random.Float64()*(base+p.slowExcitation+p.fastExcitation) < extra {
 			e.incidentOrder(p, in, at)
-			excite = in.excite
+			excitation = in.excitation
 		} else {
 			e.usualOrder(p, at)
 		}
-		p.quick += excite * quickShare * quickDecay
-		p.slow += excite * slowShare * slowDecay
+		p.fastExcitation += excitation * fastShare * fastDecay
+		p.slowExcitation += excitation * slowShare * slowDecay
 	}
 }
 
-// fade lets the excitement die down over some seconds.
-func (p *pair) fade(seconds float64) {
+// decay reduces the excitation over some seconds.
+func (p *pair) decay(seconds float64) {
 	if seconds == 1 {
-		const quick, slow = .5134171190325920, .9944598480048967 // exp(-1/1.5), exp(-1/180)
-		p.quick *= quick
-		p.slow *= slow
+		const fast, slow = .5134171190325920, .9944598480048967 // exp(-1/1.5), exp(-1/180)
+		p.fastExcitation *= fast
+		p.slowExcitation *= slow
 		return
 	}
-	p.quick *= math.Exp(-seconds * quickDecay)
-	p.slow *= math.Exp(-seconds * slowDecay)
+	p.fastExcitation *= math.Exp(-seconds * fastDecay)
+	p.slowExcitation *= math.Exp(-seconds * slowDecay)
 }
 
-// quote brings the mid up to an instant and returns how far the fair price is above it.
-func (e *engine) quote(p *pair, at int64) float64 {
+// updateMid moves the mid price to a time and returns how far the fair price is above it.
+func (e *engine) updateMid(p *pair, at int64) float64 {
 	fair := e.fair(p, at)
-	keep := math.Exp(-pull * float64(at-p.at) / second)
-	p.log = fair + (p.log-fair)*keep
-	p.at = at
-	return fair - p.log
+	keep := math.Exp(-pull * float64(at-p.midAt) / second)
+	p.logMid = fair + (p.logMid-fair)*keep
+	p.midAt = at
+	return fair - p.logMid
 }
 
 func (e *engine) usualOrder(p *pair, at int64) {
-	above := e.quote(p, at)
-	if p.random.Float64() >= .45 { // else the same side again: a larger order being worked off
-		scale := 2*p.spec.spread + p.spec.gap
-		p.buying = p.random.Float64() < .5+.38*math.Tanh(above/scale)
+	above := e.updateMid(p, at)
+	if p.random.Float64() >= .45 { // otherwise the same side again: part of a larger order
+		scale := 2*p.spec.halfSpread + p.spec.levelGap
+		p.lastBuy = p.random.Float64() < .5+.38*math.Tanh(above/scale)
 	}
-	e.trade(p, at, p.buying, e.size(p, 1), 1, 0)
+	e.trade(p, at, p.lastBuy, e.size(p, 1), 1, 0)
 }
 
 func (e *engine) incidentOrder(p *pair, in *incident, at int64) {
-	e.quote(p, at)
-	buy := p.random.Float64() < in.buying.at(at)
+	e.updateMid(p, at)
+	buy := p.random.Float64() < in.buyShare.at(at)
 	sweep := 0
-	if p.random.Float64() < in.rush {
+	if p.random.Float64() < in.sweepShare {
 		sweep = 2 + int(p.random.ExpFloat64()*1.5)
 	}
-	e.trade(p, at, buy, e.size(p, in.size), in.size, sweep)
+	e.trade(p, at, buy, e.size(p, in.sizeFactor), in.sizeFactor, sweep)
 }
 
-// size draws an order's size in steps: lognormal, often round, never under the minimum.
-func (e *engine) size(p *pair, times float64) int64 {
+// size draws an order's size in steps: lognormal, often round, never below the minimum.
+func (e *engine) size(p *pair, factor float64) int64 {
 	z := min(p.random.NormFloat64(), sizeLimit)
-	steps := p.unit * times * math.Exp(sizeSpread*z)
-	price := math.Exp(p.log) * 1e8                 // units of the quote asset for one of the base asset
-	least := float64(p.spec.minNotional) / price * // in the base asset
+	steps := p.medianSteps * factor * math.Exp(sizeSpread*z)
+	price := math.Exp(p.logMid) * 1e8                // units of the quote asset for one of the base asset
+	minimum := float64(p.spec.minNotional) / price * // in the base asset
 		1e8 / float64(p.spec.step)
-	steps = max(steps, least*1.02)
+	steps = max(steps, minimum*1.02)
 	if u := p.random.Float64(); u < roundSizes {
-		value := 1.0 // in steps: what is made round
+		value := 1.0 // of a step, in the asset whose amount is rounded
 		if u < roundSizes/2 {
 			value = price / 1e16 * float64(p.spec.step) // in the quote asset
 		}
-		if round := roundTo(steps*value) / value; round > least {
+		if round := roundTo(steps*value) / value; round > minimum {
 			steps = round
 		}
 	}
-	return max(int64(steps), int64(least)+1)
+	return max(int64(steps), int64(minimum)+1)
 }
 
-// roundTo is the nearest number of the form 1, 2, 2.5, 5 or 7.5 times a power of ten, from below.
+// roundTo returns the greatest number up to x of the form 1, 2, 2.5, 5 or 7.5 times a power of ten.
 func roundTo(x float64) float64 {
 	unit := math.Pow(10, math.Floor(math.Log10(x)))
 	for _, round := range [...]float64{7.5, 5, 2.5, 2} {
@@ -261,12 +267,12 @@ func roundTo(x float64) float64 {
 	return unit
 }
 
-// trade fills a taker order of some steps and moves the mid. depth multiplies what makers offer at a price; sweep is
-// how many prices the order takes at least.
+// trade fills a taker order of some steps and moves the mid price. depth multiplies the quantity that
+// makers offer at a price; sweep is the least number of price levels that the order takes.
 func (e *engine) trade(p *pair, at int64, buy bool, steps int64, depth float64, sweep int) {
-	price, away := e.touch(p, buy)
+	price, away := e.bestPrice(p, buy)
 	e.levels = e.levels[:0]
-	gap := p.spec.gap * p.ticks // mean distance of price levels, in ticks
+	gap := p.spec.levelGap * p.firstPriceTicks // mean distance of price levels, in ticks
 	for n := 0; steps > 0; n++ {
 		var qty int64
 		switch {
@@ -274,11 +280,11 @@ func (e *engine) trade(p *pair, at int64, buy bool, steps int64, depth float64, 
 			share := float64(steps) / float64(sweep-n)
 			qty = int64(share * (.4 + 1.2*p.random.Float64()))
 		default:
-			offered := p.unit * depth * (.6 + 3.2*p.random.ExpFloat64()) * (1 + .25*float64(n))
+			offered := p.medianSteps * depth * (.6 + 3.2*p.random.ExpFloat64()) * (1 + .25*float64(n))
 			qty = int64(offered)
 		}
 		qty = max(1, min(qty, steps))
-		if n+1 == deepest {
+		if n+1 == maxLevels {
 			qty = steps
 		}
 		e.levels = append(e.levels, level{price, qty})
@@ -288,24 +294,24 @@ func (e *engine) trade(p *pair, at int64, buy bool, steps int64, depth float64, 
 			price = 1
 		}
 	}
-	e.print(p, at, buy)
+	e.record(p, at, buy)
 	first, last := e.levels[0].price, e.levels[len(e.levels)-1].price
-	move := math.Log(float64(last)/float64(first)) + float64(away)*.1*p.spec.spread
-	p.log += e.push * move
+	move := math.Log(float64(last)/float64(first)) + float64(away)*.1*p.spec.halfSpread
+	p.logMid += e.impact * move
 }
 
-// touch is the best price against a taker order, and the direction of the ones behind it.
-func (e *engine) touch(p *pair, buy bool) (price, away int64) {
-	mid := math.Exp(p.log) * 1e8 / float64(p.spec.tick)
-	bid := max(1, int64(math.Floor(mid*(1-p.spec.spread))))
+// bestPrice returns the best price for a taker order, and the direction of the levels behind it.
+func (e *engine) bestPrice(p *pair, buy bool) (price, away int64) {
+	mid := math.Exp(p.logMid) * 1e8 / float64(p.spec.tick)
+	bid := max(1, int64(math.Floor(mid*(1-p.spec.halfSpread))))
 	if !buy {
 		return bid, -1
 	}
-	return max(bid+1, int64(math.Ceil(mid*(1+p.spec.spread)))), 1
+	return max(bid+1, int64(math.Ceil(mid*(1+p.spec.halfSpread)))), 1
 }
 
-// print writes the levels of one order down, all at the same instant.
-func (e *engine) print(p *pair, at int64, buy bool) {
+// record appends the levels of one order as rows, all at the same time.
+func (e *engine) record(p *pair, at int64, buy bool) {
 	var total int64
 	for i := 0; i < len(e.levels); i++ {
 		l := e.levels[i]
@@ -316,21 +322,21 @@ func (e *engine) print(p *pair, at int64, buy bool) {
 			i++
 			l.qty += e.levels[i].qty
 		}
-		makers := 1 + int64(p.random.ExpFloat64()*(.35+.25*math.Log1p(float64(l.qty)/p.unit)))
+		makers := 1 + int64(p.random.ExpFloat64()*(.35+.25*math.Log1p(float64(l.qty)/p.medianSteps)))
 		makers = min(makers, l.qty, 200)
-		p.tape.append(row{time: at, price: l.price, qty: l.qty, raw: uint32(p.raw), makers: uint16(makers), sell: !buy})
-		p.raw += makers
+		p.rows.append(row{time: at, price: l.price, qty: l.qty, firstTrade: uint32(p.trades), makers: uint16(makers), sell: !buy})
+		p.trades += makers
 		total += l.qty
 	}
-	p.largest = max(p.largest, total)
+	p.largestOrder = max(p.largestOrder, total)
 }
 
-// whale fills one order that dwarfs the day's and goes through the book.
+// whale fills one order that is much larger than the others of the day and sweeps the book.
 func (e *engine) whale(p *pair, w *whale) {
-	e.quote(p, w.at)
-	price, away := e.touch(p, w.buy)
+	e.updateMid(p, w.at)
+	price, away := e.bestPrice(p, w.buy)
 	e.levels = e.levels[:0]
-	steps := int64(w.times * float64(max(p.largest, int64(p.unit))))
+	steps := int64(w.multiple * float64(max(p.largestOrder, int64(p.medianSteps))))
 	gap := math.Log1p(w.sweep) * float64(price) / float64(w.levels)
 	for n := range w.levels {
 		qty := steps / int64(w.levels-n)
@@ -345,8 +351,8 @@ func (e *engine) whale(p *pair, w *whale) {
 			break
 		}
 	}
-	e.print(p, w.at, w.buy)
+	e.record(p, w.at, w.buy)
 	first, last := e.levels[0].price, e.levels[len(e.levels)-1].price
-	p.log += .9 * math.Log(float64(last)/float64(first))
-	p.buying = w.buy
+	p.logMid += .9 * math.Log(float64(last)/float64(first))
+	p.lastBuy = w.buy
 }

@@ -5,15 +5,18 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tapedeck/internal/standin/exchange"
 )
 
-// starts are other hours of the day for other seeds: what is quiet by night is not by day.
+// start returns another hour of the day for each seed, because activity depends on the hour.
 func start(seed uint64) time.Time {
 	return time.Date(2026, 1, 15, int(seed*5%24), 17, 3, 0, time.UTC)
 }
 
-// TestStandardMarket: the rules find each standard incident in the default market, and nothing that was not put in.
-func TestStandardMarket(t *testing.T) {
+// TestRulesFindTheStandardIncidents expects that the rules find each incident of the default market
+// and nothing else.
+func TestRulesFindTheStandardIncidents(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long: make test-all")
 	}
@@ -21,7 +24,7 @@ func TestStandardMarket(t *testing.T) {
 	if testing.Short() || raced {
 		seeds = 3
 	}
-	places := make(map[string]bool)
+	locations := make(map[string]bool)
 	for seed := range seeds {
 		m := market(t, Config{Seed: seed, Start: start(seed)})
 		events := m.Injected()
@@ -35,34 +38,34 @@ func TestStandardMarket(t *testing.T) {
 				if ok && e.Kind == a.kind {
 					found[e]++
 				}
-				if !ok && a.kind != SilentSymbol { // a thin coin may be still for long: once in some twenty days here
-					t.Errorf("seed %d: %s on %s at %s, where nothing was put in", seed, a.kind, a.symbol, a.at)
+				if !ok && a.kind != SilentSymbol { // a thin coin may not trade for a long time: here once in twenty days
+					t.Errorf("seed %d: %s on %s at %s, but there is no incident", seed, a.kind, a.symbol, a.at)
 				}
 			}
 		}
 		for _, e := range events {
-			places[e.Kind+" "+e.Symbol] = true
+			locations[e.Kind+" "+e.Symbol] = true
 			if found[e] == 0 {
-				t.Errorf("seed %d: %s on %s at %s is not found: %s", seed, e.Kind, e.Symbol, e.At, e.Note)
+				t.Errorf("seed %d: %s on %s at %s was not found: %s", seed, e.Kind, e.Symbol, e.At, e.Note)
 			}
 			if e.From.Before(m.config.Start.Add(12*time.Hour-DefaultHistory)) || e.To.After(m.config.Start) || e.At.Before(e.From) || !e.At.Before(e.To) {
 				t.Errorf("seed %d: %s from %s to %s, onset %s", seed, e.Kind, e.From, e.To, e.At)
 			}
 		}
 	}
-	if len(places) <= 4 {
-		t.Errorf("in all seeds the incidents are at the same places: %v", places)
+	if len(locations) <= 4 {
+		t.Errorf("all seeds choose the same symbols: %v", locations)
 	}
 }
 
-// TestEveryKind: each kind of incident can be put in, and its rule finds it.
-func TestEveryKind(t *testing.T) {
+// TestRulesFindEveryKind schedules each kind of incident and expects that its rule finds it.
+func TestRulesFindEveryKind(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long: make test-all")
 	}
-	var wanted []Incident
+	var incidents []Incident
 	for _, kind := range Kinds() {
-		wanted = append(wanted, Incident{Kind: kind})
+		incidents = append(incidents, Incident{Kind: kind})
 	}
 	seeds := uint64(4)
 	if testing.Short() || raced {
@@ -70,7 +73,7 @@ func TestEveryKind(t *testing.T) {
 	}
 	ratio := func(a, b float64) float64 { return a / b }
 	for seed := range seeds {
-		m := market(t, Config{Seed: seed, Start: start(seed), Symbols: 40, Incidents: wanted})
+		m := market(t, Config{Seed: seed, Start: start(seed), Symbols: 40, Incidents: incidents})
 		raised := append(crossAlarms(m, "ETHBTC", ratio, "ETHUSDT", "BTCUSDT"), crossAlarms(m, "BTCUSDC", ratio, "BTCUSDT", "USDCUSDT")...)
 		for _, s := range m.Symbols() {
 			raised = append(raised, alarms(m, s)...)
@@ -83,14 +86,14 @@ func TestEveryKind(t *testing.T) {
 		}
 		for _, e := range m.Injected() {
 			if !found[e] {
-				t.Errorf("seed %d: %s on %s at %s is not found: %s", seed, e.Kind, e.Symbol, e.At, e.Note)
+				t.Errorf("seed %d: %s on %s at %s was not found: %s", seed, e.Kind, e.Symbol, e.At, e.Note)
 			}
 		}
 	}
 }
 
-// TestIncidentsAreWhatTheySay measures the standard incidents in the trades themselves.
-func TestIncidentsAreWhatTheySay(t *testing.T) {
+// TestTradesShowTheIncidents measures the standard incidents in the trades.
+func TestTradesShowTheIncidents(t *testing.T) {
 	seeds := uint64(3)
 	if raced {
 		seeds = 1
@@ -99,7 +102,7 @@ func TestIncidentsAreWhatTheySay(t *testing.T) {
 		m := market(t, Config{Seed: seed + 40})
 		for _, e := range m.Injected() {
 			p := m.byName[e.Symbol]
-			var symbol Symbol
+			var symbol exchange.Symbol
 			for _, s := range m.Symbols() {
 				if s.Name == e.Symbol {
 					symbol = s
@@ -118,7 +121,7 @@ func TestIncidentsAreWhatTheySay(t *testing.T) {
 					t.Errorf("seed %d: pump of %.0f rush buys a minute and %+.1f %%", seed, rush, 100*(high/before-1))
 				}
 				if end := b[onset+50].close; end/before > 1+.5*(high/before-1) {
-					t.Errorf("seed %d: the pump is not dumped: %g, %g, %g", seed, before, high, end)
+					t.Errorf("seed %d: no dump follows the pump: %g, %g, %g", seed, before, high, end)
 				}
 			case FlashCrash:
 				low := math.Inf(1)
@@ -133,8 +136,8 @@ func TestIncidentsAreWhatTheySay(t *testing.T) {
 				for _, x := range b[:onset] {
 					largest = max(largest, x.largest)
 				}
-				for i := range p.tape.visible {
-					if r := p.tape.at(i); r.time == e.At.UnixMicro() {
+				for i := range p.rows.visible {
+					if r := p.rows.at(i); r.time == e.At.UnixMicro() {
 						order += float64(r.price*p.spec.tick) / 1e8 * float64(r.qty*p.spec.step) / 1e8
 					}
 				}
@@ -142,8 +145,8 @@ func TestIncidentsAreWhatTheySay(t *testing.T) {
 					t.Errorf("seed %d: whale of %.0f after %.0f moves the price by %+.1f %%", seed, order, largest, 100*(b[onset].close/before-1))
 				}
 			case SilentSymbol:
-				a, _ := m.FirstAt(e.Symbol, AggTrades, e.From)
-				z, _ := m.FirstAt(e.Symbol, AggTrades, e.To)
+				a, _ := m.FirstAt(e.Symbol, exchange.AggTrade, e.From.UnixMicro())
+				z, _ := m.FirstAt(e.Symbol, exchange.AggTrade, e.To.UnixMicro())
 				if a != z || e.To.Sub(e.From) < 2*time.Hour {
 					t.Errorf("seed %d: %d trades in a silence from %s to %s", seed, z-a, e.From, e.To)
 				}
@@ -152,7 +155,7 @@ func TestIncidentsAreWhatTheySay(t *testing.T) {
 	}
 }
 
-func TestSizeOfAnIncident(t *testing.T) {
+func TestSizeScalesAnIncident(t *testing.T) {
 	high := func(size float64) float64 {
 		m := market(t, Config{History: time.Hour, Incidents: []Incident{{Kind: PumpBurst, Symbol: "VIBUSDT", At: noon.Add(-30 * time.Minute), Size: size}}})
 		b, _ := bars(m, m.Symbols()[14])
@@ -171,16 +174,16 @@ func TestIncidentInLiveTime(t *testing.T) {
 	at := noon.Add(2 * time.Minute)
 	m := market(t, Config{History: time.Hour, Incidents: []Incident{{Kind: WhaleOrder, Symbol: "BELUSDT", At: at}}})
 	if events := m.Injected(); len(events) != 1 || events[0].At.Sub(at).Abs() > time.Minute {
-		t.Fatalf("planned: %v", events)
+		t.Fatalf("scheduled: %v", events)
 	}
 	count := func(e Event) int {
-		first, ok := m.FirstAt(e.Symbol, AggTrades, e.At)
+		first, ok := m.FirstAt(e.Symbol, exchange.AggTrade, e.At.UnixMicro())
 		if !ok {
 			return 0
 		}
 		n := 0
-		for _, row := range m.Rows(e.Symbol, AggTrades, first, 100) {
-			if row.Time == e.At.UnixMicro() {
+		for _, row := range m.Rows(nil, e.Symbol, exchange.AggTrade, first, 100) {
+			if row.TradedAt == e.At.UnixMicro() {
 				n++
 			}
 		}
@@ -188,15 +191,15 @@ func TestIncidentInLiveTime(t *testing.T) {
 	}
 	e := m.Injected()[0]
 	if count(e) != 0 {
-		t.Error("the whale came before its time")
+		t.Error("the whale's order came early")
 	}
 	m.Extend(noon.Add(5 * time.Minute))
 	if n := count(e); n < 8 {
-		t.Errorf("the whale's order went through %d prices", n)
+		t.Errorf("the whale's order has %d prices", n)
 	}
 }
 
-func TestRefused(t *testing.T) {
+func TestNewRejectsImpossibleConfigs(t *testing.T) {
 	for want, config := range map[string]Config{
 		"no start":    {},
 		"history of":  {Start: noon, History: -1},
@@ -220,6 +223,6 @@ func TestRefused(t *testing.T) {
 		t.Errorf("a quiet market has %v", events)
 	}
 	if events := market(t, Config{History: time.Hour}).Injected(); len(events) != 0 {
-		t.Errorf("an hour has %v", events)
+		t.Errorf("a market of an hour has %v", events)
 	}
 }

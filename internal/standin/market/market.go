@@ -1,55 +1,52 @@
-// Package market simulates a spot market: taker orders that arrive in bursts by day and night, on tick and step
-// grids, with ids that count on from a large number, and incidents (a pump, a flash crash, a whale …) put in at known
-// times. It owns no clock, no file and no connection: a Market is a value that is asked for trades.
+// Package market simulates a spot market: taker orders that arrive in bursts, more by day than by
+// night, on tick and step grids, with ids that continue from a large number, and incidents (a pump,
+// a flash crash, a whale …) at known times. It has no clock, file or connection: its owner moves
+// time forward with [Market.Extend] or [Market.Release].
 //
-// The guarantee: a Market is a function of its Config. The same Config gives the same trades to the last digit,
-// however the calls to Extend are cut (on one processor architecture; compilers may fuse floating point operations
-// elsewhere). Prices, sizes and times are made to look like trading, not to predict it: what a detector scores here
-// is only as telling as the incidents described in incident.go.
+// The guarantee: a Market is a function of its Config. The same Config gives the same trades to the
+// last digit, however the calls to Extend are split (on one processor architecture, because
+// compilers may fuse floating-point operations on another). Prices, sizes and times look like
+// trading and predict nothing. A detector's score here is only as good as the incidents described
+// in incidents.go.
 package market
 
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"time"
+
+	"tapedeck/internal/standin/exchange"
 )
 
-// DefaultHistory is a day and two hours: a report on the last 24 hours has data before its window.
+// DefaultHistory is a day and two hours, so that a report on the last 24 hours has data before its
+// window.
 const DefaultHistory = 26 * time.Hour
 
-// MaxSymbols bounds Config.Symbols; Binance lists fewer spot pairs than that.
+// MaxSymbols bounds Config.Symbols. Binance lists fewer spot pairs than that.
 const MaxSymbols = 2000
 
-// mostRows bounds what the history may hold: 32 bytes each.
-const mostRows = 100_000_000
-
-// Kind says which of the exchange's two sequences of one symbol is meant.
-type Kind int
-
-const (
-	// AggTrades has one row for each price that a taker order traded at.
-	AggTrades Kind = iota
-	// Trades has one row for each maker order that a taker order met: an AggTrades row is one or several of these.
-	Trades
-)
+// maxRows bounds the size of the history; a row takes 32 bytes.
+const maxRows = 100_000_000
 
 // Config describes a market. Only Start is required.
 type Config struct {
-	// Seed chooses the market; every number is a market, 0 too.
+	// Seed chooses the market. Every number is valid, 0 too.
 	Seed uint64
 	// Start is the end of the history and the start of live time.
 	Start time.Time
 	// History is how far trades reach back before Start; 0 means DefaultHistory.
 	History time.Duration
-	// Symbols is how many pairs trade; 0 means the named ones. Beyond those, names are made up.
+	// Symbols is the number of pairs; 0 means the named ones. Beyond those, names are made up.
 	Symbols int
-	// Rate multiplies how often orders arrive; 0 means 1: about 1.2 orders a second for the liveliest pair.
+	// Rate multiplies how often orders arrive; 0 means 1: about 1.2 orders a second for the busiest
+	// pair.
 	Rate float64
-	// Quiet leaves all incidents out, Incidents among them.
+	// Quiet omits all incidents, those in Incidents too.
 	Quiet bool
-	// Incidents are put in; nil means Standard() where History is 21 hours or more, else none.
+	// Incidents are scheduled. nil means Standard() if History is 21 hours or more, otherwise none.
 	Incidents []Incident
 }
 
@@ -57,110 +54,101 @@ type Config struct {
 type Incident struct {
 	// Kind is one of Kinds().
 	Kind string
-	// Symbol is where; "" lets the seed choose among the pairs where such a thing happens.
+	// Symbol is the pair. If it is empty, the seed chooses among the pairs that suit the kind.
 	Symbol string
-	// At is the onset; the zero time lets the seed choose one in the history, late enough for a baseline of 14 hours
-	// and early enough to be over by Start. It may lie after Start.
+	// At is the onset. If it is zero, the seed chooses one in the history, late enough for a baseline
+	// of 14 hours and early enough to end before Start. It may lie after Start.
 	At time.Time
-	// Size multiplies what the seed draws for it (how far, how many, how long), to see from where on it is noticed;
-	// 0 means 1.
+	// Size multiplies what the seed draws for it (how far, how many, how long), to find the size from
+	// which it is noticed; 0 means 1.
 	Size float64
 }
 
-// Event is an incident as it was put in.
+// Event is a scheduled incident.
 type Event struct {
-	// Kind is the name of the detector that should find it: one of Kinds().
-	Kind   string
-	Symbol string
-	// From and To bound the trades that the incident changed, its aftermath included: half-open.
-	From, To time.Time
-	// At is the onset: the whale's order, the first minute of the pump, the last trade before the silence.
-	At time.Time
-	// Note says in a sentence what happens.
-	Note string
+	// Kind is one of Kinds(), which is the name of the detector that should find it.
+	Kind   string `json:"kind"`
+	Symbol string `json:"symbol"`
+	// At is the onset: the whale's order, the first minute of the pump, the last trade before the
+	// silence.
+	At time.Time `json:"at"`
+	// From and To bound the trades that the incident changed, its aftermath included: half-open, UTC.
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+	// Note describes the incident in a sentence.
+	Note string `json:"note"`
 }
 
-// Symbol describes a pair as exchangeInfo does. TickSize, StepSize and MinNotional are decimals of eight places.
-type Symbol struct {
-	Name, Base, Quote               string
-	TickSize, StepSize, MinNotional string
-	Status                          string
-	// ListedAt is when it first traded, where that is within the history; else zero.
-	ListedAt time.Time
-}
-
-// Row is one trade, or one aggregated trade. Price and Qty are decimals of eight places, as Binance prints them; Time
-// is in microseconds since 1970 UTC. In the sequence Trades, FirstTradeID and LastTradeID equal ID.
-type Row struct {
-	ID, FirstTradeID, LastTradeID int64
-	Price, Qty                    string
-	Time                          int64
-	// BuyerMaker is true where the taker sold.
-	BuyerMaker bool
-}
-
-// Market is a simulated market. Any number of goroutines may read while one or more extend it.
+// Market is a simulated market and an [exchange.Source] that releases a row at its time of trading.
+// Any number of goroutines may read it while others extend it.
 type Market struct {
 	config    Config
 	begin     int64 // µs: start of the history, on a second
 	pairs     []*pair
 	byName    map[string]*pair
+	symbols   []exchange.Symbol
 	incidents []*incident
 
-	extend sync.Mutex   // held through Extend; guards engine
-	engine engine       // what generation needs and no reader sees
-	mu     sync.RWMutex // guards the tapes of pairs and horizon
-	// horizon is the time up to which rows are visible. Generation goes by whole seconds and may be ahead of it.
+	extend sync.Mutex   // held during Extend; guards engine
+	engine engine       // the state of the generation, which readers do not see
+	mu     sync.RWMutex // guards the rows of pairs and horizon
+	// horizon is the time before which rows are visible, µs. Generation works in whole seconds and may
+	// be ahead of it.
 	horizon int64
 }
 
-// New makes a market and generates its history. It fails on a Config that cannot be: no Start, too many symbols, an
-// incident that is unknown or has no room.
+// New creates a market and generates its history. It fails if the Config is impossible: no Start,
+// too many symbols, an unknown incident or one without room.
 func New(config Config) (*Market, error) {
-	switch {
-	case config.Start.IsZero():
-		return nil, fmt.Errorf("simulated market: no start time")
-	case config.History < 0:
-		return nil, fmt.Errorf("simulated market: history of %s", config.History)
-	case config.Symbols < 0 || config.Symbols > MaxSymbols:
-		return nil, fmt.Errorf("simulated market: %d symbols, want 1 to %d", config.Symbols, MaxSymbols)
-	case !(config.Rate >= 0) || config.Rate > 1e5:
-		return nil, fmt.Errorf("simulated market: rate %g, want more than 0 and at most 100000", config.Rate)
-	}
-	if config.History == 0 {
-		config.History = DefaultHistory
-	}
-	if config.Rate == 0 {
-		config.Rate = 1
-	}
-	begin := config.Start.Add(-config.History).Truncate(time.Second)
-	m := &Market{config: config, begin: begin.UnixMicro(), horizon: begin.UnixMicro()}
-	pairs, err := newPairs(config, m.begin)
+	m, err := newMarket(config)
 	if err != nil {
-		return nil, fmt.Errorf("simulated market: %w", err)
-	}
-	m.pairs = pairs
-	expected := 0.0
-	for _, p := range pairs {
-		expected += p.spec.rate * config.Rate * config.History.Seconds() * 1.3
-	}
-	if expected > mostRows {
-		return nil, fmt.Errorf("simulated market: a history of %s at rate %g would be about %.0f million trades, more than %d million: shorten it",
-			config.History, config.Rate, expected/1e6, mostRows/1_000_000)
-	}
-	m.engine = newEngine(m)
-	m.byName = make(map[string]*pair, len(m.pairs))
-	for _, p := range m.pairs {
-		m.byName[p.spec.name] = p
-	}
-	if err := m.plan(); err != nil {
 		return nil, fmt.Errorf("simulated market: %w", err)
 	}
 	m.Extend(config.Start)
 	return m, nil
 }
 
-// Extend makes the trades before until visible, generating what is not there yet. A time already passed does nothing.
+func newMarket(config Config) (*Market, error) {
+	switch {
+	case config.Start.IsZero():
+		return nil, fmt.Errorf("no start time")
+	case config.History < 0:
+		return nil, fmt.Errorf("history of %s is negative", config.History)
+	case config.Symbols < 0 || config.Symbols > MaxSymbols:
+		return nil, fmt.Errorf("%d symbols: the range is 1 to %d", config.Symbols, MaxSymbols)
+	case !(config.Rate >= 0) || config.Rate > 1e5:
+		return nil, fmt.Errorf("rate %g must be above 0 and at most 100000", config.Rate)
+	}
+	config.History = cmp.Or(config.History, DefaultHistory)
+	config.Rate = cmp.Or(config.Rate, 1)
+	begin := config.Start.Add(-config.History).Truncate(time.Second).UnixMicro()
+	m := &Market{config: config, begin: begin, horizon: begin, byName: map[string]*pair{}}
+	var err error
+	if m.pairs, err = newPairs(config, m.begin); err != nil {
+		return nil, err
+	}
+	expected := 0.0
+	for _, p := range m.pairs {
+		expected += p.spec.rate * config.Rate * config.History.Seconds() * 1.3
+	}
+	if expected > maxRows {
+		return nil, fmt.Errorf("a history of %s at rate %g would be about %.0f million trades, more than %d million: shorten it",
+			config.History, config.Rate, expected/1e6, maxRows/1_000_000)
+	}
+	m.engine = newEngine(m)
+	for _, p := range m.pairs {
+		m.byName[p.spec.name] = p
+		m.symbols = append(m.symbols, exchange.Symbol{
+			Name: p.spec.name, Base: p.spec.base, Quote: p.spec.quote,
+			TickSize: decimal(p.spec.tick), StepSize: decimal(p.spec.step), MinNotional: decimal(p.spec.minNotional),
+			ListedAt: p.listedAt,
+		})
+	}
+	return m, m.scheduleIncidents()
+}
+
+// Extend makes the trades before until visible and generates those that do not exist yet. It does
+// nothing if until has passed.
 func (m *Market) Extend(until time.Time) {
 	m.extend.Lock()
 	defer m.extend.Unlock()
@@ -169,7 +157,7 @@ func (m *Market) Extend(until time.Time) {
 		return
 	}
 	for m.engine.now < end {
-		// A second at a time, so that a reader never waits for longer than one takes.
+		// One second at a time, so that a reader waits for one second's generation at most.
 		m.mu.Lock()
 		m.engine.second()
 		m.mu.Unlock()
@@ -177,92 +165,20 @@ func (m *Market) Extend(until time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, p := range m.pairs {
-		p.tape.reveal(end)
+		p.rows.reveal(end)
 	}
 	m.horizon = end
 }
 
-// Horizon is the time before which all trades are visible: the greatest argument of Extend so far.
+// Horizon returns the time before which all trades are visible: the greatest argument of Extend so
+// far.
 func (m *Market) Horizon() time.Time {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return time.UnixMicro(m.horizon).UTC()
 }
 
-// Symbols lists the pairs, the liveliest named ones first.
-func (m *Market) Symbols() []Symbol {
-	symbols := make([]Symbol, len(m.pairs))
-	for i, p := range m.pairs {
-		symbols[i] = Symbol{
-			Name: p.spec.name, Base: p.spec.base, Quote: p.spec.quote,
-			TickSize: decimal(p.spec.tick), StepSize: decimal(p.spec.step), MinNotional: decimal(p.spec.minNotional),
-			Status: "TRADING",
-		}
-		if p.listedAt > m.begin {
-			symbols[i].ListedAt = time.UnixMicro(p.listedAt).UTC()
-		}
-	}
-	return symbols
-}
-
-// Rows returns up to limit visible rows of a symbol in the order of their ids, from fromID on; from the first there
-// is where fromID lies before it. It returns nothing for an unknown symbol.
-func (m *Market) Rows(symbol string, kind Kind, fromID int64, limit int) []Row {
-	return m.AppendRows(nil, symbol, kind, fromID, limit)
-}
-
-// AppendRows is Rows into a slice that the caller reuses.
-func (m *Market) AppendRows(rows []Row, symbol string, kind Kind, fromID int64, limit int) []Row {
-	p := m.byName[symbol]
-	if p == nil || limit <= 0 {
-		return rows
-	}
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if kind == Trades {
-		return p.appendTrades(rows, fromID, limit)
-	}
-	return p.appendAggs(rows, fromID, limit)
-}
-
-// FirstAt returns the id of the first visible row at or after a time.
-func (m *Market) FirstAt(symbol string, kind Kind, at time.Time) (id int64, ok bool) {
-	p := m.byName[symbol]
-	if p == nil {
-		return 0, false
-	}
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	i := p.tape.searchTime(at.UnixMicro())
-	if i >= p.tape.visible {
-		return 0, false
-	}
-	if kind == Trades {
-		return p.firstTrade + int64(p.tape.at(i).raw), true
-	}
-	return p.firstAgg + int64(i), true
-}
-
-// LastBefore returns the id of the last visible row before a time.
-func (m *Market) LastBefore(symbol string, kind Kind, at time.Time) (id int64, ok bool) {
-	p := m.byName[symbol]
-	if p == nil {
-		return 0, false
-	}
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	i := p.tape.searchTime(at.UnixMicro()) - 1
-	if i < 0 {
-		return 0, false
-	}
-	if kind == Trades {
-		r := p.tape.at(i)
-		return p.firstTrade + int64(r.raw) + int64(r.makers) - 1, true
-	}
-	return p.firstAgg + int64(i), true
-}
-
-// Injected lists the incidents by onset, those that are still to come too.
+// Injected lists the incidents by onset, including those that have not begun.
 func (m *Market) Injected() []Event {
 	events := make([]Event, len(m.incidents))
 	for i, in := range m.incidents {
@@ -272,4 +188,105 @@ func (m *Market) Injected() []Event {
 		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Symbol, b.Symbol))
 	})
 	return events
+}
+
+// Symbols implements exchange.Source: the busiest named pairs come first.
+func (m *Market) Symbols() []exchange.Symbol { return m.symbols }
+
+// Release implements exchange.Source.
+func (m *Market) Release(until int64) { m.Extend(time.UnixMicro(until + 1)) }
+
+// Rows implements exchange.Source. It appends nothing for an unknown symbol.
+func (m *Market) Rows(dst []exchange.Row, symbol string, kind exchange.Kind, fromID int64, limit int) []exchange.Row {
+	p := m.byName[symbol]
+	if p == nil {
+		return dst
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return slices.AppendSeq(dst, p.visibleRows(kind, fromID, limit))
+}
+
+// FirstAt implements exchange.Source.
+func (m *Market) FirstAt(symbol string, kind exchange.Kind, at int64) (id int64, ok bool) {
+	p := m.byName[symbol]
+	if p == nil {
+		return 0, false
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	i := p.rows.searchTime(at)
+	return p.firstID(kind, i), i < p.rows.visible
+}
+
+// LastBefore implements exchange.Source.
+func (m *Market) LastBefore(symbol string, kind exchange.Kind, at int64) (id int64, ok bool) {
+	p := m.byName[symbol]
+	if p == nil {
+		return 0, false
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	i := p.rows.searchTime(at)
+	return p.firstID(kind, i) - 1, i > 0
+}
+
+// LastReleased implements exchange.Source.
+func (m *Market) LastReleased(symbol string, kind exchange.Kind, at int64) (id int64, ok bool) {
+	return m.LastBefore(symbol, kind, at+1)
+}
+
+// Between implements exchange.Source.
+func (m *Market) Between(dst []exchange.Event, kind exchange.Kind, after, until int64) []exchange.Event {
+	from := len(dst)
+	m.mu.RLock()
+	for i, p := range m.pairs {
+		first := p.firstID(kind, p.rows.searchTime(after+1))
+		end := p.firstID(kind, p.rows.searchTime(until+1))
+		for row := range p.visibleRows(kind, first, int(end-first)) {
+			dst = append(dst, exchange.Event{Symbol: i, Row: row})
+		}
+	}
+	m.mu.RUnlock()
+	slices.SortFunc(dst[from:], func(a, b exchange.Event) int {
+		return cmp.Or(cmp.Compare(a.TradedAt, b.TradedAt), cmp.Compare(a.Symbol, b.Symbol), cmp.Compare(a.ID, b.ID))
+	})
+	return dst
+}
+
+// Span implements exchange.Source. The market never ends.
+func (m *Market) Span() (first, last int64) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	first = m.horizon
+	for _, p := range m.pairs {
+		if p.rows.visible > 0 {
+			first = min(first, p.rows.at(0).time)
+		}
+	}
+	return first, exchange.Endless
+}
+
+// firstID returns the id that the visible row i begins with in a sequence; i may be the number of
+// visible rows, for the id that comes next.
+func (p *pair) firstID(kind exchange.Kind, i int) int64 {
+	switch {
+	case kind == exchange.AggTrade:
+		return p.firstAgg + int64(i)
+	case i == p.rows.visible && i > 0:
+		last := p.rows.at(i - 1)
+		return p.firstTrade + int64(last.firstTrade) + int64(last.makers)
+	case i == 0:
+		return p.firstTrade
+	}
+	return p.firstTrade + int64(p.rows.at(i).firstTrade)
+}
+
+// visibleRows returns up to limit visible rows of a sequence in the order of their ids, from fromID
+// on. Market.mu is held.
+func (p *pair) visibleRows(kind exchange.Kind, fromID int64, limit int) iter.Seq[exchange.Row] {
+	if kind == exchange.AggTrade {
+		return p.visibleAggTrades(fromID, limit)
+	}
+	return p.visibleTrades(fromID, limit)
 }

@@ -9,6 +9,10 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tapedeck/internal/standin/exchange"
 )
 
 var noon = time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
@@ -25,16 +29,16 @@ func market(t testing.TB, config Config) *Market {
 	return m
 }
 
-// all is everything a reader can see of a market.
-func all(m *Market, kind Kind) map[string][]Row {
-	rows := make(map[string][]Row)
+// allRows returns all visible rows of a market by symbol.
+func allRows(m *Market, kind exchange.Kind) map[string][]exchange.Row {
+	rows := make(map[string][]exchange.Row)
 	for _, s := range m.Symbols() {
-		rows[s.Name] = m.Rows(s.Name, kind, math.MinInt64, math.MaxInt)
+		rows[s.Name] = m.Rows(nil, s.Name, kind, math.MinInt64, math.MaxInt)
 	}
 	return rows
 }
 
-func equal(a, b map[string][]Row) bool {
+func equal(a, b map[string][]exchange.Row) bool {
 	if len(a) != len(b) {
 		return false
 	}
@@ -46,7 +50,7 @@ func equal(a, b map[string][]Row) bool {
 	return true
 }
 
-// pumpSoon is a market of two hours with an incident under way at Start.
+// pumpSoon describes a market of two hours with an incident in progress at Start.
 func pumpSoon(seed uint64) Config {
 	return Config{Seed: seed, Start: noon, History: 2 * time.Hour, Incidents: []Incident{
 		{Kind: PumpBurst, Symbol: "VIBUSDT", At: noon.Add(-time.Minute)},
@@ -56,46 +60,46 @@ func pumpSoon(seed uint64) Config {
 
 func TestSameSeedSameTrades(t *testing.T) {
 	one, other := market(t, pumpSoon(7)), market(t, pumpSoon(7))
-	if !equal(all(one, AggTrades), all(other, AggTrades)) || !equal(all(one, Trades), all(other, Trades)) {
+	if !equal(allRows(one, exchange.AggTrade), allRows(other, exchange.AggTrade)) || !equal(allRows(one, exchange.Trade), allRows(other, exchange.Trade)) {
 		t.Error("two markets of one seed differ")
 	}
 	if !slices.Equal(one.Injected(), other.Injected()) {
-		t.Error("two markets of one seed have other incidents")
+		t.Error("two markets of one seed have different incidents")
 	}
-	if equal(all(one, AggTrades), all(market(t, pumpSoon(8)), AggTrades)) {
+	if equal(allRows(one, exchange.AggTrade), allRows(market(t, pumpSoon(8)), exchange.AggTrade)) {
 		t.Error("two seeds give the same market")
 	}
 }
 
-func TestExtendInAnySteps(t *testing.T) {
-	whole, cut := market(t, pumpSoon(7)), market(t, pumpSoon(7))
-	before := all(cut, AggTrades)
+func TestStepsOfExtendDoNotMatter(t *testing.T) {
+	whole, stepped := market(t, pumpSoon(7)), market(t, pumpSoon(7))
+	before := allRows(stepped, exchange.AggTrade)
 	end := noon.Add(7*time.Minute + 311*time.Millisecond)
 	whole.Extend(end)
 	for at, n := noon, 0; at.Before(end); n++ {
 		at = at.Add(time.Duration(1+n*n%977) * 3 * time.Millisecond)
-		cut.Extend(at)
-		cut.Extend(at.Add(-time.Second)) // does nothing
+		stepped.Extend(at)
+		stepped.Extend(at.Add(-time.Second)) // does nothing
 	}
-	whole.Extend(cut.Horizon()) // the last cut may lie a little after end
-	got := all(cut, AggTrades)
-	if !equal(all(whole, AggTrades), got) {
-		t.Error("the market depends on how the calls to Extend are cut")
+	whole.Extend(stepped.Horizon()) // the last step may end a little after end
+	got := allRows(stepped, exchange.AggTrade)
+	if !equal(allRows(whole, exchange.AggTrade), got) {
+		t.Error("the market depends on the steps of Extend")
 	}
 	for symbol, rows := range before {
 		if !slices.Equal(rows, got[symbol][:len(rows)]) {
 			t.Errorf("%s: extending changed what was visible before", symbol)
 		}
 	}
-	if last := got["BTCUSDT"][len(got["BTCUSDT"])-1].Time; last >= cut.Horizon().UnixMicro() {
+	if last := got["BTCUSDT"][len(got["BTCUSDT"])-1].TradedAt; last >= stepped.Horizon().UnixMicro() {
 		t.Error("a row at or after the horizon is visible")
 	}
 }
 
-func TestIDsFollowOneAnother(t *testing.T) {
+func TestIDsAreConsecutive(t *testing.T) {
 	m := market(t, Config{Seed: 3, History: 10 * time.Hour})
-	raws := all(m, Trades)
-	for symbol, aggs := range all(m, AggTrades) {
+	raws := allRows(m, exchange.Trade)
+	for symbol, aggs := range allRows(m, exchange.AggTrade) {
 		raw := raws[symbol]
 		if len(aggs) == 0 {
 			t.Errorf("%s: no trades", symbol)
@@ -103,14 +107,14 @@ func TestIDsFollowOneAnother(t *testing.T) {
 		}
 		at := 0
 		for i, agg := range aggs {
-			if i > 0 && (agg.ID != aggs[i-1].ID+1 || agg.FirstTradeID != aggs[i-1].LastTradeID+1 || agg.Time < aggs[i-1].Time) {
-				t.Fatalf("%s: after %+v comes %+v", symbol, aggs[i-1], agg)
+			if i > 0 && (agg.ID != aggs[i-1].ID+1 || agg.FirstTradeID != aggs[i-1].LastTradeID+1 || agg.TradedAt < aggs[i-1].TradedAt) {
+				t.Fatalf("%s: %+v follows %+v", symbol, agg, aggs[i-1])
 			}
 			sum := int64(0)
 			for id := agg.FirstTradeID; id <= agg.LastTradeID; id++ {
 				r := raw[at]
 				at++
-				if r.ID != id || r.FirstTradeID != id || r.LastTradeID != id || r.Price != agg.Price || r.Time != agg.Time || r.BuyerMaker != agg.BuyerMaker {
+				if r.ID != id || r.FirstTradeID != id || r.LastTradeID != id || r.Price != agg.Price || r.TradedAt != agg.TradedAt || r.BuyerMaker != agg.BuyerMaker {
 					t.Fatalf("%s: raw trade %+v of %+v", symbol, r, agg)
 				}
 				part := units(t, r.Qty)
@@ -127,15 +131,15 @@ func TestIDsFollowOneAnother(t *testing.T) {
 			t.Errorf("%s: %d raw trades, %d of them in aggregated ones", symbol, len(raw), at)
 		}
 	}
-	if id := m.Rows("BTCUSDT", AggTrades, 0, 1)[0].ID; id < 3_000_000_000 {
+	if id := m.Rows(nil, "BTCUSDT", exchange.AggTrade, 0, 1)[0].ID; id < 3_000_000_000 {
 		t.Errorf("BTCUSDT's first id is %d, want one beyond 32 bits", id)
 	}
-	if rows := m.Rows("LUMAUSDT", Trades, 0, 1); rows[0].ID != 0 || time.UnixMicro(rows[0].Time).Before(noon.Add(-listedBefore)) {
-		t.Errorf("the new listing begins with %+v", rows[0])
+	if rows := m.Rows(nil, "LUMAUSDT", exchange.Trade, 0, 1); rows[0].ID != 0 || time.UnixMicro(rows[0].TradedAt).Before(noon.Add(-listedBefore)) {
+		t.Errorf("the first trade of the new listing is %+v", rows[0])
 	}
 }
 
-// units reads a decimal of eight places, strictly, as hundred-millionths.
+// units parses a decimal of exactly eight places into hundred-millionths.
 func units(t *testing.T, text string) int64 {
 	t.Helper()
 	whole, rest, ok := strings.Cut(text, ".")
@@ -149,24 +153,24 @@ func units(t *testing.T, text string) int64 {
 	return n
 }
 
-func TestGrid(t *testing.T) {
+func TestPricesAndQuantitiesAreOnTheGrid(t *testing.T) {
 	m := market(t, Config{Seed: 4, Symbols: 60, History: 3 * time.Hour})
 	for _, s := range m.Symbols() {
-		tick, step, least := units(t, s.TickSize), units(t, s.StepSize), units(t, s.MinNotional)
+		tick, step, minimum := units(t, s.TickSize), units(t, s.StepSize), units(t, s.MinNotional)
 		p := m.byName[s.Name]
 		var order float64
-		for i, row := range m.Rows(s.Name, AggTrades, 0, math.MaxInt) {
+		for i, row := range m.Rows(nil, s.Name, exchange.AggTrade, 0, math.MaxInt) {
 			price, qty := units(t, row.Price), units(t, row.Qty)
 			if price <= 0 || qty <= 0 || price%tick != 0 || qty%step != 0 {
 				t.Fatalf("%s: %+v is off the grid of %s and %s", s.Name, row, s.TickSize, s.StepSize)
 			}
-			if r := p.tape.at(i); r.price*p.spec.tick != price || r.qty*p.spec.step != qty {
-				t.Fatalf("%s: %+v is printed from %+v", s.Name, row, r)
+			if r := p.rows.at(i); r.price*p.spec.tick != price || r.qty*p.spec.step != qty {
+				t.Fatalf("%s: %+v was printed from %+v", s.Name, row, r)
 			}
 			order += float64(price) / 1e8 * float64(qty)
-			if i+1 == p.tape.visible || p.tape.at(i+1).time != row.Time {
-				if order < .99*float64(least) {
-					t.Fatalf("%s: an order of %.8f at %+v is under the minimum of %s", s.Name, order/1e8, row, s.MinNotional)
+			if i+1 == p.rows.visible || p.rows.at(i+1).time != row.TradedAt {
+				if order < .99*float64(minimum) {
+					t.Fatalf("%s: an order of %.8f at %+v is below the minimum of %s", s.Name, order/1e8, row, s.MinNotional)
 				}
 				order = 0
 			}
@@ -174,47 +178,47 @@ func TestGrid(t *testing.T) {
 	}
 }
 
-func TestReading(t *testing.T) {
+func TestReadMethodsAgree(t *testing.T) {
 	m := market(t, Config{Seed: 5, History: 30 * time.Minute})
-	for _, kind := range []Kind{AggTrades, Trades} {
-		rows := m.Rows("ETHUSDT", kind, 0, math.MaxInt)
+	for _, kind := range []exchange.Kind{exchange.AggTrade, exchange.Trade} {
+		rows := m.Rows(nil, "ETHUSDT", kind, 0, math.MaxInt)
 		first, last := rows[0], rows[len(rows)-1]
 		for _, i := range []int{0, 1, 17, len(rows) / 2, len(rows) - 1} {
-			if got := m.Rows("ETHUSDT", kind, rows[i].ID, 5); !slices.Equal(got, rows[i:min(i+5, len(rows))]) {
-				t.Errorf("five rows of kind %d from the one of number %d: %v", kind, i, got)
+			if got := m.Rows(nil, "ETHUSDT", kind, rows[i].ID, 5); !slices.Equal(got, rows[i:min(i+5, len(rows))]) {
+				t.Errorf("five rows of kind %s from row %d: %v", kind, i, got)
 			}
-			at := time.UnixMicro(rows[i].Time)
+			at := rows[i].TradedAt
 			want := i
-			for want > 0 && rows[want-1].Time == rows[i].Time {
+			for want > 0 && rows[want-1].TradedAt == rows[i].TradedAt {
 				want--
 			}
 			if id, ok := m.FirstAt("ETHUSDT", kind, at); !ok || id != rows[want].ID {
-				t.Errorf("FirstAt(%d) = %d, %t, want %d", rows[i].Time, id, ok, rows[want].ID)
+				t.Errorf("FirstAt(%d) = %d, %t, want %d", rows[i].TradedAt, id, ok, rows[want].ID)
 			}
 			if id, ok := m.LastBefore("ETHUSDT", kind, at); ok != (want > 0) || ok && id != rows[want-1].ID {
-				t.Errorf("LastBefore(%d) = %d, %t", rows[i].Time, id, ok)
+				t.Errorf("LastBefore(%d) = %d, %t", rows[i].TradedAt, id, ok)
 			}
 		}
-		if got := m.Rows("ETHUSDT", kind, last.ID+1, 5); len(got) != 0 {
+		if got := m.Rows(nil, "ETHUSDT", kind, last.ID+1, 5); len(got) != 0 {
 			t.Errorf("rows after the last: %v", got)
 		}
-		if id, ok := m.LastBefore("ETHUSDT", kind, noon); !ok || id != last.ID {
+		if id, ok := m.LastBefore("ETHUSDT", kind, noon.UnixMicro()); !ok || id != last.ID {
 			t.Errorf("LastBefore(start) = %d, %t, want %d", id, ok, last.ID)
 		}
-		if id, ok := m.FirstAt("ETHUSDT", kind, noon.Add(-time.Hour)); !ok || id != first.ID {
+		if id, ok := m.FirstAt("ETHUSDT", kind, noon.Add(-time.Hour).UnixMicro()); !ok || id != first.ID {
 			t.Errorf("FirstAt(long ago) = %d, %t, want %d", id, ok, first.ID)
 		}
-		if _, ok := m.FirstAt("ETHUSDT", kind, noon); ok {
+		if _, ok := m.FirstAt("ETHUSDT", kind, noon.UnixMicro()); ok {
 			t.Error("FirstAt(start) found a row")
 		}
-		reused := m.AppendRows(rows[:0:0], "ETHUSDT", kind, first.ID, 3)
-		if got := m.AppendRows(reused[:1], "ETHUSDT", kind, first.ID+1, 2); !slices.Equal(got, rows[:3]) {
-			t.Errorf("AppendRows = %v", got)
+		reused := m.Rows(rows[:0:0], "ETHUSDT", kind, first.ID, 3)
+		if got := m.Rows(reused[:1], "ETHUSDT", kind, first.ID+1, 2); !slices.Equal(got, rows[:3]) {
+			t.Errorf("Rows appended to a slice with one row = %v", got)
 		}
-		if got := m.Rows("NOSUCH", kind, 0, 5); got != nil {
+		if got := m.Rows(nil, "NOSUCH", kind, 0, 5); got != nil {
 			t.Errorf("rows of an unknown symbol: %v", got)
 		}
-		if got := m.Rows("ETHUSDT", kind, 0, -1); got != nil {
+		if got := m.Rows(nil, "ETHUSDT", kind, 0, -1); got != nil {
 			t.Errorf("rows with a negative limit: %v", got)
 		}
 	}
@@ -231,14 +235,14 @@ func TestDecimal(t *testing.T) {
 	}
 }
 
-func TestReadersWhileItGrows(t *testing.T) {
+func TestReadWhileExtending(t *testing.T) {
 	m := market(t, Config{Seed: 6, History: time.Minute, Rate: 20})
 	done := make(chan struct{})
 	var readers sync.WaitGroup
-	for _, kind := range []Kind{AggTrades, Trades} {
+	for _, kind := range []exchange.Kind{exchange.AggTrade, exchange.Trade} {
 		readers.Go(func() {
-			next := m.Rows("BTCUSDT", kind, 0, 1)[0].ID
-			var rows []Row
+			next := m.Rows(nil, "BTCUSDT", kind, 0, 1)[0].ID
+			var rows []exchange.Row
 			for running := true; running; {
 				select {
 				case <-done:
@@ -246,17 +250,17 @@ func TestReadersWhileItGrows(t *testing.T) {
 				default:
 				}
 				horizon := m.Horizon()
-				last, _ := m.LastBefore("BTCUSDT", kind, horizon)
-				rows = m.AppendRows(rows[:0], "BTCUSDT", kind, next, 500)
+				last, _ := m.LastBefore("BTCUSDT", kind, horizon.UnixMicro())
+				rows = m.Rows(rows[:0], "BTCUSDT", kind, next, 500)
 				for _, row := range rows {
 					if row.ID != next {
-						t.Errorf("kind %d: read %d, want %d", kind, row.ID, next)
+						t.Errorf("kind %s: read %d, want %d", kind, row.ID, next)
 						return
 					}
 					next++
 				}
 				if len(rows) < 500 && next <= last {
-					t.Errorf("kind %d: %d was visible, read up to %d", kind, last, next)
+					t.Errorf("kind %s: %d was visible, read up to %d", kind, last, next)
 				}
 				runtime.Gosched()
 			}
@@ -269,7 +273,7 @@ func TestReadersWhileItGrows(t *testing.T) {
 	readers.Wait()
 }
 
-func TestDayIsOfTheSizeThatADemoBears(t *testing.T) {
+func TestSizeOfTheDefaultMarket(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
@@ -278,13 +282,13 @@ func TestDayIsOfTheSizeThatADemoBears(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	rows := 0
 	for _, p := range m.pairs {
-		rows += p.tape.visible
+		rows += p.rows.visible
 	}
 	if rows < 400_000 || rows > 700_000 {
 		t.Errorf("the default market has %d aggregated trades, want 400,000 to 700,000", rows)
 	}
 	if each := float64(after.HeapAlloc-before.HeapAlloc) / float64(rows); each > 48 {
-		t.Errorf("%.1f bytes an aggregated trade, want 48 at most", each)
+		t.Errorf("%.1f bytes per aggregated trade, want at most 48", each)
 	}
 	runtime.KeepAlive(m)
 }
@@ -304,11 +308,10 @@ func TestManySymbols(t *testing.T) {
 	if len(names) != MaxSymbols {
 		t.Errorf("%d symbols, want %d", len(names), MaxSymbols)
 	}
-	// One more symbol leaves the trades of the others as they are.
 	few := Config{Seed: 1, Symbols: 3, History: 10 * time.Minute, Start: noon}
-	for symbol, rows := range all(market(t, few), AggTrades) {
+	for symbol, rows := range allRows(market(t, few), exchange.AggTrade) {
 		if symbol == "BTCUSDT" && len(rows) == 0 {
-			t.Error("BTCUSDT does not trade alone")
+			t.Error("BTCUSDT does not trade in a market of three symbols")
 		}
 	}
 }
@@ -326,9 +329,9 @@ func TestActivity(t *testing.T) {
 		}
 	}
 	if day < 1.3*night {
-		t.Errorf("%.0f orders a minute by day, %.0f by night: want a day", day, night)
+		t.Errorf("%.0f orders a minute by day, %.0f by night: want 1.3 times as many by day", day, night)
 	}
-	// Lively minutes follow lively ones: the number of orders is correlated from one minute to the next.
+	// Orders come in bursts: their numbers in consecutive minutes are correlated.
 	mean := 0.0
 	for _, x := range b {
 		mean += x.orders / float64(len(b))
@@ -341,11 +344,11 @@ func TestActivity(t *testing.T) {
 		t.Errorf("correlation of successive minutes is %.2f, want bursts", products/squares)
 	}
 	if squares/float64(len(b)) < 1.5*mean {
-		t.Errorf("variance %.0f of orders a minute with mean %.0f: no livelier than chance", squares/float64(len(b)), mean)
+		t.Errorf("orders a minute have variance %.0f and mean %.0f, which a Poisson process has too", squares/float64(len(b)), mean)
 	}
 }
 
-// TestCrossesAgree holds the crosses to the pairs they follow from, unless an incident parts them.
+// TestCrossesAgree compares crosses with the prices implied by other pairs, with and without a de-peg.
 func TestCrossesAgree(t *testing.T) {
 	if testing.Short() {
 		t.Skip("two days of all symbols")
@@ -364,6 +367,51 @@ func TestCrossesAgree(t *testing.T) {
 			if _, ok := explained(m, a); !ok {
 				t.Errorf("%s is off at %s without reason", a.symbol, a.at)
 			}
+		}
+	}
+}
+
+// TestBetweenReturnsTheRowsOfEachSlice asks for the rows of consecutive slices of time, with a pause, and
+// compares them with Rows.
+func TestBetweenReturnsTheRowsOfEachSlice(t *testing.T) {
+	m := market(t, Config{Seed: 3, History: time.Hour, Symbols: 20, Rate: 20, Quiet: true})
+	from, until := noon.UnixMicro(), noon.Add(2*time.Minute).UnixMicro()
+	pauseFrom, pauseUntil := noon.Add(time.Minute).UnixMicro(), noon.Add(80*time.Second).UnixMicro()
+	for _, kind := range exchange.Kinds() {
+		got := map[int][]exchange.Row{}
+		last := int64(0)
+		for at, step := from, int64(1); at < until; step = step%977_001*3 + 1 {
+			next := min(at+step, until)
+			if at < pauseFrom && next > pauseFrom {
+				next = pauseFrom
+			}
+			m.Release(next)
+			for _, e := range m.Between(nil, kind, at, next) {
+				if e.TradedAt <= at || e.TradedAt > next || e.TradedAt < last {
+					t.Fatalf("%d in (%d, %d] after %d", e.TradedAt, at, next, last)
+				}
+				last = e.TradedAt
+				got[e.Symbol] = append(got[e.Symbol], e.Row)
+			}
+			if at = next; at == pauseFrom {
+				at = pauseUntil
+			}
+		}
+		total := 0
+		for i, symbol := range m.Symbols() {
+			var want []exchange.Row
+			if first, ok := m.FirstAt(symbol.Name, kind, from+1); ok {
+				want = slices.DeleteFunc(m.Rows(nil, symbol.Name, kind, first, 1<<20), func(r exchange.Row) bool {
+					return r.TradedAt > until || r.TradedAt > pauseFrom && r.TradedAt <= pauseUntil
+				})
+			}
+			if diff := cmp.Diff(want, got[i]); diff != "" {
+				t.Fatalf("%s %s (-Rows +Between):\n%.1000s", symbol.Name, kind, diff)
+			}
+			total += len(want)
+		}
+		if total < 1000 {
+			t.Errorf("%s: only %d rows", kind, total)
 		}
 	}
 }

@@ -2,5 +2,5 @@
 
 package market
 
-// raced: the race detector makes everything some ten times slower, so fewer seeds are tried.
+// raced reduces the number of seeds: the race detector makes everything about ten times slower.
 const raced = true

@@ -4,11 +4,13 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"tapedeck/internal/standin/exchange"
 )
 
-// The measured rules that detectors begin from, written down plainly once more: on one-minute bars, against the
-// 24 hours before the tested window, with 12 hours of them at least. They judge the market here, so they are
-// deliberately not the SQL that will judge a tape.
+// The rules behind the detectors, in plain Go: on one-minute bars, against the 24 hours before the
+// tested window and at least 12 of them. They test the market here, so they are deliberately
+// independent of the SQL.
 
 type bar struct {
 	volume, bought, sold float64
@@ -24,18 +26,18 @@ type alarm struct {
 	at     time.Time // end of the bar
 }
 
-// bars are a symbol's minutes from the market's first to its last whole one. They are made from the numbers that the
-// rows' texts are printed from: TestGrid holds the texts to them.
-func bars(m *Market, symbol Symbol) (all []bar, first time.Time) {
+// bars returns a symbol's minutes from the market's first whole minute to its last. They are computed
+// from the numbers behind the rows' decimals; TestPricesAndQuantitiesAreOnTheGrid compares the two.
+func bars(m *Market, symbol exchange.Symbol) (all []bar, first time.Time) {
 	first = m.config.Start.Add(-m.config.History).Truncate(time.Minute)
-	if symbol.ListedAt.After(first) {
-		first = symbol.ListedAt.Truncate(time.Minute)
+	if symbol.ListedAt > first.UnixMicro() {
+		first = time.UnixMicro(symbol.ListedAt).UTC().Truncate(time.Minute)
 	}
 	all = make([]bar, int(m.config.Start.Sub(first)/time.Minute))
 	p := m.byName[symbol.Name]
-	for i := 0; i < p.tape.visible; {
-		// An order: rows of one millisecond and side.
-		r := p.tape.at(i)
+	for i := 0; i < p.rows.visible; {
+		// Consecutive rows of one millisecond and side are one order.
+		r := p.rows.at(i)
 		minute := int(time.UnixMicro(r.time).Sub(first) / time.Minute)
 		if r.time < first.UnixMicro() || minute >= len(all) {
 			i++
@@ -43,8 +45,8 @@ func bars(m *Market, symbol Symbol) (all []bar, first time.Time) {
 		}
 		b := &all[minute]
 		j, order, prices, last := i, 0.0, 0, int64(0)
-		for ; j < p.tape.visible; j++ {
-			next := p.tape.at(j)
+		for ; j < p.rows.visible; j++ {
+			next := p.rows.at(j)
 			if next.time/1000 != r.time/1000 || next.sell != r.sell {
 				break
 			}
@@ -87,7 +89,7 @@ func bars(m *Market, symbol Symbol) (all []bar, first time.Time) {
 }
 
 // alarms applies the rules to a symbol.
-func alarms(m *Market, symbol Symbol) []alarm {
+func alarms(m *Market, symbol exchange.Symbol) []alarm {
 	b, first := bars(m, symbol)
 	var found []alarm
 	raise := func(kind string, i int) {
@@ -208,22 +210,23 @@ func alarms(m *Market, symbol Symbol) []alarm {
 			raise(VolatilityRegime, i)
 		}
 	}
-	// Silence: against the longest gap so far, twelve hours of it at least.
-	t := &m.byName[symbol.Name].tape
+	// Silence: compared with the longest pause so far, after at least twelve hours.
+	t := &m.byName[symbol.Name].rows
 	longest := int64(0)
 	for i := 1; i < t.visible; i++ {
 		last := t.at(i - 1).time
-		gap := t.at(i).time - last
-		if limit := max(10*time.Minute.Microseconds(), 2*longest); gap >= limit && last-t.at(0).time > 12*time.Hour.Microseconds() {
+		pause := t.at(i).time - last
+		if limit := max(10*time.Minute.Microseconds(), 2*longest); pause >= limit && last-t.at(0).time > 12*time.Hour.Microseconds() {
 			found = append(found, alarm{SilentSymbol, symbol.Name, time.UnixMicro(last + limit)})
 		}
-		longest = max(longest, gap)
+		longest = max(longest, pause)
 	}
 	return found
 }
 
-// crossAlarms compares three pairs, each minute in which all of them traded: straight against over the other two.
-func crossAlarms(m *Market, straight string, over func(a, b float64) float64, one, two string) []alarm {
+// crossAlarms compares the price of direct with the price implied by two other pairs, in each minute
+// in which all three traded.
+func crossAlarms(m *Market, direct string, implied func(a, b float64) float64, one, two string) []alarm {
 	closes := func(name string) ([]bar, time.Time) {
 		for _, s := range m.Symbols() {
 			if s.Name == name {
@@ -232,20 +235,20 @@ func crossAlarms(m *Market, straight string, over func(a, b float64) float64, on
 		}
 		return nil, time.Time{}
 	}
-	a, first := closes(straight)
+	a, first := closes(direct)
 	b, _ := closes(one)
 	c, _ := closes(two)
 	var found []alarm
 	for i := range a {
-		if a[i].rows > 0 && b[i].rows > 0 && c[i].rows > 0 && math.Abs(a[i].close/over(b[i].close, c[i].close)-1) >= .01 {
-			found = append(found, alarm{CrossPair, straight, first.Add(time.Duration(i+1) * time.Minute)})
+		if a[i].rows > 0 && b[i].rows > 0 && c[i].rows > 0 && math.Abs(a[i].close/implied(b[i].close, c[i].close)-1) >= .01 {
+			found = append(found, alarm{CrossPair, direct, first.Add(time.Duration(i+1) * time.Minute)})
 		}
 	}
 	return found
 }
 
-// explained tells whether an incident is behind an alarm: the same base asset, at a time when it shows. Volatility and
-// the mean price of an hour show it for an hour after.
+// explained returns the incident that an alarm is about: one of the same base asset, during it or in
+// the hour after it, because volatility and the mean price of an hour show it for that long.
 func explained(m *Market, a alarm) (Event, bool) {
 	for _, e := range m.Injected() {
 		p, q := m.byName[e.Symbol], m.byName[a.symbol]

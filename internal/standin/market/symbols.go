@@ -2,40 +2,41 @@ package market
 
 import (
 	"fmt"
+	"hash/fnv"
 	"math"
 	"math/rand/v2"
 	"time"
 )
 
-// class says what a pair is like, and so which incidents happen to it.
+// class is the character of a pair, which decides which incidents happen to it.
 type class int
 
 const (
-	major  class = iota // several orders a second to a minute; nobody moves it alone
+	major  class = iota // several orders a second to a minute; no single trader moves it
 	middle              // an order every few seconds; a large order or a panic moves it
 	thin                // an order a minute or so; pumps happen here
 	steady              // thin but regular: a market maker trades it all day
-	cross               // a pair whose price follows from two others
+	cross               // its price follows from two other pairs
 	stable              // a dollar against a dollar
 )
 
-// spec is what a pair is like. Money is in units of 1e-8 of the quote asset.
+// spec describes a pair. Money is in units of 1e-8 of the quote asset.
 type spec struct {
 	name, base, quote       string
 	class                   class
 	tick, step, minNotional int64
-	rate                    float64 // taker orders a second at Rate 1, day and night together
-	spread                  float64 // half of it, as a share of the price
-	gap                     float64 // between price levels, as a share of the price
-	median                  float64 // of an order, in dollars
-	firstAgg, firstTrade    int64   // ids at the start of history
+	rate                    float64 // taker orders a second at Rate 1, the mean of day and night
+	halfSpread              float64 // share of the price
+	levelGap                float64 // distance of price levels, share of the price
+	medianOrder             float64 // dollars
+	firstAgg, firstTrade    int64   // ids at the start of the history
 }
 
-// coin is what an asset is like: its price in dollars, and how it moves.
+// coin describes an asset: its price in dollars, and how it moves.
 type coin struct {
 	usd   float64
-	beta  float64 // share in the market's common movement
-	daily float64 // standard deviation of a day's own movement, log price
+	beta  float64 // share of the market's common movement
+	daily float64 // standard deviation of its own movement in a day, log price
 }
 
 func namedCoins() map[string]coin {
@@ -61,7 +62,8 @@ func namedCoins() map[string]coin {
 // bp is a hundredth of a percent.
 const bp = 1e-4
 
-// namedSpecs are the pairs of the default market. Ticks, steps and ids are of the size that Binance's are.
+// namedSpecs lists the pairs of the default market. Ticks, steps and ids have the magnitude of
+// Binance's.
 func namedSpecs() []spec {
 	return []spec{
 		{"BTCUSDT", "BTC", "USDT", major, 1e6, 1e3, 5e8, 1.20, .03 * bp, .12 * bp, 210, 3_512_480_117, 4_781_330_562},
@@ -83,25 +85,25 @@ func namedSpecs() []spec {
 	}
 }
 
-// listedBefore is how long before Start the last named pair begins to trade: less than the 12 hours that a baseline
-// needs, so that there is one pair on which most detectors can't judge yet.
+// listedBefore is how long before Start the last named pair begins to trade: less than the 12 hours
+// of a baseline, so that there is one pair that most detectors cannot judge yet.
 const listedBefore = 9*time.Hour + 20*time.Minute
 
-// madeUp invents a pair: few are lively, most are thin, as on the exchange.
-func madeUp(i int, random *rand.Rand) (spec, coin) {
+// inventPair makes up a pair. A few are busy and most are thin, as on the exchange.
+func inventPair(i int, random *rand.Rand) (spec, coin) {
 	syllables := [...]string{"BA", "CO", "DE", "FI", "GU", "HO", "JA", "KE", "LO", "MI", "NU", "PO", "RA", "SE", "TO", "VE", "WA", "XE", "YO", "ZU"}
-	// Counting in base 20 from a thousand on makes three syllables and never the same name twice; no named coin has six letters.
+	// The digits of i in base 20 are three syllables, so no name repeats. No named coin has six letters.
 	base := syllables[i/400%20] + syllables[i/20%20] + syllables[i%20]
 	price := math.Exp(random.NormFloat64()*2 - 1) // median 0.37 dollars
 	c := coin{usd: price, beta: .7 + .7*random.Float64(), daily: .022 + .016*random.Float64()}
 	s := spec{base: base, quote: "USDT", minNotional: 5e8}
 	switch u := random.Float64(); {
 	case u < .15:
-		s.class, s.rate, s.spread, s.gap, s.median = middle, .06+.10*random.Float64(), 2*bp, 3*bp, 120
+		s.class, s.rate, s.halfSpread, s.levelGap, s.medianOrder = middle, .06+.10*random.Float64(), 2*bp, 3*bp, 120
 	case u < .30:
-		s.class, s.rate, s.spread, s.gap, s.median = steady, .03+.015*random.Float64(), 4*bp, 5*bp, 75
+		s.class, s.rate, s.halfSpread, s.levelGap, s.medianOrder = steady, .03+.015*random.Float64(), 4*bp, 5*bp, 75
 	default:
-		s.class, s.rate, s.spread, s.gap, s.median = thin, .006*math.Exp(1.2*random.Float64()), 7*bp, 9*bp, 65
+		s.class, s.rate, s.halfSpread, s.levelGap, s.medianOrder = thin, .006*math.Exp(1.2*random.Float64()), 7*bp, 9*bp, 65
 	}
 	if s.class == thin && random.Float64() < .2 && price > .3 {
 		s.quote, s.minNotional = "BTC", 1e4
@@ -113,63 +115,67 @@ func madeUp(i int, random *rand.Rand) (spec, coin) {
 	if s.quote == "BTC" {
 		quoted /= namedCoins()["BTC"].usd
 	}
-	// Four to five significant digits a tick, half a dollar to five a step: what the exchange's filters come to.
+	// As the exchange's filters: prices have four to five significant digits, and a step is worth 0.50
+	// to 5 dollars.
 	s.tick = int64(math.Pow10(max(0, int(math.Floor(math.Log10(quoted)))-4+8)))
 	s.step = int64(math.Pow10(min(8, max(3, int(math.Floor(math.Log10(5/price)))+7))))
 	return s, c
 }
 
-// asset is a coin under way: its log price in dollars, drawn only when somebody trades it.
+// asset is the state of a coin. Its price moves only when somebody trades it.
 type asset struct {
 	coin
-	random *rand.Rand
-	log    float64 // log price in dollars, without shifts
-	anchor float64 // where a stable coin is drawn back to
-	seen   int64   // the second that log is of
-	common float64 // the common factor at that second
-	mood   float64 // log of the own volatility over its usual
-	news   float64 // more activity after a jump, dying away
-	wild   float64 // a multiplier of the own volatility while an incident lasts
-	shifts []curve // log price, put there by incidents
+	random        *rand.Rand
+	logPrice      float64 // dollars, without priceShifts
+	anchor        float64 // log price that a stable coin returns to
+	updatedAt     int64   // the second of logPrice
+	commonFactor  float64 // the market's common factor at that second
+	logVolatility float64 // log of its own volatility relative to the usual
+	newsActivity  float64 // additional activity after a jump, decays
+	volatility    float64 // multiplies its own volatility during an incident
+	priceShifts   []curve // of the log price, by incidents
 }
 
-// pair is a symbol under way.
+// pair is the state of a symbol.
 type pair struct {
 	spec       spec
-	salt       uint64 // of the raw trades' split
+	salt       uint64 // for the split into trades
 	firstAgg   int64
 	firstTrade int64
-	listedAt   int64 // µs; 0: before the history
-	tape       tape
+	listedAt   int64 // µs; 0 means before the history
+	rows       rowList
 
 	random      *rand.Rand
 	base, quote *asset
 	incidents   []*incident
-	shifts      []curve // of this pair alone, against its assets: a de-peg
+	priceShifts []curve // of this pair's log price against its assets: a de-peg
 
-	need        float64 // Hawkes: integrated intensity left until the next order
-	calm        float64 // intensity without excitement, orders a second
-	quick, slow float64 // excitement, orders a second
-	mood        float64 // log of the own activity over its usual
-	log         float64 // log of the mid price that makers quote
-	at          int64   // µs: when log was so
-	buying      bool    // the last order's side
-	raw         int64   // raw trades so far
-	largest     int64   // the largest order so far, steps
-	unit        float64 // steps in a median order at the first price
-	ticks       float64 // the first price in ticks: scale of price gaps
+	// The Hawkes process: hazardLeft is the integrated intensity until the next order; the rest is
+	// orders a second.
+	hazardLeft                     float64
+	baseRate                       float64
+	fastExcitation, slowExcitation float64
+
+	logActivity     float64 // log of its own activity relative to the usual
+	logMid          float64 // log of the mid price that makers quote
+	midAt           int64   // µs: the time of logMid
+	lastBuy         bool    // the last order bought
+	trades          int64   // so far
+	largestOrder    int64   // so far, steps
+	medianSteps     float64 // steps in a median order at the first price
+	firstPriceTicks float64 // scale of the distance of price levels
 }
 
-// newPairs makes the pairs and their assets.
+// newPairs creates the pairs and their assets.
 func newPairs(config Config, begin int64) ([]*pair, error) {
 	specs, coins := namedSpecs(), namedCoins()
 	if n := config.Symbols; n > 0 && n < len(specs) {
 		specs = specs[:n]
 	}
-	// What a made-up pair is like depends on its number alone: the seed moves its price, not its nature.
-	invent := rand.New(rand.NewPCG(0x7461706564656b, 1))
+	// A made-up pair depends only on its number: the seed changes its price, not its character.
+	invention := rand.New(rand.NewPCG(0x7461706564656b, 1))
 	for i := 0; len(specs) < config.Symbols; i++ {
-		s, c := madeUp(i, invent)
+		s, c := inventPair(i, invention)
 		if _, taken := coins[s.base]; taken {
 			return nil, fmt.Errorf("made-up name %q is taken", s.base)
 		}
@@ -177,23 +183,15 @@ func newPairs(config Config, begin int64) ([]*pair, error) {
 	}
 
 	assets := make(map[string]*asset, len(coins))
-	find := func(name string) *asset {
-		if a := assets[name]; a != nil {
-			return a
+	assetOf := func(name string) *asset {
+		if assets[name] == nil {
+			assets[name] = newAsset(name, coins[name], config.Seed)
 		}
-		a := &asset{coin: coins[name], random: random(config.Seed, "asset "+name), wild: 1, seen: -1}
-		a.log = math.Log(a.usd)
-		if a.daily > 0 {
-			a.log += .12 * a.random.NormFloat64()
-			a.mood = .3 * a.random.NormFloat64()
-		}
-		a.anchor = a.log
-		assets[name] = a
-		return a
+		return assets[name]
 	}
 	pairs := make([]*pair, len(specs))
 	for i, s := range specs {
-		p := &pair{spec: s, random: random(config.Seed, "pair "+s.name), base: find(s.base), quote: find(s.quote)}
+		p := &pair{spec: s, random: random(config.Seed, "pair "+s.name), base: assetOf(s.base), quote: assetOf(s.quote)}
 		p.salt = p.random.Uint64()
 		if s.firstAgg > 0 {
 			p.firstAgg = s.firstAgg + p.random.Int64N(1+s.firstAgg/100)
@@ -203,23 +201,32 @@ func newPairs(config Config, begin int64) ([]*pair, error) {
 		} else {
 			p.firstAgg, p.firstTrade = 4_206_118, 5_833_025 // listed before the history begins
 		}
-		p.log = p.base.log - p.quote.log
-		price := math.Exp(p.log) * 1e8
-		p.ticks = price / float64(s.tick)
-		p.unit = s.median / math.Exp(p.base.log) * 1e8 / float64(s.step)
-		p.need = p.random.ExpFloat64()
-		p.mood = .25 * p.random.NormFloat64()
-		p.at = begin
+		p.logMid = p.base.logPrice - p.quote.logPrice
+		price := math.Exp(p.logMid) * 1e8
+		p.firstPriceTicks = price / float64(s.tick)
+		p.medianSteps = s.medianOrder / math.Exp(p.base.logPrice) * 1e8 / float64(s.step)
+		p.hazardLeft = p.random.ExpFloat64()
+		p.logActivity = .25 * p.random.NormFloat64()
+		p.midAt = begin
 		pairs[i] = p
 	}
 	return pairs, nil
 }
 
-// random is a generator of its own for each purpose, so that one more symbol does not change another's trades.
-func random(seed uint64, purpose string) *rand.Rand {
-	hash := uint64(14695981039346656037) // FNV-1a
-	for i := range len(purpose) {
-		hash = (hash ^ uint64(purpose[i])) * 1099511628211
+func newAsset(name string, c coin, seed uint64) *asset {
+	a := &asset{coin: c, random: random(seed, "asset "+name), volatility: 1, updatedAt: -1, logPrice: math.Log(c.usd)}
+	if a.daily > 0 {
+		a.logPrice += .12 * a.random.NormFloat64()
+		a.logVolatility = .3 * a.random.NormFloat64()
 	}
-	return rand.New(rand.NewPCG(mix(seed), mix(hash)))
+	a.anchor = a.logPrice
+	return a
+}
+
+// random returns a generator for one purpose, so that an additional symbol does not change the
+// trades of the others.
+func random(seed uint64, purpose string) *rand.Rand {
+	hash := fnv.New64a()
+	hash.Write([]byte(purpose))
+	return rand.New(rand.NewPCG(mix(seed), mix(hash.Sum64())))
 }

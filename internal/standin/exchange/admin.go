@@ -2,20 +2,20 @@ package exchange
 
 import (
 	"encoding/json"
-	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 )
 
-// serveOwn is for other processes, which have no *Server:
+// serveAdmin handles the control interface for other processes; Client is its client:
 //
 //	GET  /_tapedeck/offences   Offences as JSON
 //	GET  /_tapedeck/served     Served as JSON
 //	GET  /_tapedeck/injected   Options.Injected as JSON
 //	GET  /_tapedeck/faults     the random schedule's connection faults of the next hour
 //	POST /_tapedeck/fault?kind=…[&count=…&match=…&code=…&retry_after=2s&for=1s&times=…]   Inject
-func (s *Server) serveOwn(w http.ResponseWriter, r *http.Request) {
+func (s *Server) serveAdmin(w http.ResponseWriter, r *http.Request) {
 	reply := func(v any) {
 		body, err := json.Marshal(v)
 		if err != nil {
@@ -34,7 +34,7 @@ func (s *Server) serveOwn(w http.ResponseWriter, r *http.Request) {
 	case "GET /_tapedeck/faults":
 		reply(s.opt.Faults.Plan(time.Hour))
 	case "POST /_tapedeck/fault":
-		f, err := faultFrom(r)
+		f, err := parseFault(r.URL.Query())
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
@@ -50,8 +50,7 @@ func (s *Server) serveOwn(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func faultFrom(r *http.Request) (f Fault, err error) {
-	q := r.URL.Query()
+func parseFault(q url.Values) (f Fault, err error) {
 	f = Fault{Kind: FaultKind(q.Get("kind")), Match: q.Get("match")}
 	for name, field := range map[string]*int{"count": &f.Count, "code": &f.Code, "times": &f.Times} {
 		if text := q.Get(name); text != "" {
@@ -68,12 +67,4 @@ func faultFrom(r *http.Request) (f Fault, err error) {
 		}
 	}
 	return f, nil
-}
-
-// cutConn ends a connection with a reset.
-func cutConn(conn net.Conn) {
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
-	}
-	_ = conn.Close()
 }

@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -11,11 +12,11 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// Inject makes something go wrong: with open connections at once, with messages, handshakes, requests and files when
-// the next of them come. It says how many connections it met.
+// Inject requests faults. Those of connections happen immediately, to open connections; it returns how
+// many. Those of messages, handshakes, requests and files happen to the next ones.
 func (s *Server) Inject(f Fault) (connections int, err error) {
 	if !slices.Contains(FaultKinds(), f.Kind) {
-		return 0, fmt.Errorf("fault %q is not known; there are %s", f.Kind, joinKinds(FaultKinds()))
+		return 0, fmt.Errorf("fault %q is unknown; the kinds are %s", f.Kind, joinKinds(FaultKinds()))
 	}
 	if !slices.Contains(connectionFaults, f.Kind) {
 		s.faults.add(f)
@@ -38,40 +39,32 @@ func (s *Server) Inject(f Fault) (connections int, err error) {
 	return connections, nil
 }
 
-// breakConnection says false where the connection is on its way out already.
+// breakConnection serves a fault. It returns false if the connection is already closing or muted.
 func (s *Server) breakConnection(c *conn, f Fault) bool {
-	if c.dead.Load() || !s.hub.sound(c) {
+	if c.silent.Load() || !s.hub.delivers(c) {
 		return false
 	}
-	s.ledger.fault(f.Kind)
+	s.counters.fault(f.Kind)
 	c.log("fault", "kind", string(f.Kind))
 	switch f.Kind {
 	case Cut:
-		c.out.cut()
+		c.out.reset()
 	case Close:
-		code := f.Code
-		if code == 0 {
-			code = websocket.CloseGoingAway
-		}
-		c.close(code, "")
+		c.close(cmp.Or(f.Code, websocket.CloseGoingAway), "")
 	case Silence:
-		s.hub.silence(c)
-		c.dead.Store(true)
+		s.hub.mute(c)
+		c.silent.Store(true)
 	case Mute:
-		s.hub.silence(c)
+		s.hub.mute(c)
 	case Shutdown:
-		wait := f.For
-		if wait == 0 {
-			wait = time.Second
-		}
 		s.hub.sendNow(c, func(combined bool) []byte { return shutdownEvent(s.Now(), combined, c.micro) })
-		if !s.enter() {
+		if !s.addHandler() {
 			break
 		}
 		go func() {
-			defer s.work.Done()
+			defer s.handlers.Done()
 			select {
-			case <-time.After(wait):
+			case <-time.After(cmp.Or(f.For, time.Second)):
 				c.close(websocket.CloseGoingAway, "server shutdown")
 			case <-c.ended:
 			case <-s.ctx.Done():
@@ -81,17 +74,17 @@ func (s *Server) breakConnection(c *conn, f Fault) bool {
 	return true
 }
 
-// breakConnections serves the connection faults of the random schedule, each to one of the connections that are open
-// and sound at its time; one that finds none is left out.
+// breakConnections serves the connection faults of the random schedule, each to one of the connections
+// that receive events at its time. If there is none, the fault is skipped: faults kept for later
+// would all hit the next client.
 func (s *Server) breakConnections() {
 	select {
-	case <-s.begun:
+	case <-s.clockStarted:
 	case <-s.ctx.Done():
 		return
 	}
-	const ahead = 24 * time.Hour
 	begin := time.Now()
-	for i, planned := range s.opt.Faults.Plan(ahead) {
+	for i, planned := range s.opt.Faults.Plan(24 * time.Hour) {
 		timer := time.NewTimer(time.Until(begin.Add(planned.After)))
 		select {
 		case <-timer.C:
@@ -99,38 +92,38 @@ func (s *Server) breakConnections() {
 			timer.Stop()
 			return
 		}
-		sound := slices.DeleteFunc(s.hub.all(), func(c *conn) bool { return c.dead.Load() || !s.hub.sound(c) })
-		if len(sound) == 0 {
-			continue // kept for later, faults would pile up on whoever connects next
+		candidates := slices.DeleteFunc(s.hub.all(), func(c *conn) bool { return c.silent.Load() || !s.hub.delivers(c) })
+		if len(candidates) == 0 {
+			continue
 		}
-		pick := int(uniform(s.opt.Faults.Seed, string(planned.Kind), uint64(i)) * float64(len(sound)))
-		s.breakConnection(sound[pick], Fault{Kind: planned.Kind})
+		pick := int(uniform(s.opt.Faults.Seed, string(planned.Kind), uint64(i)) * float64(len(candidates)))
+		s.breakConnection(candidates[pick], Fault{Kind: planned.Kind})
 	}
 }
 
-// turn counts how often something was asked, from 0.
-func (b *faultBox) turn(key string) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.turns[key]++
-	return int(b.turns[key] - 1)
+// turn returns how often a key was used before.
+func (j *injector) turn(key string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.turns[key]++
+	return int(j.turns[key] - 1)
 }
 
-// silence sends a connection no more events.
-func (h *hub) silence(c *conn) {
+// mute stops sending events to a connection.
+func (h *hub) mute(c *conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c.mute = true
+	c.muted = true
 }
 
-// sound says whether a connection gets events.
-func (h *hub) sound(c *conn) bool {
+// delivers reports whether a connection receives events.
+func (h *hub) delivers(c *conn) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !c.mute
+	return !c.muted
 }
 
-// sendNow sends a frame in its place among the events.
+// sendNow sends a frame between two events.
 func (h *hub) sendNow(c *conn, frame func(combined bool) []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -138,24 +131,25 @@ func (h *hub) sendNow(c *conn, frame func(combined bool) []byte) {
 	c.out.flush()
 }
 
-// flushHeld sends what Reorder kept back.
+// flushHeld sends the frame that Reorder delayed.
 func (h *hub) flushHeld(c *conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !c.mute {
+	if !c.muted {
 		c.out.append(c.held)
 	}
 	c.held = nil
 	c.out.flush()
 }
 
-// sendFaulty queues a frame, or what becomes of it, and says how many frames that were. The caller holds hub.mu.
+// sendFaulty queues a frame after the faults that happen to it, and returns the number of events sent.
+// hub.mu is held.
 func (c *conn) sendFaulty(kind Kind, stream, symbol string, r *Row, frame []byte) int {
 	s := c.server
 	key := strconv.Itoa(c.number) + stream + strconv.FormatInt(r.ID, 10)
 	fault, ok := s.faults.take(messageFaults, stream, key, false)
 	if ok {
-		s.ledger.fault(fault.Kind)
+		s.counters.fault(fault.Kind)
 	}
 	switch fault.Kind {
 	case Drop:
@@ -168,8 +162,8 @@ func (c *conn) sendFaulty(kind Kind, stream, symbol string, r *Row, frame []byte
 			return 1
 		}
 	case Damage:
-		frame = appendFrame(nil, damaged(c.damaged, kind, stream, symbol, r, c.micro, c.combined))
-		c.damaged++
+		frame = appendFrame(nil, damagedMessage(c.damageCount, kind, stream, symbol, r, c.micro, c.combined))
+		c.damageCount++
 	}
 	c.out.append(frame)
 	if c.held != nil {
@@ -179,16 +173,16 @@ func (c *conn) sendFaulty(kind Kind, stream, symbol string, r *Row, frame []byte
 	return 1
 }
 
-// damages is how many ways damaged knows.
-const damages = 10
+// damageKinds is the number of kinds of damage.
+const damageKinds = 10
 
-// damaged is a message as it should never come. None of them can be read as a trade of the stream.
-func damaged(turn int, kind Kind, stream, symbol string, r *Row, micro, combined bool) []byte {
+// damagedMessage returns a message that cannot be read as a trade of the stream.
+func damagedMessage(turn int, kind Kind, stream, symbol string, r *Row, micro, combined bool) []byte {
 	good := appendEvent(nil, kind, symbol, r, micro)
 	id := strconv.FormatInt(r.ID, 10)
 	var payload []byte
-	switch turn % damages {
-	case 0: // cut short
+	switch turn % damageKinds {
+	case 0: // truncated
 		if combined {
 			good = appendCombined(nil, stream, good)
 		}
@@ -204,13 +198,13 @@ func damaged(turn int, kind Kind, stream, symbol string, r *Row, micro, combined
 	case 5: // another stream's event
 		return appendCombinedIf(combined, lower(symbol)+"@depth",
 			fmt.Appendf(nil, `{"e":"depthUpdate","E":%d,"s":%q,"U":157,"u":160,"b":[["0.0024","10"]],"a":[["0.0026","100"]]}`, r.TradedAt/1000, symbol))
-	case 6: // an event from the future of the API
+	case 6: // an event of a future version of the API
 		payload = fmt.Appendf(nil, `{"e":"tradeV9","E":%d,"s":%q,"x":[1,2,3]}`, r.TradedAt/1000, symbol)
 	case 7: // not JSON
 		return []byte("<html>502 Bad Gateway</html>")
 	case 8: // JSON, but not an object
 		payload = []byte(`null`)
-	case 9: // a row that is no trade: price 0, quantity 0, ids -1
+	case 9: // an impossible trade: price 0, quantity 0, ids -1
 		void := Row{ID: -1, FirstTradeID: -1, LastTradeID: -1, Price: "0", Qty: "0", TradedAt: r.TradedAt}
 		payload = appendEvent(nil, kind, symbol, &void, micro)
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 func TestControlAnswers(t *testing.T) {
-	s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand, FramesPerSecond: -1}, BadRequest)
+	s := StartTest(t, NewMemory(nil, documented()), Options{Speed: Manual, FramesPerSecond: -1}, BadRequest)
 	ws := dial(t, s, "/ws")
 	for _, c := range []struct{ request, answer string }{
 		{`{"method":"GET_PROPERTY","params":["combined"],"id":2}`, `{"result":false,"id":2}`},
@@ -52,7 +52,7 @@ func TestControlAnswers(t *testing.T) {
 }
 
 func TestUnsubscribedGetsNothing(t *testing.T) {
-	s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand})
+	s := StartTest(t, NewMemory(nil, documented()), Options{Speed: Manual})
 	ws := dial(t, s, "/ws/bnbbtc@trade/bnbbtc@aggTrade")
 	ask(t, ws, `{"method":"UNSUBSCRIBE","params":["bnbbtc@trade"],"id":1}`)
 	advance(t, s, time.UnixMilli(1672515782136))
@@ -88,7 +88,7 @@ func closedWith(t *testing.T, ws *websocket.Conn, code int) {
 
 func TestPolicesFrames(t *testing.T) {
 	t.Run("six frames in a second", func(t *testing.T) {
-		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand}, TooManyFrames)
+		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: Manual}, TooManyFrames)
 		ws := dial(t, s, "/ws")
 		for i := range 6 { // of any kind
 			var err error
@@ -108,7 +108,7 @@ func TestPolicesFrames(t *testing.T) {
 		offends(t, s, TooManyFrames)
 	})
 	t.Run("wrong pong", func(t *testing.T) {
-		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand}, WrongPong)
+		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: Manual}, WrongPong)
 		ws := dial(t, s, "/ws")
 		for _, payload := range []string{"", "made up"} { // the empty one is allowed
 			if err := ws.WriteControl(websocket.PongMessage, []byte(payload), time.Now().Add(time.Second)); err != nil {
@@ -119,7 +119,7 @@ func TestPolicesFrames(t *testing.T) {
 		offends(t, s, WrongPong)
 	})
 	t.Run("frame too large", func(t *testing.T) {
-		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand}, FrameTooLarge, BadRequest)
+		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: Manual}, FrameTooLarge, BadRequest)
 		ws := dial(t, s, "/ws")
 		request := func(size int) string { // on the wire
 			head, tail := `{"method":"SUBSCRIBE","params":["`, `@trade"],"id":1}`
@@ -142,7 +142,7 @@ func TestPolicesFrames(t *testing.T) {
 		}
 	})
 	t.Run("too many streams", func(t *testing.T) {
-		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand, MaxStreams: 3}, TooManyStreams)
+		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: Manual, MaxStreams: 3}, TooManyStreams)
 		ws := dial(t, s, "/ws/a@trade/b@trade")
 		if err := ws.WriteMessage(websocket.TextMessage, []byte(`{"method":"SUBSCRIBE","params":["b@trade","c@trade","d@trade"],"id":1}`)); err != nil {
 			t.Fatal(err)
@@ -172,7 +172,7 @@ func TestPolicesHandshakes(t *testing.T) {
 		{"no stream", "/ws/btcusdt", http.StatusBadRequest, BadRequest},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand, MaxStreams: 500}, c.offence)
+			s := StartTest(t, NewMemory(nil, documented()), Options{Speed: Manual, MaxStreams: 500}, c.offence)
 			ws, resp, err := websocket.DefaultDialer.Dial(s.StreamURL()+c.path, nil)
 			if c.status == 0 {
 				if err != nil {
@@ -188,7 +188,7 @@ func TestPolicesHandshakes(t *testing.T) {
 		})
 	}
 	t.Run("too many connects", func(t *testing.T) {
-		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand, Connects: 2}, TooManyConnects)
+		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: Manual, Connects: 2}, TooManyConnects)
 		dial(t, s, "/ws")
 		dial(t, s, "/ws")
 		_, resp, err := websocket.DefaultDialer.Dial(s.StreamURL()+"/ws", nil)
@@ -198,7 +198,7 @@ func TestPolicesHandshakes(t *testing.T) {
 		offends(t, s, TooManyConnects)
 	})
 	t.Run("plain request", func(t *testing.T) {
-		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: ByHand})
+		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: Manual})
 		resp, err := http.Get(s.URL() + "/ws/bnbbtc@trade")
 		if err != nil {
 			t.Fatal(err)

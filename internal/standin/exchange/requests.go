@@ -19,7 +19,7 @@ type request struct {
 	ID     json.RawMessage `json:"id"`
 }
 
-// refusal is an answer that says what is wrong with a request.
+// refusal is an error that answers a request.
 type refusal struct {
 	code    int
 	message string
@@ -37,20 +37,20 @@ var errTooManyStreams = errors.New("too many streams")
 
 var textID = regexp.MustCompile(`^"[A-Za-z0-9_-]{1,36}"$`)
 
-// answer does what a request asks and queues the answer. It fails where the connection has to end.
+// answer executes a request and queues its answer. It returns an error if the connection must end.
 func (c *conn) answer(message []byte) error {
 	result, id, err := c.do(message)
 	if errors.Is(err, errTooManyStreams) {
-		return c.punish(TooManyStreams, "Too many streams")
+		return c.closeForOffence(TooManyStreams, "Too many streams")
 	}
-	if c.dead.Load() || c.leaves.Load() {
+	if c.silent.Load() || c.closeSent.Load() {
 		return nil
 	}
 	var reply []byte
 	var refused refusal
 	switch {
 	case errors.As(err, &refused):
-		c.server.ledger.offence(BadRequest)
+		c.server.counters.offence(BadRequest)
 		reply = append(reply, `{"code":`...)
 		reply = strconv.AppendInt(reply, int64(refused.code), 10)
 		reply = append(reply, `,"msg":`...)
@@ -97,7 +97,7 @@ func (c *conn) do(message []byte) (result, id []byte, err error) {
 			return nil, id, invalid("params must be an array of stream names")
 		}
 		for _, name := range names {
-			if !wellFormed(name) {
+			if !isStreamName(name) {
 				return nil, id, invalid("invalid stream")
 			}
 		}
@@ -154,7 +154,8 @@ func (c *conn) property(set bool, params json.RawMessage) ([]byte, error) {
 	return []byte("null"), nil
 }
 
-// validID says whether an id is a 64-bit integer, up to 36 letters and digits, or null. One has to be there.
+// validID reports whether an id is a 64-bit integer, up to 36 letters and digits, or null. It is
+// required.
 func validID(id json.RawMessage) bool {
 	if string(id) == "null" || textID.Match(id) {
 		return true
@@ -163,7 +164,7 @@ func validID(id json.RawMessage) bool {
 	return err == nil
 }
 
-// shutdownEvent is what a server sends before it leaves.
+// shutdownEvent returns the frame that a server sends before it shuts down.
 func shutdownEvent(now time.Time, combined, micro bool) []byte {
 	payload := append([]byte(nil), `{"e":"serverShutdown","E":`...)
 	payload = appendTime(payload, now.UnixMicro(), micro)

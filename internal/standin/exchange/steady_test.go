@@ -12,7 +12,7 @@ import (
 func TestMetronomeIsASource(t *testing.T) {
 	for _, perSecond := range []float64{7, 1000, 3_000_000} {
 		length := time.Duration(700 / perSecond * float64(time.Second))
-		m, err := NewMetronome(3, perSecond, time.UnixMicro(t0), length)
+		m, err := NewSteady(3, perSecond, time.UnixMicro(t0), length)
 		if err != nil {
 			t.Fatal(err)
 		}
