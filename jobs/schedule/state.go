@@ -105,3 +105,56 @@ func micros(at time.Time) int64 {
 	}
 	return at.UnixMicro()
 }
+
+// StateStore keeps small JSON documents under a name. ReadState gives fs.ErrNotExist where there is none; WriteState replaces
+// the one before in one step and returns when that is durable.
+type StateStore interface {
+	ReadState(name string, v any) error
+	WriteState(name string, v any) error
+}
+
+// note takes what is known of an entry into the state; the caller holds mu.
+func (s *scheduler) note(e *entry) {
+	job := s.state.Job(e.job.Name)
+	job.NextAt, job.Waiting = e.next, len(e.queue)
+	if e.gone {
+		job.NextAt = time.Time{}
+	}
+}
+
+// write puts a row down; taken is false where there will be none. What became durable settles its jobs' windows.
+func (s *scheduler) write(row tape.Run) (taken bool) {
+	durable, taken := s.book.write(s.end, row)
+	s.settle(durable)
+	return taken
+}
+
+// settle takes durable rows into the state.
+func (s *scheduler) settle(rows []tape.Run) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, row := range rows {
+		if at := settles(row, s.jobs[row.Job]); at.After(s.state.DoneUntil[row.Job]) {
+			s.state.DoneUntil[row.Job] = at
+		}
+	}
+}
+
+// update changes the state and writes it; a state that cannot be written is logged once, for the ledger is what counts.
+func (s *scheduler) update(change func(*state.Scheduler)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.state)
+	s.describe()
+	err := s.State.WriteState(state.SchedulerFile, s.state)
+	if err != nil && !s.mute {
+		s.Logger.Error("state not written", "name", state.SchedulerFile, "error", err)
+	}
+	s.mute = err != nil
+}
+
+// describe fills in what changes by itself; the caller holds mu.
+func (s *scheduler) describe() {
+	s.state.BeatAt = s.Now().UTC()
+	s.state.UnwrittenRuns = s.book.waiting()
+}
