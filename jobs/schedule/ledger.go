@@ -11,130 +11,131 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// Ledger is where runs are written down. Its methods may be called concurrently.
+// Ledger stores the rows of runs. Its methods may be called concurrently.
 type Ledger interface {
-	// PublishRuns returns when the rows are durable. After an error they may be there or not.
+	// PublishRuns returns when the rows are durable. After an error they may be stored or not.
 	PublishRuns(ctx context.Context, runs []tape.Run) (tape.Published, error)
-	// ReadRuns reads the rows of the partitions of two dates and those between; an empty one leaves that end open.
+	// ReadRuns returns the rows of the partitions from one date to another, both inclusive. An empty date
+	// leaves that end open.
 	ReadRuns(fromDate, toDate string) ([]tape.Run, error)
-	// MergeRecords joins the files of one date into one, if there are more than most.
-	MergeRecords(ctx context.Context, table tape.Table, date string, most int) (before int, joined bool, err error)
+	// MergeRecords merges the files of one date into one if there are more than most.
+	MergeRecords(ctx context.Context, table tape.Table, date string, most int) (before int, merged bool, err error)
 }
 
 const (
-	// lastWrite bounds how long the ledger may take when the scheduler is already told to stop.
-	lastWrite = 5 * time.Second
-	// mostUnwritten bounds what is held while the ledger cannot be written: a day of a few jobs a minute.
-	mostUnwritten = 5000
-	// filesADate is how many files of runs a date may have, and mergeAfter how many rows are written before they are looked
-	// at: a run a minute must not become a file a minute, whether a job compacts the tape or not.
-	filesADate = 8
-	mergeAfter = 32
+	// writeTimeout bounds a write to the ledger or to the outbox, also while the scheduler stops.
+	writeTimeout = 5 * time.Second
+	// maxPendingRows bounds the rows held while the ledger cannot be written: a day of a few jobs a minute.
+	maxPendingRows = 5000
+	// maxFilesPerDate is how many files of runs a date may have; they are counted after every mergeAfter rows. A
+	// run a minute must not become a file a minute, even if no job compacts the tape.
+	maxFilesPerDate = 8
+	mergeAfter      = 32
 )
 
-// book writes rows to the ledger in the order in which they come. What cannot be written now is held, and written later
-// before everything that follows it, so that the ledger never has a window without the one before it.
-type book struct {
+// ledgerWriter writes rows in the order in which they come. Rows that cannot be written now are held and
+// written before all later ones, so that the ledger never has a window without the one before it.
+type ledgerWriter struct {
 	ledger Ledger
 	log    *slog.Logger
 
-	mu       sync.Mutex
-	held     []tape.Run
-	doubtful bool           // the first of held was tried, and may be there
-	written  map[string]int // rows since the last merge, by date
-	told     bool           // that the ledger cannot be written
+	mu         sync.Mutex // guards the fields below
+	pending    []tape.Run
+	maybeThere bool           // writing pending[0] failed, and may have stored it
+	unmerged   map[string]int // rows since the last merge, by date
+	failing    bool           // the last write failed
 }
 
-// write appends a row and gives those that became durable by now: the held ones and it, or none. taken is false where too
-// many are held already; then there will be no row.
-func (b *book) write(ctx context.Context, row tape.Run) (durable []tape.Run, taken bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.held) >= mostUnwritten {
-		b.log.Error("run not written to the ledger: too many wait", "job", row.Job, "run_id", row.ID, "outcome", row.Outcome, "waiting", len(b.held))
+// write appends a row and returns the rows that became durable: all pending ones and row, or some of them.
+// accepted is false if too many are pending; then row is dropped.
+func (w *ledgerWriter) write(ctx context.Context, row tape.Run) (durable []tape.Run, accepted bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.pending) >= maxPendingRows {
+		w.log.Error("run dropped: too many rows wait for the ledger", "job", row.Job, "run_id", row.ID, "outcome", row.Outcome, "pending", len(w.pending))
 		return nil, false
 	}
-	b.held = append(b.held, row)
-	return b.flush(ctx), true
+	w.pending = append(w.pending, row)
+	return w.flush(ctx), true
 }
 
-// retry writes what is held.
-func (b *book) retry(ctx context.Context) []tape.Run {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.flush(ctx)
+// retry writes the pending rows and returns those that became durable.
+func (w *ledgerWriter) retry(ctx context.Context) (durable []tape.Run) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.flush(ctx)
 }
 
-func (b *book) waiting() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return len(b.held)
+func (w *ledgerWriter) pendingRows() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.pending)
 }
 
-func (b *book) flush(ctx context.Context) (durable []tape.Run) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWrite)
+func (w *ledgerWriter) flush(ctx context.Context) (durable []tape.Run) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
-	for len(b.held) > 0 {
-		row := b.held[0]
-		if err := b.publish(ctx, row); err != nil {
-			if !b.told {
-				b.log.Error("run not written to the ledger; it is tried again", "job", row.Job, "run_id", row.ID, "outcome", row.Outcome, "waiting", len(b.held), "error", err)
+	for len(w.pending) > 0 {
+		row := w.pending[0]
+		if err := w.publish(ctx, row); err != nil {
+			if !w.failing {
+				w.log.Error("ledger not written; will retry", "job", row.Job, "run_id", row.ID, "outcome", row.Outcome, "pending", len(w.pending), "error", err)
 			}
-			b.doubtful, b.told = true, true
+			w.maybeThere, w.failing = true, true
 			return durable
 		}
-		b.held, b.doubtful = b.held[1:], false
+		w.pending, w.maybeThere = w.pending[1:], false
 		durable = append(durable, row)
-		b.written[dateOf(row)]++
+		w.unmerged[partitionDate(row)]++
 	}
-	if b.told {
-		b.log.Info("ledger written again", "rows", len(durable))
-		b.told = false
+	if w.failing {
+		w.log.Info("ledger written again", "rows", len(durable))
+		w.failing = false
 	}
 	return durable
 }
 
-func (b *book) publish(ctx context.Context, row tape.Run) error {
-	if b.doubtful {
-		there, err := b.ledger.ReadRuns(dateOf(row), dateOf(row))
+func (w *ledgerWriter) publish(ctx context.Context, row tape.Run) error {
+	if w.maybeThere {
+		rows, err := w.ledger.ReadRuns(partitionDate(row), partitionDate(row))
 		if err != nil {
-			return fmt.Errorf("see whether it is there: %w", err)
+			return fmt.Errorf("check whether the row is stored: %w", err)
 		}
-		if slices.ContainsFunc(there, func(r tape.Run) bool { return r.ID == row.ID }) {
+		if slices.ContainsFunc(rows, func(r tape.Run) bool { return r.ID == row.ID }) {
 			return nil
 		}
 	}
-	_, err := b.ledger.PublishRuns(ctx, []tape.Run{row})
+	_, err := w.ledger.PublishRuns(ctx, []tape.Run{row})
 	return err
 }
 
-// mergeSoon has the next tidy look at a date: a scheduler that did not live long may have left many files there.
-func (b *book) mergeSoon(date string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.written[date] = mergeAfter
+// requestMerge makes the next merge include a date, on which a short-lived scheduler may have left many files.
+func (w *ledgerWriter) requestMerge(date string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.unmerged[date] = mergeAfter
 }
 
-// tidy merges the files of the dates that many rows were written to.
-func (b *book) tidy(ctx context.Context) {
-	b.mu.Lock()
+// merge merges the files of the dates to which many rows were written.
+func (w *ledgerWriter) merge(ctx context.Context) {
+	w.mu.Lock()
 	var dates []string
-	for date, rows := range b.written {
+	for date, rows := range w.unmerged {
 		if rows >= mergeAfter {
 			dates = append(dates, date)
-			delete(b.written, date)
+			delete(w.unmerged, date)
 		}
 	}
-	b.mu.Unlock()
+	w.mu.Unlock()
 	for _, date := range dates {
-		if _, _, err := b.ledger.MergeRecords(ctx, tape.Runs, date, filesADate); err != nil && ctx.Err() == nil {
-			b.log.Warn("files of the ledger not merged", "date", date, "error", err)
+		if _, _, err := w.ledger.MergeRecords(ctx, tape.Runs, date, maxFilesPerDate); err != nil && ctx.Err() == nil {
+			w.log.Warn("files of the ledger not merged", "date", date, "error", err)
 		}
 	}
 }
 
-// dateOf is the partition that a row is put in.
-func dateOf(row tape.Run) string {
+// partitionDate returns the date of the partition that a row belongs to.
+func partitionDate(row tape.Run) string {
 	if row.FinishedAt != 0 {
 		return tape.DateOf(row.FinishedAt)
 	}

@@ -7,53 +7,50 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// Notice is what people are told about a job with on_failure: notify: that it failed, once, and that it is well again.
+// Notice is what people are told about a job with on_failure: notify: that it failed, or that it has recovered.
 type Notice struct {
 	Job       string
 	Recovered bool // it failed before and is done now
 	RunID     string
 	Command   string
-	Outcome   string // failed or timeout; of a recovery ok or incomplete
-	Message   string // why, in one line
-	Output    string // the end of what the run printed
+	Outcome   string // failed or timeout; ok or incomplete if the job has recovered
+	Message   string // the reason, in one line
+	Output    string // the end of the run's output
 	Attempts  int
-	// ScheduledAt, WindowStart and WindowEnd are zero where there are none.
+	// These are zero if there are none.
 	ScheduledAt, WindowStart, WindowEnd, FinishedAt time.Time
 }
 
-// Notifier tells people. Notify returns when the notice is durable, not when it has arrived, and does so within seconds. It may be
-// called concurrently, and is not called again for what it gave an error for.
+// Notifier tells people about jobs.
 type Notifier interface {
+	// Notify returns within seconds, when the notice is durable rather than delivered. It may be called
+	// concurrently. A notice that it returned an error for is not repeated.
 	Notify(ctx context.Context, notice Notice) error
 }
 
-// tell passes on that a job fails or is well again; of a series of failures only the first.
-func (s *scheduler) tell(job Job, row tape.Run) {
+// notify reports the first of consecutive failures of a job, and its recovery.
+func (s *scheduler) notify(job Job, row tape.Run) {
 	s.mu.Lock()
 	failures := s.state.Job(job.Name).Failures
-	told := s.told[job.Name]
-	wanted := job.Notify && s.Notifier != nil && (row.Outcome.Failed() && failures >= 1 && !told || row.Outcome.Done() && told)
-	if wanted || row.Outcome.Done() {
-		s.told[job.Name] = row.Outcome.Failed()
+	notified := s.notified[job.Name]
+	newFailure := row.Outcome.Failed() && failures >= 1 && !notified
+	recovered := row.Outcome.Done() && notified
+	send := job.Notify && s.Notifier != nil && (newFailure || recovered)
+	if send || row.Outcome.Done() {
+		s.notified[job.Name] = row.Outcome.Failed()
 	}
 	s.mu.Unlock()
-	if !wanted {
+	if !send {
 		return
 	}
-	instant := func(micros int64) time.Time {
-		if micros == 0 {
-			return time.Time{}
-		}
-		return time.UnixMicro(micros).UTC()
-	}
 	notice := Notice{
-		Job: job.Name, Recovered: row.Outcome.Done(), RunID: row.ID, Command: row.Command, Outcome: string(row.Outcome), Message: row.Message, Output: row.Output,
-		Attempts: int(row.Attempt), ScheduledAt: instant(row.ScheduledAt), WindowStart: instant(row.WindowStart), WindowEnd: instant(row.WindowEnd),
-		FinishedAt: instant(row.FinishedAt),
+		Job: job.Name, Recovered: recovered, RunID: row.ID, Command: row.Command, Outcome: string(row.Outcome), Message: row.Message,
+		Output: row.Output, Attempts: int(row.Attempt), ScheduledAt: instant(row.ScheduledAt),
+		WindowStart: instant(row.WindowStart), WindowEnd: instant(row.WindowEnd), FinishedAt: instant(row.FinishedAt),
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.end), lastWrite)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), writeTimeout)
 	defer cancel()
 	if err := s.Notifier.Notify(ctx, notice); err != nil {
-		s.Logger.Error("nobody told of a run", "job", job.Name, "run_id", row.ID, "outcome", row.Outcome, "error", err)
+		s.Logger.Error("notification about a run not stored", "job", job.Name, "run_id", row.ID, "outcome", row.Outcome, "error", err)
 	}
 }

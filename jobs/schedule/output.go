@@ -10,60 +10,62 @@ import (
 
 // Bounds of what is kept of a run's output.
 const (
-	longestLine   = 4096    // where a line is cut: a run that prints without ever ending a line must not fill memory
-	mostLinesLog  = 1000    // lines of one run that are logged
-	mostBytesLog  = 1 << 18 // and their length
-	mostBytesRow  = 4096    // of the end of the output, in the run's row
-	longestInRow  = 1024    // where a line is cut there
-	longestReason = 500     // in characters
+	maxLine      = 4096    // bytes of a line: a run that prints without ever ending a line must not fill memory
+	maxLogLines  = 1000    // lines of one run that are logged
+	maxLogBytes  = 1 << 18 // of those lines
+	maxTailBytes = 4096    // of the end of the output, which goes to the run's row
+	maxTailLine  = 1024    // bytes of a line there
+	maxReason    = 500     // bytes
 )
 
-// transcript takes a run's output: the beginning goes to the log, the end into the ledger.
-type transcript struct {
-	log          *slog.Logger
-	lines, bytes int
-	said, fail   string // the last line, and the last one that tapedeck's errors begin with
-	tail         []string
-	tailBytes    int
+// runOutput takes the output of a run: its beginning goes to the log, its end to the ledger.
+type runOutput struct {
+	log                 *slog.Logger
+	lines, bytes        int
+	lastLine, lastError string // lastError is the last line that looks like an error of tapedeck, without its prefix
+	tail                []string
+	tailBytes           int
 }
 
-func (t *transcript) see(line string) {
-	t.lines++
-	t.bytes += len(line)
+func (o *runOutput) add(line string) {
+	o.lines++
+	o.bytes += len(line)
 	switch {
-	case t.lines <= mostLinesLog && t.bytes <= mostBytesLog:
-		t.log.Info("run said", said(line))
-	case t.lines-1 <= mostLinesLog && t.bytes-len(line) <= mostBytesLog:
-		t.log.Info("run says more than is logged; the rest is left out")
-		t.lines += mostLinesLog // the warning is not repeated
+	case o.lines <= maxLogLines && o.bytes <= maxLogBytes:
+		o.log.Info("run output", lineAttr(line))
+	case o.lines-1 <= maxLogLines && o.bytes-len(line) <= maxLogBytes:
+		o.log.Info("run output is too long; the rest is not logged")
+		o.lines += maxLogLines // do not log this again
 	}
 	if rest, ok := strings.CutPrefix(line, "tapedeck: "); ok {
-		t.fail = rest
+		o.lastError = rest
 	}
 	if strings.TrimSpace(line) == "" {
 		return
 	}
-	t.said = line
-	kept := cut(line, longestInRow)
-	t.tail = append(t.tail, kept)
-	t.tailBytes += len(kept) + 1
-	for t.tailBytes > mostBytesRow {
-		t.tailBytes -= len(t.tail[0]) + 1
-		t.tail = t.tail[1:]
+	o.lastLine = line
+	kept := truncate(line, maxTailLine)
+	o.tail = append(o.tail, kept)
+	o.tailBytes += len(kept) + 1
+	for o.tailBytes > maxTailBytes {
+		o.tailBytes -= len(o.tail[0]) + 1
+		o.tail = o.tail[1:]
 	}
 }
 
-// end gives what the run said last about why it failed, and the end of its output.
-func (t *transcript) end() (reason, output string) {
-	reason = t.fail
-	if reason == "" {
-		reason = t.said
+// reason returns the line that most likely says why the run failed.
+func (o *runOutput) reason() string {
+	if o.lastError != "" {
+		return truncate(o.lastError, maxReason)
 	}
-	return cut(reason, longestReason), strings.Join(t.tail, "\n")
+	return truncate(o.lastLine, maxReason)
 }
 
-// cut shortens text to at most so many bytes, at a character's end.
-func cut(text string, most int) string {
+// tailText returns the end of the output.
+func (o *runOutput) tailText() string { return strings.Join(o.tail, "\n") }
+
+// truncate shortens text to at most so many bytes without splitting a character.
+func truncate(text string, most int) string {
 	const mark = "…"
 	if len(text) <= most {
 		return text
@@ -75,18 +77,18 @@ func cut(text string, most int) string {
 	return text + mark
 }
 
-// said is a line of a run's output as an attribute; one that is a log record already is not quoted once more.
-func said(line string) slog.Attr {
+// lineAttr returns a line of output as an attribute. A line that is a JSON log record is not quoted again.
+func lineAttr(line string) slog.Attr {
 	if strings.HasPrefix(line, "{") && json.Valid([]byte(line)) {
 		return slog.Any("record", json.RawMessage(line))
 	}
 	return slog.String("line", line)
 }
 
-// lineWriter hands on whole lines of what is written to it. Only one goroutine may write.
+// lineWriter calls emit with each line that is written to it. It is not safe for concurrent use.
 type lineWriter struct {
-	emit func(line string)
-	held []byte
+	emit    func(line string)
+	partial []byte
 }
 
 func (w *lineWriter) Write(p []byte) (int, error) {
@@ -97,8 +99,8 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 		if end >= 0 {
 			part = p[:end]
 		}
-		room := longestLine - len(w.held)
-		w.held = append(w.held, part[:min(room, len(part))]...)
+		room := maxLine - len(w.partial)
+		w.partial = append(w.partial, part[:min(room, len(part))]...)
 		if end < 0 {
 			break
 		}
@@ -108,18 +110,15 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// flush emits what is held, also where its line has not ended.
+// flush emits the current line, whether it has ended or not.
 func (w *lineWriter) flush() {
-	if len(w.held) == 0 {
+	if len(w.partial) == 0 {
 		return
 	}
-	line := strings.TrimRight(string(w.held), "\r")
-	if len(line) >= longestLine {
+	line := strings.TrimRight(string(w.partial), "\r")
+	if len(line) >= maxLine {
 		line += "… (cut)"
 	}
-	if !utf8.ValidString(line) {
-		line = strings.ToValidUTF8(line, "\uFFFD")
-	}
-	w.held = w.held[:0]
-	w.emit(line)
+	w.partial = w.partial[:0]
+	w.emit(strings.ToValidUTF8(line, "\uFFFD"))
 }

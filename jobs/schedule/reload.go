@@ -6,12 +6,12 @@ import (
 	"tapedeck/internal/state"
 )
 
-// adopt makes jobs those in force. Runs of others go on to their end.
-func (s *scheduler) adopt(jobs []Job, now time.Time) {
+// setJobs replaces the jobs of the schedule. Active runs of removed jobs go on to their end.
+func (s *scheduler) setJobs(jobs []Job, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.entries {
-		e.gone = true
+		e.removed = true
 	}
 	for _, job := range jobs {
 		s.jobs[job.Name] = job
@@ -21,69 +21,74 @@ func (s *scheduler) adopt(jobs []Job, now time.Time) {
 		}
 		until, known := s.state.DoneUntil[job.Name]
 		if !known {
-			// A new job has missed nothing: its first window begins at the instant at which it would have been due last.
+			// A new job has missed nothing: its first window begins when it would last have been due.
 			until = latest
 			s.state.DoneUntil[job.Name] = until
 		}
 		e := s.entries[job.Name]
 		switch {
 		case e == nil:
-			e = &entry{seen: until, done: until}
-			// One that stood in no crontab meanwhile was not due; and where the clock was ahead it is due again.
-			if s.state.Find(job.Name) == nil || job.Takes != TakesWindow && until.After(now) {
-				e.seen = latest
+			e = &entry{considered: until, doneUntil: until}
+			// A job that was not in the crontab meanwhile has missed nothing. If the clock was ahead, a job
+			// without a window is due again.
+			if s.state.Find(job.Name) == nil || job.Window != WindowSinceDone && until.After(now) {
+				e.considered = latest
 			}
 			s.entries[job.Name] = e
 		case e.job.Spec != job.Spec || e.job.Location.String() != job.Location.String():
-			// By its old schedule it was up to date; by the new one it is due from now on.
-			e.seen = now
+			// Nothing is overdue under the new schedule.
+			e.considered = now
 			e.queue = nil
 		}
-		e.job, e.gone = job, false
-		e.next = job.Next(e.seen)
+		e.job, e.removed = job, false
+		e.nextDue = job.Next(e.considered)
 	}
 	for name, e := range s.entries {
-		if e.gone {
+		if e.removed {
 			e.queue = nil
-			if e.active == nil {
+			if e.cancel == nil {
 				delete(s.entries, name)
 			}
 		}
 	}
 	s.Jobs = jobs
-	arrange(&s.state, jobs)
+	arrangeJobs(&s.state, jobs)
 	for _, e := range s.entries {
-		s.note(e)
+		s.showEntryLocked(e)
 	}
 }
 
-// look takes over a crontab that has changed; a broken one leaves the old one in force.
-func (s *scheduler) look(now time.Time) {
+// reload reads the crontab and applies it if it has changed. A wrong crontab leaves the old one in force.
+func (s *scheduler) reload(now time.Time) {
 	if s.Crontab == nil {
 		return
 	}
-	jobs, changed, err := s.Crontab.Look(now)
+	jobs, changed, err := s.Crontab.Reload(now)
 	switch {
 	case err != nil:
 		if changed {
-			s.Logger.Error("crontab is wrong; the one before it stays in force", "error", err)
+			s.Logger.Error("crontab is wrong; the previous one stays in force", "error", err)
 		}
 		if changed || !s.crontabWasWrong() {
-			s.update(func(state *state.Scheduler) {
-				if state.CrontabError == "" {
-					state.CrontabErrorAt = now
+			s.update(func(current *state.Scheduler) {
+				if current.CrontabError == "" {
+					current.CrontabErrorAt = now
 				}
-				state.CrontabError = err.Error()
+				current.CrontabError = err.Error()
 			})
 		}
 	case changed:
-		s.adopt(jobs, now)
-		s.update(func(state *state.Scheduler) { state.CrontabError, state.CrontabErrorAt = "", time.Time{} })
-		s.Logger.Info("crontab taken over", "jobs", len(jobs))
+		s.setJobs(jobs, now)
+		s.update(clearCrontabError)
+		s.Logger.Info("crontab reloaded", "jobs", len(jobs))
 	case s.crontabWasWrong():
-		s.update(func(state *state.Scheduler) { state.CrontabError, state.CrontabErrorAt = "", time.Time{} })
-		s.Logger.Info("crontab is again the one in force")
+		s.update(clearCrontabError)
+		s.Logger.Info("crontab restored to the one in force")
 	}
+}
+
+func clearCrontabError(current *state.Scheduler) {
+	current.CrontabError, current.CrontabErrorAt = "", time.Time{}
 }
 
 func (s *scheduler) crontabWasWrong() bool {

@@ -1,10 +1,10 @@
-// Package schedule runs tapedeck's own commands at the times that crontab.yaml names. It owns that file's format, when a
-// job is due and for which window, the child processes and the ledger.
+// Package schedule runs tapedeck commands at the times listed in crontab.yaml. It owns the format of that
+// file, when a job is due and for which window, the child processes, and the ledger of runs.
 //
-// The guarantee: every run is a child process of the same binary, ends before its timeout and before the scheduler, and leaves a row in
-// the tape's runs, also where it was left out or lost. The windows of a job's runs that were done, and of those that were given up in so
-// many words, follow one another in the ledger without a hole and without an overlap, whenever and however the scheduler was
-// ended. Expressions are those of github.com/robfig/cron, read in UTC unless an entry names a zone; times says what summer time does to them.
+// Its guarantee: every run is a child process of the same binary and ends before its timeout and before the
+// scheduler. Every run leaves a row in the table runs, even one that was skipped or lost. The windows of a job
+// that were done or explicitly given up follow one another in the ledger without a gap or an overlap, whenever
+// and however the scheduler was stopped. docs/CONFIGURATION.md specifies crontab.yaml.
 package schedule
 
 import (
@@ -12,14 +12,25 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
+	"tapedeck/internal/durable"
 	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
+	"tapedeck/internal/wording"
 )
 
-// Options are what the scheduler works with. Those from Crontab on are optional.
+// StateStore stores small JSON documents by name. A state.Dir is one.
+type StateStore interface {
+	// Read decodes a document into v. The error is fs.ErrNotExist if there is none.
+	Read(name string, v any) error
+	// Write replaces a document atomically and returns when that is durable.
+	Write(name string, v any) error
+}
+
+// Options configure a scheduler. The fields from Crontab on are optional.
 type Options struct {
 	Jobs   []Job
 	Start  Start
@@ -29,190 +40,207 @@ type Options struct {
 	Now    func() time.Time
 	PID    int
 
-	Crontab  *Crontab                             // looked at for changes; nil: the jobs stay as they are
-	Reload   <-chan struct{}                      // has Crontab looked at now
-	Notifier Notifier                             // hears of jobs with on_failure: notify; nil: only the log does
-	Ping     Ping                                 // nil: nobody is pinged
-	After    func(time.Duration) <-chan time.Time // time.After, or that of Now's own clock
-	Beat     time.Duration                        // how often the state is written although nothing happens; 0 is 15 s
+	Crontab   *Crontab                             // checked for changes; nil: the jobs never change
+	Reload    <-chan os.Signal                     // makes the scheduler check Crontab immediately
+	Notifier  Notifier                             // for jobs with on_failure: notify; nil: failures are only logged
+	Ping      Ping                                 // nil: no pings are sent
+	After     func(time.Duration) <-chan time.Time // time.After, or that of the clock behind Now
+	Heartbeat time.Duration                        // how often the state is written although nothing changed; 0 is 15 s
 }
 
 const (
-	// beat is how often the state is written although nothing happens, so that `health` can tell a scheduler that lives from
-	// one that hangs.
-	beat = 15 * time.Second
-	// lookEvery is how often the crontab is looked at. Its content is compared, for a file mounted into a container tells nobody that it changed.
-	lookEvery = 2 * time.Second
+	// defaultHeartbeat is a quarter of the age at which `tapedeck health` calls the scheduler dead.
+	defaultHeartbeat = 15 * time.Second
+	// crontabInterval is how often the crontab is read. File notifications do not reach a file that is mounted
+	// into a container, so its content is compared.
+	crontabInterval = 2 * time.Second
 )
+
+// ErrLocked is returned by Lock if another scheduler holds the lock.
+var ErrLocked = errors.New("another scheduler runs on this data directory")
+
+// Lock makes this process the only scheduler of a ledger, by a lock on the file at path, until unlock is
+// called or the process ends.
+func Lock(path string) (unlock func(), err error) {
+	unlock, err = durable.TryLock(path)
+	if errors.Is(err, durable.ErrLocked) {
+		return nil, ErrLocked
+	}
+	return unlock, err
+}
 
 // scheduler is one running scheduler.
 type scheduler struct {
 	Options
-	end   context.Context // done when the scheduler is told to stop; runs end with it
-	book  *book
-	pings *pinger
+	ctx    context.Context // done when the scheduler is to stop; runs end with it
+	writer *ledgerWriter
+	pings  *pinger
 
-	entries map[string]*entry // owned by the loop
-	endings chan ending
+	entries  map[string]*entry // by job name; used by the loop only
+	finished chan finishedRun
 
-	mu    sync.Mutex // guards what follows
-	state state.Scheduler
-	jobs  map[string]Job  // by name, those that are gone, too
-	told  map[string]bool // jobs whose failure people know of
-	mute  bool            // that the state cannot be written was logged
+	mu       sync.Mutex // guards the fields below
+	state    state.Scheduler
+	jobs     map[string]Job  // by name, including those removed from the crontab
+	notified map[string]bool // jobs whose failure was reported to people
+	unstored bool            // the last write of the state failed
 }
 
 func newScheduler(ctx context.Context, options Options) *scheduler {
 	if options.After == nil {
 		options.After = time.After
 	}
-	if options.Beat == 0 {
-		options.Beat = beat
+	if options.Heartbeat == 0 {
+		options.Heartbeat = defaultHeartbeat
 	}
 	return &scheduler{
-		Options: options, end: ctx, book: &book{ledger: options.Ledger, log: options.Logger, written: map[string]int{}}, pings: newPinger(ctx, options),
-		entries: map[string]*entry{}, endings: make(chan ending), jobs: map[string]Job{}, told: map[string]bool{},
+		Options: options, ctx: ctx, pings: newPinger(ctx, options),
+		writer:  &ledgerWriter{ledger: options.Ledger, log: options.Logger, unmerged: map[string]int{}},
+		entries: map[string]*entry{}, finished: make(chan finishedRun), jobs: map[string]Job{}, notified: map[string]bool{},
 	}
 }
 
-// Run starts the jobs at their times until ctx is done. Then it starts nothing more, ends what runs and writes down how it
-// ended. It first makes up for what the scheduler before it left. An error means that it could not begin, or at the end that rows could not be
-// written to the ledger. Only one scheduler may run on a ledger: see Claim.
+// Run starts the jobs at their times until ctx is done, after making up for runs that were missed while no
+// scheduler ran. Then it stops the active runs, writes how they ended, and returns. It returns an error if it
+// cannot start, or if rows of the ledger could not be written by the end. Only one scheduler may use a ledger:
+// see Lock.
 func Run(ctx context.Context, options Options) error {
 	s := newScheduler(ctx, options)
-	defer s.pings.stop()
-	if err := s.begin(); err != nil {
+	defer s.pings.cancel()
+	if err := s.restore(); err != nil {
 		return err
 	}
 	s.Logger.Info("scheduler started", "jobs", len(options.Jobs))
 	s.loop(ctx)
 	for _, e := range s.entries {
-		for e.active != nil { // it ends by ctx; it returns when its process is gone and its row is written
-			over := <-s.endings
-			s.entries[over.job].active = nil
+		for e.cancel != nil { // ctx ends the run; it is finished when its process is gone and its row is written
+			run := <-s.finished
+			s.entries[run.job].cancel = nil
 		}
 	}
 	s.pings.close()
-	s.settle(s.book.retry(ctx))
-	s.book.tidy(context.WithoutCancel(ctx))
-	s.update(func(state *state.Scheduler) { state.StoppedAt = s.Now().UTC() })
-	if left := s.book.waiting(); left > 0 {
-		return fmt.Errorf("write the ledger: %d runs could not be written and are lost; what they did is done again", left)
+	s.advance(s.writer.retry(ctx))
+	s.writer.merge(context.WithoutCancel(ctx))
+	s.update(func(current *state.Scheduler) { current.StoppedAt = s.Now().UTC() })
+	if n := s.writer.pendingRows(); n > 0 {
+		return fmt.Errorf("write the ledger: %s could not be written; their work will be done again", wording.Count(n, "run"))
 	}
 	s.Logger.Info("scheduler stopped")
 	return nil
 }
 
-// begin takes over from the scheduler before: it writes down the runs that one lost, and sees what is owed.
-func (s *scheduler) begin() error {
-	before, lost, err := remember(s.State, s.Ledger, s.Jobs)
+// restore takes over from the previous scheduler: it writes the rows of the runs that were lost with it, and
+// sets up the entries.
+func (s *scheduler) restore() error {
+	previous, lost, err := restoreState(s.State, s.Ledger, s.Jobs)
 	if err != nil {
 		return err
 	}
 	now := s.Now().UTC()
-	s.state = state.Scheduler{PID: s.PID, StartedAt: now, BeatAt: now, Jobs: before.Jobs, DoneUntil: before.DoneUntil}
+	s.state = state.Scheduler{PID: s.PID, StartedAt: now, BeatAt: now, Jobs: previous.Jobs, DoneUntil: previous.DoneUntil}
 	for i := range s.state.Jobs {
-		entry := &s.state.Jobs[i]
-		entry.Run, entry.Waiting = nil, 0
-		s.told[entry.Name] = entry.Failures > 0
+		job := &s.state.Jobs[i]
+		job.Run, job.Waiting = nil, 0
+		s.notified[job.Name] = job.Failures > 0
 	}
 	for _, row := range lost {
-		row.FinishedAt, row.Message = max(now.UnixMicro(), row.StartedAt), "the scheduler was killed while it ran"
-		s.Logger.Error("run lost: the scheduler was killed while it ran", "job", row.Job, "run_id", row.ID)
+		row.FinishedAt, row.Message = max(now.UnixMicro(), row.StartedAt), "the scheduler was killed during the run"
+		s.Logger.Error("run lost: the scheduler was killed", "job", row.Job, "run_id", row.ID)
 		job := s.state.Job(row.Job)
 		job.Outcome = state.Lost
-		count(&job.Totals, row)
-		s.book.write(s.end, row)
+		addToTotals(&job.Totals, row)
+		s.writer.write(s.ctx, row)
 	}
-	s.adopt(s.Jobs, now)
+	s.setJobs(s.Jobs, now)
 	for _, job := range s.Jobs {
-		if e := s.entries[job.Name]; e.next.Before(now) && !e.next.IsZero() {
-			s.Logger.Warn("runs missed while there was no scheduler", "job", job.Name, "since", e.next, "catch_up", string(job.CatchUp))
+		if e := s.entries[job.Name]; e.nextDue.Before(now) && !e.nextDue.IsZero() {
+			s.Logger.Warn("runs missed while no scheduler ran", "job", job.Name, "since", e.nextDue, "catch_up", string(job.CatchUp))
 		}
 	}
 	for _, at := range []time.Time{now.AddDate(0, 0, -1), now} {
-		s.book.mergeSoon(tape.DateOf(at.UnixMicro()))
+		s.writer.requestMerge(tape.DateOf(at.UnixMicro()))
 	}
-	s.book.tidy(s.end)
+	s.writer.merge(s.ctx)
 	// From here on every window begins where the state says.
-	if err := s.State.WriteState(state.SchedulerFile, s.state); err != nil {
+	if err := s.State.Write(state.SchedulerFile, s.state); err != nil {
 		return fmt.Errorf("write the scheduler's state: %w", err)
 	}
 	return nil
 }
 
-// loop starts what is due until ctx is done.
+// loop starts due runs until ctx is done.
 func (s *scheduler) loop(ctx context.Context) {
-	looked, beaten, before := s.Now(), s.Now(), s.Now()
+	crontabRead, stateWritten, last := s.Now(), s.Now(), s.Now()
 	for ctx.Err() == nil {
 		now := s.Now().UTC()
-		if now.Before(before.Add(-punctual)) {
-			s.turnBack(now)
+		if now.Before(last.Add(-startTolerance)) {
+			s.clockSetBack(now)
 		}
-		before = now
-		if now.Sub(looked) >= lookEvery || now.Before(looked) {
-			looked = now
-			s.look(now)
+		last = now
+		if now.Sub(crontabRead) >= crontabInterval || now.Before(crontabRead) {
+			crontabRead = now
+			s.reload(now)
 		}
-		for _, e := range s.inOrder() {
-			s.tick(e, now)
+		for _, e := range s.sortedEntries() {
+			s.enqueueDue(e, now)
 			s.startNext(e, now)
 		}
-		if now.Sub(beaten) >= s.Beat || now.Before(beaten) {
-			beaten = now
-			s.settle(s.book.retry(ctx))
-			s.book.tidy(ctx)
+		if now.Sub(stateWritten) >= s.Heartbeat || now.Before(stateWritten) {
+			stateWritten = now
+			s.advance(s.writer.retry(ctx))
+			s.writer.merge(ctx)
 			s.update(func(*state.Scheduler) {})
 		}
 		select {
 		case <-ctx.Done():
-		case over := <-s.endings:
-			s.ended(over)
+		case run := <-s.finished:
+			s.finish(run)
 		case <-s.Reload:
-			s.look(s.Now().UTC())
-		case <-s.After(s.pause(s.Now(), beaten)):
+			s.reload(s.Now().UTC())
+		case <-s.After(s.untilNextEvent(s.Now(), stateWritten)):
 		}
 	}
 }
 
-// pause is how long there is nothing to do. It is never long, for a machine may have slept or its clock been set meanwhile.
-func (s *scheduler) pause(now, beaten time.Time) time.Duration {
-	until := beaten.Add(s.Beat)
-	if s.Crontab != nil && now.Add(lookEvery).Before(until) {
-		until = now.Add(lookEvery)
+// untilNextEvent returns how long the loop has nothing to do. It is never more than a heartbeat, because the
+// machine may have been suspended or its clock set meanwhile.
+func (s *scheduler) untilNextEvent(now, stateWritten time.Time) time.Duration {
+	next := stateWritten.Add(s.Heartbeat)
+	if s.Crontab != nil && now.Add(crontabInterval).Before(next) {
+		next = now.Add(crontabInterval)
 	}
 	for _, e := range s.entries {
-		if !e.gone && !e.next.IsZero() && e.next.Before(until) {
-			until = e.next
+		if !e.removed && !e.nextDue.IsZero() && e.nextDue.Before(next) {
+			next = e.nextDue
 		}
-		if len(e.queue) > 0 && e.active == nil {
-			if at := e.queue[0].Add(delayOf(e.job, e.queue[0])); at.Before(until) {
-				until = at
+		if len(e.queue) > 0 && e.cancel == nil {
+			if at := e.queue[0].Add(startDelay(e.job, e.queue[0])); at.Before(next) {
+				next = at
 			}
 		}
 	}
-	return max(until.Sub(now), 0)
+	return max(next.Sub(now), 0)
 }
 
-// Once runs job now, outside of what is due, writes down how it went, and returns that. A job that takes a window gets the time since
-// the last one that was done; what is due later is not changed by it.
+// Once runs job now, whether it is due or not, writes its row and returns that. A job that takes a window gets
+// the time since its last window that was done. Runs that are due later are not affected.
 func Once(ctx context.Context, job Job, options Options) (tape.Run, error) {
-	before, _, err := remember(options.State, options.Ledger, []Job{job})
+	previous, _, err := restoreState(options.State, options.Ledger, []Job{job})
 	if err != nil {
 		return tape.Run{}, err
 	}
 	s := newScheduler(ctx, options)
-	defer s.pings.stop()
+	defer s.pings.cancel()
 	now := options.Now().UTC().Truncate(time.Second)
-	from, known := before.DoneUntil[job.Name]
+	from, known := previous.DoneUntil[job.Name]
 	if !known || !from.Before(now) {
 		if from = job.times.last(now.Add(-time.Nanosecond)); from.IsZero() {
 			from = now.Add(-24 * time.Hour)
 		}
 	}
-	row := s.attempt(ctx, task{job: job, due: now, from: from, byHand: true}, 1)
-	if _, taken := s.book.write(ctx, row); !taken || s.book.waiting() > 0 {
-		return row, errors.New("write down the run: the ledger cannot be written")
+	row := s.attempt(ctx, task{job: job, due: now, from: from, unscheduled: true}, 1)
+	if _, accepted := s.writer.write(ctx, row); !accepted || s.writer.pendingRows() > 0 {
+		return row, errors.New("write the run's row: the ledger cannot be written")
 	}
 	return row, nil
 }
