@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"tapedeck/internal/strictyaml"
+	"tapedeck/internal/wording"
 	"tapedeck/jobs/schedule"
 
 	"github.com/alecthomas/kong"
@@ -140,7 +140,7 @@ func (a *app) tellMisspelt(commands *kong.Node) {
 		if !ours || a.env[name] == "" || slices.ContainsFunc(known, func(key string) bool { return strings.EqualFold(key, word) }) {
 			continue
 		}
-		if meant := strictyaml.Nearest(word, known); meant != "" {
+		if meant := wording.Nearest(word, known); meant != "" {
 			a.say("there is no setting %s; did you mean %s?", name, envName(meant))
 		}
 	}

@@ -93,11 +93,11 @@ var chatForm = regexp.MustCompile(`^(?:-?[1-9][0-9]{0,18}|@[A-Za-z][A-Za-z0-9_]{
 // CheckChat says whether text can be a chat's id.
 func CheckChat(text string) error {
 	if !chatForm.MatchString(text) {
-		return fmt.Errorf("%q is not a chat: it is a number, negative for a group, or the @name of a channel", strictyaml.Cut(text))
+		return fmt.Errorf("%q is not a chat: it is a number, negative for a group, or the @name of a channel", strictyaml.Shorten(text))
 	}
 	if text[0] != '@' {
 		if _, err := strconv.ParseInt(text, 10, 64); err != nil {
-			return fmt.Errorf("%q is not a chat: the number is too large", strictyaml.Cut(text))
+			return fmt.Errorf("%q is not a chat: the number is too large", strictyaml.Shorten(text))
 		}
 	}
 	return nil
@@ -150,7 +150,7 @@ func ParseConfig(file string, node *yaml.Node, detectors []string) (Config, erro
 				return at(err)
 			}
 			if c.Cooldown, err = time.ParseDuration(text); err != nil || c.Cooldown < 0 {
-				return at(fmt.Errorf("%q is not a length of time such as 90s, 30m or 1h30m", strictyaml.Cut(text)))
+				return at(fmt.Errorf("%q is not a length of time such as 90s, 30m or 1h30m", strictyaml.Shorten(text)))
 			}
 			if c.Cooldown == 0 {
 				c.Cooldown = -1
@@ -161,7 +161,7 @@ func ParseConfig(file string, node *yaml.Node, detectors []string) (Config, erro
 				return at(err)
 			}
 			if c.DigestAbove, err = strconv.Atoi(text); err != nil || c.DigestAbove < 1 {
-				return at(fmt.Errorf("%q is not a whole number above 0", strictyaml.Cut(text)))
+				return at(fmt.Errorf("%q is not a whole number above 0", strictyaml.Shorten(text)))
 			}
 		case "chats":
 			if value.Kind != yaml.SequenceNode {
@@ -207,7 +207,7 @@ func parseChat(file string, node *yaml.Node, detectors []string) (Chat, error) {
 		case "symbols":
 			chat.Symbols, err = list(value, func(pattern string) error {
 				if _, err := path.Match(pattern, ""); err != nil {
-					return fmt.Errorf("%q is not a pattern: * stands for any letters, ? for one", strictyaml.Cut(pattern))
+					return fmt.Errorf("%q is not a pattern: * stands for any letters, ? for one", strictyaml.Shorten(pattern))
 				}
 				return nil
 			})
@@ -246,7 +246,7 @@ func parseChat(file string, node *yaml.Node, detectors []string) (Chat, error) {
 
 func among(word string, known []string) error {
 	if !slices.Contains(known, word) {
-		return fmt.Errorf("%q is not known%s", strictyaml.Cut(word), strictyaml.DidYouMean(word, known))
+		return fmt.Errorf("%q is not known%s", strictyaml.Shorten(word), strictyaml.DidYouMean(word, known))
 	}
 	return nil
 }

@@ -145,7 +145,7 @@ func explainSyntaxError(path string, text []byte, err error) error {
 	key, value, _ := strings.Cut(lines[number-1], ":")
 	switch {
 	case strings.HasSuffix(strings.TrimSpace(key), "schedule") && strings.HasPrefix(strings.TrimSpace(value), "*"):
-		return fmt.Errorf("%s:%d: a schedule that starts with * needs quotes: \"%s\"", path, number, strictyaml.Cut(strings.TrimSpace(value)))
+		return fmt.Errorf("%s:%d: a schedule that starts with * needs quotes: \"%s\"", path, number, strictyaml.Shorten(strings.TrimSpace(value)))
 	case strings.HasPrefix(strings.TrimLeft(lines[number-1], " "), "\t"):
 		return fmt.Errorf("%s:%d: the line is indented with a tab; YAML needs spaces", path, number)
 	case strings.Contains(err.Error(), "unexpected end of stream"):
@@ -214,7 +214,7 @@ func (e *entryParser) set(job *Job, key, text string) (err error) {
 	switch key {
 	case "name":
 		if strings.ContainsFunc(text, func(r rune) bool { return !isNameRune(r) }) {
-			return fmt.Errorf("%q has characters other than letters, digits, dashes, dots and underscores", strictyaml.Cut(text))
+			return fmt.Errorf("%q has characters other than letters, digits, dashes, dots and underscores", strictyaml.Shorten(text))
 		}
 		job.Name = text
 	case "schedule":
@@ -222,7 +222,7 @@ func (e *entryParser) set(job *Job, key, text string) (err error) {
 	case "timezone":
 		location, err := time.LoadLocation(text)
 		if err != nil || strings.EqualFold(text, "local") {
-			return fmt.Errorf("%q is not an IANA time zone, such as UTC or Europe/Berlin", strictyaml.Cut(text))
+			return fmt.Errorf("%q is not an IANA time zone, such as UTC or Europe/Berlin", strictyaml.Shorten(text))
 		}
 		job.Location = location
 	case "run":
@@ -265,7 +265,7 @@ func (e *entryParser) checkCombination(job *Job) {
 		case err != nil:
 			e.addProblem(e.lines["schedule"], "schedule: %w", err)
 		case job.Next(e.now).IsZero():
-			e.addProblem(e.lines["schedule"], "schedule: %q never happens: there is no such day within five years", strictyaml.Cut(job.Spec))
+			e.addProblem(e.lines["schedule"], "schedule: %q never happens: there is no such day within five years", strictyaml.Shorten(job.Spec))
 		case job.Jitter > 0:
 			first := job.Next(e.now)
 			if second := job.Next(first); !second.IsZero() && second.Sub(first) <= job.Jitter {
@@ -284,7 +284,7 @@ func (e *entryParser) checkCombination(job *Job) {
 func parseAtLeast(text string, least time.Duration) (time.Duration, error) {
 	duration, err := parseDuration(text)
 	if err != nil || duration < least {
-		return least, fmt.Errorf("%q is not a duration of a second or more, such as 90s, 10m or 1h30m", strictyaml.Cut(text))
+		return least, fmt.Errorf("%q is not a duration of a second or more, such as 90s, 10m or 1h30m", strictyaml.Shorten(text))
 	}
 	return duration, nil
 }
@@ -292,7 +292,7 @@ func parseAtLeast(text string, least time.Duration) (time.Duration, error) {
 func parseNumber(text string, least, most int) (int, error) {
 	number, err := strconv.Atoi(text)
 	if err != nil || number < least || number > most {
-		return least, fmt.Errorf("%q is not a whole number from %d to %d", strictyaml.Cut(text), least, most)
+		return least, fmt.Errorf("%q is not a whole number from %d to %d", strictyaml.Shorten(text), least, most)
 	}
 	return number, nil
 }
@@ -305,7 +305,7 @@ func oneOf[T ~string](text string, known ...T) (T, error) {
 	for i, word := range known {
 		words[i] = string(word)
 	}
-	return known[0], fmt.Errorf("%q is not a value of this key; write %s", strictyaml.Cut(text), english.WordSeries(words, "or"))
+	return known[0], fmt.Errorf("%q is not a value of this key; write %s", strictyaml.Shorten(text), english.WordSeries(words, "or"))
 }
 
 func isNameRune(r rune) bool {

@@ -27,30 +27,30 @@ func parseSpec(spec string, location *time.Location) (out times, err error) {
 	defer func() {
 		// cron.ParseStandard panics on some specs, such as "TZ=0".
 		if fault := recover(); fault != nil {
-			out, err = times{}, fmt.Errorf("%q is not a schedule; %s", strictyaml.Cut(spec), specHelp)
+			out, err = times{}, fmt.Errorf("%q is not a schedule; %s", strictyaml.Shorten(spec), specHelp)
 		}
 	}()
 	if strings.Contains(spec, "TZ=") {
-		return times{}, fmt.Errorf("%q: set the zone with the key timezone instead", strictyaml.Cut(spec))
+		return times{}, fmt.Errorf("%q: set the zone with the key timezone instead", strictyaml.Shorten(spec))
 	}
 	if rest, ok := strings.CutPrefix(spec, "@every "); ok {
 		// cron itself turns anything shorter than a second, or negative, into a second.
 		every, err := parseDuration(strings.TrimSpace(rest))
 		if err != nil || every < time.Second || every%time.Second != 0 {
-			return times{}, fmt.Errorf("%q: @every needs a duration in whole seconds, such as 90s or 1h30m", strictyaml.Cut(spec))
+			return times{}, fmt.Errorf("%q: @every needs a duration in whole seconds, such as 90s or 1h30m", strictyaml.Shorten(spec))
 		}
 		return times{every: every, location: location}, nil
 	}
 	if err := checkFields(spec); err != nil {
-		return times{}, fmt.Errorf("%q: %w", strictyaml.Cut(spec), err)
+		return times{}, fmt.Errorf("%q: %w", strictyaml.Shorten(spec), err)
 	}
 	parsed, err := cron.ParseStandard(spec)
 	if err != nil {
-		return times{}, fmt.Errorf("%q: %w; %s", strictyaml.Cut(spec), err, specHelp)
+		return times{}, fmt.Errorf("%q: %w; %s", strictyaml.Shorten(spec), err, specHelp)
 	}
 	fields, ok := parsed.(*cron.SpecSchedule)
 	if !ok {
-		return times{}, fmt.Errorf("%q is not a schedule; %s", strictyaml.Cut(spec), specHelp)
+		return times{}, fmt.Errorf("%q is not a schedule; %s", strictyaml.Shorten(spec), specHelp)
 	}
 	fields.Location = time.UTC
 	return times{fields: fields, location: location}, nil
@@ -72,7 +72,7 @@ func checkFields(spec string) error {
 		probe := []string{"*", "*", "*", "*", "*"}
 		probe[i] = fields[i]
 		if _, err := cron.ParseStandard(strings.Join(probe, " ")); err != nil {
-			return fmt.Errorf("%q is not a %s, *, */5, 1-5, or a list with commas", strictyaml.Cut(fields[i]), name)
+			return fmt.Errorf("%q is not a %s, *, */5, 1-5, or a list with commas", strictyaml.Shorten(fields[i]), name)
 		}
 	}
 	return nil
