@@ -87,7 +87,7 @@ crash: tools ## fail every disk operation in every way; minutes
 
 .PHONY: telegram-soak
 telegram-soak: tools ## send 500 messages to a stand-in Telegram, killing the sender 20 times
-	TAPEDECK_TELEGRAM_SOAK=full $(GO) test -count=1 -v -run '^TestSendingThroughKills$$' ./jobs/notify
+	TAPEDECK_TELEGRAM_SOAK=full $(GO) test -count=1 -v -run '^TestSendingSurvivesKills$$' ./jobs/notify
 
 .PHONY: image-test
 image-test: tools ## build the image and the compose stack and run DOCKER.md on a real container engine

@@ -16,18 +16,18 @@ func TestConfigErrors(t *testing.T) {
 		"feed: trades\n":                                 `config.yaml:1: feed: "trades" is not one of aggTrade, trade`,
 		"rest_url: data-api.binance.vision\n":            `config.yaml:1: rest_url: "data-api.binance.vision" is not a URL that starts with http:// or https://`,
 		"stream_url: https://x\n":                        `config.yaml:1: stream_url: "https://x" is not a URL that starts with ws:// or wss://`,
-		"data_dir: [a, b]\n":                             `config.yaml:1: data_dir: needs one value, not a list or a mapping`,
+		"data_dir: [a, b]\n":                             `config.yaml:1: data_dir: one value is wanted here, not a list or a mapping`,
 		"data_dir: ''\n":                                 `config.yaml:1: data_dir: the value is empty`,
-		"symbols: {BTCUSDT: yes}\n":                      `config.yaml:1: symbols: needs one value, not a list or a mapping`,
-		"symbols:\n  - [A]\n":                            `config.yaml:2: symbols: needs one value, not a list or a mapping`,
-		"detectors: [a]\n":                               `config.yaml:1: detectors needs lines of the form "key: value"`,
-		"detectors:\n  whale_order: 3\n":                 `config.yaml:2: detectors: whale_order needs lines of the form "key: value"`,
+		"symbols: {BTCUSDT: yes}\n":                      `config.yaml:1: symbols: one value is wanted here, not a list or a mapping`,
+		"symbols:\n  - [A]\n":                            `config.yaml:2: symbols: one value is wanted here, not a list or a mapping`,
+		"detectors: [a]\n":                               `config.yaml:1: detectors wants lines of the form "key: value"`,
+		"detectors:\n  whale_order: 3\n":                 `config.yaml:2: detectors: whale_order wants lines of the form "key: value"`,
 		"detectors:\n  a:\n    b: {c: 1}\n":              `config.yaml:3: a: b: one value or a list is wanted here`,
 		"detectors:\n  a:\n    symbols: {'[': {b: 1}}\n": `config.yaml:3: a: symbols: "[" is not a symbol or a pattern such as "*BTC"`,
-		"detectors:\n  a:\n    symbols: {A: 1}\n":        `config.yaml:3: detectors: a: symbols: A needs lines of the form "key: value"`,
+		"detectors:\n  a:\n    symbols: {A: 1}\n":        `config.yaml:3: detectors: a: symbols: A wants lines of the form "key: value"`,
 		"detectors:\n  a:\n    symbols: {A: {b: {}}}\n":  `config.yaml:3: a: b: one value or a list is wanted here`,
-		"sections: 3\n":                                  `config.yaml:1: sections needs lines of the form "key: value"`,
-		"feed: trade\nfeed: trade\n":                     `config.yaml:2: duplicate key "feed"; the first is on line 1`,
+		"sections: 3\n":                                  `config.yaml:1: sections wants lines of the form "key: value"`,
+		"feed: trade\nfeed: trade\n":                     `config.yaml:2: "feed" stands here for the second time; the first is on line 1`,
 	} {
 		if _, err := parseConfig("config.yaml", []byte(text)); err == nil || err.Error() != want {
 			t.Errorf("%q:\n got %v\nwant %s", text, err, want)
@@ -84,7 +84,7 @@ func TestShippedFiles(t *testing.T) {
 	if len(c.detectors["whale_order"].symbols) == 0 || len(c.sections) == 0 {
 		t.Error("the shipped config.yaml does not show detectors and sections")
 	}
-	if chats, err := (&app{config: c}).chats(); err != nil || len(chats.Chats) != 1 {
+	if chats, err := (&app{config: c}).chatConfig(); err != nil || len(chats.Chats) != 1 {
 		t.Error("the shipped config.yaml shows no chat", err)
 	}
 	if _, err := (&app{config: c}).querySettings(""); err != nil {
@@ -100,11 +100,11 @@ func TestSettingsAreHeldToTheQueries(t *testing.T) {
 		"detectors:\n  whale_order: {window_start: 2026-01-15}":                       `c.yaml:2: whale_order has no parameter "window_start" to set`,
 		"detectors:\n  whale_order:\n    symbols:\n      '*BTC': {min_ration: 5}":     `c.yaml:4: whale_order has no parameter "min_ration" to set; did you mean "min_ratio"?`,
 		"detectors:\n  whale_order:\n    symbols:\n      '*BTC': {min_ratio: high}":   `c.yaml:4: parameter min_ratio of whale_order: "high" is not a DOUBLE`,
-		"detectors:\n  whale_order:\n    symbols: [A]":                                `c.yaml:3: whale_order has no parameter "symbols" to set; choose one of min_ratio`,
+		"detectors:\n  whale_order:\n    symbols: [A]":                                `c.yaml:3: whale_order has no parameter "symbols" to set; known are min_ratio`,
 		"sections:\n  mover: {top: 5}":                                                `c.yaml:2: no section is named "mover"; did you mean "movers"?`,
 		"sections:\n  movers: {tops: 5}":                                              `c.yaml:2: movers has no parameter "tops" to set; did you mean "top"?`,
 		"sections:\n  movers: {top: few}":                                             `c.yaml:2: parameter top of movers: "few" is not a BIGINT`,
-		"sections:\n  movers: {symbols: BTCUSDT}":                                     `c.yaml:2: movers has no parameter "symbols" to set; choose one of top`,
+		"sections:\n  movers: {symbols: BTCUSDT}":                                     `c.yaml:2: movers has no parameter "symbols" to set; known are top`,
 		"sections:\n  overview: {top: 5}":                                             `c.yaml:2: overview has nothing to set`,
 		"sections:\n  whale_order: {min_ratio: 5}":                                    `c.yaml:2: no section is named "whale_order"`,
 		"detectors:\n  whale_order: {min_ratio: 5, symbols: {ETHBTC: {min_move: 0}}}": "",

@@ -16,7 +16,6 @@ import (
 	"tapedeck/analytics"
 	"tapedeck/internal/tape"
 	"tapedeck/jobs/detect"
-	"tapedeck/jobs/notify"
 	"tapedeck/jobs/schedule"
 )
 
@@ -32,7 +31,7 @@ type detectCmd struct {
 
 	queriesFlags
 	sessionFlags
-	telegramPlace
+	telegramFlags
 }
 
 func (*detectCmd) manual() manual {
@@ -99,7 +98,7 @@ func (c *detectCmd) Run(ctx context.Context, a *app) error {
 	case c.CheckLookahead:
 		return asMisuse(a.checkLookAhead(ctx, dir, options))
 	}
-	box, err := a.mailbox(dir, c.telegramPlace)
+	notifier, err := a.newNotifier(dir, c.telegramFlags)
 	if err != nil {
 		return err
 	}
@@ -116,7 +115,7 @@ func (c *detectCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if !c.DryRun {
-		if err := a.tellAlerts(ctx, dir, box, summary); err != nil {
+		if err := a.tellAlerts(ctx, dir, notifier, summary); err != nil {
 			return err
 		}
 	}
@@ -143,23 +142,23 @@ func (c *detectCmd) Run(ctx context.Context, a *app) error {
 }
 
 // tellAlerts hands new alerts to the outbox, also those of a run that died before it could, and sends.
-func (a *app) tellAlerts(ctx context.Context, dir *tape.Dir, box *mailbox, summary detect.Summary) error {
+func (a *app) tellAlerts(ctx context.Context, dir *tape.Dir, notifier *notifier, summary detect.Summary) error {
 	incidents, err := a.incidentsToTell(ctx, dir, summary.OnTape)
 	if err != nil {
 		return err
 	}
-	if _, err := box.EnqueueAlerts(ctx, summary.New, incidents, a.now()); err != nil {
+	if _, err := notifier.outbox.EnqueueAlerts(ctx, summary.New, incidents, a.now()); err != nil {
 		return err
 	}
-	if _, err := box.EnqueueRecorded(ctx, dir, incidents, a.now()); err != nil {
+	if _, err := notifier.outbox.EnqueueRecorded(ctx, dir, incidents, a.now()); err != nil {
 		return err
 	}
-	box.send(ctx)
+	notifier.Send(ctx)
 	return nil
 }
 
 // incidentsToTell are those that alerts of the last day belong to, if any of them was found just now.
-func (a *app) incidentsToTell(ctx context.Context, dir *tape.Dir, symbols int) (out []notify.Incident, err error) {
+func (a *app) incidentsToTell(ctx context.Context, dir *tape.Dir, symbols int) ([]analytics.Incident, error) {
 	const recent = time.Hour
 	alerts, err := dir.ReadAlerts(a.now().Add(-25*time.Hour).UTC().Format(time.DateOnly), a.now().UTC().Format(time.DateOnly))
 	if err != nil {
@@ -168,13 +167,7 @@ func (a *app) incidentsToTell(ctx context.Context, dir *tape.Dir, symbols int) (
 	if !slices.ContainsFunc(alerts, func(alert tape.Alert) bool { return a.now().Sub(time.UnixMicro(alert.FoundAt)).Abs() <= recent }) {
 		return nil, nil
 	}
-	incidents, err := analytics.Incidents(ctx, alerts, symbols)
-	for _, i := range incidents {
-		out = append(out, notify.Incident{
-			Symbol: i.Symbol, StartedAt: i.StartedAt, LastAt: i.LastAt, Severity: i.Severity, Detectors: i.Detectors, Symbols: i.Symbols, Message: i.Message,
-		})
-	}
-	return out, err
+	return analytics.Incidents(ctx, alerts, symbols)
 }
 
 // asMisuse gives an error of what was asked for its exit status.

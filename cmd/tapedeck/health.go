@@ -76,8 +76,8 @@ type watchFlags struct {
 	MetricsAddr string `key:"metrics_addr" placeholder:"ADDRESS" help:"Serve /metrics for Prometheus and /healthz at ADDRESS, such as 127.0.0.1:9090, or :9090 for all who can reach this machine. The default is not to."`
 }
 
-// watch serves metrics and health, if it is wanted, until stop is called. The box may be nil.
-func (a *app) watch(ctx context.Context, flags watchFlags, dir *tape.Dir, box *mailbox, parts ...health.Part) (stop func(), err error) {
+// watch serves metrics and health, if it is wanted, until stop is called. notifier may be nil.
+func (a *app) watch(ctx context.Context, flags watchFlags, dir *tape.Dir, notifier *notifier, parts ...health.Part) (stop func(), err error) {
 	if flags.MetricsAddr == "" {
 		return func() {}, nil
 	}
@@ -93,9 +93,9 @@ func (a *app) watch(ctx context.Context, flags watchFlags, dir *tape.Dir, box *m
 			return measured.Free, measured.PerDay, err
 		},
 	}
-	if box != nil {
+	if notifier != nil {
 		sources.Outbox = func() (int, time.Time, error) {
-			status, err := box.Status()
+			status, err := notifier.outbox.Status()
 			return status.Waiting, status.WaitingSince, err
 		}
 	}

@@ -14,7 +14,7 @@ import (
 type runCmd struct {
 	recordFlags
 	archivePlace
-	telegramPlace
+	telegramFlags
 	crontabFlags
 	watchFlags
 }
@@ -45,7 +45,7 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	box, err := a.mailbox(dir, c.telegramPlace)
+	notifier, err := a.newNotifier(dir, c.telegramFlags)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if len(jobs) > 0 {
 		watched = health.Parts()
 	}
-	unwatch, err := a.watch(ctx, c.watchFlags, dir, box, watched...)
+	unwatch, err := a.watch(ctx, c.watchFlags, dir, notifier, watched...)
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if len(jobs) > 0 {
 		parts++
 		go func() {
-			err := a.schedule(ctx, dir, crontab, jobs, box)
+			err := a.schedule(ctx, dir, crontab, jobs, notifier)
 			if err != nil {
 				err = fmt.Errorf("the schedule: %w", err)
 			}

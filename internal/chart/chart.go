@@ -79,8 +79,8 @@ const (
 	pngFont   = 17
 )
 
-// MostPoints is how many values a chart with columns below can have: each column is then still wider than a line.
-const MostPoints = 120
+// MaxPoints is how many values a chart with columns below can have: each column is then still wider than a line.
+const MaxPoints = 120
 
 // SVG draws a chart without its title, which the page has.
 func SVG(c Chart) (string, error) {

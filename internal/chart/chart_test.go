@@ -196,7 +196,7 @@ func TestAxesAreRound(t *testing.T) {
 
 // TestColumnsBelowHaveAWidth: also where there are as many as a chart has at most.
 func TestColumnsBelowHaveAWidth(t *testing.T) {
-	const n = MostPoints
+	const n = MaxPoints
 	wide := func(float64) string { return "0.00000000" }
 	c := Chart{Labels: make([]string, n), Values: make([]float64, n), Below: make([]float64, n), Format: wide, BelowFormat: wide}
 	for i := range n {

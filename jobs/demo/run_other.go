@@ -4,4 +4,4 @@ package demo
 
 import "syscall"
 
-func endWithParent() *syscall.SysProcAttr { return nil }
+func diesWithParent() *syscall.SysProcAttr { return nil }

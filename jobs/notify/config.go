@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -21,104 +22,104 @@ const (
 	DefaultDigestAbove = 3
 )
 
-// Config says who is told what; the zero value tells only the log.
+// Config is the configuration of the outbox. With the zero value, messages are only logged.
 type Config struct {
 	Chats []Chat
-	// Cooldown is how long after an alert another of the same detector and symbol is not told to the same chat, unless it is more
-	// severe. 0 is DefaultCooldown, less than 0 none.
+	// Cooldown is how long after an alert a chat does not receive another one of the same detector and
+	// symbol, unless it is more severe. 0 means DefaultCooldown, a negative value none.
 	Cooldown time.Duration
-	// DigestAbove is how many alerts of one run to one chat are told one by one; more become one message. 0 is DefaultDigestAbove.
+	// DigestAbove is the most alerts of one run that a chat receives one by one. More are combined into one
+	// message. 0 means DefaultDigestAbove.
 	DigestAbove int
 }
 
-// Chat is one chat, and what it wants to hear.
+// Chat is one chat and what it receives.
 type Chat struct {
-	// ID is a number, negative for groups and channels, or @name of a public channel.
+	// ID is a number, negative for groups and channels, or the @name of a public channel.
 	ID string
-	// Name is for logs, and may be empty.
+	// Name is used in logs. It may be empty.
 	Name string
-	// Severity is the least that is told: low, medium or high; empty is low.
+	// Severity is the lowest severity of alerts that are sent: low, medium or high; empty means low.
 	Severity string
-	// Symbols are names or patterns as path.Match has them, such as *USDT; empty is all.
+	// Symbols are names or path.Match patterns such as *USDT; empty means all.
 	Symbols []string
-	// Detectors are names; empty is all.
+	// Detectors are names; empty means all.
 	Detectors []string
-	// Send lists the kinds of messages; empty is all.
-	Send []Wanted
-	// Silent arrives without a sound, unless it is of high severity or a failure.
+	// Send lists the kinds of messages that are sent; empty means all.
+	Send []Kind
+	// Silent messages arrive without a sound, except for problems and alerts of high severity.
 	Silent bool
-	// Line is where it stands in the configuration, 0 for nowhere.
+	// Line is the chat's line in the configuration, or 0.
 	Line int
 }
 
-// Wanted is a kind of messages.
-type Wanted string
+// Kind is a kind of message.
+type Kind string
 
-// The kinds.
 const (
-	Alerts  Wanted = "alerts"
-	Reports Wanted = "reports"
-	Notices Wanted = "notices"
+	AlertKind  Kind = "alert"
+	ReportKind Kind = "report"
+	NoticeKind Kind = "notice"
 )
+
+// kindNames are the names of the kinds in the configuration: the kinds in the plural.
+var kindNames = []string{"alerts", "reports", "notices"}
 
 var severities = []string{"low", "medium", "high"}
 
-// label is how logs name a chat.
-func (c Chat) label() string {
-	if c.Name != "" {
-		return c.Name
-	}
-	return c.ID
-}
+func severityRank(severity string) int { return slices.Index(severities, severity) }
 
-func (c Chat) wants(kind Wanted) bool { return len(c.Send) == 0 || slices.Contains(c.Send, kind) }
+// label returns the name of the chat for logs.
+func (c Chat) label() string { return cmp.Or(c.Name, c.ID) }
 
-func (c Chat) wantsSymbol(symbol string) bool {
+func (c Chat) accepts(kind Kind) bool { return len(c.Send) == 0 || slices.Contains(c.Send, kind) }
+
+func (c Chat) acceptsSymbol(symbol string) bool {
 	return len(c.Symbols) == 0 || slices.ContainsFunc(c.Symbols, func(pattern string) bool {
 		ok, _ := path.Match(pattern, symbol)
 		return ok
 	})
 }
 
-func (c Chat) wantsDetector(name string) bool {
+func (c Chat) acceptsDetector(name string) bool {
 	return len(c.Detectors) == 0 || slices.Contains(c.Detectors, name)
 }
 
-func (c Chat) wantsSeverity(severity string) bool {
-	return slices.Index(severities, severity) >= slices.Index(severities, c.Severity)
+func (c Chat) acceptsSeverity(severity string) bool {
+	return severityRank(severity) >= severityRank(c.Severity)
 }
 
-var chatForm = regexp.MustCompile(`^(?:-?[1-9][0-9]{0,18}|@[A-Za-z][A-Za-z0-9_]{3,31})$`)
+var chatPattern = regexp.MustCompile(`^(?:-?[1-9][0-9]{0,18}|@[A-Za-z][A-Za-z0-9_]{3,31})$`)
 
-// CheckChat says whether text can be a chat's id.
-func CheckChat(text string) error {
-	if !chatForm.MatchString(text) {
-		return fmt.Errorf("%q is not a chat: it is a number, negative for a group, or the @name of a channel", strictyaml.Shorten(text))
+// checkChatID checks that text can be the id of a chat.
+func checkChatID(text string) error {
+	if !chatPattern.MatchString(text) {
+		return fmt.Errorf("%q is not a chat: use a number, negative for a group, or the @name of a channel", strictyaml.Cut(text))
 	}
 	if text[0] != '@' {
 		if _, err := strconv.ParseInt(text, 10, 64); err != nil {
-			return fmt.Errorf("%q is not a chat: the number is too large", strictyaml.Shorten(text))
+			return fmt.Errorf("%q is not a chat: the number is too large", strictyaml.Cut(text))
 		}
 	}
 	return nil
 }
 
-// check holds a Config to what Open needs.
+// check checks the ids of the chats.
 func (c Config) check() error {
-	seen := map[string]bool{}
+	ids := map[string]bool{}
 	for _, chat := range c.Chats {
-		if err := CheckChat(chat.ID); err != nil {
+		if err := checkChatID(chat.ID); err != nil {
 			return err
 		}
-		if seen[chat.ID] {
-			return fmt.Errorf("chat %s stands twice", chat.ID)
+		if ids[chat.ID] {
+			return fmt.Errorf("chat %s is listed twice", chat.ID)
 		}
-		seen[chat.ID] = true
+		ids[chat.ID] = true
 	}
 	return nil
 }
 
-// ParseConfig reads the mapping under telegram in config.yaml:
+// ParseConfig parses the key telegram of config.yaml:
 //
 //	telegram:
 //	  cooldown: 30m
@@ -132,7 +133,8 @@ func (c Config) check() error {
 //	      send: [alerts, reports, notices]
 //	      silent: true
 //
-// file is for errors, each of which is one line that begins with FILE:LINE. detectors are the names that exist; nil lets every name pass.
+// Errors are one line that starts with FILE:LINE. detectors are the names that exist; with nil, every name is
+// valid.
 func ParseConfig(file string, node *yaml.Node, detectors []string) (Config, error) {
 	var c Config
 	if strictyaml.IsNull(node) {
@@ -150,7 +152,7 @@ func ParseConfig(file string, node *yaml.Node, detectors []string) (Config, erro
 				return at(err)
 			}
 			if c.Cooldown, err = time.ParseDuration(text); err != nil || c.Cooldown < 0 {
-				return at(fmt.Errorf("%q is not a length of time such as 90s, 30m or 1h30m", strictyaml.Shorten(text)))
+				return at(fmt.Errorf("%q is not a duration such as 90s, 30m or 1h30m", strictyaml.Cut(text)))
 			}
 			if c.Cooldown == 0 {
 				c.Cooldown = -1
@@ -161,11 +163,11 @@ func ParseConfig(file string, node *yaml.Node, detectors []string) (Config, erro
 				return at(err)
 			}
 			if c.DigestAbove, err = strconv.Atoi(text); err != nil || c.DigestAbove < 1 {
-				return at(fmt.Errorf("%q is not a whole number above 0", strictyaml.Shorten(text)))
+				return at(fmt.Errorf("%q is not a whole number above 0", strictyaml.Cut(text)))
 			}
 		case "chats":
 			if value.Kind != yaml.SequenceNode {
-				return at(errors.New(`a list is wanted here: lines that begin with "- id:"`))
+				return at(errors.New(`expected a list: lines that start with "- id:"`))
 			}
 			for _, item := range value.Content {
 				chat, err := parseChat(file, strictyaml.Resolve(item), detectors)
@@ -173,7 +175,7 @@ func ParseConfig(file string, node *yaml.Node, detectors []string) (Config, erro
 					return err
 				}
 				if i := slices.IndexFunc(c.Chats, func(other Chat) bool { return other.ID == chat.ID }); i >= 0 {
-					return fmt.Errorf("%s:%d: chat %s stands here for the second time; the first is on line %d", file, chat.Line, chat.ID, c.Chats[i].Line)
+					return fmt.Errorf("%s:%d: chat %s is listed twice; the first time is on line %d", file, chat.Line, chat.ID, c.Chats[i].Line)
 				}
 				c.Chats = append(c.Chats, chat)
 			}
@@ -196,7 +198,7 @@ func parseChat(file string, node *yaml.Node, detectors []string) (Chat, error) {
 		switch key {
 		case "id":
 			if chat.ID, err = strictyaml.Text(value); err == nil {
-				err = CheckChat(chat.ID)
+				err = checkChatID(chat.ID)
 			}
 		case "name":
 			chat.Name, err = strictyaml.Text(value)
@@ -207,7 +209,7 @@ func parseChat(file string, node *yaml.Node, detectors []string) (Chat, error) {
 		case "symbols":
 			chat.Symbols, err = list(value, func(pattern string) error {
 				if _, err := path.Match(pattern, ""); err != nil {
-					return fmt.Errorf("%q is not a pattern: * stands for any letters, ? for one", strictyaml.Shorten(pattern))
+					return fmt.Errorf("%q is not a pattern: * matches any characters, ? matches one", strictyaml.Cut(pattern))
 				}
 				return nil
 			})
@@ -221,10 +223,10 @@ func parseChat(file string, node *yaml.Node, detectors []string) (Chat, error) {
 		case "send":
 			var names []string
 			names, err = list(value, func(name string) error {
-				return among(name, []string{string(Alerts), string(Reports), string(Notices)})
+				return among(name, kindNames)
 			})
 			for _, name := range names {
-				chat.Send = append(chat.Send, Wanted(name))
+				chat.Send = append(chat.Send, Kind(strings.TrimSuffix(name, "s")))
 			}
 		case "silent":
 			var text string
@@ -239,19 +241,20 @@ func parseChat(file string, node *yaml.Node, detectors []string) (Chat, error) {
 		return nil
 	})
 	if err == nil && chat.ID == "" {
-		err = fmt.Errorf("%s:%d: a chat without id", file, chat.Line)
+		err = fmt.Errorf("%s:%d: the chat has no id", file, chat.Line)
 	}
 	return chat, err
 }
 
+// among checks that word is one of the known words.
 func among(word string, known []string) error {
 	if !slices.Contains(known, word) {
-		return fmt.Errorf("%q is not known%s", strictyaml.Shorten(word), strictyaml.DidYouMean(word, known))
+		return fmt.Errorf("%q is not known%s", strictyaml.Cut(word), strictyaml.DidYouMean(word, known))
 	}
 	return nil
 }
 
-// list reads one value or a list of them. An empty list is an error: it would tell nothing, or all.
+// list reads one value or a list of values. An empty list is an error, because it could mean none or all.
 func list(node *yaml.Node, check func(string) error) ([]string, error) {
 	items := []*yaml.Node{node}
 	if node.Kind == yaml.SequenceNode {
@@ -269,7 +272,7 @@ func list(node *yaml.Node, check func(string) error) ([]string, error) {
 		out = append(out, text)
 	}
 	if len(out) == 0 {
-		return nil, errors.New("the list is empty; leave the key out for all")
+		return nil, errors.New("the list is empty; omit the key to select all")
 	}
 	return out, nil
 }

@@ -7,53 +7,55 @@ import (
 	"testing"
 	"time"
 
+	"tapedeck/analytics"
 	"tapedeck/internal/tape"
 )
 
-// told gives the texts of the messages that wait for a chat, in order.
-func told(t *testing.T, o *Outbox, chat string) (texts []string) {
+// pendingTexts returns the texts of the messages to a chat, in order.
+func pendingTexts(t *testing.T, o *Outbox, chat string) (texts []string) {
 	t.Helper()
 	entries, _, err := o.scan()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if e.m.Chat == chat {
-			texts = append(texts, e.m.Parts[0].HTML)
+		if e.message.Chat == chat {
+			texts = append(texts, e.message.Parts[0].HTML)
 		}
 	}
 	return texts
 }
 
-// TestOneIncidentIsOneMessage: detectors that agree are one message, and another one only where the severity rises or the cooldown is over.
+// TestOneIncidentIsOneMessage checks that detectors that agree cause one message, and another one only if the
+// severity rises or the cooldown is over.
 func TestOneIncidentIsOneMessage(t *testing.T) {
-	p := newPlace(t)
+	h := newHarness(t)
 	now := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
-	o := p.outbox(Chat{ID: "1"}, Chat{ID: "2", Severity: "medium"}, Chat{ID: "3", Detectors: []string{"whale_order"}})
+	o := h.outbox(Chat{ID: "1"}, Chat{ID: "2", Severity: "medium"}, Chat{ID: "3", Detectors: []string{"whale_order"}})
 	var alerts []tape.Alert
 	step := func(after time.Duration, severity string, detectors ...string) {
 		t.Helper()
 		for _, detector := range detectors {
-			alerts = append(alerts, alertsOf(now.Add(after), detector, "ABTC", "low")...)
+			alerts = append(alerts, newAlerts(now.Add(after), detector, "ABTC", "low")...)
 		}
 		names := []string{}
 		for _, a := range alerts {
 			names = append(names, a.Detector)
 		}
 		slices.Sort(names)
-		incident := Incident{
+		incident := analytics.Incident{
 			Symbol: "ABTC", StartedAt: now, LastAt: now.Add(after), Severity: severity, Detectors: slices.Compact(names), Symbols: []string{"ABTC"}, Message: "m",
 		}
-		// Some of these were told before, as when a run is repeated.
-		if _, err := o.EnqueueAlerts(t.Context(), alerts, []Incident{incident}, now.Add(after)); err != nil {
+		// Some of these were enqueued before, as if a run were repeated.
+		if _, err := o.EnqueueAlerts(t.Context(), alerts, []analytics.Incident{incident}, now.Add(after)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	want := func(chat string, n int) []string {
 		t.Helper()
-		texts := told(t, o, chat)
+		texts := pendingTexts(t, o, chat)
 		if len(texts) != n {
-			t.Fatalf("%s was told %d times, not %d:\n%s", chat, len(texts), n, strings.Join(texts, "\n\n"))
+			t.Fatalf("chat %s has %d messages, want %d:\n%s", chat, len(texts), n, strings.Join(texts, "\n\n"))
 		}
 		return texts
 	}
@@ -75,69 +77,69 @@ func TestOneIncidentIsOneMessage(t *testing.T) {
 	want("3", 1)
 }
 
-// TestTheWholeMarketIsOneMessage: however many symbols and runs.
-func TestTheWholeMarketIsOneMessage(t *testing.T) {
-	p := newPlace(t)
+// TestMarketWideIncidentIsOneMessage checks that any number of symbols and runs causes one message.
+func TestMarketWideIncidentIsOneMessage(t *testing.T) {
+	h := newHarness(t)
 	now := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
-	o := p.outbox(Chat{ID: "1"}, Chat{ID: "4", Symbols: []string{"*BTC"}}, Chat{ID: "5", Symbols: []string{"OTHER"}})
+	o := h.outbox(Chat{ID: "1"}, Chat{ID: "4", Symbols: []string{"*BTC"}}, Chat{ID: "5", Symbols: []string{"OTHER"}})
 	var alerts []tape.Alert
 	var symbols []string
 	more := func(after time.Duration, n int) {
 		t.Helper()
 		for range n {
 			symbols = append(symbols, fmt.Sprintf("S%02dBTC", len(symbols)))
-			alerts = append(alerts, alertsOf(now.Add(after), "price_jump", symbols[len(symbols)-1], "low")...)
+			alerts = append(alerts, newAlerts(now.Add(after), "price_jump", symbols[len(symbols)-1], "low")...)
 		}
-		incident := Incident{
-			Symbol: MarketWide, StartedAt: now, LastAt: now.Add(after), Severity: "medium", Detectors: []string{"price_jump"}, Symbols: symbols, Message: fmt.Sprintf("%d of 100 symbols at once", len(symbols)),
+		incident := analytics.Incident{
+			Symbol: analytics.AllSymbols, StartedAt: now, LastAt: now.Add(after), Severity: "medium", Detectors: []string{"price_jump"}, Symbols: symbols, Message: fmt.Sprintf("%d of 100 symbols at once", len(symbols)),
 		}
-		own := Incident{Symbol: "ALONEBTC", StartedAt: now, LastAt: now, Severity: "low", Detectors: []string{"whale_order"}, Symbols: []string{"ALONEBTC"}}
-		all := slices.Concat(alerts, alertsOf(now, "whale_order", "ALONEBTC", "low"))
-		if _, err := o.EnqueueAlerts(t.Context(), all, []Incident{incident, own}, now.Add(after)); err != nil {
+		own := analytics.Incident{Symbol: "ALONEBTC", StartedAt: now, LastAt: now, Severity: "low", Detectors: []string{"whale_order"}, Symbols: []string{"ALONEBTC"}}
+		all := slices.Concat(alerts, newAlerts(now, "whale_order", "ALONEBTC", "low"))
+		if _, err := o.EnqueueAlerts(t.Context(), all, []analytics.Incident{incident, own}, now.Add(after)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	more(0, 40)
 	for _, chat := range []string{"1", "4"} {
-		texts := told(t, o, chat)
-		if len(texts) != 2 || !strings.Contains(texts[0], "The whole market</b>, medium\n40 of 100 symbols at once (price_jump)\nS00BTC, S01BTC,") ||
+		texts := pendingTexts(t, o, chat)
+		if len(texts) != 2 || !strings.Contains(texts[0], "Market-wide</b>, medium\n40 of 100 symbols at once (price_jump)\nS00BTC, S01BTC,") ||
 			!strings.Contains(texts[0], "and 10 more") || !strings.Contains(texts[1], "ALONEBTC") {
 			t.Errorf("%s: %q", chat, texts)
 		}
 	}
 	more(2*time.Minute, 10)
-	if texts := told(t, o, "1"); len(texts) != 2 {
-		t.Errorf("told again: %q", texts)
+	if texts := pendingTexts(t, o, "1"); len(texts) != 2 {
+		t.Errorf("repeated: %q", texts)
 	}
-	if texts := told(t, o, "5"); len(texts) != 0 {
-		t.Errorf("told of what it did not want: %q", texts)
+	if texts := pendingTexts(t, o, "5"); len(texts) != 0 {
+		t.Errorf("filtered symbols arrived: %q", texts)
 	}
 }
 
-// TestTheEndOfAnIncident: who heard of it by one detector hears of its end by another, once; and nobody else does.
-func TestTheEndOfAnIncident(t *testing.T) {
-	p := newPlace(t)
+// TestRecoveryIsSentOnceToChatsThatReceivedTheIncident checks that the recovery may come from another detector.
+func TestRecoveryIsSentOnceToChatsThatReceivedTheIncident(t *testing.T) {
+	h := newHarness(t)
 	now := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
-	o := p.outbox(Chat{ID: "1"}, Chat{ID: "2", Severity: "high"})
+	o := h.outbox(Chat{ID: "1"}, Chat{ID: "2", Severity: "high"})
 	var alerts []tape.Alert
 	step := func(after time.Duration, more []tape.Alert) {
 		t.Helper()
 		alerts = append(alerts, more...)
-		incident := Incident{Symbol: "ABTC", StartedAt: now, LastAt: now.Add(after), Severity: "low", Detectors: []string{"dump_burst", "flash_crash"}, Symbols: []string{"ABTC"}, Message: "m"}
-		if _, err := o.EnqueueAlerts(t.Context(), alerts, []Incident{incident}, now.Add(after)); err != nil {
+		incident := analytics.Incident{Symbol: "ABTC", StartedAt: now, LastAt: now.Add(after), Severity: "low", Detectors: []string{"dump_burst", "flash_crash"}, Symbols: []string{"ABTC"}, Message: "m"}
+		if _, err := o.EnqueueAlerts(t.Context(), alerts, []analytics.Incident{incident}, now.Add(after)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	step(0, alertsOf(now, "dump_burst", "ABTC", "low"))
-	step(time.Minute, alertsOf(now.Add(time.Minute), "flash_crash", "ABTC", "low")) // the same incident
-	step(6*time.Minute, over(alertsOf(now.Add(6*time.Minute), "flash_crash", "ABTC", "low")))
-	step(8*time.Minute, over(alertsOf(now.Add(8*time.Minute), "flash_crash", "ABTC", "low")))
-	step(9*time.Minute, alertsOf(now.Add(9*time.Minute), "volume_spike", "ABTC", "low"))
-	texts := told(t, o, "1")
-	if len(texts) != 2 || !strings.Contains(texts[0], "dump_burst") || !strings.HasPrefix(texts[1], "✅ <b>ABTC</b> flash_crash, over\n") {
+	step(0, newAlerts(now, "dump_burst", "ABTC", "low"))
+	step(time.Minute, newAlerts(now.Add(time.Minute), "flash_crash", "ABTC", "low")) // the same incident
+	step(6*time.Minute, recovered(newAlerts(now.Add(6*time.Minute), "flash_crash", "ABTC", "low")))
+	step(8*time.Minute, recovered(newAlerts(now.Add(8*time.Minute), "flash_crash", "ABTC", "low")))
+	step(9*time.Minute, newAlerts(now.Add(9*time.Minute), "volume_spike", "ABTC", "low"))
+	texts := pendingTexts(t, o, "1")
+	if len(texts) != 2 || !strings.Contains(texts[0], "dump_burst") || !strings.HasPrefix(texts[1], "✅ <b>ABTC</b> flash_crash, recovered\n") {
 		t.Errorf("%d: %s", len(texts), strings.Join(texts, "\n\n"))
 	}
-	if texts := told(t, o, "2"); len(texts) != 0 {
+	if texts := pendingTexts(t, o, "2"); len(texts) != 0 {
 		t.Error(texts)
 	}
 }

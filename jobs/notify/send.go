@@ -13,97 +13,99 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
+	"tapedeck/internal/durable"
 	"tapedeck/internal/telegram"
 )
 
-// Sender sends one message once and gives its id. It does not retry, it may be called from several goroutines, and its errors are
-// *telegram.Error, which say whether the message may have been accepted all the same.
+// Sender sends one message once, without retrying, and returns the message's id. It is safe for concurrent
+// use. Its errors are *telegram.Error, which tells whether the message may have been accepted.
 type Sender interface {
 	Send(ctx context.Context, m telegram.Message) (id int, err error)
 }
 
-// SendOptions of Send and Run. Now is required.
+// CommandSendTime is SendOptions.For of a command that is not a service. What is left after it is sent by the
+// next command or by the scheduler.
+const CommandSendTime = 20 * time.Second
+
+// SendOptions configure Send and Run. Now is required.
 type SendOptions struct {
 	Now func() time.Time
-	// Sleep waits for d, or until ctx is done; nil is a timer.
+	// Sleep waits for d or until ctx is done; nil means a timer.
 	Sleep func(ctx context.Context, d time.Duration)
-	// For bounds Send: what would have to wait longer is left for the next one. 0 is no bound. A request under way is not cut.
+	// For limits the duration of Send. Messages that would have to wait longer stay in the outbox. 0 means no
+	// limit. A request that has started is not interrupted.
 	For time.Duration
-	// Grace is how long a request under way may go on when the context is done; 0 is DefaultGrace.
+	// Grace is how long a request may continue after ctx is done; 0 means DefaultGrace.
 	Grace time.Duration
 }
 
-// DefaultGrace is shorter than the 10 s that Docker gives a container to stop.
+// DefaultGrace is shorter than the 10 s in which Docker expects a container to stop.
 const DefaultGrace = 5 * time.Second
 
-// Summary is what a Send did.
+// Summary is the result of a Send.
 type Summary struct {
-	// Busy says that another process sends; it will send what was waiting here, and nothing else was done.
+	// Busy means that another process is sending and will send the waiting messages. Nothing else was done.
 	Busy bool
-	// Sent messages, of the outbox's and as Telegram counts them. GaveUp are those that will not be sent, with errors in the log.
+	// Sent and GaveUp count messages of the outbox, Parts the Telegram messages that they consist of.
 	Sent, Parts, GaveUp int
-	// Again are the parts that were sent again because the answer to an earlier attempt was lost: each may have arrived twice.
-	Again int
-	// Waiting are the messages that are left.
+	// Resent counts the parts that were sent again because an earlier reply was lost. They may have arrived
+	// twice.
+	Resent int
+	// Waiting counts the messages that are left.
 	Waiting int
 }
 
-// Send sends what waits, until nothing does, the bound of opt is reached or ctx is done. An error says why what is left cannot be sent
-// now; the messages stay.
+// Send sends what is in the outbox until nothing is left, the limit of opt is reached or ctx is done. An
+// error explains why the rest cannot be sent now; it stays in the outbox.
 func (o *Outbox) Send(ctx context.Context, sender Sender, opt SendOptions) (Summary, error) {
-	if len(o.config.Chats) == 0 {
+	if !o.HasChats() {
 		return Summary{}, nil
 	}
-	unlock, err := o.lock(senderLock, dontWait)
-	if err != nil {
-		return Summary{}, fmt.Errorf("send: %w", err)
-	}
-	if unlock == nil {
+	summary, err := o.sendLocked(ctx, sender, opt, untilEmpty)
+	if errors.Is(err, durable.ErrLocked) {
 		return Summary{Busy: true}, nil
 	}
-	defer unlock()
-	r, err := o.newRun(sender, opt)
-	if err != nil {
-		return Summary{}, fmt.Errorf("send: %w", err)
+	if summary.Sent+summary.GaveUp > 0 || err != nil {
+		o.log.Info("messages sent", "sent", summary.Sent, "parts", summary.Parts, "resent", summary.Resent, "gave_up", summary.GaveUp, "waiting", summary.Waiting)
 	}
-	if opt.For > 0 {
-		r.until = opt.Now().Add(opt.For)
-	}
-	err = r.drain(ctx, untilEmpty)
-	if r.summary.Sent+r.summary.GaveUp > 0 || err != nil {
-		o.log.Info("messages sent", "sent", r.summary.Sent, "parts", r.summary.Parts, "again", r.summary.Again, "gave_up", r.summary.GaveUp, "waiting", r.summary.Waiting)
-	}
-	return r.summary, err
+	return summary, err
 }
 
-// Run sends for as long as ctx lasts whatever is written down, by any process. While another process sends, it waits for its turn. It
-// returns nil when ctx is done.
+// lockRetryInterval is how often Run tries to become the sender.
+const lockRetryInterval = 10 * time.Second
+
+// Run sends what any process enqueues, and blocks until ctx is done. While another process sends, it waits.
+// If sender is nil or there are no chats, it only waits. It always returns nil.
 func (o *Outbox) Run(ctx context.Context, sender Sender, opt SendOptions) error {
-	if len(o.config.Chats) == 0 {
+	if sender == nil || !o.HasChats() {
+		<-ctx.Done()
 		return nil
 	}
 	opt.For = 0
 	for ctx.Err() == nil {
-		err := o.serve(ctx, sender, opt)
-		if err != nil {
+		if _, err := o.sendLocked(ctx, sender, opt, untilStopped); err != nil && !errors.Is(err, durable.ErrLocked) {
 			o.log.Error("messages not sent", "error", err)
 		}
-		sleeper(opt)(ctx, 10*time.Second)
+		sleeper(opt)(ctx, lockRetryInterval)
 	}
 	return nil
 }
 
-func (o *Outbox) serve(ctx context.Context, sender Sender, opt SendOptions) error {
-	unlock, err := o.lock(senderLock, dontWait)
-	if err != nil || unlock == nil {
-		return err
+// sendLocked sends while it holds the sender's lock. Its error is durable.ErrLocked if another process holds it.
+func (o *Outbox) sendLocked(ctx context.Context, sender Sender, opt SendOptions, until drainMode) (Summary, error) {
+	unlock, err := durable.TryLock(o.store.StatePath(senderLock))
+	if err != nil {
+		return Summary{}, fmt.Errorf("send: %w", err)
 	}
 	defer unlock()
 	r, err := o.newRun(sender, opt)
 	if err != nil {
-		return err
+		return Summary{}, fmt.Errorf("send: %w", err)
 	}
-	return r.drain(ctx, untilStopped)
+	err = r.drain(ctx, until)
+	return r.summary, err
 }
 
 func sleeper(opt SendOptions) func(context.Context, time.Duration) {
@@ -120,115 +122,122 @@ func sleeper(opt SendOptions) func(context.Context, time.Duration) {
 	}
 }
 
-// run is one sender at work. It holds the sender's lock.
+// run is one sender. It holds the sender's lock.
 type run struct {
-	o      *Outbox
-	sender Sender
-	opt    SendOptions
-	sleep  func(context.Context, time.Duration)
-	until  time.Time // zero for no bound
-	turns  turns
-	paces  map[string]*pace // by chat; each is its worker's
-	chats  map[string]Chat
+	outbox   *Outbox
+	sender   Sender
+	opt      SendOptions
+	sleep    func(context.Context, time.Duration)
+	deadline time.Time // zero for none
+	total    *rate.Limiter
+	limiters map[string]*chatLimiter // by chat; each is used by the chat's worker only
+	chats    map[string]Chat
 
-	mu      sync.Mutex // guards what follows
-	moved   map[string]string
-	summary Summary
+	mu         sync.Mutex // guards the following
+	migrations map[string]string
+	summary    Summary
 }
 
 func (o *Outbox) newRun(sender Sender, opt SendOptions) (*run, error) {
 	opt.Grace = cmp.Or(opt.Grace, DefaultGrace)
-	r := &run{o: o, sender: sender, opt: opt, sleep: sleeper(opt), paces: map[string]*pace{}, chats: map[string]Chat{}, moved: map[string]string{}}
+	r := &run{
+		outbox: o, sender: sender, opt: opt, sleep: sleeper(opt), total: rate.NewLimiter(messagesPerSecond, 1),
+		limiters: map[string]*chatLimiter{}, chats: map[string]Chat{}, migrations: map[string]string{},
+	}
+	if opt.For > 0 {
+		r.deadline = opt.Now().Add(opt.For)
+	}
 	for _, chat := range o.config.Chats {
 		r.chats[chat.ID] = chat
-		r.paces[chat.ID] = &pace{group: chat.ID[0] == '-' || chat.ID[0] == '@'}
+		r.limiters[chat.ID] = &chatLimiter{isGroup: chat.ID[0] == '-' || chat.ID[0] == '@'}
 	}
-	if err := o.store.ReadState(movedName, &r.moved); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		// Telegram says it again at the next message.
-		o.log.Warn("groups that moved are not known any more", "error", err)
+	if err := o.store.ReadState(migrationsName, &r.migrations); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		// Telegram reports a migration again with the next message.
+		o.log.Warn("group migrations unknown: their file cannot be read", "error", err)
 	}
-	if r.moved == nil {
-		r.moved = map[string]string{}
+	if r.migrations == nil {
+		r.migrations = map[string]string{}
 	}
 	entries, _, err := o.scan()
 	if err != nil {
 		return nil, err
 	}
-	type use struct {
-		at   time.Time
-		used bool
-	}
-	uses := map[string][]use{}
-	for _, e := range entries {
-		for _, p := range e.m.Parts {
-			uses[e.m.Chat] = append(uses[e.m.Chat], use{p.TriedAt, false}, use{p.SentAt, true})
-			for _, lost := range p.Lost {
-				uses[e.m.Chat] = append(uses[e.m.Chat], use{lost.At, true})
-			}
-		}
-	}
-	now := opt.Now()
-	for chat, times := range uses {
-		p := r.paces[chat]
-		if p == nil {
-			continue
-		}
-		slices.SortFunc(times, func(a, b use) int { return a.at.Compare(b.at) })
-		for _, u := range times {
-			if u.at.After(now) {
-				u.at = now
-			}
-			switch {
-			case u.at.IsZero() || now.Sub(u.at) > 2*time.Minute:
-			case u.used:
-				p.used(u.at)
-			default:
-				p.tried(u.at)
-			}
-		}
-	}
+	r.restoreLimiters(entries)
 	return r, nil
 }
 
-type lasting string
+// restoreLimiters sets the limiters to what earlier processes sent.
+func (r *run) restoreLimiters(entries []*entry) {
+	type attempt struct {
+		at       time.Time
+		accepted bool
+	}
+	attempts := map[string][]attempt{}
+	for _, e := range entries {
+		chat := e.message.Chat
+		for _, p := range e.message.Parts {
+			attempts[chat] = append(attempts[chat], attempt{p.TriedAt, false}, attempt{p.SentAt, true})
+			for _, lost := range p.Lost {
+				attempts[chat] = append(attempts[chat], attempt{lost.At, true})
+			}
+		}
+	}
+	now := r.opt.Now()
+	for chat, limiter := range r.limiters {
+		slices.SortFunc(attempts[chat], func(a, b attempt) int { return a.at.Compare(b.at) })
+		for _, a := range attempts[chat] {
+			if a.at.After(now) {
+				a.at = now
+			}
+			switch {
+			case a.at.IsZero() || now.Sub(a.at) > 2*time.Minute:
+			case a.accepted:
+				limiter.addAccepted(a.at)
+			default:
+				limiter.addAttempt(a.at)
+			}
+		}
+	}
+}
+
+// drainMode is when a run ends.
+type drainMode string
 
 const (
-	untilEmpty   lasting = "until nothing waits"
-	untilStopped lasting = "until stopped"
+	untilEmpty   drainMode = "until empty"
+	untilStopped drainMode = "until stopped"
 )
 
 const (
-	// pollEvery is how often a service looks whether a message was written down.
-	pollEvery = time.Second
-	// scanEvery is for what the directory's time does not show, pruneEvery how often a service tidies up.
-	scanEvery  = 30 * time.Second
-	pruneEvery = time.Hour
+	pollInterval  = time.Second      // between checks of the directory's modification time
+	scanInterval  = 30 * time.Second // between scans, which see what the modification time does not show
+	pruneInterval = time.Hour
 )
 
-// drain gives each chat a worker of its own, so that none holds up another, and waits for all of them.
-func (r *run) drain(ctx context.Context, last lasting) error {
+// drain sends with one worker per chat, so that no chat blocks another, and waits for all of them.
+func (r *run) drain(ctx context.Context, until drainMode) error {
 	r.tidy()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var workers sync.WaitGroup
-	for _, chat := range r.o.config.Chats {
+	for _, chat := range r.outbox.config.Chats {
 		workers.Go(func() {
-			if err := r.work(ctx, chat, last); err != nil {
-				stop(err) // nothing can be sent to anyone
+			if err := r.work(ctx, chat, until); err != nil {
+				stop(err)
 			}
 		})
 	}
-	if last == untilStopped {
+	if until == untilStopped {
 		workers.Go(func() {
-			for r.sleep(ctx, pruneEvery); ctx.Err() == nil; r.sleep(ctx, pruneEvery) {
+			for r.sleep(ctx, pruneInterval); ctx.Err() == nil; r.sleep(ctx, pruneInterval) {
 				r.tidy()
 			}
 		})
 	}
 	workers.Wait()
-	entries, _, err := r.o.scan()
+	entries, _, err := r.outbox.scan()
 	for _, e := range entries {
-		if e.m.open() {
+		if e.message.isPending() {
 			r.summary.Waiting++
 		}
 	}
@@ -238,47 +247,47 @@ func (r *run) drain(ctx context.Context, last lasting) error {
 	return err
 }
 
-// tidy prunes, and gives up what waits for chats that are not in the configuration any more.
+// tidy prunes the outbox and gives up old messages to chats that are no longer in the configuration.
 func (r *run) tidy() {
 	now := r.opt.Now()
-	if err := r.o.prune(now); err != nil {
-		r.o.log.Warn("outbox not pruned", "error", err)
+	if err := r.outbox.prune(now); err != nil {
+		r.outbox.log.Warn("outbox not pruned", "error", err)
 	}
-	entries, _, err := r.o.scan()
+	entries, _, err := r.outbox.scan()
 	if err != nil {
-		return // whoever sends sees it too
+		return // the workers get the same error
 	}
 	for _, e := range entries {
-		if _, known := r.chats[e.m.Chat]; !known && e.m.open() && now.Sub(e.m.QueuedAt) > keepTrying {
-			m := e.m.clone()
-			r.close(e.name, Chat{ID: m.Chat}, m, "its chat is not in the configuration any more")
+		if _, known := r.chats[e.message.Chat]; !known && e.message.isPending() && now.Sub(e.message.QueuedAt) > maxDeliveryTime {
+			m := e.message.clone()
+			r.close(Chat{ID: m.Chat}, m, "its chat is no longer in the configuration")
 			if err := r.write(e.name, m); err != nil {
-				r.o.log.Warn("outbox not tidied", "error", err)
+				r.outbox.log.Warn("outbox not tidied", "error", err)
 			}
 		}
 	}
 }
 
-// pending gives the messages that wait for a chat, the oldest first.
+// pending returns the messages that wait for a chat, oldest first. It gives up the oldest alerts if too many
+// messages wait; reports and notices are kept.
 func (r *run) pending(chat Chat) ([]*entry, error) {
-	entries, _, err := r.o.scan()
+	entries, _, err := r.outbox.scan()
 	if err != nil {
 		return nil, err
 	}
 	var out []*entry
 	for _, e := range entries {
-		if e.m.Chat == chat.ID && e.m.open() {
+		if e.message.Chat == chat.ID && e.message.isPending() {
 			out = append(out, e)
 		}
 	}
-	// The newest alerts are worth more than the oldest; reports and notices stay.
-	for excess := len(out) - r.o.limit; excess > 0; excess-- {
-		i := slices.IndexFunc(out, func(e *entry) bool { return e.m.Kind == alertKind })
+	for excess := len(out) - r.outbox.maxPending; excess > 0; excess-- {
+		i := slices.IndexFunc(out, func(e *entry) bool { return e.message.Kind == AlertKind })
 		if i < 0 {
 			break
 		}
-		m := out[i].m.clone()
-		r.close(out[i].name, chat, m, fmt.Sprintf("more than %d messages wait for the chat", r.o.limit))
+		m := out[i].message.clone()
+		r.close(chat, m, fmt.Sprintf("more than %d messages wait for the chat", r.outbox.maxPending))
 		if err := r.write(out[i].name, m); err != nil {
 			return nil, err
 		}
@@ -287,51 +296,52 @@ func (r *run) pending(chat Chat) ([]*entry, error) {
 	return out, nil
 }
 
-// changed says whether the outbox's directory is another than at the time that it gives back; the zero time is always another.
-func (r *run) changed(seen time.Time) (time.Time, bool) {
-	info, err := os.Stat(r.o.store.StatePath(outboxDir))
+// changed returns the modification time of the outbox's directory, and whether it differs from last. The zero
+// time always differs.
+func (r *run) changed(last time.Time) (time.Time, bool) {
+	info, err := os.Stat(r.outbox.store.StatePath(outboxDir))
 	if err != nil {
 		return time.Time{}, !errors.Is(err, fs.ErrNotExist)
 	}
-	return info.ModTime(), seen.IsZero() || !info.ModTime().Equal(seen)
+	return info.ModTime(), last.IsZero() || !info.ModTime().Equal(last)
 }
 
-// work sends what waits for one chat, in order. Its error means that nothing can be sent to anyone.
-func (r *run) work(ctx context.Context, chat Chat, last lasting) error {
-	w := &worker{run: r, chat: chat, pace: r.paces[chat.ID]}
-	var seen, looked time.Time
+// work sends the messages of one chat in order. An error means that nothing can be sent to any chat.
+func (r *run) work(ctx context.Context, chat Chat, until drainMode) error {
+	w := &worker{run: r, chat: chat, limiter: r.limiters[chat.ID]}
+	var lastModified, lastScan time.Time
 	for ctx.Err() == nil {
 		now := r.opt.Now()
-		modified, changed := r.changed(seen)
+		modified, changed := r.changed(lastModified)
 		var queue []*entry
-		if changed || now.Sub(looked).Abs() >= scanEvery {
+		if changed || now.Sub(lastScan).Abs() >= scanInterval {
 			var err error
 			if queue, err = r.pending(chat); err != nil {
-				if last == untilEmpty {
+				if until == untilEmpty {
 					return err
 				}
-				r.o.log.Warn("outbox cannot be read now", "error", err)
+				r.outbox.log.Warn("outbox not read, will retry", "error", err)
 				modified = time.Time{}
 			}
-			seen, looked = modified, now
+			lastModified, lastScan = modified, now
 		}
 		for _, e := range queue {
-			seen = time.Time{} // what is sent changes the directory
-			outcome, err := w.deliver(ctx, e)
-			if err != nil && last == untilStopped {
-				r.o.log.Error("messages not sent", "error", err)
+			lastModified = time.Time{} // sending changes the directory
+			result, err := w.deliver(ctx, e)
+			if err != nil && until == untilStopped {
+				r.outbox.log.Error("messages not sent", "error", err)
 				r.sleep(ctx, time.Minute)
 				break
 			}
-			if err != nil || outcome == postponed {
+			if err != nil || result == postponed {
 				return err
 			}
 		}
-		if len(queue) == 0 && last == untilEmpty {
-			return nil
-		}
 		if len(queue) == 0 {
-			r.sleep(ctx, pollEvery)
+			if until == untilEmpty {
+				return nil
+			}
+			r.sleep(ctx, pollInterval)
 		}
 	}
 	return nil
@@ -339,11 +349,11 @@ func (r *run) work(ctx context.Context, chat Chat, last lasting) error {
 
 // write replaces a message's file.
 func (r *run) write(name string, m *message) error {
-	return r.o.store.WriteState(filepath.Join(outboxDir, name), m)
+	return r.outbox.store.WriteState(filepath.Join(outboxDir, name), m)
 }
 
-// close ends a message; gaveUp is empty for one that was sent. The texts are not kept.
-func (r *run) close(name string, chat Chat, m *message, gaveUp string) {
+// close closes a message and removes its texts. gaveUp is empty if it was sent.
+func (r *run) close(chat Chat, m *message, gaveUp string) {
 	m.ClosedAt, m.GaveUp = r.opt.Now().UTC(), gaveUp
 	for i := range m.Parts {
 		m.Parts[i].HTML = ""
@@ -355,23 +365,23 @@ func (r *run) close(name string, chat Chat, m *message, gaveUp string) {
 		return
 	}
 	r.summary.GaveUp++
-	r.o.log.Error("message given up", "chat", chat.label(), "kind", string(m.Kind), "key", m.Key, "queued_at", m.QueuedAt, "reason", gaveUp)
+	r.outbox.log.Error("message given up", "chat", chat.label(), "kind", string(m.Kind), "key", m.Key, "queued_at", m.QueuedAt, "reason", gaveUp)
 }
 
-// moveTo remembers where a group went.
-func (r *run) moveTo(chat Chat, to int64) {
+// addMigration stores the new id of a group.
+func (r *run) addMigration(chat Chat, to int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.moved[chat.ID] = strconv.FormatInt(to, 10)
-	if err := r.o.store.WriteState(movedName, r.moved); err != nil {
-		r.o.log.Warn("moved group not written down; Telegram will say it again", "chat", chat.label(), "error", err)
+	r.migrations[chat.ID] = strconv.FormatInt(to, 10)
+	if err := r.outbox.store.WriteState(migrationsName, r.migrations); err != nil {
+		r.outbox.log.Warn("group migration not stored; Telegram will report it again", "chat", chat.label(), "error", err)
 	}
-	r.o.log.Warn("group has moved; put the new id into the configuration", "chat", chat.label(), "old_id", chat.ID, "new_id", to)
+	r.outbox.log.Warn("group has migrated; put the new id into config.yaml", "chat", chat.label(), "old_id", chat.ID, "new_id", to)
 }
 
-// address is the id that a chat has by now.
-func (r *run) address(chat Chat) string {
+// currentID returns the id that a chat has now.
+func (r *run) currentID(chat Chat) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return cmp.Or(r.moved[chat.ID], chat.ID)
+	return cmp.Or(r.migrations[chat.ID], chat.ID)
 }

@@ -24,7 +24,7 @@ import (
 
 const testToken = "123456789:AAtesttesttesttest_test-test"
 
-// fastClock runs scale times as fast as real time, from the same instant in all processes that know base.
+// fastClock runs scale times as fast as real time. Processes with the same base agree on the time.
 type fastClock struct {
 	base  time.Time
 	scale int
@@ -45,11 +45,11 @@ func (c fastClock) sleep(ctx context.Context, d time.Duration) {
 
 var soakChats = []Chat{{ID: "11"}, {ID: "12"}, {ID: "-1001"}, {ID: "-1002"}, {ID: "@channel"}}
 
-// The variables that make a test's binary the process that sends.
+// The environment variables that turn the test binary into the sender.
 const (
-	childDir    = "DELIVER_TEST_DIR"
-	childServer = "DELIVER_TEST_SERVER"
-	childClock  = "DELIVER_TEST_CLOCK"
+	childDir    = "NOTIFY_TEST_DIR"
+	childServer = "NOTIFY_TEST_SERVER"
+	childClock  = "NOTIFY_TEST_CLOCK"
 )
 
 func TestMain(m *testing.M) {
@@ -63,7 +63,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// sendForever is the child: the sender of a service, until it is killed.
+// sendForever sends until the process is killed or stopped.
 func sendForever() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -96,9 +96,9 @@ func sendForever() error {
 	return outbox.Run(ctx, client, SendOptions{Now: clock.now, Sleep: clock.sleep})
 }
 
-// TestSendingThroughKills enqueues messages while a process sends them that is killed again and again, to a stand-in that has all the
-// faults. TAPEDECK_TELEGRAM_SOAK=full makes it 500 messages to 5 chats and 20 kills.
-func TestSendingThroughKills(t *testing.T) {
+// TestSendingSurvivesKills enqueues messages while another process sends them to a stand-in with all faults.
+// The sender is killed repeatedly. TAPEDECK_TELEGRAM_SOAK=full sends 500 messages to 5 chats with 20 kills.
+func TestSendingSurvivesKills(t *testing.T) {
 	perChat, kills := 20, 5
 	if os.Getenv("TAPEDECK_TELEGRAM_SOAK") == "full" {
 		perChat, kills = 100, 20
@@ -135,7 +135,7 @@ func TestSendingThroughKills(t *testing.T) {
 				enqueued <- err
 				return
 			}
-			if i >= perChat/2 { // the second half comes while the first is being sent
+			if i >= perChat/2 { // the second half is enqueued while the first is being sent
 				clock.sleep(ctx, 2*time.Second)
 			}
 		}
@@ -166,7 +166,7 @@ func TestSendingThroughKills(t *testing.T) {
 	for deadline := time.After(4 * time.Minute); ; {
 		select {
 		case n := <-arrivals:
-			// The answer to this message is on its way, or not even that: some of the kills come before it is noted.
+			// The reply to this message is being sent: some of the kills come before the sender has stored it.
 			if killed < kills && n >= int64((killed+1)*total/(kills+1)) {
 				child.Process.Kill()
 				child.Wait()
@@ -197,16 +197,16 @@ func TestSendingThroughKills(t *testing.T) {
 	}
 	child.Process.Signal(syscall.SIGTERM)
 	if err := child.Wait(); err != nil {
-		t.Errorf("the sender, asked to stop: %v", err)
+		t.Errorf("the stopped sender: %v", err)
 	}
 	if killed != kills {
-		t.Errorf("killed %d times, not %d", killed, kills)
+		t.Errorf("killed %d times, want %d", killed, kills)
 	}
-	judge(t, outbox, standIn, perChat, kills, clock)
+	checkDelivery(t, outbox, standIn, perChat, kills, clock)
 }
 
-// judge holds what arrived to what was written down.
-func judge(t *testing.T, outbox *Outbox, standIn *botapi.Server, perChat, kills int, clock fastClock) {
+// checkDelivery compares what arrived with what was enqueued.
+func checkDelivery(t *testing.T, outbox *Outbox, standIn *botapi.Server, perChat, kills int, clock fastClock) {
 	type identity struct{ chat, text string }
 	times := map[identity]int{}
 	next := map[string]int{}
@@ -219,13 +219,13 @@ func judge(t *testing.T, outbox *Outbox, standIn *botapi.Server, perChat, kills 
 			continue
 		}
 		if want := fmt.Sprintf("ℹ️ message %d & <more>", next[m.Chat]); text != want {
-			t.Errorf("chat %s: %q came where %q was next", m.Chat, text, want)
+			t.Errorf("chat %s: %q arrived, want %q", m.Chat, text, want)
 		}
 		next[m.Chat]++
 	}
 	for _, chat := range soakChats {
 		if next[chat.ID] != perChat {
-			t.Errorf("chat %s got %d of %d messages", chat.ID, next[chat.ID], perChat)
+			t.Errorf("chat %s received %d of %d messages", chat.ID, next[chat.ID], perChat)
 		}
 	}
 	entries, _, err := outbox.scan()
@@ -235,14 +235,14 @@ func judge(t *testing.T, outbox *Outbox, standIn *botapi.Server, perChat, kills 
 	lost := map[identity]int{}
 	byReason := map[LostReason]int{}
 	for _, e := range entries {
-		number := strings.TrimPrefix(e.m.Key, "message/")
-		who := identity{e.m.Chat, "ℹ️ message " + number + " & <more>"}
-		lost[who] = e.m.Parts[0].LostCount
+		number := strings.TrimPrefix(e.message.Key, "message/")
+		who := identity{e.message.Chat, "ℹ️ message " + number + " & <more>"}
+		lost[who] = e.message.Parts[0].LostCount
 		if times[who] > 1+lost[who] {
-			t.Errorf("%v arrived %d times, and %d answers were lost", who, times[who], lost[who])
+			t.Errorf("%v arrived %d times with %d lost replies", who, times[who], lost[who])
 		}
-		for _, l := range e.m.Parts[0].Lost {
-			byReason[l.Why]++
+		for _, l := range e.message.Parts[0].Lost {
+			byReason[l.Reason]++
 		}
 	}
 	twice, more, uncertain := 0, 0, 0
@@ -255,18 +255,18 @@ func judge(t *testing.T, outbox *Outbox, standIn *botapi.Server, perChat, kills 
 	}
 	offences := standIn.Offences()
 	for rule, n := range offences {
-		// A process that was killed when it had read a 429 could not note how long to wait.
+		// A process that is killed after it received a 429 cannot store how long to wait.
 		if rule != "before retry_after was over" || n > kills {
 			t.Errorf("offence: %s, %d times", rule, n)
 		}
 	}
-	t.Logf("%d messages to %d chats, all arrived, in order; the sender was killed %d times; %v of Telegram's time", perChat*len(soakChats), len(soakChats), kills,
+	t.Logf("%d messages to %d chats, all arrived in order; the sender was killed %d times; %v of Telegram's time", perChat*len(soakChats), len(soakChats), kills,
 		clock.now().Sub(clock.base).Round(time.Second))
-	t.Logf("requests %d, accepted %d; faults %s; answers to accepted ones: %s", standIn.Requests(), len(standIn.Messages()), counts(standIn.Injected()), counts(answers))
-	t.Logf("arrived twice: %d messages (%d arrivals too many), each after a lost answer", twice, more)
-	t.Logf("attempts whose answer was lost: %d (killed %d, cut or late %d, status 5xx %d); of those %d had been accepted", uncertain,
-		byReason[LostKilled], byReason[LostCut], byReason[LostServer], more)
-	t.Logf("offences against the rate: none; against retry_after, by a process killed before it could note it: %d", offences["before retry_after was over"])
+	t.Logf("requests %d, accepted %d; faults %s; replies to accepted ones: %s", standIn.Requests(), len(standIn.Messages()), counts(standIn.Injected()), counts(answers))
+	t.Logf("arrived twice: %d messages (%d surplus arrivals), each after a lost reply", twice, more)
+	t.Logf("attempts whose reply was lost: %d (killed %d, cut or late %d, status 5xx %d); %d of them had been accepted", uncertain,
+		byReason[LostCrash], byReason[LostConnection], byReason[LostServer], more)
+	t.Logf("offences against the rate: none; against retry_after, by a process killed before it could store it: %d", offences["before retry_after was over"])
 }
 
 func counts(m map[string]int) string {

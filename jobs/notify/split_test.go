@@ -14,8 +14,8 @@ import (
 	"tapedeck/internal/telegram"
 )
 
-// readAs gives what the stand-in, which reads markup with a reader of its own, shows of a text, or its refusal.
-func readAs(t *testing.T, markup string) (string, error) {
+// displayed returns how the stand-in, which has its own parser, displays a markup, or its refusal.
+func displayed(t *testing.T, markup string) (string, error) {
 	t.Helper()
 	standIn := botapi.New(botapi.Options{Token: testToken, Now: time.Now})
 	form := url.Values{"chat_id": {"7"}, "text": {markup}, "parse_mode": {"HTML"}}
@@ -29,8 +29,8 @@ func readAs(t *testing.T, markup string) (string, error) {
 	return standIn.Messages()[0].Text, nil
 }
 
-// letters leaves out what Telegram and the cuts may take away: space.
-func letters(text string) string {
+// withoutSpace removes spaces, which Telegram and Split may drop.
+func withoutSpace(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) {
 			return -1
@@ -56,24 +56,24 @@ func FuzzSplit(f *testing.F) {
 		var shown strings.Builder
 		for _, part := range telegram.Split(markup, limit) {
 			if n := telegram.Units(part); n > limit {
-				t.Errorf("a part shows %d, more than %d: %q", n, limit, part)
+				t.Errorf("a part displays %d, want at most %d: %q", n, limit, part)
 			}
-			text, err := readAs(t, part)
+			text, err := displayed(t, part)
 			if err != nil {
 				t.Fatalf("part %q: %v", part, err)
 			}
-			if letters(text) != letters(telegram.Plain(part)) {
-				t.Errorf("part %q shows %q, and plain it is %q", part, text, telegram.Plain(part))
+			if withoutSpace(text) != withoutSpace(telegram.Plain(part)) {
+				t.Errorf("part %q is displayed as %q, want %q", part, text, telegram.Plain(part))
 			}
 			shown.WriteString(text)
 		}
-		if got, want := letters(shown.String()), letters(telegram.Plain(markup)); got != want {
-			t.Errorf("shown: %q\nwant:  %q", got, want)
+		if got, want := withoutSpace(shown.String()), withoutSpace(telegram.Plain(markup)); got != want {
+			t.Errorf("displayed: %q\nwant:      %q", got, want)
 		}
-		// Escaped, it shows what it says.
+		// Escaped text contains no tags.
 		for _, part := range telegram.Split(telegram.Escape(markup), limit) {
 			if strings.Contains(part, "<") {
-				t.Errorf("a tag in escaped text: %q", part)
+				t.Errorf("tag in escaped text: %q", part)
 			}
 		}
 	})

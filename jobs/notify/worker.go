@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -16,162 +15,169 @@ import (
 // worker sends to one chat.
 type worker struct {
 	*run
-	chat Chat
-	pace *pace
+	chat    Chat
+	limiter *chatLimiter
 }
 
-type outcome string
+// result is what came of an attempt to send.
+type result string
 
 const (
-	finished  outcome = "finished"  // sent or given up
-	postponed outcome = "postponed" // what it has to wait for lies behind the bound, or the context is done
+	finished  result = "finished"  // sent, given up or to be tried again
+	postponed result = "postponed" // the wait goes beyond the deadline, or ctx is done
 )
 
+// The waits between attempts double from the first to the last.
 const (
-	// retryFirst doubles with each attempt up to retryMost, where Telegram or the network is not to be had.
-	retryFirst = time.Second
-	retryMost  = time.Minute
-	// accessFirst and accessMost are the same where a chat does not let the bot write: only a person can change that.
-	accessFirst = time.Minute
-	accessMost  = 10 * time.Minute
-	// givingUp is the least number of attempts before a message is given up for its age: the clock may be wrong.
-	givingUp = 3
-	// markFirst and markMost are the same for the disk.
-	markFirst = time.Second
-	markMost  = 30 * time.Second
+	firstRetry = time.Second // if Telegram or the network is unavailable
+	lastRetry  = time.Minute
+
+	firstAccessRetry = time.Minute // if a chat does not let the bot write, which only a person can change
+	lastAccessRetry  = 10 * time.Minute
+
+	firstWriteRetry = time.Second // if the disk cannot be written
+	lastWriteRetry  = 30 * time.Second
+
+	// minAttempts is the least number of attempts before a message is given up for its age, because the clock
+	// may be wrong.
+	minAttempts = 3
 )
 
-func doubled(first, most time.Duration, attempts int) time.Duration {
-	return min(most, first<<min(max(attempts-1, 0), 20))
+// backoff returns the wait after a number of attempts.
+func backoff(first, last time.Duration, attempts int) time.Duration {
+	return min(last, first<<min(max(attempts-1, 0), 20))
 }
 
-// deliver sends what is left of a message. Its error means that nothing can be sent to anyone.
-func (w *worker) deliver(ctx context.Context, e *entry) (outcome, error) {
-	m := e.m.clone()
+// deliver sends the parts of a message that have not been sent. An error means that nothing can be sent to any
+// chat.
+func (w *worker) deliver(ctx context.Context, e *entry) (result, error) {
+	m := e.message.clone()
 	for i := range m.Parts {
 		p := &m.Parts[i]
-		if !p.BegunAt.IsZero() {
-			// The process that began it died before it could note what came of it.
+		if !p.StartedAt.IsZero() {
+			// The process that started the attempt died before it stored the result.
 			now := w.opt.Now()
-			p.BegunAt, p.TriedAt = time.Time{}, now.UTC()
-			p.lose(LostKilled, now.UTC())
-			w.pace.used(now)
-			w.o.log.Warn("message may arrive twice: the process that sent it died before the answer", "chat", w.chat.label(), "key", m.Key, "part", i+1)
+			p.StartedAt, p.TriedAt = time.Time{}, now.UTC()
+			p.addLostReply(LostCrash, now.UTC())
+			w.limiter.addAccepted(now)
+			w.outbox.log.Warn("message may arrive twice: the process that sent it died before the reply", "chat", w.chat.label(), "key", m.Key, "part", i+1)
 		}
-		for first := true; p.SentAt.IsZero() && p.GaveUp == "" && m.open(); first = false {
-			if outcome, err := w.attempt(ctx, e.name, m, p, w.notBefore(p, first)); outcome == postponed || err != nil {
-				return outcome, err
+		for first := true; p.isPending() && m.isPending(); first = false {
+			wait := p.NotBefore.Sub(w.opt.Now())
+			if first {
+				// NotBefore comes from the file. If the clock has been set back since, the wait is not longer
+				// than it was meant to be.
+				wait = min(wait, p.NotBefore.Sub(p.TriedAt))
+			}
+			if result, err := w.attempt(ctx, e.name, m, p, max(wait, 0)); result == postponed || err != nil {
+				return result, err
 			}
 		}
 	}
 	return finished, nil
 }
 
-// notBefore is how long the part itself has to wait. What a file says of a later time is bounded by what was meant when it was written, for a
-// clock may have been set back since.
-func (w *worker) notBefore(p *part, fromFile bool) time.Duration {
-	wait := p.NotBefore.Sub(w.opt.Now())
-	if fromFile {
-		wait = min(wait, p.NotBefore.Sub(p.TriedAt))
-	}
-	return max(wait, 0)
-}
-
-// attempt waits for its turn, notes that it begins, sends, and notes what came of it.
-func (w *worker) attempt(ctx context.Context, name string, m *message, p *part, wait time.Duration) (outcome, error) {
+// attempt waits, stores that the attempt starts, sends the part, and stores the result.
+func (w *worker) attempt(ctx context.Context, name string, m *message, p *part, wait time.Duration) (result, error) {
 	now := w.opt.Now()
-	wait = max(wait, w.pace.wait(now))
-	if !w.until.IsZero() && now.Add(wait).After(w.until) {
+	wait = max(wait, w.limiter.wait(now))
+	if w.exceedsDeadline(now.Add(wait)) {
 		return postponed, nil
 	}
 	w.sleep(ctx, wait)
-	w.sleep(ctx, w.turns.take(w.opt.Now()))
+	now = w.opt.Now()
+	w.sleep(ctx, w.total.ReserveN(now, 1).DelayFrom(now))
 	if ctx.Err() != nil {
 		return postponed, nil
 	}
 	request, closeFile, ok := w.request(m, p)
 	if !ok {
-		return finished, nil // the part has become another
+		return finished, nil // the part is a text now
 	}
 	defer closeFile()
 
-	p.BegunAt = w.opt.Now().UTC()
+	p.StartedAt = w.opt.Now().UTC()
 	p.Attempts++
 	if err := w.write(name, m); err != nil {
-		// Without this note a message could go out that nobody knows of: it waits for the disk.
-		p.BegunAt = time.Time{}
+		// If the start of the attempt is not stored, a crash could send the message twice without anyone
+		// noticing.
+		p.StartedAt = time.Time{}
 		p.Attempts--
-		w.o.log.Error("message held back: the outbox cannot be written", "chat", w.chat.label(), "error", err)
+		w.outbox.log.Error("message held back: the outbox cannot be written", "chat", w.chat.label(), "error", err)
 		p.TriedAt = w.opt.Now()
-		p.NotBefore = p.TriedAt.Add(markMost)
+		p.NotBefore = p.TriedAt.Add(lastWriteRetry)
 		return finished, nil
 	}
-	answered, cancel := w.withGrace(ctx)
-	id, err := w.sender.Send(answered, request)
+	requestCtx, cancel := w.withGrace(ctx)
+	id, err := w.sender.Send(requestCtx, request)
 	cancel()
 
 	ended := w.opt.Now()
-	p.BegunAt, p.TriedAt, p.NotBefore = time.Time{}, ended.UTC(), time.Time{}
+	p.StartedAt, p.TriedAt, p.NotBefore = time.Time{}, ended.UTC(), time.Time{}
 	if err == nil {
-		w.pace.used(ended)
+		w.limiter.addAccepted(ended)
 		p.SentAt, p.MessageID, p.LastError = ended.UTC(), id, ""
 		w.mu.Lock()
 		w.summary.Parts++
 		if p.LostCount > 0 {
-			w.summary.Again++
+			w.summary.Resent++
 		}
 		w.mu.Unlock()
 	} else {
-		err = w.failed(m, p, ended, err)
+		err = w.handleError(m, p, ended, err)
 	}
-	w.closeIfDone(name, m, ended)
-	if !w.mark(ctx, name, m) {
+	w.closeIfDone(m, ended)
+	if !w.storeResult(ctx, name, m) {
 		return postponed, err
 	}
 	return finished, err
 }
 
-// closeIfDone closes a message of which nothing is left to send, and one that has been tried for long enough.
-func (w *worker) closeIfDone(name string, m *message, now time.Time) {
-	var refused []string
-	left := false
-	last, attempts := "", 0
+func (w *worker) exceedsDeadline(at time.Time) bool {
+	return !w.deadline.IsZero() && at.After(w.deadline)
+}
+
+// closeIfDone closes a message if no part is left to send, or if it has been tried for too long.
+func (w *worker) closeIfDone(m *message, now time.Time) {
+	var reasons []string
+	pending := false
+	lastError, attempts := "", 0
 	for _, p := range m.Parts {
 		attempts = max(attempts, p.Attempts)
-		left = left || p.SentAt.IsZero() && p.GaveUp == ""
+		pending = pending || p.isPending()
 		if p.GaveUp != "" {
-			refused = append(refused, p.GaveUp)
+			reasons = append(reasons, p.GaveUp)
 		}
 		if p.LastError != "" {
-			last = p.LastError
+			lastError = p.LastError
 		}
 	}
 	switch {
-	case !left:
-		w.close(name, w.chat, m, strings.Join(refused, "; "))
-	case last != "" && attempts >= givingUp && now.Sub(m.QueuedAt) > keepTrying:
-		w.close(name, w.chat, m, fmt.Sprintf("not to be delivered for %v: %s", keepTrying, last))
+	case !pending:
+		w.close(w.chat, m, strings.Join(reasons, "; "))
+	case lastError != "" && attempts >= minAttempts && now.Sub(m.QueuedAt) > maxDeliveryTime:
+		w.close(w.chat, m, fmt.Sprintf("not delivered within %v: %s", maxDeliveryTime, lastError))
 	}
 }
 
-// mark writes down what came of an attempt, and does not go on before it has: what is sent and not marked would be sent
-// again. It gives up when the context is done; false says so.
-func (w *worker) mark(ctx context.Context, name string, m *message) bool {
+// storeResult writes the message's file and retries until it succeeds, because a message that was sent and not
+// marked would be sent again. It returns false if ctx is done or the deadline is near.
+func (w *worker) storeResult(ctx context.Context, name string, m *message) bool {
 	for attempt := 1; ; attempt++ {
 		err := w.write(name, m)
 		if err == nil {
 			return true
 		}
-		w.o.log.Error("answer not marked: the outbox cannot be written", "chat", w.chat.label(), "key", m.Key, "error", err)
-		wait := doubled(markFirst, markMost, attempt)
-		if ctx.Err() != nil || !w.until.IsZero() && w.opt.Now().Add(wait).After(w.until) {
+		w.outbox.log.Error("result not stored: the outbox cannot be written", "chat", w.chat.label(), "key", m.Key, "error", err)
+		wait := backoff(firstWriteRetry, lastWriteRetry, attempt)
+		if ctx.Err() != nil || w.exceedsDeadline(w.opt.Now().Add(wait)) {
 			return false
 		}
 		w.sleep(ctx, wait)
 	}
 }
 
-// withGrace gives a context for a request that outlasts ctx by the grace.
+// withGrace returns a context that is done when the grace after the end of ctx is over.
 func (w *worker) withGrace(ctx context.Context) (context.Context, context.CancelFunc) {
 	request, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
@@ -191,52 +197,60 @@ func (w *worker) withGrace(ctx context.Context) (context.Context, context.Cancel
 	}
 }
 
-// request makes what is sent. Where the part's file is gone, the part becomes a text that says so, and ok is false.
+// request builds the Telegram message of a part. If the part's file is missing, the part becomes a text that
+// says so, and ok is false.
 func (w *worker) request(m *message, p *part) (request telegram.Message, closeFile func(), ok bool) {
-	request = telegram.Message{Chat: w.address(w.chat), Text: p.HTML, Plain: p.Plain, Photo: p.Form == photoForm, Silent: w.chat.Silent && !loud(m)}
+	request = telegram.Message{Chat: w.currentID(w.chat), Text: p.HTML, Plain: p.Plain, Photo: p.Form == photoForm, Silent: w.chat.Silent && !m.isUrgent()}
 	if p.Plain {
 		request.Text = telegram.Plain(p.HTML)
 	}
 	if p.File == "" {
 		return request, func() {}, true
 	}
-	file, err := os.Open(w.o.path(p.File))
-	var info fs.FileInfo
-	if err == nil {
-		if info, err = file.Stat(); err != nil {
-			file.Close()
-		}
-	}
+	file, size, err := openFile(w.outbox.path(p.File))
 	if err != nil {
-		w.o.log.Error("file of a message is lost", "chat", w.chat.label(), "key", m.Key, "file", p.FileName, "error", err)
-		p.becomeText("it is lost")
+		w.outbox.log.Error("file of a message is missing", "chat", w.chat.label(), "key", m.Key, "file", p.FileName, "error", err)
+		p.replaceByText("the file is missing")
 		return request, nil, false
 	}
-	request.File = &telegram.File{Name: p.FileName, Size: info.Size(), Content: file}
+	request.File = &telegram.File{Name: p.FileName, Size: size, Content: file}
 	return request, func() { file.Close() }, true
 }
 
-// becomeText makes a text of a part whose file cannot be sent.
-func (p *part) becomeText(why string) {
-	lines := fmt.Sprintf("<code>%s</code> was not sent: %s.", telegram.Escape(p.FileName), telegram.Escape(why))
-	if p.HTML != "" {
-		lines = p.HTML + "\n" + lines
+func openFile(path string) (file *os.File, size int64, err error) {
+	if file, err = os.Open(path); err != nil {
+		return nil, 0, err
 	}
-	p.Form, p.File, p.HTML = textForm, "", lines
+	info, err := file.Stat()
+	if err != nil {
+		file.Close()
+		return nil, 0, err
+	}
+	return file, info.Size(), nil
 }
 
-// loud messages make a sound in silent chats too.
-func loud(m *message) bool {
-	return m.Topic != "" && !m.Over || slices.ContainsFunc(m.Alerts, func(a toldAlert) bool { return a.Severity == "high" && !a.Over })
+// replaceByText turns a part whose file cannot be sent into a text.
+func (p *part) replaceByText(reason string) {
+	text := fmt.Sprintf("<code>%s</code> was not sent: %s.", telegram.Escape(p.FileName), telegram.Escape(reason))
+	if p.HTML != "" {
+		text = p.HTML + "\n" + text
+	}
+	p.Form, p.File, p.HTML = textForm, "", text
 }
 
-// failed notes what an attempt that did not succeed means for the part. Its error means that nothing can be sent to anyone.
-func (w *worker) failed(m *message, p *part, at time.Time, err error) error {
-	w.pace.tried(at)
-	news := p.LastError != err.Error()
+// isUrgent reports whether a message makes a sound in silent chats, too.
+func (m *message) isUrgent() bool {
+	return m.Topic != "" && !m.Recovered || slices.ContainsFunc(m.Alerts, func(a sentAlert) bool { return a.Severity == "high" && !a.Recovered })
+}
+
+// handleError updates a part after a failed attempt and decides when and how to try again. Its error means that
+// nothing can be sent to any chat.
+func (w *worker) handleError(m *message, p *part, at time.Time, err error) error {
+	w.limiter.addAttempt(at)
+	isNew := p.LastError != err.Error()
 	p.LastError = err.Error()
-	retry := doubled(retryFirst, retryMost, p.Attempts)
-	said := "message not sent, it will be tried again"
+	retry := backoff(firstRetry, lastRetry, p.Attempts)
+	event := "message not sent, will retry"
 	var failure *telegram.Error
 	if !errors.As(err, &failure) {
 		failure = &telegram.Error{Kind: telegram.Lost}
@@ -245,29 +259,29 @@ func (w *worker) failed(m *message, p *part, at time.Time, err error) error {
 	case telegram.Unreached:
 		p.NotBefore = at.Add(retry)
 	case telegram.Lost, telegram.Broken:
-		w.pace.used(at)
-		why := LostCut
+		w.limiter.addAccepted(at)
+		reason := LostConnection
 		if failure.Kind == telegram.Broken {
-			why = LostServer
+			reason = LostServer
 		}
-		p.lose(why, at.UTC())
+		p.addLostReply(reason, at.UTC())
 		p.NotBefore = at.Add(retry)
-		said, news = "message may arrive twice: the answer was lost and it will be sent again", true
+		event, isNew = "message may arrive twice: the reply was lost and it will be sent again", true
 	case telegram.Limited:
 		p.NotBefore = at.Add(failure.RetryAfter)
-		said = "telegram asks to wait"
+		event = "rate limit of telegram reached"
 	case telegram.Migrated:
-		w.moveTo(w.chat, failure.MigrateTo)
+		w.addMigration(w.chat, failure.MigrateTo)
 		p.LastError = ""
 		return nil
 	case telegram.NoAccess:
-		p.NotBefore = at.Add(doubled(accessFirst, accessMost, p.Attempts))
-		if news {
-			w.o.log.Error("chat does not let the bot write; its messages wait", "chat", w.chat.label(), "error", err)
+		p.NotBefore = at.Add(backoff(firstAccessRetry, lastAccessRetry, p.Attempts))
+		if isNew {
+			w.outbox.log.Error("chat does not let the bot write; its messages wait", "chat", w.chat.label(), "error", err)
 		}
 		return nil
 	case telegram.BadToken:
-		// It does not wait by itself: with the right token it goes out at once.
+		// NotBefore is not set: with a valid token the part is sent immediately.
 		return fmt.Errorf("the bot's token is not accepted: %w", err)
 	case telegram.BadMarkup:
 		if p.Plain {
@@ -275,15 +289,15 @@ func (w *worker) failed(m *message, p *part, at time.Time, err error) error {
 			return nil
 		}
 		p.Plain = true
-		said = "markup of a message refused; sent as plain text"
+		event = "markup of a message refused; sent as plain text"
 	case telegram.BadFile:
 		switch p.Form {
 		case photoForm:
 			p.Form = documentForm
-			said = "picture refused; sent as a document"
+			event = "picture refused; sent as a document"
 		case documentForm:
-			p.becomeText(failure.Text)
-			said = "document refused; told of instead"
+			p.replaceByText(failure.Text)
+			event = "document refused; a text is sent instead"
 		default:
 			p.GaveUp = err.Error()
 			return nil
@@ -292,8 +306,8 @@ func (w *worker) failed(m *message, p *part, at time.Time, err error) error {
 		p.GaveUp = err.Error()
 		return nil
 	}
-	if news {
-		w.o.log.Warn(said, "chat", w.chat.label(), "key", m.Key, "error", err, "next_at", p.NotBefore)
+	if isNew {
+		w.outbox.log.Warn(event, "chat", w.chat.label(), "key", m.Key, "error", err, "next_at", p.NotBefore)
 	}
 	return nil
 }

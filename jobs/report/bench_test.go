@@ -22,9 +22,9 @@ import (
 
 const benchSymbols = 200
 
-var benchTrades = flag.Int("trades", 4_000_000, "how many trades the tape of the benchmarks has")
+var benchTrades = flag.Int("trades", 4_000_000, "number of trades on the tape of the benchmarks")
 
-// benchTape is a day of so many made-up trades of 200 symbols.
+// benchTape creates a tape with one day of made-up trades of 200 symbols.
 func benchTape(b *testing.B, total int) (dir *tape.Dir, from time.Time) {
 	from = time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC)
 	dir, err := tape.Create(filepath.Join(b.TempDir(), "data"), tape.AggTrade, from)
@@ -54,7 +54,8 @@ func benchTape(b *testing.B, total int) (dir *tape.Dir, from time.Time) {
 	return dir, from
 }
 
-// BenchmarkReport compares a report with the bare SQL of its sections in one DuckDB session over the same files, in turn in one run.
+// BenchmarkReport compares a report with the bare SQL of its sections in one DuckDB session over the same files. Both
+// take turns.
 func BenchmarkReport(b *testing.B) {
 	dir, from := benchTape(b, *benchTrades)
 	until := from.Add(24 * time.Hour)
@@ -67,7 +68,7 @@ func BenchmarkReport(b *testing.B) {
 		}
 		return time.Since(started)
 	}
-	buildReport(b, dir, from) // the files are in the system's memory from now on
+	buildReport(b, dir, from) // loads the files into the page cache
 	benchtest.Turns(b, func(b *testing.B) {
 		ours, theirs := buildReport(b, dir, from), bare()
 		b.ReportMetric(ours.Seconds()/theirs.Seconds(), "of-bare-sql")
@@ -75,7 +76,7 @@ func BenchmarkReport(b *testing.B) {
 	})
 }
 
-// buildReport is the time in which a report of a day is made, of all sections or of some.
+// buildReport returns the time that it takes to build a report of a day, with all sections or some.
 func buildReport(b *testing.B, dir *tape.Dir, from time.Time, sections ...string) time.Duration {
 	want := cmp.Or(len(sections), len(reportQueries(b)))
 	until := from.Add(24 * time.Hour)
@@ -91,7 +92,7 @@ func buildReport(b *testing.B, dir *tape.Dir, from time.Time, sections ...string
 	return took
 }
 
-// BenchmarkOverview compares a report of the overview alone with pandas making the same of the same trades, where there is a pandas.
+// BenchmarkOverview compares a report of the overview alone with pandas, if it is installed.
 func BenchmarkOverview(b *testing.B) {
 	dir, from := benchTape(b, *benchTrades)
 	pandas := newPandas(b, bareSession(b, dir))
@@ -104,7 +105,7 @@ func BenchmarkOverview(b *testing.B) {
 	})
 }
 
-// BenchmarkSections is what each section costs by itself.
+// BenchmarkSections measures each section by itself.
 func BenchmarkSections(b *testing.B) {
 	dir, from := benchTape(b, *benchTrades)
 	until := from.Add(24 * time.Hour)
@@ -119,10 +120,10 @@ func BenchmarkSections(b *testing.B) {
 	}
 }
 
-// pandas is a Python with pandas, and the trades as CSV: Debian has no reader of Parquet for it.
+// pandas is a Python with pandas, and the trades as CSV, because Debian has no Parquet reader for pandas.
 type pandas struct{ python, csv string }
 
-// newPandas gives nil where there is none.
+// newPandas returns nil if pandas is not installed.
 func newPandas(b *testing.B, db *sql.DB) *pandas {
 	for _, python := range []string{"python3", "/usr/bin/python3"} {
 		if exec.Command(python, "-c", "import pandas").Run() != nil {
@@ -134,11 +135,11 @@ func newPandas(b *testing.B, db *sql.DB) *pandas {
 		}
 		return p
 	}
-	b.Log("there is no pandas to compare with")
+	b.Log("pandas is not installed")
 	return nil
 }
 
-// overview is the time in which pandas makes the section overview, without that in which Python starts.
+// overview returns the time in which pandas computes the section overview, without the start of Python.
 func (p *pandas) overview(b *testing.B) time.Duration {
 	const script = `
 import sys, time
@@ -163,12 +164,12 @@ print(time.perf_counter() - started)
 	}
 	seconds, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
 	if err != nil {
-		b.Fatalf("pandas said %q", out)
+		b.Fatalf("pandas printed %q", out)
 	}
 	return time.Duration(seconds * float64(time.Second))
 }
 
-// processorTime reports the processor's seconds of an operation beside the wall's: they do not depend on what else the machine does.
+// processorTime reports the processor time of an operation, which depends less on other processes than wall time.
 func processorTime(b *testing.B) func() {
 	used := func() float64 {
 		var usage syscall.Rusage
@@ -194,7 +195,7 @@ func reportQueries(b *testing.B) (out []analytics.Query) {
 	return out
 }
 
-// bareSession is DuckDB with the relations as they stand in the shell.
+// bareSession opens DuckDB with the relations that the shell has.
 func bareSession(b *testing.B, dir *tape.Dir) *sql.DB {
 	schema, err := analytics.Schema()
 	if err != nil {

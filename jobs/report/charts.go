@@ -1,264 +1,180 @@
 package report
 
 import (
-	"fmt"
-	"math"
+	"cmp"
+	"slices"
 	"strings"
 	"time"
 
-	"tapedeck/internal/chart"
+	"tapedeck/analytics"
 )
 
-// drawings are the charts of a page and of pictures: the movers, the trades by hour, then price and volume of the symbols that
-// traded the most, each followed by its volume by hour.
-func (r *Report) drawings() []chart.Chart {
-	out := append(r.drawMovers(), r.drawBreadth()...)
-	decimals := r.priceDecimals()
-	candles := r.Section("candles")
-	if candles == nil {
-		return out
-	}
-	symbol := columnIndex(candles.Result, "symbol")
-	if symbol < 0 {
-		return out
-	}
-	for i, run := range mostTraded(candles.Result, symbol) {
-		if price, ok := r.drawPrice(candles, run, decimals); ok {
-			out = append(out, price)
+const (
+	chartedMovers  = 10 // on each side
+	chartedSymbols = 8  // symbols with a chart of their own, the most traded
+	hourlySymbols  = 4  // of these, symbols with a chart of their volume by hour
+)
+
+// chartKind is a kind of chart.
+type chartKind int
+
+const (
+	moversChart chartKind = iota // horizontal bars by symbol
+	hoursChart                   // columns by hour
+	priceChart                   // price as a line over volume as columns
+)
+
+// chartSpec selects what a chart shows: the rows [from, to) of a section. Pages, pictures and workbooks
+// show the same charts.
+type chartSpec struct {
+	kind     chartKind
+	title    string
+	level    Level // Good or Bad, of movers
+	symbol   string
+	section  *Section
+	from, to int
+	category int // column
+	value    int // column
+	volume   int // column, of a priceChart
+}
+
+func (c chartSpec) rows() [][]any { return c.section.Result.Rows[c.from:c.to] }
+
+// chartGroups chooses the report's charts: the top movers, the trades by hour, then the price and the
+// volume by hour of the most traded symbols. A group is one or two charts that belong side by side.
+func (r *Report) chartGroups() (groups [][]chartSpec) {
+	movers := r.moverCharts()
+	if section, columns, ok := r.sectionColumns("breadth", "hour", "trades"); ok && len(section.Result.Rows) > 1 {
+		trades := chartSpec{
+			kind: hoursChart, title: "Trades by hour, all symbols", section: section, to: len(section.Result.Rows), category: columns[0], value: columns[1],
 		}
-		if volume, ok := r.drawVolumeByHour(run.symbol); ok && i < hourlySymbols {
-			out = append(out, volume)
+		if len(movers) != 1 {
+			groups = append(groups, []chartSpec{trades})
+		} else {
+			movers = append(movers, trades)
 		}
+	}
+	if len(movers) > 0 {
+		groups = slices.Insert(groups, 0, movers)
+	}
+	candles, columns, ok := r.sectionColumns("candles", "symbol", "opened_at", "close", "volume")
+	if !ok {
+		return groups
+	}
+	for i, run := range mostTraded(candles.Result) {
+		group := []chartSpec{{
+			kind: priceChart, title: run.symbol + ": price and volume (base asset)", symbol: run.symbol,
+			section: candles, from: run.from, to: run.to, category: columns[1], value: columns[2], volume: columns[3],
+		}}
+		if volume, ok := r.volumeChart(run.symbol); ok && i < hourlySymbols {
+			group = append(group, volume)
+		}
+		groups = append(groups, group)
+	}
+	return groups
+}
+
+// moverCharts chooses the top movers, one chart for each side.
+func (r *Report) moverCharts() (out []chartSpec) {
+	section, columns, ok := r.sectionColumns("movers", "side", "symbol", "change")
+	if !ok {
+		return nil
+	}
+	side := columns[0]
+	rows := section.Result.Rows
+	for from := 0; from < len(rows); {
+		to := from
+		for to < len(rows) && rows[to][side] == rows[from][side] {
+			to++
+		}
+		spec := chartSpec{
+			kind: moversChart, title: "Top gainers", level: Good,
+			section: section, from: from, to: min(to, from+chartedMovers), category: columns[1], value: columns[2],
+		}
+		if rows[from][side] == "loser" {
+			spec.title, spec.level = "Top losers", Bad
+		}
+		out = append(out, spec)
+		from = to
 	}
 	return out
 }
 
-// drawMovers draws those that rose the most and those that fell the most.
-func (r *Report) drawMovers() (out []chart.Chart) {
-	section := r.Section("movers")
+// volumeChart chooses a symbol's volume by hour. A single hour is not worth a chart.
+func (r *Report) volumeChart(symbol string) (chartSpec, bool) {
+	section, columns, ok := r.sectionColumns("hourly", "symbol", "hour", "quote_volume")
+	if !ok {
+		return chartSpec{}, false
+	}
+	runs := symbolRuns(section.Result)
+	i := slices.IndexFunc(runs, func(run symbolRun) bool { return run.symbol == symbol })
+	if i < 0 || runs[i].to-runs[i].from < 2 {
+		return chartSpec{}, false
+	}
+	return chartSpec{
+		kind: hoursChart, title: symbol + ": quote volume by hour", symbol: symbol,
+		section: section, from: runs[i].from, to: runs[i].to, category: columns[1], value: columns[2],
+	}, true
+}
+
+// sectionColumns returns a section and the indices of its columns. It returns false if the section or a
+// column does not exist.
+func (r *Report) sectionColumns(name string, columns ...string) (*Section, []int, bool) {
+	section := r.Section(name)
 	if section == nil {
-		return nil
+		return nil, nil, false
 	}
-	side, symbol, change := columnIndex(section.Result, "side"), columnIndex(section.Result, "symbol"), columnIndex(section.Result, "change")
-	if side < 0 || symbol < 0 || change < 0 {
-		return nil
-	}
-	gainers := chart.Chart{Title: "Rose the most", Kind: chart.Bars, Tone: chart.Good, Format: percent}
-	losers := chart.Chart{Title: "Fell the most", Kind: chart.Bars, Tone: chart.Bad, Format: percent}
-	for _, row := range section.Result.Rows {
-		drawn := &gainers
-		if row[side] == "loser" {
-			drawn = &losers
+	indices := make([]int, len(columns))
+	for i, column := range columns {
+		if indices[i] = columnIndex(section.Result, column); indices[i] < 0 {
+			return nil, nil, false
 		}
+	}
+	return section, indices, true
+}
+
+// symbolRun is the rows [from, to) of a symbol.
+type symbolRun struct {
+	symbol   string
+	from, to int
+	trades   int64 // 0 if the section has no column trades
+}
+
+// symbolRuns splits the rows of a section that is sorted by symbol.
+func symbolRuns(result analytics.Result) (runs []symbolRun) {
+	symbol, trades := columnIndex(result, "symbol"), columnIndex(result, "trades")
+	for i, row := range result.Rows {
 		name, _ := row[symbol].(string)
-		if v, ok := row[change].(float64); ok && len(drawn.Values) < 10 {
-			drawn.Labels, drawn.Values = append(drawn.Labels, oneLine(name)), append(drawn.Values, v)
+		if len(runs) == 0 || runs[len(runs)-1].symbol != name {
+			runs = append(runs, symbolRun{symbol: name, from: i})
+		}
+		last := &runs[len(runs)-1]
+		last.to = i + 1
+		if trades >= 0 {
+			n, _ := row[trades].(int64)
+			last.trades += n
 		}
 	}
-	for _, drawn := range []chart.Chart{gainers, losers} {
-		if len(drawn.Values) > 0 {
-			out = append(out, drawn)
-		}
-	}
-	return out
+	return runs
 }
 
-func percent(v float64) string {
-	if v == 0 {
-		return "0%"
-	}
-	return fmt.Sprintf("%+.4g%%", v)
+// mostTraded returns the symbols with the most trades, the most first. Their volumes cannot be compared
+// because their quote assets may differ.
+func mostTraded(candles analytics.Result) []symbolRun {
+	runs := symbolRuns(candles)
+	slices.SortStableFunc(runs, func(a, b symbolRun) int {
+		return cmp.Or(cmp.Compare(b.trades, a.trades), strings.Compare(a.symbol, b.symbol))
+	})
+	return runs[:min(len(runs), chartedSymbols)]
 }
 
-// drawBreadth draws the trades of all symbols by hour.
-func (r *Report) drawBreadth() []chart.Chart {
-	section := r.Section("breadth")
-	if section == nil {
-		return nil
+// timeFormat returns the Excel format and the Go layout of the times on a chart's axis.
+func (r *Report) timeFormat() (excel, layout string) {
+	switch window := r.Window.Duration(); {
+	case window <= 2*time.Hour:
+		return "hh:mm:ss", "15:04:05"
+	case window <= 48*time.Hour:
+		return "hh:mm", "15:04"
 	}
-	hour, trades := columnIndex(section.Result, "hour"), columnIndex(section.Result, "trades")
-	if hour < 0 || trades < 0 {
-		return nil
-	}
-	by := map[time.Time]float64{}
-	for _, row := range section.Result.Rows {
-		at, _ := row[hour].(time.Time)
-		n, _ := row[trades].(int64)
-		by[at] += float64(n)
-	}
-	return r.drawHours("Trades by hour, all symbols", by)
-}
-
-func (r *Report) drawVolumeByHour(symbol string) (chart.Chart, bool) {
-	section := r.Section("hourly")
-	if section == nil {
-		return chart.Chart{}, false
-	}
-	name, hour, volume := columnIndex(section.Result, "symbol"), columnIndex(section.Result, "hour"), columnIndex(section.Result, "quote_volume")
-	if name < 0 || hour < 0 || volume < 0 {
-		return chart.Chart{}, false
-	}
-	by := map[time.Time]float64{}
-	for _, row := range section.Result.Rows {
-		if row[name] == symbol {
-			at, _ := row[hour].(time.Time)
-			by[at], _ = row[volume].(float64)
-		}
-	}
-	drawn := r.drawHours(symbol+": volume by hour, quote asset", by)
-	if len(drawn) == 0 {
-		return chart.Chart{}, false
-	}
-	return drawn[0], true
-}
-
-// drawHours draws the window's hours, also those of which nothing is known; one hour is no chart.
-func (r *Report) drawHours(title string, by map[time.Time]float64) []chart.Chart {
-	if len(by) < 2 {
-		return nil
-	}
-	drawn := chart.Chart{Title: title, Kind: chart.Columns, Format: axisAmount}
-	first := r.Window.Start.Truncate(time.Hour)
-	hours := int((r.Window.End.Sub(first) + time.Hour - 1) / time.Hour)
-	per := (hours + chart.MostPoints - 1) / chart.MostPoints
-	for i := 0; i < hours; i += per {
-		sum := 0.0
-		for j := i; j < min(i+per, hours); j++ {
-			sum += by[first.Add(time.Duration(j)*time.Hour)]
-		}
-		drawn.Labels = append(drawn.Labels, r.timeLabel(first.Add(time.Duration(i)*time.Hour)))
-		drawn.Values = append(drawn.Values, sum)
-	}
-	return []chart.Chart{drawn}
-}
-
-// drawPrice draws a symbol's closes and volumes. A slice without trades keeps the price before it and has no volume; where the
-// tape has a hole, and before the first and after the last trade, there is no line.
-func (r *Report) drawPrice(candles *Section, run symbolRun, decimals map[string]int) (chart.Chart, bool) {
-	at, price, volume := columnIndex(candles.Result, "opened_at"), columnIndex(candles.Result, "close"), columnIndex(candles.Result, "volume")
-	if at < 0 || price < 0 || volume < 0 {
-		return chart.Chart{}, false
-	}
-	step := r.step
-	if step <= 0 {
-		return chart.Chart{}, false
-	}
-	slot := func(t time.Time) int64 { return floorDiv(t.UnixMicro(), step.Microseconds()) }
-	first, last := slot(r.Window.Start), slot(r.Window.End.Add(-time.Microsecond))
-	per := (last-first)/chart.MostPoints + 1
-	n := int((last-first)/per) + 1
-	digits := axisDecimals(candles.Result.Rows[run.from:run.to], price, decimals[run.symbol])
-	drawn := chart.Chart{
-		Title:  fmt.Sprintf("%s: price, and volume in base asset, every %s", run.symbol, length(step*time.Duration(per))),
-		Labels: make([]string, n), Values: make([]float64, n), Below: make([]float64, n), BelowFormat: axisAmount,
-		Format: func(v float64) string { return grouped(fmt.Sprintf("%.*f", digits, v)) },
-	}
-	for i := range n {
-		drawn.Values[i] = math.NaN()
-		drawn.Labels[i] = r.timeLabel(time.UnixMicro((first + int64(i)*per) * step.Microseconds()).UTC())
-	}
-	end := -1
-	for _, row := range candles.Result.Rows[run.from:run.to] {
-		opened, _ := row[at].(time.Time)
-		i := int((slot(opened) - first) / per)
-		if i < 0 || i >= n {
-			continue
-		}
-		if v, ok := row[price].(float64); ok {
-			drawn.Values[i], end = v, i
-		}
-		v, _ := row[volume].(float64)
-		drawn.Below[i] += v
-	}
-	holeFrom, holeUntil := r.hole(run.symbol)
-	for i := 1; i < end; i++ {
-		begins := time.UnixMicro((first + int64(i)*per) * step.Microseconds())
-		inHole := begins.Before(holeUntil) && begins.Add(step*time.Duration(per)).After(holeFrom)
-		if math.IsNaN(drawn.Values[i]) && !inHole {
-			drawn.Values[i] = drawn.Values[i-1]
-		}
-	}
-	return drawn, end >= 0
-}
-
-// hole gives the ends of the time in which ids of a symbol are missing.
-func (r *Report) hole(symbol string) (from, until time.Time) {
-	section := r.Section(completenessName)
-	if section == nil {
-		return from, until
-	}
-	states, _ := readStates(section.Result)
-	for _, state := range states {
-		if state.symbol == symbol && state.missing > 0 {
-			return state.missingFrom, state.missingUntil
-		}
-	}
-	return from, until
-}
-
-// axisAmount writes a round amount with a letter and no zeros at its end: 2.5k.
-func axisAmount(v float64) string {
-	text := compact(v)
-	letter := strings.TrimLeft(text, "-0123456789.")
-	figures := strings.TrimSuffix(text, letter)
-	if strings.Contains(figures, ".") {
-		figures = strings.TrimRight(strings.TrimRight(figures, "0"), ".")
-	}
-	return figures + letter
-}
-
-// axisDecimals is how many decimals tell the steps of a price axis apart: those of the symbol's prices, or more where they hardly move.
-func axisDecimals(rows [][]any, column, decimals int) int {
-	low, high := math.Inf(1), math.Inf(-1)
-	for _, row := range rows {
-		if v, ok := row[column].(float64); ok {
-			low, high = min(low, v), max(high, v)
-		}
-	}
-	if !(high > low) {
-		return decimals
-	}
-	if step := int(math.Ceil(-math.Log10((high-low)/4))) + 1; step > decimals {
-		return min(step, maxDecimals+2)
-	}
-	return decimals
-}
-
-func floorDiv(a, b int64) int64 {
-	q := a / b
-	if a%b < 0 {
-		q--
-	}
-	return q
-}
-
-// timeLabel is a time for an axis, as long as the window asks for.
-func (r *Report) timeLabel(at time.Time) string {
-	layout := strings.NewReplacer("mm-dd", "01-02", "hh:mm:ss", "15:04:05", "hh:mm", "15:04").Replace(r.timeFormat())
-	return at.UTC().Format(layout)
-}
-
-// Picture is a chart to be sent.
-type Picture struct {
-	Name    string // of a file, without the ending
-	Caption string
-	PNG     []byte
-}
-
-// Pictures draws the report's charts as PNG, the most telling first, at most so many of them; less than 0 is all. A report
-// without anything to draw has none.
-func Pictures(r *Report, limit int) ([]Picture, error) {
-	drawings := r.drawings()
-	if limit >= 0 {
-		drawings = drawings[:min(limit, len(drawings))]
-	}
-	var out []Picture
-	for i, drawn := range drawings {
-		content, err := chart.PNG(drawn)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, Picture{Name: fmt.Sprintf("chart-%02d", i+1), Caption: fmt.Sprintf("%s (%s)", drawn.Title, r.heading()), PNG: content})
-	}
-	return out, nil
+	return "mm-dd hh:mm", "01-02 15:04"
 }

@@ -8,12 +8,13 @@ import (
 	"time"
 )
 
-// CSV writes sections as RFC 4180 with a header row of the columns' names. A report of one section gives that section; one
-// of several gives a first column "section" and then every column of any of them once, empty where a section does not have it.
+// CSV writes the sections as RFC 4180, with the column names as header row. If the report has several
+// sections, the first column is "section", followed by every column of any section once; a column that a
+// section lacks is empty.
 //
-// Numbers have every digit and no grouping, times are RFC 3339 in UTC, what is not known is empty. A text that a spreadsheet
-// would take for a formula, one that begins with = + - @ a tab or a line break, gets an apostrophe before it. A section that
-// failed is an error and nothing is written.
+// Numbers have all their digits and no thousands separators, times are RFC 3339 in UTC, and unknown values
+// are empty. A text that a spreadsheet would take for a formula, because it starts with = + - @, a tab or a
+// line break, is prefixed with an apostrophe. If a section failed, CSV writes nothing and returns an error.
 func CSV(w io.Writer, r *Report) error {
 	for _, section := range r.Sections {
 		if section.Err != nil {
@@ -23,15 +24,15 @@ func CSV(w io.Writer, r *Report) error {
 	out := csv.NewWriter(w)
 	several := len(r.Sections) != 1
 	var header []string
-	place := map[string]int{}
+	index := map[string]int{}
 	if several {
 		header = append(header, "section")
 	}
 	for _, section := range r.Sections {
 		for _, column := range section.Result.Columns {
-			if _, ok := place[column.Name]; !ok {
-				place[column.Name] = len(header)
-				header = append(header, guard(column.Name))
+			if _, ok := index[column.Name]; !ok {
+				index[column.Name] = len(header)
+				header = append(header, escapeFormula(column.Name))
 			}
 		}
 	}
@@ -45,7 +46,7 @@ func CSV(w io.Writer, r *Report) error {
 				record[0] = section.Query.Name
 			}
 			for i, column := range section.Result.Columns {
-				record[place[column.Name]] = csvValue(kindOf(column), row[i])
+				record[index[column.Name]] = csvValue(kindOf(column), row[i])
 			}
 			if err := out.Write(record); err != nil {
 				return err
@@ -56,6 +57,7 @@ func CSV(w io.Writer, r *Report) error {
 	return out.Error()
 }
 
+// csvValue formats a value exactly.
 func csvValue(kind kind, value any) string {
 	switch v := value.(type) {
 	case nil:
@@ -64,19 +66,19 @@ func csvValue(kind kind, value any) string {
 		if kind == kindDate {
 			return v.UTC().Format(time.DateOnly)
 		}
-		return instant(v)
+		return formatInstant(v)
 	case float64:
-		return number(v)
+		return formatExact(v)
 	case int64, bool:
 		return fmt.Sprint(v)
 	case string:
-		return guard(v)
+		return escapeFormula(v)
 	}
-	return guard(fmt.Sprint(value))
+	return escapeFormula(fmt.Sprint(value))
 }
 
-// guard keeps a text from being a formula.
-func guard(text string) string {
+// escapeFormula prefixes a text that a spreadsheet would take for a formula with an apostrophe.
+func escapeFormula(text string) string {
 	if text != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", []rune(text)[0]) {
 		return "'" + text
 	}

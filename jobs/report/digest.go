@@ -1,11 +1,13 @@
 package report
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,41 +16,44 @@ import (
 	"time"
 
 	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
+	"tapedeck/internal/wording"
 )
 
-// DigestSchema names the form in which a digest is kept. It changes when a reader of the old form would misread the new one; a
-// digest of another form counts as none.
+// DigestSchema names the format of a saved digest. It changes when readers of the old format would
+// misread the new one. A digest with another schema is ignored.
 const DigestSchema = "tapedeck.digest/1"
 
-// Digest is what a report said, small enough to be kept: when the tape has been healed since, a new report of the same window
-// is compared with it.
+// Digest is a summary of a report, small enough to be saved. Once the tape has been healed, a new report
+// of the same window is compared with it.
 type Digest struct {
 	Schema   string                   `json:"schema"`
 	Start    time.Time                `json:"start"`
 	End      time.Time                `json:"end"`
 	Feed     tape.Feed                `json:"feed"`
-	Symbols  []string                 `json:"symbols,omitempty"` // that were asked for
+	Symbols  []string                 `json:"symbols,omitempty"` // the symbols asked for, sorted
 	MadeAt   time.Time                `json:"made_at"`
 	Complete bool                     `json:"complete"`
 	Missing  int64                    `json:"missing"`
 	Sections map[string]SectionDigest `json:"sections"`
 }
 
-// SectionDigest is what a section said, by the rows' keys.
+// SectionDigest is a summary of a section. The keys of its maps are the keys of the rows.
 type SectionDigest struct {
-	// Values are every value by column, exact; of the sections of which it is told what changed.
+	// Values holds every exact value by column, for the sections in valueSections.
 	Values map[string]map[string]string `json:"values,omitempty"`
-	// Sums are checksums of the rows, of the others.
+	// Sums holds checksums of the rows, for the other sections.
 	Sums map[string]string `json:"sums,omitempty"`
 }
 
-// told are the sections of which a change is told value by value. Of the others it is told how many rows changed.
-var told = [...]string{"overview", "incidents"}
+// valueSections are the sections whose changes are listed value by value. For the others, a correction
+// counts the rows that changed.
+var valueSections = [...]string{"overview", "incidents"}
 
-// untold say more about the recording than about the market, or are drawn from what other sections say.
-var untold = [...]string{completenessName, "runs", "candles"}
+// uncomparedSections describe the recording rather than the market, or repeat what other sections show.
+var uncomparedSections = [...]string{completenessName, "runs", "candles"}
 
-// Digest gives the digest of a report. A section that failed is not in it.
+// Digest returns the report's digest. Sections that failed are left out.
 func (r *Report) Digest() Digest {
 	d := Digest{
 		Schema: DigestSchema, Start: r.Window.Start, End: r.Window.End, Feed: r.Feed, Symbols: slices.Sorted(slices.Values(r.Symbols)),
@@ -56,17 +61,17 @@ func (r *Report) Digest() Digest {
 	}
 	for _, section := range r.Sections {
 		name := section.Query.Name
-		if section.Err != nil || slices.Contains(untold[:], name) {
+		if section.Err != nil || slices.Contains(uncomparedSections[:], name) {
 			continue
 		}
 		var s SectionDigest
-		if slices.Contains(told[:], name) {
+		if slices.Contains(valueSections[:], name) {
 			s.Values = map[string]map[string]string{}
 		} else {
 			s.Sums = map[string]string{}
 		}
 		for _, row := range section.Result.Rows {
-			key, values := section.keyed(row)
+			key, values := section.exactValues(row)
 			if s.Values != nil {
 				s.Values[key] = values
 				continue
@@ -82,8 +87,8 @@ func (r *Report) Digest() Digest {
 	return d
 }
 
-// keyed gives a row's key and its values, exact, by column.
-func (s Section) keyed(row []any) (key string, values map[string]string) {
+// exactValues returns a row's key and its exact values by column.
+func (s Section) exactValues(row []any) (key string, values map[string]string) {
 	values = map[string]string{}
 	for i, column := range s.Result.Columns {
 		values[column.Name] = csvValue(kindOf(column), row[i])
@@ -95,44 +100,38 @@ func (s Section) keyed(row []any) (key string, values map[string]string) {
 	return strings.Join(parts, " "), values
 }
 
-// Change is one thing that another report of the same window said otherwise.
+// Change is one difference between two reports of the same window.
 type Change struct {
-	Section string
-	Key     string // of the row; empty where several rows are meant
-	Column  string // empty where a row came, went, or several are meant
-	// Before and After are as people read them, empty for nothing.
+	Section string // empty if the change is not about a section
+	Key     string // the row's key; empty if the change counts rows
+	Column  string // empty if a row was added or removed, or if the change counts rows
+	// Before and After are formatted for people; empty for no value.
 	Before, After string
-	Rows          int // how many changed, came or went, where they are not told one by one
+	Rows          int // number of rows that changed, if they are not listed
 }
 
-// String is the change in a sentence.
+// String describes the change in one line.
 func (c Change) String() string {
 	name := label(c.Section)
 	switch {
 	case c.Section == "":
 		return fmt.Sprintf("%s: %s, was %s", c.Column, c.After, c.Before)
 	case c.Rows > 0:
-		return fmt.Sprintf("%s: %s changed", name, count(int64(c.Rows), "row"))
+		return fmt.Sprintf("%s: %s changed", name, wording.Count(c.Rows, "row"))
 	case c.Column != "":
-		return fmt.Sprintf("%s %s: %s, was %s", c.Key, label(c.Column), orNothing(c.After), orNothing(c.Before))
+		return fmt.Sprintf("%s %s: %s, was %s", c.Key, label(c.Column), cmp.Or(c.After, "no value"), cmp.Or(c.Before, "no value"))
 	case c.Before == "":
 		return fmt.Sprintf("%s, new: %s", name, c.After)
 	}
-	return fmt.Sprintf("%s, gone: %s", name, c.Before)
+	return fmt.Sprintf("%s, removed: %s", name, c.Before)
 }
 
-func orNothing(text string) string {
-	if text == "" {
-		return "nothing"
-	}
-	return text
-}
+// ErrOtherReport means that two reports do not cover the same window, feed and symbols.
+var ErrOtherReport = errors.New("the reports cover different windows, feeds or symbols")
 
-// ErrOtherReport says that two reports are not of the same window, feed and symbols.
-var ErrOtherReport = errors.New("the reports are not about the same")
-
-// Changes says what r says otherwise than the report that the digest is of, first how many ids are missing, then in the report's
-// order. Nothing changed is nil. A section that only one of them has is not compared.
+// Changes compares the report of the digest with the later report r. It returns the change in missing ids
+// first, then the others in the order of r's sections, and nil if nothing changed. A section that only one
+// of the reports has is not compared.
 func (d Digest) Changes(r *Report) ([]Change, error) {
 	now := r.Digest()
 	if !d.Start.Equal(now.Start) || !d.End.Equal(now.End) || d.Feed != now.Feed || !slices.Equal(d.Symbols, now.Symbols) {
@@ -140,28 +139,28 @@ func (d Digest) Changes(r *Report) ([]Change, error) {
 	}
 	var out []Change
 	if d.Missing != now.Missing {
-		out = append(out, Change{Column: "missing ids", Before: grouped(formatInt(d.Missing)), After: grouped(formatInt(now.Missing))})
+		out = append(out, Change{Column: "missing ids", Before: wording.Comma(d.Missing), After: wording.Comma(now.Missing)})
 	}
 	decimals := r.priceDecimals()
 	for _, section := range r.Sections {
-		before, had := d.Sections[section.Query.Name]
-		after, has := now.Sections[section.Query.Name]
-		if !had || !has {
+		before, inBefore := d.Sections[section.Query.Name]
+		after, inAfter := now.Sections[section.Query.Name]
+		if !inBefore || !inAfter {
 			continue
 		}
 		if before.Values == nil || after.Values == nil {
-			if n := differing(before.Sums, after.Sums); n > 0 {
+			if n := countDifferences(before.Sums, after.Sums); n > 0 {
 				out = append(out, Change{Section: section.Query.Name, Rows: n})
 			}
 			continue
 		}
-		out = append(out, section.changes(before.Values, after.Values, decimals)...)
+		out = append(out, r.sectionChanges(section, before.Values, after.Values, decimals)...)
 	}
 	return out, nil
 }
 
-// differing counts the keys under which two maps do not hold the same.
-func differing(a, b map[string]string) (n int) {
+// countDifferences counts the keys whose values differ between two maps.
+func countDifferences(a, b map[string]string) (n int) {
 	for key, value := range a {
 		if other, ok := b[key]; !ok || other != value {
 			n++
@@ -175,24 +174,26 @@ func differing(a, b map[string]string) (n int) {
 	return n
 }
 
-func (s Section) changes(before, after map[string]map[string]string, decimals map[string]int) (out []Change) {
+func (r *Report) sectionChanges(s Section, before, after map[string]map[string]string, decimals map[string]int) (out []Change) {
 	for _, row := range s.Result.Rows {
-		key, values := s.keyed(row)
+		key, values := s.exactValues(row)
 		old, ok := before[key]
 		if !ok {
 			out = append(out, Change{Section: s.Query.Name, Key: key, After: summary(key, values)})
 			continue
 		}
 		for i, column := range s.Result.Columns {
-			was, is := old[column.Name], values[column.Name]
-			if was == is {
+			if old[column.Name] == values[column.Name] {
 				continue
 			}
-			shown := shower{kind: kindOf(column), signed: signed(column), decimals: decimals, symbol: columnIndex(s.Result, "symbol")}
-			out = append(out, Change{Section: s.Query.Name, Key: key, Column: column.Name, Before: shown.reread(was, row, i), After: oneLine(shown.show(row, i, 0))})
+			f := r.formatter(s.Result, i, decimals)
+			out = append(out, Change{
+				Section: s.Query.Name, Key: key, Column: column.Name,
+				Before: f.exactText(old[column.Name], row, i), After: oneLine(f.format(row, i, 0)),
+			})
 		}
 	}
-	for _, key := range sortedKeys(before) {
+	for _, key := range slices.Sorted(maps.Keys(before)) {
 		if _, ok := after[key]; !ok {
 			out = append(out, Change{Section: s.Query.Name, Key: key, Before: summary(key, before[key])})
 		}
@@ -200,16 +201,7 @@ func (s Section) changes(before, after map[string]map[string]string, decimals ma
 	return out
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
-// summary is a row in a line: its key, and its message where it has one.
+// summary describes a row in one line: its key, and its message if it has one.
 func summary(key string, values map[string]string) string {
 	if message := values["message"]; message != "" {
 		return oneLine(key + ": " + message)
@@ -217,51 +209,52 @@ func summary(key string, values map[string]string) string {
 	return oneLine(key)
 }
 
-// reread shows a value that was kept as text like the value that took its place in a row.
-func (s shower) reread(text string, row []any, column int) string {
+// exactText formats a value of a digest like the value that replaced it in row.
+func (f formatter) exactText(text string, row []any, column int) string {
 	old := slices.Clone(row)
-	if old[column] = parseKept(s.kind, text); old[column] == nil {
+	if old[column] = parseExact(f.kind, text); old[column] == nil {
 		return oneLine(text)
 	}
-	return oneLine(s.show(old, column, 0))
+	return oneLine(f.format(old, column, 0))
 }
 
-func parseKept(kind kind, text string) any {
+// parseExact parses what csvValue wrote. It returns nil if text is not a value of that kind.
+func parseExact(kind kind, text string) any {
+	var value any
+	var err error
 	switch kind {
 	case kindTime:
-		if at, err := time.Parse(time.RFC3339Nano, text); err == nil {
-			return at
-		}
+		value, err = time.Parse(time.RFC3339Nano, text)
 	case kindCount, kindID:
-		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-			return n
-		}
+		value, err = strconv.ParseInt(text, 10, 64)
 	case kindPrice, kindAmount, kindPercent, kindShare, kindNumber:
-		if v, err := strconv.ParseFloat(text, 64); err == nil {
-			return v
-		}
+		value, err = strconv.ParseFloat(text, 64)
 	}
-	return nil
+	if err != nil {
+		return nil
+	}
+	return value
 }
 
-// stateName is the name under which a report's digest is kept.
-func stateName(window Window, feed tape.Feed, symbols []string) string {
+// digestName is the name of a digest's state file.
+func digestName(w window.Window, feed tape.Feed, symbols []string) string {
 	sum := sha256.Sum256([]byte(string(feed) + "\n" + strings.Join(slices.Sorted(slices.Values(symbols)), "\n")))
 	const layout = "20060102T150405.000000"
-	return digestPrefix + window.Start.UTC().Format(layout) + "-" + window.End.UTC().Format(layout) + "-" + hex.EncodeToString(sum[:4]) + ".json"
+	return digestPrefix + w.Start.UTC().Format(layout) + "-" + w.End.UTC().Format(layout) + "-" + hex.EncodeToString(sum[:4]) + ".json"
 }
 
 const digestPrefix = "report-"
 
-// Save keeps a digest in the tape's state, in the place of an older one of the same window, feed and symbols.
+// Save writes the digest to the tape's state. It replaces the digest of an earlier report of the same
+// window, feed and symbols.
 func (d Digest) Save(dir *tape.Dir) error {
-	return dir.WriteState(stateName(Window{d.Start, d.End}, d.Feed, d.Symbols), d)
+	return dir.WriteState(digestName(window.Window{Start: d.Start, End: d.End}, d.Feed, d.Symbols), d)
 }
 
-// LastDigest reads the digest of the last report of a window that was kept; false where there is none.
-func LastDigest(dir *tape.Dir, window Window, symbols []string) (Digest, bool, error) {
+// LastDigest reads the saved digest of a window and symbols. It returns false if there is none.
+func LastDigest(dir *tape.Dir, w window.Window, symbols []string) (Digest, bool, error) {
 	var d Digest
-	err := dir.ReadState(stateName(window, dir.Feed(), symbols), &d)
+	err := dir.ReadState(digestName(w, dir.Feed(), symbols), &d)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return Digest{}, false, nil
@@ -271,8 +264,8 @@ func LastDigest(dir *tape.Dir, window Window, symbols []string) (Digest, bool, e
 	return d, d.Schema == DigestSchema, nil
 }
 
-// Digests reads the digests that are kept of windows that end after a time, the oldest window first: those whose reports a
-// healing may change. One that cannot be read is passed over.
+// Digests reads the saved digests of windows that end after a time, oldest window first. Digests that
+// cannot be read are skipped.
 func Digests(dir *tape.Dir, after time.Time) ([]Digest, error) {
 	paths, err := filepath.Glob(filepath.Join(filepath.Dir(dir.StatePath("x")), digestPrefix+"*.json"))
 	if err != nil {
@@ -290,7 +283,7 @@ func Digests(dir *tape.Dir, after time.Time) ([]Digest, error) {
 	return out, nil
 }
 
-// ForgetDigests removes the digests of windows that ended before a time, and says how many.
+// ForgetDigests removes the digests of windows that ended before a time and returns how many.
 func ForgetDigests(dir *tape.Dir, before time.Time) (removed int, err error) {
 	all, err := Digests(dir, time.Time{})
 	if err != nil {
@@ -300,8 +293,8 @@ func ForgetDigests(dir *tape.Dir, before time.Time) (removed int, err error) {
 		if !d.End.Before(before) {
 			continue
 		}
-		if err := os.Remove(dir.StatePath(stateName(Window{d.Start, d.End}, d.Feed, d.Symbols))); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return removed, fmt.Errorf("forget an old report: %w", err)
+		if err := os.Remove(dir.StatePath(digestName(window.Window{Start: d.Start, End: d.End}, d.Feed, d.Symbols))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return removed, fmt.Errorf("remove the digest of an old report: %w", err)
 		}
 		removed++
 	}

@@ -10,11 +10,12 @@ import (
 	"time"
 
 	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
 	"tapedeck/jobs/report"
 )
 
-// TestHealingIsToldAsChanges reports a window, keeps the digest, heals a hole and reports again.
-func TestHealingIsToldAsChanges(t *testing.T) {
+// TestDigestListsChangesAfterHealing saves the digest of a report, heals a gap and compares a new report with it.
+func TestDigestListsChangesAfterHealing(t *testing.T) {
 	lost := func(trade tape.Trade) bool {
 		return trade.Symbol == "BTCUSDT" && (trade.ID >= 3100 && trade.ID < 3110) || trade.Symbol == "DOGEBTC" && trade.ID >= 1083
 	}
@@ -25,14 +26,14 @@ func TestHealingIsToldAsChanges(t *testing.T) {
 	}
 	kept, ok, err := report.LastDigest(dir, first.Window, nil)
 	if err != nil || !ok {
-		t.Fatalf("what was kept is not there: %v, %v", ok, err)
+		t.Fatalf("saved digest: %v, %v", ok, err)
 	}
 	if changes, err := kept.Changes(build(t, dir, nil)); err != nil || changes != nil {
-		t.Fatalf("nothing changed, and it says %v, %v", changes, err)
+		t.Fatalf("changes %v, want none (%v)", changes, err)
 	}
 
 	var healed []tape.Trade
-	for _, trade := range sampleTrades(coins, nil) {
+	for _, trade := range sampleTrades(markets, nil) {
 		if lost(trade) {
 			healed = append(healed, trade)
 		}
@@ -62,12 +63,12 @@ func TestHealingIsToldAsChanges(t *testing.T) {
 		"hourly: 2 rows changed",
 	} {
 		if !slices.Contains(lines, want) {
-			t.Errorf("it does not say %q", want)
+			t.Errorf("changes lack %q", want)
 		}
 	}
 	for _, line := range lines {
 		if strings.HasPrefix(line, "ETHUSDT") || strings.HasPrefix(line, "runs") || strings.HasPrefix(line, "completeness") {
-			t.Errorf("it says %q", line)
+			t.Errorf("unexpected change %q", line)
 		}
 	}
 	if t.Failed() {
@@ -75,19 +76,19 @@ func TestHealingIsToldAsChanges(t *testing.T) {
 	}
 }
 
-func TestRowThatWentIsAChange(t *testing.T) {
+func TestRemovedRowIsAChange(t *testing.T) {
 	dir := sampleTape(t, nil)
 	kept := build(t, dir, nil).Digest()
 	now := build(t, dir, nil)
 	overview := &now.Section("overview").Result
 	overview.Rows = overview.Rows[1:]
 	changes, err := kept.Changes(now)
-	if err != nil || len(changes) != 1 || changes[0].String() != "overview, gone: BTCUSDT" {
+	if err != nil || len(changes) != 1 || changes[0].String() != "overview, removed: BTCUSDT" {
 		t.Errorf("changes %v, %v", changes, err)
 	}
 }
 
-func TestDigestOfAnotherReport(t *testing.T) {
+func TestDigestRefusesOtherReport(t *testing.T) {
 	dir := sampleTape(t, nil)
 	kept := build(t, dir, nil).Digest()
 	for name, change := range map[string]func(*report.Options){
@@ -95,15 +96,15 @@ func TestDigestOfAnotherReport(t *testing.T) {
 		"window":  func(o *report.Options) { o.To = o.To.Add(-time.Hour) },
 	} {
 		if changes, err := kept.Changes(build(t, dir, change)); !errors.Is(err, report.ErrOtherReport) {
-			t.Errorf("other %s: %v, %v", name, changes, err)
+			t.Errorf("other %s: changes %v, error %v", name, changes, err)
 		}
 	}
 }
 
-func TestDigestsAreKeptAndForgotten(t *testing.T) {
-	dir := newTape(t, tape.AggTrade, sampleTrades(coins[:1], nil))
-	window := func(hour int) report.Window {
-		return report.Window{Start: sampleStart.Add(time.Duration(hour) * time.Hour), End: sampleStart.Add(time.Duration(hour+1) * time.Hour)}
+func TestDigestsAreSavedAndForgotten(t *testing.T) {
+	dir := newTape(t, tape.AggTrade, sampleTrades(markets[:1], nil))
+	window := func(hour int) window.Window {
+		return window.Window{Start: sampleStart.Add(time.Duration(hour) * time.Hour), End: sampleStart.Add(time.Duration(hour+1) * time.Hour)}
 	}
 	for hour := range 3 {
 		built := build(t, dir, func(o *report.Options) {
@@ -120,13 +121,13 @@ func TestDigestsAreKeptAndForgotten(t *testing.T) {
 		t.Errorf("digests after the first window: %v, %v", after, err)
 	}
 	if n, err := report.ForgetDigests(dir, window(2).End); err != nil || n != 2 {
-		t.Errorf("%d were forgotten, %v", n, err)
+		t.Errorf("%d forgotten, want 2 (%v)", n, err)
 	}
 	if _, ok, err := report.LastDigest(dir, window(0), nil); ok || err != nil {
-		t.Errorf("a forgotten one: %v, %v", ok, err)
+		t.Errorf("a forgotten digest exists: %v, %v", ok, err)
 	}
 	if _, ok, err := report.LastDigest(dir, window(2), nil); !ok || err != nil {
-		t.Errorf("one that was not forgotten: %v, %v", ok, err)
+		t.Errorf("a recent digest exists: %v, %v", ok, err)
 	}
 	if _, ok, _ := report.LastDigest(dir, window(2), []string{"BTCUSDT"}); ok {
 		t.Error("a report of other symbols has the same digest")

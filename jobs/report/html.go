@@ -9,20 +9,23 @@ import (
 	"html/template"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"tapedeck/analytics"
 	"tapedeck/internal/chart"
+	"tapedeck/internal/wording"
 )
 
 //go:embed page
 var pageFiles embed.FS
 
-// htmlRows is how many rows of a section a page shows, so that a phone can still open that of hundreds of symbols.
+// htmlRows is the most rows of a section that a page shows, so that a phone can open the page of hundreds
+// of symbols.
 const htmlRows = 1000
 
-// page is what the template shows.
+// page holds the values of the template page/page.html.
 type page struct {
 	Heading, About, Made string
 	Style                template.CSS
@@ -36,18 +39,13 @@ type page struct {
 }
 
 type pageStatement struct {
-	Mood  Mood
-	Parts []pagePart
-}
-
-type pagePart struct {
-	Text string
-	Code bool
+	Level Level
+	Parts []textPart
 }
 
 type pageFact struct {
 	Name, Value string
-	Mood        Mood
+	Level       Level
 }
 
 type pageChart struct {
@@ -56,10 +54,10 @@ type pageChart struct {
 }
 
 type pageSection struct {
-	Name, Title, Doc     string
-	Error, Nothing, More string
-	Heads, Columns       []pageHead
-	Rows                 []pageRow
+	Name, Title, Doc   string
+	Error, Empty, More string
+	Heads, Columns     []pageHead
+	Rows               []pageRow
 }
 
 type pageHead struct{ Name, Doc, Class string }
@@ -71,14 +69,14 @@ type pageRow struct {
 
 type pageCell struct{ Text, Class, Value string }
 
-// HTML writes the report as one page that refers to nothing outside itself: light or dark as the reader's system is, with charts
-// as SVG. Tables can be sorted by a click and narrowed to symbols where scripts run, and are whole where none do. Of a section
-// with more than 1,000 rows it shows the 1,000 that tell the most and says so; what charts are drawn from (candles) is left out
-// unless it is all that was asked for.
+// HTML writes the report as one page that loads nothing from elsewhere, in light or dark colors as the
+// reader's system prefers, with charts as SVG. If scripts run, tables can be sorted by their columns and
+// filtered by symbol; without scripts they are complete. A section with more than 1,000 rows shows the
+// 1,000 most important ones and says so. The section candles is left out unless it is the only one.
 func HTML(w io.Writer, r *Report) error {
 	templates, err := template.ParseFS(pageFiles, "page/page.html")
 	if err != nil {
-		return fmt.Errorf("read the page's template: %w", err)
+		return fmt.Errorf("parse the page's template: %w", err)
 	}
 	style, err := pageFiles.ReadFile("page/page.css")
 	if err != nil {
@@ -89,87 +87,74 @@ func HTML(w io.Writer, r *Report) error {
 		return err
 	}
 	sum := sha256.Sum256(script)
-	shown := page{
+	content := page{
 		Heading:    r.heading(),
-		About:      fmt.Sprintf("%s, feed %s. Times are UTC; the window includes its start and excludes its end.", r.subject(), r.Feed),
-		Made:       "Made " + moment(r.MadeAt) + " UTC by tapedeck.",
+		About:      r.about(),
+		Made:       "Made " + formatTime(r.MadeAt) + " UTC by tapedeck.",
 		Style:      template.CSS(style),
 		Script:     template.JS(script),
 		ScriptHash: "sha256-" + base64.StdEncoding.EncodeToString(sum[:]),
 		Facts:      r.facts(),
 	}
 	for _, statement := range r.Statements {
-		shown.Statements = append(shown.Statements, pageStatement{statement.Mood, statementParts(statement.Text)})
+		content.Statements = append(content.Statements, pageStatement{statement.Level, statementParts(statement.Text)})
 	}
-	for _, drawn := range r.drawings() {
-		svg, err := chart.SVG(drawn)
+	for _, drawing := range r.drawings() {
+		svg, err := chart.SVG(drawing)
 		if err != nil {
 			return err
 		}
-		shown.Charts = append(shown.Charts, pageChart{drawn.Title, template.HTML(svg)})
+		content.Charts = append(content.Charts, pageChart{drawing.Title, template.HTML(svg)})
 	}
 	decimals := r.priceDecimals()
-	for _, section := range r.Sections {
-		if section.Query.Name == "candles" && len(r.Sections) > 1 {
-			continue
-		}
-		made := r.pageSection(section, decimals)
-		shown.Sections = append(shown.Sections, made)
-		shown.Filter = shown.Filter || slices.ContainsFunc(made.Rows, func(row pageRow) bool { return row.Symbol != "" })
+	for _, section := range r.visibleSections() {
+		shown := r.pageSection(section, decimals)
+		content.Sections = append(content.Sections, shown)
+		content.Filter = content.Filter || slices.ContainsFunc(shown.Rows, func(row pageRow) bool { return row.Symbol != "" })
 	}
 	out := bufio.NewWriter(w)
-	if err := templates.ExecuteTemplate(out, "page.html", shown); err != nil {
+	if err := templates.ExecuteTemplate(out, "page.html", content); err != nil {
 		return err
 	}
 	return out.Flush()
 }
 
-// subject says which symbols the report is about.
-func (r *Report) subject() string {
+// about describes the report's symbols, feed and window.
+func (r *Report) about() string {
+	symbols := "All symbols on the tape"
 	if len(r.Symbols) > 0 {
-		return listed(r.Symbols)
+		symbols = wording.List(r.Symbols, listedNames)
 	}
-	return "All symbols on the tape"
+	return fmt.Sprintf("%s, feed %s. Times are UTC; the window includes its start and excludes its end.", symbols, r.Feed)
 }
 
-// statementParts sets the commands between backquotes apart.
-func statementParts(text string) (out []pagePart) {
-	for i, part := range strings.Split(oneLine(text), "`") {
-		if part != "" {
-			out = append(out, pagePart{part, i%2 == 1})
-		}
-	}
-	return out
-}
-
-// facts are a few sums for the top.
+// facts returns the totals at the top of the page.
 func (r *Report) facts() (out []pageFact) {
 	if overview := r.Section("overview"); overview != nil && overview.Err == nil {
 		var trades int64
 		for _, n := range r.tradesBySymbol() {
 			trades += n
 		}
-		out = append(out, pageFact{Name: "Symbols that traded", Value: grouped(formatInt(int64(len(overview.Result.Rows))))},
-			pageFact{Name: "Trades", Value: grouped(formatInt(trades))})
+		out = append(out, pageFact{Name: "Symbols that traded", Value: wording.Comma(len(overview.Result.Rows))},
+			pageFact{Name: "Trades", Value: wording.Comma(trades)})
 	}
 	if incidents := r.Section("incidents"); incidents != nil && incidents.Err == nil {
-		fact := pageFact{Name: "Alerts", Value: grouped(formatInt(int64(len(incidents.Result.Rows))))}
-		if at := columnIndex(incidents.Result, "severity"); at >= 0 && slices.ContainsFunc(incidents.Result.Rows, func(row []any) bool { return row[at] == "high" }) {
-			fact.Mood = Bad
+		fact := pageFact{Name: "Alerts", Value: wording.Comma(len(incidents.Result.Rows))}
+		if slices.ContainsFunc(incidents.Result.Rows, func(row []any) bool { return valueOf(incidents.Result, row, "severity") == "high" }) {
+			fact.Level = Bad
 		}
 		out = append(out, fact)
 	}
-	missing := pageFact{Name: "Missing ids", Value: grouped(formatInt(r.Missing))}
+	missing := pageFact{Name: "Missing ids", Value: wording.Comma(r.Missing)}
 	if r.Missing > 0 {
-		missing.Mood = Bad
+		missing.Level = Bad
 	}
 	return append(out, missing)
 }
 
 func (r *Report) pageSection(section Section, decimals map[string]int) pageSection {
 	out := pageSection{Name: section.Query.Name, Title: section.Query.Title, Doc: plainDoc(section.Query)}
-	columns := section.Query.Columns
-	for _, column := range columns {
+	for _, column := range section.Query.Columns {
 		out.Columns = append(out.Columns, pageHead{Name: label(column.Name), Doc: column.Doc})
 	}
 	if section.Err != nil {
@@ -178,53 +163,43 @@ func (r *Report) pageSection(section Section, decimals map[string]int) pageSecti
 	}
 	result := section.Result
 	if len(result.Rows) == 0 {
-		out.Nothing = nothing(section.Query)
+		out.Empty = emptyText(section.Query)
 		return out
 	}
-	rows := result.Rows
-	if len(rows) > htmlRows {
-		telling, order := r.mostTelling(section)
-		out.More = fmt.Sprintf("… and %s", count(int64(len(rows)-htmlRows), "more row"))
-		if order != "" {
-			out.More += "; " + order
-		}
-		rows = telling[:htmlRows]
-	}
+	rows, more := r.topRows(section, htmlRows)
+	out.More = more
 	symbol := columnIndex(result, "symbol")
-	var shown []int
-	for i, column := range result.Columns {
-		if !slices.ContainsFunc(rows, func(row []any) bool { return row[i] != nil }) {
-			continue
-		}
-		shown = append(shown, i)
-		out.Heads = append(out.Heads, pageHead{Name: label(column.Name), Doc: column.Doc, Class: pageClass(column, i == symbol && len(shown) == 1)})
+	columns := filledColumns(result, rows)
+	var formatters []formatter
+	for position, i := range columns {
+		column := result.Columns[i]
+		formatters = append(formatters, r.formatter(result, i, decimals))
+		out.Heads = append(out.Heads, pageHead{Name: label(column.Name), Doc: column.Doc, Class: cellClass(column, i == symbol && position == 0)})
 	}
 	for _, row := range rows {
-		made := pageRow{Cells: make([]pageCell, 0, len(shown))}
+		shown := pageRow{Cells: make([]pageCell, 0, len(columns))}
 		if symbol >= 0 {
-			made.Symbol, _ = row[symbol].(string)
+			shown.Symbol, _ = row[symbol].(string)
 		}
-		for at, i := range shown {
-			column := result.Columns[i]
-			s := shower{kind: kindOf(column), signed: signed(column), decimals: decimals, symbol: symbol, window: r.Window}
-			cell := pageCell{Text: oneLine(s.show(row, i, 0)), Class: pageClass(column, i == symbol && at == 0), Value: sortKey(s.kind, row[i])}
-			if mood := moodOf(column, row[i]); mood != "" {
-				cell.Class = strings.TrimSpace(cell.Class + " " + string(mood))
+		for position, i := range columns {
+			f := formatters[position]
+			cell := pageCell{Text: oneLine(f.format(row, i, 0)), Class: out.Heads[position].Class, Value: sortValue(f.kind, row[i])}
+			if level := levelOf(result.Columns[i], row[i]); level != "" {
+				cell.Class = strings.TrimSpace(cell.Class + " " + string(level))
 			}
-			made.Cells = append(made.Cells, cell)
+			shown.Cells = append(shown.Cells, cell)
 		}
-		out.Rows = append(out.Rows, made)
+		out.Rows = append(out.Rows, shown)
 	}
 	return out
 }
 
-// pageClass is the class of a column's cells; the script sorts those of class n as numbers.
-func pageClass(column analytics.Column, first bool) string {
-	kind := kindOf(column)
+// cellClass returns the CSS class of a column's cells. The script sorts those of class n as numbers.
+func cellClass(column analytics.Column, namesRow bool) string {
 	switch {
-	case first:
+	case namesRow:
 		return "name"
-	case kind.right():
+	case kindOf(column).rightAligned():
 		return "n"
 	case column.Name == "message" || column.Name == "last_message":
 		return "long"
@@ -232,16 +207,16 @@ func pageClass(column analytics.Column, first bool) string {
 	return ""
 }
 
-// sortKey is what a cell is sorted by where that is not its text.
-func sortKey(kind kind, value any) string {
+// sortValue returns the value by which a cell is sorted, or "" if that is its text.
+func sortValue(kind kind, value any) string {
 	switch v := value.(type) {
 	case float64:
-		return number(v)
+		return formatExact(v)
 	case int64:
-		return formatInt(v)
+		return strconv.FormatInt(v, 10)
 	case time.Time:
 		if kind == kindTime {
-			return instant(v)
+			return formatInstant(v)
 		}
 	}
 	return ""

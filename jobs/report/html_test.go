@@ -2,6 +2,7 @@ package report_test
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/xml"
@@ -23,7 +24,7 @@ import (
 	"tapedeck/jobs/report"
 )
 
-// element is what the tests look at of a page.
+// element is an element of a page.
 type element struct {
 	XMLName  xml.Name
 	Attrs    []xml.Attr `xml:",any,attr"`
@@ -40,7 +41,7 @@ func (e element) attr(name string) (string, bool) {
 	return "", false
 }
 
-// all gives the elements of a name below e, in order.
+// all returns the elements with a name below e, in order.
 func (e element) all(name string) (out []element) {
 	for _, child := range e.Children {
 		if child.XMLName.Local == name {
@@ -64,14 +65,14 @@ func parsePage(t *testing.T, text string) element {
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		if token, err := decoder.Token(); err == nil {
-			t.Fatalf("something follows the page: %v", token)
+			t.Fatalf("unexpected token after the page: %v", token)
 		}
 	}
 	return root
 }
 
-// TestPageHoldsTheReport compares every cell with the report.
-func TestPageHoldsTheReport(t *testing.T) {
+// TestPageShowsEveryCell compares every cell with the report.
+func TestPageShowsEveryCell(t *testing.T) {
 	built := build(t, sampleTape(t, nil), nil)
 	root := parsePage(t, write(t, built, report.HTML))
 	sections := map[string]element{}
@@ -89,9 +90,9 @@ func TestPageHoldsTheReport(t *testing.T) {
 			continue
 		}
 		heads := shown.all("th")
-		place := map[string]int{}
+		columns := map[string]int{}
 		for i, column := range section.Result.Columns {
-			place[strings.ReplaceAll(column.Name, "_", " ")] = i
+			columns[strings.ReplaceAll(column.Name, "_", " ")] = i
 		}
 		rows := shown.all("tr")[1:]
 		if len(rows) != len(section.Result.Rows) {
@@ -99,7 +100,7 @@ func TestPageHoldsTheReport(t *testing.T) {
 		}
 		for i, row := range rows {
 			for j, cell := range row.all("td") {
-				value := section.Result.Rows[i][place[heads[j].Text]]
+				value := section.Result.Rows[i][columns[heads[j].Text]]
 				sorted, _ := cell.attr("data-v")
 				switch v := value.(type) {
 				case float64:
@@ -135,11 +136,11 @@ func TestPageHoldsTheReport(t *testing.T) {
 	}
 }
 
-func TestPageIsSelfContained(t *testing.T) {
+func TestPageLoadsNothingElse(t *testing.T) {
 	text := write(t, build(t, sampleTape(t, nil), nil), report.HTML)
 	root := parsePage(t, text)
-	var look func(element)
-	look = func(e element) {
+	var visit func(element)
+	visit = func(e element) {
 		for _, a := range e.Attrs {
 			switch a.Name.Local {
 			case "src", "srcset", "action", "data", "poster", "xlink", "background":
@@ -155,37 +156,37 @@ func TestPageIsSelfContained(t *testing.T) {
 		}
 		switch e.XMLName.Local {
 		case "link", "iframe", "img", "object", "embed", "base", "form":
-			t.Errorf("there is a <%s>", e.XMLName.Local)
+			t.Errorf("the page has a <%s>", e.XMLName.Local)
 		}
 		for _, child := range e.Children {
-			look(child)
+			visit(child)
 		}
 	}
-	look(root)
+	visit(root)
 	if outside := regexp.MustCompile(`https?:|@import|url\(`).FindString(text); outside != "" {
 		t.Errorf("the page holds %q", outside)
 	}
 	script := regexp.MustCompile(`(?s)<script>(.*)</script>`).FindStringSubmatch(text)
 	if script == nil {
-		t.Fatal("there is no script")
+		t.Fatal("the page has no script")
 	}
 	sum := sha256.Sum256([]byte(script[1]))
 	if want := "script-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"; !strings.Contains(html.UnescapeString(text), want) {
-		t.Errorf("the page's policy does not allow its script: want %s", want)
+		t.Errorf("the content security policy does not allow the script: want %s", want)
 	}
 	if !strings.Contains(text, "prefers-color-scheme: dark") || !strings.Contains(text, `name="viewport"`) {
-		t.Error("it has no dark side or no viewport")
+		t.Error("the page lacks dark colors or a viewport")
 	}
 }
 
-func TestPageTakesTextForText(t *testing.T) {
+func TestPageEscapesText(t *testing.T) {
 	hostile := `</script><script>alert(1)</script><img src=x onerror=alert(1)>"'&`
-	evil := coin{symbol: `<b>"&'USDT`, price: 10, decimals: 2, every: time.Minute, trend: 0.2, qty: 1}
+	evil := market{symbol: `<b>"&'USDT`, price: 10, decimals: 2, every: time.Minute, trend: 0.2, qty: 1}
 	alert := tape.Alert{Detector: "whale_order", Symbol: evil.symbol, At: sampleStart.Add(time.Hour).UnixMicro(), Severity: "high", Message: hostile, Extra: "{}"}
-	built := build(t, newTape(t, tape.AggTrade, sampleTrades([]coin{evil}, nil), alert), nil)
+	built := build(t, newTape(t, tape.AggTrade, sampleTrades([]market{evil}, nil), alert), nil)
 	text := write(t, built, report.HTML)
 	if strings.Contains(text, "<script>alert") || strings.Contains(text, "<img") || strings.Contains(text, "<b>") {
-		t.Error("a text became markup")
+		t.Error("text became markup")
 	}
 	root := parsePage(t, text)
 	found := false
@@ -193,34 +194,34 @@ func TestPageTakesTextForText(t *testing.T) {
 		found = found || cell.Text == hostile
 	}
 	if !found {
-		t.Error("the message is not shown as it is")
+		t.Error("the message is not shown as text")
 	}
 }
 
-func TestPageOfFewAndOfFailed(t *testing.T) {
+func TestPageOfEmptyTapeAndFailedSection(t *testing.T) {
 	built := build(t, newTape(t, tape.AggTrade, nil), nil)
 	built.Sections[1].Err = errors.New("out of <memory>")
 	text := write(t, built, report.HTML)
-	for _, want := range []string{"No trades in this window: the tape is empty.", "This section failed: out of &lt;memory&gt;", "no alerts in this window", "nothing in this window"} {
+	for _, want := range []string{"No trades in this window: the tape is empty.", "This section failed: out of &lt;memory&gt;", "no alerts in this window", "no rows in this window"} {
 		if !strings.Contains(text, want) {
-			t.Errorf("it does not say %q", want)
+			t.Errorf("the page lacks %q", want)
 		}
 	}
 	if strings.Contains(text, "<svg") || strings.Contains(text, `id="filter"`) {
-		t.Error("it draws or filters nothing")
+		t.Error("the page has a chart or a filter without data")
 	}
-	hole := write(t, build(t, sampleTape(t, func(trade tape.Trade) bool { return trade.Symbol == "ETHUSDT" && trade.ID == 1500 }), nil), report.HTML)
-	if said, first := strings.Index(hole, "Missing: id 1500 of ETHUSDT"), strings.Index(hole, "<section"); said < 0 || said > first {
-		t.Errorf("a hole is said at %d, after the first section at %d", said, first)
+	gap := write(t, build(t, sampleTape(t, func(trade tape.Trade) bool { return trade.Symbol == "ETHUSDT" && trade.ID == 1500 }), nil), report.HTML)
+	if said, first := strings.Index(gap, "Missing: id 1500 of ETHUSDT"), strings.Index(gap, "<section"); said < 0 || said > first {
+		t.Errorf("the gap is stated at %d, the first section starts at %d", said, first)
 	}
 }
 
-func TestPageShowsTheMostTellingOfManyRows(t *testing.T) {
-	built := build(t, newTape(t, tape.AggTrade, sampleTrades(manyCoins(400), nil)), func(o *report.Options) { o.Sections = []string{"overview", "hourly"} })
+func TestPageShowsMostImportantOfManyRows(t *testing.T) {
+	built := build(t, newTape(t, tape.AggTrade, sampleTrades(manyMarkets(400), nil)), func(o *report.Options) { o.Sections = []string{"overview", "hourly"} })
 	text := write(t, built, report.HTML)
 	rows := len(built.Section("hourly").Result.Rows)
-	if want := fmt.Sprintf("… and %d more rows; the most traded symbols first", rows-1000); rows != 1600 || !strings.Contains(text, want) {
-		t.Errorf("of %d rows it does not say %q", rows, want)
+	if want := fmt.Sprintf("… and %d more rows; most traded symbols first", rows-1000); rows != 1600 || !strings.Contains(text, want) {
+		t.Errorf("%d rows: the page lacks %q", rows, want)
 	}
 	for _, section := range parsePage(t, text).all("section") {
 		name, _ := section.attr("id")
@@ -230,32 +231,47 @@ func TestPageShowsTheMostTellingOfManyRows(t *testing.T) {
 	}
 }
 
-// TestPageInABrowser opens the page, where there is a Chromium, and looks at what the script made of it.
-func TestPageInABrowser(t *testing.T) {
+// chromium returns the path of a Chromium: the one that TAPEDECK_BROWSER names, or chromium. If there is none, it
+// fails the test if TAPEDECK_BROWSER or CI is set, and skips it otherwise.
+func chromium(t *testing.T) string {
+	t.Helper()
+	const variable = "TAPEDECK_BROWSER"
+	named := os.Getenv(variable)
+	path, err := exec.LookPath(cmp.Or(named, "chromium"))
+	switch {
+	case err == nil:
+	case named != "" || os.Getenv("CI") != "":
+		t.Fatal(err)
+	default:
+		t.Skipf("the page is not tested in a browser: chromium is not installed, and %s names no other", variable)
+	}
+	return path
+}
+
+// TestPageInBrowser checks what the page's script does in a real browser.
+func TestPageInBrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a browser takes seconds")
 	}
-	browser, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Skip("there is no chromium")
-	}
+	browser := chromium(t)
 	path := filepath.Join(t.TempDir(), "report.html")
-	built := build(t, sampleTape(t, nil), nil)
-	if err := report.WriteFile(path, func(w io.Writer) error { return report.HTML(w, built) }); err != nil {
+	if err := os.WriteFile(path, []byte(write(t, build(t, sampleTape(t, nil), nil), report.HTML)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	command := exec.CommandContext(t.Context(), browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--user-data-dir="+t.TempDir(), "--dump-dom", "file://"+path)
 	command.Env = append(os.Environ(), "HOME="+t.TempDir())
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
 	dom, err := command.Output()
 	if err != nil {
-		t.Skipf("chromium does not run here: %v", err)
+		t.Fatalf("%s: %v\n%s", browser, err, &stderr)
 	}
 	heads := strings.Count(string(dom), "<th ")
 	if buttons := strings.Count(string(dom), `<button type="button">`); buttons != heads || heads < 50 {
-		t.Errorf("%d heads of tables have %d buttons", heads, buttons)
+		t.Errorf("%d table heads have %d buttons", heads, buttons)
 	}
 	if !strings.Contains(string(dom), `<input type="search"`) {
-		t.Error("there is no field to narrow the symbols")
+		t.Error("the page lacks the field that filters symbols")
 	}
 }
 
@@ -268,19 +284,16 @@ func TestPictures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(pictures) != 3 || pictures[0].Name != "chart-01" || pictures[0].Caption != "Rose the most (2026-01-15 09:00:00 to 13:00:00 UTC, 4 h)" {
+	if len(pictures) != 3 || pictures[0].Name != "chart-01.png" || pictures[0].Caption != "Top gainers (2026-01-15 09:00:00 to 13:00:00 UTC, 4 h)" {
 		t.Fatalf("%d pictures, the first %q %q", len(pictures), pictures[0].Name, pictures[0].Caption)
 	}
 	for _, picture := range pictures {
-		if _, err := png.Decode(bytes.NewReader(picture.PNG)); err != nil {
+		if _, err := png.Decode(bytes.NewReader(picture.Content)); err != nil {
 			t.Errorf("%s: %v", picture.Name, err)
 		}
 	}
 	if none, err := report.Pictures(build(t, newTape(t, tape.AggTrade, nil), nil), 3); err != nil || len(none) != 0 {
-		t.Errorf("of nothing %d pictures, %v", len(none), err)
-	}
-	if testing.Short() { // drawing takes long under the race detector
-		return
+		t.Errorf("%d pictures of an empty tape, %v", len(none), err)
 	}
 	movers := build(t, sampleTape(t, nil), func(o *report.Options) { o.Sections = []string{"movers"} })
 	if all, err := report.Pictures(movers, -1); err != nil || len(all) != 2 {

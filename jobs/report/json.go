@@ -9,26 +9,26 @@ import (
 	"time"
 )
 
-// Schema names the form that JSON writes. It changes when a reader of the old form would misread the new one; new keys may be
-// added under the same name.
+// Schema names the format that JSON writes. It changes when readers of the old format would misread the
+// new one. New keys may be added without a new name.
 const Schema = "tapedeck.report/1"
 
 // JSON writes the report as one object:
 //
 //	schema        "tapedeck.report/1"
-//	made_at       when it was made
+//	made_at       when the report was made
 //	feed          "aggTrade" or "trade"
 //	window        {start, end}: half-open
-//	symbols       those that were asked for; [] means all
-//	empty         true where nothing traded in the window
-//	complete      true where the tape holds all that traded in it
-//	missing       how many ids are missing and may be had
-//	statements    [{mood, text}]: what to know first; mood is bad, fair, good or note
-//	sections      [{name, title, doc, key, columns, rows}], or with "error" in place of rows
+//	symbols       the symbols asked for; [] means all
+//	empty         true if the tape holds no trades in the window
+//	complete      true if the tape holds all trades of the window
+//	missing       number of missing ids that the exchange may still have
+//	statements    [{mood, text}]: how complete the data are, worst first; mood is bad, fair, good or note
+//	sections      [{name, title, doc, key, columns, rows}], or with "error" instead of rows
 //
-// A column is {name, type, unit, doc}; a row is an object of the columns' names, in their order, with null for what is not
-// known or is not a number. Times are RFC 3339 in UTC with as many digits as they need, dates are YYYY-MM-DD, numbers have
-// every digit of the value.
+// A column is {name, type, unit, doc}. A row is an object with the column names as keys, in order; null
+// stands for an unknown value and for a number that is NaN or infinite. Times are RFC 3339 in UTC with as
+// many digits as they need, dates are YYYY-MM-DD, and numbers have all their digits.
 func JSON(w io.Writer, r *Report) error {
 	type column struct {
 		Name string `json:"name"`
@@ -46,8 +46,8 @@ func JSON(w io.Writer, r *Report) error {
 		Error   string            `json:"error,omitempty"`
 	}
 	type statement struct {
-		Mood Mood   `json:"mood"`
-		Text string `json:"text"`
+		Level Level  `json:"mood"`
+		Text  string `json:"text"`
 	}
 	type window struct {
 		Start string `json:"start"`
@@ -65,31 +65,31 @@ func JSON(w io.Writer, r *Report) error {
 		Statements []statement `json:"statements"`
 		Sections   []section   `json:"sections"`
 	}{
-		Schema: Schema, MadeAt: instant(r.MadeAt), Feed: string(r.Feed), Window: window{instant(r.Window.Start), instant(r.Window.End)},
+		Schema: Schema, MadeAt: formatInstant(r.MadeAt), Feed: string(r.Feed), Window: window{formatInstant(r.Window.Start), formatInstant(r.Window.End)},
 		Symbols: append([]string{}, r.Symbols...), Empty: r.Empty, Complete: r.Complete, Missing: r.Missing, Sections: []section{},
 	}
 	for _, s := range r.Statements {
 		out.Statements = append(out.Statements, statement(s))
 	}
 	for _, s := range r.Sections {
-		made := section{Name: s.Query.Name, Title: s.Query.Title, Doc: s.Query.Doc, Key: s.Query.Key, Columns: []column{}}
+		object := section{Name: s.Query.Name, Title: s.Query.Title, Doc: s.Query.Doc, Key: s.Query.Key, Columns: []column{}}
 		for _, c := range s.Query.Columns {
 			unit, _ := unitOf(c)
-			made.Columns = append(made.Columns, column{c.Name, c.Type, unit, c.Doc})
+			object.Columns = append(object.Columns, column{c.Name, c.Type, unit, c.Doc})
 		}
 		if s.Err != nil {
-			made.Error = s.Err.Error()
+			object.Error = s.Err.Error()
 		} else {
-			made.Rows = make([]json.RawMessage, 0, len(s.Result.Rows))
+			object.Rows = make([]json.RawMessage, 0, len(s.Result.Rows))
 			for _, row := range s.Result.Rows {
-				object, err := jsonRow(s, row)
+				encoded, err := jsonRow(s, row)
 				if err != nil {
 					return err
 				}
-				made.Rows = append(made.Rows, object)
+				object.Rows = append(object.Rows, encoded)
 			}
 		}
-		out.Sections = append(out.Sections, made)
+		out.Sections = append(out.Sections, object)
 	}
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
@@ -97,7 +97,7 @@ func JSON(w io.Writer, r *Report) error {
 	return encoder.Encode(out)
 }
 
-// jsonRow writes an object whose keys keep the columns' order.
+// jsonRow returns a row as an object whose keys are in the order of the columns.
 func jsonRow(s Section, row []any) (json.RawMessage, error) {
 	var out bytes.Buffer
 	out.WriteByte('{')
@@ -112,7 +112,7 @@ func jsonRow(s Section, row []any) (json.RawMessage, error) {
 		value := row[i]
 		switch v := value.(type) {
 		case time.Time:
-			value = instant(v)
+			value = formatInstant(v)
 			if kindOf(column) == kindDate {
 				value = v.UTC().Format(time.DateOnly)
 			}
@@ -141,7 +141,8 @@ func jsonValue(value any) ([]byte, error) {
 	return bytes.TrimRight(out.Bytes(), "\n"), err
 }
 
-func instant(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.999999Z07:00") }
+// formatInstant formats a time as RFC 3339 with up to six decimals.
+func formatInstant(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.999999Z07:00") }
 
-// number writes a double as short as it can be read back.
-func number(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
+// formatExact formats a number with the fewest digits that read back as the same number.
+func formatExact(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }

@@ -1,15 +1,10 @@
 package report
 
-import (
-	"slices"
-	"strings"
+import "slices"
 
-	"golang.org/x/text/width"
-)
-
-// importance names a section's columns from the one that must be seen to those that go first where a terminal is narrow. Those
-// not named follow in the query's order; a section not named here has that order altogether.
-func importance(section string) []string {
+// columnPriority lists a section's columns from the most important to those that a narrow terminal
+// leaves out first. Columns that are not listed follow in the query's order.
+func columnPriority(section string) []string {
 	switch section {
 	case "overview":
 		return []string{"symbol", "close", "change", "trades", "quote_volume", "taker_buy_share", "high", "low", "open", "volume", "vwap", "last_traded_at", "first_traded_at", "rows"}
@@ -35,32 +30,34 @@ func importance(section string) []string {
 	return nil
 }
 
-// grid is a table under layout: for each column its cells in every form.
+// grid is a table before layout. Its slices are indexed by column.
 type grid struct {
-	heads []string
-	right []bool
-	wraps []bool       // text that may be cut
-	cells [][][]string // [column][form][row]
-	tones [][]Mood     // [column][row], may be nil
-	rank  []int        // of importance, the most important first
-	keep  []bool       // of the key
-	kinds []kind
+	heads     []string
+	right     []bool       // aligned to the right
+	truncates []bool       // long texts, which may be truncated
+	cells     [][][]string // by form and row
+	levels    [][]Level    // by row; may be nil
+	rank      []int        // priority, 0 being the highest
+	keep      []bool       // part of the key, never left out
+	kinds     []kind
 }
 
-// placed is a grid that fits.
-type placed struct {
-	columns []int // in the grid's order
-	form    []int // by column of the grid
-	width   []int
+// layout is how a grid fits a width.
+type layout struct {
+	columns []int // the visible columns, in order
 	dropped []int
+	form    []int // by column
+	width   []int // by column
 }
 
 const (
-	gutter  = 2  // between columns
-	minText = 40 // a text that is cut keeps as much
+	gutter   = 2  // between columns
+	minText  = 40 // to which a text may be truncated
+	minWidth = 4  // to which a key column may be truncated
 )
 
-func (g *grid) natural(column, form int) int {
+// naturalWidth returns the width that a column needs in a form.
+func (g *grid) naturalWidth(column, form int) int {
 	widest := 0
 	for _, line := range headLines(g.heads[column]) {
 		widest = max(widest, displayWidth(line))
@@ -71,95 +68,146 @@ func (g *grid) natural(column, form int) int {
 	return widest
 }
 
-// fit chooses columns and forms so that a row takes no more than limit. It shortens values first, then cuts long texts, then
-// leaves out columns from the least important, and at last gives back the full forms for which there is room.
-func (g *grid) fit(limit int) placed {
+// fitter is the state of fitting a grid to a width.
+type fitter struct {
+	*grid
+	limit   int
+	natural [][]int // width by column and form
+	form    []int   // by column
+	visible []bool  // by column
+}
+
+// fit chooses columns and forms so that a row is no wider than limit. It first uses shorter forms, then
+// truncates long texts, then leaves out columns, and finally restores the longer forms for which there
+// is room.
+func (g *grid) fit(limit int) layout {
 	n := len(g.heads)
-	natural := make([][]int, n)
+	f := &fitter{grid: g, limit: limit, natural: make([][]int, n), form: make([]int, n), visible: make([]bool, n)}
 	for i := range n {
+		f.visible[i] = true
 		for form := range g.cells[i] {
-			natural[i] = append(natural[i], g.natural(i, form))
+			f.natural[i] = append(f.natural[i], g.naturalWidth(i, form))
 		}
 	}
-	form := make([]int, n)
-	in := make([]bool, n)
-	for i := range in {
-		in[i] = true
+	f.shrink()
+	f.restoreForms()
+	f.alignForms()
+	return f.layout()
+}
+
+// minWidthOf returns the least width that a column can have in its form.
+func (f *fitter) minWidthOf(column int) int {
+	width := f.natural[column][f.form[column]]
+	if f.truncates[column] {
+		width = min(width, minText)
 	}
-	least := func(i int) int {
-		w := natural[i][form[i]]
-		if g.wraps[i] {
-			w = min(w, minText)
+	return width
+}
+
+// total returns the width of a row.
+func (f *fitter) total() int {
+	sum := -gutter
+	for i, visible := range f.visible {
+		if visible {
+			sum += f.minWidthOf(i) + gutter
 		}
-		return w
 	}
-	total := func(of func(int) int) int {
-		sum := -gutter
-		for i := range n {
-			if in[i] {
-				sum += of(i) + gutter
-			}
-		}
-		return sum
-	}
-	for total(least) > limit {
-		if i := g.shortenable(in, form, natural); i >= 0 {
-			form[i]++
+	return sum
+}
+
+// shrink shortens values, and then drops the columns of the lowest priority, until a row fits or only
+// key columns are left.
+func (f *fitter) shrink() {
+	for f.total() > f.limit {
+		if i := f.mostShortenable(); i >= 0 {
+			f.form[i]++
 			continue
 		}
-		i := g.leastImportant(in)
+		i := f.leastImportant()
 		if i < 0 {
-			break
+			return
 		}
-		in[i] = false
+		f.visible[i] = false
 	}
-	for { // give back
-		changed := false
-		for i := range n {
-			if in[i] && form[i] > 0 {
-				form[i]--
-				if total(least) <= limit {
-					changed = true
-				} else {
-					form[i]++
-				}
+}
+
+// restoreForms goes back to longer forms as long as a row fits.
+func (f *fitter) restoreForms() {
+	for changed := true; changed; {
+		changed = false
+		for i := range f.form {
+			if !f.visible[i] || f.form[i] == 0 {
+				continue
 			}
-		}
-		if !changed {
-			break
-		}
-	}
-	for i := range n { // columns of one kind look alike
-		for j := range n {
-			if in[i] && in[j] && g.kinds[i] == g.kinds[j] && (g.kinds[i] == kindTime || g.kinds[i] == kindAmount) {
-				form[i] = max(form[i], min(form[j], len(natural[i])-1))
+			f.form[i]--
+			if f.total() <= f.limit {
+				changed = true
+			} else {
+				f.form[i]++
 			}
 		}
 	}
-	out := placed{form: form, width: make([]int, n)}
-	spare := limit - total(least)
-	for i := range n {
-		if !in[i] {
+}
+
+// alignForms gives all columns of times, and all columns of amounts, the same form if they have it.
+func (f *fitter) alignForms() {
+	for i := range f.form {
+		for j := range f.form {
+			if f.visible[i] && f.visible[j] && f.kinds[i] == f.kinds[j] && (f.kinds[i] == kindTime || f.kinds[i] == kindAmount) {
+				f.form[i] = max(f.form[i], min(f.form[j], len(f.natural[i])-1))
+			}
+		}
+	}
+}
+
+// layout distributes the width that is left, or truncates the widest key columns if a row is too wide.
+func (f *fitter) layout() layout {
+	out := layout{form: f.form, width: make([]int, len(f.form))}
+	spare := f.limit - f.total()
+	for i, visible := range f.visible {
+		if !visible {
 			out.dropped = append(out.dropped, i)
 			continue
 		}
 		out.columns = append(out.columns, i)
-		out.width[i] = least(i)
-		if full := natural[i][form[i]]; full > out.width[i] && spare > 0 {
-			more := min(spare, full-out.width[i])
+		out.width[i] = f.minWidthOf(i)
+		if more := min(spare, f.natural[i][f.form[i]]-out.width[i]); more > 0 {
 			out.width[i] += more
 			spare -= more
 		}
 	}
-	for spare < 0 { // only key columns are left: cut the widest
+	for ; spare < 0; spare++ {
 		widest := slices.MaxFunc(out.columns, func(a, b int) int { return out.width[a] - out.width[b] })
-		if out.width[widest] <= 4 {
+		if out.width[widest] <= minWidth {
 			break
 		}
 		out.width[widest]--
-		spare++
 	}
 	return out
+}
+
+// mostShortenable returns the column that its next form narrows the most, or -1.
+func (f *fitter) mostShortenable() int {
+	best, gain := -1, 0
+	for i, form := range f.form {
+		if f.visible[i] && form+1 < len(f.natural[i]) {
+			if d := f.natural[i][form] - f.natural[i][form+1]; d > gain {
+				best, gain = i, d
+			}
+		}
+	}
+	return best
+}
+
+// leastImportant returns the visible column of the lowest priority that may be left out, or -1.
+func (f *fitter) leastImportant() int {
+	worst := -1
+	for i, visible := range f.visible {
+		if visible && !f.keep[i] && (worst < 0 || f.rank[i] > f.rank[worst]) {
+			worst = i
+		}
+	}
+	return worst
 }
 
 // headLines breaks a head of several words into two lines of about the same width.
@@ -169,122 +217,10 @@ func headLines(head string) []string {
 		if r != ' ' {
 			continue
 		}
-		if wide := max(displayWidth(head[:i]), displayWidth(head[i+1:])); len(best) == 1 || wide < max(displayWidth(best[0]), displayWidth(best[1])) {
+		width := max(displayWidth(head[:i]), displayWidth(head[i+1:]))
+		if len(best) == 1 || width < max(displayWidth(best[0]), displayWidth(best[1])) {
 			best = []string{head[:i], head[i+1:]}
 		}
 	}
 	return best
-}
-
-// shortenable is the column that loses the most by its next form, or less than 0.
-func (g *grid) shortenable(in []bool, form []int, natural [][]int) int {
-	best, gain := -1, 0
-	for i := range in {
-		if in[i] && form[i]+1 < len(natural[i]) {
-			if d := natural[i][form[i]] - natural[i][form[i]+1]; d > gain {
-				best, gain = i, d
-			}
-		}
-	}
-	return best
-}
-
-func (g *grid) leastImportant(in []bool) int {
-	worst := -1
-	for i := range in {
-		if in[i] && !g.keep[i] && (worst < 0 || g.rank[i] > g.rank[worst]) {
-			worst = i
-		}
-	}
-	return worst
-}
-
-// displayWidth is how many cells of a terminal a text takes: two for East Asian wide characters, none for marks.
-func displayWidth(text string) int {
-	n := 0
-	for _, r := range text {
-		n += runeWidth(r)
-	}
-	return n
-}
-
-func runeWidth(r rune) int {
-	switch {
-	case r < 0x20 || r >= 0x7f && r < 0xa0:
-		return 0
-	case r >= 0x300 && r <= 0x36f || r == 0x200b || r == 0x200d || r >= 0xfe00 && r <= 0xfe0f:
-		return 0
-	case r >= 0x1f300 && r <= 0x1faff:
-		return 2
-	}
-	switch width.LookupRune(r).Kind() {
-	case width.EastAsianWide, width.EastAsianFullwidth:
-		return 2
-	}
-	return 1
-}
-
-// pad brings a text to a width, cut with an ellipsis where it is longer.
-func pad(text string, to int, right bool) string {
-	if displayWidth(text) > to {
-		text = cut(text, to)
-	}
-	space := strings.Repeat(" ", max(0, to-displayWidth(text)))
-	if right {
-		return space + text
-	}
-	return text + space
-}
-
-func cut(text string, to int) string {
-	n := 0
-	for i, r := range text {
-		if n+runeWidth(r) > to-1 {
-			return strings.TrimRight(text[:i], " ") + "…"
-		}
-		n += runeWidth(r)
-	}
-	return text
-}
-
-// wrap breaks a text into lines at spaces.
-func wrap(text string, to int) []string {
-	var lines []string
-	line := ""
-	for _, word := range strings.Fields(text) {
-		switch {
-		case line == "":
-			line = word
-		case displayWidth(line)+1+displayWidth(word) <= to:
-			line += " " + word
-		default:
-			lines = append(lines, line)
-			line = word
-		}
-		for displayWidth(line) > to { // a word longer than the line
-			n, at := 0, len(line)
-			for i, r := range line {
-				if n += runeWidth(r); n > to {
-					at = i
-					break
-				}
-			}
-			if at == 0 {
-				break
-			}
-			lines = append(lines, line[:at])
-			line = line[at:]
-		}
-	}
-	return append(lines, line)
-}
-
-// oneLine makes a text that keeps to its row of a terminal: no line breaks, no control characters.
-func oneLine(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
-			return ' '
-		}
-		return r
-	}, text)
 }

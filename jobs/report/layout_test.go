@@ -2,10 +2,10 @@ package report
 
 import "testing"
 
-// A time outside of the window has a form less than one inside of it: both columns are shortened, each as far as it can be.
-func TestColumnsOfOneKindMayHaveDifferentForms(t *testing.T) {
+// A time outside the window has one form less than a time inside it. Both columns are shortened, each as far as it can be.
+func TestFitShortensColumnsOfOneKindToTheirOwnLimit(t *testing.T) {
 	g := &grid{
-		heads: []string{"symbol", "since", "until"}, right: make([]bool, 3), wraps: make([]bool, 3), rank: []int{0, 1, 2}, keep: []bool{true, false, false},
+		heads: []string{"symbol", "since", "until"}, right: make([]bool, 3), truncates: make([]bool, 3), rank: []int{0, 1, 2}, keep: []bool{true, false, false},
 		kinds: []kind{kindText, kindTime, kindTime},
 		cells: [][][]string{
 			{{"BTCUSDT"}},

@@ -4,48 +4,45 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
+
+	"tapedeck/internal/wording"
 )
 
-// markdownRows is how many rows of a section Markdown shows.
+// markdownRows is the most rows of a section that Markdown shows.
 const markdownRows = 100
 
-// Markdown writes the report as GitHub's Markdown. A section shows at most 100 rows and says how many more there are; what
-// charts are drawn from (candles) is left out unless it is all that was asked for.
+// Markdown writes the report as GitHub-flavored Markdown. A section shows at most 100 rows and says how
+// many more there are. The section candles is left out unless it is the only one.
 func Markdown(w io.Writer, r *Report) error {
 	out := bufio.NewWriter(w) // keeps the first error until Flush
 	decimals := r.priceDecimals()
 	fmt.Fprintf(out, "# Report: %s\n\n", r.heading())
 	for _, statement := range r.Statements {
-		mark := map[Mood]string{Bad: "❌ ", Fair: "⚠️ ", Good: "✅ "}[statement.Mood]
-		fmt.Fprintf(out, "- %s%s\n", mark, markdownStatement(statement.Text))
+		mark := map[Level]string{Bad: "❌ ", Fair: "⚠️ ", Good: "✅ "}[statement.Level]
+		fmt.Fprintf(out, "- %s%s\n", mark, formatStatement(statement.Text, escapeMarkdown, func(command string) string {
+			return "`" + command + "`"
+		}))
 	}
-	for _, section := range r.Sections {
-		if section.Query.Name == "candles" && len(r.Sections) > 1 {
-			continue
-		}
-		fmt.Fprintf(out, "\n## %s\n\n", markdownText(section.Query.Title))
+	for _, section := range r.visibleSections() {
+		fmt.Fprintf(out, "\n## %s\n\n", escapeMarkdown(section.Query.Title))
 		if section.Err != nil {
-			fmt.Fprintf(out, "❌ %s\n", markdownText(section.Err.Error()))
+			fmt.Fprintf(out, "❌ %s\n", escapeMarkdown(section.Err.Error()))
 			continue
 		}
 		result := section.Result
 		if len(result.Rows) == 0 {
-			fmt.Fprintf(out, "_%s_\n", nothing(section.Query))
+			fmt.Fprintf(out, "_%s_\n", emptyText(section.Query))
 			continue
 		}
-		var columns []int
-		for i := range result.Columns {
-			if slices.ContainsFunc(result.Rows, func(row []any) bool { return row[i] != nil }) {
-				columns = append(columns, i)
-			}
-		}
-		symbol := columnIndex(result, "symbol")
+		columns := filledColumns(result, result.Rows)
+		var formatters []formatter
 		var head, rule []string
 		for _, i := range columns {
-			head = append(head, markdownText(label(result.Columns[i].Name)))
-			if kindOf(result.Columns[i]).right() {
+			f := r.formatter(result, i, decimals)
+			formatters = append(formatters, f)
+			head = append(head, escapeMarkdown(label(result.Columns[i].Name)))
+			if f.kind.rightAligned() {
 				rule = append(rule, "---:")
 			} else {
 				rule = append(rule, "---")
@@ -54,15 +51,14 @@ func Markdown(w io.Writer, r *Report) error {
 		fmt.Fprintf(out, "| %s |\n| %s |\n", strings.Join(head, " | "), strings.Join(rule, " | "))
 		for n, row := range result.Rows {
 			if n == markdownRows {
-				fmt.Fprintf(out, "\n_… and %s_\n", count(int64(len(result.Rows)-n), "more row"))
+				fmt.Fprintf(out, "\n_… and %s_\n", wording.Count(len(result.Rows)-n, "more row"))
 				break
 			}
 			cells := make([]string, len(columns))
 			for j, i := range columns {
-				s := shower{kind: kindOf(result.Columns[i]), signed: signed(result.Columns[i]), decimals: decimals, symbol: symbol, window: r.Window}
-				cells[j] = s.show(row, i, 0)
-				if s.kind == kindText {
-					cells[j] = markdownText(cells[j])
+				cells[j] = formatters[j].format(row, i, 0)
+				if formatters[j].kind == kindText {
+					cells[j] = escapeMarkdown(cells[j])
 				}
 			}
 			fmt.Fprintf(out, "| %s |\n", strings.Join(cells, " | "))
@@ -71,8 +67,8 @@ func Markdown(w io.Writer, r *Report) error {
 	return out.Flush()
 }
 
-// markdownText makes a text mean itself inside a table.
-func markdownText(text string) string {
+// escapeMarkdown escapes a text so that it shows as it is, also inside a table.
+func escapeMarkdown(text string) string {
 	var out strings.Builder
 	for _, r := range oneLine(text) {
 		if strings.ContainsRune("\\`*_{}[]<>#|~", r) {
@@ -81,13 +77,4 @@ func markdownText(text string) string {
 		out.WriteRune(r)
 	}
 	return out.String()
-}
-
-// markdownStatement escapes all but a command between backquotes.
-func markdownStatement(text string) string {
-	parts := strings.Split(text, "`")
-	if len(parts) != 3 {
-		return markdownText(text)
-	}
-	return markdownText(parts[0]) + "`" + oneLine(parts[1]) + "`" + markdownText(parts[2])
 }

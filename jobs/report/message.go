@@ -1,86 +1,112 @@
 package report
 
 import (
+	"bytes"
 	"fmt"
 	"html"
 	"strings"
 	"time"
 
 	"tapedeck/analytics"
+	"tapedeck/internal/wording"
 )
 
-// mostMovers and mostAlerts are how many a message shows; the workbook has the others.
+// The most movers per side, alerts and changes that a message shows. The workbook has all of them.
 const (
-	mostMovers = 5
-	mostAlerts = 5
+	messageMovers  = 5
+	messageAlerts  = 5
+	messageChanges = 12
 )
 
-// Title names a report in a line.
+// messagePictures is the most charts that are sent with a message.
+const messagePictures = 1
+
+// Title returns the report's name and window in one line.
 func (r *Report) Title() string {
 	name := "Report"
 	if len(r.Changes) > 0 {
 		name = "Corrected report"
 	}
-	return fmt.Sprintf("%s %s to %s UTC", name, r.Window.Start.UTC().Format("2006-01-02 15:04"), r.Window.End.UTC().Format("2006-01-02 15:04"))
+	const layout = "2006-01-02 15:04"
+	return fmt.Sprintf("%s %s to %s UTC", name, r.Window.Start.UTC().Format(layout), r.Window.End.UTC().Format(layout))
 }
 
-// Message is the report in short as Telegram's HTML, without its title: how complete the data are, of a correction what changed, sums, the top movers and the alerts.
+// Message returns a summary of the report in Telegram's HTML, without the title: how complete the data are,
+// the changes of a correction, totals, the top movers and the alerts.
 func Message(r *Report) string {
 	var out strings.Builder
 	for _, s := range r.Statements {
-		fmt.Fprintf(&out, "%s %s\n", marks()[s.Mood], markedCommands(s.Text))
+		mark := map[Level]string{Bad: "❗", Fair: "⚠", Good: "✓", Note: "·"}[s.Level]
+		fmt.Fprintf(&out, "%s %s\n", mark, formatStatement(s.Text, html.EscapeString, func(command string) string {
+			return "<code>" + html.EscapeString(command) + "</code>"
+		}))
 	}
-	r.messageChanges(&out)
-	r.messageSums(&out)
-	r.messageMovers(&out)
-	r.messageAlerts(&out)
+	r.writeChanges(&out)
+	r.writeTotals(&out)
+	r.writeMovers(&out)
+	r.writeAlerts(&out)
 	return strings.TrimRight(out.String(), "\n")
 }
 
-// markedCommands escapes a statement and marks the commands between its backquotes.
-func markedCommands(text string) string {
-	var out strings.Builder
-	for _, part := range statementParts(text) {
-		if escaped := html.EscapeString(part.Text); part.Code {
-			out.WriteString("<code>" + escaped + "</code>")
-		} else {
-			out.WriteString(escaped)
-		}
+// Attachment is a file that is sent with a message.
+type Attachment struct {
+	Name    string
+	Caption string // plain text
+	Content []byte
+}
+
+// Attachments returns the charts and the workbook that are sent with a message.
+func Attachments(r *Report) (pictures []Attachment, workbook Attachment, err error) {
+	if pictures, err = Pictures(r, messagePictures); err != nil {
+		return nil, Attachment{}, err
 	}
-	return out.String()
+	var content bytes.Buffer
+	if err := XLSX(&content, r); err != nil {
+		return nil, Attachment{}, err
+	}
+	name := fmt.Sprintf("report-%s.xlsx", r.Window.End.UTC().Format("2006-01-02-1504"))
+	return pictures, Attachment{Name: name, Content: content.Bytes()}, nil
 }
 
-func marks() map[Mood]string {
-	return map[Mood]string{Bad: "❗", Fair: "⚠", Good: "✓", Note: "·"}
+func (r *Report) writeChanges(out *strings.Builder) {
+	if len(r.Changes) == 0 {
+		return
+	}
+	fmt.Fprintf(out, "\n<b>What changed</b>\n")
+	for i, change := range r.Changes {
+		if i == messageChanges && len(r.Changes) > messageChanges+1 {
+			fmt.Fprintf(out, "… and %s\n", wording.Count(len(r.Changes)-i, "more change"))
+			break
+		}
+		fmt.Fprintf(out, "%s\n", html.EscapeString(change.String()))
+	}
 }
 
-func (r *Report) messageSums(out *strings.Builder) {
+func (r *Report) writeTotals(out *strings.Builder) {
 	section := r.Section("overview")
 	if section == nil || section.Err != nil {
 		return
 	}
 	var trades int64
-	for _, row := range section.Result.Rows {
-		if n, ok := value(section.Result, row, "trades").(int64); ok {
-			trades += n
-		}
+	for _, n := range r.tradesBySymbol() {
+		trades += n
 	}
-	fmt.Fprintf(out, "\n%s of %s\n", count(trades, "trade"), count(int64(len(section.Result.Rows)), "symbol"))
+	fmt.Fprintf(out, "\n%s of %s\n", wording.Count(trades, "trade"), wording.Count(len(section.Result.Rows), "symbol"))
 }
 
-func (r *Report) messageMovers(out *strings.Builder) {
+func (r *Report) writeMovers(out *strings.Builder) {
 	section := r.Section("movers")
-	if section == nil || section.Err != nil || len(section.Result.Rows) == 0 {
+	if section == nil || section.Err != nil {
 		return
 	}
 	for _, side := range [...]struct{ name, title string }{{"gainer", "Up"}, {"loser", "Down"}} {
 		var lines []string
 		for _, row := range section.Result.Rows {
-			if value(section.Result, row, "side") != side.name || len(lines) == mostMovers {
+			if valueOf(section.Result, row, "side") != side.name || len(lines) == messageMovers {
 				continue
 			}
-			symbol, _ := value(section.Result, row, "symbol").(string)
-			change, _ := value(section.Result, row, "change").(float64)
+			symbol, _ := valueOf(section.Result, row, "symbol").(string)
+			change, _ := valueOf(section.Result, row, "change").(float64)
 			lines = append(lines, fmt.Sprintf("%-12s %+7.2f%%", symbol, change))
 		}
 		if len(lines) > 0 {
@@ -89,29 +115,58 @@ func (r *Report) messageMovers(out *strings.Builder) {
 	}
 }
 
-func (r *Report) messageAlerts(out *strings.Builder) {
+func (r *Report) writeAlerts(out *strings.Builder) {
 	section := r.Section("incidents")
 	if section == nil || section.Err != nil || len(section.Result.Rows) == 0 {
 		return
 	}
 	rows := section.Result.Rows
-	fmt.Fprintf(out, "\n<b>%s</b>\n", count(int64(len(rows)), "alert"))
+	fmt.Fprintf(out, "\n<b>%s</b>\n", wording.Count(len(rows), "alert"))
 	for i, row := range rows {
-		if i == mostAlerts {
+		if i == messageAlerts {
 			fmt.Fprintf(out, "… and %d more\n", len(rows)-i)
 			break
 		}
-		at, _ := value(section.Result, row, "at").(time.Time)
-		symbol, _ := value(section.Result, row, "symbol").(string)
-		message, _ := value(section.Result, row, "message").(string)
+		at, _ := valueOf(section.Result, row, "at").(time.Time)
+		symbol, _ := valueOf(section.Result, row, "symbol").(string)
+		message, _ := valueOf(section.Result, row, "message").(string)
 		fmt.Fprintf(out, "%s <b>%s</b> %s\n", at.UTC().Format("01-02 15:04"), html.EscapeString(symbol), html.EscapeString(message))
 	}
 }
 
-// value is a row's in the column of that name; nil where there is none.
-func value(result analytics.Result, row []any, name string) any {
+// valueOf returns a row's value in the column with that name, or nil if there is no such column.
+func valueOf(result analytics.Result, row []any, name string) any {
 	if i := columnIndex(result, name); i >= 0 {
 		return row[i]
 	}
 	return nil
+}
+
+// textPart is a part of a statement: text, or a command.
+type textPart struct {
+	Text      string
+	IsCommand bool
+}
+
+// statementParts splits a statement at the backquotes around its commands.
+func statementParts(text string) (out []textPart) {
+	for i, part := range strings.Split(oneLine(text), "`") {
+		if part != "" {
+			out = append(out, textPart{part, i%2 == 1})
+		}
+	}
+	return out
+}
+
+// formatStatement formats the texts and the commands of a statement.
+func formatStatement(statement string, text, command func(string) string) string {
+	var out strings.Builder
+	for _, part := range statementParts(statement) {
+		if part.IsCommand {
+			out.WriteString(command(part.Text))
+		} else {
+			out.WriteString(text(part.Text))
+		}
+	}
+	return out.String()
 }

@@ -17,8 +17,8 @@ import (
 	"tapedeck/jobs/report"
 )
 
-// captureSQL makes a relation raw of the captures' own JSON, with decimals where the exchange sent decimal strings. A line is
-// the time of receipt, a space and the message.
+// captureSQL creates the table raw from the JSON of the recorded streams, with decimals for the exchange's decimal
+// strings. A line is the time of receipt, a space and the message.
 const captureSQL = `
 CREATE TABLE raw AS
 SELECT
@@ -34,9 +34,9 @@ FROM (
 	WHERE contains(line, '@trade"')
 )`
 
-// straight are questions put to the captures, written without regard to the sections' own text: w holds the window's trades.
-// Columns have the names of the section's.
-var straight = map[string]string{
+// captureQueries compute the sections from the recorded streams, independently of the sections' own SQL. w holds the
+// trades of the window. The columns have the names of the section's columns.
+var captureQueries = map[string]string{
 	"overview": `
 		SELECT
 			symbol, count(*) AS trades, count(*) AS rows, first(price ORDER BY id)::DOUBLE AS open, max(price)::DOUBLE AS high, min(price)::DOUBLE AS low,
@@ -129,16 +129,16 @@ var straight = map[string]string{
 		FROM w GROUP BY symbol ORDER BY symbol`,
 }
 
-// rounded are columns that are sums of doubles: another order of adding may differ in the last digits.
-var rounded = map[string]bool{"realized_volatility": true, "steepest_rise": true, "steepest_fall": true, "amihud": true, "roll_spread": true, "benford_chi2": true, "benford_deviation": true, "matched_share": true}
+// floatSums are columns that sum doubles, whose last digits depend on the order of addition.
+var floatSums = map[string]bool{"realized_volatility": true, "steepest_rise": true, "steepest_fall": true, "amihud": true, "roll_spread": true, "benford_chi2": true, "benford_deviation": true, "matched_share": true}
 
-// TestReportEqualsTheCapture compares the report of the whole capture, and of a part of it, with what the captures' JSON says.
-func TestReportEqualsTheCapture(t *testing.T) {
+// TestReportEqualsCapture compares the reports of a whole recorded stream, and of a part of it, with its JSON.
+func TestReportEqualsCapture(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes long with the race detector; make test-all runs it")
+		t.Skip("takes long: make test-all")
 	}
 	dir := recorded.Path(t, "")
-	trades := captured(t, dir)
+	trades := readCaptures(t, dir)
 	of := map[string]int{}
 	for _, trade := range trades {
 		of[trade.Symbol]++
@@ -175,22 +175,22 @@ func TestReportEqualsTheCapture(t *testing.T) {
 			}
 			for _, section := range built.Sections {
 				name := section.Query.Name
-				question, ok := straight[name]
+				query, ok := captureQueries[name]
 				switch {
 				case section.Err != nil:
 					t.Errorf("%s: %v", name, section.Err)
 				case ok:
-					t.Run(name, func(t *testing.T) { compare(t, db, question, section) })
-				case name != "incidents" && name != "runs": // these are not about trades
-					t.Errorf("nothing is asked of the captures for the section %s", name)
+					t.Run(name, func(t *testing.T) { compare(t, db, query, section) })
+				case name != "incidents" && name != "runs": // not about trades
+					t.Errorf("no capture query for the section %s", name)
 				}
 			}
 		})
 	}
 }
 
-func compare(t *testing.T, db *sql.DB, question string, section report.Section) {
-	rows, err := db.QueryContext(t.Context(), question)
+func compare(t *testing.T, db *sql.DB, query string, section report.Section) {
+	rows, err := db.QueryContext(t.Context(), query)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,9 +199,9 @@ func compare(t *testing.T, db *sql.DB, question string, section report.Section) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	place := map[string]int{}
+	columns := map[string]int{}
 	for i, column := range section.Result.Columns {
-		place[column.Name] = i
+		columns[column.Name] = i
 	}
 	n := 0
 	for ; rows.Next(); n++ {
@@ -214,16 +214,16 @@ func compare(t *testing.T, db *sql.DB, question string, section report.Section) 
 			t.Fatal(err)
 		}
 		if n >= len(section.Result.Rows) {
-			t.Fatalf("the report has %d rows, the captures more", n)
+			t.Fatalf("the report has %d rows, the captures have more", n)
 		}
 		for i, name := range names {
-			at, ok := place[name]
+			at, ok := columns[name]
 			if !ok {
 				t.Fatalf("the section has no column %s", name)
 			}
 			have := section.Result.Rows[n][at]
-			if !same(want[i], have, rounded[name]) {
-				t.Errorf("row %d, %s: the captures say %v, the report %v", n+1, name, want[i], have)
+			if !same(want[i], have, floatSums[name]) {
+				t.Errorf("row %d, %s: the captures have %v, the report has %v", n+1, name, want[i], have)
 			}
 		}
 	}
@@ -231,7 +231,7 @@ func compare(t *testing.T, db *sql.DB, question string, section report.Section) 
 		t.Fatal(err)
 	}
 	if n == 0 || n != len(section.Result.Rows) {
-		t.Errorf("the captures give %d rows, the report %d", n, len(section.Result.Rows))
+		t.Errorf("the captures have %d rows, the report has %d", n, len(section.Result.Rows))
 	}
 }
 

@@ -14,8 +14,8 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// captured are the trades of the captures BTCUSDT and ETHUSDT, as the exchange sent them.
-func captured(t *testing.T, dir string) []tape.Trade {
+// readCaptures returns the trades of the recorded streams of BTCUSDT and ETHUSDT.
+func readCaptures(t *testing.T, dir string) []tape.Trade {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "stream", "*usdt_2024080*.gz"))
 	if err != nil || len(files) != 4 {
@@ -75,7 +75,7 @@ func decode(t *testing.T, message string) tape.Trade {
 	}
 }
 
-// newTape publishes trades and alerts to a tape of the test's own.
+// newTape creates a tape with the trades and alerts.
 func newTape(t *testing.T, feed tape.Feed, trades []tape.Trade, alerts ...tape.Alert) *tape.Dir {
 	t.Helper()
 	dir, err := tape.Create(filepath.Join(t.TempDir(), "data"), feed, time.Date(2024, 8, 9, 0, 0, 0, 0, time.UTC))

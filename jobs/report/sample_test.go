@@ -17,46 +17,46 @@ import (
 	"tapedeck/jobs/report"
 )
 
-var update = flag.Bool("update", false, "rewrite testdata from what is written now")
+var update = flag.Bool("update", false, "rewrite the golden files in testdata")
 
-// The samples' window.
+// The window of the samples.
 var (
 	sampleStart = time.Date(2026, 1, 15, 9, 0, 0, 0, time.UTC)
 	sampleEnd   = sampleStart.Add(4 * time.Hour)
 )
 
-// coin is a made-up market of one symbol.
-type coin struct {
+// market generates the trades of one symbol.
+type market struct {
 	symbol   string
-	price    float64 // the first
+	price    float64 // of the first trade
 	decimals int
-	every    time.Duration // between two trades
-	trend    float64       // of the price over the window, 0.1 is +10 %
+	every    time.Duration // interval between trades
+	trend    float64       // of the price over the window; 0.1 means +10 %
 	qty      float64
 }
 
-// chinese is a symbol as the exchange really has them.
-const chinese = "币安人生USDT"
+// chineseSymbol is a symbol that exists on the exchange.
+const chineseSymbol = "币安人生USDT"
 
-var coins = []coin{
+var markets = []market{
 	{"BTCUSDT", 61837.64, 2, 7 * time.Second, 0.021, 0.013},
 	{"DOGEBTC", 0.00000161, 8, 3 * time.Minute, -0.12, 1500},
 	{"ETHUSDT", 2683.1, 2, 11 * time.Second, -0.004, 0.4},
-	{chinese, 0.2513, 4, 40 * time.Second, 0.31, 210},
+	{chineseSymbol, 0.2513, 4, 40 * time.Second, 0.31, 210},
 	{"QUIETEUR", 1.5, 2, 2 * time.Hour, 0, 10},
 }
 
-// trades of a market from a quarter of an hour before the window to a quarter of an hour after it, the same every time.
-func (c coin) trades() (out []tape.Trade) {
-	unit := math.Pow(10, float64(c.decimals))
+// trades returns the same trades every time, from 15 minutes before the window to 15 minutes after it.
+func (m market) trades() (out []tape.Trade) {
+	unit := math.Pow(10, float64(m.decimals))
 	from, until := sampleStart.Add(-15*time.Minute), sampleEnd.Add(15*time.Minute)
 	id := int64(1000)
-	for at := from; at.Before(until); at = at.Add(c.every) {
+	for at := from; at.Before(until); at = at.Add(m.every) {
 		part := float64(at.Sub(from)) / float64(until.Sub(from))
-		wave := 1 + 0.004*math.Sin(20*part) + c.trend*part
-		size := c.qty * (1 + 0.8*math.Sin(float64(id)*1.7))
+		wave := 1 + 0.004*math.Sin(20*part) + m.trend*part
+		size := m.qty * (1 + 0.8*math.Sin(float64(id)*1.7))
 		out = append(out, tape.Trade{
-			Symbol: c.symbol, ID: id, Price: math.Round(c.price*wave*unit) / unit, Qty: math.Round(size*1e5+1) / 1e5,
+			Symbol: m.symbol, ID: id, Price: math.Round(m.price*wave*unit) / unit, Qty: math.Round(size*1e5+1) / 1e5,
 			FirstTradeID: 2*id - 1, LastTradeID: 2 * id, TradedAt: at.UnixMicro(), IsBuyerMaker: id%3 == 0,
 		})
 		id++
@@ -64,10 +64,10 @@ func (c coin) trades() (out []tape.Trade) {
 	return out
 }
 
-// sampleTrades are of the coins, without the ids that skip names.
-func sampleTrades(coins []coin, skip func(tape.Trade) bool) (out []tape.Trade) {
-	for _, c := range coins {
-		for _, trade := range c.trades() {
+// sampleTrades returns the trades of the markets without those that skip selects.
+func sampleTrades(markets []market, skip func(tape.Trade) bool) (out []tape.Trade) {
+	for _, m := range markets {
+		for _, trade := range m.trades() {
 			if skip == nil || !skip(trade) {
 				out = append(out, trade)
 			}
@@ -76,9 +76,9 @@ func sampleTrades(coins []coin, skip func(tape.Trade) bool) (out []tape.Trade) {
 	return out
 }
 
-// sampleAlerts have messages as no detector of ours writes them, but somebody's might.
+// sampleAlerts have messages that only a user's own detector might write.
 var sampleAlerts = []tape.Alert{
-	{Detector: "pump_burst", Symbol: chinese, At: sampleStart.Add(95 * time.Minute).UnixMicro(), Score: 41.25, Severity: "high", Message: "rush of 22 buys in a minute, price up 4.1 %", FirstID: 1100, LastID: 1140, Extra: "{}"},
+	{Detector: "pump_burst", Symbol: chineseSymbol, At: sampleStart.Add(95 * time.Minute).UnixMicro(), Score: 41.25, Severity: "high", Message: "rush of 22 buys in a minute, price up 4.1 %", FirstID: 1100, LastID: 1140, Extra: "{}"},
 	{Detector: "whale_order", Symbol: "BTCUSDT", At: sampleStart.Add(30 * time.Minute).UnixMicro(), Score: 3.5, Severity: "medium", Message: "=HYPERLINK(\"x\";\"y\")", FirstID: 1300, LastID: 1300, Extra: "{}"},
 	{Detector: "whale_order", Symbol: "DOGEBTC", At: sampleStart.Add(31 * time.Minute).UnixMicro(), Score: 3.25, Severity: "low", Message: "two\nlines | and `marks` <b>", FirstID: 1010, LastID: 1010, Extra: "{}"},
 }
@@ -88,17 +88,17 @@ var sampleRuns = []tape.Run{
 	{ID: "a2", Job: "backfill", Command: "backfill --since 1h", StartedAt: sampleStart.Add(time.Hour).UnixMicro(), FinishedAt: sampleStart.Add(61 * time.Minute).UnixMicro(), Attempt: 2, Outcome: "failed", Exit: 1, Rows: 0, Message: "no route to host"},
 }
 
-// sampleTape has the coins, the alerts and the runs.
+// sampleTape creates a tape with the markets, the alerts and the runs.
 func sampleTape(t *testing.T, skip func(tape.Trade) bool) *tape.Dir {
 	t.Helper()
-	dir := newTape(t, tape.AggTrade, sampleTrades(coins, skip), sampleAlerts...)
+	dir := newTape(t, tape.AggTrade, sampleTrades(markets, skip), sampleAlerts...)
 	if _, err := dir.PublishRuns(t.Context(), sampleRuns); err != nil {
 		t.Fatal(err)
 	}
 	return dir
 }
 
-// build makes the samples' report.
+// build builds the report of the samples.
 func build(t *testing.T, dir *tape.Dir, change func(*report.Options)) *report.Report {
 	t.Helper()
 	opt := report.Options{From: sampleStart, To: sampleEnd, Now: sampleEnd.Add(time.Minute), Threads: 2}
@@ -125,7 +125,7 @@ func asTable(opt report.TableOptions) func(io.Writer, *report.Report) error {
 	return func(w io.Writer, r *report.Report) error { return report.Table(w, r, opt) }
 }
 
-// golden compares a text with testdata/name.
+// golden compares a text with a file in testdata.
 func golden(t *testing.T, name, have string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
@@ -144,10 +144,10 @@ func golden(t *testing.T, name, have string) {
 	}
 }
 
-// manyCoins are n symbols of few trades.
-func manyCoins(n int) (out []coin) {
+// manyMarkets returns n symbols with few trades each.
+func manyMarkets(n int) (out []market) {
 	for i := range n {
-		out = append(out, coin{
+		out = append(out, market{
 			symbol: fmt.Sprintf("C%03dUSDT", i), price: math.Pow(10, float64(i%9-4)) * 1.2345, decimals: min(8, 6-i%9+2),
 			every: time.Duration(5+i%7) * time.Minute, trend: float64(i%41-20) / 100, qty: math.Pow(10, float64(4-i%9)),
 		})

@@ -19,7 +19,7 @@ import (
 
 type column = analytics.Column
 
-func TestTableOfATerminal(t *testing.T) {
+func TestTableGolden(t *testing.T) {
 	dir := sampleTape(t, nil)
 	all := build(t, dir, nil)
 	golden(t, "table_80.txt", write(t, all, asTable(report.TableOptions{Width: 80})))
@@ -29,24 +29,24 @@ func TestTableOfATerminal(t *testing.T) {
 
 var escapes = regexp.MustCompile("\x1b\\[[0-9]*m")
 
-func TestTableIsNoWiderThanTheTerminal(t *testing.T) {
+func TestTableFitsTerminal(t *testing.T) {
 	dir := sampleTape(t, nil)
 	built := build(t, dir, nil)
 	for width := 40; width <= 240; width += 13 {
 		plain := write(t, built, asTable(report.TableOptions{Width: width}))
 		painted := write(t, built, asTable(report.TableOptions{Width: width, Color: true}))
 		if bare := escapes.ReplaceAllString(painted, ""); strings.ReplaceAll(bare, " ", "") != strings.ReplaceAll(plain, " ", "") {
-			t.Errorf("at width %d colour changes the text", width)
+			t.Errorf("at width %d, color changes the text", width)
 		}
 		for line := range strings.Lines(plain) {
 			if n := cells(strings.TrimSuffix(line, "\n")); n > width {
-				t.Errorf("at width %d a line has %d: %q", width, n, line)
+				t.Errorf("at width %d, a line is %d wide: %q", width, n, line)
 			}
 		}
 	}
 }
 
-// cells is how wide a terminal shows a text, for the characters of these samples: the Chinese ones take two.
+// cells returns the width of a sample text in a terminal. Chinese characters occupy two cells.
 func cells(text string) (n int) {
 	for _, r := range text {
 		if n++; r >= 0x4e00 && r <= 0x9fff {
@@ -56,11 +56,11 @@ func cells(text string) (n int) {
 	return n
 }
 
-func TestMarkdown(t *testing.T) {
+func TestMarkdownGolden(t *testing.T) {
 	golden(t, "report.md", write(t, build(t, sampleTape(t, nil), nil), report.Markdown))
 }
 
-func TestJSON(t *testing.T) {
+func TestJSONGolden(t *testing.T) {
 	built := build(t, sampleTape(t, nil), func(o *report.Options) { o.Sections = []string{"overview", "incidents"} })
 	text := write(t, built, report.JSON)
 	golden(t, "report.json", text)
@@ -76,7 +76,7 @@ func TestJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	if read.Schema != report.Schema || !read.Complete || len(read.Sections) != 2 {
-		t.Fatalf("read again: %+v", read)
+		t.Fatalf("decoded: %+v", read)
 	}
 	for s, section := range read.Sections {
 		result := built.Sections[s].Result
@@ -93,14 +93,14 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-func TestCSVGuardsAgainstFormulas(t *testing.T) {
+func TestCSVEscapesFormulas(t *testing.T) {
 	built := build(t, sampleTape(t, nil), func(o *report.Options) { o.Sections = []string{"incidents"} })
 	golden(t, "incidents.csv", write(t, built, report.CSV))
 	result := &built.Section("incidents").Result
 	message := slices.IndexFunc(result.Columns, func(c column) bool { return c.Name == "message" })
 	for text, want := range map[string]string{
 		"=1+1": "'=1+1", "+1": "'+1", "-1": "'-1", "@sum": "'@sum", "\tx": "'\tx", "\rx": "'\rx", "\nx": "'\nx", "＝1": "'＝1",
-		"plain": "plain", "a=1": "a=1", "": "", chinese: chinese, `"quoted", and so on`: `"quoted", and so on`,
+		"plain": "plain", "a=1": "a=1", "": "", chineseSymbol: chineseSymbol, `"quoted", and so on`: `"quoted", and so on`,
 	} {
 		result.Rows[0][message] = text
 		records, err := csv.NewReader(strings.NewReader(write(t, built, report.CSV))).ReadAll()
@@ -129,7 +129,7 @@ func TestCSVOfSeveralSections(t *testing.T) {
 	seen := map[string]bool{}
 	for _, name := range records[0] {
 		if seen[name] {
-			t.Errorf("two columns are named %q", name)
+			t.Errorf("duplicate column %q", name)
 		}
 		seen[name] = true
 	}
@@ -144,7 +144,7 @@ func TestCSVOfSeveralSections(t *testing.T) {
 	}
 }
 
-func TestCSVOfAFailedSectionIsAnError(t *testing.T) {
+func TestCSVOfFailedSectionIsError(t *testing.T) {
 	built := build(t, sampleTape(t, nil), nil)
 	built.Sections[2].Err = errors.New("out of memory")
 	var out bytes.Buffer
@@ -153,15 +153,15 @@ func TestCSVOfAFailedSectionIsAnError(t *testing.T) {
 	}
 }
 
-// formats are all that a report can be written in.
+// formats are all formats of a report.
 var formats = map[string]func(io.Writer, *report.Report) error{
 	"table": asTable(report.TableOptions{}), "markdown": report.Markdown, "json": report.JSON, "csv": report.CSV, "xlsx": report.XLSX, "html": report.HTML,
 }
 
-// texts are the formats that say in words how complete the data are.
+// texts are the formats that contain the statements as text.
 var texts = []string{"table", "markdown", "json", "html"}
 
-func TestEmptyWindowSaysSo(t *testing.T) {
+func TestEmptyWindowIsStated(t *testing.T) {
 	dir := sampleTape(t, nil)
 	for name, c := range map[string]struct {
 		from time.Time
@@ -176,12 +176,12 @@ func TestEmptyWindowSaysSo(t *testing.T) {
 				t.Errorf("empty %v, complete %v, missing %d", built.Empty, built.Complete, built.Missing)
 			}
 			if !strings.HasPrefix(built.Statements[0].Text, c.want) {
-				t.Errorf("it says %q first, want %q", built.Statements[0].Text, c.want)
+				t.Errorf("first statement %q, want %q", built.Statements[0].Text, c.want)
 			}
 			for format, writer := range formats {
 				text := write(t, built, writer)
 				if slices.Contains(texts, format) && !strings.Contains(strings.Join(strings.Fields(text), " "), "No trades in this window") {
-					t.Errorf("%s does not say so:\n%s", format, text)
+					t.Errorf("%s does not state it:\n%s", format, text)
 				}
 			}
 		})
@@ -189,7 +189,7 @@ func TestEmptyWindowSaysSo(t *testing.T) {
 	t.Run("nothing recorded", func(t *testing.T) {
 		built := build(t, newTape(t, tape.AggTrade, nil), nil)
 		if want := "No trades in this window: the tape is empty."; !built.Empty || built.Statements[0].Text != want {
-			t.Errorf("it says %q, want %q", built.Statements[0].Text, want)
+			t.Errorf("first statement %q, want %q", built.Statements[0].Text, want)
 		}
 		for _, writer := range formats {
 			write(t, built, writer)
@@ -197,7 +197,7 @@ func TestEmptyWindowSaysSo(t *testing.T) {
 	})
 }
 
-func TestHoleIsSaidAtTheTop(t *testing.T) {
+func TestGapsAreStatedFirst(t *testing.T) {
 	dir := sampleTape(t, func(trade tape.Trade) bool {
 		return trade.Symbol == "ETHUSDT" && (trade.ID >= 1400 && trade.ID < 1410 || trade.ID == 1500) || trade.Symbol == "BTCUSDT" && trade.ID == 1200
 	})
@@ -208,57 +208,57 @@ func TestHoleIsSaidAtTheTop(t *testing.T) {
 	want := []string{
 		"Missing: 11 ids of ETHUSDT in 2 gaps (from 1400 to 1500), traded between 2026-01-15 09:58:09.000 and 2026-01-15 10:16:51.000.",
 		"Missing: id 1200 of BTCUSDT, traded between 2026-01-15 09:08:13.000 and 2026-01-15 09:08:27.000.",
-		"The numbers below leave them out; `tapedeck backfill --from 2026-01-15T09:00:00Z --to 2026-01-15T13:00:00Z` fetches what can be had.",
+		"The numbers below leave them out. `tapedeck backfill --from 2026-01-15T09:00:00Z --to 2026-01-15T13:00:00Z` fetches those that the exchange still has.",
 	}
 	for i, text := range want {
-		if have := built.Statements[i]; have.Text != text || have.Mood != report.Bad {
-			t.Errorf("statement %d: %s %q, want bad %q", i, have.Mood, have.Text, text)
+		if have := built.Statements[i]; have.Text != text || have.Level != report.Bad {
+			t.Errorf("statement %d: %s %q, want bad %q", i, have.Level, have.Text, text)
 		}
 	}
 	table := write(t, built, asTable(report.TableOptions{Width: 200}))
 	if said, first := strings.Index(table, "Missing: 11 ids"), strings.Index(table, "Overview"); said < 0 || said > first {
-		t.Errorf("the table says it at %d, after its first section at %d", said, first)
+		t.Errorf("the table states it at %d, its first section starts at %d", said, first)
 	}
 	markdown := write(t, built, report.Markdown)
 	if said, first := strings.Index(markdown, "Missing: 11 ids"), strings.Index(markdown, "## "); said < 0 || said > first {
-		t.Errorf("Markdown says it at %d, after its first section at %d", said, first)
+		t.Errorf("Markdown states it at %d, its first section starts at %d", said, first)
 	}
 }
 
-func TestSymbolsAskedFor(t *testing.T) {
-	built := build(t, sampleTape(t, nil), func(o *report.Options) { o.Symbols = []string{chinese, "NOSUCHUSDT"} })
+func TestReportOfRequestedSymbols(t *testing.T) {
+	built := build(t, sampleTape(t, nil), func(o *report.Options) { o.Symbols = []string{chineseSymbol, "NOSUCHUSDT"} })
 	if want := "Not on the tape at all: NOSUCHUSDT."; built.Statements[0].Text != want || built.Complete {
-		t.Errorf("it says %q, want %q; complete %v", built.Statements[0].Text, want, built.Complete)
+		t.Errorf("first statement %q, want %q; complete %v", built.Statements[0].Text, want, built.Complete)
 	}
 	for _, section := range built.Sections {
 		at := slices.IndexFunc(section.Result.Columns, func(c column) bool { return c.Name == "symbol" })
 		for _, row := range section.Result.Rows {
-			if at >= 0 && row[at] != chinese {
+			if at >= 0 && row[at] != chineseSymbol {
 				t.Errorf("section %s has a row of %v", section.Query.Name, row[at])
 			}
 		}
 	}
 }
 
-func TestFourHundredSymbols(t *testing.T) {
+func TestReportOf400Symbols(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long: make test-all")
 	}
-	built := build(t, newTape(t, tape.AggTrade, sampleTrades(manyCoins(400), nil)), func(o *report.Options) { o.To = o.From.Add(20 * time.Minute) })
+	built := build(t, newTape(t, tape.AggTrade, sampleTrades(manyMarkets(400), nil)), func(o *report.Options) { o.To = o.From.Add(20 * time.Minute) })
 	if n := len(built.Section("overview").Result.Rows); n != 400 || !built.Complete {
 		t.Fatalf("%d symbols, complete %v: %v", n, built.Complete, built.Statements)
 	}
 	for format, writer := range formats {
 		text := write(t, built, writer)
 		if strings.Contains(text, "C399USDT") == (format == "table") && format != "xlsx" && format != "markdown" {
-			t.Errorf("%s: the last symbol is there: %v", format, strings.Contains(text, "C399USDT"))
+			t.Errorf("%s contains the last symbol: %v", format, strings.Contains(text, "C399USDT"))
 		}
 	}
 	table := write(t, built, asTable(report.TableOptions{}))
-	if !strings.Contains(table, "… and 380 more rows; the most traded symbols first") {
-		t.Errorf("the table does not say that it is cut:\n%.2000s", table)
+	if !strings.Contains(table, "… and 380 more rows; most traded symbols first") {
+		t.Errorf("the table does not count the other rows:\n%.2000s", table)
 	}
 	if !strings.Contains(write(t, built, report.Markdown), "_… and 300 more rows_") {
-		t.Error("Markdown does not say that it is cut")
+		t.Error("Markdown does not count the other rows")
 	}
 }

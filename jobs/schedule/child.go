@@ -14,35 +14,34 @@ import (
 	"time"
 )
 
-// Environment variables of a child process.
+// Environment variables of a child.
 const (
 	// RunIDVariable holds the run's id, which the child writes into the segments it publishes.
 	RunIDVariable = "TAPEDECK_RUN_ID"
-	// ReportVariable holds the number of the file descriptor to which the child writes its Report as JSON.
+	// ReportVariable holds the number of an open file descriptor to which the child writes its Report as JSON.
 	ReportVariable = "TAPEDECK_REPORT_FD"
 )
 
-// Children starts runs as child processes of one binary. It must not be copied after its first use.
+// Children starts runs as child processes of one binary. It must not be copied once it was used.
 type Children struct {
-	Path  string        // of the binary
-	Env   []string      // the environment of every child
+	Path  string        // the binary
+	Env   []string      // the environment that every child gets
 	Grace time.Duration // between SIGTERM and SIGKILL
-	// Stdout and Stderr, if set, also get the output as it comes.
+	// Stdout and Stderr, where they are set, get the output as it comes instead of the lines.
 	Stdout, Stderr io.Writer
 
-	// starting is held for reading from the start of a child until alive has it, so that Reap does not take it
-	// for an orphan.
+	// starting is held while a child is not in alive yet, so that Reap does not take one for an orphan.
 	starting sync.RWMutex
 	mu       sync.Mutex // guards alive
 	alive    map[int]bool
 }
 
-// Start runs one child; it is a Start. The child leads its own process group. When ctx is done the group gets
-// SIGTERM, and SIGKILL after Grace. If this process dies, the kernel kills the child. If memory runs out, the
-// kernel kills a child before this process.
+// Start runs one child; it is a Start. The child is the leader of its own process group, gets SIGTERM when ctx is done,
+// and SIGKILL a grace later, with all of its group. If this process dies the kernel kills the child. Where memory runs out the kernel
+// takes a child before it takes this process.
 func (c *Children) Start(ctx context.Context, args []string, runID string, output func(line string)) Exit {
-	// The kernel kills a child when the thread that started it ends, so this goroutine keeps its thread until the
-	// child is gone.
+	// The kernel sends a child its death signal when the thread that started it ends, so this goroutine keeps its thread
+	// until the child is gone.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
@@ -52,12 +51,12 @@ func (c *Children) Start(ctx context.Context, args []string, runID string, outpu
 	}
 	defer reports.Close()
 
-	// Not exec.CommandContext, which would kill the process but not its group.
+	// The command is not tied to ctx: ending it is below, for all of its group.
 	command := exec.Command(c.Path, args...)
 	command.Env = append(append([]string{}, c.Env...), RunIDVariable+"="+runID, ReportVariable+"=3")
 	command.ExtraFiles = []*os.File{childEnd} // descriptor 3
 	command.SysProcAttr = ownGroup()
-	command.WaitDelay = c.Grace // in case another process still holds the pipes open
+	command.WaitDelay = c.Grace // for pipes that something else still holds open
 	var emitting sync.Mutex
 	emit := func(line string) {
 		emitting.Lock()
@@ -72,7 +71,7 @@ func (c *Children) Start(ctx context.Context, args []string, runID string, outpu
 	if c.Stderr != nil {
 		command.Stderr = io.MultiWriter(c.Stderr, stderr)
 	}
-	err = c.startProcess(command)
+	err = c.begin(command)
 	childEnd.Close()
 	if err != nil {
 		return Exit{Code: -1, Err: err}
@@ -85,13 +84,13 @@ func (c *Children) Start(ctx context.Context, args []string, runID string, outpu
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		c.terminateWhenDone(ctx, command.Process.Pid, ended)
+		c.stopWhenDone(ctx, command.Process.Pid, ended)
 	}()
 	err = command.Wait()
 	close(ended)
 	<-stopped
-	// Kill what the child left behind in its group.
-	signalGroup(command.Process.Pid, syscall.SIGKILL)
+	// What the child may have left behind in its group goes with it.
+	killGroup(command.Process.Pid, syscall.SIGKILL)
 	stdout.flush()
 	stderr.flush()
 	reports.SetReadDeadline(time.Now().Add(time.Second))
@@ -99,7 +98,7 @@ func (c *Children) Start(ctx context.Context, args []string, runID string, outpu
 	exit := Exit{Code: command.ProcessState.ExitCode(), Report: <-report}
 	if state, ok := command.ProcessState.Sys().(syscall.WaitStatus); ok && state.Signaled() {
 		exit.Signal = state.Signal().String()
-		exit.Code = 128 + int(state.Signal()) // as in a shell
+		exit.Code = 128 + int(state.Signal()) // as a shell tells it
 	}
 	var exitError *exec.ExitError
 	if err != nil && !errors.As(err, &exitError) && !errors.Is(err, exec.ErrWaitDelay) {
@@ -108,8 +107,8 @@ func (c *Children) Start(ctx context.Context, args []string, runID string, outpu
 	return exit
 }
 
-// startProcess starts a child and adds it to alive.
-func (c *Children) startProcess(command *exec.Cmd) error {
+// begin starts a child and notes that it is one.
+func (c *Children) begin(command *exec.Cmd) error {
 	c.starting.RLock()
 	defer c.starting.RUnlock()
 	if err := command.Start(); err != nil {
@@ -121,7 +120,7 @@ func (c *Children) startProcess(command *exec.Cmd) error {
 		c.alive = map[int]bool{}
 	}
 	c.alive[command.Process.Pid] = true
-	preferOOMKill(command.Process.Pid)
+	takeFirst(command.Process.Pid)
 	return nil
 }
 
@@ -131,36 +130,37 @@ func (c *Children) forget(pid int) {
 	delete(c.alive, pid)
 }
 
-// isWaitedFor reports whether Start waits for a process.
-func (c *Children) isWaitedFor(pid int) bool {
+// ours reports whether a process is a child of ours that Start waits for.
+func (c *Children) ours(pid int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.alive[pid]
 }
 
-// terminateWhenDone stops the group when ctx is done. It returns when ended is closed.
-func (c *Children) terminateWhenDone(ctx context.Context, group int, ended <-chan struct{}) {
+// stopWhenDone ends the group when ctx is done, gently at first; it returns when the child has ended.
+func (c *Children) stopWhenDone(ctx context.Context, group int, ended <-chan struct{}) {
 	select {
 	case <-ended:
 		return
 	case <-ctx.Done():
 	}
-	signalGroup(group, syscall.SIGTERM)
-	grace := time.NewTimer(c.Grace)
-	defer grace.Stop()
+	killGroup(group, syscall.SIGTERM)
+	patience := time.NewTimer(c.Grace)
+	defer patience.Stop()
 	select {
 	case <-ended:
 		return
-	case <-grace.C:
+	case <-patience.C:
 	}
-	signalGroup(group, syscall.SIGKILL)
+	killGroup(group, syscall.SIGKILL)
 	<-ended
 }
 
-// signalGroup signals a process group, which may be gone already.
-func signalGroup(group int, signal syscall.Signal) { _ = syscall.Kill(-group, signal) }
+// killGroup signals a process group; that it is gone already is no error.
+func killGroup(group int, signal syscall.Signal) { _ = syscall.Kill(-group, signal) }
 
-// readReport reads a child's report. If it cannot be read it is empty: what counts is the exit status.
+// readReport reads what the child says about itself until it ends; a report that cannot be read is an empty one, for the
+// exit status is what counts.
 func readReport(r io.Reader) Report {
 	const most = 64 << 10
 	var report Report

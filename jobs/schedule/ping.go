@@ -15,30 +15,28 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// Ping sends a request to an address of a service that expects regular pings, such as healthchecks.io; text is
-// for the service's log. It gives up after a few seconds and may be called concurrently.
+// Ping tells a dead-man service something by requesting an address; text is for its log. It gives up after a few seconds.
 type Ping func(ctx context.Context, address, text string) error
 
 const (
 	pingTimeout  = 10 * time.Second
 	pingAttempts = 3
 	pingPause    = 2 * time.Second
-	// pingGrace bounds the pings that are in flight when the scheduler stops.
-	pingGrace = 1500 * time.Millisecond
+	// pingEnd bounds the pings that are under way when the scheduler ends.
+	pingEnd = 1500 * time.Millisecond
 )
 
-// HTTPPing returns a Ping that POSTs, which all such services accept. Its errors leave out the address, which
-// is a secret.
+// HTTPPing is a Ping by POST, which every such service takes. Its errors do not name the address, which is a secret.
 func HTTPPing(client *http.Client) Ping {
 	return func(ctx context.Context, address, text string) error {
 		ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 		defer cancel()
 		request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(text))
 		if err != nil {
-			return errors.New("ping: the address cannot be used")
+			return errors.New("the ping's address cannot be used")
 		}
 		request.Header.Set("Content-Type", "text/plain; charset=utf-8")
-		response, err := client.Do(request)
+		answer, err := client.Do(request)
 		if err != nil {
 			var withAddress *url.Error
 			if errors.As(err, &withAddress) {
@@ -46,91 +44,90 @@ func HTTPPing(client *http.Client) Ping {
 			}
 			return fmt.Errorf("ping: %w", err)
 		}
-		defer response.Body.Close()
-		io.Copy(io.Discard, io.LimitReader(response.Body, 4096))
-		if response.StatusCode >= 300 {
-			return fmt.Errorf("ping: the service answered %s", response.Status)
+		defer answer.Body.Close()
+		io.Copy(io.Discard, io.LimitReader(answer.Body, 4096))
+		if answer.StatusCode >= 300 {
+			return fmt.Errorf("ping: the service answered %s", answer.Status)
 		}
 		return nil
 	}
 }
 
-// pinger sends pings in the background, so that no run waits for one.
+// pinger sends pings beside the runs: no run waits for one.
 type pinger struct {
-	ping     Ping
-	log      *slog.Logger
-	after    func(time.Duration) <-chan time.Time
-	ctx      context.Context
-	cancel   context.CancelFunc
-	inFlight sync.WaitGroup
+	ping  Ping
+	log   *slog.Logger
+	after func(time.Duration) <-chan time.Time
+	ctx   context.Context
+	stop  context.CancelFunc
+	all   sync.WaitGroup
 }
 
 func newPinger(ctx context.Context, options Options) *pinger {
 	p := &pinger{ping: options.Ping, log: options.Logger, after: options.After}
-	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	p.ctx, p.stop = context.WithCancel(context.WithoutCancel(ctx))
 	return p
 }
 
-// close waits for the pings in flight, for pingGrace at most.
+// close waits a moment for the pings under way.
 func (p *pinger) close() {
 	sent := make(chan struct{})
-	go func() { p.inFlight.Wait(); close(sent) }()
+	go func() { p.all.Wait(); close(sent) }()
 	select {
 	case <-sent:
-	case <-p.after(pingGrace):
+	case <-p.after(pingEnd):
 	}
-	p.cancel()
+	p.stop()
 	<-sent
 }
 
-// runPings are the pings of one run, sent in order.
-type runPings struct {
-	pinger  *pinger
+// signals are the pings of one run.
+type signals struct {
 	address string
-	queue   chan ping // nil if none are sent
+	pinger  *pinger
+	queue   chan func(context.Context) // nil where nobody is pinged
 }
 
-type ping struct{ address, text string }
-
-// start sends the ping of a run that starts. An empty address sends none.
-func (p *pinger) start(address string) *runPings {
+// begin says that a run starts; an empty address pings nobody.
+func (p *pinger) begin(address string) *signals {
 	if address == "" || p.ping == nil {
-		return &runPings{}
+		return &signals{}
 	}
-	r := &runPings{pinger: p, address: address, queue: make(chan ping, 2)} // the start and the end
-	p.inFlight.Go(func() {
-		for next := range r.queue {
-			p.send(next)
+	s := &signals{address: address, pinger: p, queue: make(chan func(context.Context), 2)} // the start and the end
+	p.all.Add(1)
+	go func() {
+		defer p.all.Done()
+		for send := range s.queue {
+			send(p.ctx)
 		}
-	})
-	r.queue <- ping{address: address + "/start"}
-	return r
+	}()
+	s.queue <- func(ctx context.Context) { p.send(ctx, address+"/start", "") }
+	return s
 }
 
-// finish sends the ping of a run that is over. An incomplete run counts as done: the ledger says what is missing.
-func (r *runPings) finish(row tape.Run) {
-	if r.queue == nil {
+// tell says how a run ended. What was done in part is done: the ledger says what is missing.
+func (s *signals) tell(row tape.Run) {
+	if s.queue == nil {
 		return
 	}
-	address := r.address
+	address, text := s.address, fmt.Sprintf("%s %s %s\n%s", row.Job, row.Outcome, row.Message, row.Output)
 	if !row.Outcome.Done() {
 		address += "/fail"
 	}
-	r.queue <- ping{address, fmt.Sprintf("%s %s %s\n%s", row.Job, row.Outcome, row.Message, row.Output)}
+	s.queue <- func(ctx context.Context) { s.pinger.send(ctx, address, text) }
 }
 
-// close ends the run's pings; those that are queued are still sent.
-func (r *runPings) close() {
-	if r.queue != nil {
-		close(r.queue)
+func (s *signals) end() {
+	if s.queue != nil {
+		close(s.queue)
 	}
 }
 
-// send sends a ping, with retries.
-func (p *pinger) send(ping ping) {
+// send tries a few times.
+func (p *pinger) send(ctx context.Context, address, text string) {
 	for attempt := 1; ; attempt++ {
-		err := p.ping(p.ctx, ping.address, ping.text)
-		if err == nil || p.ctx.Err() != nil {
+		err := p.ping(ctx, address, text)
+		if err == nil || ctx.Err() != nil {
 			return
 		}
 		if attempt == pingAttempts {
@@ -138,7 +135,7 @@ func (p *pinger) send(ping ping) {
 			return
 		}
 		select {
-		case <-p.ctx.Done():
+		case <-ctx.Done():
 			return
 		case <-p.after(pingPause):
 		}

@@ -20,104 +20,98 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// memoryLedger is a Ledger and a StateStore in memory.
-type memoryLedger struct {
-	mu      sync.Mutex
-	runs    []tape.Run
-	state   state.Scheduler
-	written bool // the state was written
-	// fail is the error of the next writes; if ambiguous, they store the row all the same.
-	fail      error
+// notes is a Ledger and a StateWriter in memory.
+type notes struct {
+	mu    sync.Mutex
+	runs  []tape.Run
+	state state.Scheduler
+	known bool // the state was written
+	// refuse, where it is set, is the error of the next writes; the row is written all the same where ambiguous.
+	refuse    error
 	ambiguous bool
-	// published, if set, receives after a row was stored. It is buffered, and sends are dropped if it is full.
-	published chan struct{}
 }
 
-func (m *memoryLedger) PublishRuns(_ context.Context, runs []tape.Run) (tape.Published, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.fail != nil && !m.ambiguous {
-		return tape.Published{}, m.fail
+func (n *notes) PublishRuns(_ context.Context, runs []tape.Run) (tape.Published, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.refuse != nil && !n.ambiguous {
+		return tape.Published{}, n.refuse
 	}
-	m.runs = append(m.runs, runs...)
-	select {
-	case m.published <- struct{}{}:
-	default:
-	}
-	return tape.Published{Rows: int64(len(runs))}, m.fail
+	n.runs = append(n.runs, runs...)
+	return tape.Published{Rows: int64(len(runs))}, n.refuse
 }
 
-func (m *memoryLedger) ReadRuns(string, string) ([]tape.Run, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(m.runs), nil
+func (n *notes) ReadRuns(string, string) ([]tape.Run, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.runs), nil
 }
 
-func (m *memoryLedger) MergeRecords(context.Context, tape.Table, string, int) (int, bool, error) {
+func (n *notes) MergeRecords(context.Context, tape.Table, string, int) (int, bool, error) {
 	return 0, false, nil
 }
 
-func (m *memoryLedger) Read(_ string, v any) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !m.written {
+func (n *notes) ReadState(_ string, v any) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.known {
 		return fs.ErrNotExist
 	}
-	text, err := json.Marshal(m.state)
+	text, err := json.Marshal(n.state)
 	if err != nil {
 		return err
 	}
 	return json.Unmarshal(text, v)
 }
 
-func (m *memoryLedger) Write(_ string, v any) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+func (n *notes) WriteState(_ string, v any) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	text, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	m.state, m.written = state.Scheduler{}, true
-	return json.Unmarshal(text, &m.state)
+	n.state, n.known = state.Scheduler{}, true
+	return json.Unmarshal(text, &n.state)
 }
 
-func parseJobs(t *testing.T, text string) []Job {
+func mustParse(t *testing.T, text string) []Job {
 	t.Helper()
-	jobs, err := Parse("crontab.yaml", []byte(text), time.Now(), validateWindows)
+	jobs, err := Parse("crontab.yaml", []byte(text), time.Now(), windowed)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return jobs
 }
 
-// validateWindows is a Validate for which backfill takes a window and report the end of one.
-func validateWindows(args []string) (WindowMode, error) {
+// windowed is a Validate for which backfill takes a window and report --since one's end.
+func windowed(args []string) (Takes, error) {
 	switch {
 	case args[0] == "backfill":
-		return WindowSinceDone, nil
+		return TakesWindow, nil
 	case args[0] == "report":
-		return WindowEnd, nil
+		return TakesEnd, nil
 	}
-	return NoWindow, nil
+	return TakesNothing, nil
 }
 
-func options(jobs []Job, ledger *memoryLedger, start Start) Options {
-	return Options{Jobs: jobs, Start: start, Ledger: ledger, State: ledger, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: time.Now, PID: 1}
+func options(jobs []Job, book *notes, start Start) Options {
+	return Options{Jobs: jobs, Start: start, Ledger: book, State: book, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: time.Now, PID: 1}
 }
 
-// outcomes returns the rows as "minute:second job outcome", in the order in which they were written.
-func outcomes(ledger *memoryLedger) []string {
+// outcomes lists the rows as "minute:second job outcome", in the order they were written.
+func outcomes(book *notes) []string {
 	var out []string
-	for _, row := range ledger.runs {
+	for _, row := range book.runs {
 		out = append(out, time.UnixMicro(row.ScheduledAt).UTC().Format("04:05 ")+row.Job+" "+string(row.Outcome))
 	}
 	return out
 }
 
-func TestEveryRunGetsARow(t *testing.T) {
+func TestEveryRunIsWrittenDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ledger := &memoryLedger{}
-		jobs := parseJobs(t, `
+		book := &notes{}
+		jobs := mustParse(t, `
 jobs:
   - {name: quick, schedule: "*/2 * * * *", run: quick}
   - {name: slow, schedule: "* * * * *", run: slow}
@@ -137,14 +131,14 @@ jobs:
 				output("hint: look at the network")
 				return Exit{Code: 1}
 			case "bursts":
-				panic("unexpected")
+				panic("in the middle of it")
 			}
 			return Exit{Report: Report{Rows: 7, Bytes: 70, Message: "7 rows"}}
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- Run(ctx, options(jobs, ledger, start)) }()
-		time.Sleep(4*time.Minute + 50*time.Second) // the clock of synctest starts at midnight
+		go func() { done <- Run(ctx, options(jobs, book, start)) }()
+		time.Sleep(4*time.Minute + 50*time.Second) // the bubble's clock begins at midnight
 		cancel()
 		if err := <-done; err != nil {
 			t.Fatal(err)
@@ -160,101 +154,105 @@ jobs:
 			"04:00 quick ok",
 			"03:00 slow ok",
 		}
-		got := outcomes(ledger) // runs that finish in the same instant are written in any order
-		slices.Sort(want)
-		slices.Sort(got)
-		if diff := cmp.Diff(want, got); diff != "" {
+		sortRows := func(rows []string) map[string]int {
+			counts := map[string]int{}
+			for _, row := range rows {
+				counts[row]++
+			}
+			return counts
+		}
+		if diff := cmp.Diff(sortRows(want), sortRows(outcomes(book))); diff != "" {
 			t.Error(diff)
 		}
-		for _, row := range ledger.runs {
+		for _, row := range book.runs {
 			if row.ID == "" || row.FinishedAt < row.StartedAt || row.Attempt != 1 {
-				t.Errorf("invalid row %+v", row)
+				t.Errorf("odd row %+v", row)
 			}
 			switch row.Job {
 			case "fails":
 				if row.Message != "fetch trades: no route to host" || row.Exit != 1 {
-					t.Errorf("the failed run's row lacks the reason: %+v", row)
+					t.Errorf("the failed run's row does not say why: %+v", row)
 				}
 			case "quick":
 				if row.Rows != 7 || row.Bytes != 70 || row.Message != "7 rows" {
-					t.Errorf("the row lacks what the run reported: %+v", row)
+					t.Errorf("what the run reported is not in its row: %+v", row)
 				}
 			case "hangs":
-				if row.Message != "timed out after 30s" {
+				if row.Message != "it ran for more than 30s" {
 					t.Errorf("message %q", row.Message)
 				}
 			}
 		}
-		for _, job := range ledger.state.Jobs {
+		for _, job := range book.state.Jobs {
 			if job.Run != nil {
-				t.Errorf("%s is still active in the state", job.Name)
+				t.Errorf("%s is said to run after the end", job.Name)
 			}
 		}
-		if ledger.state.StoppedAt.IsZero() {
-			t.Error("stopped_at is not set after a clean stop")
+		if book.state.StoppedAt.IsZero() {
+			t.Error("the state does not say that the scheduler ended cleanly")
 		}
 	})
 }
 
-func TestPanicDoesNotDisableJob(t *testing.T) {
+func TestAPanicDoesNotDisableItsJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ledger, calls := &memoryLedger{}, 0
+		book, calls := &notes{}, 0
 		start := func(context.Context, []string, string, func(string)) Exit {
 			calls++
 			panic("again")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute+time.Second)
 		defer cancel()
-		if err := Run(ctx, options(parseJobs(t, "jobs:\n- {name: a, schedule: '* * * * *', run: detect}\n"), ledger, start)); err != nil {
+		if err := Run(ctx, options(mustParse(t, "jobs:\n- {name: a, schedule: '* * * * *', run: detect}\n"), book, start)); err != nil {
 			t.Fatal(err)
 		}
 		if calls != 4 {
-			t.Errorf("ran %d times in 4 minutes, want 4", calls)
+			t.Errorf("it ran %d times in 4 minutes", calls)
 		}
 	})
 }
 
-func TestStopKillsActiveRuns(t *testing.T) {
+func TestStopEndsWhatRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ledger := &memoryLedger{}
+		book := &notes{}
 		start := func(ctx context.Context, _ []string, _ string, _ func(string)) Exit {
 			<-ctx.Done()
-			time.Sleep(3 * time.Second)
+			time.Sleep(3 * time.Second) // it takes its time
 			return Exit{Code: 143, Signal: "terminated"}
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 		defer cancel()
-		if err := Run(ctx, options(parseJobs(t, "jobs:\n- {name: a, schedule: '* * * * *', run: detect}\n"), ledger, start)); err != nil {
+		if err := Run(ctx, options(mustParse(t, "jobs:\n- {name: a, schedule: '* * * * *', run: detect}\n"), book, start)); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff([]string{"01:00 a killed"}, outcomes(ledger)); diff != "" {
+		if diff := cmp.Diff([]string{"01:00 a killed"}, outcomes(book)); diff != "" {
 			t.Error(diff)
 		}
 	})
 }
 
-func TestHeartbeat(t *testing.T) {
+func TestBeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ledger := &memoryLedger{}
+		book := &notes{}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() {
-			done <- Run(ctx, options(parseJobs(t, "jobs:\n- {name: a, schedule: '@daily', run: detect}\n"), ledger, nil))
+			done <- Run(ctx, options(mustParse(t, "jobs:\n- {name: a, schedule: '@daily', run: detect}\n"), book, nil))
 		}()
 		time.Sleep(time.Hour + time.Second)
 		synctest.Wait()
-		if age := time.Since(ledger.state.BeatAt); age > defaultHeartbeat {
+		if age := time.Since(book.state.BeatAt); age > beat {
 			t.Errorf("the state is %v old", age)
 		}
-		if want := time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC); !ledger.state.Jobs[0].NextAt.Equal(want) {
-			t.Errorf("next run at %v, want %v", ledger.state.Jobs[0].NextAt, want)
+		if want := time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC); !book.state.Jobs[0].NextAt.Equal(want) {
+			t.Errorf("next run at %v, want %v", book.state.Jobs[0].NextAt, want)
 		}
 		cancel()
 		<-done
 	})
 }
 
-func TestLineWriterSplitsLines(t *testing.T) {
+func TestOutputLines(t *testing.T) {
 	var lines []string
 	w := &lineWriter{emit: func(line string) { lines = append(lines, line) }}
 	for _, part := range []string{"a\nb", "c\r\n", "\n", strings.Repeat("x", 10_000), "\nbad \xff\nend"} {
@@ -263,15 +261,15 @@ func TestLineWriterSplitsLines(t *testing.T) {
 		}
 	}
 	w.flush()
-	want := []string{"a", "bc", strings.Repeat("x", maxLine) + "… (cut)", "bad \uFFFD", "end"}
+	want := []string{"a", "bc", strings.Repeat("x", longestLine) + "… (cut)", "bad \uFFFD", "end"}
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Error(diff)
 	}
 }
 
-func TestLogRecordsOfChildrenAreNotQuoted(t *testing.T) {
+func TestChildsLogRecordsAreNotQuotedTwice(t *testing.T) {
 	var log bytes.Buffer
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("run output", lineAttr(`{"msg":"segment published"}`))
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("run said", said(`{"msg":"segment published"}`))
 	if !strings.Contains(log.String(), `"record":{"msg":"segment published"}`) {
 		t.Error(log.String())
 	}

@@ -43,7 +43,8 @@ func openBytes(t *testing.T, content []byte) *excelize.File {
 	return file
 }
 
-// storedNumbers reads the numbers of a sheet as they stand in the file, by cell: the library rounds them to 15 digits when it reads.
+// storedNumbers returns the numbers of a sheet by cell, exactly as the file holds them. The library rounds them to 15
+// digits when it reads.
 func storedNumbers(t *testing.T, content []byte, sheet string) map[string]string {
 	t.Helper()
 	archive, err := zip.NewReader(bytes.NewReader(content), int64(len(content)))
@@ -84,7 +85,7 @@ func storedNumbers(t *testing.T, content []byte, sheet string) map[string]string
 	}
 	var data struct {
 		Cells []struct {
-			Place string `xml:"r,attr"`
+			Cell  string `xml:"r,attr"`
 			Type  string `xml:"t,attr"`
 			Value string `xml:"v"`
 		} `xml:"sheetData>row>c"`
@@ -93,14 +94,14 @@ func storedNumbers(t *testing.T, content []byte, sheet string) map[string]string
 	out := map[string]string{}
 	for _, cell := range data.Cells {
 		if cell.Type == "" || cell.Type == "n" {
-			out[cell.Place] = cell.Value
+			out[cell.Cell] = cell.Value
 		}
 	}
 	return out
 }
 
-// TestWorkbookHoldsTheReport opens the workbook again and compares every cell with the report.
-func TestWorkbookHoldsTheReport(t *testing.T) {
+// TestWorkbookHoldsEveryCell reads the workbook and compares every cell with the report.
+func TestWorkbookHoldsEveryCell(t *testing.T) {
 	built := build(t, sampleTape(t, func(trade tape.Trade) bool { return trade.Symbol == "BTCUSDT" && trade.ID == 1200 }), nil)
 	content := workbookBytes(t, built)
 	file := openBytes(t, content)
@@ -143,7 +144,7 @@ func TestWorkbookHoldsTheReport(t *testing.T) {
 		}
 		table, err := file.GetTables(sheet)
 		if err != nil || len(table) != 1 {
-			t.Fatalf("%s has the tables %v, %v", sheet, table, err)
+			t.Fatalf("%s has tables %v, %v", sheet, table, err)
 		}
 		last, _ := excelize.CoordinatesToCellName(len(section.Result.Columns), len(rows))
 		if table[0].Range != "A1:"+last {
@@ -177,7 +178,7 @@ func sameCell(want any, have string) bool {
 	return fmt.Sprint(want) == have
 }
 
-func TestWorkbookHasNoFormula(t *testing.T) {
+func TestWorkbookHasNoFormulas(t *testing.T) {
 	file := openWorkbook(t, build(t, sampleTape(t, nil), nil))
 	seen := false
 	for _, sheet := range file.GetSheetList() {
@@ -196,19 +197,19 @@ func TestWorkbookHasNoFormula(t *testing.T) {
 		}
 	}
 	if !seen {
-		t.Error("the text that looks like a formula is on no sheet")
+		t.Error("no sheet has the text that looks like a formula")
 	}
 }
 
-// TestWorkbookShowsPricesByTick looks at what a person sees.
-func TestWorkbookShowsPricesByTick(t *testing.T) {
+// TestWorkbookDisplaysPriceDecimals checks the formatted values.
+func TestWorkbookDisplaysPriceDecimals(t *testing.T) {
 	built := build(t, sampleTape(t, nil), nil)
 	file := openWorkbook(t, built)
 	overview := built.Section("overview")
 	for _, c := range []struct{ symbol, column, want string }{
 		{"BTCUSDT", "close", "63,071.89"},
 		{"DOGEBTC", "close", "0.00000143"},
-		{chinese, "open", "0.2566"},
+		{chineseSymbol, "open", "0.2566"},
 		{"QUIETEUR", "close", "1.49"},
 		{"BTCUSDT", "change", "+1.51%"},
 		{"ETHUSDT", "change", "-0.70%"},
@@ -234,7 +235,7 @@ func TestWorkbookExplainsEveryColumn(t *testing.T) {
 	explained := map[string]string{}
 	for _, row := range rows[1:] {
 		if len(row) < 4 || row[3] == "" {
-			t.Errorf("nothing is said in %q", row)
+			t.Errorf("no explanation in %q", row)
 			continue
 		}
 		explained[row[0]+"."+row[1]] = row[3]
@@ -248,13 +249,13 @@ func TestWorkbookExplainsEveryColumn(t *testing.T) {
 	}
 }
 
-func TestWorkbookOfAFailedSectionAndOfNothing(t *testing.T) {
+func TestWorkbookOfEmptyTapeAndFailedSection(t *testing.T) {
 	built := build(t, newTape(t, tape.AggTrade, nil), nil)
 	built.Sections[1].Result, built.Sections[1].Err = report.Section{}.Result, fmt.Errorf("out of memory")
 	file := openWorkbook(t, built)
-	for i, want := range []string{"nothing in this window", "This section failed: out of memory", "no alerts in this window"} {
+	for i, want := range []string{"no rows in this window", "This section failed: out of memory", "no alerts in this window"} {
 		if have, err := file.GetCellValue(built.Sections[i].Query.Title, "A2"); err != nil || have != want {
-			t.Errorf("%s says %q, want %q (%v)", built.Sections[i].Query.Title, have, want, err)
+			t.Errorf("%s shows %q, want %q (%v)", built.Sections[i].Query.Title, have, want, err)
 		}
 	}
 }

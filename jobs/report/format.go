@@ -1,0 +1,342 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"tapedeck/analytics"
+	"tapedeck/internal/window"
+	"tapedeck/internal/wording"
+)
+
+// kind decides how the values of a column are formatted. It follows from the column's type and from the
+// unit in the query's header, so a user's own section looks like the embedded ones.
+type kind int
+
+const (
+	kindText    kind = iota
+	kindTime         // UTC
+	kindDate         //
+	kindCount        // with thousands separators
+	kindID           // without thousands separators
+	kindPrice        // with the symbol's decimals
+	kindAmount       // amount of an asset
+	kindPercent      // 3.5 means 3.5 %
+	kindShare        // 0.035 means 3.5 %
+	kindNumber       // dimensionless, seconds, and everything else
+)
+
+// units maps the unit at the start of a column's documentation to a kind.
+var units = [...]struct {
+	unit string
+	kind kind
+}{
+	{"quote asset per base asset", kindPrice},
+	{"base asset", kindAmount},
+	{"quote asset", kindAmount},
+	{"percent", kindPercent},
+	{"share", kindShare},
+	{"seconds", kindNumber},
+	{"UTC", kindTime},
+}
+
+func kindOf(column analytics.Column) kind {
+	base, _, _ := strings.Cut(column.Type, "(")
+	switch base {
+	case "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMP_S":
+		return kindTime
+	case "DATE":
+		return kindDate
+	case "BIGINT", "INTEGER", "SMALLINT", "TINYINT", "HUGEINT", "UBIGINT", "UINTEGER":
+		if column.Name == "id" || strings.HasSuffix(column.Name, "_id") || column.Name == "rank" {
+			return kindID
+		}
+		return kindCount
+	case "DOUBLE", "FLOAT", "DECIMAL":
+		for _, u := range units {
+			if strings.HasPrefix(column.Doc, u.unit) {
+				return u.kind
+			}
+		}
+		return kindNumber
+	}
+	return kindText
+}
+
+// unitOf returns the unit at the start of a column's documentation, and the rest of the text.
+func unitOf(column analytics.Column) (unit, meaning string) {
+	for _, u := range units {
+		if rest, ok := strings.CutPrefix(column.Doc, u.unit); ok && (rest == "" || rest[0] == ',' || rest[0] == ' ' || rest[0] == ';') {
+			if u.kind == kindShare || rest != "" && rest[0] == ' ' {
+				return u.unit, column.Doc
+			}
+			return u.unit, strings.TrimLeft(rest, ",; ")
+		}
+	}
+	return "", column.Doc
+}
+
+// signed reports whether a percentage may be negative: its documentation does not contain ">= 0".
+func signed(column analytics.Column) bool {
+	return kindOf(column) == kindPercent && !strings.Contains(column.Doc, ">= 0")
+}
+
+// rightAligned reports whether values of the kind are aligned to the right.
+func (k kind) rightAligned() bool { return k >= kindCount }
+
+// maxDecimals is the most decimals that the exchange uses. A value with more was computed.
+const maxDecimals = 8
+
+// priceDecimals returns the decimals of each symbol: the most that any of its prices in the report has.
+func (r *Report) priceDecimals() map[string]int {
+	out := map[string]int{}
+	for _, section := range r.Sections {
+		symbol := columnIndex(section.Result, "symbol")
+		if symbol < 0 {
+			continue
+		}
+		for i, column := range section.Result.Columns {
+			if kindOf(column) != kindPrice || strings.Contains(column.Name, "vwap") {
+				continue
+			}
+			for _, row := range section.Result.Rows {
+				name, _ := row[symbol].(string)
+				if price, ok := row[i].(float64); ok {
+					if n := countDecimals(price); n <= maxDecimals && n > out[name] {
+						out[name] = n
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+func countDecimals(v float64) int {
+	text := strconv.FormatFloat(v, 'f', -1, 64)
+	if _, fraction, ok := strings.Cut(text, "."); ok {
+		return len(fraction)
+	}
+	return 0
+}
+
+func columnIndex(result analytics.Result, name string) int {
+	return slices.IndexFunc(result.Columns, func(c analytics.Column) bool { return c.Name == name })
+}
+
+// filledColumns returns the indices of the columns that have a value in one of the rows.
+func filledColumns(result analytics.Result, rows [][]any) (out []int) {
+	for i := range result.Columns {
+		if slices.ContainsFunc(rows, func(row []any) bool { return row[i] != nil }) {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// formatter formats the values of a column, in full or in shorter forms.
+type formatter struct {
+	kind     kind
+	signed   bool           // percentages have a sign
+	decimals map[string]int // decimals of prices, by symbol
+	symbol   int            // index of the column symbol; negative if there is none
+	window   window.Window
+}
+
+// formatter returns the formatter of a column.
+func (r *Report) formatter(result analytics.Result, column int, decimals map[string]int) formatter {
+	c := result.Columns[column]
+	return formatter{kind: kindOf(c), signed: signed(c), decimals: decimals, symbol: columnIndex(result, "symbol"), window: r.Window}
+}
+
+// countForms returns how many forms the values of a column have. Times lose their year or date only if
+// they stay unambiguous.
+func (f formatter) countForms(rows [][]any, column int) int {
+	switch f.kind {
+	case kindTime:
+		forms := 3
+		for _, row := range rows {
+			at, ok := row[column].(time.Time)
+			switch {
+			case !ok:
+			case at.Sub(f.window.End).Abs() > 180*24*time.Hour:
+				return 1
+			case at.Before(f.window.Start) || !at.Before(f.window.End) || f.window.Duration() > 24*time.Hour:
+				forms = 2
+			}
+		}
+		return forms
+	case kindAmount, kindCount:
+		return 2
+	}
+	return 1
+}
+
+// format formats a value. Form 0 is the full form; higher forms are shorter.
+func (f formatter) format(row []any, column, form int) string {
+	switch v := row[column].(type) {
+	case nil:
+		return ""
+	case time.Time:
+		switch {
+		case f.kind == kindDate:
+			return v.UTC().Format("2006-01-02")
+		case form == 1:
+			return v.UTC().Format("01-02 15:04")
+		case form == 2:
+			return v.UTC().Format("15:04:05")
+		}
+		return formatTime(v)
+	case int64:
+		if f.kind == kindID {
+			return strconv.FormatInt(v, 10)
+		}
+		if form == 1 && (v >= 100_000 || v <= -100_000) {
+			return abbreviate(float64(v))
+		}
+		return wording.Comma(v)
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return strconv.FormatFloat(v, 'g', -1, 64)
+		}
+		return f.formatFloat(v, row, form)
+	case string:
+		return v
+	}
+	return fmt.Sprint(row[column])
+}
+
+func (f formatter) formatFloat(v float64, row []any, form int) string {
+	switch f.kind {
+	case kindPrice:
+		if f.symbol >= 0 {
+			name, _ := row[f.symbol].(string)
+			if n, ok := f.decimals[name]; ok {
+				return groupThousands(strconv.FormatFloat(v, 'f', n, 64))
+			}
+		}
+		return groupThousands(formatMagnitude(v))
+	case kindPercent:
+		text := strconv.FormatFloat(v, 'f', 2, 64)
+		switch {
+		case text == "-0.00" || text == "0.00":
+			return "0.00%"
+		case v > 0 && f.signed:
+			return "+" + groupThousands(text) + "%"
+		}
+		return groupThousands(text) + "%"
+	case kindShare:
+		return strconv.FormatFloat(v*100, 'f', 1, 64) + "%"
+	case kindAmount:
+		if form == 1 {
+			return abbreviate(v)
+		}
+		return groupThousands(formatMagnitude(v))
+	}
+	return groupThousands(formatMagnitude(v))
+}
+
+// formatMagnitude keeps about six significant digits, and all digits of the integer part.
+func formatMagnitude(v float64) string {
+	size := math.Abs(v)
+	switch {
+	case size == 0:
+		return "0"
+	case size >= 10_000:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case size >= 100:
+		return strconv.FormatFloat(v, 'f', 2, 64)
+	case size >= 1:
+		return strconv.FormatFloat(v, 'f', 3, 64)
+	case size < 1e-8:
+		return strconv.FormatFloat(v, 'g', 4, 64)
+	}
+	// Four digits after the leading zeros of the fraction.
+	return strconv.FormatFloat(v, 'f', min(12, 3-int(math.Floor(math.Log10(size)))), 64)
+}
+
+// abbreviate formats a number with four digits and a unit letter: 27.01M.
+func abbreviate(v float64) string {
+	size := math.Abs(v)
+	for _, unit := range [...]struct {
+		size float64
+		name string
+	}{{1e15, "P"}, {1e12, "T"}, {1e9, "B"}, {1e6, "M"}, {1e3, "k"}} {
+		if size >= unit.size*0.99995 {
+			return fourDigits(v/unit.size) + unit.name
+		}
+	}
+	if size == 0 {
+		return "0"
+	}
+	if size < 0.001 {
+		return formatMagnitude(v)
+	}
+	return fourDigits(v)
+}
+
+// fourDigits formats a number below 1,000 with four significant digits.
+func fourDigits(v float64) string {
+	decimals := 3
+	switch size := math.Abs(v); {
+	case size >= 99.995:
+		decimals = 1
+	case size >= 9.9995:
+		decimals = 2
+	}
+	return strconv.FormatFloat(v, 'f', decimals, 64)
+}
+
+// groupThousands inserts thousands separators into the integer part of a decimal number.
+func groupThousands(text string) string {
+	start := 0
+	if strings.HasPrefix(text, "-") || strings.HasPrefix(text, "+") {
+		start = 1
+	}
+	end := strings.IndexAny(text, ".e")
+	if end < 0 {
+		end = len(text)
+	}
+	for i := end - 3; i > start; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
+// label returns a column's or section's name for people.
+func label(name string) string { return strings.ReplaceAll(name, "_", " ") }
+
+// listedNames is how many names a statement lists before it counts the rest.
+const listedNames = 10
+
+func formatTime(at time.Time) string { return at.UTC().Format("2006-01-02 15:04:05") }
+
+// formatMillis is formatTime with milliseconds.
+func formatMillis(at time.Time) string { return at.UTC().Format("2006-01-02 15:04:05.000") }
+
+// formatDuration formats a duration with its two largest units.
+func formatDuration(d time.Duration) string {
+	d = d.Round(time.Second)
+	units := []struct {
+		length time.Duration
+		name   string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}}
+	for i, unit := range units {
+		n := d / unit.length
+		if n == 0 {
+			continue
+		}
+		text := fmt.Sprintf("%d %s", n, unit.name)
+		if i+1 < len(units) {
+			if rest := (d - n*unit.length) / units[i+1].length; rest > 0 {
+				text += fmt.Sprintf(" %d %s", rest, units[i+1].name)
+			}
+		}
+		return text
+	}
+	return "0 s"
+}

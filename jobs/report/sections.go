@@ -1,0 +1,184 @@
+package report
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"tapedeck/analytics"
+	"tapedeck/internal/tape"
+)
+
+// sectionOrder is the order of the embedded sections. The user's own sections follow by name.
+var sectionOrder = [...]string{
+	"overview", "movers", "incidents", "hourly", "breadth", "largest_trades", "taker_flow", "volatility", "illiquidity", "wash_signs",
+	"candles", "completeness", "runs",
+}
+
+// longSections are the embedded sections that a brief report leaves out.
+var longSections = [...]string{"breadth", "largest_trades", "taker_flow", "volatility", "illiquidity", "wash_signs", "candles", "runs"}
+
+// UnknownSectionError names a section for which there is no query.
+type UnknownSectionError struct {
+	Name  string
+	Known []string
+}
+
+func (e *UnknownSectionError) Error() string {
+	return fmt.Sprintf("no section %q; the sections are %s", e.Name, strings.Join(e.Known, ", "))
+}
+
+// loadSections returns the section queries in order, and an error for each one that is invalid.
+func loadSections(dir string) ([]analytics.Query, []error) {
+	queries, problems := analytics.Load(dir, analytics.Report)
+	position := func(q analytics.Query) int {
+		if i := slices.Index(sectionOrder[:], q.Name); i >= 0 {
+			return i
+		}
+		return len(sectionOrder)
+	}
+	slices.SortStableFunc(queries, func(a, b analytics.Query) int {
+		return cmp.Or(position(a)-position(b), strings.Compare(a.Name, b.Name))
+	})
+	return queries, problems
+}
+
+func chooseSections(queries []analytics.Query, problems []error, opt Options) ([]analytics.Query, error) {
+	if len(opt.Sections) == 0 {
+		return slices.DeleteFunc(slices.Clone(queries), func(q analytics.Query) bool {
+			return opt.Brief && slices.Contains(longSections[:], q.Name)
+		}), nil
+	}
+	var out []analytics.Query
+	for _, name := range opt.Sections {
+		hasName := func(q analytics.Query) bool { return q.Name == name }
+		i := slices.IndexFunc(queries, hasName)
+		if i < 0 {
+			for _, problem := range problems {
+				if strings.Contains(problem.Error(), name+".sql") {
+					return nil, fmt.Errorf("section %q: %w", name, problem)
+				}
+			}
+			unknown := &UnknownSectionError{Name: name}
+			for _, query := range queries {
+				unknown.Known = append(unknown.Known, query.Name)
+			}
+			return nil, unknown
+		}
+		if !slices.ContainsFunc(out, hasName) {
+			out = append(out, queries[i])
+		}
+	}
+	return out, nil
+}
+
+// parallelRows is the number of rows in the window up to which two sections run at a time. While one
+// section is being planned or sorts a few rows on one thread, the other keeps the processors busy. With
+// more rows a single section keeps them busy, and two compete for memory: at 20 million rows, two at a
+// time took a quarter longer than one after the other; at two million they took equally long
+// (BenchmarkReport).
+const parallelRows = 2_000_000
+
+// parallelSections returns how many sections run at a time.
+func parallelSections(index *tape.Index, from, to time.Time) int {
+	rows := int64(0)
+	index.Touching(from, to, func(_ string, run tape.IDRun) bool {
+		if run.FirstAt.Before(to) && !run.LastAt.Before(from) {
+			rows += run.Last - run.First + 1
+		}
+		return false
+	})
+	if rows > parallelRows {
+		return 1
+	}
+	return 2
+}
+
+// runSections runs the queries, at most parallel at a time, and returns the sections by name.
+func runSections(ctx context.Context, session *analytics.Session, queries []analytics.Query, opt Options, parallel int) map[string]Section {
+	sections := make([]Section, len(queries))
+	var group errgroup.Group
+	group.SetLimit(parallel)
+	for i, query := range queries {
+		group.Go(func() error {
+			if ctx.Err() == nil {
+				sections[i] = runSection(ctx, session, query, opt)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // a failed section holds its own error
+	out := make(map[string]Section, len(queries))
+	for i, query := range queries {
+		out[query.Name] = sections[i]
+	}
+	return out
+}
+
+// runSection runs one query and keeps the rows of the requested symbols.
+func runSection(ctx context.Context, session *analytics.Session, query analytics.Query, opt Options) Section {
+	args := map[string]any{}
+	for _, param := range query.Params {
+		switch param.Name {
+		case "window_start":
+			args[param.Name] = opt.From
+		case "window_end":
+			args[param.Name] = opt.To
+		case "symbols":
+			if param.Type == "VARCHAR" {
+				args[param.Name] = strings.Join(opt.Symbols, ",")
+			}
+		case "step_seconds":
+			args[param.Name] = int64(chartStep(opt.To.Sub(opt.From)) / time.Second)
+		}
+	}
+	for name, value := range opt.Params[query.Name] {
+		if name != "window_start" && name != "window_end" {
+			args[name] = value
+		}
+	}
+	result, err := session.Run(ctx, query, args)
+	if err != nil {
+		return Section{Query: query, Err: err}
+	}
+	if column := columnIndex(result, "symbol"); len(opt.Symbols) > 0 && column >= 0 {
+		result.Rows = slices.DeleteFunc(result.Rows, func(row []any) bool {
+			symbol, ok := row[column].(string)
+			return !ok || !slices.Contains(opt.Symbols, symbol)
+		})
+	}
+	return Section{Query: query, Result: result}
+}
+
+// chartSteps are the candle lengths that charts use.
+var chartSteps = [...]time.Duration{
+	time.Second, 5 * time.Second, 10 * time.Second, 15 * time.Second, 30 * time.Second,
+	time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 15 * time.Minute, 30 * time.Minute,
+	time.Hour, 2 * time.Hour, 4 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour,
+}
+
+// chartStep returns the shortest step that divides the window into at most 100 candles.
+func chartStep(window time.Duration) time.Duration {
+	for _, step := range chartSteps {
+		if window <= 100*step {
+			return step
+		}
+	}
+	return chartSteps[len(chartSteps)-1]
+}
+
+// candleStep returns the step of the section candles, which the configuration may set.
+func candleStep(opt Options) time.Duration {
+	if set, ok := opt.Params["candles"]["step_seconds"]; ok {
+		if seconds, err := strconv.ParseInt(fmt.Sprint(set), 10, 64); err == nil && seconds > 0 {
+			return time.Duration(seconds) * time.Second
+		}
+	}
+	return chartStep(opt.To.Sub(opt.From))
+}

@@ -1,0 +1,123 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"tapedeck/internal/wording"
+)
+
+// sparkSteps are the heights of a sparkline's characters.
+var sparkSteps = [...]rune{'▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'}
+
+// sparkWidth is the most characters of a sparkline.
+const sparkWidth = 48
+
+// symbolProfile holds the hours of one symbol, summarized in slots.
+type symbolProfile struct {
+	symbol  string
+	closes  []float64 // by slot; 0: no trades
+	trades  []float64 // by slot
+	busiest time.Time // hour
+	most    int64     // trades in the busiest hour
+}
+
+// hourlyProfile summarizes the section hourly in one line per symbol: sparklines of its closes and trades,
+// and its busiest hour. It returns false if the section lacks a column or a usable row.
+func (t *tableWriter) hourlyProfile(section Section) (*grid, string, bool) {
+	result := section.Result
+	for _, name := range [...]string{"symbol", "hour", "trades", "close"} {
+		if columnIndex(result, name) < 0 {
+			return nil, "", false
+		}
+	}
+	first := t.report.Window.Start.Truncate(time.Hour)
+	hours := int((t.report.Window.End.Sub(first) + time.Hour - 1) / time.Hour)
+	hoursPerSlot := max(1, (hours+sparkWidth-1)/sparkWidth)
+	slots := (hours + hoursPerSlot - 1) / hoursPerSlot
+
+	rows, order := t.report.orderByImportance(section)
+	bySymbol := map[string]*symbolProfile{}
+	var profiles []*symbolProfile
+	for _, row := range rows {
+		symbol, _ := valueOf(result, row, "symbol").(string)
+		hour, ok := valueOf(result, row, "hour").(time.Time)
+		slot := int(hour.Sub(first)/time.Hour) / hoursPerSlot
+		if !ok || slot < 0 || slot >= slots {
+			continue
+		}
+		profile := bySymbol[symbol]
+		if profile == nil {
+			profile = &symbolProfile{symbol: symbol, closes: make([]float64, slots), trades: make([]float64, slots)}
+			bySymbol[symbol] = profile
+			profiles = append(profiles, profile)
+		}
+		profile.closes[slot], _ = valueOf(result, row, "close").(float64)
+		trades, _ := valueOf(result, row, "trades").(int64)
+		profile.trades[slot] += float64(trades)
+		if trades > profile.most {
+			profile.most, profile.busiest = trades, hour
+		}
+	}
+	if len(profiles) == 0 {
+		return nil, "", false
+	}
+	note := ""
+	if more := len(profiles) - t.opt.Rows; t.opt.Rows >= 0 && more > 0 {
+		note = fmt.Sprintf("… and %s; %s", wording.Count(more, "more symbol"), order)
+		profiles = profiles[:t.opt.Rows]
+	}
+	g := &grid{
+		heads:     []string{"symbol", "close", "trades", "busiest hour", "trades in it"},
+		right:     []bool{false, false, false, false, true},
+		truncates: make([]bool, 5),
+		rank:      []int{0, 1, 2, 3, 4},
+		keep:      []bool{true, false, false, false, false},
+		kinds:     make([]kind, 5),
+		cells:     make([][][]string, 5),
+	}
+	for i := range g.cells {
+		g.cells[i] = make([][]string, 1)
+	}
+	for _, p := range profiles {
+		for i, cell := range [...]string{
+			p.symbol, sparkline(p.closes, false), sparkline(p.trades, true), p.busiest.Format("01-02 15:04"), wording.Comma(p.most),
+		} {
+			g.cells[i][0] = append(g.cells[i][0], oneLine(cell))
+		}
+	}
+	return g, note, true
+}
+
+// sparkline draws one character per value, and a space for 0, which means no value. The scale starts at
+// zero, or else at the smallest value.
+func sparkline(values []float64, fromZero bool) string {
+	low, high := 0.0, 0.0
+	for _, v := range values {
+		if v == 0 {
+			continue
+		}
+		if high == 0 || v > high {
+			high = v
+		}
+		if low == 0 || v < low {
+			low = v
+		}
+	}
+	if fromZero {
+		low = 0
+	}
+	var out strings.Builder
+	for _, v := range values {
+		switch {
+		case v == 0:
+			out.WriteByte(' ')
+		case high == low:
+			out.WriteRune(sparkSteps[len(sparkSteps)/2])
+		default:
+			out.WriteRune(sparkSteps[int((v-low)/(high-low)*float64(len(sparkSteps)-1)+0.5)])
+		}
+	}
+	return out.String()
+}
