@@ -12,28 +12,28 @@ import (
 	_ "github.com/duckdb/duckdb-go/v2"
 )
 
-// reads is what the readers saw.
+// reads holds the results of the readers.
 type reads struct {
 	mu sync.Mutex
 	counts
-	seen  map[string]int64 // by symbol: the most that a finished read had
-	first string           // the first thing that was wrong
+	most  map[string]int64 // by symbol: the most rows of a finished read
+	first string           // the first problem
 }
 
 type counts struct {
-	done     int
-	twice    int // reads that saw a duplicate
-	less     int // reads that saw less than one that had finished before they began
-	repeated int // reads that failed and were right when repeated
-	failed   int // reads that never succeeded
+	done    int
+	twice   int // reads with duplicates
+	fewer   int // reads with fewer rows than one that had finished before they began
+	retried int // reads that succeeded after a retry
+	failed  int // reads that never succeeded
 }
 
-// readers is how many read at the same time.
+// readers is the number of concurrent readers.
 const readers = 2
 
-// startReaders reads all trades with plain DuckDB again and again until the test ends its disturbance.
+// startReaders repeatedly reads all trades with plain DuckDB until ctx ends.
 func (s *soak) startReaders(ctx context.Context) {
-	s.reads.seen = map[string]int64{}
+	s.reads.most = map[string]int64{}
 	var group sync.WaitGroup
 	for range readers {
 		db, err := sql.Open("duckdb", "?threads=1")
@@ -49,18 +49,18 @@ func (s *soak) startReaders(ctx context.Context) {
 		})
 	}
 	s.t.Cleanup(group.Wait)
-	s.readersEnd = group.Wait
+	s.waitForReaders = group.Wait
 }
 
-// repeats bounds how often a failed read is begun again.
-const repeats = 20
+// maxTries bounds how often a read is tried.
+const maxTries = 20
 
 func (s *soak) read(ctx context.Context, db *sql.DB) {
 	r := &s.reads
 	failed := 0
 	for {
 		r.mu.Lock()
-		before := maps.Clone(r.seen)
+		before := maps.Clone(r.most)
 		r.mu.Unlock()
 		rows, twice, err := count(ctx, db, s.data)
 		if ctx.Err() != nil {
@@ -68,7 +68,7 @@ func (s *soak) read(ctx context.Context, db *sql.DB) {
 		}
 		r.mu.Lock()
 		if err != nil {
-			if failed++; failed < repeats {
+			if failed++; failed < maxTries {
 				r.mu.Unlock()
 				continue
 			}
@@ -79,38 +79,38 @@ func (s *soak) read(ctx context.Context, db *sql.DB) {
 		}
 		r.done++
 		if failed > 0 {
-			r.repeated++
+			r.retried++
 		}
 		if twice > 0 {
 			r.twice++
-			r.note("%d rows stand twice", twice)
+			r.note("%d duplicates", twice)
 		}
-		less := false
+		fewer := false
 		for symbol, n := range before {
 			if rows[symbol] < n {
-				less = true
-				r.note("%d rows of %s, a read before had %d", rows[symbol], symbol, n)
+				fewer = true
+				r.note("%d rows of %s, an earlier read had %d", rows[symbol], symbol, n)
 			}
 		}
-		if less {
-			r.less++
+		if fewer {
+			r.fewer++
 		}
 		for symbol, n := range rows {
-			r.seen[symbol] = max(r.seen[symbol], n)
+			r.most[symbol] = max(r.most[symbol], n)
 		}
 		r.mu.Unlock()
 		return
 	}
 }
 
-// note keeps the first thing that was wrong; mu is held.
+// note keeps the first problem; mu is held.
 func (r *reads) note(format string, args ...any) {
 	if r.first == "" {
 		r.first = fmt.Sprintf(format, args...)
 	}
 }
 
-// count counts the rows by symbol, and those that stand twice, as anyone would.
+// count returns the number of rows by symbol and the number of duplicates.
 func count(ctx context.Context, db *sql.DB, data string) (bySymbol map[string]int64, twice int64, err error) {
 	query := fmt.Sprintf("SELECT symbol, count(*), count(DISTINCT id) FROM read_parquet('%s') GROUP BY symbol", filepath.Join(data, "trades/*/*.parquet"))
 	rows, err := db.QueryContext(ctx, query)

@@ -8,13 +8,14 @@ import (
 	"testing"
 )
 
-// volumeSize is the size of the volume that is filled: several times what the run needs.
+// volumeSize is the size of the volume that is filled: several times as much as the run needs.
 const volumeSize = "512m"
 
-// namespaceEnv says that this process already has a namespace of its own, in which it may mount.
+// namespaceEnv is set in a process that has its own namespace and may mount.
 const namespaceEnv = "TAPEDECK_SOAK_NAMESPACE"
 
-// inNamespace runs the test again in a namespace of its own where this user may not mount and may make one, and says whether it did.
+// inNamespace runs the test again in its own namespace, if this user may not mount but may create a
+// namespace. It returns whether it did.
 func inNamespace(t *testing.T) bool {
 	if os.Getuid() == 0 || os.Getenv(namespaceEnv) != "" {
 		return false
@@ -35,15 +36,15 @@ func inNamespace(t *testing.T) bool {
 	again.Env = append(os.Environ(), namespaceEnv+"=1")
 	again.Stdout, again.Stderr, again.SysProcAttr = os.Stdout, os.Stderr, attr
 	if err := again.Run(); err != nil {
-		t.Fatalf("in a namespace of its own: %v", err)
+		t.Fatalf("run in a namespace: %v", err)
 	}
 	return true
 }
 
-// mount makes dir a volume of a limited size, if this user may.
+// mount mounts a volume of limited size on dir, if this user may.
 func (s *soak) mount(dir string) {
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+volumeSize); err != nil {
-		fmt.Printf("the volume is not filled: a tmpfs cannot be mounted: %v\n", err)
+		fmt.Printf("the volume will not be filled: mount a tmpfs: %v\n", err)
 		return
 	}
 	s.limited = true

@@ -10,5 +10,5 @@ import (
 func inNamespace(*testing.T) bool { return false }
 
 func (s *soak) mount(string) {
-	fmt.Println("the volume is not filled: on this system the test knows no volume of a limited size")
+	fmt.Println("the volume will not be filled: the test can limit its size only on Linux")
 }

@@ -1,8 +1,11 @@
-// Package botapi is a stand-in for Telegram's Bot API (https://core.telegram.org/bots/api) that delivers to no one and remembers
-// everything.
+// Package botapi is a stand-in for Telegram's Bot API. It delivers nothing and records all messages.
 //
-// It polices what it is asked: Telegram's limits on a clock that it is given, HTML that Telegram would not read, texts that are too
-// long, requests before retry_after is over. What a client does wrong is counted in Offences. Its faults are those that a client meets.
+// The guarantee: a request that it accepts, Telegram accepts too. It enforces Telegram's rates on the
+// clock that it is given, HTML that Telegram can parse, the length of texts and the size of files, and
+// retry_after. Violations are counted in Offences. It injects the faults that a client must handle.
+//
+// The protocol is specified in https://core.telegram.org/bots/api and the limits in
+// https://core.telegram.org/bots/faq.
 package botapi
 
 import (
@@ -33,51 +36,51 @@ const (
 	photoLimit    = 10 << 20
 )
 
-// Faults are shares, from 0 to 1, of the requests that send a message. At most one befalls a request.
+// Faults are shares, from 0 to 1, of the requests that send a message. A request has at most one.
 type Faults struct {
 	Limit     float64 // 429 with retry_after of 1 to 3 s; not accepted
 	Server    float64 // 500, 502, 503 or 504, some of them not JSON; not accepted
-	CutBefore float64 // the connection is cut when the request has come; not accepted
-	CutAfter  float64 // accepted, then the connection is cut with no answer or within it
-	Late      float64 // accepted, and the answer comes when the client has gone
+	CutBefore float64 // the connection is reset before the message is accepted
+	CutAfter  float64 // accepted, then the connection is closed before or within the answer
+	Late      float64 // accepted, and answered after the client has disconnected
 }
 
 // Options of a stand-in.
 type Options struct {
-	// Token is the one bot's; any other is answered 401.
+	// Token is the bot's token; requests with another one are answered 401.
 	Token string
-	// Now is the clock that limits and retry_after are measured on. It is required.
+	// Now is the clock of limits and retry_after. It is required.
 	Now func() time.Time
-	// Faults and the seed of their random numbers.
+	// Faults are drawn with Seed.
 	Faults Faults
 	Seed   uint64
-	// LateAfter is how long a late answer takes at most, in real time; 0 is a minute.
+	// LateAfter bounds the delay of a late answer, in real time; 0 means a minute.
 	LateAfter time.Duration
-	// OnMessage is called for each accepted message, nil for not; one at a time.
+	// OnMessage, if not nil, is called for each accepted message, one at a time.
 	OnMessage func(Message)
 }
 
-// Message is one that was accepted.
+// Message is an accepted message.
 type Message struct {
 	ID     int
 	Chat   string
 	Method string
-	// Text is what is shown, Source how it was sent.
+	// Text is the visible text, Source the text as it was sent, with markup.
 	Text, Source string
 	FileName     string
 	File         []byte
 	At           time.Time
-	// Answer says what became of the answer: sent, cut or late. That it was sent does not mean that it was read.
+	// Answer is sent, cut or late. The client may have missed an answer that was sent.
 	Answer string
 }
 
-// Server is an http.Handler.
+// Server is the stand-in: an http.Handler that is safe for concurrent use.
 type Server struct {
 	opt Options
 
 	mu       sync.Mutex
 	random   *rand.Rand
-	pace     pace
+	rates    rates
 	messages []Message
 	offences map[string]int
 	faults   map[string]int
@@ -93,12 +96,12 @@ type refusal struct {
 	text   string
 }
 
-// New makes a stand-in to which every chat is known.
+// New creates a stand-in that accepts messages to every chat.
 func New(opt Options) *Server {
 	opt.LateAfter = cmp.Or(opt.LateAfter, time.Minute)
 	return &Server{
 		opt: opt, random: rand.New(rand.NewPCG(opt.Seed, 0)),
-		pace:     pace{chats: map[string][]time.Time{}, until: map[string]time.Time{}},
+		rates:    rates{chats: map[string][]time.Time{}, retryAfter: map[string]time.Time{}},
 		offences: map[string]int{}, faults: map[string]int{}, refusals: map[string]refusal{}, migrated: map[string]int64{},
 		documentLimit: documentLimit, photoLimit: photoLimit,
 	}
@@ -115,8 +118,9 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
-// Refuse answers messages to a chat with status and text, as Telegram does for a bot that was blocked (403, "Forbidden: bot was blocked by the
-// user") or a chat that does not exist (400, "Bad Request: chat not found"). Status 0 takes that back.
+// Refuse answers messages to a chat with a status and a text, as Telegram does for a blocked bot (403,
+// "Forbidden: bot was blocked by the user") or an unknown chat (400, "Bad Request: chat not found").
+// Status 0 accepts them again.
 func (s *Server) Refuse(chat string, status int, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,7 +130,8 @@ func (s *Server) Refuse(chat string, status int, text string) {
 	}
 }
 
-// Migrate makes a supergroup of a group: messages to the old id are refused, with the new id in the answer.
+// Migrate turns a group into a supergroup: messages to the old id are refused with the new id in the
+// answer.
 func (s *Server) Migrate(chat string, to int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,35 +145,35 @@ func (s *Server) SetFaults(faults Faults) {
 	s.opt.Faults = faults
 }
 
-// Messages are those that were accepted, in that order.
+// Messages returns the accepted messages in order.
 func (s *Server) Messages() []Message {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.messages)
 }
 
-// Offences counts what clients did that Telegram does not allow.
+// Offences counts the violations of Telegram's rules, by rule.
 func (s *Server) Offences() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.offences)
 }
 
-// Injected counts the faults that befell a request, by kind.
+// Injected counts the faults served, by name.
 func (s *Server) Injected() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.faults)
 }
 
-// Requests counts all that came.
+// Requests counts all requests.
 func (s *Server) Requests() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.requests
 }
 
-// answer is the Bot API's.
+// answer is an answer of the Bot API.
 type answer struct {
 	OK          bool              `json:"ok"`
 	Result      any               `json:"result,omitempty"`
@@ -200,7 +205,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		write(w, refuse(http.StatusUnauthorized, "Unauthorized"))
 		return
 	}
-	fields, err := read(r)
+	fields, err := readFields(r)
 	if err != nil {
 		write(w, refuse(http.StatusBadRequest, "Bad Request: %v", err))
 		return
@@ -220,11 +225,12 @@ type fields struct {
 	values   map[string]string
 	fileName string
 	file     []byte
-	fileIn   string // the parameter that the file came in
+	fileIn   string // the parameter of the file
 }
 
-// read takes parameters from the query, a form, a multipart form or a JSON object: the Bot API takes all four.
-func read(r *http.Request) (fields, error) {
+// readFields reads the parameters from the query, a form, a multipart form or a JSON object, as the
+// Bot API does.
+func readFields(r *http.Request) (fields, error) {
 	f := fields{values: map[string]string{}}
 	for name, values := range r.URL.Query() {
 		f.values[name] = values[0]
@@ -254,25 +260,24 @@ func read(r *http.Request) (fields, error) {
 			return f, err
 		}
 	}
-	// Only when the body has been read to its end does the server see that a client has gone.
+	// net/http notices that a client has disconnected only after the body was read.
 	_, err := io.Copy(io.Discard, body)
 	return f, err
 }
 
-// send judges a message, lets a fault befall it, and answers.
+// send handles a message and answers, both subject to a fault.
 func (s *Server) send(w http.ResponseWriter, r *http.Request, method string, f fields) {
-	reply, message, fate := s.judge(method, f)
-	switch fate {
+	reply, message, fault := s.accept(method, f)
+	switch fault {
 	case "cut_before":
-		cut(w, nil)
+		closeConnection(w, nil)
 	case "cut_after":
 		half, _ := json.Marshal(reply)
 		if message.ID%2 == 0 {
 			half = nil
 		}
-		cut(w, half[:min(len(half), 6)]) // {"ok": and no more: it does not say yes
+		closeConnection(w, half[:min(len(half), 6)]) // {"ok": without its value
 	case "late":
-		// The body is read whole, so the context ends when the client closes.
 		timer := time.NewTimer(s.opt.LateAfter)
 		defer timer.Stop()
 		select {
@@ -288,8 +293,9 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, method string, f f
 	}
 }
 
-// judge decides on a message, and puts an accepted one on record.
-func (s *Server) judge(method string, f fields) (reply answer, message Message, fate string) {
+// accept checks a message and records it if it is accepted. It returns the answer, and the fault to
+// serve.
+func (s *Server) accept(method string, f fields) (reply answer, message Message, fault string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.opt.Now()
@@ -297,22 +303,22 @@ func (s *Server) judge(method string, f fields) (reply answer, message Message, 
 	if chat == "" {
 		return refuse(400, "Bad Request: chat_id is empty"), message, ""
 	}
-	if wait, rule := s.pace.admit(chat, now); wait > 0 {
+	if wait, rule := s.rates.admit(chat, now); wait > 0 {
 		s.offences[rule]++
 		return s.limit(chat, now, wait), message, ""
 	}
-	fate = s.fate()
-	if fate != "" {
-		s.faults[fate]++
+	fault = s.drawFault()
+	if fault != "" {
+		s.faults[fault]++
 	}
-	switch fate {
+	switch fault {
 	case "limit":
-		return s.limit(chat, now, time.Duration(1+s.random.IntN(3))*time.Second), message, fate
+		return s.limit(chat, now, time.Duration(1+s.random.IntN(3))*time.Second), message, fault
 	case "cut_before":
-		return answer{}, message, fate
+		return answer{}, message, fault
 	case "server", "gateway":
 		status := []int{500, 502, 503, 504}[s.random.IntN(4)]
-		return refuse(status, "%s", http.StatusText(status)), message, fate
+		return refuse(status, "%s", http.StatusText(status)), message, fault
 	}
 	if to, ok := s.migrated[chat]; ok {
 		reply := refuse(400, "Bad Request: group chat was upgraded to a supergroup chat")
@@ -322,19 +328,19 @@ func (s *Server) judge(method string, f fields) (reply answer, message Message, 
 	if refused, ok := s.refusals[chat]; ok {
 		return refuse(refused.status, "%s", refused.text), message, ""
 	}
-	message, reply = s.content(method, f)
+	message, reply = s.parse(method, f)
 	if reply.ErrorCode != 0 {
 		s.offences[reply.Description]++
 		return reply, message, ""
 	}
 	message.ID, message.Chat, message.At, message.Answer = len(s.messages)+1, chat, now, "sent"
-	switch fate {
+	switch fault {
 	case "cut_after":
 		message.Answer = "cut"
 	case "late":
 		message.Answer = "late"
 	}
-	s.pace.accepted(chat, now)
+	s.rates.accepted(chat, now)
 	s.messages = append(s.messages, message)
 	if s.opt.OnMessage != nil {
 		s.opt.OnMessage(message)
@@ -346,20 +352,20 @@ func (s *Server) judge(method string, f fields) (reply answer, message Message, 
 	}
 	return answer{OK: true, Result: map[string]any{
 		"message_id": message.ID, "date": now.Unix(), "chat": map[string]any{"id": id, "type": kind}, "text": message.Text,
-	}}, message, fate
+	}}, message, fault
 }
 
-// limit answers 429, and holds the client to what it says.
+// limit answers 429 and blocks the chat until retry_after ends.
 func (s *Server) limit(chat string, now time.Time, wait time.Duration) answer {
 	seconds := int(math.Ceil(wait.Seconds()))
-	s.pace.until[chat] = now.Add(time.Duration(seconds) * time.Second)
+	s.rates.retryAfter[chat] = now.Add(time.Duration(seconds) * time.Second)
 	reply := refuse(429, "Too Many Requests: retry after %d", seconds)
 	reply.Parameters = &answerParameters{RetryAfter: seconds}
 	return reply
 }
 
-// fate draws what befalls a request; empty is nothing.
-func (s *Server) fate() string {
+// drawFault draws the fault of a request, "" for none.
+func (s *Server) drawFault() string {
 	draw := s.random.Float64()
 	for _, fault := range []struct {
 		name  string
@@ -376,8 +382,8 @@ func (s *Server) fate() string {
 	return ""
 }
 
-// content holds a message to the Bot API's rules.
-func (s *Server) content(method string, f fields) (message Message, reply answer) {
+// parse reads a message. reply is an error if it violates the Bot API's rules.
+func (s *Server) parse(method string, f fields) (message Message, reply answer) {
 	message = Message{Method: method, FileName: f.fileName, File: f.file}
 	message.Source, message.Text = f.values["text"], f.values["text"]
 	limit, long := textLimit, "Bad Request: message is too long"
@@ -388,11 +394,11 @@ func (s *Server) content(method string, f fields) (message Message, reply answer
 	switch mode := strings.ToUpper(f.values["parse_mode"]); mode {
 	case "":
 	case "HTML":
-		shown, err := show(message.Source)
+		text, err := parseHTML(message.Source)
 		if err != nil {
 			return message, refuse(400, "Bad Request: can't parse entities: %v", err)
 		}
-		message.Text = shown
+		message.Text = text
 	default:
 		return message, refuse(400, "Bad Request: unsupported parse_mode")
 	}

@@ -15,21 +15,21 @@ import (
 
 const token = "1:test"
 
-// hand is a stand-in whose clock is turned by hand.
-type hand struct {
+// fixture is a stand-in with a manual clock.
+type fixture struct {
 	t   *testing.T
 	s   *Server
 	now time.Time
 }
 
-func newHand(t *testing.T, faults Faults) *hand {
-	h := &hand{t: t, now: time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC)}
+func newFixture(t *testing.T, faults Faults) *fixture {
+	h := &fixture{t: t, now: time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC)}
 	h.s = New(Options{Token: token, Now: func() time.Time { return h.now }, Faults: faults, LateAfter: time.Millisecond})
 	return h
 }
 
-// send posts a form and gives the answer.
-func (h *hand) send(method string, pairs ...string) answer {
+// send posts a form and returns the answer.
+func (h *fixture) send(method string, pairs ...string) answer {
 	h.t.Helper()
 	form := url.Values{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -38,7 +38,7 @@ func (h *hand) send(method string, pairs ...string) answer {
 	return h.post("/bot"+token+"/"+method, "application/x-www-form-urlencoded", strings.NewReader(form.Encode()))
 }
 
-func (h *hand) post(path, kind string, body io.Reader) answer {
+func (h *fixture) post(path, kind string, body io.Reader) answer {
 	h.t.Helper()
 	request := httptest.NewRequest(http.MethodPost, path, body)
 	request.Header.Set("Content-Type", kind)
@@ -54,37 +54,37 @@ func (h *hand) post(path, kind string, body io.Reader) answer {
 	return got
 }
 
-func TestLimitsArePoliced(t *testing.T) {
-	h := newHand(t, Faults{})
-	say := func(chat string) answer { return h.send("sendMessage", "chat_id", chat, "text", "x") }
-	if got := say("7"); !got.OK {
+func TestRateLimits(t *testing.T) {
+	h := newFixture(t, Faults{})
+	send := func(chat string) answer { return h.send("sendMessage", "chat_id", chat, "text", "x") }
+	if got := send("7"); !got.OK {
 		t.Fatalf("%+v", got)
 	}
 	h.now = h.now.Add(999 * time.Millisecond)
-	got := say("7")
+	got := send("7")
 	if got.ErrorCode != 429 || got.Parameters == nil || got.Parameters.RetryAfter != 1 {
 		t.Errorf("the second within a second: %+v", got)
 	}
 	h.now = h.now.Add(500 * time.Millisecond)
-	if got := say("7"); got.ErrorCode != 429 {
-		t.Errorf("before retry_after was over: %+v", got)
+	if got := send("7"); got.ErrorCode != 429 {
+		t.Errorf("before the end of retry_after: %+v", got)
 	}
 	h.now = h.now.Add(2 * time.Second)
-	if got := say("7"); !got.OK {
+	if got := send("7"); !got.OK {
 		t.Errorf("after retry_after: %+v", got)
 	}
 	for i := range 21 {
 		h.now = h.now.Add(time.Second)
-		if got := say("-7"); got.OK != (i < 20) {
+		if got := send("-7"); got.OK != (i < 20) {
 			t.Errorf("message %d in a minute to a group: %+v", i+1, got)
 		}
-		if i == 20 && h.s.pace.until["-7"].Sub(h.now) != 40*time.Second {
-			t.Errorf("it has to wait for %v", h.s.pace.until["-7"].Sub(h.now))
+		if wait := h.s.rates.retryAfter["-7"].Sub(h.now); i == 20 && wait != 40*time.Second {
+			t.Errorf("retry_after is %v, want 40 s", wait)
 		}
 	}
 	h.now = h.now.Add(time.Minute)
 	for i := range 31 {
-		if got := say(string(rune('1' + i))); got.OK != (i < 30) {
+		if got := send(string(rune('1' + i))); got.OK != (i < 30) {
 			t.Errorf("chat %d within a second: %+v", i+1, got)
 		}
 	}
@@ -95,7 +95,7 @@ func TestLimitsArePoliced(t *testing.T) {
 	}
 }
 
-func TestMessagesAreHeldToTheRules(t *testing.T) {
+func TestMessageText(t *testing.T) {
 	for name, c := range map[string]struct {
 		source, shown, refused string
 	}{
@@ -113,7 +113,7 @@ func TestMessagesAreHeldToTheRules(t *testing.T) {
 		"too long":          {strings.Repeat("😀", 2048) + "x", "", "message is too long"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHand(t, Faults{})
+			h := newFixture(t, Faults{})
 			got := h.send("sendMessage", "chat_id", "7", "parse_mode", "HTML", "text", c.source)
 			if c.refused != "" {
 				if got.ErrorCode != 400 || !strings.Contains(got.Description, c.refused) || len(h.s.Messages()) != 0 || len(h.s.Offences()) != 1 {
@@ -128,24 +128,24 @@ func TestMessagesAreHeldToTheRules(t *testing.T) {
 	}
 }
 
-func TestFiles(t *testing.T) {
+func TestFileLimits(t *testing.T) {
 	for name, c := range map[string]struct {
 		method, field, caption string
 		content                []byte
 		status                 int
 	}{
-		"a picture":         {"sendPhoto", "photo", "x", []byte("\x89PNG\r\n\x1a\n"), 0},
-		"no picture":        {"sendPhoto", "photo", "x", []byte("text"), 400},
-		"a large picture":   {"sendPhoto", "photo", "x", append([]byte("\x89PNG\r\n\x1a\n"), make([]byte, 1<<10)...), 400},
-		"a document":        {"sendDocument", "document", "x", []byte("text"), 0},
-		"an empty one":      {"sendDocument", "document", "x", nil, 400},
-		"a large one":       {"sendDocument", "document", "x", make([]byte, 5<<10+1), 413},
-		"in another field":  {"sendDocument", "photo", "x", []byte("text"), 400},
-		"a longest caption": {"sendDocument", "document", strings.Repeat("x", 1024), []byte("text"), 0},
-		"a caption longer":  {"sendDocument", "document", strings.Repeat("x", 1025), []byte("text"), 400},
+		"a picture":           {"sendPhoto", "photo", "x", []byte("\x89PNG\r\n\x1a\n"), 0},
+		"no picture":          {"sendPhoto", "photo", "x", []byte("text"), 400},
+		"a large picture":     {"sendPhoto", "photo", "x", append([]byte("\x89PNG\r\n\x1a\n"), make([]byte, 1<<10)...), 400},
+		"a document":          {"sendDocument", "document", "x", []byte("text"), 0},
+		"an empty document":   {"sendDocument", "document", "x", nil, 400},
+		"a large document":    {"sendDocument", "document", "x", make([]byte, 5<<10+1), 413},
+		"the wrong field":     {"sendDocument", "photo", "x", []byte("text"), 400},
+		"the longest caption": {"sendDocument", "document", strings.Repeat("x", 1024), []byte("text"), 0},
+		"a longer caption":    {"sendDocument", "document", strings.Repeat("x", 1025), []byte("text"), 400},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHand(t, Faults{})
+			h := newFixture(t, Faults{})
 			h.s.photoLimit, h.s.documentLimit = 1<<10, 5<<10 // the real ones are megabytes
 			var body bytes.Buffer
 			form := multipart.NewWriter(&body)
@@ -168,8 +168,8 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-func TestWhoMayAskWhat(t *testing.T) {
-	h := newHand(t, Faults{})
+func TestTokensAndMethods(t *testing.T) {
+	h := newFixture(t, Faults{})
 	for path, want := range map[string]int{
 		"/bot" + token + "/getMe": 0, "/bot2:other/getMe": 401, "/bot" + token + "/noSuch": 404, "/": 404, "/bot" + token + "/sendMessage": 400,
 	} {
@@ -182,8 +182,8 @@ func TestWhoMayAskWhat(t *testing.T) {
 	}
 }
 
-func TestChatsThatRefuse(t *testing.T) {
-	h := newHand(t, Faults{})
+func TestRefusedAndMigratedChats(t *testing.T) {
+	h := newFixture(t, Faults{})
 	h.s.Refuse("7", 403, "Forbidden: bot was blocked by the user")
 	h.s.Migrate("-8", -1008)
 	if got := h.send("sendMessage", "chat_id", "7", "text", "x"); got.ErrorCode != 403 {
@@ -202,7 +202,7 @@ func TestFaults(t *testing.T) {
 	for name, c := range map[string]struct {
 		faults   Faults
 		accepted bool
-		status   int // 0: the connection is cut
+		status   int // 0: the connection is closed
 	}{
 		"limit":      {Faults{Limit: 1}, false, 429},
 		"server":     {Faults{Server: 1}, false, 500},
@@ -211,7 +211,7 @@ func TestFaults(t *testing.T) {
 		"late":       {Faults{Late: 1}, true, 200},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHand(t, c.faults)
+			h := newFixture(t, c.faults)
 			server := httptest.NewServer(h.s)
 			defer server.Close()
 			status := 0
@@ -236,8 +236,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-func TestALateAnswerEndsWithItsClient(t *testing.T) {
-	h := newHand(t, Faults{Late: 1})
+func TestLateAnswerEndsWhenTheClientDisconnects(t *testing.T) {
+	h := newFixture(t, Faults{Late: 1})
 	h.s.opt.LateAfter = time.Hour
 	server := httptest.NewServer(h.s)
 	var body bytes.Buffer
@@ -246,10 +246,10 @@ func TestALateAnswerEndsWithItsClient(t *testing.T) {
 	_ = form.WriteField("text", "x")
 	form.Close()
 	client := &http.Client{Timeout: 50 * time.Millisecond}
-	// The library that tapedeck uses sends its forms in chunks too.
+	// tapedeck's client library sends forms in chunks too.
 	chunked := struct{ io.Reader }{&body}
 	if _, err := client.Post(server.URL+"/bot"+token+"/sendMessage", form.FormDataContentType(), chunked); err == nil {
-		t.Error("an answer came")
+		t.Error("the client received an answer")
 	}
 	server.Close() // waits for the handler
 	if len(h.s.Messages()) != 1 {

@@ -6,9 +6,10 @@ import (
 	"unicode/utf16"
 )
 
-// show reads Telegram's HTML as its server does and gives the text without tags. The errors are worded as the server's. It is
-// deliberately not the client's reader: where the two disagree, a test fails.
-func show(source string) (string, error) {
+// parseHTML parses Telegram's HTML and returns the text without tags. Its errors have the wording of
+// Telegram's server. It shares no code with internal/telegram, which writes this HTML: tests compare
+// the two.
+func parseHTML(source string) (string, error) {
 	var out strings.Builder
 	var open []string
 	for i := 0; i < len(source); {
@@ -40,7 +41,7 @@ func show(source string) (string, error) {
 				open = open[:len(open)-1]
 			} else {
 				name, attributes, _ := strings.Cut(tag, " ")
-				if !known(name, attributes) {
+				if !isTag(name, attributes) {
 					return "", fmt.Errorf("unsupported start tag %q at byte offset %d", name, i)
 				}
 				open = append(open, name)
@@ -57,7 +58,7 @@ func show(source string) (string, error) {
 	return out.String(), nil
 }
 
-func known(name, attributes string) bool {
+func isTag(name, attributes string) bool {
 	switch name {
 	case "b", "strong", "i", "em", "u", "ins", "s", "strike", "del", "tg-spoiler", "pre":
 		return attributes == ""
@@ -96,5 +97,5 @@ func entity(name string) (string, bool) {
 	return "", false
 }
 
-// length is what Telegram counts: UTF-16 code units.
+// length returns the length of a text in UTF-16 code units, which Telegram counts.
 func length(text string) int { return len(utf16.Encode([]rune(text))) }

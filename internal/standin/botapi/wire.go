@@ -34,7 +34,7 @@ func (f *fields) readParts(body io.Reader, boundary string) error {
 	}
 }
 
-// write answers as the Bot API does: the status is that of error_code.
+// write sends an answer with the status of its error_code, as the Bot API does.
 func write(w http.ResponseWriter, reply answer) {
 	body, err := json.Marshal(reply)
 	if err != nil {
@@ -49,8 +49,9 @@ func write(w http.ResponseWriter, reply answer) {
 	w.Write(body)
 }
 
-// cut sends the beginning of an answer, if there is one, and resets the connection.
-func cut(w http.ResponseWriter, beginning []byte) {
+// closeConnection sends the beginning of an answer and closes the connection, or resets it if the
+// beginning is empty.
+func closeConnection(w http.ResponseWriter, beginning []byte) {
 	connection, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		panic(http.ErrAbortHandler)

@@ -10,9 +10,9 @@ import (
 	"tapedeck/internal/standin/exchange"
 )
 
-// comparison is how the tape differs from what the exchange had.
+// comparison counts the differences between the tape and the exchange.
 type comparison struct {
-	truth, tape                      int64
+	expected, tape                   int64
 	missing, twice, altered, unknown int64
 	first                            string // the first difference
 }
@@ -24,7 +24,7 @@ func (c *comparison) note(count *int64, format string, args ...any) {
 	}
 }
 
-// compare holds each row of the tape, read by plain DuckDB, to the exchange's own.
+// compare compares each row of the tape, read by plain DuckDB, with the exchange's row.
 func (s *soak) compare() comparison {
 	var out comparison
 	db, err := sql.Open("duckdb", "")
@@ -37,17 +37,17 @@ func (s *soak) compare() comparison {
 		if !ok {
 			s.t.Fatalf("%s never traded", symbol)
 		}
-		truth := s.source.Rows(nil, symbol, exchange.AggTrade, 0, 1)
-		truth = s.source.Rows(truth[:0], symbol, exchange.AggTrade, 0, int(last-truth[0].ID)+1)
-		out.truth += int64(len(truth))
-		if err := s.compareSymbol(db, symbol, truth, &out); err != nil {
+		expected := s.source.Rows(nil, symbol, exchange.AggTrade, 0, 1)
+		expected = s.source.Rows(expected[:0], symbol, exchange.AggTrade, 0, int(last-expected[0].ID)+1)
+		out.expected += int64(len(expected))
+		if err := s.compareSymbol(db, symbol, expected, &out); err != nil {
 			s.t.Fatalf("read the tape: %v", err)
 		}
 	}
 	return out
 }
 
-func (s *soak) compareSymbol(db *sql.DB, symbol string, truth []exchange.Row, out *comparison) error {
+func (s *soak) compareSymbol(db *sql.DB, symbol string, expected []exchange.Row, out *comparison) error {
 	query := fmt.Sprintf(`SELECT id, price, qty, first_trade_id, last_trade_id, traded_at, is_buyer_maker, CAST(date AS VARCHAR)
 FROM read_parquet('%s', hive_partitioning = true) WHERE symbol = ? ORDER BY id`, filepath.Join(s.data, "trades/*/*.parquet"))
 	rows, err := db.Query(query, symbol)
@@ -67,29 +67,29 @@ FROM read_parquet('%s', hive_partitioning = true) WHERE symbol = ? ORDER BY id`,
 		}
 		out.tape++
 		if id == last {
-			out.note(&out.twice, "%s %d stands twice", symbol, id)
+			out.note(&out.twice, "%s %d is on the tape twice", symbol, id)
 			continue
 		}
 		last = id
-		for len(truth) > 0 && truth[0].ID < id {
-			out.note(&out.missing, "%s %d is missing", symbol, truth[0].ID)
-			truth = truth[1:]
+		for len(expected) > 0 && expected[0].ID < id {
+			out.note(&out.missing, "%s %d is missing", symbol, expected[0].ID)
+			expected = expected[1:]
 		}
-		if len(truth) == 0 || truth[0].ID != id {
+		if len(expected) == 0 || expected[0].ID != id {
 			out.note(&out.unknown, "%s %d is unknown to the exchange", symbol, id)
 			continue
 		}
-		want := truth[0]
-		truth = truth[1:]
+		want := expected[0]
+		expected = expected[1:]
 		wantPrice, _ := strconv.ParseFloat(want.Price, 64)
 		wantQty, _ := strconv.ParseFloat(want.Qty, 64)
-		// traded_at comes as if it were in the zone UTC.
+		// DuckDB returns traded_at, which has no time zone, in UTC.
 		if price != wantPrice || qty != wantQty || firstID != want.FirstTradeID || lastID != want.LastTradeID || at.UnixMicro() != want.TradedAt ||
 			maker != want.BuyerMaker || date != time.UnixMicro(want.TradedAt).UTC().Format(time.DateOnly) {
 			out.note(&out.altered, "%s %d: %v %v %d %d %v %v in %s, the exchange had %+v", symbol, id, price, qty, firstID, lastID, at, maker, date, want)
 		}
 	}
-	for _, row := range truth {
+	for _, row := range expected {
 		out.note(&out.missing, "%s %d is missing", symbol, row.ID)
 	}
 	return rows.Err()
