@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// days has an aggregated trade and two trades in each hour of the two days before and the two after a new year.
-func days(year int) []MemoryRow {
+// hourlyRows returns an aggregated trade and its two trades in each hour of the two days before and
+// the two days after a new year.
+func hourlyRows(year int) []MemoryRow {
 	var rows []MemoryRow
 	begin := time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC).Add(-48 * time.Hour)
 	for i := range int64(96) {
@@ -31,17 +32,18 @@ func days(year int) []MemoryRow {
 	return rows
 }
 
-func archived(t *testing.T, opt Options, now string, allowed ...Offence) *Server {
+// archiveAt starts a server with hourlyRows at a time.
+func archiveAt(t *testing.T, opt Options, now string, allowed ...Offence) *Server {
 	t.Helper()
 	at, err := time.Parse("2006-01-02T15:04", now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	opt.Speed, opt.Start, opt.SpoolDir = Manual, at, t.TempDir()
-	return StartTest(t, NewMemory(nil, days(2025)), opt, allowed...)
+	return StartTest(t, NewMemory(nil, hourlyRows(2025)), opt, allowed...)
 }
 
-// unzip checks that a body is a zip of one file and returns its lines.
+// unzip returns the lines of a zip with one file.
 func unzip(body, name string) ([]string, error) {
 	z, err := zip.NewReader(strings.NewReader(body), int64(len(body)))
 	if err != nil {
@@ -69,7 +71,7 @@ func sumOf(body string) string {
 const daily = "/data/spot/daily/aggTrades/BTCUSDT/BTCUSDT-aggTrades-"
 
 func TestArchiveFiles(t *testing.T) {
-	s := archived(t, Options{}, "2025-01-02T05:00")
+	s := archiveAt(t, Options{}, "2025-01-02T05:00")
 	for _, c := range []struct {
 		dir, name   string
 		lines       int
@@ -112,12 +114,12 @@ func TestArchiveFiles(t *testing.T) {
 	}
 }
 
-func TestArchiveIsLateAndHasNoMore(t *testing.T) {
-	s := archived(t, Options{}, "2025-01-02T04:59", UnknownEndpoint)
+func TestMissingArchiveFiles(t *testing.T) {
+	s := archiveAt(t, Options{}, "2025-01-02T04:59", UnknownEndpoint)
 	for _, path := range []string{
-		daily + "2025-01-01.zip", // 5 h after the day
+		daily + "2025-01-01.zip", // published 5 h after the day
 		daily + "2025-01-01.zip.CHECKSUM",
-		daily + "2025-01-02.zip", // not over
+		daily + "2025-01-02.zip", // the day is not over
 		daily + "2024-12-29.zip", // before the first row
 		"/data/spot/monthly/aggTrades/BTCUSDT/BTCUSDT-aggTrades-2025-01.zip",
 		"/data/spot/daily/aggTrades/ETHUSDT/ETHUSDT-aggTrades-2024-12-31.zip",
@@ -149,8 +151,8 @@ func TestArchiveIsLateAndHasNoMore(t *testing.T) {
 	}
 }
 
-// TestArchiveFaults asks for a file that is wrong, and then again: it has been put right, with another ETag where its
-// content was wrong.
+// TestArchiveFaults downloads a faulty file twice. The second time it is correct, with another ETag if
+// the content has changed.
 func TestArchiveFaults(t *testing.T) {
 	const name = "BTCUSDT-aggTrades-2025-01-01"
 	type file struct {
@@ -159,12 +161,12 @@ func TestArchiveFaults(t *testing.T) {
 		lines       []string
 		err         error
 		sumStatus   int
-		sumFits     bool
+		sumMatches  bool
 		etag        string
 		newModified string
 	}
 	t.Run("archive_reset", func(t *testing.T) {
-		s := archived(t, Options{}, "2025-01-02T05:00")
+		s := archiveAt(t, Options{}, "2025-01-02T05:00")
 		inject(t, s, Fault{Kind: ArchiveReset}, 0)
 		resp, err := http.Get(s.URL() + daily + "2025-01-01.zip")
 		if err == nil {
@@ -172,10 +174,10 @@ func TestArchiveFaults(t *testing.T) {
 			resp.Body.Close()
 		}
 		if err == nil {
-			t.Error("the download was whole")
+			t.Error("the download was complete")
 		}
 		if status, _, _ := get(t, s.URL()+daily+"2025-01-01.zip"); status != 200 {
-			t.Errorf("the second time: status %d", status)
+			t.Errorf("second download: status %d", status)
 		}
 	})
 	fetch := func(t *testing.T, s *Server) (f file) {
@@ -183,38 +185,38 @@ func TestArchiveFaults(t *testing.T) {
 		f = file{status: status, body: body, etag: header.Get("ETag"), newModified: header.Get("Last-Modified")}
 		f.lines, f.err = unzip(body, name+".csv")
 		sumStatus, sum, _ := get(t, s.URL()+daily+"2025-01-01.zip.CHECKSUM")
-		f.sumStatus, f.sumFits = sumStatus, strings.HasPrefix(sum, sumOf(body)+"  ")
+		f.sumStatus, f.sumMatches = sumStatus, strings.HasPrefix(sum, sumOf(body)+"  ")
 		return f
 	}
-	for kind, wrong := range map[FaultKind]func(f file) bool{
+	for kind, isFaulty := range map[FaultKind]func(f file) bool{
 		ArchiveLate:        func(f file) bool { return f.status == 404 },
-		ArchiveShort:       func(f file) bool { return f.err == nil && len(f.lines) == 15 && f.sumFits },
-		ArchiveHole:        func(f file) bool { return f.err == nil && len(f.lines) < 24 && len(f.lines) > 10 && f.sumFits },
-		ArchiveUnsorted:    func(f file) bool { return f.err == nil && len(f.lines) > 24 && f.lines[0] > f.lines[1] && f.sumFits },
-		ArchiveChecksum:    func(f file) bool { return f.err == nil && f.sumStatus == 200 && !f.sumFits },
+		ArchiveShort:       func(f file) bool { return f.err == nil && len(f.lines) == 15 && f.sumMatches },
+		ArchiveHole:        func(f file) bool { return f.err == nil && len(f.lines) < 24 && len(f.lines) > 10 && f.sumMatches },
+		ArchiveUnsorted:    func(f file) bool { return f.err == nil && len(f.lines) > 24 && f.lines[0] > f.lines[1] && f.sumMatches },
+		ArchiveChecksum:    func(f file) bool { return f.err == nil && f.sumStatus == 200 && !f.sumMatches },
 		ArchiveNoChecksum:  func(f file) bool { return f.err == nil && f.sumStatus == 404 },
-		ArchiveRepublished: func(f file) bool { return f.err == nil && len(f.lines) == 24 && f.sumFits },
-		ArchiveCorrupt:     func(f file) bool { return f.status == 200 && f.err != nil && f.sumFits },
+		ArchiveRepublished: func(f file) bool { return f.err == nil && len(f.lines) == 24 && f.sumMatches },
+		ArchiveCorrupt:     func(f file) bool { return f.status == 200 && f.err != nil && f.sumMatches },
 	} {
 		t.Run(string(kind), func(t *testing.T) {
-			s := archived(t, Options{}, "2025-01-02T05:00")
+			s := archiveAt(t, Options{}, "2025-01-02T05:00")
 			if _, err := s.Inject(Fault{Kind: kind, Match: name}); err != nil {
 				t.Fatal(err)
 			}
-			get(t, s.URL()+daily+"2024-12-31.zip") // another file does not use it up
+			get(t, s.URL()+daily+"2024-12-31.zip") // does not match the fault
 			bad := fetch(t, s)
-			if !wrong(bad) {
-				t.Errorf("the first time: status %d, %d lines, %v, checksum %d fits %v", bad.status, len(bad.lines), bad.err, bad.sumStatus, bad.sumFits)
+			if !isFaulty(bad) {
+				t.Errorf("first download: status %d, %d lines, %v, checksum status %d, matches %v", bad.status, len(bad.lines), bad.err, bad.sumStatus, bad.sumMatches)
 			}
 			good := fetch(t, s)
-			if good.status != 200 || good.err != nil || len(good.lines) != 24 || !good.sumFits {
-				t.Errorf("the second time: status %d, %d lines, %v, checksum %d fits %v", good.status, len(good.lines), good.err, good.sumStatus, good.sumFits)
+			if good.status != 200 || good.err != nil || len(good.lines) != 24 || !good.sumMatches {
+				t.Errorf("second download: status %d, %d lines, %v, checksum status %d, matches %v", good.status, len(good.lines), good.err, good.sumStatus, good.sumMatches)
 			}
 			if bad.status == 200 && bad.newModified == good.newModified {
 				t.Errorf("Last-Modified did not change: %s", good.newModified)
 			}
 			if sameBody := bytes.Equal([]byte(bad.body), []byte(good.body)); bad.status == 200 && (bad.etag == good.etag) != sameBody {
-				t.Errorf("ETag %s and %s, bodies the same: %v", bad.etag, good.etag, sameBody)
+				t.Errorf("ETag %s and %s, same body: %v", bad.etag, good.etag, sameBody)
 			}
 			if got := s.Served().Faults[kind]; got != 1 {
 				t.Errorf("served %d", got)

@@ -14,8 +14,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// TestEveryKindOfFaultIsServed lets clients that mind nothing run into a schedule of every kind of fault at once, until
-// each has been served.
+// TestEveryKindOfFaultIsServed runs clients without error handling against a schedule of all kinds of
+// fault, until each was served.
 func TestEveryKindOfFaultIsServed(t *testing.T) {
 	faults := EveryFault(11)
 	for _, kind := range connectionFaults {
@@ -58,7 +58,7 @@ func TestEveryKindOfFaultIsServed(t *testing.T) {
 			}
 		})
 	}
-	// REST and the archive one after the other, so that a 429 of the one is not asked through by the other.
+	// One client alternates between REST and the archive, so that it stops after a 429.
 	clients.Go(func() {
 		client := http.Client{Timeout: 100 * time.Millisecond}
 		fetch := func(path string) {
@@ -94,7 +94,7 @@ func TestEveryKindOfFaultIsServed(t *testing.T) {
 			}
 			select {
 			case <-ctx.Done():
-				t.Errorf("never served: %s", strings.Join(missing, ", "))
+				t.Errorf("not served: %s", strings.Join(missing, ", "))
 			case <-time.After(10 * time.Millisecond):
 			}
 		}
@@ -105,7 +105,7 @@ func TestEveryKindOfFaultIsServed(t *testing.T) {
 	}
 }
 
-// forgive ends what block and impose began.
+// forgive lifts the block or ban of an address.
 func (l *limiter) forgive(address string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -121,7 +121,7 @@ func FuzzCaptureLine(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line []byte, first bool) {
 		row, ok, err := parseCaptureLine(line, first)
 		if err != nil && ok {
-			t.Error("both a row and an error")
+			t.Error("a row and an error")
 		}
 		if ok && (row.ID <= 0 || row.Symbol == "" || row.Price == "" || row.Kind != Trade && row.Kind != AggTrade) {
 			t.Errorf("%+v", row)
@@ -129,7 +129,7 @@ func FuzzCaptureLine(f *testing.F) {
 	})
 }
 
-func FuzzControl(f *testing.F) {
+func FuzzRequest(f *testing.F) {
 	f.Add([]byte(`{"method":"SUBSCRIBE","params":["bnbbtc@trade","bnbbtc@depth"],"id":1}`))
 	f.Add([]byte(`{"method":"SET_PROPERTY","params":["combined",true],"id":"x"}`))
 	f.Add([]byte(`{"method":"GET_PROPERTY","params":["combined"],"id":null}`))
@@ -143,7 +143,7 @@ func FuzzControl(f *testing.F) {
 		c := &conn{server: s, out: newWriteQueue(nil)}
 		_ = c.answer(message)
 		reply := c.out.queue
-		switch { // the head of the frame
+		switch { // remove the header of the frame
 		case reply[1] < 126:
 			reply = reply[2:]
 		case reply[1] == 126:
@@ -152,7 +152,7 @@ func FuzzControl(f *testing.F) {
 			reply = reply[10:]
 		}
 		if !json.Valid(reply) {
-			t.Errorf("%s was answered with %s", message, reply)
+			t.Errorf("%s was answered by %s, which is not JSON", message, reply)
 		}
 		s.hub.unsubscribe(c, s.hub.subscriptions(c))
 	})

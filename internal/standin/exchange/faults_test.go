@@ -15,8 +15,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// counted is trades 1 to n of a symbol, a millisecond apart.
-func counted(n int) *Memory {
+// numberedTrades returns a source of trades 1 to n of a symbol, a millisecond apart.
+func numberedTrades(n int) *Memory {
 	rows := make([]MemoryRow, n)
 	for i := range rows {
 		rows[i] = MemoryRow{Symbol: "BTCUSDT", Kind: Trade, Row: Row{ID: int64(i + 1), Price: "1.50000000", Qty: "2.00000000", TradedAt: t0 + int64(i+1)*1000}}
@@ -24,8 +24,8 @@ func counted(n int) *Memory {
 	return NewMemory(nil, rows)
 }
 
-// ids reads n messages and returns the ids of those that are trades of BTCUSDT.
-func ids(t *testing.T, ws *websocket.Conn, n int) (ids []int64) {
+// receiveIDs receives n messages and returns the ids of those that are trades of BTCUSDT.
+func receiveIDs(t *testing.T, ws *websocket.Conn, n int) (ids []int64) {
 	t.Helper()
 	for range n {
 		var e struct {
@@ -46,9 +46,8 @@ func inject(t *testing.T, s *Server, f Fault, connections int) {
 	if err != nil || n != connections {
 		t.Fatalf("inject %s: %d connections, %v; want %d", f.Kind, n, err, connections)
 	}
-	want := int64(connections)
-	if got := s.Served().Faults[f.Kind]; got != want {
-		t.Errorf("%s: served %d, want %d", f.Kind, got, want)
+	if got := s.Served().Faults[f.Kind]; got != int64(connections) {
+		t.Errorf("%s: served %d, want %d", f.Kind, got, connections)
 	}
 }
 
@@ -56,73 +55,73 @@ func at(millisecond int64) time.Time { return time.UnixMicro(t0 + millisecond*10
 
 func TestConnectionFaults(t *testing.T) {
 	start := func(t *testing.T) (*Server, *websocket.Conn, *websocket.Conn) {
-		s := StartTest(t, counted(100), Options{Speed: Manual})
-		hit, other := dial(t, s, "/ws/btcusdt@trade"), dial(t, s, "/ws/ethusdt@trade/btcusdt@trade")
+		s := StartTest(t, numberedTrades(100), Options{Speed: Manual})
+		faulty, other := dial(t, s, "/ws/btcusdt@trade"), dial(t, s, "/ws/ethusdt@trade/btcusdt@trade")
 		advance(t, s, at(10))
-		ids(t, hit, 10)
-		ids(t, other, 10)
-		return s, hit, other
+		receiveIDs(t, faulty, 10)
+		receiveIDs(t, other, 10)
+		return s, faulty, other
 	}
-	stillGood := func(t *testing.T, s *Server, other *websocket.Conn) {
+	checkReceives := func(t *testing.T, s *Server, other *websocket.Conn) {
 		t.Helper()
 		advance(t, s, at(20))
-		if got := ids(t, other, 10); got[0] != 11 || got[9] != 20 {
-			t.Errorf("the other connection got %v", got)
+		if got := receiveIDs(t, other, 10); got[0] != 11 || got[9] != 20 {
+			t.Errorf("the other connection received %v", got)
 		}
 	}
 	t.Run("cut", func(t *testing.T) {
-		s, hit, other := start(t)
+		s, faulty, other := start(t)
 		inject(t, s, Fault{Kind: Cut}, 1)
-		_, _, err := hit.ReadMessage()
+		_, _, err := faulty.ReadMessage()
 		var closed *websocket.CloseError
 		if err == nil || errors.As(err, &closed) && closed.Code != websocket.CloseAbnormalClosure {
 			t.Errorf("cut: %v", err)
 		}
-		stillGood(t, s, other)
+		checkReceives(t, s, other)
 	})
 	t.Run("close", func(t *testing.T) {
-		s, hit, other := start(t)
+		s, faulty, other := start(t)
 		inject(t, s, Fault{Kind: Close, Code: 1011}, 1)
-		closedWith(t, hit, 1011)
-		stillGood(t, s, other)
+		closedWith(t, faulty, 1011)
+		checkReceives(t, s, other)
 	})
 	t.Run("by stream", func(t *testing.T) {
-		s, hit, other := start(t)
+		s, faulty, other := start(t)
 		inject(t, s, Fault{Kind: Close, Match: "ethusdt@trade", Count: -1}, 1)
 		closedWith(t, other, 1001)
-		stillGood(t, s, hit)
+		checkReceives(t, s, faulty)
 	})
 	t.Run("mute", func(t *testing.T) {
-		s, hit, other := start(t)
+		s, faulty, other := start(t)
 		inject(t, s, Fault{Kind: Mute}, 1)
-		stillGood(t, s, other)
-		// It answers, and nothing came before the answer.
-		if got := ask(t, hit, `{"method":"LIST_SUBSCRIPTIONS","id":1}`); got != `{"result":["btcusdt@trade"],"id":1}` {
+		checkReceives(t, s, other)
+		// It answers, and sends no event before.
+		if got := ask(t, faulty, `{"method":"LIST_SUBSCRIPTIONS","id":1}`); got != `{"result":["btcusdt@trade"],"id":1}` {
 			t.Errorf("got %s", got)
 		}
 	})
 	t.Run("silence", func(t *testing.T) {
-		s, hit, other := start(t)
+		s, faulty, other := start(t)
 		inject(t, s, Fault{Kind: Silence}, 1)
-		stillGood(t, s, other)
-		if err := hit.WriteMessage(websocket.TextMessage, []byte(`{"method":"LIST_SUBSCRIPTIONS","id":1}`)); err != nil {
+		checkReceives(t, s, other)
+		if err := faulty.WriteMessage(websocket.TextMessage, []byte(`{"method":"LIST_SUBSCRIPTIONS","id":1}`)); err != nil {
 			t.Fatal(err)
 		}
-		if err := hit.WriteControl(websocket.PingMessage, []byte("x"), time.Now().Add(time.Second)); err != nil {
+		if err := faulty.WriteControl(websocket.PingMessage, []byte("x"), time.Now().Add(time.Second)); err != nil {
 			t.Fatal(err)
 		}
-		_ = hit.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-		if _, message, err := hit.ReadMessage(); err == nil {
+		_ = faulty.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		if _, message, err := faulty.ReadMessage(); err == nil {
 			t.Errorf("got %s", message)
 		}
 	})
 	t.Run("shutdown", func(t *testing.T) {
-		s := StartTest(t, counted(100), Options{Speed: Manual})
+		s := StartTest(t, numberedTrades(100), Options{Speed: Manual})
 		raw, combined := dial(t, s, "/ws/btcusdt@trade"), dial(t, s, "/stream?streams=btcusdt@trade&timeUnit=microsecond")
 		advance(t, s, at(10))
 		inject(t, s, Fault{Kind: Shutdown, Count: 2, For: 10 * time.Millisecond}, 2)
-		ids(t, raw, 10)
-		ids(t, combined, 10)
+		receiveIDs(t, raw, 10)
+		receiveIDs(t, combined, 10)
 		if got := receive(t, raw); got != `{"e":"serverShutdown","E":1750000000010}` {
 			t.Errorf("raw: %s", got)
 		}
@@ -140,11 +139,11 @@ func TestMessageFaults(t *testing.T) {
 		Duplicate: {1, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10},
 		Reorder:   {2, 1, 3, 4, 5, 6, 7, 8, 9, 10},
 	} {
-		s := StartTest(t, counted(10), Options{Speed: Manual})
+		s := StartTest(t, numberedTrades(10), Options{Speed: Manual})
 		ws := dial(t, s, "/ws/btcusdt@trade")
 		inject(t, s, Fault{Kind: kind, Count: 2, Match: "btcusdt@"}, 0)
 		advance(t, s, at(10))
-		if diff := cmp.Diff(want, ids(t, ws, len(want))); diff != "" {
+		if diff := cmp.Diff(want, receiveIDs(t, ws, len(want))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", kind, diff)
 		}
 		if got := s.Served().Faults[kind]; got != 2 {
@@ -153,20 +152,20 @@ func TestMessageFaults(t *testing.T) {
 	}
 }
 
-// TestDamageIsNoTrade reads every kind of damage strictly: none may pass for a trade of the stream.
-func TestDamageIsNoTrade(t *testing.T) {
+// TestDamageIsNotATrade parses every kind of damage strictly: none may be read as a trade of the stream.
+func TestDamageIsNotATrade(t *testing.T) {
 	for _, path := range []string{"/ws/btcusdt@trade", "/stream?streams=btcusdt@trade"} {
-		s := StartTest(t, counted(damageKinds+1), Options{Speed: Manual})
+		s := StartTest(t, numberedTrades(damageKinds+1), Options{Speed: Manual})
 		ws := dial(t, s, path)
 		inject(t, s, Fault{Kind: Damage, Count: damageKinds}, 0)
 		advance(t, s, at(damageKinds+1))
-		seen := map[string]bool{}
+		received := map[string]bool{}
 		for i := range damageKinds {
 			message := receive(t, ws)
-			if seen[message] {
-				t.Errorf("damage %d came before: %s", i, message)
+			if received[message] {
+				t.Errorf("damage %d is a repetition: %s", i, message)
 			}
-			seen[message] = true
+			received[message] = true
 			payload := json.RawMessage(message)
 			if path[1] == 's' {
 				var envelope struct {
@@ -185,7 +184,7 @@ func TestDamageIsNoTrade(t *testing.T) {
 			id, isNumber := e["t"].(float64)
 			qty, hasQty := e["q"].(string)
 			if isNumber && id > 0 && hasQty && qty != "0" && e["p"] == "1.50000000" {
-				t.Errorf("damage %d is a good trade: %s", i, message)
+				t.Errorf("damage %d is a valid trade: %s", i, message)
 			}
 		}
 		if got := receive(t, ws); !strings.Contains(got, fmt.Sprintf(`"t":%d,`, damageKinds+1)) {
@@ -195,7 +194,7 @@ func TestDamageIsNoTrade(t *testing.T) {
 }
 
 func TestRefusedHandshakes(t *testing.T) {
-	s := StartTest(t, counted(1), Options{Speed: Manual})
+	s := StartTest(t, numberedTrades(1), Options{Speed: Manual})
 	inject(t, s, Fault{Kind: Refuse, Count: 3}, 0)
 	inject(t, s, Fault{Kind: Refuse, Code: 503, RetryAfter: 7 * time.Second}, 0)
 	for _, want := range []struct {
@@ -219,8 +218,8 @@ func TestRESTFaults(t *testing.T) {
 		body       string
 		err        error
 	}
-	ask := func(s *Server, path string) (a answer) {
-		// A new connection each, for net/http asks again where an old one was reset.
+	request := func(s *Server, path string) (a answer) {
+		// Each request has a new connection, because net/http retries if a reused one is reset.
 		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 		resp, err := client.Get(s.URL() + path)
 		if err != nil {
@@ -232,8 +231,8 @@ func TestRESTFaults(t *testing.T) {
 	}
 	const path = "/api/v3/aggTrades?symbol=BTCUSDT&fromId=101&limit=2"
 	for _, c := range []struct {
-		fault Fault
-		wrong func(a answer) bool
+		fault    Fault
+		expected func(a answer) bool
 	}{
 		{Fault{Kind: REST429, RetryAfter: 1}, func(a answer) bool {
 			return a.status == 429 && a.retryAfter == "1" && strings.Contains(a.body, "-1003")
@@ -257,26 +256,45 @@ func TestRESTFaults(t *testing.T) {
 			s := history(t, Options{})
 			c.fault.Match = "/api/v3/aggTrades"
 			inject(t, s, c.fault, 0)
-			if a := ask(s, "/api/v3/time"); a.status != 200 {
+			if a := request(s, "/api/v3/time"); a.status != 200 {
 				t.Errorf("another endpoint: %+v", a)
 			}
-			if a := ask(s, path); !c.wrong(a) {
-				t.Errorf("the first time: %+v", a)
+			if a := request(s, path); !c.expected(a) {
+				t.Errorf("first request: %+v", a)
 			}
 			if got := s.Served().Faults[c.fault.Kind]; got != 1 {
 				t.Errorf("served %d", got)
 			}
-			if a := ask(s, path); a.body != good {
-				t.Errorf("the second time: %+v", a)
+			if a := request(s, path); a.body != good {
+				t.Errorf("second request: %+v", a)
 			}
 		})
 	}
 }
 
-// TestSlowReader: in real time a client that does not read loses its connection; at most speed the clock waits for it.
+// TestRequestedFaultWaitsForARequestThatItFits requests faults that cannot happen to the first answers.
+func TestRequestedFaultWaitsForARequestThatItFits(t *testing.T) {
+	s := history(t, Options{}, BadRequest)
+	inject(t, s, Fault{Kind: RESTLater}, 0)
+	for _, path := range []string{"time", "aggTrades?symbol=BTCUSDT", "aggTrades?symbol=BTCUSDT&fromId=110", "aggTrades?symbol=NOPE&fromId=1"} {
+		get(t, s.URL()+"/api/v3/"+path)
+		if got := s.Served().Faults[RESTLater]; got != 0 {
+			t.Fatalf("%s was served %d", path, got)
+		}
+	}
+	for i, want := range []int{4, 6} {
+		_, body, _ := get(t, s.URL()+"/api/v3/aggTrades?symbol=BTCUSDT&fromId=101&limit=6")
+		if got := strings.Count(body, `"a":`); got != want || s.Served().Faults[RESTLater] != 1 {
+			t.Errorf("page %d has %d rows, want %d; served %d", i+1, got, want, s.Served().Faults[RESTLater])
+		}
+	}
+}
+
+// TestSlowReader checks that a client that does not read loses its connection in real time, and that
+// the clock waits for it at maximum speed.
 func TestSlowReader(t *testing.T) {
-	const rows = 30_000 // some 30 MB, more than what sockets hold
-	source := counted(rows)
+	const rows = 30_000 // about 30 MB, more than the buffers of sockets
+	source := numberedTrades(rows)
 	for i := range source.rows[Trade.index()][0].rows {
 		source.rows[Trade.index()][0].rows[i].Qty = strings.Repeat("1", 1000)
 	}
@@ -284,9 +302,9 @@ func TestSlowReader(t *testing.T) {
 		s := StartTest(t, source, Options{Speed: 1e6, WaitForStreams: 1, SendBuffer: 1 << 16}, SlowReader)
 		dial(t, s, "/ws/btcusdt@trade")
 		<-s.Done()
-		offends(t, s, SlowReader)
+		checkOffence(t, s, SlowReader)
 	})
-	t.Run("at most speed", func(t *testing.T) {
+	t.Run("at maximum speed", func(t *testing.T) {
 		s := StartTest(t, source, Options{Speed: MaxSpeed, CloseAtEnd: true})
 		ws := dial(t, s, "/ws/btcusdt@trade")
 		for want := int64(1); ; want++ {
@@ -298,7 +316,7 @@ func TestSlowReader(t *testing.T) {
 				return
 			}
 			if want == 1 {
-				// All that can be sent without this client reading on has been sent.
+				// The buffers are full, so the clock must not be at the end.
 				if s.Now().After(at(rows)) {
 					t.Error("the clock did not wait")
 				}
@@ -308,7 +326,7 @@ func TestSlowReader(t *testing.T) {
 			}
 		}
 	})
-	t.Run("at most speed, and never reads", func(t *testing.T) {
+	t.Run("at maximum speed, never reading", func(t *testing.T) {
 		s := StartTest(t, source, Options{Speed: MaxSpeed, StallLimit: 50 * time.Millisecond}, SlowReader)
 		dial(t, s, "/ws/btcusdt@trade")
 		good := dial(t, s, "/ws/btcusdt@trade")
@@ -322,7 +340,7 @@ func TestSlowReader(t *testing.T) {
 
 func TestRandomFaultsAreTheSameForTheSameSeed(t *testing.T) {
 	play := func(seed uint64) (got []string) {
-		s := StartTest(t, counted(500), Options{Speed: Manual, Faults: &Faults{Seed: seed, Rates: map[FaultKind]float64{Drop: .1, Duplicate: .1, Reorder: .1, Damage: .1}}})
+		s := StartTest(t, numberedTrades(500), Options{Speed: Manual, Faults: &Faults{Seed: seed, Rates: map[FaultKind]float64{Drop: .1, Duplicate: .1, Reorder: .1, Damage: .1}}})
 		ws := dial(t, s, "/ws/btcusdt@trade")
 		advance(t, s, at(500))
 		ask := `{"method":"LIST_SUBSCRIPTIONS","id":1}`
@@ -345,10 +363,10 @@ func TestRandomFaultsAreTheSameForTheSameSeed(t *testing.T) {
 	}
 	one, again, other := play(1), play(1), play(2)
 	if !slices.Equal(one, again) {
-		t.Error("the same seed gave other faults")
+		t.Error("the same seed produced different faults")
 	}
 	if slices.Equal(one, other) {
-		t.Error("another seed gave the same faults")
+		t.Error("another seed produced the same faults")
 	}
 }
 
@@ -362,7 +380,7 @@ func TestPlan(t *testing.T) {
 		t.Error("not in order")
 	}
 	if diff := cmp.Diff(plan[:10], f.Plan(plan[10].After)); diff != "" {
-		t.Errorf("a shorter plan is another one:\n%s", diff)
+		t.Errorf("a shorter plan is not a prefix (-want +got):\n%s", diff)
 	}
 	for _, bad := range []*Faults{{Rates: map[FaultKind]float64{"cutt": 1}}, {Rates: map[FaultKind]float64{Drop: 1.5}}, {Rates: map[FaultKind]float64{Cut: -1}}} {
 		if err := bad.Validate(); err == nil {
@@ -374,11 +392,11 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// TestPlannedConnectionFaults plays a schedule in time that passes by itself.
+// TestPlannedConnectionFaults runs a schedule in a synctest bubble.
 func TestPlannedConnectionFaults(t *testing.T) {
 	faults := &Faults{Seed: 3, Rates: map[FaultKind]float64{Cut: 1}}
-	bubble(t, paced(), Options{WaitForStreams: 1, Faults: faults}, func(t *testing.T, s *Server, dial func(string) *websocket.Conn) {
-		began := time.Now()
+	bubble(t, tradePerSecond(), Options{WaitForStreams: 1, Faults: faults}, func(t *testing.T, s *Server, dial func(string) *websocket.Conn) {
+		started := time.Now()
 		for _, planned := range faults.Plan(10 * time.Minute) {
 			ws := dial("/ws/btcusdt@trade")
 			for {
@@ -386,14 +404,38 @@ func TestPlannedConnectionFaults(t *testing.T) {
 					break
 				}
 			}
-			if since := time.Since(began); since != planned.After {
-				t.Errorf("cut after %v, want %v", since, planned.After)
+			if elapsed := time.Since(started); elapsed != planned.After {
+				t.Errorf("cut after %v, want %v", elapsed, planned.After)
 			}
 		}
 	})
 }
 
-func TestOwnEndpoints(t *testing.T) {
+func TestClient(t *testing.T) {
+	s := history(t, Options{Injected: []string{"whale"}}, UnknownEndpoint)
+	ws := dial(t, s, "/ws/btcusdt@trade")
+	client := Client{URL: s.URL()}
+	if n, err := client.Inject(t.Context(), Fault{Kind: Close, Code: 1012, For: time.Second}); n != 1 || err != nil {
+		t.Errorf("Inject: %d connections, %v", n, err)
+	}
+	closedWith(t, ws, 1012)
+	if _, err := client.Inject(t.Context(), Fault{Kind: "nope"}); err == nil || !strings.Contains(err.Error(), `fault "nope" is unknown`) {
+		t.Errorf("Inject of an unknown fault: %v", err)
+	}
+	get(t, s.URL()+"/api/v3/nope")
+	if offences, err := client.Offences(t.Context()); offences[UnknownEndpoint] != 1 || err != nil {
+		t.Errorf("Offences: %v, %v", offences, err)
+	}
+	if served, err := client.Served(t.Context()); served.Faults[Close] != 1 || served.Connections != 1 || err != nil {
+		t.Errorf("Served: %+v, %v", served, err)
+	}
+	var injected []string
+	if err := client.Injected(t.Context(), &injected); len(injected) != 1 || err != nil {
+		t.Errorf("Injected: %v, %v", injected, err)
+	}
+}
+
+func TestControlInterface(t *testing.T) {
 	s := history(t, Options{Injected: []string{"whale"}}, UnknownEndpoint)
 	ws := dial(t, s, "/ws/btcusdt@trade")
 	resp, err := http.Post(s.URL()+"/_tapedeck/fault?kind=close&code=1012", "", nil)

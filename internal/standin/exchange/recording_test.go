@@ -13,13 +13,13 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/internal/recorded"
-
 	"github.com/google/go-cmp/cmp"
 	"github.com/gorilla/websocket"
+
+	"tapedeck/internal/recorded"
 )
 
-// recordings are the paths of recordings of real traffic.
+// recordings returns the paths of recordings of real traffic.
 func recordings(t *testing.T, names ...string) (paths []string) {
 	t.Helper()
 	for _, name := range names {
@@ -28,7 +28,7 @@ func recordings(t *testing.T, names ...string) (paths []string) {
 	return paths
 }
 
-// play plays a recording as fast as it goes and returns its messages.
+// play plays a recording at maximum speed and returns its messages.
 func play(t *testing.T, r *Recording, path string) (messages []string) {
 	t.Helper()
 	s := StartTest(t, r, Options{Speed: MaxSpeed, CloseAtEnd: true})
@@ -46,7 +46,7 @@ func play(t *testing.T, r *Recording, path string) (messages []string) {
 	}
 }
 
-// captureLines is what a capture has of the streams, by stream.
+// captureLines returns a capture's messages of the streams with a suffix, by stream.
 func captureLines(t *testing.T, paths []string, suffix string) map[string][]string {
 	t.Helper()
 	lines := map[string][]string{}
@@ -78,16 +78,16 @@ func captureLines(t *testing.T, paths []string, suffix string) map[string][]stri
 	return lines
 }
 
-// same compares messages by stream.
-func same(t *testing.T, want, got map[string][]string) {
+// compareMessages compares messages by stream.
+func compareMessages(t *testing.T, want, got map[string][]string) {
 	t.Helper()
 	if maps.EqualFunc(want, got, slices.Equal) {
 		return
 	}
-	t.Errorf("played other messages than were captured (-want +got):\n%.2000s", cmp.Diff(want, got))
+	t.Errorf("the played messages differ from the captured ones (-want +got):\n%.2000s", cmp.Diff(want, got))
 }
 
-func TestRecordedTradesArePlayedToTheLetter(t *testing.T) {
+func TestRecordedTradesArePlayedUnchanged(t *testing.T) {
 	paths := recordings(t, "stream/btcusdt_20240808.gz", "stream/btcusdt_20240809.gz", "stream/ethusdt_20240808.gz", "stream/ethusdt_20240809.gz")
 	r, err := OpenRecording(paths[1], paths[3], paths[2], paths[0])
 	if err != nil {
@@ -101,10 +101,10 @@ func TestRecordedTradesArePlayedToTheLetter(t *testing.T) {
 		name, _, _ := strings.Cut(strings.TrimPrefix(message, `{"stream":"`), `"`)
 		got[name] = append(got[name], message)
 	}
-	same(t, captureLines(t, paths, "@trade"), got)
+	compareMessages(t, captureLines(t, paths, "@trade"), got)
 	checkAggregates(t, r, "BTCUSDT")
 	checkAggregates(t, r, "ETHUSDT")
-	// The recorder's clock was slow: put right, nothing is received before it happened.
+	// The recorder's clock was slow. After the correction no message is received before its event time.
 	for _, kind := range Kinds() {
 		for i := range r.symbols {
 			for j, row := range r.rows[kind.index()][i].rows {
@@ -116,7 +116,7 @@ func TestRecordedTradesArePlayedToTheLetter(t *testing.T) {
 	}
 }
 
-func TestRecordedAggTradesArePlayedToTheLetter(t *testing.T) {
+func TestRecordedAggTradesArePlayedUnchanged(t *testing.T) {
 	paths := recordings(t, "stream/aggtrade_3symbols_20210404.txt.gz")
 	r, err := OpenRecording(paths...)
 	if err != nil {
@@ -130,10 +130,10 @@ func TestRecordedAggTradesArePlayedToTheLetter(t *testing.T) {
 		name, _, _ := strings.Cut(strings.TrimPrefix(message, `{"stream":"`), `"`)
 		got[name] = append(got[name], message)
 	}
-	same(t, captureLines(t, paths, "@aggTrade"), got)
+	compareMessages(t, captureLines(t, paths, "@aggTrade"), got)
 }
 
-// checkAggregates holds the aggregated trades that were made to the trades that they were made from.
+// checkAggregates compares the derived aggregated trades with the trades.
 func checkAggregates(t *testing.T, r *Recording, symbol string) {
 	t.Helper()
 	trades := r.series(symbol, Trade).rows
@@ -150,7 +150,7 @@ func checkAggregates(t *testing.T, r *Recording, symbol string) {
 			}
 		}
 		if parseDecimal(agg.Qty) != qty {
-			t.Fatalf("%s: aggregated trade %+v, its trades are %d", symbol, agg, qty)
+			t.Fatalf("%s: aggregated trade %+v, the quantity of its trades is %d", symbol, agg, qty)
 		}
 	}
 	if i != len(trades) {
@@ -197,7 +197,7 @@ func TestCapturesAreMergedByReceipt(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r.Skipped != 4 {
-		t.Errorf("passed %d lines over, want 4", r.Skipped)
+		t.Errorf("skipped %d lines, want 4", r.Skipped)
 	}
 	var got []string
 	for _, message := range play(t, r, "/stream?streams=btcusdt@trade/ethusdt@aggTrade") {
@@ -212,17 +212,17 @@ func TestCapturesAreMergedByReceipt(t *testing.T) {
 		}
 		got = append(got, m.Data.P+" "+m.Data.Q)
 	}
-	// The aggregated trade came between the two trades; text stays as it was.
-	slowest := []string{"61837.63000000 0.02000000", "2683.8 1", "61837.63 0.01"}
-	if diff := cmp.Diff(slowest, got); diff != "" {
+	// The aggregated trade was received between the two trades; decimals are unchanged.
+	want := []string{"61837.63000000 0.02000000", "2683.8 1", "61837.63 0.01"}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("played (-want +got):\n%s", diff)
 	}
 	if _, ok := r.LastReleased("BTCUSDT", Trade, time.Date(2024, 8, 8, 23, 54, 15, 500_000_000, time.UTC).UnixMicro()); !ok {
-		t.Error("the clock was not put right")
+		t.Error("the clock was not corrected")
 	}
 }
 
-func TestTradesAreMadeIntoAggregates(t *testing.T) {
+func TestAggregatesAreDerivedFromTrades(t *testing.T) {
 	r, err := OpenRecording(write(t, "a", strings.ReplaceAll(nanoseconds, `"61837.63"`, `"61837.63000000"`)))
 	if err != nil {
 		t.Fatal(err)
@@ -234,7 +234,7 @@ func TestTradesAreMadeIntoAggregates(t *testing.T) {
 	}
 }
 
-func TestCutCapturesAreNamed(t *testing.T) {
+func TestDamagedCaptures(t *testing.T) {
 	whole := zipped(t, strings.Repeat(nanoseconds, 50))
 	for _, c := range []struct {
 		name, text, want string
@@ -242,7 +242,7 @@ func TestCutCapturesAreNamed(t *testing.T) {
 	}{
 		{"half a line", nanoseconds[:len(nanoseconds)-40], "half a message in", 4},
 		{"half a line in the middle", nanoseconds[:200] + "\n" + nanoseconds, "half a message in", 2},
-		{"cut gzip", whole[:len(whole)/2], "the compressed data is truncated: unexpected EOF", 0},
+		{"truncated gzip", whole[:len(whole)/2], "the compressed data is truncated: unexpected EOF", 0},
 		{"no time", "x {\"stream\":\"btcusdt@trade\"}\n", "no time of receipt in", 1},
 		{"no message", nanoseconds + "1723161254\n", "no message in", 5},
 		{"not a trade", strings.Replace(nanoseconds, `"t":7,`, "", 1), "not a whole trade in", 2},
@@ -262,6 +262,6 @@ func TestCutCapturesAreNamed(t *testing.T) {
 		t.Errorf("empty: %v", err)
 	}
 	if _, err := OpenRecording(filepath.Join(t.TempDir(), "nowhere")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("not there: %v", err)
+		t.Errorf("missing file: %v", err)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-func TestControlAnswers(t *testing.T) {
+func TestAnswersToRequests(t *testing.T) {
 	s := StartTest(t, NewMemory(nil, documented()), Options{Speed: Manual, FramesPerSecond: -1}, BadRequest)
 	ws := dial(t, s, "/ws")
 	for _, c := range []struct{ request, answer string }{
@@ -44,28 +44,28 @@ func TestControlAnswers(t *testing.T) {
 			t.Errorf("%s\n got %s\nwant %s", c.request, got, c.answer)
 		}
 	}
-	// SET_PROPERTY took effect on the events too.
+	// SET_PROPERTY applies to events.
 	advance(t, s, time.UnixMilli(1672515782136))
 	if got := receive(t, ws); !strings.HasPrefix(got, `{"stream":"bnbbtc@trade","data":{"e":"trade",`) {
 		t.Errorf("after SET_PROPERTY combined: %s", got)
 	}
 }
 
-func TestUnsubscribedGetsNothing(t *testing.T) {
+func TestUnsubscribedStreamIsNotSent(t *testing.T) {
 	s := StartTest(t, NewMemory(nil, documented()), Options{Speed: Manual})
 	ws := dial(t, s, "/ws/bnbbtc@trade/bnbbtc@aggTrade")
 	ask(t, ws, `{"method":"UNSUBSCRIBE","params":["bnbbtc@trade"],"id":1}`)
 	advance(t, s, time.UnixMilli(1672515782136))
 	if got := receive(t, ws); !strings.Contains(got, `"aggTrade"`) {
-		t.Errorf("got %s, want the aggTrade alone", got)
+		t.Errorf("received %s, want only the aggTrade", got)
 	}
 	if got := ask(t, ws, `{"method":"LIST_SUBSCRIPTIONS","id":2}`); got != `{"result":["bnbbtc@aggTrade"],"id":2}` {
 		t.Errorf("got %s", got)
 	}
 }
 
-// offends runs a client that breaks a rule and wants exactly that offence.
-func offends(t *testing.T, s *Server, want Offence) {
+// checkOffence expects exactly one offence.
+func checkOffence(t *testing.T, s *Server, want Offence) {
 	t.Helper()
 	if got := s.Offences(); len(got) != 1 || got[want] != 1 {
 		t.Errorf("offences %v, want one %s", got, want)
@@ -86,7 +86,7 @@ func closedWith(t *testing.T, ws *websocket.Conn, code int) {
 	}
 }
 
-func TestPolicesFrames(t *testing.T) {
+func TestOffencesOfFrames(t *testing.T) {
 	t.Run("six frames in a second", func(t *testing.T) {
 		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: Manual}, TooManyFrames)
 		ws := dial(t, s, "/ws")
@@ -105,7 +105,7 @@ func TestPolicesFrames(t *testing.T) {
 			}
 		}
 		closedWith(t, ws, websocket.ClosePolicyViolation)
-		offends(t, s, TooManyFrames)
+		checkOffence(t, s, TooManyFrames)
 	})
 	t.Run("wrong pong", func(t *testing.T) {
 		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: Manual}, WrongPong)
@@ -116,7 +116,7 @@ func TestPolicesFrames(t *testing.T) {
 			}
 		}
 		ask(t, ws, `{"method":"LIST_SUBSCRIPTIONS","id":1}`)
-		offends(t, s, WrongPong)
+		checkOffence(t, s, WrongPong)
 	})
 	t.Run("frame too large", func(t *testing.T) {
 		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: Manual}, FrameTooLarge, BadRequest)
@@ -125,7 +125,7 @@ func TestPolicesFrames(t *testing.T) {
 			head, tail := `{"method":"SUBSCRIBE","params":["`, `@trade"],"id":1}`
 			return head + strings.Repeat("x", size-8-len(head)-len(tail)) + tail
 		}
-		// The name is too long to be one, but it is answered.
+		// The name is too long for a stream, but the request is answered.
 		if got := ask(t, ws, request(4096)); got != `{"code":2,"msg":"Invalid request: invalid stream","id":1}` {
 			t.Errorf("4096 bytes: %.200s", got)
 		}
@@ -133,7 +133,7 @@ func TestPolicesFrames(t *testing.T) {
 		if err := ws.WriteMessage(websocket.TextMessage, []byte(large)); err != nil {
 			t.Fatal(err)
 		}
-		// It is not answered and did nothing: the next answer is that of the next request.
+		// It is ignored: the next answer is that of the next request.
 		if got := ask(t, ws, `{"method":"LIST_SUBSCRIPTIONS","id":2}`); got != `{"result":[],"id":2}` {
 			t.Errorf("got %.200s", got)
 		}
@@ -148,11 +148,11 @@ func TestPolicesFrames(t *testing.T) {
 			t.Fatal(err)
 		}
 		closedWith(t, ws, websocket.ClosePolicyViolation)
-		offends(t, s, TooManyStreams)
+		checkOffence(t, s, TooManyStreams)
 	})
 }
 
-func TestPolicesHandshakes(t *testing.T) {
+func TestOffencesOfHandshakes(t *testing.T) {
 	many := func(n int) string {
 		names := make([]string, n)
 		for i := range names {
@@ -184,7 +184,7 @@ func TestPolicesHandshakes(t *testing.T) {
 			if err == nil || resp == nil || resp.StatusCode != c.status {
 				t.Fatalf("handshake: %v, %v; want status %d", err, resp, c.status)
 			}
-			offends(t, s, c.offence)
+			checkOffence(t, s, c.offence)
 		})
 	}
 	t.Run("too many connects", func(t *testing.T) {
@@ -195,7 +195,7 @@ func TestPolicesHandshakes(t *testing.T) {
 		if err == nil || resp.StatusCode != 429 || resp.Header.Get("Retry-After") != "300" {
 			t.Fatalf("third handshake: %v, %v; want 429 with Retry-After 300", err, resp)
 		}
-		offends(t, s, TooManyConnects)
+		checkOffence(t, s, TooManyConnects)
 	})
 	t.Run("plain request", func(t *testing.T) {
 		s := StartTest(t, NewMemory(nil, documented()), Options{Speed: Manual})

@@ -13,12 +13,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// t0 is when the rows of window begin: on a millisecond, in microseconds.
+// t0 is the time of the first row of sampleRows without its 7 µs, in microseconds.
 const t0 = int64(1_750_000_000_000_000)
 
-// window is 10 aggregated trades of ids 101 to 110, a second apart, each with a microsecond part of 7 and 2 trades; and
-// those trades, 201 to 220.
-func window() []MemoryRow {
+// sampleRows returns 10 aggregated trades with ids 101 to 110, a second apart and 7 µs after a full
+// second, and their 20 trades with ids 201 to 220.
+func sampleRows() []MemoryRow {
 	var rows []MemoryRow
 	for i := range int64(10) {
 		at := t0 + i*1_000_000 + 7
@@ -34,11 +34,11 @@ func window() []MemoryRow {
 	return rows
 }
 
-// history serves rows all of which are in the past.
+// history starts a server whose rows are all in the past.
 func history(t *testing.T, opt Options, allowed ...Offence) *Server {
 	t.Helper()
 	opt.Speed, opt.Start = Manual, time.UnixMicro(t0).Add(time.Hour)
-	return StartTest(t, NewMemory(nil, window()), opt, allowed...)
+	return StartTest(t, NewMemory(nil, sampleRows()), opt, allowed...)
 }
 
 func TestRESTRows(t *testing.T) {
@@ -92,7 +92,7 @@ func TestRESTWindows(t *testing.T) {
 		{"fromId=105&limit=2", "105-106"},
 		{"startTime=" + ms(2), "103-110"},
 		{"startTime=" + ms(2) + "&limit=2", "103-104"},
-		{"endTime=" + ms(2), "101-103"}, // the whole of the millisecond
+		{"endTime=" + ms(2), "101-103"}, // includes the whole millisecond
 		{"endTime=" + ms(2) + "&limit=2", "102-103"},
 		{"startTime=" + ms(2) + "&endTime=" + ms(4), "103-105"},
 		{"startTime=" + ms(2) + "&endTime=" + ms(4) + "&limit=1", "103-103"},
@@ -128,8 +128,8 @@ func TestRESTWindows(t *testing.T) {
 	}
 }
 
-func TestRESTShowsOnlyWhatWasReleased(t *testing.T) {
-	s := StartTest(t, NewMemory(nil, window()), Options{Speed: Manual})
+func TestRESTShowsOnlyReleasedRows(t *testing.T) {
+	s := StartTest(t, NewMemory(nil, sampleRows()), Options{Speed: Manual})
 	advance(t, s, time.UnixMicro(t0+3_000_006))
 	for query, want := range map[string]int64{"": 103, "&fromId=102": 103, "&startTime=" + strconv.FormatInt(t0, 10): 103, "&endTime=" + strconv.FormatInt(2*t0, 10): 103} {
 		_, body, _ := get(t, s.URL()+"/api/v3/aggTrades?symbol=BTCUSDT"+query)
@@ -183,7 +183,7 @@ func TestExchangeInfo(t *testing.T) {
 		{Name: "OLDUSDT", Base: "OLD", Quote: "USDT", DelistedAt: 1},
 		{Name: "NEWUSDT", Base: "NEW", Quote: "USDT", ListedAt: later},
 		{Name: "币安人生USDT", Base: "币安人生", Quote: "USDT"},
-	}, window())
+	}, sampleRows())
 	s := StartTest(t, source, Options{Speed: Manual, Start: time.UnixMicro(t0).Add(time.Hour), WeightLimit: 1234}, BadRequest)
 	type info struct {
 		ServerTime int64 `json:"serverTime"`
@@ -228,7 +228,7 @@ func TestExchangeInfo(t *testing.T) {
 		t.Error(diff)
 	}
 	if status, _, _ := get(t, s.URL()+"/api/v3/exchangeInfo?symbol=NEWUSDT"); status != 400 {
-		t.Errorf("a symbol is there before it is listed: status %d", status)
+		t.Errorf("a symbol that is not listed yet: status %d", status)
 	}
 	advance(t, s, time.UnixMicro(later))
 	if diff := cmp.Diff([]string{"NEWUSDT TRADING"}, names(ask("?symbol=NEWUSDT"))); diff != "" {
@@ -237,7 +237,7 @@ func TestExchangeInfo(t *testing.T) {
 }
 
 func TestTicker(t *testing.T) {
-	rows := window()
+	rows := sampleRows()
 	rows[0].Price, rows[3].Price, rows[len(rows)-3].Price = "1.00000000", "3.50000000", "2.00000000" // of ids 101, 102, 110
 	s := StartTest(t, NewMemory(nil, rows), Options{Speed: Manual, Start: time.UnixMicro(t0).Add(time.Hour)})
 	status, body, header := get(t, s.URL()+"/api/v3/ticker/24hr?symbol=BTCUSDT")
@@ -259,7 +259,7 @@ func TestTicker(t *testing.T) {
 	if status, body, header = get(t, s.URL()+"/api/v3/ticker/24hr?type=MINI"); status != 200 || !strings.HasPrefix(body, `[{"symbol":"BTCUSDT","openPrice":`) || header.Get("X-MBX-USED-WEIGHT-1M") != "82" {
 		t.Errorf("all: %d %s, weight %s", status, body, header.Get("X-MBX-USED-WEIGHT-1M"))
 	}
-	// A day on nothing of it is left.
+	// A day later the window is empty.
 	advance(t, s, time.UnixMicro(t0).Add(25*time.Hour))
 	if _, body, _ = get(t, s.URL()+"/api/v3/ticker/24hr?symbol=BTCUSDT"); !strings.Contains(body, `"count":0`) {
 		t.Errorf("a day later: %s", body)
@@ -287,11 +287,12 @@ func TestWeights(t *testing.T) {
 	}
 }
 
-// TestBudget walks through a minute that is overspent, the ban for going on, and a longer one for doing it again.
-func TestBudget(t *testing.T) {
+// TestWeightLimitAndBans exceeds the weight of a minute, continues until it is banned, and repeats that for a
+// longer ban.
+func TestWeightLimitAndBans(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newCounters()
-		limits := newLimiter(Options{WeightLimit: 100}.withDefaults(), l)
+		counters := newCounters()
+		limits := newLimiter(Options{WeightLimit: 100}.withDefaults(), counters)
 		spend := func(weight int64, wantStatus int, wantWait time.Duration) {
 			t.Helper()
 			_, v := limits.spend("1.2.3.4", weight)
@@ -302,7 +303,7 @@ func TestBudget(t *testing.T) {
 				t.Errorf("code %d", v.code)
 			}
 		}
-		time.Sleep(10 * time.Second) // the bubble begins on a minute
+		time.Sleep(10 * time.Second) // the bubble's clock begins on a minute
 		spend(100, 0, 0)
 		if used, v := limits.spend("5.6.7.8", 99); used != 99 || v.status != 0 {
 			t.Errorf("another address has used %d, status %d", used, v.status)
@@ -314,7 +315,7 @@ func TestBudget(t *testing.T) {
 		}
 		spend(1, 418, 2*time.Minute)
 		time.Sleep(time.Minute)
-		spend(1, 418, time.Minute) // the new minute does not help
+		spend(1, 418, time.Minute) // a new minute does not end the ban
 		time.Sleep(time.Minute)
 		spend(100, 0, 0)
 		spend(1, 429, 49*time.Second)
@@ -326,16 +327,16 @@ func TestBudget(t *testing.T) {
 		time.Sleep(4 * time.Minute)
 		spend(1, 0, 0)
 		want := map[Offence]int64{BudgetExceeded: 2, IgnoredRetryAfter: 10, RequestWhileBanned: 1}
-		if diff := cmp.Diff(want, l.offences); diff != "" {
+		if diff := cmp.Diff(want, counters.offences); diff != "" {
 			t.Errorf("offences (-want +got):\n%s", diff)
 		}
-		if l.peak != 106 {
-			t.Errorf("peak %d, want 106", l.peak)
+		if counters.peak != 106 {
+			t.Errorf("peak %d, want 106", counters.peak)
 		}
 	})
 }
 
-func TestRefusalsHaveTheirHeadersAndBodies(t *testing.T) {
+func TestHeadersAndBodiesOfRejections(t *testing.T) {
 	s := history(t, Options{WeightLimit: 5, WeightWindow: 10000 * time.Hour, StrikesToBan: 1}, BudgetExceeded, IgnoredRetryAfter, RequestWhileBanned)
 	statuses := ""
 	for range 4 {
@@ -343,7 +344,7 @@ func TestRefusalsHaveTheirHeadersAndBodies(t *testing.T) {
 		statuses += strconv.Itoa(status) + " "
 		switch status {
 		case 429:
-			// The next request was not on its way already.
+			// The next request must not count as sent before the answer.
 			s.limits.mu.Lock()
 			s.limits.addresses["127.0.0.1"].rejectedAt = time.Now().Add(-time.Second)
 			s.limits.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// documented is one row of each kind with the values of Binance's documented payloads.
+// documented returns one row of each kind with the values of Binance's documented payloads.
 func documented() []MemoryRow {
 	at := int64(1672515782136) * 1000
 	return []MemoryRow{

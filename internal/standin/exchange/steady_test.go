@@ -8,8 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestMetronomeIsASource holds every way of asking a metronome to a Memory of the same rows.
-func TestMetronomeIsASource(t *testing.T) {
+// TestSteadyEqualsMemory compares every method of a Steady with a Memory of the same rows.
+func TestSteadyEqualsMemory(t *testing.T) {
 	for _, perSecond := range []float64{7, 1000, 3_000_000} {
 		length := time.Duration(700 / perSecond * float64(time.Second))
 		m, err := NewSteady(3, perSecond, time.UnixMicro(t0), length)
@@ -40,13 +40,13 @@ func TestMetronomeIsASource(t *testing.T) {
 			}
 			for _, symbol := range []string{"B0001USDT", "B0003USDT", "NOPE"} {
 				for at := first - 3; at <= last+3; at += 1 + (last-first)/997 {
-					for name, ask := range map[string]func(Source) (int64, bool){
+					for name, call := range map[string]func(Source) (int64, bool){
 						"FirstAt":      func(s Source) (int64, bool) { return s.FirstAt(symbol, kind, at) },
 						"LastBefore":   func(s Source) (int64, bool) { return s.LastBefore(symbol, kind, at) },
 						"LastReleased": func(s Source) (int64, bool) { return s.LastReleased(symbol, kind, at) },
 					} {
-						a, aok := ask(want)
-						b, bok := ask(m)
+						a, aok := call(want)
+						b, bok := call(m)
 						if a != b || aok != bok {
 							t.Fatalf("%g %s %s %s(first+%d): %d %v, want %d %v", perSecond, symbol, kind, name, at-first, b, bok, a, aok)
 						}

@@ -12,7 +12,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// pipes is a listener without a network, so that a server can live in a synctest bubble.
+// pipes is a listener without a network, so that a server can run in a synctest bubble.
 type pipes struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -49,7 +49,7 @@ func (p *pipes) DialContext(ctx context.Context, _, _ string) (net.Conn, error) 
 	}
 }
 
-// bubble runs a server and a client in time that passes only when nothing else can happen.
+// bubble runs a server and a client in a synctest bubble.
 func bubble(t *testing.T, source Source, opt Options, f func(t *testing.T, s *Server, dial func(path string) *websocket.Conn)) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := New(source, opt)
@@ -79,23 +79,23 @@ func bubble(t *testing.T, source Source, opt Options, f func(t *testing.T, s *Se
 
 func TestConnectionLastsADay(t *testing.T) {
 	bubble(t, NewMemory(nil, documented()), Options{Speed: Manual}, func(t *testing.T, s *Server, dial func(string) *websocket.Conn) {
-		began := time.Now()
+		started := time.Now()
 		ws := dial("/ws/bnbbtc@trade")
 		pings := 0
 		answer := ws.PingHandler() // echoes the payload
 		ws.SetPingHandler(func(payload string) error {
 			pings++
-			if since := time.Since(began); since != time.Duration(pings)*20*time.Second || payload == "" {
-				t.Errorf("ping %d %q after %v", pings, payload, since)
+			if elapsed := time.Since(started); elapsed != time.Duration(pings)*20*time.Second || payload == "" {
+				t.Errorf("ping %d %q after %v", pings, payload, elapsed)
 			}
 			return answer(payload)
 		})
 		closedWith(t, ws, websocket.CloseGoingAway)
-		if lasted := time.Since(began); lasted != 24*time.Hour {
-			t.Errorf("closed after %v, want 24h", lasted)
+		if elapsed := time.Since(started); elapsed != 24*time.Hour {
+			t.Errorf("closed after %v, want 24h", elapsed)
 		}
 		if want := 24*60*3 - 1; pings != want && pings != want+1 {
-			t.Errorf("%d pings, want one each 20 s", pings)
+			t.Errorf("%d pings, want one every 20 s", pings)
 		}
 		if got := s.Offences(); len(got) != 0 {
 			t.Errorf("offences %v", got)
@@ -103,27 +103,27 @@ func TestConnectionLastsADay(t *testing.T) {
 	})
 }
 
-func TestPongHasAMinute(t *testing.T) {
+func TestLatePongClosesTheConnection(t *testing.T) {
 	bubble(t, NewMemory(nil, documented()), Options{Speed: Manual}, func(t *testing.T, s *Server, dial func(string) *websocket.Conn) {
-		began := time.Now()
+		started := time.Now()
 		ws := dial("/ws/bnbbtc@trade")
 		answered := 0
 		ws.SetPingHandler(func(payload string) error {
 			if answered++; answered > 1 {
-				return nil // only the first is answered
+				return nil // only the first ping is answered
 			}
 			return ws.WriteControl(websocket.PongMessage, []byte(payload), time.Now().Add(time.Second))
 		})
 		closedWith(t, ws, websocket.ClosePolicyViolation)
-		if lasted := time.Since(began); lasted != 100*time.Second {
-			t.Errorf("closed after %v, want a minute after the second ping at 40 s", lasted)
+		if elapsed := time.Since(started); elapsed != 100*time.Second {
+			t.Errorf("closed after %v, want a minute after the second ping at 40 s", elapsed)
 		}
-		offends(t, s, LatePong)
+		checkOffence(t, s, LatePong)
 	})
 }
 
-// paced is a trade a second for a minute.
-func paced() *Memory {
+// tradePerSecond returns a source of one trade a second for a minute.
+func tradePerSecond() *Memory {
 	var rows []MemoryRow
 	for i := range 60 {
 		rows = append(rows, MemoryRow{Symbol: "BTCUSDT", Kind: Trade, Row: Row{
@@ -134,17 +134,17 @@ func paced() *Memory {
 }
 
 func TestSpeedIsAFactorOfRealTime(t *testing.T) {
-	bubble(t, paced(), Options{Speed: 4, WaitForStreams: 1, CloseAtEnd: true}, func(t *testing.T, s *Server, dial func(string) *websocket.Conn) {
-		time.Sleep(time.Hour) // nothing plays before someone listens
-		began := time.Now()
+	bubble(t, tradePerSecond(), Options{Speed: 4, WaitForStreams: 1, CloseAtEnd: true}, func(t *testing.T, s *Server, dial func(string) *websocket.Conn) {
+		time.Sleep(time.Hour) // the clock waits for a subscription
+		started := time.Now()
 		ws := dial("/ws/btcusdt@trade")
 		for i := range 60 {
 			if _, _, err := ws.ReadMessage(); err != nil {
 				t.Fatal(err)
 			}
 			want := time.Duration(i) * time.Second / 4
-			if since := time.Since(began); since < want || since > want+2*tick {
-				t.Fatalf("trade %d came after %v, want %v", i+1, since, want)
+			if elapsed := time.Since(started); elapsed < want || elapsed > want+2*tick {
+				t.Fatalf("trade %d after %v, want %v", i+1, elapsed, want)
 			}
 		}
 		closedWith(t, ws, websocket.CloseNormalClosure)
@@ -152,13 +152,13 @@ func TestSpeedIsAFactorOfRealTime(t *testing.T) {
 	})
 }
 
-func TestTimeStandsStillAtMaxSpeedWhileNobodyListens(t *testing.T) {
-	bubble(t, paced(), Options{Speed: MaxSpeed}, func(t *testing.T, s *Server, dial func(string) *websocket.Conn) {
+func TestMaxSpeedWaitsForASubscription(t *testing.T) {
+	bubble(t, tradePerSecond(), Options{Speed: MaxSpeed}, func(t *testing.T, s *Server, dial func(string) *websocket.Conn) {
 		time.Sleep(time.Hour)
 		if now := s.Now(); !now.Equal(time.UnixMicro(999_999)) {
-			t.Errorf("the clock stands at %v", now)
+			t.Errorf("the clock is at %v", now)
 		}
-		began := time.Now()
+		started := time.Now()
 		ws := dial("/ws/btcusdt@trade")
 		for range 60 {
 			if _, _, err := ws.ReadMessage(); err != nil {
@@ -166,8 +166,8 @@ func TestTimeStandsStillAtMaxSpeedWhileNobodyListens(t *testing.T) {
 			}
 		}
 		<-s.Done()
-		if took := time.Since(began); took != 0 {
-			t.Errorf("took %v", took)
+		if elapsed := time.Since(started); elapsed != 0 {
+			t.Errorf("took %v", elapsed)
 		}
 	})
 }
