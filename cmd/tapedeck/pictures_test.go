@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tapedeck/internal/standin/exchange"
 	"tapedeck/internal/standin/market"
 	"tapedeck/internal/tape"
 )
@@ -100,7 +101,7 @@ func recordMarket(t *testing.T, path string) {
 		if !slices.Contains(pictureSymbols, symbol.Name) {
 			continue
 		}
-		for _, row := range simulated.Rows(symbol.Name, market.AggTrades, 0, 1<<30) {
+		for _, row := range simulated.Rows(nil, symbol.Name, exchange.AggTrade, 0, 1<<30) {
 			price, _, err := tape.ParseDecimal([]byte(row.Price))
 			if err != nil {
 				t.Fatal(err)
@@ -112,7 +113,7 @@ func recordMarket(t *testing.T, path string) {
 			trades = append(trades, tape.Trade{
 				Symbol: symbol.Name, ID: row.ID, Price: price, Qty: qty,
 				FirstTradeID: row.FirstTradeID, LastTradeID: row.LastTradeID,
-				TradedAt: row.Time, IsBuyerMaker: row.BuyerMaker,
+				TradedAt: row.TradedAt, IsBuyerMaker: row.BuyerMaker,
 			})
 		}
 	}
