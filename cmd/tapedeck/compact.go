@@ -38,9 +38,9 @@ func (c *compactCmd) Run(ctx context.Context, a *app) error {
 	bar := a.newProgress()
 	options := compact.Options{Now: a.now(), Clock: time.Now(), Force: c.Force, Logger: a.log, Progress: func(done, of int, date string) {
 		if done == 0 {
-			bar.begin("compact", int64(of))
+			bar.Begin("compact", int64(of))
 		}
-		bar.set("days", int64(done))
+		bar.Set("days", int64(done))
 	}}
 	if c.given() {
 		if options.From, options.To, err = c.window(a.now(), longest); err != nil {

@@ -94,7 +94,7 @@ func (a *app) symbolSource(dir *tape.Dir, words []string, place restURL) func(co
 		if err != nil {
 			return nil, err
 		}
-		clients := backfill.Connect(dir, backfill.Places{RESTURL: cmp.Or(string(place), backfill.DefaultRESTURL), Logger: a.log})
+		clients := backfill.Connect(dir, backfill.Endpoints{RESTURL: cmp.Or(string(place), backfill.DefaultRESTURL), Logger: a.log})
 		defer clients.Close()
 		found, _, err := clients.REST.Resolve(ctx, list, binance.ResolveOptions{Recorded: recorded, UncheckedAfter: symbolCheck})
 		if err == nil {

@@ -100,7 +100,8 @@ func (s *symbolRun) publishFile(ctx context.Context, file *binance.ArchiveFile, 
 			"file", file.Name, "ids", t.conflicting.Count())
 	}
 	published, err := t.load.Publish(ctx)
-	return s.recordPublished(published, t.inexact, tape.FromArchive, t.staged, err)
+	s.out.FromArchive += published.Rows
+	return s.recordPublished(published, t.inexact, t.staged, err)
 }
 
 // dayStaging stages the missing trades of a day's file. Rows come in the order of their ids.
@@ -190,15 +191,15 @@ func (s *symbolRun) untriedDays() []DayPlan {
 		return nil
 	}
 	var days []DayPlan
-	for _, hole := range s.plan.holes {
-		missing := s.out.StillMissing.Intersect(idset.Set{hole.Range})
+	for _, gap := range s.plan.gaps {
+		missing := s.out.StillMissing.Intersect(idset.Set{rangeOf(gap)})
 		if len(missing) == 0 {
 			continue
 		}
-		for day := dayOf(hole.from); !day.After(hole.to); day = day.AddDate(0, 0, 1) {
+		for day := dayOf(gap.After); !day.After(gap.Before); day = day.AddDate(0, 0, 1) {
 			if !s.tried[day] && !day.AddDate(0, 0, 1).After(s.opt.Now) {
 				s.tried[day] = true
-				days = append(days, DayPlan{Day: day, IDs: hole.Range, Missing: missing})
+				days = append(days, DayPlan{Day: day, IDs: rangeOf(gap), Missing: missing})
 			}
 		}
 	}

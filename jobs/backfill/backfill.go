@@ -1,9 +1,11 @@
-// Package backfill puts on the tape what it lacks: it works out which ids a window asks for, takes off those that are there, and gets the
-// others from the exchange's REST endpoints, or whole past days from its archive where that is quicker.
+// Package backfill fetches the trades that the tape lacks. It works out which ids a window needs, subtracts those
+// that are on the tape, and gets the rest from the exchange's REST endpoints, or whole past days from its archive
+// if that is faster.
 //
-// The guarantee: only ids that were missing are asked for, what was got is published in pieces that are each whole, and a run
-// that was ended at any point goes on from there when it is started again. An id is given up as absent only after the
-// exchange was asked twice, in different requests, and both times showed the ids on both sides of it and not the id itself.
+// Its guarantee: only missing ids are requested, each published piece is complete, and a run that was stopped at
+// any point continues from there when it is started again. An id is recorded as absent only after two different
+// requests returned the ids on both sides of it and not the id itself. docs/BINANCE.md describes the endpoints and
+// the archive.
 package backfill
 
 import (
@@ -17,52 +19,44 @@ import (
 
 	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
+	"tapedeck/internal/progress"
 	"tapedeck/internal/tape"
 )
 
-// Source says where trades are to come from.
+// Source says where trades may come from.
 type Source string
 
+// The sources.
 const (
-	Auto        Source = "auto"    // the archive for past days where that is quicker, REST for the rest and for what the archive lacks
-	RESTOnly    Source = "rest"    // nothing but REST
-	ArchiveOnly Source = "archive" // nothing but the archive; REST is only asked which ids a day has
+	Auto        Source = "auto"    // the archive for past days if it is faster, REST for everything else
+	RESTOnly    Source = "rest"    // only REST
+	ArchiveOnly Source = "archive" // only the archive; REST is asked which ids a day has
 )
 
-// Clients are the exchange. Without an Archive everything comes by REST.
+// Clients are the connections to the exchange. If Archive is nil, everything comes from REST.
 type Clients struct {
 	REST    *binance.REST
 	Archive *binance.Archive
 }
 
-// Options are a backfill's settings.
+// Options are the settings of a backfill.
 type Options struct {
-	// From and To bound the window [From, To). Both zero: the gaps inside what the tape has.
+	// From and To bound the window [From, To). If both are zero, only gaps inside the tape are filled.
 	From, To time.Time
-	// Symbols are names or patterns with *; none means those on the tape.
+	// Symbols are names and patterns; none means the symbols on the tape.
 	Symbols []string
-	// Source is Auto where empty.
+	// Source is Auto if empty.
 	Source Source
-	// Now says which days are past, and when an id was found absent.
+	// Now decides which days are past, and is recorded as the time at which ids were found absent.
 	Now time.Time
-	// Run is the id of the run, for the segments' metadata.
+	// Run is the id of the run; it is written to the metadata of the segments.
 	Run string
-	// Parallel is how many requests may be under way at once; 0 means 8.
+	// Parallel limits concurrent requests; 0 means 8.
 	Parallel int
-	// Logger hears of what is late or lost; nil means silence.
+	// Logger receives what is late or lost; nil means none.
 	Logger *slog.Logger
-	// Progress hears how far it is; nil means nobody.
-	Progress Progress
-}
-
-// Progress hears how far a backfill is. Its methods are called from several goroutines at once and must not block.
-type Progress interface {
-	// Planned comes once, before anything is fetched.
-	Planned(plan Plan)
-	// Advanced says how many of a symbol's missing ids are settled: published or found absent.
-	Advanced(symbol string, settled, of int64)
-	// Finished comes once for every symbol that anything was missing of.
-	Finished(summary SymbolSummary)
+	// Progress shows the missing ids by symbol; nil means nothing is shown.
+	Progress progress.Display
 }
 
 func (o Options) withDefaults() Options {
@@ -76,72 +70,15 @@ func (o Options) withDefaults() Options {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Progress == nil {
-		o.Progress = silent{}
+		o.Progress = progress.None{}
 	}
 	return o
 }
 
-type silent struct{}
-
-func (silent) Planned(Plan)                  {}
-func (silent) Advanced(string, int64, int64) {}
-func (silent) Finished(SymbolSummary)        {}
-
-// SymbolSummary is what a backfill did for one symbol.
-type SymbolSummary struct {
-	Symbol string
-	// Missing is how many ids were missing, those known to be absent not counted.
-	Missing int64
-	// Fetched is how many trades were put on the tape, FromArchive how many of them came from the archive.
-	Fetched, FromArchive int64
-	// Bytes of the new segments, and values in them whose double does not print back as the exchange's decimal.
-	Bytes, Inexact int64
-	// Absent is how many ids were found not to exist at the exchange.
-	Absent int64
-	// StillMissing are the ids that could not be had this time.
-	StillMissing idset.Set
-	// Cost is what was asked of REST, Days how many files of the archive were used.
-	Cost binance.Cost
-	Days int
-	// Problem is why ids are still missing; it is worth trying again later. Nil where nothing went wrong.
-	Problem error
-}
-
-// Summary is what a backfill did.
-type Summary struct {
-	Plan    Plan
-	Symbols []SymbolSummary // in the plan's order, those of which something was missing
-}
-
-// Total adds the symbols up; its Symbol and Problem are empty and StillMissing has no meaning but its Count.
-func (s Summary) Total() SymbolSummary {
-	total := SymbolSummary{Cost: s.Plan.Asked}
-	lacking := int64(0)
-	for _, symbol := range s.Symbols {
-		total.Missing += symbol.Missing
-		total.Fetched += symbol.Fetched
-		total.FromArchive += symbol.FromArchive
-		total.Bytes += symbol.Bytes
-		total.Inexact += symbol.Inexact
-		total.Absent += symbol.Absent
-		total.Cost = total.Cost.Plus(symbol.Cost)
-		total.Days += symbol.Days
-		lacking += symbol.StillMissing.Count()
-	}
-	if lacking > 0 {
-		total.StillMissing = idset.Set{{First: 1, Last: lacking}}
-	}
-	return total
-}
-
-// Complete says that nothing that exists is still missing.
-func (s Summary) Complete() bool { return s.Total().StillMissing.Count() == 0 }
-
-// Run fetches what is missing. What could not be had for a reason that passes stands in the summary and is no error;
-// an error means that it was stopped: the context, a full disk, a symbol that does not exist, an answer that is no answer. The summary
-// is right also beside an error.
+// Run fetches what is missing. Trades that could not be fetched for a temporary reason are in the summary and are
+// not an error. An error means that the run stopped early: the context is done, the disk is full, a symbol does not
+// exist, or an answer makes no sense. The summary is correct even if there is an error.
 func Run(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (Summary, error) {
-	opt = opt.withDefaults()
 	plan, err := Prepare(ctx, dir, clients, opt)
 	if err != nil {
 		return Summary{}, err
@@ -149,33 +86,44 @@ func Run(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (Summ
 	return Execute(ctx, dir, clients, plan, opt)
 }
 
-// Execute fetches what a plan says.
+// Execute fetches what a plan lists. Its results are those of Run.
 func Execute(ctx context.Context, dir *tape.Dir, clients Clients, plan Plan, opt Options) (Summary, error) {
 	opt = opt.withDefaults()
-	opt.Progress.Planned(plan)
-	r := &runner{dir: dir, clients: clients, opt: opt, requests: make(chan struct{}, opt.Parallel), files: make(chan struct{}, parallelFiles)}
-	summary := Summary{Plan: plan}
-	for _, symbol := range plan.Symbols {
-		if symbol.lacks() {
-			summary.Symbols = append(summary.Symbols, SymbolSummary{Symbol: symbol.Symbol, Missing: symbol.Missing.Count(), StillMissing: symbol.Missing, Problem: symbol.Problem})
-			if err := addPending(dir, symbol.Symbol); err != nil {
-				return summary, fmt.Errorf("write down what is to be fetched: %w", err)
-			}
-		}
+	if missing := plan.Missing(); missing > 0 {
+		opt.Progress.Line(plan.String())
+		opt.Progress.Begin("backfill", missing)
 	}
-	// As many symbols as requests: one symbol alone can have all of them.
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(opt.Parallel)
-	at := 0
+	r := &runner{
+		dir: dir, clients: clients, opt: opt,
+		requests: make(chan struct{}, opt.Parallel), files: make(chan struct{}, parallelFiles),
+	}
+	summary := Summary{Plan: plan}
+	var plans []SymbolPlan
 	for _, symbol := range plan.Symbols {
-		if !symbol.lacks() {
+		if !symbol.hasWork() {
 			continue
 		}
-		worker := &symbolRun{runner: r, plan: symbol, out: &summary.Symbols[at]}
-		at++
+		plans = append(plans, symbol)
+		summary.Symbols = append(summary.Symbols, SymbolSummary{
+			Symbol: symbol.Symbol, Missing: symbol.Missing.Count(), StillMissing: symbol.Missing, Problem: symbol.Problem,
+		})
+		if err := addPending(dir, symbol.Symbol); err != nil {
+			return summary, fmt.Errorf("record the symbol as pending: %w", err)
+		}
+	}
+	// As many symbols as requests, because one symbol alone can use all requests.
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(opt.Parallel)
+	for i, symbol := range plans {
+		worker := &symbolRun{
+			runner: r, plan: symbol, out: &summary.Symbols[i], tried: map[time.Time]bool{}, askedFrom: map[int64]bool{},
+		}
 		group.Go(func() error {
 			err := worker.run(groupCtx)
-			opt.Progress.Finished(*worker.out)
+			opt.Progress.Line(fmt.Sprintf("%s: %v", symbol.Symbol, *worker.out))
+			if worker.out.Problem != nil {
+				opt.Progress.Line(fmt.Sprintf("%s: %v", symbol.Symbol, worker.out.Problem))
+			}
 			if err != nil {
 				return fmt.Errorf("backfill %q: %w", symbol.Symbol, err)
 			}
@@ -189,7 +137,7 @@ func Execute(ctx context.Context, dir *tape.Dir, clients Clients, plan Plan, opt
 	return summary, err
 }
 
-// parallelFiles is how many files of the archive are worked on at once: each takes a core and some tens of megabytes.
+// parallelFiles limits the archive files that are read at the same time. Each uses a core and some tens of megabytes.
 const parallelFiles = 2
 
 // runner is what the symbols of a run share.
@@ -197,34 +145,33 @@ type runner struct {
 	dir             *tape.Dir
 	clients         Clients
 	opt             Options
-	requests, files chan struct{} // as many as may be under way
+	requests, files chan struct{} // semaphores
 }
 
-// acquire blocks until one of the slots is free. The caller calls release.
-func acquire(ctx context.Context, slots chan struct{}) (release func(), err error) {
+// acquire blocks until the semaphore is free. The caller calls release.
+func acquire(ctx context.Context, semaphore chan struct{}) (release func(), err error) {
 	select {
-	case slots <- struct{}{}:
-		return func() { <-slots }, nil
+	case semaphore <- struct{}{}:
+		return func() { <-semaphore }, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
 }
 
-// symbolRun is the work on one symbol. Its out is written by one goroutine.
+// symbolRun fetches one symbol. Only one goroutine writes out.
 type symbolRun struct {
 	*runner
 	plan           SymbolPlan
 	out            *SymbolSummary
-	tried          map[time.Time]bool // days whose file was looked at
-	archiveProblem error              // why a file did not have what it should have had; not a problem if REST has it
+	tried          map[time.Time]bool // days whose archive file was requested
+	archiveProblem error              // why a file lacks what it should have; not a problem if REST has it
 
-	askedFrom map[int64]bool    // the ids from which REST was asked
-	notThere  [proofs]idset.Set // at n: ids that n+1 answers showed not to be there
-	absent    idset.Set         // found so in this run
+	askedFrom map[int64]bool    // the first ids of the requests to REST
+	notShown  [proofs]idset.Set // at i: the ids that i+1 answers showed not to exist
+	absent    idset.Set         // recorded as absent in this run
 }
 
 func (s *symbolRun) run(ctx context.Context) error {
-	s.tried, s.askedFrom = map[time.Time]bool{}, map[int64]bool{}
 	defer func() {
 		if s.out.Problem == nil && len(s.out.StillMissing) > 0 {
 			s.out.Problem = s.archiveProblem
@@ -238,15 +185,15 @@ func (s *symbolRun) run(ctx context.Context) error {
 	if s.opt.Source == ArchiveOnly {
 		return nil
 	}
-	if err := s.pages(ctx, s.out.StillMissing); err != nil {
-		if ctx.Err() == nil && passes(err) {
+	if err := s.fetchPages(ctx, s.out.StillMissing); err != nil {
+		if ctx.Err() == nil && onlyThisSymbol(err) {
 			s.opt.Logger.Warn("backfill not finished", "symbol", s.plan.Symbol, "missing", s.out.StillMissing.Count(), "error", err)
 			s.out.Problem = err
 			return nil
 		}
 		return err
 	}
-	// What REST does not show and could not be proven absent may be older than REST reaches.
+	// Ids that REST did not return and that are not proven absent may be older than REST's history.
 	for _, day := range s.untriedDays() {
 		if err := s.fetchDay(ctx, day); err != nil {
 			return err
@@ -255,33 +202,35 @@ func (s *symbolRun) run(ctx context.Context) error {
 	return nil
 }
 
-// passes says whether an error is one symbol's alone and no reason to stop the others: it may be gone later, or the symbol is.
-func passes(err error) bool {
+// onlyThisSymbol reports whether an error should not stop the other symbols: it is temporary, or the symbol was
+// delisted.
+func onlyThisSymbol(err error) bool {
 	return binance.Temporary(err) || errors.Is(err, binance.ErrUnknownSymbol)
 }
 
-// settled takes published or absent ids off what is missing.
-func (s *symbolRun) settled(ids idset.Set) {
+// markDone removes ids that were published or found absent from the missing ones.
+func (s *symbolRun) markDone(ids idset.Set) {
 	s.out.StillMissing = s.out.StillMissing.Subtract(ids)
-	s.opt.Progress.Advanced(s.plan.Symbol, s.out.Missing-s.out.StillMissing.Count(), s.out.Missing)
+	s.opt.Progress.Set(s.plan.Symbol, s.out.Missing-s.out.StillMissing.Count())
 }
 
-// publish puts trades on the tape and books them.
-func (s *symbolRun) publish(ctx context.Context, trades []tape.Trade, inexact int64, source tape.Source, detail string) error {
+// publishPages publishes trades from REST, sorted by id.
+func (s *symbolRun) publishPages(ctx context.Context, trades []tape.Trade, inexact int64) error {
 	if len(trades) == 0 {
 		return nil
 	}
-	published, err := s.dir.Publish(ctx, trades, tape.Origin{Source: source, Run: s.opt.Run, Detail: detail, Inexact: inexact})
-	return s.recordPublished(published, inexact, source, idsOf(trades), err)
+	published, err := s.dir.Publish(ctx, trades, tape.Origin{Source: tape.FromREST, Run: s.opt.Run, Inexact: inexact})
+	var ids idset.Set
+	for i := range trades {
+		ids.Append(trades[i].ID)
+	}
+	return s.recordPublished(published, inexact, ids, err)
 }
 
-// recordPublished books what a publishing call did with ids.
-func (s *symbolRun) recordPublished(published tape.Published, inexact int64, source tape.Source, ids idset.Set, err error) error {
+// recordPublished adds to the summary what a publishing call did with ids. err is the call's error.
+func (s *symbolRun) recordPublished(published tape.Published, inexact int64, ids idset.Set, err error) error {
 	s.out.Fetched += published.Rows
 	s.out.Bytes += published.Bytes
-	if source == tape.FromArchive {
-		s.out.FromArchive += published.Rows
-	}
 	if err != nil {
 		return err
 	}
@@ -289,15 +238,6 @@ func (s *symbolRun) recordPublished(published tape.Published, inexact int64, sou
 	if inexact > 0 {
 		s.opt.Logger.Warn("values are not exact as doubles", "symbol", s.plan.Symbol, "values", inexact)
 	}
-	s.settled(ids)
+	s.markDone(ids)
 	return nil
-}
-
-// idsOf returns the ids of sorted trades of one symbol.
-func idsOf(trades []tape.Trade) idset.Set {
-	var ids idset.Set
-	for i := range trades {
-		ids.Append(trades[i].ID)
-	}
-	return ids
 }

@@ -16,6 +16,7 @@ import (
 
 	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
+	"tapedeck/internal/progress"
 	"tapedeck/internal/standin/exchange"
 	"tapedeck/internal/tape"
 )
@@ -499,14 +500,14 @@ func TestWordsMeanTheSymbolsThatTheStreamTakesThemFor(t *testing.T) {
 	}
 }
 
-// stopAfter ends a run after some pieces, as a signal would.
+// stopAfter cancels a run after some pieces, as a signal would.
 type stopAfter struct {
-	silent
+	progress.None
 	left   int
 	cancel context.CancelFunc
 }
 
-func (s *stopAfter) Advanced(string, int64, int64) {
+func (s *stopAfter) Set(string, int64) {
 	if s.left--; s.left == 0 {
 		s.cancel()
 	}

@@ -8,35 +8,35 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// Where the exchange is, if nobody says otherwise. The first serves public market data without a key; it lacks the history
-// of raw trades.
+// The exchange's public servers. DefaultRESTURL needs no key, but has no history of raw trades.
 const (
 	DefaultRESTURL      = "https://data-api.binance.vision"
 	DefaultRawTradesURL = "https://api.binance.com"
 	DefaultArchiveURL   = "https://data.binance.vision"
 )
 
-// Places say where the exchange is; empty ones are the defaults.
-type Places struct {
+// Endpoints are the exchange's addresses; an empty one is the default.
+type Endpoints struct {
 	RESTURL, ArchiveURL string
-	// Logger hears of requests and downloads that are made again; nil means silence.
+	// Logger receives requests and downloads that are retried; nil means none.
 	Logger *slog.Logger
 }
 
-// Connect makes the clients for a tape, whose request budget all its processes share. Nothing is asked yet. Close them when done.
-func Connect(dir *tape.Dir, places Places) Clients {
+// Connect returns the clients for a tape. They share the request budget with every other process on the tape.
+// Connect itself sends nothing. The caller closes the clients.
+func Connect(dir *tape.Dir, endpoints Endpoints) Clients {
 	rest := DefaultRESTURL
 	if dir.Feed() == tape.RawTrade {
 		rest = DefaultRawTradesURL
 	}
 	budget := binance.OpenBudget(dir.StatePath("budget.json"), binance.BudgetOptions{})
 	return Clients{
-		REST:    binance.NewREST(cmp.Or(places.RESTURL, rest), budget, binance.RESTOptions{Logger: places.Logger}),
-		Archive: binance.NewArchive(cmp.Or(places.ArchiveURL, DefaultArchiveURL), binance.ArchiveOptions{Logger: places.Logger}),
+		REST:    binance.NewREST(cmp.Or(endpoints.RESTURL, rest), budget, binance.RESTOptions{Logger: endpoints.Logger}),
+		Archive: binance.NewArchive(cmp.Or(endpoints.ArchiveURL, DefaultArchiveURL), binance.ArchiveOptions{Logger: endpoints.Logger}),
 	}
 }
 
-// Close closes the idle connections.
+// Close closes idle connections.
 func (c Clients) Close() {
 	c.REST.Close()
 	if c.Archive != nil {

@@ -17,144 +17,145 @@ import (
 )
 
 const (
-	// pagesPerPiece is how many pages are published at once: 100,000 rows, some seconds' worth of the budget.
+	// pagesPerPiece is how many pages are published together: 100,000 rows, a few seconds of the budget.
 	pagesPerPiece = 100
-	// proofs is in how many different requests an id must not be there, though both its neighbours are, to be absent.
+	// proofs is how many different requests must lack an id and have both its neighbours before it is absent.
 	proofs = 2
 )
 
-// before is how far before a hole each further request for it begins, so that no two are the same and each shows its lower bound.
-var before = [...]int64{1, 500, 100, 250}
+// retryOffsets is how many ids before a gap each further request for it starts. They differ so that the requests
+// do, and are at least 1 so that each answer shows the gap's lower bound.
+var retryOffsets = [...]int64{1, 500, 100, 250}
 
-// fetchedPiece is some pages and what they brought; err is why not all of them were had.
-type fetchedPiece struct {
-	pages []Page
-	got   []pageResult
-	err   error
+// piece is some pages and their answers. err is why some answers are missing.
+type piece struct {
+	pages   []Page
+	answers []answer
+	err     error
 }
 
-// next is the first id that the exchange has after a hole that at least two of the answers looked into and found nothing; 0 where there is no such hole. The
-// pages before it are not worth asking for: who has changed the exchange has millions of ids between those of the two. What they should have had is looked at
-// more closely in the end, like all that was not in the answers.
-func (p fetchedPiece) next() int64 {
-	seen := map[int64]bool{}
-	next := int64(0)
-	for i, got := range p.got {
-		if got.whole && got.first > p.pages[i].last() {
-			if seen[got.first] {
-				next = max(next, got.first)
+// skipTo returns the first id after a gap that at least two answers of the piece found to have no ids, or 0 if
+// there is no such gap. Pages before it need no request: after the exchange was replaced, for example by a stand-in
+// with other ids, a gap may have millions of ids. The ids of skipped pages are among those that fetchRest checks.
+func (p piece) skipTo() int64 {
+	firsts := map[int64]bool{}
+	skip := int64(0)
+	for i, a := range p.answers {
+		if a.ok && a.first > p.pages[i].last() {
+			if firsts[a.first] {
+				skip = max(skip, a.first)
 			}
-			seen[got.first] = true
+			firsts[a.first] = true
 		}
 	}
-	return next
+	return skip
 }
 
-// pages fetches ids by REST, a piece at a time, and then looks into what was not in the answers. While a piece is published the next one is
-// fetched, so that nothing of the budget is left unused.
-func (s *symbolRun) pages(ctx context.Context, wanted idset.Set) error {
+// fetchPages fetches ids by REST, one piece at a time, and then checks those that no answer had. It fetches the
+// next piece while one is being published, so that the whole budget is used.
+func (s *symbolRun) fetchPages(ctx context.Context, wanted idset.Set) error {
 	fetchCtx, stop := context.WithCancel(ctx)
-	pieces := make(chan fetchedPiece)
+	pieces := make(chan piece)
 	go func() {
 		defer close(pieces)
 		for left := pagesOf(wanted); len(left) > 0; {
-			piece := s.fetch(fetchCtx, left[:min(pagesPerPiece, len(left))], wanted)
-			pieces <- piece // it is always taken
-			if piece.err != nil || fetchCtx.Err() != nil {
+			p := s.fetchPiece(fetchCtx, left[:min(pagesPerPiece, len(left))], wanted)
+			pieces <- p // the receiver takes all pieces
+			if p.err != nil || fetchCtx.Err() != nil {
 				return
 			}
-			left = left[len(piece.pages):]
-			if next := piece.next(); next > 0 {
-				left = slices.DeleteFunc(slices.Clone(left), func(page Page) bool { return page.last() < next })
+			left = left[len(p.pages):]
+			if skip := p.skipTo(); skip > 0 {
+				left = slices.DeleteFunc(slices.Clone(left), func(page Page) bool { return page.last() < skip })
 			}
 		}
 	}()
 	defer func() {
 		stop()
-		for piece := range pieces { // until the goroutine has ended
-			for _, got := range piece.got {
-				s.out.Cost = s.out.Cost.Plus(got.cost)
+		for p := range pieces { // until the goroutine has ended
+			for _, a := range p.answers {
+				s.out.Cost = s.out.Cost.Plus(a.cost)
 			}
 		}
 	}()
-	for piece := range pieces {
-		if err := s.take(ctx, piece); err != nil {
+	for p := range pieces {
+		if err := s.publishPiece(ctx, p); err != nil {
 			return err
 		}
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return s.lookCloser(ctx, wanted)
+	return s.fetchRest(ctx, wanted)
 }
 
-// fetch asks for some pages, as many at once as there may be.
-func (s *symbolRun) fetch(ctx context.Context, pages []Page, wanted idset.Set) fetchedPiece {
-	got := make([]pageResult, len(pages))
+// fetchPiece requests some pages, as many concurrently as permitted.
+func (s *symbolRun) fetchPiece(ctx context.Context, pages []Page, wanted idset.Set) piece {
+	answers := make([]answer, len(pages))
 	group, groupCtx := errgroup.WithContext(ctx)
 	for i, page := range pages {
 		release, err := acquire(groupCtx, s.requests)
 		if err != nil {
-			break // the cause is group's or ctx's error
+			break // the error is that of the group or of ctx
 		}
 		group.Go(func() error {
 			defer release()
 			var err error
-			got[i], err = s.page(groupCtx, page.First, page.Limit, wanted)
+			answers[i], err = s.request(groupCtx, page.First, page.Limit, wanted)
 			return err
 		})
 	}
-	return fetchedPiece{pages, got, group.Wait()}
+	return piece{pages, answers, group.Wait()}
 }
 
-// take publishes a piece.
-func (s *symbolRun) take(ctx context.Context, piece fetchedPiece) error {
+func (s *symbolRun) publishPiece(ctx context.Context, p piece) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	var trades []tape.Trade
 	var inexact int64
-	for i, got := range piece.got {
-		trades = append(trades, got.trades...)
-		inexact += got.inexact
-		s.book(piece.pages[i].First, got)
+	for i, a := range p.answers {
+		trades = append(trades, a.trades...)
+		inexact += a.inexact
+		s.record(p.pages[i].First, a)
 	}
-	if err := s.publish(ctx, trades, inexact, tape.FromREST, ""); err != nil {
+	if err := s.publishPages(ctx, trades, inexact); err != nil {
 		return err
 	}
-	return piece.err
+	return p.err
 }
 
-// lookCloser asks again for what the answers lacked: from other ids, for that an answer begins later than it should, or ends early, has
-// been seen and proves nothing. What two answers show not to exist is recorded as absent.
-func (s *symbolRun) lookCloser(ctx context.Context, wanted idset.Set) error {
-	for _, back := range before {
+// fetchRest requests again what no answer had. It starts from other ids, because a single answer proves nothing:
+// answers that start too late or end too early do occur. Ids that two answers show not to exist are recorded as
+// absent.
+func (s *symbolRun) fetchRest(ctx context.Context, wanted idset.Set) error {
+	for _, offset := range retryOffsets {
 		if err := s.recordAbsent(); err != nil {
 			return err
 		}
-		holes := s.out.StillMissing.Intersect(wanted)
-		for done := int64(-1); len(holes) > 0; {
-			hole := holes[0]
-			if hole.Last <= done {
-				holes = holes[1:] // the answer before showed it, one way or the other
+		gaps := s.out.StillMissing.Intersect(wanted)
+		for done := int64(-1); len(gaps) > 0; {
+			gap := gaps[0]
+			if gap.Last <= done {
+				gaps = gaps[1:] // the previous answer covered it
 				continue
 			}
-			first := s.anchor(max(hole.First, done+1), back)
+			first := s.startBefore(max(gap.First, done+1), offset)
 			release, err := acquire(ctx, s.requests)
 			if err != nil {
 				return err
 			}
-			got, err := s.page(ctx, first, binance.PageLimit, wanted)
+			got, err := s.request(ctx, first, binance.PageLimit, wanted)
 			release()
-			s.book(first, got)
+			s.record(first, got)
 			if err != nil {
 				return err
 			}
-			if err := s.publish(ctx, got.trades, got.inexact, tape.FromREST, ""); err != nil {
+			if err := s.publishPages(ctx, got.trades, got.inexact); err != nil {
 				return err
 			}
-			if got.last <= max(hole.First, done) {
-				holes = holes[1:] // it does not lead any further
+			if got.last <= max(gap.First, done) {
+				gaps = gaps[1:] // asking on would not advance
 			}
 			done = max(done, got.last)
 		}
@@ -162,76 +163,79 @@ func (s *symbolRun) lookCloser(ctx context.Context, wanted idset.Set) error {
 	if err := s.recordAbsent(); err != nil {
 		return err
 	}
-	if holes := s.out.StillMissing.Intersect(wanted); len(holes) > 0 {
-		s.out.Problem = fmt.Errorf("the exchange does not show ids %d to %d, which does not prove that it does not have them", holes[0].First, holes[len(holes)-1].Last)
-		s.opt.Logger.Warn("the exchange does not show these ids, which proves nothing", "symbol", s.plan.Symbol, "ids", holes.Count(), "first_id", holes[0].First, "last_id", holes[len(holes)-1].Last)
+	if gaps := s.out.StillMissing.Intersect(wanted); len(gaps) > 0 {
+		first, last := gaps[0].First, gaps[len(gaps)-1].Last
+		s.out.Problem = fmt.Errorf("the exchange does not return ids %d to %d, and it is not proven that they do not exist", first, last)
+		s.opt.Logger.Warn("ids are missing from the exchange's answers, not proven absent", "symbol", s.plan.Symbol,
+			"ids", gaps.Count(), "first_id", first, "last_id", last)
 	}
 	return nil
 }
 
-// anchor gives the id from which to ask for a hole so that the answer shows an id before it: back before the last one that is not
-// known to be absent, and not one that was asked from already.
-func (s *symbolRun) anchor(first, back int64) int64 {
+// startBefore returns the id from which to request the ids from first on, so that the answer has an id before
+// them: offset ids before the last one that may exist, or less to avoid repeating a request.
+func (s *symbolRun) startBefore(first, offset int64) int64 {
 	at := first - 1
-	for _, span := range slices.Backward(s.plan.absent.Union(s.absent)) {
-		if span.First <= at && at <= span.Last {
-			at = span.First - 1
+	for _, r := range slices.Backward(s.plan.absent.Union(s.absent)) {
+		if r.First <= at && at <= r.Last {
+			at = r.First - 1
 		}
 	}
-	for at -= back - 1; s.askedFrom[at] && at > 0; at-- {
+	for at -= offset - 1; s.askedFrom[at] && at > 0; at-- {
 	}
 	return max(at, 0)
 }
 
-// book takes what an answer cost and what it showed not to be there.
-func (s *symbolRun) book(first int64, got pageResult) {
-	s.out.Cost = s.out.Cost.Plus(got.cost)
-	if !got.whole {
+// record adds up what an answer cost, and the ids that it shows not to exist.
+func (s *symbolRun) record(first int64, a answer) {
+	s.out.Cost = s.out.Cost.Plus(a.cost)
+	if !a.ok {
 		return
 	}
 	s.askedFrom[first] = true
 	for n := proofs - 1; n > 0; n-- {
-		s.notThere[n] = s.notThere[n].Union(s.notThere[n-1].Intersect(got.notThere))
+		s.notShown[n] = s.notShown[n].Union(s.notShown[n-1].Intersect(a.notShown))
 	}
-	s.notThere[0] = s.notThere[0].Union(got.notThere)
+	s.notShown[0] = s.notShown[0].Union(a.notShown)
 }
 
-// recordAbsent writes down what enough answers showed not to exist.
+// recordAbsent records the ids that enough answers show not to exist.
 func (s *symbolRun) recordAbsent() error {
-	absent := s.notThere[proofs-1].Intersect(s.out.StillMissing)
+	absent := s.notShown[proofs-1].Intersect(s.out.StillMissing)
 	if len(absent) == 0 {
 		return nil
 	}
 	if err := s.dir.RecordAbsent(s.plan.Symbol, absent, s.opt.Now); err != nil {
 		return fmt.Errorf("record absent ids: %w", err)
 	}
-	s.opt.Logger.Warn("the exchange does not have these ids", "symbol", s.plan.Symbol, "ids", absent.Count(), "first_id", absent[0].First, "last_id", absent[len(absent)-1].Last)
+	s.opt.Logger.Warn("the exchange does not have these ids", "symbol", s.plan.Symbol,
+		"ids", absent.Count(), "first_id", absent[0].First, "last_id", absent[len(absent)-1].Last)
 	s.absent = s.absent.Union(absent)
 	s.out.Absent += absent.Count()
-	s.settled(absent)
+	s.markDone(absent)
 	return nil
 }
 
-// pageResult is what one answer brought.
-type pageResult struct {
-	trades   []tape.Trade // in ascending order, only wanted ones
+// answer is the exchange's answer to one request.
+type answer struct {
+	trades   []tape.Trade // the wanted ones, sorted by id
 	inexact  int64
-	notThere idset.Set // wanted ids that it shows not to be trades
-	first    int64     // the smallest id in it, more than any for none
-	last     int64     // the greatest id in it, -1 for none
-	whole    bool      // it was no error
+	notShown idset.Set // wanted ids between those in the answer that are not trades
+	first    int64     // the smallest id in it; math.MaxInt64 if it is empty
+	last     int64     // the greatest id in it; -1 if it is empty
+	ok       bool      // the request succeeded
 	cost     binance.Cost
 }
 
-// page makes one request.
-func (s *symbolRun) page(ctx context.Context, first int64, limit int, wanted idset.Set) (pageResult, error) {
-	got, err := s.ask(ctx, first, limit)
-	out := pageResult{cost: got.Cost, first: math.MaxInt64, last: -1}
+// request makes one request.
+func (s *symbolRun) request(ctx context.Context, first int64, limit int, wanted idset.Set) (answer, error) {
+	page, err := s.page(ctx, first, limit)
+	out := answer{cost: page.Cost, first: math.MaxInt64, last: -1}
 	if err != nil {
 		return out, err
 	}
-	for i := range got.Rows {
-		row := &got.Rows[i]
+	for i := range page.Rows {
+		row := &page.Rows[i]
 		out.first, out.last = min(out.first, row.ID), row.ID
 		if !wanted.Contains(row.ID) {
 			continue
@@ -243,39 +247,40 @@ func (s *symbolRun) page(ctx context.Context, first int64, limit int, wanted ids
 		out.trades = append(out.trades, trade)
 		out.inexact += inexact.Count()
 	}
-	for _, id := range got.Voided {
+	for _, id := range page.Voided {
 		out.first, out.last = min(out.first, id), max(out.last, id)
 	}
-	out.notThere = notThere(got).Intersect(wanted)
-	out.whole = true
+	out.notShown = notShown(page).Intersect(wanted)
+	out.ok = true
 	return out, nil
 }
 
-// ask makes one request of the tape's feed.
-func (s *symbolRun) ask(ctx context.Context, first int64, limit int) (binance.Page, error) {
-	if s.dir.Feed() == tape.RawTrade {
-		page, err := s.clients.REST.HistoricalTrades(ctx, s.plan.Symbol, first, limit)
-		var status *binance.StatusError
-		if errors.As(err, &status) && status.Status == http.StatusNotFound {
-			return page, fmt.Errorf("%w (https://api.binance.com has it, https://data-api.binance.vision does not)", err)
-		}
-		return page, err
+// page requests a page of the tape's feed.
+func (s *symbolRun) page(ctx context.Context, first int64, limit int) (binance.Page, error) {
+	if s.dir.Feed() != tape.RawTrade {
+		return s.clients.REST.AggTrades(ctx, s.plan.Symbol, first, limit)
 	}
-	return s.clients.REST.AggTrades(ctx, s.plan.Symbol, first, limit)
+	page, err := s.clients.REST.HistoricalTrades(ctx, s.plan.Symbol, first, limit)
+	var status *binance.StatusError
+	if errors.As(err, &status) && status.Status == http.StatusNotFound {
+		err = fmt.Errorf("%w (%s has the history of raw trades, %s does not)", err, DefaultRawTradesURL, DefaultRESTURL)
+	}
+	return page, err
 }
 
-// notThere gives the ids that a page shows not to be trades: those between ids that it has, and those that the exchange has voided.
-func notThere(page binance.Page) idset.Set {
-	var there, shown idset.Set
+// notShown returns the ids between the first and the last id of a page that are not trades, those that the
+// exchange has voided among them.
+func notShown(page binance.Page) idset.Set {
+	var trades idset.Set
 	for i := range page.Rows {
-		there = there.Add(idset.Range{First: page.Rows[i].ID, Last: page.Rows[i].ID})
+		trades.Append(page.Rows[i].ID)
 	}
-	shown = there
+	shown := trades
 	for _, id := range page.Voided {
 		shown = shown.Add(idset.Range{First: id, Last: id})
 	}
 	if len(shown) == 0 {
 		return nil
 	}
-	return there.Missing(shown[0].First, shown[len(shown)-1].Last)
+	return trades.Missing(shown[0].First, shown[len(shown)-1].Last)
 }

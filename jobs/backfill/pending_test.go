@@ -8,16 +8,17 @@ import (
 	"time"
 
 	"tapedeck/internal/idset"
+	"tapedeck/internal/progress"
 	"tapedeck/internal/tape"
 )
 
-// endAtOnce ends a run when its plan is known, before anything is fetched.
-type endAtOnce struct {
-	silent
+// cancelAtStart cancels a run after it was planned and before it fetches anything.
+type cancelAtStart struct {
+	progress.None
 	cancel context.CancelFunc
 }
 
-func (e endAtOnce) Planned(Plan) { e.cancel() }
+func (c cancelAtStart) Begin(string, int64) { c.cancel() }
 
 // A run that was ended before it fetched anything of a symbol is remembered, until a later one has done it.
 func TestWhatWasBegunIsRemembered(t *testing.T) {
@@ -26,7 +27,7 @@ func TestWhatWasBegunIsRemembered(t *testing.T) {
 	window.From, window.To, window.Symbols = now.Add(-time.Hour), now, []string{"BTCUSDT", "ETHUSDT"}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := window
-	ended.Progress = endAtOnce{cancel: cancel}
+	ended.Progress = cancelAtStart{cancel: cancel}
 	if _, err := Run(ctx, w.dir, w.clients, ended); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}

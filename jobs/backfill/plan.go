@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"math"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -12,94 +13,90 @@ import (
 	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
 	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
+	"tapedeck/internal/wording"
 )
 
-// Plan is what a backfill will ask for.
+// Plan is what a backfill will request.
 type Plan struct {
 	Feed    tape.Feed
-	Symbols []SymbolPlan // by name
-	// Asked is what working it out has cost already.
+	Symbols []SymbolPlan // sorted by name
+	// Asked is what the planning itself has cost.
 	Asked binance.Cost
-	// PerMinute is the weight that may be used in a minute.
+	// PerMinute is the weight that may be used per minute.
 	PerMinute int64
 }
 
-// SymbolPlan is what a backfill will ask for of one symbol.
+// SymbolPlan is what a backfill will request for one symbol.
 type SymbolPlan struct {
 	Symbol string
-	// Missing are the ids to get. Absent is how many more are missing and known not to exist.
+	// Missing are the ids to fetch. Absent is how many more are missing that the exchange is known not to have.
 	Missing idset.Set
 	Absent  int64
-	// Days come from the archive, Pages by REST.
+	// Days come from the archive, Pages from REST.
 	Days  []DayPlan
 	Pages []Page
-	// Problem is why not everything could be planned: the symbol is no longer listed, say. Nil where nothing went wrong.
+	// Problem is why the plan is incomplete, for example that the symbol was delisted; nil if it is complete.
 	Problem error
 
 	asked  binance.Cost
-	holes  []hole
-	absent idset.Set // known before
+	gaps   []tape.Gap // the part of the window that is not on the tape, absent ids included
+	absent idset.Set  // known to be absent before this run
 }
 
 // DayPlan is a UTC day whose file is fetched from the archive.
 type DayPlan struct {
 	Day time.Time
-	// IDs is the span of the day's ids as REST tells it; both 0 where REST does not reach back so far.
+	// IDs are the day's ids as REST reports them; the zero value if REST's history does not reach back so far.
 	IDs idset.Range
-	// Missing are the ids wanted from it.
+	// Missing are the ids to take from the file.
 	Missing idset.Set
 
-	from  time.Time     // rows before it are not wanted; zero for no bound
-	known []binance.Row // rows as REST gives them, which the file's must equal
+	from  time.Time     // rows before it are ignored; zero for no limit
+	known []binance.Row // rows from REST that the file must have with the same content
 }
 
-// idsKnown is false of a day that REST does not reach back to: how many ids it has, and whether any, only the archive knows.
+// idsKnown reports whether REST could tell which ids the day has.
 func (d DayPlan) idsKnown() bool { return d.IDs != (idset.Range{}) }
 
-// Page is a request for ids from First on: Limit rows at most.
+// Page is a request for at most Limit rows with ids from First.
 type Page struct {
 	First int64
 	Limit int
 }
 
-// last is the last id that the page may bring.
+// last returns the greatest id that the page can have.
 func (p Page) last() int64 { return p.First + int64(p.Limit) - 1 }
 
-// hole is a run of missing ids and the times between which they traded.
-type hole struct {
-	idset.Range
-	from, to time.Time
-}
+// hasWork reports whether there is anything to fetch or to report.
+func (p SymbolPlan) hasWork() bool { return len(p.Missing) > 0 || len(p.Days) > 0 || p.Problem != nil }
 
-// The rates by which the quicker of two ways is chosen; measured on two cores against a local server, so in favour of the archive only
-// where it is far ahead.
-const (
-	archiveRowsPerSecond = 300_000 // downloading, unpacking and reading a day's file, whether its rows are wanted or not
-	archiveFileSeconds   = 2       // two requests
-	// archiveMinPages is the number of pages a day must lack before it is worth asking for the day's bounds.
-	archiveMinPages = 20
-)
-
-// lacks says whether there is anything to do or to tell.
-func (p SymbolPlan) lacks() bool { return len(p.Missing) > 0 || len(p.Days) > 0 || p.Problem != nil }
-
-// Missing is how many ids are to be got.
+// Missing returns the number of ids to fetch.
 func (p Plan) Missing() int64 {
 	return p.sum(func(s SymbolPlan) int64 { return s.Missing.Count() })
 }
 
-// Requests is how many REST requests it takes if none fails.
+// Requests returns the number of REST requests if none fails.
 func (p Plan) Requests() int64 {
 	return p.sum(func(s SymbolPlan) int64 { return int64(len(s.Pages)) })
 }
 
-// Days is how many files of the archive it takes.
+// Days returns the number of archive files.
 func (p Plan) Days() int64 { return p.sum(func(s SymbolPlan) int64 { return int64(len(s.Days)) }) }
 
-// Weight is what the requests weigh.
+// Weight returns the weight of the requests.
 func (p Plan) Weight() int64 { return p.Requests() * pageWeight(p.Feed) }
 
-// Duration is an estimate of how long it takes: the weight at the pace of the budget, and the files.
+// Speeds that decide which way is faster, measured on two cores against a local server. A real server is slower,
+// which is why archiveMinPages is large.
+const (
+	archiveRowsPerSecond = 300_000 // download, decompress and read a file, whether or not its rows are missing
+	archiveFileSeconds   = 2       // two requests
+	// archiveMinPages is how many pages a day must lack before its ids are looked up.
+	archiveMinPages = 20
+)
+
+// Duration estimates the time that the plan takes: the requests at the speed of the budget, and the files.
 func (p Plan) Duration() time.Duration {
 	rows := p.sum(func(s SymbolPlan) (rows int64) {
 		for _, day := range s.Days {
@@ -113,6 +110,36 @@ func (p Plan) Duration() time.Duration {
 	return time.Duration(seconds * float64(time.Second)).Round(time.Second)
 }
 
+// String says what is missing and what it costs to fetch.
+func (p Plan) String() string {
+	var parts []string
+	if n := p.Requests(); n > 0 {
+		parts = append(parts, fmt.Sprintf("%s (weight %s)", wording.Count(n, "request"), wording.Comma(p.Weight())))
+	}
+	if n := p.Days(); n > 0 {
+		parts = append(parts, wording.Count(n, "archive file"))
+	}
+	how := "not available from the exchange yet"
+	if len(parts) > 0 {
+		how = strings.Join(parts, ", ") + ", " + p.DurationText()
+	}
+	return fmt.Sprintf("%s missing: %s", wording.Count(p.Missing(), "trade"), how)
+}
+
+// DurationText returns the estimated Duration for people: "about 3 minutes".
+func (p Plan) DurationText() string {
+	switch d := p.Duration(); {
+	case d < 10*time.Second:
+		return "a few seconds"
+	case d < 2*time.Minute:
+		return fmt.Sprintf("about %.0f seconds", d.Seconds())
+	case d < 2*time.Hour:
+		return fmt.Sprintf("about %.0f minutes", math.Ceil(d.Minutes()))
+	default:
+		return fmt.Sprintf("about %.1f hours", d.Hours())
+	}
+}
+
 func (p Plan) sum(of func(SymbolPlan) int64) (sum int64) {
 	for _, symbol := range p.Symbols {
 		sum += of(symbol)
@@ -120,7 +147,7 @@ func (p Plan) sum(of func(SymbolPlan) int64) (sum int64) {
 	return sum
 }
 
-// pageWeight is what a page of a feed weighs (rest-api.md, 2026-07).
+// pageWeight returns the weight of one page (rest-api.md, 2026-07).
 func pageWeight(feed tape.Feed) int64 {
 	if feed == tape.RawTrade {
 		return 25
@@ -128,49 +155,48 @@ func pageWeight(feed tape.Feed) int64 {
 	return 4
 }
 
-// Prepare works out what is missing and how to get it, without getting anything.
+// Prepare works out what is missing and how to fetch it. It fetches no trades except single ones at the edges of
+// the window and of days.
 func Prepare(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (Plan, error) {
 	opt = opt.withDefaults()
-	if !opt.From.IsZero() || !opt.To.IsZero() {
-		if !opt.From.Before(opt.To) {
-			return Plan{}, fmt.Errorf("the window from %s to %s is empty", stamp(opt.From), stamp(opt.To))
-		}
+	bounds := window.Window{Start: opt.From, End: opt.To}
+	if bounds != (window.Window{}) && bounds.IsEmpty() {
+		return Plan{}, fmt.Errorf("the window from %s to %s is empty", opt.From.UTC().Format(time.RFC3339), opt.To.UTC().Format(time.RFC3339))
 	}
 	index := dir.Index()
 	if err := index.Refresh(ctx); err != nil {
-		return Plan{}, fmt.Errorf("read what is on the tape: %w", err)
+		return Plan{}, fmt.Errorf("read which ids are on the tape: %w", err)
 	}
 	absent, err := dir.Absent()
 	if err != nil {
 		return Plan{}, fmt.Errorf("read which ids are absent: %w", err)
 	}
-	plan := Plan{Feed: dir.Feed()}
 	symbols, asked, err := resolveSymbols(ctx, dir, clients.REST, opt, index.Symbols())
 	if err != nil {
 		return Plan{}, err
 	}
-	plan.Asked = asked
 	state, err := clients.REST.Budget().State()
 	if err != nil {
 		return Plan{}, err
 	}
-	plan.PerMinute = state.WeightPerMinute()
-
-	plan.Symbols = make([]SymbolPlan, len(symbols))
+	plan := Plan{Feed: dir.Feed(), Symbols: make([]SymbolPlan, len(symbols)), Asked: asked, PerMinute: state.WeightPerMinute()}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(opt.Parallel)
 	for i, symbol := range symbols {
-		planner := &planner{dir: dir, index: index, clients: clients, opt: opt, perMinute: plan.PerMinute, plan: SymbolPlan{Symbol: symbol}}
+		p := &planner{
+			feed: dir.Feed(), index: index, clients: clients, opt: opt, perMinute: plan.PerMinute,
+			plan: SymbolPlan{Symbol: symbol, absent: absent[symbol]},
+		}
 		group.Go(func() error {
-			err := planner.make(groupCtx, absent[symbol])
-			if errors.Is(err, binance.ErrUnknownSymbol) { // on the tape, but no longer listed
-				opt.Logger.Warn("the exchange no longer knows the symbol", "symbol", symbol, "error", err)
-				planner.plan.Problem, err = err, nil
+			err := p.run(groupCtx)
+			if errors.Is(err, binance.ErrUnknownSymbol) { // it is on the tape and was delisted
+				opt.Logger.Warn("the exchange no longer lists the symbol", "symbol", symbol, "error", err)
+				p.plan.Problem, err = err, nil
 			}
 			if err != nil {
-				return fmt.Errorf("plan the backfill of %q: %w", symbol, err)
+				return fmt.Errorf("plan %q: %w", symbol, err)
 			}
-			plan.Symbols[i] = planner.plan
+			plan.Symbols[i] = p.plan
 			return nil
 		})
 	}
@@ -183,326 +209,19 @@ func Prepare(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (
 	return plan, nil
 }
 
-func stamp(at time.Time) string { return at.UTC().Format(time.RFC3339) }
-
-// planner makes the plan of one symbol.
-type planner struct {
-	dir       *tape.Dir
-	index     *tape.Index
-	clients   Clients
-	opt       Options
-	perMinute int64
-	plan      SymbolPlan
-}
-
-func (p *planner) make(ctx context.Context, absent idset.Set) error {
-	if err := p.findHoles(ctx); err != nil {
-		return err
-	}
-	var wanted idset.Set
-	for _, hole := range p.plan.holes {
-		wanted = wanted.Add(hole.Range)
-	}
-	p.plan.absent = absent
-	p.plan.Missing = wanted.Subtract(absent)
-	p.plan.Absent = wanted.Count() - p.plan.Missing.Count()
-	byREST, err := p.chooseDays(ctx)
-	if err != nil {
-		return err
-	}
-	if p.opt.Source != ArchiveOnly {
-		p.plan.Pages = pagesOf(byREST)
-	}
-	return nil
-}
-
-// findHoles lists the runs of ids that are wanted and not on the tape, in ascending order.
-func (p *planner) findHoles(ctx context.Context) error {
-	bounds, any := p.index.Bounds(p.plan.Symbol)
-	gaps := p.index.Gaps(p.plan.Symbol)
-	if p.opt.From.IsZero() && p.opt.To.IsZero() {
-		for _, gap := range gaps {
-			p.add(idset.Range{First: gap.First, Last: gap.Last}, gap.After, gap.Before)
-		}
-		return nil
-	}
-	from, to := p.opt.From, p.opt.To
-	if !any {
-		return p.addEnd(ctx, from, 0)
-	}
-	if from.Before(bounds.FirstAt) {
-		first, ok, err := p.firstAt(ctx, from)
-		if err != nil {
-			return err
-		}
-		if ok && first.FirstID() < bounds.FirstID {
-			head := idset.Range{First: first.FirstID(), Last: bounds.FirstID - 1}
-			if to.Before(bounds.FirstAt) {
-				last, ok, err := p.lastBefore(ctx, to)
-				if err != nil {
-					return err
-				}
-				if !ok {
-					return nil
-				}
-				head.Last = min(head.Last, last.LastID())
-			}
-			if err := p.addHead(ctx, first, from); err != nil {
-				return err
-			}
-			p.add(head, later(from, first.at()), earlier(to, bounds.FirstAt))
-		}
-	}
-	for _, gap := range gaps {
-		if gap.Before.Before(from) || !gap.After.Before(to) {
-			continue
-		}
-		span := idset.Range{First: gap.First, Last: gap.Last}
-		// Up to a page's worth it costs nothing to take what lies outside of the window too.
-		if gap.Count() > binance.PageLimit {
-			var err error
-			if span, err = p.trim(ctx, gap); err != nil {
-				return err
-			}
-		}
-		p.add(span, later(from, gap.After), earlier(to, gap.Before))
-	}
-	if to.After(bounds.LastAt) {
-		return p.addEnd(ctx, later(from, bounds.LastAt), bounds.LastID+1)
-	}
-	return nil
-}
-
-// add puts a run of ids into the plan, if it has any.
-func (p *planner) add(span idset.Range, from, to time.Time) {
-	if span.First <= span.Last {
-		p.plan.holes = append(p.plan.holes, hole{span, from, to})
-	}
-}
-
-// addEnd adds the ids of the window that are at least least and traded at or after from: what comes after the tape's end, or everything.
-func (p *planner) addEnd(ctx context.Context, from time.Time, least int64) error {
-	last, ok, err := p.lastBefore(ctx, p.opt.To)
-	if err != nil || !ok || last.LastID() < least || last.at().Before(from) {
-		return err
-	}
-	first := least
-	if least == 0 || p.opt.From.Equal(from) {
-		edge, ok, err := p.firstAt(ctx, from)
-		if err != nil || !ok {
-			return err
-		}
-		first = max(least, edge.FirstID())
-		if least == 0 {
-			if err := p.addHead(ctx, edge, from); err != nil {
-				return err
-			}
-		}
-		from = later(from, edge.at())
-	}
-	p.add(idset.Range{First: first, Last: last.LastID()}, from, last.at())
-	return nil
-}
-
-// trim cuts a gap that reaches out of the window down to it.
-func (p *planner) trim(ctx context.Context, gap tape.Gap) (idset.Range, error) {
-	span := idset.Range{First: gap.First, Last: gap.Last}
-	if gap.After.Before(p.opt.From) {
-		edge, ok, err := p.firstAt(ctx, p.opt.From)
-		if err != nil {
-			return span, err
-		}
-		if ok {
-			span.First = max(span.First, edge.FirstID())
-		}
-	}
-	if !gap.Before.Before(p.opt.To) {
-		edge, ok, err := p.lastBefore(ctx, p.opt.To)
-		if err != nil {
-			return span, err
-		}
-		if ok {
-			span.Last = min(span.Last, edge.LastID())
-		}
-	}
-	return span, nil
-}
-
-// addHead looks whether the first trade that REST shows of a window is the first there is. REST has been seen to begin its history late
-// (binance-public-data issue 376); then the days before it are looked up in the archive.
-func (p *planner) addHead(ctx context.Context, first edge, from time.Time) error {
-	const quiet = time.Hour
-	if p.clients.Archive == nil || p.opt.Source == RESTOnly || first.row.ID == 0 || first.at().Sub(from) < quiet {
-		return nil
-	}
-	page, err := p.clients.REST.AggTrades(ctx, p.plan.Symbol, first.row.ID-1, 1)
-	p.plan.asked = p.plan.asked.Plus(page.Cost)
-	if err != nil {
-		return err
-	}
-	if len(page.Rows) > 0 && page.Rows[0].ID < first.row.ID {
-		return nil
-	}
-	for day := dayOf(from); !day.After(first.at()); day = day.AddDate(0, 0, 1) {
-		if p.isPast(day) {
-			p.plan.Days = append(p.plan.Days, DayPlan{Day: day, Missing: idset.Set{{First: 0, Last: first.FirstID() - 1}}, from: from})
-		}
-	}
-	return nil
-}
-
-// edge is an aggregate trade at the edge of a window, in the tape's ids.
-type edge struct {
-	row  binance.Row
-	feed tape.Feed
-}
-
-func (e edge) at() time.Time { return time.UnixMicro(e.row.Time).UTC() }
-
-// FirstID and LastID are the ids in the edge: one in the feed of aggregate trades.
-func (e edge) FirstID() int64 {
-	if e.feed == tape.RawTrade {
-		return e.row.FirstTradeID
-	}
-	return e.row.ID
-}
-
-func (e edge) LastID() int64 {
-	if e.feed == tape.RawTrade {
-		return e.row.LastTradeID
-	}
-	return e.row.ID
-}
-
-func (p *planner) firstAt(ctx context.Context, at time.Time) (edge, bool, error) {
-	page, err := p.clients.REST.FirstAggTrade(ctx, p.plan.Symbol, at)
-	return p.edgeOf(page, err)
-}
-
-func (p *planner) lastBefore(ctx context.Context, at time.Time) (edge, bool, error) {
-	page, err := p.clients.REST.LastAggTrade(ctx, p.plan.Symbol, at)
-	return p.edgeOf(page, err)
-}
-
-func (p *planner) edgeOf(page binance.Page, err error) (edge, bool, error) {
-	p.plan.asked = p.plan.asked.Plus(page.Cost)
-	if err != nil || len(page.Rows) == 0 {
-		return edge{}, false, err
-	}
-	return edge{page.Rows[0], p.dir.Feed()}, true, nil
-}
-
-// chooseDays decides which past days come from the archive, by which way is quicker, and gives the ids that are left to REST.
-func (p *planner) chooseDays(ctx context.Context) (byREST idset.Set, err error) {
-	byREST = p.plan.Missing
-	if p.clients.Archive == nil || p.opt.Source == RESTOnly {
-		return byREST, nil
-	}
-	edges := map[time.Time]edge{}
-	for _, day := range p.candidates() {
-		ids, known, err := p.idsOn(ctx, day, edges)
-		if err != nil {
-			return nil, err
-		}
-		missing := byREST.Intersect(idset.Set{ids})
-		if len(missing) == 0 {
-			continue
-		}
-		restSeconds := float64(int64(len(pagesOf(missing)))*pageWeight(p.dir.Feed())) * 60 / float64(p.perMinute)
-		archiveSeconds := archiveFileSeconds + float64(ids.Count())/archiveRowsPerSecond
-		if p.opt.Source == ArchiveOnly || archiveSeconds < restSeconds {
-			p.plan.Days = append(p.plan.Days, DayPlan{Day: day, IDs: ids, Missing: missing, known: known})
-			byREST = byREST.Subtract(missing)
-		}
-	}
-	return byREST, nil
-}
-
-// candidates lists the past days of which enough is missing for the archive to be worth a look. How much that is, is estimated
-// from how evenly the missing ids would lie in time.
-func (p *planner) candidates() []time.Time {
-	lacking := map[time.Time]float64{}
-	for _, hole := range p.plan.holes {
-		length := max(hole.to.Sub(hole.from), time.Second)
-		for day := dayOf(hole.from); !day.After(hole.to); day = day.AddDate(0, 0, 1) {
-			if p.isPast(day) {
-				part := earlier(hole.to, day.AddDate(0, 0, 1)).Sub(later(hole.from, day))
-				lacking[day] += float64(hole.Count()) * max(float64(part), float64(time.Second)) / float64(length)
-			}
-		}
-	}
-	var days []time.Time
-	for day, rows := range lacking {
-		if p.opt.Source == ArchiveOnly || rows >= archiveMinPages*binance.PageLimit {
-			days = append(days, day)
-		}
-	}
-	slices.SortFunc(days, time.Time.Compare)
-	return days
-}
-
-// isPast says whether a day is over.
-func (p *planner) isPast(day time.Time) bool { return !day.AddDate(0, 0, 1).After(p.opt.Now) }
-
-// idsOn asks for the ids of a day, and gives the rows at its edges.
-func (p *planner) idsOn(ctx context.Context, day time.Time, edges map[time.Time]edge) (idset.Range, []binance.Row, error) {
-	next := day.AddDate(0, 0, 1)
-	for _, at := range []time.Time{day, next} {
-		if _, ok := edges[at]; ok {
-			continue
-		}
-		first, ok, err := p.firstAt(ctx, at)
-		if err != nil {
-			return idset.Range{}, nil, err
-		}
-		if !ok { // nothing traded since
-			last, _, err := p.lastBefore(ctx, at)
-			if err != nil {
-				return idset.Range{}, nil, err
-			}
-			last.row.ID, last.row.FirstTradeID = last.row.ID+1, last.row.LastTradeID+1
-			last.row.Time = at.UnixMicro()
-			first = last
-		}
-		edges[at] = first
-	}
-	first := edges[day]
-	var known []binance.Row
-	if first.row.Price != nil && first.at().Before(next) {
-		known = append(known, first.row)
-	}
-	return idset.Range{First: first.FirstID(), Last: edges[next].FirstID() - 1}, known, nil
-}
-
-// pagesOf covers ids with as few requests as can be: each begins with the first id not covered yet, and what it brings beyond is
-// left out.
+// pagesOf returns the fewest requests that cover ids. Each starts at the first id that is not covered yet, and may
+// return ids that are not wanted.
 func pagesOf(ids idset.Set) []Page {
 	var pages []Page
 	next := int64(-1) // the first id that no page covers
-	for _, span := range ids {
-		if n := len(pages); n > 0 && span.First < next { // some of it comes with the page before
-			pages[n-1].Limit = int(min(span.Last, next-1)-pages[n-1].First) + 1
+	for _, r := range ids {
+		if n := len(pages); n > 0 && r.First < next { // the previous page covers some of it
+			pages[n-1].Limit = int(min(r.Last, next-1)-pages[n-1].First) + 1
 		}
-		for first := max(span.First, next); first <= span.Last; first += binance.PageLimit {
-			pages = append(pages, Page{First: first, Limit: int(min(span.Last-first+1, binance.PageLimit))})
+		for first := max(r.First, next); first <= r.Last; first += binance.PageLimit {
+			pages = append(pages, Page{First: first, Limit: int(min(r.Last-first+1, binance.PageLimit))})
 			next = first + binance.PageLimit
 		}
 	}
 	return pages
-}
-
-func dayOf(at time.Time) time.Time { return at.UTC().Truncate(24 * time.Hour) }
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
 }

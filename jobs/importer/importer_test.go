@@ -282,12 +282,12 @@ func TestAFileThatCannotBeReadIsNamedAndNothingOfItIsKept(t *testing.T) {
 		{"a damaged zip", "BTCUSDT-aggTrades-2024-08.zip", flipped, ""},
 		{"two CSVs", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "a.csv", "1", "b.csv", "2"), `there are several CSVs in the zip: "a.csv" and "b.csv"`},
 		{"no CSV", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "a.txt", "1"), "there is no CSV in the zip"},
-		{"nothing", name, nil, "it is empty"},
-		{"an empty CSV in a zip", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, name, ""), "it is empty"},
-		{"klines", "BTCUSDT-1m-2024-08.csv", []byte("1723075200000,1,2,3,4,5,1723075259999,6,7,8,9,0\n"), "its name does not say which symbol's trades it holds"},
-		{"named for the other feed", "BTCUSDT-trades-2024-08.csv", good, "it is said to hold trades, and its rows are those of aggTrades"},
-		{"gzip", name, []byte("\x1f\x8b\x08\x00\x00"), "it is compressed in a form that is not read; unpack it first"},
-		{"Parquet that was cut", "x.parquet", []byte("PAR1\x15\x04\x15"), "it is no whole Parquet file"},
+		{"nothing", name, nil, "the file is empty"},
+		{"an empty CSV in a zip", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, name, ""), "the file is empty"},
+		{"klines", "BTCUSDT-1m-2024-08.csv", []byte("1723075200000,1,2,3,4,5,1723075259999,6,7,8,9,0\n"), "the file name does not say the symbol"},
+		{"named for the other feed", "BTCUSDT-trades-2024-08.csv", good, "the file should have trades, but its rows are aggTrades"},
+		{"gzip", name, []byte("\x1f\x8b\x08\x00\x00"), "the compression format is not supported; decompress the file first"},
+		{"Parquet that was cut", "x.parquet", []byte("PAR1\x15\x04\x15"), "not a complete Parquet file"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := newTape(t, tape.AggTrade)
@@ -339,7 +339,7 @@ func TestAChecksumBesideTheFileIsVerified(t *testing.T) {
 	good := hex.EncodeToString(sum[:])
 	for _, tc := range []struct{ name, checksum, want string }{
 		{"another file's", strings.Repeat("0", 64) + "  BTCUSDT-aggTrades-2024-08.zip\n", "BTCUSDT-aggTrades-2024-08.zip has the sha256 " + good + ", its checksum says " + strings.Repeat("0", 64)},
-		{"of another name", good + "  x.zip\n", `read its checksum "BTCUSDT-aggTrades-2024-08.zip.CHECKSUM": no sha256 of`},
+		{"of another name", good + "  x.zip\n", `read the checksum "BTCUSDT-aggTrades-2024-08.zip.CHECKSUM": no sha256 of`},
 		{"fits", good + "  BTCUSDT-aggTrades-2024-08.zip\n", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

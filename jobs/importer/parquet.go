@@ -19,7 +19,7 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// parquetMemory bounds DuckDB while it sorts a file; what does not fit goes to the staging directory.
+// parquetMemory limits DuckDB while it sorts a file; it spills to the staging directory.
 const parquetMemory = "400MB"
 
 // rowsPerBatch are read from the sorted file at a time.
@@ -57,8 +57,8 @@ func stageParquet(ctx context.Context, dir *tape.Dir, s *source, out *staging) e
 	return nil
 }
 
-// newScratch makes a directory with a link to the file in it, for DuckDB takes some characters of a path for a pattern. Its name is that of a session's scratch directory,
-// so that a dead one is swept with those.
+// newScratch creates a directory with a link "in" to the file, because DuckDB treats some characters of a path as a
+// pattern. It has the name of a DuckDB session's scratch directory, so the same sweep removes it after a crash.
 func newScratch(dir *tape.Dir, path string) (string, error) {
 	staging, err := filepath.Abs(dir.StagingPath())
 	if err != nil {
@@ -78,10 +78,11 @@ func newScratch(dir *tape.Dir, path string) (string, error) {
 	return scratch, nil
 }
 
-// sortParquet writes the file's trades to the file sorted, by (date, symbol, id), and tells out which it left out.
+// sortParquet writes the trades of the file in to the file sorted, by (date, symbol, id), and counts in out those that
+// it leaves out.
 func sortParquet(ctx context.Context, scratch, in, sorted string, feed tape.Feed, out *staging) error {
 	if strings.ContainsAny(scratch, "*?[") {
-		return fmt.Errorf("the path %q holds one of the characters * ? [, which DuckDB takes for a pattern", scratch)
+		return fmt.Errorf("the path %q contains *, ? or [, which DuckDB treats as a pattern", scratch)
 	}
 	connector, err := duckdb.NewConnector("?"+url.Values{
 		"memory_limit": {parquetMemory}, "temp_directory": {scratch}, "preserve_insertion_order": {"false"},
@@ -113,8 +114,9 @@ func sortParquet(ctx context.Context, scratch, in, sorted string, feed tape.Feed
 		return unreadable(ctx, err)
 	}
 	copied := fmt.Sprintf(`COPY (
-    SELECT symbol::VARCHAR AS symbol, id::BIGINT AS id, price::DOUBLE AS price, qty::DOUBLE AS qty, first_trade_id::BIGINT AS first_trade_id,
-        last_trade_id::BIGINT AS last_trade_id, traded_at::TIMESTAMP AS traded_at, is_buyer_maker::BOOLEAN AS is_buyer_maker, file_row_number,
+    SELECT symbol::VARCHAR AS symbol, id::BIGINT AS id, price::DOUBLE AS price, qty::DOUBLE AS qty,
+        first_trade_id::BIGINT AS first_trade_id, last_trade_id::BIGINT AS last_trade_id,
+        traded_at::TIMESTAMP AS traded_at, is_buyer_maker::BOOLEAN AS is_buyer_maker, file_row_number,
     FROM %s
     WHERE NOT (%s)
     ORDER BY traded_at::TIMESTAMP::DATE, symbol, id, file_row_number
@@ -125,10 +127,11 @@ func sortParquet(ctx context.Context, scratch, in, sorted string, feed tape.Feed
 	return nil
 }
 
-// voidedParquet is true for the rows that the exchange itself has voided.
+// voidedParquet is true for rows that the exchange itself has voided.
 const voidedParquet = "price = 0 AND qty = 0 OR first_trade_id = -1 AND last_trade_id = -1"
 
-// parquetTypes are the types that each column may have. Neither FLOAT nor text: the one does not hold a price, the other would be guesswork.
+// parquetTypes are the types that each column may have. FLOAT is too imprecise for a price, and text would have to be
+// guessed at.
 var parquetTypes = []struct {
 	name  string
 	types []string
@@ -145,7 +148,7 @@ var parquetTypes = []struct {
 
 var integers = []string{"BIGINT", "INTEGER", "SMALLINT", "TINYINT", "UBIGINT", "UINTEGER", "USMALLINT", "UTINYINT"}
 
-// checkColumns holds the file to the tape's columns and gives those that are DECIMAL.
+// checkColumns checks that the file has the tape's columns, and returns those that are DECIMAL.
 func checkColumns(ctx context.Context, db *sql.DB, rows string) (decimals []string, err error) {
 	described, err := db.QueryContext(ctx, "SELECT column_name, column_type FROM (DESCRIBE FROM "+rows+")")
 	if err != nil {
@@ -166,11 +169,11 @@ func checkColumns(ctx context.Context, db *sql.DB, rows string) (decimals []stri
 	for _, column := range parquetTypes {
 		full, ok := have[column.name]
 		if !ok {
-			return nil, fileErrorf("it has no column %q; a tape has symbol, id, price, qty, first_trade_id, last_trade_id, traded_at and is_buyer_maker", column.name)
+			return nil, fileErrorf("no column %q; the tape's columns are symbol, id, price, qty, first_trade_id, last_trade_id, traded_at and is_buyer_maker", column.name)
 		}
 		kind, _, _ := strings.Cut(full, "(")
 		if !slices.Contains(column.types, kind) {
-			return nil, fileErrorf("its column %s is %s and should be %s", column.name, full, column.types[0])
+			return nil, fileErrorf("column %q is %s, it must be %s", column.name, full, column.types[0])
 		}
 		if kind == "DECIMAL" {
 			decimals = append(decimals, column.name)
@@ -179,7 +182,7 @@ func checkColumns(ctx context.Context, db *sql.DB, rows string) (decimals []stri
 	return decimals, nil
 }
 
-// checkRows looks for the first row that is no trade.
+// checkRows returns an error for the first row that is not a trade of the feed.
 func checkRows(ctx context.Context, db *sql.DB, rows string, feed tape.Feed) error {
 	type rule struct{ broken, reason string }
 	var rules []rule
@@ -196,17 +199,21 @@ func checkRows(ctx context.Context, db *sql.DB, rows string, feed tape.Feed) err
 		rule{"traded_at::TIMESTAMP NOT BETWEEN TIMESTAMP '2009-01-01' AND TIMESTAMP '2100-01-01'", "the time is not between 2009 and 2100"},
 	)
 	if feed == tape.RawTrade {
-		rules = append(rules, rule{"first_trade_id <> id OR last_trade_id <> id", "its first_trade_id and last_trade_id are not its id, as in a tape of raw trades"})
+		rules = append(rules, rule{"first_trade_id <> id OR last_trade_id <> id", "first_trade_id and last_trade_id differ from id, which a tape of raw trades does not allow"})
 	}
 	reason := "CASE"
 	for _, r := range rules {
 		reason += fmt.Sprintf(" WHEN %s THEN %s", r.broken, quote(r.reason))
 	}
 	reason += " END"
-	found := fmt.Sprintf("SELECT file_row_number, %s AS reason FROM %s WHERE reason IS NOT NULL AND (%s) IS NOT TRUE ORDER BY file_row_number LIMIT 1", reason, rows, voidedParquet)
+	query := fmt.Sprintf(`SELECT file_row_number, %s AS reason
+FROM %s
+WHERE reason IS NOT NULL AND (%s) IS NOT TRUE
+ORDER BY file_row_number
+LIMIT 1`, reason, rows, voidedParquet)
 	var row int64
 	var text string
-	switch err := db.QueryRowContext(ctx, found).Scan(&row, &text); {
+	switch err := db.QueryRowContext(ctx, query).Scan(&row, &text); {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil
 	case err != nil:
@@ -215,7 +222,7 @@ func checkRows(ctx context.Context, db *sql.DB, rows string, feed tape.Feed) err
 	return fileErrorf("row %d: %s", row+1, text)
 }
 
-// unreadable makes an error of DuckDB's the file's, unless the disk or the context is to blame.
+// unreadable turns an error of DuckDB into one of the file, unless the disk, the memory or the context caused it.
 func unreadable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -258,16 +265,16 @@ func readSorted(path string, use func(*ingest.Batch) error) error {
 	}
 }
 
-// feedOfParquet reads which feed's rows a file says that it holds; empty where it does not say.
+// feedOfParquet reads the feed from a file's metadata. It is empty if tapedeck did not write the file.
 func feedOfParquet(s *source) (feed tape.Feed, err error) {
 	defer func() {
-		if p := recover(); p != nil { // the library's answer to a damaged footer
-			feed, err = "", fmt.Errorf("it is damaged: %v", p)
+		if p := recover(); p != nil { // the library panics on a damaged footer
+			feed, err = "", fmt.Errorf("damaged footer: %v", p)
 		}
 	}()
 	file, err := parquet.OpenFile(s.file, s.size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
-		return "", fmt.Errorf("it is no whole Parquet file: %w", err)
+		return "", fmt.Errorf("not a complete Parquet file: %w", err)
 	}
 	name, ok := file.Lookup("tapedeck.feed")
 	if !ok {

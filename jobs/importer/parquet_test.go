@@ -110,9 +110,9 @@ func TestParquetThatIsNotATapes(t *testing.T) {
 		name, query, want string
 		feed              tape.Feed
 	}{
-		{"a column is missing", "SELECT * EXCLUDE (qty) FROM (" + generated + ")", `it has no column "qty"; a tape has`, ""},
-		{"a price of less digits", "SELECT * REPLACE (price::FLOAT AS price) FROM (" + generated + ")", "its column price is FLOAT and should be DOUBLE", ""},
-		{"a time as a number", "SELECT * REPLACE (epoch_us(traded_at) AS traded_at) FROM (" + generated + ")", "its column traded_at is BIGINT and should be TIMESTAMP", ""},
+		{"a column is missing", "SELECT * EXCLUDE (qty) FROM (" + generated + ")", `no column "qty"; the tape's columns are`, ""},
+		{"a price of less digits", "SELECT * REPLACE (price::FLOAT AS price) FROM (" + generated + ")", `column "price" is FLOAT, it must be DOUBLE`, ""},
+		{"a time as a number", "SELECT * REPLACE (epoch_us(traded_at) AS traded_at) FROM (" + generated + ")", `column "traded_at" is BIGINT, it must be TIMESTAMP`, ""},
 		{"NULL", "SELECT * REPLACE (if(symbol = 'BTCUSDT' AND id = 7, NULL, qty) AS qty) FROM (" + generated + ") WHERE symbol = 'BTCUSDT' ORDER BY id", "row 8: qty is NULL", ""},
 		{"a negative price", "SELECT * REPLACE (if(id = 12999, -price, price) AS price) FROM (" + generated + ") WHERE symbol = 'BTCUSDT' ORDER BY id", "row 13000: the price is not above zero", ""},
 		{"no number", "SELECT * REPLACE ('nan'::DOUBLE AS price) FROM (" + generated + ") LIMIT 5", "row 1: the price is not above zero", ""},
@@ -121,7 +121,7 @@ func TestParquetThatIsNotATapes(t *testing.T) {
 			"id 7 of BTCUSDT differs from the row with the same id in row", ""},
 		{"an id on two days", "SELECT * FROM (" + generated + ") WHERE symbol = 'BTCUSDT' UNION ALL SELECT * REPLACE (traded_at + INTERVAL 5 DAY AS traded_at) FROM (" + generated + ") WHERE symbol = 'BTCUSDT' AND id = 7",
 			"id 7 of BTCUSDT is in the file with another date too", ""},
-		{"aggregated rows on a tape of raw trades", generated, "row 1: its first_trade_id and last_trade_id are not its id, as in a tape of raw trades", tape.RawTrade},
+		{"aggregated rows on a tape of raw trades", generated, "row 1: first_trade_id and last_trade_id differ from id, which a tape of raw trades does not allow", tape.RawTrade},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if tc.feed == "" {

@@ -20,7 +20,7 @@ import (
 	"tapedeck/internal/ingest"
 )
 
-// form is what a file is, told by its first bytes and not by its name.
+// form is the format of a file. Its first bytes decide it, not its name.
 type form int
 
 const (
@@ -36,31 +36,33 @@ type source struct {
 	size       int64
 	form       form
 
-	// Of a CSV, also one in a zip.
+	// Of a CSV, also of one in a zip.
 	symbol string
 	kind   binance.ArchiveKind
 
 	read   atomic.Int64      // bytes of the file since open
-	onRead func(bytes int64) // is called with read, concurrently; may be nil
+	onRead func(bytes int64) // called with read, possibly from another goroutine; may be nil
 }
 
 const checksumSuffix = ".CHECKSUM"
 
-func isChecksum(path string) bool { return strings.HasSuffix(path, checksumSuffix) }
+// IsChecksum reports whether a path is that of the checksum of another file, as data.binance.vision has it.
+func IsChecksum(path string) bool { return strings.HasSuffix(path, checksumSuffix) }
 
-// archiveName is how data.binance.vision names a file: BTCUSDT-aggTrades-2024-08-08.zip, and the CSV in it.
+// archiveName matches the names of data.binance.vision's files, such as BTCUSDT-aggTrades-2024-08-08.zip, and of the
+// CSVs in them.
 var archiveName = regexp.MustCompile(`(?i)^(.+)-(aggTrades|trades)(?:-[-0-9]+)?\.(?:zip|csv)$`)
 
-// sniffed is how much of a CSV tells its kind: some lines.
-const sniffed = 4 << 10
+// sniffBytes is how much of a CSV is read to detect its kind: some lines.
+const sniffBytes = 4 << 10
 
-// openSource opens a file and finds out what it is. The caller closes it.
+// openSource opens a file and detects what it is. The caller closes it.
 func openSource(path string, opt Options) (_ *source, err error) {
 	file, err := os.Open(path)
 	if err != nil {
-		var plain *fs.PathError
-		if errors.As(err, &plain) {
-			err = plain.Err // the path stands before it
+		var known *fs.PathError
+		if errors.As(err, &known) {
+			err = known.Err // the caller adds the path
 		}
 		return nil, err
 	}
@@ -75,7 +77,7 @@ func openSource(path string, opt Options) (_ *source, err error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is not a file")
+		return nil, errors.New("not a regular file")
 	}
 	s.size = info.Size()
 	head := make([]byte, 4)
@@ -85,75 +87,76 @@ func openSource(path string, opt Options) (_ *source, err error) {
 	}
 	switch head = head[:n]; {
 	case n == 0:
-		return nil, errors.New("it is empty")
+		return nil, errEmpty
 	case bytes.HasPrefix(head, []byte("PK")):
 		s.form = formZip
 	case string(head) == "PAR1":
 		s.form = formParquet
 		return s, nil
 	case bytes.HasPrefix(head, []byte("\x1f\x8b")), bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")), bytes.HasPrefix(head, []byte("BZh")):
-		return nil, errors.New("it is compressed in a form that is not read; unpack it first")
+		return nil, errors.New("the compression format is not supported; decompress the file first")
 	}
-	return s, s.recognise(opt)
+	return s, s.detectCSV(opt)
 }
+
+var errEmpty = errors.New("the file is empty")
 
 func (s *source) close() { s.file.Close() }
 
-// recognise finds the symbol and the kind of a CSV.
-func (s *source) recognise(opt Options) error {
+// detectCSV finds the symbol and the kind of a CSV.
+func (s *source) detectCSV(opt Options) error {
 	member, content, err := s.open()
 	if err != nil {
 		return err
 	}
 	defer content.Close()
 	s.symbol = opt.Symbol
-	named := binance.ArchiveKind("")
+	declared := binance.ArchiveKind("")
 	for _, name := range []string{s.name, member} {
 		if match := archiveName.FindStringSubmatch(name); match != nil {
 			if s.symbol == "" {
 				s.symbol = match[1]
 			}
-			named = binance.KindTrades
+			declared = binance.KindTrades
 			if strings.EqualFold(match[2], string(binance.KindAggTrades)) {
-				named = binance.KindAggTrades
+				declared = binance.KindAggTrades
 			}
 			break
 		}
 	}
 	if opt.Feed != "" {
-		named = ingest.KindOf(opt.Feed)
+		declared = ingest.KindOf(opt.Feed)
 	}
 	if s.symbol == "" {
-		return errors.New("its name does not say which symbol's trades it holds, as BTCUSDT-aggTrades-2024-08-08.zip does; name the symbol")
+		return ErrNoSymbol
 	}
-	head, err := bufio.NewReaderSize(content, sniffed).Peek(sniffed)
+	head, err := bufio.NewReaderSize(content, sniffBytes).Peek(sniffBytes)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return describe(err)
 	}
 	if len(bytes.TrimSpace(head)) == 0 {
-		return errors.New("it is empty")
+		return errEmpty
 	}
 	s.kind = binance.SniffKind(head)
 	switch {
-	case s.kind == "" && named == "":
-		return fmt.Errorf("its first line is a row neither of aggTrades nor of trades: %q", firstLine(head))
+	case s.kind == "" && declared == "":
+		line, _, _ := bytes.Cut(head, []byte("\n"))
+		return fmt.Errorf("the first line is neither an aggTrades nor a trades row: %q", line[:min(len(line), 80)])
 	case s.kind == "":
-		s.kind = named // reading it says what is wrong with its first line
-	case named != "" && s.kind != named:
-		return fmt.Errorf("it is said to hold %s, and its rows are those of %s", named, s.kind)
+		s.kind = declared // reading the file reports what is wrong with its first line
+	case declared != "" && s.kind != declared:
+		return fmt.Errorf("the file should have %s, but its rows are %s", declared, s.kind)
 	}
 	return nil
 }
 
-func firstLine(text []byte) string {
-	line, _, _ := bytes.Cut(text, []byte("\n"))
-	return string(line[:min(len(line), 80)])
-}
+// ErrNoSymbol is a CSV or zip whose symbol is not known.
+var ErrNoSymbol = errors.New("the file name does not say the symbol, as BTCUSDT-aggTrades-2024-08-08.zip does; name the symbol")
 
-// open opens the CSV, from its beginning. member is its name in a zip.
+// open opens the CSV at its beginning. member is its name in a zip.
 func (s *source) open() (member string, content io.ReadCloser, err error) {
 	s.read.Store(0)
-	counted := &countedReader{source: s}
+	counted := &countingReader{source: s}
 	if s.form == formCSV {
 		return "", io.NopCloser(io.NewSectionReader(counted, 0, s.size)), nil
 	}
@@ -161,10 +164,10 @@ func (s *source) open() (member string, content io.ReadCloser, err error) {
 	return member, content, describe(err)
 }
 
-// countedReader counts the bytes that are read of a file.
-type countedReader struct{ source *source }
+// countingReader counts the bytes that are read of a file.
+type countingReader struct{ source *source }
 
-func (c countedReader) ReadAt(p []byte, offset int64) (int, error) {
+func (c countingReader) ReadAt(p []byte, offset int64) (int, error) {
 	n, err := c.source.file.ReadAt(p, offset)
 	read := c.source.read.Add(int64(n))
 	if c.source.onRead != nil {
@@ -173,10 +176,10 @@ func (c countedReader) ReadAt(p []byte, offset int64) (int, error) {
 	return n, err
 }
 
-// verify hashes the file and holds it against the .CHECKSUM beside it, if there is one.
+// verify hashes the file and compares the hash with the .CHECKSUM file next to it, if there is one.
 func (s *source) verify(ctx context.Context) (sum string, verified bool, err error) {
 	hash := sha256.New()
-	if _, err := io.Copy(hash, io.NewSectionReader(interruptible{ctx, s.file}, 0, s.size)); err != nil {
+	if _, err := io.Copy(hash, io.NewSectionReader(contextReader{ctx, s.file}, 0, s.size)); err != nil {
 		return "", false, fileError(err)
 	}
 	sum = hex.EncodeToString(hash.Sum(nil))
@@ -189,7 +192,7 @@ func (s *source) verify(ctx context.Context) (sum string, verified bool, err err
 	}
 	want, err := binance.ParseChecksum(string(text), s.name)
 	if err != nil {
-		return "", false, fileErrorf("read its checksum %q: %w", s.name+checksumSuffix, err)
+		return "", false, fileErrorf("read the checksum %q: %w", s.name+checksumSuffix, err)
 	}
 	if sum != want {
 		return "", false, fileError(&binance.ChecksumError{Name: s.name, Want: want, Got: sum})
@@ -197,13 +200,13 @@ func (s *source) verify(ctx context.Context) (sum string, verified bool, err err
 	return sum, true, nil
 }
 
-// interruptible ends reading when its context is over.
-type interruptible struct {
+// contextReader fails when its context is done.
+type contextReader struct {
 	ctx context.Context
 	in  io.ReaderAt
 }
 
-func (r interruptible) ReadAt(p []byte, offset int64) (int, error) {
+func (r contextReader) ReadAt(p []byte, offset int64) (int, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
 	}

@@ -1,0 +1,93 @@
+package backfill
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"tapedeck/internal/binance"
+	"tapedeck/internal/idset"
+)
+
+// chooseDays decides which past days come from the archive because that is faster, and returns the ids that are
+// left to REST.
+func (p *planner) chooseDays(ctx context.Context) (fromREST idset.Set, err error) {
+	fromREST = p.plan.Missing
+	if p.clients.Archive == nil || p.opt.Source == RESTOnly {
+		return fromREST, nil
+	}
+	firsts := map[time.Time]windowTrade{}
+	for _, day := range p.candidates() {
+		ids, known, err := p.idsOn(ctx, day, firsts)
+		if err != nil {
+			return nil, err
+		}
+		missing := fromREST.Intersect(idset.Set{ids})
+		if len(missing) == 0 {
+			continue
+		}
+		restSeconds := float64(int64(len(pagesOf(missing)))*pageWeight(p.feed)) * 60 / float64(p.perMinute)
+		archiveSeconds := archiveFileSeconds + float64(ids.Count())/archiveRowsPerSecond
+		if p.opt.Source == ArchiveOnly || archiveSeconds < restSeconds {
+			p.plan.Days = append(p.plan.Days, DayPlan{Day: day, IDs: ids, Missing: missing, known: known})
+			fromREST = fromREST.Subtract(missing)
+		}
+	}
+	return fromREST, nil
+}
+
+// candidates returns the past days of which enough may be missing to make looking up their ids worthwhile. The
+// estimate spreads each gap's ids evenly over its time.
+func (p *planner) candidates() []time.Time {
+	missing := map[time.Time]float64{}
+	for _, gap := range p.plan.gaps {
+		length := max(gap.Before.Sub(gap.After), time.Second)
+		for day := dayOf(gap.After); !day.After(gap.Before); day = day.AddDate(0, 0, 1) {
+			if p.isPast(day) {
+				part := earlier(gap.Before, day.AddDate(0, 0, 1)).Sub(later(gap.After, day))
+				missing[day] += float64(gap.Count()) * max(float64(part), float64(time.Second)) / float64(length)
+			}
+		}
+	}
+	var days []time.Time
+	for day, rows := range missing {
+		if p.opt.Source == ArchiveOnly || rows >= archiveMinPages*binance.PageLimit {
+			days = append(days, day)
+		}
+	}
+	slices.SortFunc(days, time.Time.Compare)
+	return days
+}
+
+// isPast reports whether a day is over.
+func (p *planner) isPast(day time.Time) bool { return !day.AddDate(0, 0, 1).After(p.opt.Now) }
+
+// idsOn asks REST for the ids of a day. known is the day's first trade, if it has one. firsts keeps the first
+// trade from each midnight on, because two days share one.
+func (p *planner) idsOn(ctx context.Context, day time.Time, firsts map[time.Time]windowTrade) (ids idset.Range, known []binance.Row, err error) {
+	next := day.AddDate(0, 0, 1)
+	for _, at := range []time.Time{day, next} {
+		if _, ok := firsts[at]; ok {
+			continue
+		}
+		first, ok, err := p.firstAt(ctx, at)
+		if err != nil {
+			return ids, nil, err
+		}
+		if !ok { // nothing traded since: the id that the next trade will have
+			last, _, err := p.lastBefore(ctx, at)
+			if err != nil {
+				return ids, nil, err
+			}
+			last.row.ID, last.row.FirstTradeID = last.row.ID+1, last.row.LastTradeID+1
+			last.row.Time = at.UnixMicro()
+			first = last
+		}
+		firsts[at] = first
+	}
+	first := firsts[day]
+	if first.row.Price != nil && first.at().Before(next) {
+		known = []binance.Row{first.row}
+	}
+	return idset.Range{First: first.firstID(), Last: firsts[next].firstID() - 1}, known, nil
+}

@@ -1,0 +1,248 @@
+package backfill
+
+import (
+	"context"
+	"time"
+
+	"tapedeck/internal/binance"
+	"tapedeck/internal/idset"
+	"tapedeck/internal/tape"
+)
+
+// planner works out the plan of one symbol.
+type planner struct {
+	feed      tape.Feed
+	index     *tape.Index
+	clients   Clients
+	opt       Options
+	perMinute int64
+	plan      SymbolPlan
+}
+
+func (p *planner) run(ctx context.Context) error {
+	if err := p.findGaps(ctx); err != nil {
+		return err
+	}
+	var wanted idset.Set
+	for _, gap := range p.plan.gaps {
+		wanted = wanted.Add(rangeOf(gap))
+	}
+	p.plan.Missing = wanted.Subtract(p.plan.absent)
+	p.plan.Absent = wanted.Count() - p.plan.Missing.Count()
+	fromREST, err := p.chooseDays(ctx)
+	if err != nil {
+		return err
+	}
+	if p.opt.Source != ArchiveOnly {
+		p.plan.Pages = pagesOf(fromREST)
+	}
+	return nil
+}
+
+func rangeOf(gap tape.Gap) idset.Range { return idset.Range{First: gap.First, Last: gap.Last} }
+
+// findGaps lists the ids of the window that are not on the tape, in ascending order. Without a window these are the
+// gaps inside the tape.
+func (p *planner) findGaps(ctx context.Context) error {
+	inside := p.index.Gaps(p.plan.Symbol)
+	if p.opt.From.IsZero() && p.opt.To.IsZero() {
+		p.plan.gaps = inside
+		return nil
+	}
+	bounds, recorded := p.index.Bounds(p.plan.Symbol)
+	if !recorded {
+		return p.addWindow(ctx)
+	}
+	if p.opt.From.Before(bounds.FirstAt) {
+		if done, err := p.addBeforeTape(ctx, bounds); err != nil || done {
+			return err
+		}
+	}
+	for _, gap := range inside {
+		if gap.Before.Before(p.opt.From) || !gap.After.Before(p.opt.To) {
+			continue
+		}
+		ids := rangeOf(gap)
+		// A single page costs the same with and without the ids outside of the window.
+		if gap.Count() > binance.PageLimit {
+			var err error
+			if ids, err = p.trim(ctx, gap); err != nil {
+				return err
+			}
+		}
+		p.addGap(ids, later(p.opt.From, gap.After), earlier(p.opt.To, gap.Before))
+	}
+	if p.opt.To.After(bounds.LastAt) {
+		return p.addAfterTape(ctx, bounds)
+	}
+	return nil
+}
+
+// addGap adds ids that traded between after and before, unless the range is empty.
+func (p *planner) addGap(ids idset.Range, after, before time.Time) {
+	if ids.First <= ids.Last {
+		p.plan.gaps = append(p.plan.gaps, tape.Gap{Symbol: p.plan.Symbol, First: ids.First, Last: ids.Last, After: after, Before: before})
+	}
+}
+
+// addWindow adds all ids of the window, for a symbol that is not on the tape.
+func (p *planner) addWindow(ctx context.Context) error {
+	last, ok, err := p.lastBefore(ctx, p.opt.To)
+	if err != nil || !ok || last.at().Before(p.opt.From) {
+		return err
+	}
+	first, ok, err := p.firstAt(ctx, p.opt.From)
+	if err != nil || !ok {
+		return err
+	}
+	if err := p.addEarlierDays(ctx, first); err != nil {
+		return err
+	}
+	p.addGap(idset.Range{First: first.firstID(), Last: last.lastID()}, later(p.opt.From, first.at()), last.at())
+	return nil
+}
+
+// addBeforeTape adds the ids of the window that are below the tape's. done means that nothing else is in the window.
+func (p *planner) addBeforeTape(ctx context.Context, bounds tape.Bounds) (done bool, err error) {
+	first, ok, err := p.firstAt(ctx, p.opt.From)
+	if err != nil || !ok || first.firstID() >= bounds.FirstID {
+		return false, err
+	}
+	ids := idset.Range{First: first.firstID(), Last: bounds.FirstID - 1}
+	if p.opt.To.Before(bounds.FirstAt) {
+		last, ok, err := p.lastBefore(ctx, p.opt.To)
+		if err != nil || !ok {
+			return true, err
+		}
+		ids.Last = min(ids.Last, last.lastID())
+	}
+	if err := p.addEarlierDays(ctx, first); err != nil {
+		return false, err
+	}
+	p.addGap(ids, later(p.opt.From, first.at()), earlier(p.opt.To, bounds.FirstAt))
+	return false, nil
+}
+
+// addAfterTape adds the ids of the window that are above the tape's.
+func (p *planner) addAfterTape(ctx context.Context, bounds tape.Bounds) error {
+	ids, after := idset.Range{First: bounds.LastID + 1}, later(p.opt.From, bounds.LastAt)
+	last, ok, err := p.lastBefore(ctx, p.opt.To)
+	if err != nil || !ok || last.lastID() < ids.First || last.at().Before(after) {
+		return err
+	}
+	if p.opt.From.Equal(after) { // the window starts after the tape's end
+		first, ok, err := p.firstAt(ctx, after)
+		if err != nil || !ok {
+			return err
+		}
+		ids.First = max(ids.First, first.firstID())
+		after = later(after, first.at())
+	}
+	ids.Last = last.lastID()
+	p.addGap(ids, after, last.at())
+	return nil
+}
+
+// trim returns the ids of a gap that traded in the window.
+func (p *planner) trim(ctx context.Context, gap tape.Gap) (idset.Range, error) {
+	ids := rangeOf(gap)
+	if gap.After.Before(p.opt.From) {
+		first, ok, err := p.firstAt(ctx, p.opt.From)
+		if err != nil {
+			return ids, err
+		}
+		if ok {
+			ids.First = max(ids.First, first.firstID())
+		}
+	}
+	if !gap.Before.Before(p.opt.To) {
+		last, ok, err := p.lastBefore(ctx, p.opt.To)
+		if err != nil {
+			return ids, err
+		}
+		if ok {
+			ids.Last = min(ids.Last, last.lastID())
+		}
+	}
+	return ids, nil
+}
+
+// addEarlierDays adds the window's past days up to its first trade, if REST may lack their trades: REST sometimes
+// omits older history (binance-public-data issue 376). It does so if nothing is known to precede the first trade.
+func (p *planner) addEarlierDays(ctx context.Context, first windowTrade) error {
+	const quiet = time.Hour // a gap that an ordinary symbol does not have
+	if p.clients.Archive == nil || p.opt.Source == RESTOnly || first.row.ID == 0 || first.at().Sub(p.opt.From) < quiet {
+		return nil
+	}
+	page, err := p.clients.REST.AggTrades(ctx, p.plan.Symbol, first.row.ID-1, 1)
+	p.plan.asked = p.plan.asked.Plus(page.Cost)
+	if err != nil {
+		return err
+	}
+	if len(page.Rows) > 0 && page.Rows[0].ID < first.row.ID {
+		return nil
+	}
+	for day := dayOf(p.opt.From); !day.After(first.at()); day = day.AddDate(0, 0, 1) {
+		if p.isPast(day) {
+			p.plan.Days = append(p.plan.Days, DayPlan{Day: day, Missing: idset.Set{{First: 0, Last: first.firstID() - 1}}, from: p.opt.From})
+		}
+	}
+	return nil
+}
+
+// windowTrade is an aggregate trade at the edge of a window.
+type windowTrade struct {
+	row  binance.Row
+	feed tape.Feed
+}
+
+func (t windowTrade) at() time.Time { return time.UnixMicro(t.row.Time).UTC() }
+
+// firstID and lastID are the ids of the tape's feed in the aggregate trade.
+func (t windowTrade) firstID() int64 {
+	if t.feed == tape.RawTrade {
+		return t.row.FirstTradeID
+	}
+	return t.row.ID
+}
+
+func (t windowTrade) lastID() int64 {
+	if t.feed == tape.RawTrade {
+		return t.row.LastTradeID
+	}
+	return t.row.ID
+}
+
+// firstAt returns the first aggregate trade at or after a time. ok is false if there is none.
+func (p *planner) firstAt(ctx context.Context, at time.Time) (first windowTrade, ok bool, err error) {
+	return p.single(p.clients.REST.FirstAggTrade(ctx, p.plan.Symbol, at))
+}
+
+// lastBefore returns the last aggregate trade before a time. ok is false if there is none.
+func (p *planner) lastBefore(ctx context.Context, at time.Time) (last windowTrade, ok bool, err error) {
+	return p.single(p.clients.REST.LastAggTrade(ctx, p.plan.Symbol, at))
+}
+
+func (p *planner) single(page binance.Page, err error) (windowTrade, bool, error) {
+	p.plan.asked = p.plan.asked.Plus(page.Cost)
+	if err != nil || len(page.Rows) == 0 {
+		return windowTrade{}, false, err
+	}
+	return windowTrade{page.Rows[0], p.feed}, true, nil
+}
+
+func dayOf(at time.Time) time.Time { return at.UTC().Truncate(24 * time.Hour) }
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,78 @@
+package backfill
+
+import (
+	"fmt"
+
+	"tapedeck/internal/binance"
+	"tapedeck/internal/idset"
+	"tapedeck/internal/wording"
+)
+
+// SymbolSummary is what a backfill did for one symbol.
+type SymbolSummary struct {
+	Symbol string
+	// Missing is how many ids were missing at the start, without those known to be absent at the exchange.
+	Missing int64
+	// Fetched is how many trades were published, FromArchive how many of them came from the archive.
+	Fetched, FromArchive int64
+	// Bytes is the size of the new segments, Inexact the number of values in them whose double does not print
+	// back as the exchange's decimal string.
+	Bytes, Inexact int64
+	// Absent is how many ids the exchange turned out not to have.
+	Absent int64
+	// StillMissing are the ids that could not be fetched.
+	StillMissing idset.Set
+	// Cost is what was requested by REST, Days the number of archive files used.
+	Cost binance.Cost
+	Days int
+	// Problem is why ids are still missing; nil if nothing went wrong. A later run may succeed.
+	Problem error
+}
+
+// String says what was fetched and what is still missing.
+func (s SymbolSummary) String() string {
+	if s.Missing == 0 && s.Fetched == 0 && s.Days == 0 {
+		return "nothing was missing"
+	}
+	text := wording.Count(s.Fetched, "trade") + " fetched"
+	if s.FromArchive > 0 {
+		text += fmt.Sprintf(", %s of them from %s", wording.Comma(s.FromArchive), wording.Count(s.Days, "archive file"))
+	}
+	if s.Cost.Requests > 0 {
+		text += fmt.Sprintf(", with %s (weight %s)", wording.Count(s.Cost.Requests, "request"), wording.Comma(s.Cost.Weight))
+	}
+	if s.Absent > 0 {
+		text += fmt.Sprintf("; the exchange does not have %s", wording.Count(s.Absent, "id"))
+	}
+	return text + fmt.Sprintf("; %s still missing", wording.Comma(s.StillMissing.Count()))
+}
+
+// Summary is what a backfill did.
+type Summary struct {
+	Plan    Plan
+	Symbols []SymbolSummary // those that had something missing, in the plan's order
+}
+
+// Total adds up the symbols. Its Symbol and Problem are empty, and only the Count of its StillMissing is meaningful.
+func (s Summary) Total() SymbolSummary {
+	total := SymbolSummary{Cost: s.Plan.Asked}
+	stillMissing := int64(0)
+	for _, symbol := range s.Symbols {
+		total.Missing += symbol.Missing
+		total.Fetched += symbol.Fetched
+		total.FromArchive += symbol.FromArchive
+		total.Bytes += symbol.Bytes
+		total.Inexact += symbol.Inexact
+		total.Absent += symbol.Absent
+		total.Cost = total.Cost.Plus(symbol.Cost)
+		total.Days += symbol.Days
+		stillMissing += symbol.StillMissing.Count()
+	}
+	if stillMissing > 0 {
+		total.StillMissing = idset.Set{{First: 1, Last: stillMissing}}
+	}
+	return total
+}
+
+// Complete reports whether nothing is missing any more that the exchange has.
+func (s Summary) Complete() bool { return s.Total().StillMissing.Count() == 0 }
