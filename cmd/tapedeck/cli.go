@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"tapedeck/internal/strictyaml"
+	"tapedeck/internal/wording"
 	"tapedeck/jobs/schedule"
 
 	"github.com/alecthomas/kong"
@@ -140,7 +140,7 @@ func (a *app) tellMisspelt(commands *kong.Node) {
 		if !ours || a.env[name] == "" || slices.ContainsFunc(known, func(key string) bool { return strings.EqualFold(key, word) }) {
 			continue
 		}
-		if meant := strictyaml.Nearest(word, known); meant != "" {
+		if meant := wording.Nearest(word, known); meant != "" {
 			a.say("there is no setting %s; did you mean %s?", name, envName(meant))
 		}
 	}
@@ -261,18 +261,18 @@ func flagText(context *kong.Context, step *kong.Path) string {
 	return fmt.Sprint(value)
 }
 
-// validateCommand checks a command line as a person would type it, without running it: crontab.yaml's `run:` lines.
-func (a *app) validateCommand(args []string) error {
+// validateCommand checks a command line that can run as a job, as a person would type it, without running it.
+func (a *app) validateCommand(args []string) (*parsedCommand, error) {
 	probe := &app{environ: a.environ, env: a.env, stdout: io.Discard, stderr: io.Discard}
 	parsed, err := parse(probe, args)
 	switch {
 	case errors.Is(err, errHelpShown):
-		return errors.New("it asks for help, which is not a job")
+		return nil, errors.New("it shows help, so it is not a job")
 	case err != nil:
-		return errors.New(err.Error()) // without its hint, which is about a command line that was typed
+		return nil, errors.New(err.Error()) // without the hint, which is for a typed command line
 	}
 	if _, ok := parsed.Selected().Target.Addr().Interface().(service); ok {
-		return fmt.Errorf("%s does not end by itself, so it is not a job", parsed.Selected().Name)
+		return nil, fmt.Errorf("%s runs until it is stopped, so it is not a job", parsed.Selected().Name)
 	}
-	return nil
+	return parsed, nil
 }

@@ -143,7 +143,7 @@ func (c *config) parseQueries(key string, node *yaml.Node, into map[string]query
 			}
 			return strictyaml.Each(c.path, value, what+": symbols", nil, func(symbol string, at int, value *yaml.Node) error {
 				if _, err := path.Match(symbol, ""); err != nil || symbol == "" {
-					return fmt.Errorf("%s: %s: symbols: %q is not a symbol or a pattern such as \"*BTC\"", c.place(at), name, strictyaml.Cut(symbol))
+					return fmt.Errorf("%s: %s: symbols: %q is not a symbol or a pattern such as \"*BTC\"", c.place(at), name, strictyaml.Shorten(symbol))
 				}
 				query.symbols[symbol] = map[string]configParam{}
 				if strictyaml.IsNull(value) {
@@ -182,7 +182,7 @@ func paramValue(node *yaml.Node) (any, error) {
 	case yaml.ScalarNode:
 		var value any
 		if err := node.Decode(&value); err != nil {
-			return nil, fmt.Errorf("%q cannot be read", strictyaml.Cut(node.Value))
+			return nil, fmt.Errorf("%q cannot be read", strictyaml.Shorten(node.Value))
 		}
 		if when, ok := value.(time.Time); ok {
 			return when.UTC(), nil
@@ -225,7 +225,7 @@ func countText(node *yaml.Node) (string, error) {
 	}
 	text = strings.ReplaceAll(text, "_", "")
 	if value, err := strconv.ParseInt(text, 10, 64); err != nil || value < 1 {
-		return "", fmt.Errorf("%q is not a whole number above 0", strictyaml.Cut(text))
+		return "", fmt.Errorf("%q is not a whole number above 0", strictyaml.Shorten(text))
 	}
 	return text, nil
 }
@@ -234,7 +234,7 @@ func oneOf(choices ...string) func(*yaml.Node) (string, error) {
 	return func(node *yaml.Node) (string, error) {
 		text, err := plainText(node)
 		if err == nil && !slices.Contains(choices, text) {
-			err = fmt.Errorf("%q is not one of %s", strictyaml.Cut(text), strings.Join(choices, ", "))
+			err = fmt.Errorf("%q is not one of %s", strictyaml.Shorten(text), strings.Join(choices, ", "))
 		}
 		return text, err
 	}
@@ -254,7 +254,7 @@ func urlText(schemes ...string) func(*yaml.Node) (string, error) {
 func checkURL(text string, schemes ...string) error {
 	parsed, err := url.Parse(text)
 	if err != nil || !slices.Contains(schemes, parsed.Scheme) || parsed.Host == "" {
-		return fmt.Errorf("%q is not a URL that starts with %s://", strictyaml.Cut(text), strings.Join(schemes, ":// or "))
+		return fmt.Errorf("%q is not a URL that starts with %s://", strictyaml.Shorten(text), strings.Join(schemes, ":// or "))
 	}
 	return nil
 }

@@ -87,7 +87,7 @@ func (a *app) hint(err error) string {
 		return "take a newer tapedeck; an older one does not touch what it does not understand"
 	case errors.Is(err, tape.ErrNoManifest):
 		return `restore tape.json from a backup, or write it again with the feed that was recorded: {"format": 1, "feed": "aggTrade", "made_at": "2026-01-01T00:00:00Z"}`
-	case errors.Is(err, schedule.ErrClaimed):
+	case errors.Is(err, schedule.ErrLocked):
 		return "a tapedeck run or schedule is at work here already; tapedeck stream records beside it"
 	case errors.Is(err, syscall.EADDRINUSE):
 		return "another process listens there; choose another address, or :0 for any free port"

@@ -7,30 +7,31 @@ import (
 	"time"
 
 	"tapedeck/internal/strictyaml"
+	"tapedeck/internal/wording"
 	"tapedeck/jobs/exchange"
 )
 
 type exchangeCmd struct {
-	Play     []string `arg:"" optional:"" name:"capture" placeholder:"CAPTURE" help:"Recorded captures to play: lines of time and message, also gzipped."`
+	Play     []string `arg:"" optional:"" name:"capture" placeholder:"CAPTURE" help:"Recorded captures to play: lines of time and message, plain or gzipped."`
 	Simulate bool     `help:"Serve a simulated market instead of a recording."`
-	Listen   string   `placeholder:"ADDRESS" default:"127.0.0.1:9800" help:"Host and port; port 0 takes any that is free."`
-	Speed    string   `placeholder:"N" default:"1" help:"How many times faster than real time, or max: as fast as the clients take it."`
-	AtEnd    string   `placeholder:"WHAT" enum:"stay,close,exit" default:"stay" help:"When a recording is over: stay, close (the connections, and go on with REST) or exit."`
-	Wait     int      `name:"wait-for-streams" placeholder:"N" help:"Start the clock only when N streams are subscribed to."`
+	Listen   string   `placeholder:"ADDRESS" default:"127.0.0.1:9800" help:"Host and port; port 0 means any free port."`
+	Speed    string   `placeholder:"N" default:"1" help:"How many times faster than real time, or max: as fast as the clients read."`
+	AtEnd    string   `placeholder:"WHAT" enum:"stay,close,exit" default:"stay" help:"When a recording ends: stay, close (the connections; REST continues) or exit."`
+	Wait     int      `name:"wait-for-streams" placeholder:"N" help:"Start the clock when N streams are subscribed to."`
 
-	Seed    uint64  `placeholder:"N" default:"1" help:"The simulated market's seed; the same seed gives the same trades."`
-	Start   instant `placeholder:"TIME" help:"Where the simulated market's history ends and live time starts. The default is now."`
+	Seed    uint64  `placeholder:"N" default:"1" help:"The simulated market's seed; the same seed produces the same trades."`
+	Start   instant `placeholder:"TIME" help:"When the simulated market's history ends and live time begins. The default is now."`
 	History length  `placeholder:"LENGTH" help:"How far the simulated history reaches back."`
-	Pairs   int     `placeholder:"N" help:"How many simulated symbols there are; 0 is the named ones."`
-	Rate    float64 `placeholder:"N" help:"How often they trade, as a multiple of the usual."`
-	Quiet   bool    `help:"Leave the pump-and-dump, the flash crash and the whale out."`
+	Pairs   int     `placeholder:"N" help:"How many symbols to simulate; 0 means the named ones."`
+	Rate    float64 `placeholder:"N" help:"Multiplies how often they trade."`
+	Quiet   bool    `help:"Omit the incidents: pump-and-dump, flash crash, whale and silent coin."`
 
-	Faults       map[string]float64 `placeholder:"KIND=RATE" mapsep:"," help:"Faults on demand, separated by commas: of connections so many a minute, of all else a share from 0 to 1. The kinds stand above."`
-	EveryFault   bool               `help:"All faults, each at a rate of its own; --faults changes single ones."`
+	Faults       map[string]float64 `placeholder:"KIND=RATE" mapsep:"," help:"Random faults, separated by commas: for connections a rate a minute, otherwise a share from 0 to 1. The kinds are listed above."`
+	EveryFault   bool               `help:"All faults, each at its default rate; --faults overrides single rates."`
 	FaultSeed    uint64             `placeholder:"N" default:"1" help:"The seed of the faults."`
 	WeightLimit  int64              `placeholder:"N" help:"The request weight that an address may use in a minute. The default is Binance's 6000."`
-	Latency      time.Duration      `placeholder:"LENGTH" help:"Wait before each answer of REST and the archive: 50ms."`
-	Telegram     bool               `help:"Serve a stand-in for Telegram's Bot API, too; it prints the messages that it gets."`
+	Latency      time.Duration      `placeholder:"LENGTH" help:"Delay each answer of REST and the archive: 50ms."`
+	Telegram     bool               `help:"Also serve a stand-in for Telegram's Bot API, which prints the messages it receives."`
 	ArchiveDelay time.Duration      `placeholder:"LENGTH" help:"How long after a day its archive file appears. The default is 5h."`
 }
 
@@ -38,17 +39,18 @@ func (*exchangeCmd) runsUntilStopped() bool { return true }
 
 func (*exchangeCmd) manual() manual {
 	return manual{
-		about: `A stand-in for Binance's spot market on this machine: one server for the websocket streams, REST and the archive of daily files. It plays recorded
-captures, or a simulated market with day and night, bursts, a pump-and-dump, a flash crash, a whale and a quiet coin. It keeps the
-protocol's limits and counts a client's offences against them. It prints where it listens, what to export to point tapedeck at it, and what it injected and when. It runs until SIGTERM or ctrl-C.
+		about: `A stand-in for Binance's spot market on this machine: one server for the websocket streams, REST and the archive of daily files.
+It plays recorded captures, or a simulated market with busy and quiet hours, bursts, a pump-and-dump, a flash crash, a whale and a coin
+that falls silent. It enforces the protocol's limits and counts the offences of clients. It prints its address, the settings that point
+tapedeck at it, and the incidents of the market. It runs until SIGTERM or ctrl-C.
 
-Faults that it can be asked for:
+Faults that it can inject:
   connections  cut, close, silence (nothing at all), mute (pings only),
                shutdown
   messages     drop, duplicate, reorder, damage
   handshakes   refuse
   REST         rest_429, rest_418, rest_403, rest_5xx, rest_reset,
-               rest_truncated, rest_later (rows left out), rest_slow
+               rest_truncated, rest_later (rows omitted), rest_slow
   archive      archive_late, archive_short, archive_checksum,
                archive_corrupt, archive_no_checksum, archive_hole,
                archive_unsorted, archive_reset, archive_republished`,
@@ -57,16 +59,17 @@ Faults that it can be asked for:
 			"tapedeck exchange --speed max --at-end exit btcusdt.gz ethusdt.gz",
 			"tapedeck exchange --simulate --faults cut=2,rest_5xx=0.05",
 		},
-		exits: []string{"0  stopped as asked, or the recording is over",
-			"1  failed; the port is in use or a capture is damaged",
-			"3  stopped, but a client broke the exchange's rules; they are listed",
+		exits: []string{
+			"0  stopped, or the recording has ended",
+			"1  failed: the port is in use, or a capture is damaged",
+			"3  stopped, but clients committed offences; they are listed",
 		},
 	}
 }
 
 func (c *exchangeCmd) Run(ctx context.Context, a *app) error {
 	if c.Simulate == (len(c.Play) > 0) {
-		return withHint(misuse("name captures to play, or say --simulate"), "tapedeck exchange --simulate needs nothing else")
+		return withHint(misuse("give captures to play, or --simulate"), "tapedeck exchange --simulate needs no other argument")
 	}
 	speed, err := exchange.ParseSpeed(c.Speed)
 	if err != nil {
@@ -90,13 +93,13 @@ func (c *exchangeCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	offences := standin.Offences()
-	var broken int64
+	var total int64
 	for _, offence := range slices.Sorted(maps.Keys(offences)) {
 		a.say("offence: %s, %d times", offence, offences[offence])
-		broken += offences[offence]
+		total += offences[offence]
 	}
-	if broken > 0 {
-		return partial("clients broke the exchange's rules %d times", broken)
+	if total > 0 {
+		return partial("clients committed %s", wording.Count(total, "offence"))
 	}
 	return nil
 }

@@ -19,14 +19,16 @@ import (
 	"tapedeck/internal/state"
 	"tapedeck/internal/strictyaml"
 	"tapedeck/internal/tape"
+	"tapedeck/internal/wording"
 	"tapedeck/jobs/health"
 	"tapedeck/jobs/schedule"
 )
 
-// childGrace is how long a job may take to end after SIGTERM. Docker kills the scheduler itself 10 s after asking it to stop.
+// childGrace is how long a run may take to end after SIGTERM. It is less than the 10 s after which Docker kills
+// the scheduler itself.
 const childGrace = 8 * time.Second
 
-// crontabFlags say where the schedule is.
+// crontabFlags name the crontab.
 type crontabFlags struct {
 	Crontab string `key:"crontab" placeholder:"FILE" default:"crontab.yaml" help:"The schedule."`
 }
@@ -38,9 +40,9 @@ type scheduleCmd struct {
 	restPlace
 	archivePlace
 	telegramFlags
-	Check bool   `xor:"what" help:"Check the schedule, name everything that is wrong with it by line, and end."`
-	Next  int    `xor:"what" placeholder:"N" help:"Print the next N runs and end."`
-	Once  string `xor:"what" placeholder:"NAME" help:"Run the job NAME now, write it down, and end with its exit status."`
+	Check bool   `xor:"what" help:"Check the schedule, list every problem with its line, and exit."`
+	Next  int    `xor:"what" placeholder:"N" help:"Print the next N runs and exit."`
+	Once  string `xor:"what" placeholder:"NAME" help:"Run the job NAME now, record the run, and exit with its status."`
 }
 
 func (c *scheduleCmd) runsUntilStopped() bool { return !c.Check && c.Next == 0 && c.Once == "" }
@@ -49,12 +51,13 @@ func (*scheduleCmd) reloadsOnHangup() {}
 
 func (*scheduleCmd) manual() manual {
 	return manual{
-		about: `Runs the jobs of crontab.yaml at their times, until SIGTERM or ctrl-C. Each run is a child process of this same binary, so a crash or a
-leak in one harms no other. A run that lasts longer than its timeout is ended with SIGTERM and, ` + childGrace.String() + ` later, SIGKILL. Each run, those left out and lost too, leaves a row in the
-table runs; tapedeck runs shows the last ones. A changed crontab.yaml is taken over within seconds, at once on SIGHUP; what runs goes on. One that is wrong
-leaves the old one in force, and health says so.
+		about: `Runs the jobs of crontab.yaml at their times until SIGTERM or Ctrl-C. Each run is a child process of the same
+binary, so a crash or a leak in one does not affect the others. A run that exceeds its timeout gets SIGTERM and,
+` + childGrace.String() + ` later, SIGKILL. Every run, including those that were skipped or lost, is a row of the table runs; see
+tapedeck runs. A changed crontab.yaml is applied within seconds, or immediately on SIGHUP; active runs go on. If it is
+wrong, the old one stays in force and tapedeck health reports the error.
 
-A crontab.yaml of two jobs:
+A crontab.yaml with two jobs:
   jobs:
     - name: detect
       schedule: "* * * * *"
@@ -65,45 +68,46 @@ A crontab.yaml of two jobs:
       timezone: Europe/Berlin
       run: report --since 24h --send
 
-An entry of it has these keys:
+The keys of a job:
   name            letters, digits, dashes, dots and underscores
   schedule        five fields (minute hour day month weekday), @every 90s
-                  or @daily; with both day and weekday either will do
-  run             a tapedeck command line, as one would type it
-  timezone        the zone that schedule is read in; the default is UTC
-  timeout         of one attempt: 90s, 10m, 1h30m; the default is 6h
-  retries         attempts after a failed one; the default is 0
-  backoff         the wait before the first of them, which doubles with
-                  each; the default is 30s
-  overlap         of a run that is due while the last one still goes: skip
-                  (default) leaves it out, queue lets it wait, replace ends
-                  the last one
-  catch_up        of runs that were missed: last (default) makes up for
-                  all of them in one run, all one by one, the oldest first,
-                  none leaves them out
-  catch_up_limit  how many of them all makes up; the default is 24
-  jitter          a run starts up to so much later, so that many jobs do
-                  not start at once
-  on_failure      notify: people are told when it fails for the first
-                  time, and when it is well again
-  ping_url        of a dead-man service: URL/start, URL and URL/fail are
-                  requested when a run starts, is done and failed
+                  or @daily; if both day and weekday are set, either one
+                  matches
+  run             a tapedeck command line, as you would type it
+  timezone        the time zone of schedule; default UTC
+  timeout         limit for one attempt: 90s, 10m, 1h30m; default 6h
+  retries         attempts after a failed one; default 0
+  backoff         wait before the first retry; doubles with each; default
+                  30s
+  overlap         a run is due while the previous one is active: skip
+                  (default) skips it, queue lets it wait, replace stops
+                  the previous one
+  catch_up        runs that were missed: last (default) makes up for all of
+                  them with one run, all runs each of them, oldest first,
+                  none skips them
+  catch_up_limit  how many missed runs all makes up; default 24
+  jitter          start up to this much later, so that many jobs do not
+                  start together
+  on_failure      notify: send a Telegram message when the job first
+                  fails, and when it has recovered
+  ping_url        of a monitoring service: URL/start, URL and URL/fail are
+                  requested when a run starts, is done and has failed
 
-A backfill or report without a window of its own gets --from and --to: from the end of the last window that was done to when the
-run was due. So after a failure or a night without the scheduler the next run takes what was missed, and nothing is done twice. One
-with --since gets --to. A run that is done in part, exit status 3, is done.
+A backfill or report without a window gets --from and --to: from the end of the job's last window that was done to the
+time at which the run was due. After a failure or a night without the scheduler, the next run covers what was missed,
+and nothing is done twice. With --since, only --to is added. A run with exit status 3 counts as done.
 
-In a zone with summer time, a time that the clock jumps over runs once just after, and one that comes twice runs once, the first time; --next says so.
-An interval (@every) is counted from midnight UTC of 1970-01-01 and knows no summer time.`,
+In a time zone with daylight saving time, a run at a time that the clock skips starts right after the change, and a time
+that occurs twice counts once, the first time; --next shows this. Intervals (@every) count from 1970-01-01 00:00 UTC.`,
 		examples: []string{
 			"tapedeck schedule --check",
 			"tapedeck schedule --next 10",
 			"tapedeck schedule --once heal",
 		},
 		exits: []string{
-			"0  stopped as asked; --check found nothing wrong; --once went well",
+			"0  stopped by a signal; --check found no problem; the job of --once is done",
 			"1  failed; the job of --once failed; another scheduler runs here",
-			"3  the job of --once could not have all, or found something",
+			"3  the job of --once is done but incomplete, or a check found something",
 		},
 	}
 }
@@ -116,7 +120,7 @@ func (c *scheduleCmd) Run(ctx context.Context, a *app) error {
 	}
 	switch {
 	case c.Check:
-		_, err := fmt.Fprintf(a.stdout, "%s: %d jobs, nothing wrong\n", c.Crontab, len(jobs))
+		_, err := fmt.Fprintf(a.stdout, "%s: %s, no problems\n", c.Crontab, wording.Count(len(jobs), "job"))
 		return err
 	case c.Next > 0:
 		return a.printUpcoming(schedule.Upcoming(jobs, a.now(), c.Next))
@@ -124,7 +128,7 @@ func (c *scheduleCmd) Run(ctx context.Context, a *app) error {
 		return misuse("--next: %d is not a number above 0", c.Next)
 	}
 	if c.Once == "" && !a.fixed.IsZero() {
-		return misuse("--now stops the clock, and a scheduler needs one that runs; --now goes with --check, --next and --once")
+		return misuse("--now stops the clock, and the scheduler needs a running one; use --now with --check, --next or --once")
 	}
 	dir, err := a.createTape(c.Feed)
 	if err != nil {
@@ -146,7 +150,7 @@ func (c *scheduleCmd) Run(ctx context.Context, a *app) error {
 	return a.schedule(ctx, dir, crontab, jobs, notifier)
 }
 
-// crontab is the schedule at path; each command line in it is held to the real flags.
+// crontab returns the crontab at path, whose command lines are checked against the real flags.
 func (a *app) crontab(path string) *schedule.Crontab {
 	return &schedule.Crontab{Path: path, Validate: a.validateJob}
 }
@@ -156,7 +160,7 @@ func (a *app) loadCrontab(crontab *schedule.Crontab) ([]schedule.Job, error) {
 	var pathError *fs.PathError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, withHint(misuse("no schedule at %q", crontab.Path), "--crontab names another file; tapedeck schedule --help shows one")
+		return nil, withHint(misuse("no schedule at %q", crontab.Path), "name another file with --crontab; tapedeck schedule --help shows an example")
 	case errors.As(err, &pathError):
 		return nil, &statusError{exitMisuse, fmt.Errorf("read the schedule: %w", err)}
 	case err != nil:
@@ -165,16 +169,12 @@ func (a *app) loadCrontab(crontab *schedule.Crontab) ([]schedule.Job, error) {
 	return jobs, nil
 }
 
-// validateJob checks a job's command line as validateCommand does, and says what window it wants: backfill and report work on
-// what is new since their last run. Other commands with a window keep their own account of what they did.
-func (a *app) validateJob(args []string) (schedule.Takes, error) {
-	if err := a.validateCommand(args); err != nil {
-		return schedule.TakesNothing, err
-	}
-	probe := &app{environ: a.environ, env: a.env, stdout: io.Discard, stderr: io.Discard}
-	parsed, err := parse(probe, args)
+// validateJob checks a job's command line as validateCommand does, and returns which flags of a window it gets:
+// backfill and report work on the time since their last run. Other commands keep track of what they have done.
+func (a *app) validateJob(args []string) (schedule.WindowMode, error) {
+	parsed, err := a.validateCommand(args)
 	if err != nil {
-		return schedule.TakesNothing, err
+		return schedule.NoWindow, err
 	}
 	given := map[string]bool{}
 	for _, step := range parsed.Path {
@@ -184,76 +184,64 @@ func (a *app) validateJob(args []string) (schedule.Takes, error) {
 	}
 	switch {
 	case !slices.Contains([]string{"backfill", "report"}, parsed.Selected().Name), given["from"], given["to"]:
-		return schedule.TakesNothing, nil
+		return schedule.NoWindow, nil
 	case given["since"], given["hours"]:
-		return schedule.TakesEnd, nil
+		return schedule.WindowEnd, nil
 	}
-	return schedule.TakesWindow, nil
+	return schedule.WindowSinceDone, nil
 }
 
-// schedule runs jobs until ctx is done, and sends what they put into the outbox.
+// schedule runs jobs, and sends the messages of the outbox, until ctx is done.
 func (a *app) schedule(ctx context.Context, dir *tape.Dir, crontab *schedule.Crontab, jobs []schedule.Job, notifier *notifier) error {
-	release, err := schedule.Claim(dir.StatePath("schedule.lock"))
+	unlock, err := schedule.Lock(dir.State().Path("schedule.lock"))
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer unlock()
 	children, err := a.children()
 	if err != nil {
 		return err
 	}
-	options := a.scheduleOptions(dir, children)
-	reload := make(chan struct{}, 1)
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
+
 	ctx, stop := context.WithCancel(ctx)
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
 	defer stop()
-	helpers.Go(func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-hangups:
-				select {
-				case reload <- struct{}{}:
-				default: // one is on its way already
-				}
-			}
-		}
-	})
 	if os.Getpid() == 1 {
 		helpers.Go(func() { children.Reap(ctx) })
 	}
 	helpers.Go(func() {
-		// A schedule goes on without Telegram: what is written down is sent when it can be.
+		// The schedule goes on without Telegram: messages wait in the outbox.
 		if err := notifier.Run(ctx); err != nil {
-			a.log.Error("nothing more is sent until the scheduler starts again", "error", err)
+			a.log.Error("messages are not sent until the scheduler restarts", "error", err)
 		}
 	})
+	options := a.scheduleOptions(dir, children)
 	options.Notifier = notifier
-	options.Jobs, options.Crontab, options.Reload = jobs, crontab, reload
+	options.Jobs, options.Crontab, options.Reload = jobs, crontab, hangups
 	return schedule.Run(ctx, options)
 }
 
-// children starts runs as children of this binary.
+// children returns what starts runs as child processes of this binary.
 func (a *app) children() (*schedule.Children, error) {
 	binary, err := os.Executable()
 	if err != nil {
-		return nil, fmt.Errorf("find this program's own file: %w", err)
+		return nil, fmt.Errorf("find the path of this program: %w", err)
 	}
 	return &schedule.Children{Path: binary, Env: append(append([]string{}, a.environ...), a.set...), Grace: childGrace}, nil
 }
 
 func (a *app) scheduleOptions(dir *tape.Dir, children *schedule.Children) schedule.Options {
 	return schedule.Options{
-		Start: children.Start, Ledger: dir, State: dir, Logger: a.log, Now: a.clock, PID: os.Getpid(),
+		Start: children.Start, Ledger: dir, State: dir.State(), Logger: a.log, Now: a.clock, PID: os.Getpid(),
 		Ping: schedule.HTTPPing(&http.Client{}),
 	}
 }
 
+// runOnce runs one job now, whether it is due or not.
 func (a *app) runOnce(ctx context.Context, dir *tape.Dir, crontab, name string, jobs []schedule.Job) error {
 	i := slices.IndexFunc(jobs, func(job schedule.Job) bool { return job.Name == name })
 	if i < 0 {
@@ -267,7 +255,7 @@ func (a *app) runOnce(ctx context.Context, dir *tape.Dir, crontab, name string, 
 	if err != nil {
 		return err
 	}
-	// Its output goes where this process's goes, as if the command had been typed here.
+	// The output appears as if the command had been typed here.
 	children.Stdout, children.Stderr = a.stdout, a.stderr
 	row, err := schedule.Once(ctx, jobs[i], a.scheduleOptions(dir, children))
 	switch {
@@ -281,8 +269,8 @@ func (a *app) runOnce(ctx context.Context, dir *tape.Dir, crontab, name string, 
 	return fmt.Errorf("job %s: %s: %s", name, row.Outcome, row.Message)
 }
 
-// printUpcoming prints runs to come with their time in UTC and, where any has another, in the job's own zone. What summer time has to do
-// with a run stands in a line below it.
+// printUpcoming prints upcoming runs with their time in UTC and, if a job has a time zone, also in that. A line
+// below a run says how daylight saving time affects it.
 func (a *app) printUpcoming(upcoming []schedule.Due) error {
 	hasZone := func(due schedule.Due) bool { return due.Job.Location.String() != "UTC" }
 	zones := slices.ContainsFunc(upcoming, hasZone)
@@ -294,7 +282,7 @@ func (a *app) printUpcoming(upcoming []schedule.Due) error {
 	}
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, cells("AT (UTC)", "IN ITS ZONE", "JOB", "COMMAND"))
+	fmt.Fprintln(table, cells("AT (UTC)", "LOCAL TIME", "JOB", "COMMAND"))
 	for _, due := range upcoming {
 		local := "-"
 		if hasZone(due) {
@@ -305,13 +293,13 @@ func (a *app) printUpcoming(upcoming []schedule.Due) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	row := -1 // the first line is the heading
+	row := -1 // the first line is the header
 	for line := range strings.Lines(text.String()) {
 		if _, err := io.WriteString(a.stdout, line); err != nil {
 			return err
 		}
-		if row >= 0 && upcoming[row].Rule != "" {
-			if _, err := fmt.Fprintf(a.stdout, "%*s%s\n", len(time.DateTime)+2, "", upcoming[row].Rule); err != nil {
+		if row >= 0 && upcoming[row].ClockChange != "" {
+			if _, err := fmt.Fprintf(a.stdout, "%*s%s\n", len(time.DateTime)+2, "", upcoming[row].ClockChange); err != nil {
 				return err
 			}
 		}

@@ -48,10 +48,10 @@ func parseLength(text string) (time.Duration, error) {
 				return time.Duration(hours * float64(time.Hour)), nil
 			}
 		}
-		return 0, fmt.Errorf("%q is not a length of time; write for example 90m, 24h, 7d or 1h30m", strictyaml.Cut(text))
+		return 0, fmt.Errorf("%q is not a length of time; write for example 90m, 24h, 7d or 1h30m", strictyaml.Shorten(text))
 	}
 	if value <= 0 || value > longest {
-		return 0, fmt.Errorf("%q is not a usable length of time; write for example 90m, 24h, 7d or 1h30m", strictyaml.Cut(text))
+		return 0, fmt.Errorf("%q is not a usable length of time; write for example 90m, 24h, 7d or 1h30m", strictyaml.Shorten(text))
 	}
 	return value, nil
 }
@@ -78,7 +78,7 @@ func parseInstant(text string) (time.Time, error) {
 			return value.UTC(), nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%q is not a date or time; write for example 2026-01-15, \"2026-01-15 12:00\" or 2026-01-15T12:00:00Z (UTC unless it names a zone)", strictyaml.Cut(text))
+	return time.Time{}, fmt.Errorf("%q is not a date or time; write for example 2026-01-15, \"2026-01-15 12:00\" or 2026-01-15T12:00:00Z (UTC unless it names a zone)", strictyaml.Shorten(text))
 }
 
 // hours is a number of hours above 0 on the command line.
@@ -87,7 +87,7 @@ type hours float64
 func (h *hours) UnmarshalText(text []byte) error {
 	value, err := strconv.ParseFloat(strings.TrimSpace(string(text)), 64)
 	if err != nil || !(value > 0 && value <= longest.Hours()) {
-		return fmt.Errorf("%q is not a number of hours above 0; write for example 13", strictyaml.Cut(string(text)))
+		return fmt.Errorf("%q is not a number of hours above 0; write for example 13", strictyaml.Shorten(string(text)))
 	}
 	*h = hours(value)
 	return nil

@@ -72,20 +72,20 @@ func (c *CSV) ReadSorted(ctx context.Context, dir *tape.Dir, start func(), use f
 		return voided, err
 	}
 	start()
-	sorter, err := dir.NewSorter(c.Symbol)
+	sorter, err := newSorter(dir.StagingPath(), c.Symbol)
 	if err != nil {
 		return 0, err
 	}
-	defer sorter.Close()
+	defer sorter.close()
 	var inexact int64
 	voided, err = c.read(ctx, func(b *csvBatch) error {
 		inexact += b.Inexact
-		return sorter.Add(b.Trades, b.Positions)
+		return sorter.add(b.Trades, b.Positions)
 	})
 	if err != nil {
 		return 0, err
 	}
-	return voided, sorter.Each(func(trades []tape.Trade, lines []int64) error {
+	return voided, sorter.each(func(trades []tape.Trade, lines []int64) error {
 		b := Batch{Trades: trades, Positions: lines, Inexact: inexact}
 		inexact = 0 // the first batch reports all of them
 		return use(&b)

@@ -7,12 +7,13 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-func read(text string) error {
+func parse(text string) error {
 	root, err := Document("f.yaml", []byte(text))
 	if err != nil || root == nil {
 		return err
 	}
-	return Each("f.yaml", root, "the file", []string{"flush_interval", "symbols", "feed"}, func(key string, line int, value *yaml.Node) error {
+	known := []string{"flush_interval", "symbols", "feed"}
+	return Each("f.yaml", root, "the file", known, func(_ string, _ int, value *yaml.Node) error {
 		_, err := Text(value)
 		return err
 	})
@@ -25,17 +26,17 @@ func TestErrorsNameTheLine(t *testing.T) {
 		"feed: trade\n":                     "",
 		"feed: trade\nflush_intervall: 3\n": `f.yaml:2: unknown key "flush_intervall"; did you mean "flush_interval"?`,
 		"Flush-Interval: 3\n":               `f.yaml:1: unknown key "Flush-Interval"; did you mean "flush_interval"?`,
-		"colour: red\n":                     `f.yaml:1: unknown key "colour"; known are flush_interval, symbols, feed`,
-		"feed: a\n\nfeed: b\n":              `f.yaml:3: "feed" stands here for the second time; the first is on line 1`,
-		"- feed\n":                          `f.yaml:1: the file wants lines of the form "key: value"`,
+		"colour: red\n":                     `f.yaml:1: unknown key "colour"; choose one of flush_interval, symbols, feed`,
+		"feed: a\n\nfeed: b\n":              `f.yaml:3: duplicate key "feed"; the first is on line 1`,
+		"- feed\n":                          `f.yaml:1: the file needs lines of the form "key: value"`,
 		": [\n":                             "f.yaml:1: did not find ",
-		"feed\n":                            `f.yaml:1: the file wants lines of the form "key: value"`,
+		"feed\n":                            `f.yaml:1: the file needs lines of the form "key: value"`,
 		"feed: [a\n":                        "f.yaml:",
-		"a: b\n---\nc: d\n":                 "f.yaml: more than one YAML document; only one is read",
+		"a: b\n---\nc: d\n":                 "f.yaml: more than one YAML document; write only one",
 		"feed: a\n\tfeed: b\n":              "f.yaml:",
-		"[a, b]: c\n":                       "f.yaml:1: a key is a plain word",
+		"[a, b]: c\n":                       "f.yaml:1: a key must be a plain word",
 	} {
-		err := read(text)
+		err := parse(text)
 		switch {
 		case want == "" && err != nil:
 			t.Errorf("%q: %v", text, err)
@@ -52,7 +53,7 @@ func FuzzDocument(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if err := read(text); err != nil && strings.Contains(err.Error(), "\n") {
+		if err := parse(text); err != nil && strings.Contains(err.Error(), "\n") {
 			t.Errorf("more than one line: %q", err)
 		}
 	})

@@ -3,7 +3,6 @@ package tape
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"testing"
@@ -179,44 +178,4 @@ func TestLoadEndsWithTheContext(t *testing.T) {
 	}
 	load.Discard()
 	wantNothingStaged(t, d)
-}
-
-func TestSorterBringsIdsIntoOrder(t *testing.T) {
-	d := newTape(t)
-	const count = 24_321
-	ids := rand.New(rand.NewPCG(3, 4)).Perm(count)
-	sorter, err := d.NewSorter("A")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sorter.Close()
-	sorter.most = 7000
-	wantNothingStaged(t, d) // its file has no name
-	row := func(id int64) Trade {
-		return Trade{Symbol: "A", ID: id, Price: float64(id) + 0.25, Qty: 1e-8, FirstTradeID: 2 * id, LastTradeID: 2*id + 1, TradedAt: 1e15 + id, IsBuyerMaker: id%3 == 0}
-	}
-	var rows []Trade
-	var places []int64
-	for i, id := range ids {
-		rows, places = append(rows, row(int64(id)/2)), append(places, int64(i)) // each id twice
-		if len(rows) == 5000 || i == count-1 {
-			if err := sorter.Add(rows, places); err != nil {
-				t.Fatal(err)
-			}
-			rows, places = rows[:0], places[:0]
-		}
-	}
-	seen, last, lastPlace := 0, int64(-1), int64(-1)
-	if err := sorter.Each(func(trades []Trade, places []int64) error {
-		for i, got := range trades {
-			if got != row(got.ID) || got.ID < last || got.ID == last && places[i] <= lastPlace || int64(ids[places[i]]/2) != got.ID {
-				t.Fatalf("%+v of place %d after id %d of place %d", got, places[i], last, lastPlace)
-			}
-			last, lastPlace = got.ID, places[i]
-			seen++
-		}
-		return nil
-	}); err != nil || seen != count {
-		t.Errorf("%d of %d rows, %v", seen, count, err)
-	}
 }

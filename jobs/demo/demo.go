@@ -1,8 +1,10 @@
-// Package demo shows all of tapedeck on nothing but this machine: it runs tapedeck's own commands, one after the other, against the stand-in
-// exchange with a simulated market, and holds what they did against what is known to lie in that market.
+// Package demo shows all of tapedeck on this machine alone: it runs tapedeck's own commands one after
+// the other against the stand-in exchange with a simulated market, and compares their results with the
+// known contents of that market.
 //
-// The guarantee: Run returns nil only if the tape that was made is complete, no trade on it twice, every incident of the kinds that tapedeck
-// detects was found, and hardly anything else raised an alert. It touches only the files it made itself, in a directory of its own.
+// The guarantee: Run returns nil only if the tape is complete and without duplicates, every promised
+// incident was found, and at most two other alerts were raised. It changes only files that a demo
+// wrote, in a directory of its own.
 package demo
 
 import (
@@ -17,14 +19,17 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-	"unicode/utf8"
+
+	"tapedeck/internal/standin/exchange"
+	"tapedeck/internal/standin/market"
+	"tapedeck/internal/wording"
 )
 
 // Options are a demo's settings.
 type Options struct {
-	// Dir is where everything goes; it is made if it is not there. One that holds something else is refused.
+	// Dir is the directory of all files; it is created if necessary. One with other files is refused.
 	Dir string
-	// Binary is tapedeck's own file, Env the environment of what is run.
+	// Binary is the path of tapedeck, Env the environment of its commands.
 	Binary string
 	Env    []string
 	// Seed of the simulated market.
@@ -33,49 +38,47 @@ type Options struct {
 	Live time.Duration
 	// Now is the clock.
 	Now func() time.Time
-	// Stdout gets the tale and the report, Stderr what the commands say as they go.
+	// Stdout receives the steps and the report, Stderr the progress of the commands.
 	Stdout, Stderr io.Writer
-	// Terminal says that Stderr is one, so that commands may draw progress bars.
+	// Terminal means that Stderr is a terminal, so that commands may draw progress bars.
 	Terminal bool
-	// Colour writes headings in bold and commands faint, with ANSI sequences.
+	// Colour enables ANSI sequences: bold headings and faint commands.
 	Colour bool
 }
 
-// mostOthers is how many alerts that nothing was injected for a demo may raise.
-const mostOthers = 2
+// maxUnexplained is how many alerts without an incident a demo may raise.
+const maxUnexplained = 2
 
-// marker is the file that shows that a directory is a demo's.
+// marker is the file that identifies a demo's directory.
 const marker = ".tapedeck-demo"
 
-const configuration = `# The demo's configuration; tapedeck finds it where it is started. More keys are in the project's config.yaml.
+const configuration = `# The demo's configuration. tapedeck reads config.yaml in its working directory; the project's config.yaml
+# shows all keys.
 symbols: ["*"]
 `
 
-// Error says what a demo did not keep of what it promises.
+// Error lists the promises that a demo did not keep.
 type Error struct{ Problems []string }
 
-func (e *Error) Error() string {
-	return "the demo did not keep what it promises: " + strings.Join(e.Problems, "; ")
-}
+func (e *Error) Error() string { return "the demo failed: " + strings.Join(e.Problems, "; ") }
 
-// Run runs the demo and tells what it does. It takes less than a minute, and ends earlier if ctx does.
+// Run runs the demo and prints its steps. It takes less than a minute, and ends early if ctx does.
 func Run(ctx context.Context, opt Options) error {
 	if opt.Live <= 0 {
 		opt.Live = 8 * time.Second
 	}
 	d := &demo{opt: opt, started: opt.Now()}
-	// What is not drawn on a terminal is indented below its heading.
-	d.results, d.notes = &indented{w: opt.Stdout}, opt.Stderr
+	// Output is indented below its heading, except progress bars.
+	d.results, d.progress = &indented{w: opt.Stdout}, opt.Stderr
 	if !opt.Terminal {
-		d.notes = &indented{w: opt.Stderr}
+		d.progress = &indented{w: opt.Stderr}
 	}
-	if err := d.prepare(); err != nil {
+	if err := d.prepareDir(); err != nil {
 		return err
 	}
-	var stop func()
-	var err error
-	if d.exchange, stop, err = d.startExchange(ctx); err != nil {
-		return err
+	stop, err := d.startExchange(ctx)
+	if err != nil {
+		return fmt.Errorf("start the stand-in exchange: %w", err)
 	}
 	defer stop()
 	for _, step := range []func(context.Context) error{
@@ -85,21 +88,27 @@ func Run(ctx context.Context, opt Options) error {
 			return err
 		}
 	}
-	return d.end(ctx)
+	return d.conclude(ctx)
 }
 
 type demo struct {
 	opt      Options
 	results  io.Writer // stdout of commands
-	notes    io.Writer // stderr of commands
+	progress io.Writer // stderr of commands
 	started  time.Time
-	exchange *exchange
 	step     int
 	problems []string
+
+	// The stand-in exchange: its command, its description, its control interface and its incidents.
+	exchangeArgs []string
+	description  []string
+	exchange     exchange.Client
+	incidents    []market.Event
 }
 
-// prepare makes the directory fresh: what an earlier demo left is deleted, anything else is refused.
-func (d *demo) prepare() error {
+// prepareDir creates the directory and deletes the files of an earlier demo. It refuses a directory
+// with other files.
+func (d *demo) prepareDir() error {
 	dir, err := filepath.Abs(d.opt.Dir)
 	if err != nil {
 		return err
@@ -112,95 +121,50 @@ func (d *demo) prepare() error {
 		return fmt.Errorf("prepare the demo's directory: %w", err)
 	case len(entries) > 0:
 		if _, err := os.Stat(filepath.Join(dir, marker)); err != nil {
-			return fmt.Errorf("the directory %q is not empty and no demo made it: name another one with --dir", dir)
+			return fmt.Errorf("the directory %q contains files that no demo wrote: choose another one with --dir", dir)
 		}
 	}
 	for _, name := range []string{"data", "config.yaml", "report.xlsx"} {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
-			return fmt.Errorf("delete what the last demo left: %w", err)
+			return fmt.Errorf("delete the files of the last demo: %w", err)
 		}
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make the demo's directory: %w", err)
+		return fmt.Errorf("create the demo's directory: %w", err)
 	}
 	for name, content := range map[string]string{marker: "", "config.yaml": configuration} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
-			return fmt.Errorf("make the demo's directory: %w", err)
+			return fmt.Errorf("prepare the demo's directory: %w", err)
 		}
 	}
 	return nil
 }
 
-// heading begins a step: what it is, and the command that it runs.
-func (d *demo) heading(title string, args ...string) {
-	d.step++
-	command := ""
-	if len(args) > 0 {
-		command = "  " + d.faint("$ "+commandLine(args))
-	}
-	fmt.Fprintf(d.opt.Stdout, "\n%s%s\n", d.bold(fmt.Sprintf("%d. %s", d.step, title)), command)
-}
-
-// tell writes a line below a heading.
-func (d *demo) tell(format string, args ...any) {
-	fmt.Fprintf(d.opt.Stdout, "   "+format+"\n", args...)
-}
-
-// tellBehind writes text behind a beginning, in as many lines as it takes on a terminal of 80 columns.
-func (d *demo) tellBehind(beginning, text string) {
-	const width = 80 - 3
-	line := beginning
-	for _, word := range strings.Fields(text) {
-		if n := utf8.RuneCountInString(line); n > len(beginning) && n+1+len(word) > width {
-			d.tell("%s", line)
-			line = strings.Repeat(" ", len(beginning))
-		}
-		if utf8.RuneCountInString(line) > len(beginning) {
-			line += " "
-		}
-		line += word
-	}
-	d.tell("%s", line)
-}
-
-func (d *demo) bold(text string) string {
-	if !d.opt.Colour {
-		return text
-	}
-	return "\x1b[1m" + text + "\x1b[0m"
-}
-
-func (d *demo) faint(text string) string {
-	if !d.opt.Colour {
-		return text
-	}
-	return "\x1b[2m" + text + "\x1b[0m"
-}
-
-func (d *demo) fault(format string, args ...any) {
+// problem adds a promise that was not kept.
+func (d *demo) problem(format string, args ...any) {
 	d.problems = append(d.problems, fmt.Sprintf(format, args...))
 }
 
 func (d *demo) introduce(context.Context) error {
-	d.heading("A stand-in for Binance, with a simulated market", d.exchange.args...)
-	for _, line := range d.exchange.introduction {
-		d.tellBehind("", line)
+	d.heading("A stand-in for Binance, with a simulated market", d.exchangeArgs...)
+	for _, line := range d.description {
+		d.printWrapped("", line)
 	}
-	if len(d.exchange.injected) == 0 {
+	if len(d.incidents) == 0 {
 		return errors.New("the simulated market has no incidents")
 	}
-	d.tell("Put into it, for detectors to find:")
-	for _, i := range d.exchange.injected {
-		d.tellBehind(fmt.Sprintf("  %s  %-9s ", i.At.Format("01-02 15:04:05"), i.Symbol), i.Note)
+	d.print("It contains these incidents:")
+	for _, i := range d.incidents {
+		d.printWrapped(fmt.Sprintf("  %s  %-9s ", i.At.Format("01-02 15:04:05"), i.Symbol), i.Note)
 	}
 	return nil
 }
 
 func (d *demo) backfill(ctx context.Context) error {
-	// More than the day that is judged: a detector wants half a day before the first incident.
+	// More than the day that is judged, because a detector needs half a day before the first incident.
 	args := []string{"backfill", "--hours", "26"}
-	d.heading("The day that has passed, by REST", args...)
-	return d.run(ctx, d.results, nil, args...)
+	d.heading("The last 26 hours, by REST", args...)
+	return d.run(ctx, d.results, args...)
 }
 
 func (d *demo) heal(ctx context.Context) error {
@@ -208,82 +172,83 @@ func (d *demo) heal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	args := []string{"backfill"}
-	d.heading("Heal", args...)
-	d.tellBehind("", grouped(before.missing())+" trades are missing: those from before the stream began, and those from while it was cut off.")
-	return d.run(ctx, d.results, nil, args...)
+	d.heading("Fill the gaps", "backfill")
+	missing, _ := before.totals()
+	d.printWrapped("", wording.Count(missing, "trade")+" are missing: those between the backfill and the stream, and those of the lost connection.")
+	return d.run(ctx, d.results, "backfill")
 }
 
 func (d *demo) detect(ctx context.Context) error {
-	args := []string{"detect", "--since", "24h", "--format", "jsonl"}
-	d.heading("Detect what is out of the ordinary", "detect", "--since", "24h")
+	d.heading("Detect incidents", "detect", "--since", "24h")
 	var lines bytes.Buffer
-	if err := d.run(ctx, &lines, nil, args...); err != nil {
+	if err := d.run(ctx, &lines, "detect", "--since", "24h", "--format", "jsonl"); err != nil {
 		return err
 	}
 	alerts, err := readAlerts(&lines)
 	if err != nil {
 		return err
 	}
-	verdict := judge(d.exchange.injected, alerts)
-	for _, found := range verdict.found {
-		d.tell("found  %-13s %-9s %s after its onset", found.Kind, found.Symbol, lasting(found.after))
+	result := judge(d.incidents, alerts)
+	for _, found := range result.found {
+		d.print("found  %-13s %-9s %s after its onset", found.Kind, found.Symbol, roundedDuration(found.delay))
 	}
-	for _, missed := range verdict.missed {
-		d.tell("MISSED %-13s %-9s", missed.Kind, missed.Symbol)
-		d.fault("%s in %s was not found", missed.Kind, missed.Symbol)
+	for _, missed := range result.missed {
+		d.print("MISSED %-13s %-9s", missed.Kind, missed.Symbol)
+		d.problem("%s in %s was not found", missed.Kind, missed.Symbol)
 	}
-	for _, other := range verdict.others {
-		d.tell("also   %-13s %-9s at %s: nothing was put in there", other.Detector, other.Symbol, other.At.Format("15:04:05"))
+	for _, other := range result.unexplained {
+		d.print("also   %-13s %-9s at %s, without an incident", other.Detector, other.Symbol, other.At.Format("15:04:05"))
 	}
-	d.tell("%d alerts in all, %d of them for what was not put in.", len(alerts), len(verdict.others))
-	if len(verdict.others) > mostOthers {
-		d.fault("%d alerts were raised for what was not put in", len(verdict.others))
+	d.print("%s, %d of them without an incident.", wording.Count(len(alerts), "alert"), len(result.unexplained))
+	if len(result.unexplained) > maxUnexplained {
+		d.problem("%d alerts were raised without an incident", len(result.unexplained))
 	}
 	return nil
 }
 
 func (d *demo) verify(ctx context.Context) error {
 	d.heading("Prove that nothing is missing", "verify")
-	// Not indented: the table is as wide as a terminal.
-	if err := d.run(ctx, d.opt.Stdout, []int{partly}, "verify"); err != nil {
+	// The table is as wide as a terminal, so it is not indented.
+	if err := d.runPartial(ctx, d.opt.Stdout, "verify"); err != nil {
 		return err
 	}
 	after, err := d.certificate(ctx)
 	if err != nil {
 		return err
 	}
-	if n := after.missing(); n > 0 {
-		d.fault("%s trades are missing", grouped(n))
+	missing, twice := after.totals()
+	if missing > 0 {
+		d.problem("%s missing", wording.Count(missing, "trade is", "trades are"))
 	}
-	if n := after.twice(); n > 0 {
-		d.fault("%s trades stand twice", grouped(n))
+	if twice > 0 {
+		d.problem("%s on the tape twice", wording.Count(twice, "trade is", "trades are"))
 	}
 	return nil
 }
 
 func (d *demo) compact(ctx context.Context) error {
-	d.heading("Make few files of many", "compact")
-	return d.run(ctx, d.results, nil, "compact")
+	d.heading("Merge the segments of each day", "compact")
+	return d.run(ctx, d.results, "compact")
 }
 
 func (d *demo) report(ctx context.Context) error {
 	workbook := []string{"report", "--since", "24h", "--out", "report.xlsx"}
 	d.heading("Report, as a workbook and here", workbook...)
-	if err := d.run(ctx, d.results, nil, workbook...); err != nil {
+	if err := d.run(ctx, d.results, workbook...); err != nil {
 		return err
 	}
 	fmt.Fprintln(d.opt.Stdout)
-	return d.run(ctx, d.opt.Stdout, nil, "report", "--since", "24h")
+	return d.run(ctx, d.opt.Stdout, "report", "--since", "24h")
 }
 
-func (d *demo) end(ctx context.Context) error {
-	offences, err := d.exchange.offences(ctx)
+// conclude prints where the results are, and returns an *Error if a promise was not kept.
+func (d *demo) conclude(ctx context.Context) error {
+	offences, err := d.exchange.Offences(ctx)
 	if err != nil {
 		return err
 	}
-	for what, times := range offences {
-		d.fault("tapedeck broke the exchange's rule %s %d times", what, times)
+	for offence, times := range offences {
+		d.problem("tapedeck committed the offence %s %d times", offence, times)
 	}
 	dir := d.opt.Dir
 	if here, err := os.Getwd(); err == nil {
@@ -292,24 +257,24 @@ func (d *demo) end(ctx context.Context) error {
 		}
 	}
 	fmt.Fprintf(d.opt.Stdout, "\n%s\n", d.bold(fmt.Sprintf("Done in %.0f s.", d.opt.Now().Sub(d.started).Seconds())))
-	d.tell("the tape      %s", filepath.Join(dir, "data", "trades", "date=…", "*.parquet"))
-	d.tell("the workbook  %s", filepath.Join(dir, "report.xlsx"))
-	d.tell("more          cd %s && %s query \"SELECT symbol, count(*) FROM trades GROUP BY ALL ORDER BY 2 DESC\"", dir, d.typed())
+	d.print("the tape      %s", filepath.Join(dir, "data", "trades", "date=…", "*.parquet"))
+	d.print("the workbook  %s", filepath.Join(dir, "report.xlsx"))
+	d.print("more          cd %s && %s query \"SELECT symbol, count(*) FROM trades GROUP BY ALL ORDER BY 2 DESC\"", dir, d.programName())
 	if len(d.problems) > 0 {
 		return &Error{d.problems}
 	}
 	return nil
 }
 
-// typed is how a person in the demo's directory starts this tapedeck.
-func (d *demo) typed() string {
+// programName returns what a person types in the demo's directory to start this tapedeck.
+func (d *demo) programName() string {
 	if short, err := filepath.Rel(d.opt.Dir, d.opt.Binary); err == nil && strings.Count(short, "..") <= 2 {
 		return short
 	}
 	return "tapedeck"
 }
 
-// certificate is what the demo reads of verify --format json.
+// certificate is the part of verify --format json that the demo reads.
 type certificate struct {
 	Symbols []struct {
 		Missing int64 `json:"missing"`
@@ -317,46 +282,31 @@ type certificate struct {
 	} `json:"symbols"`
 }
 
-func (c certificate) missing() (n int64) {
+func (c certificate) totals() (missing, twice int64) {
 	for _, s := range c.Symbols {
-		n += s.Missing
+		missing += s.Missing
+		twice += s.Twice
 	}
-	return n
-}
-
-func (c certificate) twice() (n int64) {
-	for _, s := range c.Symbols {
-		n += s.Twice
-	}
-	return n
+	return missing, twice
 }
 
 func (d *demo) certificate(ctx context.Context) (certificate, error) {
 	var text bytes.Buffer
 	var out certificate
-	if err := d.runQuietly(ctx, &text, []int{partly}, "verify", "--format", "json"); err != nil {
+	if err := d.runQuietly(ctx, &text, "verify", "--format", "json"); err != nil {
 		return out, err
 	}
 	if err := json.Unmarshal(text.Bytes(), &out); err != nil {
-		return out, fmt.Errorf("read what verify says: %w", err)
+		return out, fmt.Errorf("read the output of verify: %w", err)
 	}
 	return out, nil
 }
 
-// lasting writes a length of time to the second.
-func lasting(d time.Duration) string {
+// roundedDuration formats a duration to the second: "1m" instead of "1m0s".
+func roundedDuration(d time.Duration) string {
 	text := d.Round(time.Second).String()
-	if whole, cut := strings.CutSuffix(text, "m0s"); cut {
-		return whole + "m"
+	if minutes, ok := strings.CutSuffix(text, "m0s"); ok {
+		return minutes + "m"
 	}
 	return text
-}
-
-// grouped writes a number with commas between its thousands.
-func grouped(n int64) string {
-	digits := fmt.Sprint(n)
-	for i := len(digits) - 3; i > 0 && digits[i-1] != '-'; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return digits
 }

@@ -4,38 +4,40 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tapedeck/internal/standin/market"
 )
 
 func TestJudge(t *testing.T) {
 	onset := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
-	pump := incident{Kind: "pump_burst", Symbol: "AUSDT", At: onset, From: onset.Add(-time.Minute), To: onset.Add(5 * time.Minute)}
-	crash := incident{Kind: "flash_crash", Symbol: "BUSDT", At: onset.Add(time.Hour), To: onset.Add(time.Hour + time.Minute)}
-	whale := incident{Kind: "whale_order", Symbol: "CUSDT", At: onset.Add(2 * time.Hour), To: onset.Add(2 * time.Hour)}
-	silent := incident{Kind: "silent_symbol", Symbol: "DUSDT", At: onset, To: onset.Add(3 * time.Hour)}
-	injected := []incident{pump, crash, whale, silent}
+	pump := market.Event{Kind: "pump_burst", Symbol: "AUSDT", At: onset, From: onset.Add(-time.Minute), To: onset.Add(5 * time.Minute)}
+	crash := market.Event{Kind: "flash_crash", Symbol: "BUSDT", At: onset.Add(time.Hour), To: onset.Add(time.Hour + time.Minute)}
+	whale := market.Event{Kind: "whale_order", Symbol: "CUSDT", At: onset.Add(2 * time.Hour), To: onset.Add(2 * time.Hour)}
+	silent := market.Event{Kind: "silent_symbol", Symbol: "DUSDT", At: onset, To: onset.Add(3 * time.Hour)}
+	injected := []market.Event{pump, crash, whale, silent}
 
 	all := []alert{
 		{"pump_burst", "AUSDT", onset.Add(90 * time.Second)},
 		{"pump_burst", "AUSDT", onset.Add(30 * time.Second)},
-		{"whale_order", "AUSDT", onset.Add(time.Minute)}, // of the pump
+		{"whale_order", "AUSDT", onset.Add(time.Minute)}, // explained by the pump
 		{"flash_crash", "BUSDT", onset.Add(time.Hour + 20*time.Second)},
 		{"whale_order", "CUSDT", onset.Add(2*time.Hour + time.Second)},
 	}
-	if v := judge(injected, all); len(v.missed) != 0 || len(v.others) != 0 || len(v.found) != 3 || v.found[0].after != 30*time.Second {
+	if v := judge(injected, all); len(v.missed) != 0 || len(v.unexplained) != 0 || len(v.found) != 3 || v.found[0].delay != 30*time.Second {
 		t.Errorf("%+v", v)
 	}
-	// Before its onset, long after its end, in another symbol, by another detector: not found, and not put in.
+	// Alerts before the onset, long after the end, of another symbol and of another detector find nothing.
 	wrong := []alert{
 		{"pump_burst", "AUSDT", onset.Add(-time.Second)},
 		{"pump_burst", "AUSDT", onset.Add(20 * time.Minute)},
 		{"pump_burst", "BUSDT", onset.Add(time.Minute)},
 		{"flash_crash", "CUSDT", onset.Add(2*time.Hour + time.Second)},
 	}
-	if v := judge(injected, wrong); len(v.missed) != 3 || len(v.others) != 3 {
+	if v := judge(injected, wrong); len(v.missed) != 3 || len(v.unexplained) != 3 {
 		t.Errorf("%+v", v)
 	}
-	// A market without one of the promised kinds proves nothing.
-	if v := judge([]incident{pump}, all[:3]); len(v.missed) != 2 {
+	// A promised kind that is not in the market counts as missed.
+	if v := judge([]market.Event{pump}, all[:3]); len(v.missed) != 2 {
 		t.Errorf("%+v", v)
 	}
 }
@@ -46,6 +48,6 @@ func TestReadAlerts(t *testing.T) {
 		t.Error(alerts, err)
 	}
 	if _, err := readAlerts(strings.NewReader("tapedeck: no\n")); err == nil {
-		t.Error("something else was read")
+		t.Error("a line that is not JSON was accepted")
 	}
 }

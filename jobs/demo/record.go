@@ -4,77 +4,82 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
+	"net/http"
 	"time"
+
+	"tapedeck/internal/standin/exchange"
+	"tapedeck/internal/wording"
 )
 
-// record streams for a while and breaks the connection in the middle of it. The handshake that follows is refused, as a busy exchange does, so
-// that trades are really missed.
+// record streams for Options.Live and resets the connection in the middle. The next handshake is
+// refused, as by a busy exchange, so that trades are missed.
 func (d *demo) record(ctx context.Context) error {
-	args := []string{"stream"}
-	d.heading(fmt.Sprintf("Live trades for %s, with the connection cut once", d.opt.Live), args...)
+	d.heading(fmt.Sprintf("Live trades for %s, with one lost connection", d.opt.Live), "stream")
 	streaming, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- d.runQuietly(streaming, d.opt.Stdout, nil, append(args, "--flush-interval", "2s", "--log-level", "error")...)
+		ended <- d.wait(streaming, d.opt.Stdout, d.opt.Stderr, 0, []string{"stream", "--flush-interval", "2s", "--log-level", "error"})
 		close(ended)
 	}()
-	err := d.interrupt(ctx, ended)
+	err := d.loseConnection(ctx, ended)
 	stop()
-	// It was told to end, and has ended well or not.
+	// A stream that ended normally after SIGTERM returns context.Canceled.
 	if end := <-ended; err == nil && end != context.Canceled {
 		err = end
 	}
 	return err
 }
 
-// backWithin is how long beyond its time the stream may take to be connected again: on a busy machine a second is soon over.
-const backWithin = time.Minute
+// reconnectTimeout is how long beyond Options.Live the stream may take to reconnect: on a busy machine
+// a second is too short.
+const reconnectTimeout = time.Minute
 
-// interrupt waits until trades flow, cuts the connection, sees it come back, and waits until the time is over.
-func (d *demo) interrupt(ctx context.Context, ended <-chan error) error {
-	before, err := d.exchange.served(ctx)
+// loseConnection waits until trades arrive, resets the connection, and waits until the stream has
+// reconnected and Options.Live is over.
+func (d *demo) loseConnection(ctx context.Context, ended <-chan error) error {
+	before, err := d.exchange.Served(ctx)
 	if err != nil {
 		return err
 	}
-	watch := time.NewTicker(100 * time.Millisecond)
-	defer watch.Stop()
-	var cutAt time.Time
+	poll := time.NewTicker(100 * time.Millisecond)
+	defer poll.Stop()
+	var lostAt time.Time
 	connections := int64(0)
-	begun, back := time.Now(), false
-	for !back || time.Since(begun) < d.opt.Live {
+	started, reconnected := time.Now(), false
+	for !reconnected || time.Since(started) < d.opt.Live {
 		select {
 		case err := <-ended:
 			if err == nil {
-				err = errors.New("the stream ended of itself")
+				err = errors.New("the stream ended unexpectedly")
 			}
 			return err
-		case <-watch.C:
+		case <-poll.C:
 		}
-		if time.Since(begun) > d.opt.Live+backWithin {
-			return fmt.Errorf("the stream was not connected again within %s", d.opt.Live+backWithin)
+		if time.Since(started) > d.opt.Live+reconnectTimeout {
+			return fmt.Errorf("the stream did not reconnect within %s", d.opt.Live+reconnectTimeout)
 		}
-		now, err := d.exchange.served(ctx)
+		served, err := d.exchange.Served(ctx)
 		if err != nil {
 			return err
 		}
 		switch {
-		case cutAt.IsZero() && now.Messages-before.Messages >= 10:
-			if _, err := d.exchange.inject(ctx, url.Values{"kind": {"refuse"}, "code": {"503"}, "retry_after": {"1s"}}); err != nil {
+		case lostAt.IsZero() && served.Messages-before.Messages >= 10:
+			refuse := exchange.Fault{Kind: exchange.Refuse, Code: http.StatusServiceUnavailable, RetryAfter: time.Second}
+			if _, err := d.exchange.Inject(ctx, refuse); err != nil {
 				return err
 			}
-			met, err := d.exchange.inject(ctx, url.Values{"kind": {"cut"}})
+			lost, err := d.exchange.Inject(ctx, exchange.Fault{Kind: exchange.Cut})
 			if err != nil {
 				return err
 			}
-			if met == 1 {
-				cutAt, connections = d.opt.Now(), now.Connections
-				d.tell("connected; %s trades so far; now the connection is cut", grouped(now.Messages-before.Messages))
+			if lost == 1 {
+				lostAt, connections = d.opt.Now(), served.Connections
+				d.print("connected; %s so far; the connection is cut now", wording.Count(served.Messages-before.Messages, "trade"))
 			}
-		case !cutAt.IsZero() && !back && now.Connections > connections:
-			back = true
-			d.tell("connected again %.1f s later", d.opt.Now().Sub(cutAt).Seconds())
+		case !lostAt.IsZero() && !reconnected && served.Connections > connections:
+			reconnected = true
+			d.print("reconnected %.1f s later", d.opt.Now().Sub(lostAt).Seconds())
 		}
 	}
 	return nil

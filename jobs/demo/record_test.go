@@ -10,18 +10,21 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"tapedeck/internal/standin/exchange"
 )
 
-// recording gives a demo whose stream is a shell script, and whose stand-in tells of ten more messages each time it is asked and of a new connection a while
-// after it was cut.
-func recording(t *testing.T, script string) (d *demo, said string) {
+// newScriptedDemo returns a demo whose stream is a shell script, and the path of its output. Its
+// stand-in reports ten times as many messages with each request, and a new connection some requests
+// after the cut.
+func newScriptedDemo(t *testing.T, script string) (d *demo, output string) {
 	binary := filepath.Join(t.TempDir(), "tapedeck")
 	if err := os.WriteFile(binary, []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	var asked, cut atomic.Int64
+	var requests, cut atomic.Int64
 	stand := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		n := asked.Add(1)
+		n := requests.Add(1)
 		switch {
 		case r.URL.Query().Get("kind") == "cut":
 			cut.Store(n)
@@ -35,35 +38,35 @@ func recording(t *testing.T, script string) (d *demo, said string) {
 		}
 	}))
 	t.Cleanup(stand.Close)
-	file, err := os.Create(filepath.Join(t.TempDir(), "said")) // a file, as the stream's own output is one too
+	file, err := os.Create(filepath.Join(t.TempDir(), "output")) // a file, like the output of a real stream
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { file.Close() })
 	d = &demo{opt: Options{Binary: binary, Dir: t.TempDir(), Live: 500 * time.Millisecond, Now: time.Now, Stdout: file, Stderr: io.Discard}}
-	d.exchange = &exchange{url: stand.URL, client: stand.Client()}
+	d.exchange = exchange.Client{URL: stand.URL}
 	return d, file.Name()
 }
 
 func TestRecord(t *testing.T) {
 	for name, tc := range map[string]struct{ script, want string }{
-		"ends when it is told":    {`trap 'exit 0' TERM; while :; do sleep 0.05; done`, ""},
-		"ends of itself":          {`exit 0`, "the stream ended of itself"},
-		"fails":                   {`echo "tapedeck: no room" >&2; exit 4`, "stream --flush-interval 2s --log-level error: exit status 4"},
-		"fails when it is to end": {`trap 'exit 5' TERM; while :; do sleep 0.05; done`, "exit status 5"},
+		"ends when stopped":  {`trap 'exit 0' TERM; while :; do sleep 0.05; done`, ""},
+		"ends unexpectedly":  {`exit 0`, "the stream ended unexpectedly"},
+		"fails":              {`echo "tapedeck: no room" >&2; exit 4`, "stream --flush-interval 2s --log-level error: exit status 4"},
+		"fails when stopped": {`trap 'exit 5' TERM; while :; do sleep 0.05; done`, "exit status 5"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, said := recording(t, tc.script)
+			d, output := newScriptedDemo(t, tc.script)
 			err := d.record(t.Context())
 			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
-				t.Errorf("%v instead of %q", err, tc.want)
+				t.Errorf("error %v, want %q", err, tc.want)
 			}
-			text, readErr := os.ReadFile(said)
+			text, readErr := os.ReadFile(output)
 			if readErr != nil {
 				t.Fatal(readErr)
 			}
-			if tc.want == "" && !strings.Contains(string(text), "connected again") {
-				t.Errorf("it was not cut off: %s", text)
+			if tc.want == "" && !strings.Contains(string(text), "reconnected") {
+				t.Errorf("the connection was not cut: %s", text)
 			}
 		})
 	}

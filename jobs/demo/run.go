@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -14,43 +15,52 @@ import (
 	"time"
 )
 
-// partly is the exit status of a command that could not have all, or found something.
-const partly = 3
+// partial is the exit status of a command that is done but incomplete, or found something.
+const partial = 3
 
-// endGrace is how long a command may take to end after it was asked to.
+// endGrace is how long a command may take to end after SIGTERM.
 const endGrace = 5 * time.Second
 
-// command is a tapedeck command line in the demo's directory. Its settings come from there and from nowhere else.
+// startTimeout bounds the start of the stand-in exchange. It generates a day of history in a fraction
+// of a second.
+const startTimeout = 30 * time.Second
+
+// command returns a tapedeck command in the demo's directory, with no settings from the environment.
 func (d *demo) command(ctx context.Context, args ...string) *exec.Cmd {
 	command := exec.CommandContext(ctx, d.opt.Binary, args...)
 	command.Dir = d.opt.Dir
 	command.Env = slices.DeleteFunc(slices.Clone(d.opt.Env), func(line string) bool { return strings.HasPrefix(line, "TAPEDECK_") })
-	if d.exchange != nil {
+	if url := d.exchange.URL; url != "" {
 		command.Env = append(command.Env,
-			"TAPEDECK_STREAM_URL=ws"+strings.TrimPrefix(d.exchange.url, "http"), "TAPEDECK_REST_URL="+d.exchange.url, "TAPEDECK_ARCHIVE_URL="+d.exchange.url)
+			"TAPEDECK_STREAM_URL=ws"+strings.TrimPrefix(url, "http"), "TAPEDECK_REST_URL="+url, "TAPEDECK_ARCHIVE_URL="+url)
 	}
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	command.WaitDelay = endGrace
-	command.SysProcAttr = diesWithParent()
+	command.SysProcAttr = endWithParent()
 	return command
 }
 
-// run runs a command and shows what it says. Exit statuses other than 0 and those in fine are errors.
-func (d *demo) run(ctx context.Context, stdout io.Writer, fine []int, args ...string) error {
-	return d.wait(ctx, stdout, d.notes, fine, args)
+// run runs a command and shows its progress.
+func (d *demo) run(ctx context.Context, stdout io.Writer, args ...string) error {
+	return d.wait(ctx, stdout, d.progress, 0, args)
 }
 
-// runQuietly runs a command and shows what it says only if it fails.
-func (d *demo) runQuietly(ctx context.Context, stdout io.Writer, fine []int, args ...string) error {
-	var said bytes.Buffer
-	err := d.wait(ctx, stdout, &said, fine, args)
-	if err != nil && said.Len() > 0 {
-		_, _ = d.opt.Stderr.Write(said.Bytes())
+// runPartial is run for a command that may end with the exit status partial.
+func (d *demo) runPartial(ctx context.Context, stdout io.Writer, args ...string) error {
+	return d.wait(ctx, stdout, d.progress, partial, args)
+}
+
+// runQuietly is runPartial without progress: stderr is shown only if the command fails.
+func (d *demo) runQuietly(ctx context.Context, stdout io.Writer, args ...string) error {
+	var stderr bytes.Buffer
+	err := d.wait(ctx, stdout, &stderr, partial, args)
+	if err != nil {
+		_, _ = d.opt.Stderr.Write(stderr.Bytes())
 	}
 	return err
 }
 
-func (d *demo) wait(ctx context.Context, stdout, stderr io.Writer, fine []int, args []string) error {
+func (d *demo) wait(ctx context.Context, stdout, stderr io.Writer, allowedStatus int, args []string) error {
 	command := d.command(ctx, args...)
 	command.Stdout, command.Stderr = stdout, stderr
 	err := command.Run()
@@ -60,7 +70,7 @@ func (d *demo) wait(ctx context.Context, stdout, stderr io.Writer, fine []int, a
 		return fmt.Errorf("%s: %s: %w", strings.Join(args, " "), exit.ProcessState, ctx.Err())
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.As(err, &exit) && slices.Contains(fine, exit.ExitCode()):
+	case errors.As(err, &exit) && exit.ExitCode() == allowedStatus:
 		return nil
 	case errors.As(err, &exit):
 		return fmt.Errorf("%s: %s", strings.Join(args, " "), exit.ProcessState)
@@ -70,26 +80,65 @@ func (d *demo) wait(ctx context.Context, stdout, stderr io.Writer, fine []int, a
 	return err
 }
 
-// commandLine is what a person would type.
-func commandLine(args []string) string { return "tapedeck " + strings.Join(args, " ") }
-
-// indented writes each line three characters further in.
-type indented struct {
-	w      io.Writer
-	inLine bool
+// startExchange starts the stand-in exchange on a free port. stop ends it and waits.
+func (d *demo) startExchange(ctx context.Context) (stop func(), err error) {
+	d.exchangeArgs = []string{"exchange", "--simulate", "--seed", fmt.Sprint(d.opt.Seed)}
+	command := d.command(ctx, append(d.exchangeArgs, "--listen", "127.0.0.1:0", "--log-level", "error")...)
+	stdout, err := command.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	if err := command.Start(); err != nil {
+		return nil, err
+	}
+	ended := make(chan struct{})
+	stop = func() {
+		_ = command.Cancel() // fails if it has ended
+		<-ended
+	}
+	ready := make(chan error, 1)
+	go func() {
+		defer close(ended)
+		ready <- d.readDescription(stdout)
+		_, _ = io.Copy(io.Discard, stdout)
+		_ = command.Wait() // its exit status does not matter
+	}()
+	timeout := time.NewTimer(startTimeout)
+	defer timeout.Stop()
+	select {
+	case err = <-ready:
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-timeout.C:
+		err = fmt.Errorf("no output within %s", startTimeout)
+	}
+	if err == nil {
+		err = d.exchange.Injected(ctx, &d.incidents)
+	}
+	if err != nil {
+		stop()
+		if text := strings.TrimSpace(stderr.String()); text != "" {
+			err = errors.New(text)
+		}
+		return nil, err
+	}
+	return stop, nil
 }
 
-func (i *indented) Write(p []byte) (int, error) {
-	var out []byte
-	for _, c := range p {
-		if !i.inLine && c != '\n' {
-			out = append(out, "   "...)
+// readDescription reads the first paragraph of the exchange's output, which contains its address.
+func (d *demo) readDescription(r io.Reader) error {
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		line := lines.Text()
+		if line == "" {
+			return nil
 		}
-		out = append(out, c)
-		i.inLine = c != '\n'
+		if _, url, ok := strings.Cut(line, " at "); ok && d.exchange.URL == "" {
+			d.exchange.URL = url
+		}
+		d.description = append(d.description, line)
 	}
-	if _, err := i.w.Write(out); err != nil {
-		return 0, err
-	}
-	return len(p), nil
+	return errors.Join(lines.Err(), errors.New("it ended"))
 }

@@ -4,4 +4,4 @@ package demo
 
 import "syscall"
 
-func diesWithParent() *syscall.SysProcAttr { return nil }
+func endWithParent() *syscall.SysProcAttr { return nil }

@@ -94,11 +94,11 @@ var chatPattern = regexp.MustCompile(`^(?:-?[1-9][0-9]{0,18}|@[A-Za-z][A-Za-z0-9
 // checkChatID checks that text can be the id of a chat.
 func checkChatID(text string) error {
 	if !chatPattern.MatchString(text) {
-		return fmt.Errorf("%q is not a chat: use a number, negative for a group, or the @name of a channel", strictyaml.Cut(text))
+		return fmt.Errorf("%q is not a chat: use a number, negative for a group, or the @name of a channel", strictyaml.Shorten(text))
 	}
 	if text[0] != '@' {
 		if _, err := strconv.ParseInt(text, 10, 64); err != nil {
-			return fmt.Errorf("%q is not a chat: the number is too large", strictyaml.Cut(text))
+			return fmt.Errorf("%q is not a chat: the number is too large", strictyaml.Shorten(text))
 		}
 	}
 	return nil
@@ -152,7 +152,7 @@ func ParseConfig(file string, node *yaml.Node, detectors []string) (Config, erro
 				return at(err)
 			}
 			if c.Cooldown, err = time.ParseDuration(text); err != nil || c.Cooldown < 0 {
-				return at(fmt.Errorf("%q is not a duration such as 90s, 30m or 1h30m", strictyaml.Cut(text)))
+				return at(fmt.Errorf("%q is not a duration such as 90s, 30m or 1h30m", strictyaml.Shorten(text)))
 			}
 			if c.Cooldown == 0 {
 				c.Cooldown = -1
@@ -163,7 +163,7 @@ func ParseConfig(file string, node *yaml.Node, detectors []string) (Config, erro
 				return at(err)
 			}
 			if c.DigestAbove, err = strconv.Atoi(text); err != nil || c.DigestAbove < 1 {
-				return at(fmt.Errorf("%q is not a whole number above 0", strictyaml.Cut(text)))
+				return at(fmt.Errorf("%q is not a whole number above 0", strictyaml.Shorten(text)))
 			}
 		case "chats":
 			if value.Kind != yaml.SequenceNode {
@@ -209,7 +209,7 @@ func parseChat(file string, node *yaml.Node, detectors []string) (Chat, error) {
 		case "symbols":
 			chat.Symbols, err = list(value, func(pattern string) error {
 				if _, err := path.Match(pattern, ""); err != nil {
-					return fmt.Errorf("%q is not a pattern: * matches any characters, ? matches one", strictyaml.Cut(pattern))
+					return fmt.Errorf("%q is not a pattern: * matches any characters, ? matches one", strictyaml.Shorten(pattern))
 				}
 				return nil
 			})
@@ -249,7 +249,7 @@ func parseChat(file string, node *yaml.Node, detectors []string) (Chat, error) {
 // among checks that word is one of the known words.
 func among(word string, known []string) error {
 	if !slices.Contains(known, word) {
-		return fmt.Errorf("%q is not known%s", strictyaml.Cut(word), strictyaml.DidYouMean(word, known))
+		return fmt.Errorf("%q is not known%s", strictyaml.Shorten(word), strictyaml.DidYouMean(word, known))
 	}
 	return nil
 }

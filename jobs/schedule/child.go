@@ -14,34 +14,35 @@ import (
 	"time"
 )
 
-// Environment variables of a child.
+// Environment variables of a child process.
 const (
 	// RunIDVariable holds the run's id, which the child writes into the segments it publishes.
 	RunIDVariable = "TAPEDECK_RUN_ID"
-	// ReportVariable holds the number of an open file descriptor to which the child writes its Report as JSON.
+	// ReportVariable holds the number of the file descriptor to which the child writes its Report as JSON.
 	ReportVariable = "TAPEDECK_REPORT_FD"
 )
 
-// Children starts runs as child processes of one binary. It must not be copied once it was used.
+// Children starts runs as child processes of one binary. It must not be copied after its first use.
 type Children struct {
-	Path  string        // the binary
-	Env   []string      // the environment that every child gets
+	Path  string        // of the binary
+	Env   []string      // the environment of every child
 	Grace time.Duration // between SIGTERM and SIGKILL
-	// Stdout and Stderr, where they are set, get the output as it comes instead of the lines.
+	// Stdout and Stderr, if set, also get the output as it comes.
 	Stdout, Stderr io.Writer
 
-	// starting is held while a child is not in alive yet, so that Reap does not take one for an orphan.
+	// starting is held for reading from the start of a child until alive has it, so that Reap does not take it
+	// for an orphan.
 	starting sync.RWMutex
 	mu       sync.Mutex // guards alive
 	alive    map[int]bool
 }
 
-// Start runs one child; it is a Start. The child is the leader of its own process group, gets SIGTERM when ctx is done,
-// and SIGKILL a grace later, with all of its group. If this process dies the kernel kills the child. Where memory runs out the kernel
-// takes a child before it takes this process.
+// Start runs one child; it is a Start. The child leads its own process group. When ctx is done the group gets
+// SIGTERM, and SIGKILL after Grace. If this process dies, the kernel kills the child. If memory runs out, the
+// kernel kills a child before this process.
 func (c *Children) Start(ctx context.Context, args []string, runID string, output func(line string)) Exit {
-	// The kernel sends a child its death signal when the thread that started it ends, so this goroutine keeps its thread
-	// until the child is gone.
+	// The kernel kills a child when the thread that started it ends, so this goroutine keeps its thread until the
+	// child is gone.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
@@ -51,12 +52,12 @@ func (c *Children) Start(ctx context.Context, args []string, runID string, outpu
 	}
 	defer reports.Close()
 
-	// The command is not tied to ctx: ending it is below, for all of its group.
+	// Not exec.CommandContext, which would kill the process but not its group.
 	command := exec.Command(c.Path, args...)
 	command.Env = append(append([]string{}, c.Env...), RunIDVariable+"="+runID, ReportVariable+"=3")
 	command.ExtraFiles = []*os.File{childEnd} // descriptor 3
 	command.SysProcAttr = ownGroup()
-	command.WaitDelay = c.Grace // for pipes that something else still holds open
+	command.WaitDelay = c.Grace // in case another process still holds the pipes open
 	var emitting sync.Mutex
 	emit := func(line string) {
 		emitting.Lock()
@@ -71,7 +72,7 @@ func (c *Children) Start(ctx context.Context, args []string, runID string, outpu
 	if c.Stderr != nil {
 		command.Stderr = io.MultiWriter(c.Stderr, stderr)
 	}
-	err = c.begin(command)
+	err = c.startProcess(command)
 	childEnd.Close()
 	if err != nil {
 		return Exit{Code: -1, Err: err}
@@ -84,13 +85,13 @@ func (c *Children) Start(ctx context.Context, args []string, runID string, outpu
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		c.stopWhenDone(ctx, command.Process.Pid, ended)
+		c.terminateWhenDone(ctx, command.Process.Pid, ended)
 	}()
 	err = command.Wait()
 	close(ended)
 	<-stopped
-	// What the child may have left behind in its group goes with it.
-	killGroup(command.Process.Pid, syscall.SIGKILL)
+	// Kill what the child left behind in its group.
+	signalGroup(command.Process.Pid, syscall.SIGKILL)
 	stdout.flush()
 	stderr.flush()
 	reports.SetReadDeadline(time.Now().Add(time.Second))
@@ -98,7 +99,7 @@ func (c *Children) Start(ctx context.Context, args []string, runID string, outpu
 	exit := Exit{Code: command.ProcessState.ExitCode(), Report: <-report}
 	if state, ok := command.ProcessState.Sys().(syscall.WaitStatus); ok && state.Signaled() {
 		exit.Signal = state.Signal().String()
-		exit.Code = 128 + int(state.Signal()) // as a shell tells it
+		exit.Code = 128 + int(state.Signal()) // as in a shell
 	}
 	var exitError *exec.ExitError
 	if err != nil && !errors.As(err, &exitError) && !errors.Is(err, exec.ErrWaitDelay) {
@@ -107,8 +108,8 @@ func (c *Children) Start(ctx context.Context, args []string, runID string, outpu
 	return exit
 }
 
-// begin starts a child and notes that it is one.
-func (c *Children) begin(command *exec.Cmd) error {
+// startProcess starts a child and adds it to alive.
+func (c *Children) startProcess(command *exec.Cmd) error {
 	c.starting.RLock()
 	defer c.starting.RUnlock()
 	if err := command.Start(); err != nil {
@@ -120,7 +121,7 @@ func (c *Children) begin(command *exec.Cmd) error {
 		c.alive = map[int]bool{}
 	}
 	c.alive[command.Process.Pid] = true
-	takeFirst(command.Process.Pid)
+	preferOOMKill(command.Process.Pid)
 	return nil
 }
 
@@ -130,37 +131,36 @@ func (c *Children) forget(pid int) {
 	delete(c.alive, pid)
 }
 
-// ours reports whether a process is a child of ours that Start waits for.
-func (c *Children) ours(pid int) bool {
+// isWaitedFor reports whether Start waits for a process.
+func (c *Children) isWaitedFor(pid int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.alive[pid]
 }
 
-// stopWhenDone ends the group when ctx is done, gently at first; it returns when the child has ended.
-func (c *Children) stopWhenDone(ctx context.Context, group int, ended <-chan struct{}) {
+// terminateWhenDone stops the group when ctx is done. It returns when ended is closed.
+func (c *Children) terminateWhenDone(ctx context.Context, group int, ended <-chan struct{}) {
 	select {
 	case <-ended:
 		return
 	case <-ctx.Done():
 	}
-	killGroup(group, syscall.SIGTERM)
-	patience := time.NewTimer(c.Grace)
-	defer patience.Stop()
+	signalGroup(group, syscall.SIGTERM)
+	grace := time.NewTimer(c.Grace)
+	defer grace.Stop()
 	select {
 	case <-ended:
 		return
-	case <-patience.C:
+	case <-grace.C:
 	}
-	killGroup(group, syscall.SIGKILL)
+	signalGroup(group, syscall.SIGKILL)
 	<-ended
 }
 
-// killGroup signals a process group; that it is gone already is no error.
-func killGroup(group int, signal syscall.Signal) { _ = syscall.Kill(-group, signal) }
+// signalGroup signals a process group, which may be gone already.
+func signalGroup(group int, signal syscall.Signal) { _ = syscall.Kill(-group, signal) }
 
-// readReport reads what the child says about itself until it ends; a report that cannot be read is an empty one, for the
-// exit status is what counts.
+// readReport reads a child's report. If it cannot be read it is empty: what counts is the exit status.
 func readReport(r io.Reader) Report {
 	const most = 64 << 10
 	var report Report

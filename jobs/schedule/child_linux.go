@@ -9,19 +9,19 @@ import (
 	"syscall"
 )
 
-// ownGroup makes a child the leader of a process group, and has the kernel kill it when its parent dies.
+// ownGroup makes a child the leader of a process group that the kernel kills with its parent.
 func ownGroup() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// takeFirst has the kernel end this child rather than the scheduler where memory runs out. It is a wish: where /proc is closed the
-// kernel still takes who uses most.
-func takeFirst(pid int) {
+// preferOOMKill makes the kernel kill a child rather than the scheduler if memory runs out. It is best effort: if
+// /proc is not writable, the kernel chooses by memory use.
+func preferOOMKill(pid int) {
 	_ = os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("500"), 0)
 }
 
-// Reap collects the processes that were left behind by others and fell to this one, until ctx is done. The first process of a
-// container must, or each of them stays in the process table for ever; for any other process there are none.
+// Reap waits for orphaned processes that became children of this one, until ctx is done. The first process of a
+// container must do this, or they stay in the process table forever; other processes get no orphans.
 func (c *Children) Reap(ctx context.Context) {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGCHLD)
@@ -46,7 +46,7 @@ func (c *Children) reapOnce() {
 	self := os.Getpid()
 	for _, process := range processes {
 		pid, err := strconv.Atoi(process.Name())
-		if err != nil || c.ours(pid) || !isDeadChild(pid, self) {
+		if err != nil || c.isWaitedFor(pid) || !isDeadChild(pid, self) {
 			continue
 		}
 		var status syscall.WaitStatus
@@ -54,13 +54,13 @@ func (c *Children) reapOnce() {
 	}
 }
 
-// isDeadChild reports whether pid is a child of parent that has ended and was not waited for.
+// isDeadChild reports whether pid is a child of parent that has ended and has not been waited for.
 func isDeadChild(pid, parent int) bool {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return false
 	}
-	// pid (name) state parent …; the name may hold anything
+	// pid (name) state parent …; the name may contain anything
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	return len(fields) > 1 && string(fields[0]) == "Z" && string(fields[1]) == strconv.Itoa(parent)
 }

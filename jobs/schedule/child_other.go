@@ -7,10 +7,10 @@ import (
 	"syscall"
 )
 
-// ownGroup makes a child the leader of a process group. Only Linux kills it when its parent dies without a chance to.
+// ownGroup makes a child the leader of a process group. Only Linux can kill it with its parent.
 func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
-func takeFirst(int) {}
+func preferOOMKill(int) {}
 
-// Reap waits until ctx is done: only in a Linux container is a program like this the one that orphans fall to.
+// Reap blocks until ctx is done: only the first process of a Linux container gets orphans.
 func (c *Children) Reap(ctx context.Context) { <-ctx.Done() }

@@ -3,10 +3,13 @@ package schedule
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,24 +22,24 @@ import (
 	"tapedeck/internal/state"
 )
 
-// TestMain lets this test binary stand in for the children: their behaviour is the first argument.
+// TestMain makes this test binary stand in for children, whose behavior is the first argument.
 func TestMain(m *testing.M) {
 	if os.Getenv("SCHEDULE_TEST_CHILD") == "" {
 		os.Exit(m.Run())
 	}
 	switch os.Args[1] {
-	case "talk":
+	case "report":
 		fmt.Println("one")
 		fmt.Fprintln(os.Stderr, "tapedeck: two")
 		fd, _ := strconv.Atoi(os.Getenv(ReportVariable))
 		fmt.Fprintf(os.NewFile(uintptr(fd), "report"), `{"rows":5,"bytes":50,"window_end":"2026-01-15T00:00:00Z","message":%q}`, os.Getenv(RunIDVariable))
 		os.Exit(3)
+	case "succeed":
 	case "obey":
 		signals := make(chan os.Signal, 1)
 		signal.Notify(signals, syscall.SIGTERM)
 		fmt.Println("up")
 		<-signals
-		fmt.Println("going")
 		os.Exit(1)
 	case "ignore":
 		signal.Ignore(syscall.SIGTERM)
@@ -50,17 +53,17 @@ func TestMain(m *testing.M) {
 		for range 64 {
 			fmt.Print(line)
 		}
-	case "offspring": // leaves a process behind that holds its output open
+	case "leave-behind": // leaves a process in its group that holds its output open
 		child := exec.Command(os.Args[0], "ignore")
 		child.Stdout = os.Stdout
 		if err := child.Start(); err != nil {
 			os.Exit(1)
 		}
 		fmt.Println("left", child.Process.Pid)
-	case "parent": // a scheduler that gets killed: one child, whose pid it prints
+	case "parent": // a scheduler that will be killed; prints the pid of its child
 		one := Children{Path: os.Args[0], Env: os.Environ(), Grace: time.Second}
 		one.Start(context.Background(), []string{"pid"}, "r", func(line string) { fmt.Println(line) })
-	case "eat": // memory without end, up to a limit that stands in for a container's
+	case "eat": // allocates without end, up to a limit like that of a container
 		limit := syscall.Rlimit{Cur: 1 << 30, Max: 1 << 30}
 		if err := syscall.Setrlimit(syscall.RLIMIT_AS, &limit); err != nil {
 			os.Exit(99)
@@ -68,25 +71,22 @@ func TestMain(m *testing.M) {
 		for eaten := []byte{1}; ; {
 			eaten = append(eaten, eaten...)
 		}
-	case "chatter": // lines without end
+	case "chatter": // prints without end
 		for {
 			fmt.Println(strings.Repeat("chatter ", 20))
 		}
-	case "score":
-		score, _ := os.ReadFile("/proc/self/oom_score_adj")
-		fmt.Println(strings.TrimSpace(string(score)))
-	case "orphan": // leaves a process behind outside of its group, which ends
-		child := exec.Command(os.Args[0], "brief")
+	case "orphan": // leaves a process outside of its group, which ends when the pipe at the path is closed
+		child := exec.Command(os.Args[0], "read", os.Args[2])
 		child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		if err := child.Start(); err != nil {
 			os.Exit(1)
 		}
 		fmt.Println("left", child.Process.Pid)
-	case "brief":
-		time.Sleep(100 * time.Millisecond)
+	case "read":
+		os.ReadFile(os.Args[2])
 	case "scheduler":
 		simulate(os.Args[2])
-	case "backfill", "detect": // a run under the simulated scheduler
+	case "backfill", "detect": // a run of the simulated scheduler
 		work(os.Args[1:])
 	case "pid":
 		signal.Ignore(syscall.SIGTERM)
@@ -100,14 +100,15 @@ func children(grace time.Duration) *Children {
 	return &Children{Path: os.Args[0], Env: childEnviron(), Grace: grace}
 }
 
-// childEnviron makes this binary a child. The race detector would have each of them sleep for a second at its end.
+// childEnviron returns the environment that makes this binary a child. It turns off the second that the race
+// detector would sleep at the end of each.
 func childEnviron() []string {
 	return append(os.Environ(), "SCHEDULE_TEST_CHILD=1", "GORACE=atexit_sleep_ms=0")
 }
 
-func TestChildSaysWhatItDid(t *testing.T) {
+func TestChildReports(t *testing.T) {
 	var lines []string
-	exit := children(time.Second).Start(t.Context(), []string{"talk"}, "run-1", func(line string) { lines = append(lines, line) })
+	exit := children(time.Second).Start(t.Context(), []string{"report"}, "run-1", func(line string) { lines = append(lines, line) })
 	want := Exit{Code: 3, Report: Report{Rows: 5, Bytes: 50, WindowEnd: time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC), Message: "run-1"}}
 	if diff := cmp.Diff(want, exit); diff != "" {
 		t.Error(diff)
@@ -117,7 +118,7 @@ func TestChildSaysWhatItDid(t *testing.T) {
 	}
 }
 
-func TestChildIsEnded(t *testing.T) {
+func TestChildIsStopped(t *testing.T) {
 	for name, c := range map[string]struct {
 		grace time.Duration
 		want  Exit
@@ -147,7 +148,7 @@ func TestChildCrashes(t *testing.T) {
 	}
 }
 
-func TestChildThatCannotBeStarted(t *testing.T) {
+func TestMissingBinary(t *testing.T) {
 	absent := Children{Path: "/nonexistent/tapedeck"}
 	exit := absent.Start(t.Context(), []string{"detect"}, "r", func(string) {})
 	if exit.Err == nil || exit.Code != -1 {
@@ -155,26 +156,26 @@ func TestChildThatCannotBeStarted(t *testing.T) {
 	}
 }
 
-func TestFloodOfOutputIsCut(t *testing.T) {
+func TestLongLineIsTruncated(t *testing.T) {
 	var total int
 	exit := children(time.Second).Start(t.Context(), []string{"flood"}, "r", func(line string) { total += len(line) })
-	if exit.Code != 0 || total > 2*longestLine {
-		t.Errorf("%+v, %d characters of one line kept", exit, total)
+	if exit.Code != 0 || total > 2*maxLine {
+		t.Errorf("%+v, kept %d bytes of one line", exit, total)
 	}
 }
 
-func TestNothingOfARunIsLeft(t *testing.T) {
+func TestLeftoverProcessesAreKilled(t *testing.T) {
 	var left int
-	exit := children(200*time.Millisecond).Start(t.Context(), []string{"offspring"}, "r", func(line string) {
+	exit := children(200*time.Millisecond).Start(t.Context(), []string{"leave-behind"}, "r", func(line string) {
 		fmt.Sscanf(line, "left %d", &left)
 	})
 	if exit.Code != 0 || left == 0 {
-		t.Fatalf("%+v, offspring %d", exit, left)
+		t.Fatalf("%+v, left process %d", exit, left)
 	}
 	waitGone(t, left)
 }
 
-func TestNoChildOutlivesAKilledScheduler(t *testing.T) {
+func TestChildrenDieWithKilledScheduler(t *testing.T) {
 	parent := exec.Command(os.Args[0], "parent")
 	parent.Env = childEnviron()
 	output, err := parent.StdoutPipe()
@@ -199,11 +200,12 @@ func TestNoChildOutlivesAKilledScheduler(t *testing.T) {
 	waitGone(t, pid)
 }
 
-// TestBadJobsHarmNobody: jobs that hang, crash, flood and eat memory get their rows, and a good one runs on.
-func TestBadJobsHarmNobody(t *testing.T) {
-	jobs := mustParse(t, `
+// TestBadJobsDoNotAffectOthers checks that jobs that hang, crash, print without end and use up memory get their rows,
+// while a good one goes on.
+func TestBadJobsDoNotAffectOthers(t *testing.T) {
+	jobs := parseJobs(t, `
 jobs:
-  - {name: good, schedule: "@every 1s", run: brief}
+  - {name: good, schedule: "@every 1s", run: succeed}
   - {name: hangs, schedule: "@every 1s", run: ignore}
   - {name: crashes, schedule: "@every 1s", run: crash}
   - {name: chatters, schedule: "@every 1s", run: chatter}
@@ -215,32 +217,36 @@ jobs:
 			jobs[i].Timeout = 2 * time.Second
 		}
 	}
-	book := &notes{}
-	opt := options(jobs, book, children(50*time.Millisecond).Start)
+	ledger := &memoryLedger{published: make(chan struct{}, 1)}
+	opt := options(jobs, ledger, children(50*time.Millisecond).Start)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	enough := func() bool { // rows of each bad job, and of the good one
-		book.mu.Lock()
-		defer book.mu.Unlock()
+	enough := func() bool { // rows of every job
+		ledger.mu.Lock()
+		defer ledger.mu.Unlock()
 		counts := map[string]int{}
-		for _, row := range book.runs {
+		for _, row := range ledger.runs {
 			if row.Outcome != state.Skipped {
 				counts[row.Job]++
 			}
 		}
 		return counts["hangs"] > 1 && counts["crashes"] > 1 && counts["chatters"] > 0 && counts["eats"] > 0 && counts["good"] > 1
 	}
-	ended := make(chan error)
-	go func() { ended <- Run(ctx, opt) }()
-	for deadline := time.Now().Add(time.Minute); !enough() && time.Now().Before(deadline); {
-		time.Sleep(20 * time.Millisecond)
+	returned := make(chan error)
+	go func() { returned <- Run(ctx, opt) }()
+	for timeout := time.After(time.Minute); !enough(); {
+		select {
+		case <-ledger.published:
+		case <-timeout:
+			t.Fatal("not enough runs in time")
+		}
 	}
 	cancel()
-	if err := <-ended; err != nil {
+	if err := <-returned; err != nil {
 		t.Fatal(err)
 	}
 	outcomes := map[string]map[state.Outcome]bool{}
-	for _, row := range book.runs {
+	for _, row := range ledger.runs {
 		if row.Outcome == state.Skipped || row.Outcome == state.Killed {
 			continue
 		}
@@ -248,8 +254,8 @@ jobs:
 			outcomes[row.Job] = map[state.Outcome]bool{}
 		}
 		outcomes[row.Job][row.Outcome] = true
-		if len(row.Output) > mostBytesRow || len(row.Message) > 2*longestReason {
-			t.Errorf("%s: %d bytes of output and %d of message in its row", row.Job, len(row.Output), len(row.Message))
+		if len(row.Output) > maxTailBytes || len(row.Message) > 2*maxReason {
+			t.Errorf("%s: its row has %d bytes of output and %d of message", row.Job, len(row.Output), len(row.Message))
 		}
 		if row.Job == "chatters" && !strings.HasPrefix(row.Output, "chatter") {
 			t.Errorf("output %q", row.Output)
@@ -261,69 +267,88 @@ jobs:
 	}
 }
 
-func TestTheKernelTakesAChildFirst(t *testing.T) {
-	own, err := os.ReadFile("/proc/self/oom_score_adj")
-	if err != nil {
+func TestKernelKillsChildrenFirst(t *testing.T) {
+	if _, err := os.Stat("/proc/self/oom_score_adj"); err != nil {
 		t.Skip("no /proc: ", err)
 	}
-	// The child may look before the parent has said so.
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		var said string
-		children(time.Second).Start(t.Context(), []string{"score"}, "r", func(line string) { said = line })
-		if said == "500" {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the child's score is %s, this process's %s", said, own)
-		}
+	c := children(0)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var score []byte
+	c.Start(ctx, []string{"pid"}, "r", func(pid string) {
+		c.starting.Lock() // until the child is completely set up
+		defer c.starting.Unlock()
+		score, _ = os.ReadFile("/proc/" + pid + "/oom_score_adj")
+		cancel()
+	})
+	if got := strings.TrimSpace(string(score)); got != "500" {
+		t.Errorf("the child's oom_score_adj is %q, want 500", got)
 	}
 }
 
-// TestOrphansAreReaped: a process that a run left behind falls to the scheduler where that is the first process of a container. Here it is made
-// the one that orphans fall to.
+// TestOrphansAreReaped makes this process the one that orphans fall to, as the first process of a container is.
 func TestOrphansAreReaped(t *testing.T) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		t.Skip("cannot take orphans: ", err)
+		t.Skip("cannot become a subreaper: ", err)
 	}
 	defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	c := children(time.Second)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); c.Reap(ctx) }()
-	var left int
-	// Runs that end in between must not lose their exit status to it.
+	// Reap must not take the exit status of runs.
 	for range 5 {
-		if exit := c.Start(t.Context(), []string{"talk"}, "r", func(string) {}); exit.Code != 3 || exit.Err != nil {
+		if exit := c.Start(t.Context(), []string{"report"}, "r", func(string) {}); exit.Code != 3 || exit.Err != nil {
 			t.Errorf("%+v", exit)
 		}
 	}
-	if exit := c.Start(t.Context(), []string{"orphan"}, "r", func(line string) { fmt.Sscanf(line, "left %d", &left) }); exit.Code != 0 || left == 0 {
-		t.Fatalf("%+v, orphan %d", exit, left)
+	var orphan int
+	exit := c.Start(t.Context(), []string{"orphan", pipe}, "r", func(line string) { fmt.Sscanf(line, "left %d", &orphan) })
+	if exit.Code != 0 || orphan == 0 {
+		t.Fatalf("%+v, orphan %d", exit, orphan)
 	}
-	for deadline := time.Now().Add(10 * time.Second); syscall.Kill(left, 0) == nil; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("it is still in the process table")
-		}
+	writer, err := os.OpenFile(pipe, os.O_WRONLY, 0) // blocks until the orphan reads
+	if err != nil {
+		t.Fatal(err)
+	}
+	writer.Close()
+	// This returns at once while the orphan is dead and not reaped, and fails when it is gone.
+	for unix.Waitid(unix.P_PID, orphan, nil, unix.WEXITED|unix.WNOWAIT, nil) == nil {
+		runtime.Gosched()
+	}
+	if err := syscall.Kill(orphan, 0); err != syscall.ESRCH {
+		t.Errorf("the orphan is still in the process table: %v", err)
 	}
 	cancel()
 	<-done
 }
 
-// waitGone waits until the process is dead; one that nobody has reaped yet counts as dead.
+// waitGone waits until a process has exited, whether it was reaped or not, and kills it if that takes too long.
 func waitGone(t *testing.T, pid int) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if syscall.Kill(pid, 0) != nil {
-			return
-		}
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			return
-		}
-		if _, rest, ok := strings.Cut(string(stat), ") "); ok && rest[0] == 'Z' {
-			return
-		}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return
 	}
-	syscall.Kill(pid, syscall.SIGKILL)
-	t.Errorf("process %d is still alive", pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			t.Fatal(err)
+		case n == 0:
+			syscall.Kill(pid, syscall.SIGKILL)
+			t.Errorf("process %d is still alive", pid)
+		}
+		return
+	}
 }

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// splitCommand takes a command line apart as a shell would, but there is no shell: what only a shell could do is an error.
+// splitCommand splits a command line into words as a shell would, and removes a leading "tapedeck". There is no
+// shell, so a word with a special meaning to one is an error.
 func splitCommand(text string) ([]string, error) {
 	var words []string
 	var word strings.Builder
@@ -34,7 +35,7 @@ func splitCommand(text string) ([]string, error) {
 				inWord = false
 			}
 		case strings.ContainsRune("|&;<>`$", r):
-			return nil, fmt.Errorf("%q is for a shell, and there is none here; one tapedeck command is wanted, special characters in quotes", string(r))
+			return nil, fmt.Errorf("%q needs a shell; write one tapedeck command, with special characters in quotes", string(r))
 		default:
 			word.WriteRune(r)
 			inWord = true
@@ -50,7 +51,7 @@ func splitCommand(text string) ([]string, error) {
 		words = words[1:]
 	}
 	if len(words) == 0 {
-		return nil, errors.New("there is no command in it")
+		return nil, errors.New("no command")
 	}
 	return words, nil
 }

@@ -9,113 +9,113 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
 	"gopkg.in/yaml.v3"
 
 	"tapedeck/internal/strictyaml"
 )
 
-// What an entry has where it does not say otherwise.
+// Defaults of an entry.
 const (
-	// defaultTimeout is long enough for any job that is well, short enough that one that hangs does not keep its entry from
-	// running for more than a few hours.
+	// defaultTimeout is longer than any healthy job takes. A job that hangs blocks its entry for no longer.
 	defaultTimeout = 6 * time.Hour
-	// defaultBackoff is about what an exchange or a network needs to come back from a hiccup.
+	// defaultBackoff is about as long as a short outage of an exchange or a network lasts.
 	defaultBackoff = 30 * time.Second
 	// defaultLimit is a day of an hourly job.
 	defaultLimit = 24
 )
 
-// Bounds of what an entry may say.
+// Limits of an entry.
 const (
-	mostRetries = 20
-	mostLimit   = 1000
+	maxRetries = 20
+	maxLimit   = 1000
 )
 
-// Overlap says what happens to a run that is due while the one before it still goes.
+// Overlap says what happens to a run that is due while the previous one is active.
 type Overlap string
 
-// The ways.
+// The values of overlap.
 const (
-	Skip    Overlap = "skip"    // it is left out
-	Queue   Overlap = "queue"   // it waits for its turn
-	Replace Overlap = "replace" // the one before it is ended
+	Skip    Overlap = "skip"    // it does not take place
+	Queue   Overlap = "queue"   // it waits
+	Replace Overlap = "replace" // the previous one is stopped
 )
 
-// CatchUp says what happens to runs that were due while no scheduler was there to start them, or that failed.
+// CatchUp says what happens to runs that failed, or were due while no scheduler ran.
 type CatchUp string
 
-// The ways.
+// The values of catch_up.
 const (
-	CatchUpNone CatchUp = "none" // they are left out
+	CatchUpNone CatchUp = "none" // they are given up
 	CatchUpLast CatchUp = "last" // one run makes up for all of them
-	CatchUpAll  CatchUp = "all"  // each is made up, the oldest first
+	CatchUpAll  CatchUp = "all"  // each is made up, oldest first
 )
 
-// Takes is what a command line wants to be told about the time that its run answers for.
-type Takes int
+// WindowMode says which flags of a window the scheduler appends to a command line.
+type WindowMode int
 
-// What it wants.
+// The window modes.
 const (
-	// TakesNothing: the command has no window, or keeps its own account of what it has done.
-	TakesNothing Takes = iota
-	// TakesWindow: --from and --to are appended, from the end of the last window that was done to when the run was due.
-	TakesWindow
-	// TakesEnd: the line says how long its window is; --to is appended, so that it ends when the run was due.
-	TakesEnd
+	// NoWindow: none. The command has no window, names its own, or keeps track of what it has done.
+	NoWindow WindowMode = iota
+	// WindowSinceDone: --from and --to, from the end of the job's last window that was done to when the run is due.
+	WindowSinceDone
+	// WindowEnd: --to, when the run is due. The command line says how long the window is.
+	WindowEnd
 )
 
 // Job is one entry of crontab.yaml.
 type Job struct {
 	Name     string
 	Spec     string         // as written: "*/5 * * * *", "@every 90s", "@daily"
-	Location *time.Location // the zone that Spec is read in
+	Location *time.Location // the zone of Spec
 	Command  string         // as written
-	Args     []string       // Command taken apart, without a leading "tapedeck"
-	Takes    Takes
+	Args     []string       // Command split into words, without a leading "tapedeck"
+	Window   WindowMode
 	Timeout  time.Duration // of one attempt
 	Retries  int           // after the first attempt
-	Backoff  time.Duration // before the first retry; it doubles with each
+	Backoff  time.Duration // before the first retry; doubles with each
 	Overlap  Overlap
 	CatchUp  CatchUp
-	Limit    int           // of runs that CatchUpAll makes up one by one
-	Jitter   time.Duration // a run starts up to so much later than it is due
-	Notify   bool          // people are told when it fails
-	PingURL  string        // told when a run starts, is done and fails; a secret
+	Limit    int           // how many runs CatchUpAll makes up
+	Jitter   time.Duration // a run starts up to this much after it is due
+	Notify   bool          // people are told about failures
+	PingURL  string        // requested when a run starts, is done and fails; a secret; may be ""
 	Line     int           // of the entry in the file
 
 	times times
 }
 
-// Next is the first run after t, in UTC; zero where there is none within five years.
+// Next returns when the job is first due after t, in UTC; zero if it is not due within five years.
 func (j Job) Next(t time.Time) time.Time { return j.times.next(t) }
 
-// Validate says whether args are a command line that can be run as a job, and what window it takes. Its error is what the
-// person who wrote the line should read.
-type Validate func(args []string) (Takes, error)
+// Validate checks that args are a command line that can run as a job, and returns which flags of a window it
+// gets. Its error is shown to the author of the crontab.
+type Validate func(args []string) (WindowMode, error)
 
-// Parse reads a crontab.yaml; path is only for errors. Every command line is put to validate. The error lists everything
-// that is wrong, one line each, as FILE:LINE: what. A schedule that does not fire after now is an error.
+// Parse parses a crontab.yaml and checks every command line with validate. path is only used in errors. The
+// error lists all problems, one line each, as FILE:LINE: problem. A schedule that never comes after now is one.
 func Parse(path string, text []byte, now time.Time, validate Validate) ([]Job, error) {
 	root, err := strictyaml.Document(path, text)
 	if err != nil {
-		return nil, hintAtQuotes(path, text, err)
+		return nil, explainSyntaxError(path, text, err)
 	}
 	if root == nil {
-		return nil, fmt.Errorf("%s: there are no jobs in it", path)
+		return nil, fmt.Errorf("%s: no jobs", path)
 	}
 	var jobs []Job
 	var problems []error
 	err = strictyaml.Each(path, root, "the file", []string{"jobs"}, func(_ string, line int, list *yaml.Node) error {
 		if list.Kind != yaml.SequenceNode || len(list.Content) == 0 {
-			return fmt.Errorf("%s:%d: jobs wants a list of entries, each beginning with \"- name:\"", path, line)
+			return fmt.Errorf("%s:%d: jobs needs a list of entries, each starting with \"- name:\"", path, line)
 		}
 		names := map[string]int{}
 		for _, item := range list.Content {
-			e := &entryReader{path: path, now: now, validate: validate, lines: map[string]int{}}
-			job := e.read(strictyaml.Resolve(item))
+			e := &entryParser{path: path, now: now, validate: validate, lines: map[string]int{}}
+			job := e.parse(strictyaml.Resolve(item))
 			problems = append(problems, e.problems...)
-			if first, twice := names[job.Name]; twice && job.Name != "" {
-				problems = append(problems, fmt.Errorf("%s:%d: a second job named %q; the first is on line %d", path, job.Line, job.Name, first))
+			if first, found := names[job.Name]; found && job.Name != "" {
+				problems = append(problems, fmt.Errorf("%s:%d: duplicate job %q; the first is on line %d", path, job.Line, job.Name, first))
 			}
 			names[job.Name] = job.Line
 			jobs = append(jobs, job)
@@ -130,14 +130,13 @@ func Parse(path string, text []byte, now time.Time, validate Validate) ([]Job, e
 		return nil, err
 	}
 	if len(jobs) == 0 {
-		return nil, fmt.Errorf("%s: there are no jobs in it", path)
+		return nil, fmt.Errorf("%s: no jobs", path)
 	}
 	return jobs, nil
 }
 
-// hintAtQuotes adds the cure to the parser's words about the commonest slip: a schedule that begins with a star is something
-// else in YAML.
-func hintAtQuotes(path string, text []byte, err error) error {
+// explainSyntaxError replaces the YAML parser's error by what to do about the most common mistakes.
+func explainSyntaxError(path string, text []byte, err error) error {
 	lines := strings.Split(string(text), "\n")
 	number := lineOf(path, err)
 	if number < 1 || number > len(lines) {
@@ -146,43 +145,46 @@ func hintAtQuotes(path string, text []byte, err error) error {
 	key, value, _ := strings.Cut(lines[number-1], ":")
 	switch {
 	case strings.HasSuffix(strings.TrimSpace(key), "schedule") && strings.HasPrefix(strings.TrimSpace(value), "*"):
-		return fmt.Errorf("%s:%d: a schedule that begins with * stands in quotes: \"%s\"", path, number, strictyaml.Cut(strings.TrimSpace(value)))
+		return fmt.Errorf("%s:%d: a schedule that starts with * needs quotes: \"%s\"", path, number, strictyaml.Shorten(strings.TrimSpace(value)))
 	case strings.HasPrefix(strings.TrimLeft(lines[number-1], " "), "\t"):
-		return fmt.Errorf("%s:%d: the line begins with a tab; YAML wants spaces", path, number)
+		return fmt.Errorf("%s:%d: the line is indented with a tab; YAML needs spaces", path, number)
 	case strings.Contains(err.Error(), "unexpected end of stream"):
-		return fmt.Errorf("%s:%d: a quote that begins here is not closed", path, number)
+		return fmt.Errorf("%s:%d: the quote that starts here is not closed", path, number)
 	}
 	return err
 }
 
-// lineOf is the line that a problem names.
+// lineOf returns the line number in a problem, or 0.
 func lineOf(path string, problem error) int {
 	line, _, _ := strings.Cut(strings.TrimPrefix(problem.Error(), path+":"), ":")
 	number, _ := strconv.Atoi(line)
 	return number
 }
 
-// entryKeys are the keys of an entry.
+// entryKeys returns the keys of an entry, in the order of the help.
 func entryKeys() []string {
 	return []string{"name", "schedule", "timezone", "run", "timeout", "retries", "backoff", "overlap", "catch_up", "catch_up_limit",
 		"jitter", "on_failure", "ping_url"}
 }
 
-// entryReader reads one entry and collects what is wrong with it.
-type entryReader struct {
+// entryParser parses one entry and collects its problems.
+type entryParser struct {
 	path     string
 	now      time.Time
 	validate Validate
-	lines    map[string]int // of the keys that are there
+	lines    map[string]int // of the keys that are set
 	problems []error
 }
 
-func (e *entryReader) wrong(line int, format string, args ...any) {
+func (e *entryParser) addProblem(line int, format string, args ...any) {
 	e.problems = append(e.problems, fmt.Errorf("%s:%d: %w", e.path, line, fmt.Errorf(format, args...)))
 }
 
-func (e *entryReader) read(node *yaml.Node) Job {
-	job := Job{Line: node.Line, Location: time.UTC, Timeout: defaultTimeout, Backoff: defaultBackoff, Overlap: Skip, CatchUp: CatchUpLast, Limit: defaultLimit}
+func (e *entryParser) parse(node *yaml.Node) Job {
+	job := Job{
+		Line: node.Line, Location: time.UTC, Timeout: defaultTimeout, Backoff: defaultBackoff,
+		Overlap: Skip, CatchUp: CatchUpLast, Limit: defaultLimit,
+	}
 	err := strictyaml.Each(e.path, node, "an entry", entryKeys(), func(key string, line int, value *yaml.Node) error {
 		e.lines[key] = line
 		text, err := strictyaml.Text(value)
@@ -190,7 +192,7 @@ func (e *entryReader) read(node *yaml.Node) Job {
 			err = e.set(&job, key, text)
 		}
 		if err != nil {
-			e.wrong(line, "%s: %w", key, err)
+			e.addProblem(line, "%s: %w", key, err)
 		}
 		return nil
 	})
@@ -200,19 +202,19 @@ func (e *entryReader) read(node *yaml.Node) Job {
 	}
 	for _, key := range []string{"name", "schedule", "run"} {
 		if e.lines[key] == 0 {
-			e.wrong(node.Line, "the entry has no %s", key)
+			e.addProblem(node.Line, "the entry has no %s", key)
 		}
 	}
-	e.together(&job)
+	e.checkCombination(&job)
 	return job
 }
 
-// set takes one key's value.
-func (e *entryReader) set(job *Job, key, text string) (err error) {
+// set sets the field of one key.
+func (e *entryParser) set(job *Job, key, text string) (err error) {
 	switch key {
 	case "name":
 		if strings.ContainsFunc(text, func(r rune) bool { return !isNameRune(r) }) {
-			return fmt.Errorf("%q may hold letters, digits, dashes, dots and underscores only", strictyaml.Cut(text))
+			return fmt.Errorf("%q has characters other than letters, digits, dashes, dots and underscores", strictyaml.Shorten(text))
 		}
 		job.Name = text
 	case "schedule":
@@ -220,24 +222,24 @@ func (e *entryReader) set(job *Job, key, text string) (err error) {
 	case "timezone":
 		location, err := time.LoadLocation(text)
 		if err != nil || strings.EqualFold(text, "local") {
-			return fmt.Errorf("%q is not a zone of the IANA database; write for example UTC or Europe/Berlin", strictyaml.Cut(text))
+			return fmt.Errorf("%q is not an IANA time zone, such as UTC or Europe/Berlin", strictyaml.Shorten(text))
 		}
 		job.Location = location
 	case "run":
 		job.Command = text
 		if job.Args, err = splitCommand(text); err == nil {
-			job.Takes, err = e.validate(job.Args)
+			job.Window, err = e.validate(job.Args)
 		}
 	case "timeout":
-		job.Timeout, err = lengthOf(text, time.Second)
+		job.Timeout, err = parseAtLeast(text, time.Second)
 	case "backoff":
-		job.Backoff, err = lengthOf(text, time.Second)
+		job.Backoff, err = parseAtLeast(text, time.Second)
 	case "jitter":
-		job.Jitter, err = lengthOf(text, time.Second)
+		job.Jitter, err = parseAtLeast(text, time.Second)
 	case "retries":
-		job.Retries, err = numberOf(text, 0, mostRetries)
+		job.Retries, err = parseNumber(text, 0, maxRetries)
 	case "catch_up_limit":
-		job.Limit, err = numberOf(text, 1, mostLimit)
+		job.Limit, err = parseNumber(text, 1, maxLimit)
 	case "overlap":
 		job.Overlap, err = oneOf(text, Skip, Queue, Replace)
 	case "catch_up":
@@ -246,51 +248,51 @@ func (e *entryReader) set(job *Job, key, text string) (err error) {
 		_, err = oneOf(text, "notify")
 		job.Notify = err == nil
 	case "ping_url":
-		// The address is a secret, so it is not quoted.
-		if where, parseErr := url.Parse(text); parseErr != nil || where.Scheme != "http" && where.Scheme != "https" || where.Host == "" {
-			err = errors.New("not a web address; write it as the service gives it, such as https://hc-ping.com/…")
+		// The error does not quote the address, which is a secret.
+		if address, parseErr := url.Parse(text); parseErr != nil || address.Scheme != "http" && address.Scheme != "https" || address.Host == "" {
+			err = errors.New("not a web address; copy it from the service, such as https://hc-ping.com/…")
 		}
 		job.PingURL = strings.TrimRight(text, "/")
 	}
 	return err
 }
 
-// together checks what keys say about one another.
-func (e *entryReader) together(job *Job) {
+// checkCombination checks the keys that depend on one another.
+func (e *entryParser) checkCombination(job *Job) {
 	if job.Spec != "" {
 		var err error
 		switch job.times, err = parseSpec(job.Spec, job.Location); {
 		case err != nil:
-			e.wrong(e.lines["schedule"], "schedule: %w", err)
+			e.addProblem(e.lines["schedule"], "schedule: %w", err)
 		case job.Next(e.now).IsZero():
-			e.wrong(e.lines["schedule"], "schedule: %q never comes: no such day within five years", strictyaml.Cut(job.Spec))
+			e.addProblem(e.lines["schedule"], "schedule: %q never happens: there is no such day within five years", strictyaml.Shorten(job.Spec))
 		case job.Jitter > 0:
 			first := job.Next(e.now)
 			if second := job.Next(first); !second.IsZero() && second.Sub(first) <= job.Jitter {
-				e.wrong(e.lines["jitter"], "jitter: %s is as long as the time between two runs, which is %s", job.Jitter, second.Sub(first))
+				e.addProblem(e.lines["jitter"], "jitter: %s is not shorter than the time between two runs, %s", job.Jitter, second.Sub(first))
 			}
 		}
 	}
 	if line := e.lines["backoff"]; line != 0 && e.lines["retries"] == 0 {
-		e.wrong(line, "backoff: there are no retries to wait for; add for example retries: 3")
+		e.addProblem(line, "backoff: needs retries; add, for example, retries: 3")
 	}
 	if line := e.lines["catch_up_limit"]; line != 0 && job.CatchUp != CatchUpAll {
-		e.wrong(line, "catch_up_limit: it counts the runs of catch_up: all, which is not said here")
+		e.addProblem(line, "catch_up_limit: needs catch_up: all")
 	}
 }
 
-func lengthOf(text string, least time.Duration) (time.Duration, error) {
-	length, err := parseLength(text)
-	if err != nil || length < least {
-		return least, fmt.Errorf("%q is not a length of time of a second or more; write for example 90s, 10m or 1h30m", strictyaml.Cut(text))
+func parseAtLeast(text string, least time.Duration) (time.Duration, error) {
+	duration, err := parseDuration(text)
+	if err != nil || duration < least {
+		return least, fmt.Errorf("%q is not a duration of a second or more, such as 90s, 10m or 1h30m", strictyaml.Shorten(text))
 	}
-	return length, nil
+	return duration, nil
 }
 
-func numberOf(text string, least, most int) (int, error) {
+func parseNumber(text string, least, most int) (int, error) {
 	number, err := strconv.Atoi(text)
 	if err != nil || number < least || number > most {
-		return least, fmt.Errorf("%q is not a whole number from %d to %d", strictyaml.Cut(text), least, most)
+		return least, fmt.Errorf("%q is not a whole number from %d to %d", strictyaml.Shorten(text), least, most)
 	}
 	return number, nil
 }
@@ -303,12 +305,7 @@ func oneOf[T ~string](text string, known ...T) (T, error) {
 	for i, word := range known {
 		words[i] = string(word)
 	}
-	last := len(words) - 1
-	list := words[last]
-	if last > 0 {
-		list = strings.Join(words[:last], ", ") + " or " + list
-	}
-	return known[0], fmt.Errorf("%q is not known here; write %s", strictyaml.Cut(text), list)
+	return known[0], fmt.Errorf("%q is not a value of this key; write %s", strictyaml.Shorten(text), english.WordSeries(words, "or"))
 }
 
 func isNameRune(r rune) bool {

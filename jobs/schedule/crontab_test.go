@@ -14,19 +14,19 @@ import (
 	"golang.org/x/tools/txtar"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 var testNow = time.Date(2026, 1, 15, 12, 0, 30, 0, time.UTC)
 
-// onlyKnown is a Validate that knows two commands.
-func onlyKnown(args []string) (Takes, error) {
+// validateKnown is a Validate that accepts two commands.
+func validateKnown(args []string) (WindowMode, error) {
 	if !slices.Contains([]string{"backfill", "detect"}, args[0]) {
 		return 0, fmt.Errorf("unknown command %q", args[0])
 	}
 	if slices.Contains(args, "--sinse") {
 		return 0, errors.New("unknown flag --sinse, did you mean \"--since\"?")
 	}
-	return TakesNothing, nil
+	return NoWindow, nil
 }
 
 func TestParse(t *testing.T) {
@@ -43,7 +43,7 @@ jobs:
     schedule: 30 8 * * 1-5
     timezone: Europe/Berlin
     run: backfill
-`), testNow, onlyKnown)
+`), testNow, validateKnown)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ jobs:
 }
 
 func TestUpcoming(t *testing.T) {
-	jobs, err := Parse("crontab.yaml", []byte("jobs:\n- {name: a, schedule: '0 * * * *', run: detect}\n- {name: b, schedule: '*/30 * * * *', run: detect}\n"), testNow, onlyKnown)
+	jobs, err := Parse("crontab.yaml", []byte("jobs:\n- {name: a, schedule: '0 * * * *', run: detect}\n- {name: b, schedule: '*/30 * * * *', run: detect}\n"), testNow, validateKnown)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,8 +82,8 @@ func TestUpcoming(t *testing.T) {
 	}
 }
 
-// TestWrongFiles: each wrong file gets one line, with the file and the line where that can be said.
-func TestWrongFiles(t *testing.T) {
+// TestParseErrors checks that each wrong file gets one line, with the file and, if it is known, the line.
+func TestParseErrors(t *testing.T) {
 	const path = "testdata/wrong.txtar"
 	archive, err := txtar.ParseFile(path)
 	if err != nil {
@@ -94,12 +94,12 @@ func TestWrongFiles(t *testing.T) {
 		text, want := archive.Files[i], &archive.Files[i+1]
 		name, isCase := strings.CutSuffix(text.Name, ".yaml")
 		if !isCase || want.Name != name+".want" {
-			t.Fatalf("%s and %s are not a case", text.Name, want.Name)
+			t.Fatalf("%s and %s are not a pair", text.Name, want.Name)
 		}
 		cases++
-		jobs, err := Parse("crontab.yaml", text.Data, testNow, onlyKnown)
+		jobs, err := Parse("crontab.yaml", text.Data, testNow, validateKnown)
 		if err == nil {
-			t.Errorf("%s: accepted as %v", name, jobs)
+			t.Errorf("%s: parsed as %v, want an error", name, jobs)
 			continue
 		}
 		got := err.Error() + "\n"
@@ -107,7 +107,7 @@ func TestWrongFiles(t *testing.T) {
 			t.Errorf("%s: more than one line:\n%s", name, got)
 		}
 		if strings.Contains(got, "secret") {
-			t.Errorf("%s: a secret is in the error", name)
+			t.Errorf("%s: the error contains a secret", name)
 		}
 		if *update {
 			want.Data = []byte(got)
@@ -125,10 +125,10 @@ func TestWrongFiles(t *testing.T) {
 	}
 }
 
-func TestAllThatIsWrongIsToldAtOnce(t *testing.T) {
-	_, err := Parse("c.yaml", []byte("jobs:\n  - {name: b b, schedule: x, run: detec}\n  - name: a\n    run: backfill --sinse 3h\n"), testNow, onlyKnown)
+func TestParseReportsAllProblems(t *testing.T) {
+	_, err := Parse("c.yaml", []byte("jobs:\n  - {name: b b, schedule: x, run: detec}\n  - name: a\n    run: backfill --sinse 3h\n"), testNow, validateKnown)
 	if err == nil {
-		t.Fatal("accepted")
+		t.Fatal("no error")
 	}
 	var lines []string
 	for line := range strings.Lines(err.Error()) {
@@ -145,13 +145,13 @@ func FuzzParse(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		jobs, err := Parse("c.yaml", []byte(text), testNow, onlyKnown)
+		jobs, err := Parse("c.yaml", []byte(text), testNow, validateKnown)
 		if err != nil {
 			return
 		}
 		for _, job := range jobs {
 			if job.Name == "" || len(job.Args) == 0 || job.Next(testNow).IsZero() || strings.Contains(job.Name, " ") {
-				t.Errorf("accepted %q as %+v", text, job)
+				t.Errorf("%q was parsed as %+v", text, job)
 			}
 		}
 	})

@@ -22,7 +22,7 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// The simulated clock: a day in two seconds, from some days before New York's clock goes forward.
+// The simulated clock: a day takes two seconds. It starts a few days before New York's clock goes forward.
 const simulatedSpeed = 24 * 3600 / 2
 
 var simulatedStart = time.Date(2026, 3, 6, 0, 0, 0, 0, time.UTC)
@@ -37,11 +37,12 @@ jobs:
   - {name: look, schedule: "@every 45m", run: detect hang}
 `
 
-// simulate is a scheduler on the tape at path, whose clock runs fast from the instant in real time that the environment names.
+// simulate runs a scheduler on the tape at path, with a fast clock that starts at the real time that the environment
+// names.
 func simulate(path string) {
-	began, _ := strconv.ParseInt(os.Getenv("SIMULATED_FROM"), 10, 64)
+	start, _ := strconv.ParseInt(os.Getenv("SIMULATED_FROM"), 10, 64)
 	now := func() time.Time {
-		return simulatedStart.Add(time.Duration(time.Now().UnixNano()-began) * simulatedSpeed)
+		return simulatedStart.Add(time.Duration(time.Now().UnixNano()-start) * simulatedSpeed)
 	}
 	fail := func(err error) {
 		if err != nil {
@@ -49,12 +50,12 @@ func simulate(path string) {
 			os.Exit(1)
 		}
 	}
-	release, err := Claim(filepath.Join(path, "lock"))
+	unlock, err := Lock(filepath.Join(path, "lock"))
 	fail(err)
-	defer release()
+	defer unlock()
 	dir, err := tape.Create(path, "", simulatedStart)
 	fail(err)
-	jobs, err := Parse("crontab.yaml", []byte(simulatedCrontab), now(), windowed)
+	jobs, err := Parse("crontab.yaml", []byte(simulatedCrontab), now(), validateWindows)
 	fail(err)
 	for i := range jobs {
 		jobs[i].Timeout = time.Second // in real time
@@ -63,14 +64,14 @@ func simulate(path string) {
 	defer stop()
 	children := &Children{Path: os.Args[0], Env: os.Environ(), Grace: 20 * time.Millisecond}
 	fail(Run(ctx, Options{
-		Jobs: jobs, Start: children.Start, Ledger: dir, State: dir, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: now, PID: os.Getpid(),
-		After: func(d time.Duration) <-chan time.Time { return time.After(d / simulatedSpeed) }, Beat: time.Hour,
+		Jobs: jobs, Start: children.Start, Ledger: dir, State: dir.State(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: now, PID: os.Getpid(),
+		After: func(d time.Duration) <-chan time.Time { return time.After(d / simulatedSpeed) }, Heartbeat: time.Hour,
 	}))
 }
 
-// work is one run: it notes that it was there, and then does what its command line says.
+// work is one run: it appends itself to the file of notes, and then does what its command line says.
 func work(args []string) {
-	signal.Ignore(syscall.SIGTERM) // the worst there can be
+	signal.Ignore(syscall.SIGTERM) // the worst case
 	notes, err := os.OpenFile(os.Getenv("SIMULATED_NOTES"), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		os.Exit(1)
@@ -90,8 +91,8 @@ func work(args []string) {
 	}
 }
 
-// TestKilledAtAnyInstant kills the scheduler again and again and then holds the ledger to the guarantee of this package.
-// SCHEDULE_KILLS says how often; `make sched-soak` does it 50 times.
+// TestKilledAtAnyInstant kills the scheduler repeatedly and then checks the guarantee of this package on the ledger.
+// SCHEDULE_KILLS sets how often; `make sched-soak` does it 50 times.
 func TestKilledAtAnyInstant(t *testing.T) {
 	kills := 15
 	if testing.Short() {
@@ -107,11 +108,11 @@ func TestKilledAtAnyInstant(t *testing.T) {
 	if err := os.WriteFile(notes, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
-	environ := append(childEnviron(), "SIMULATED_NOTES="+notes, fmt.Sprint("SIMULATED_FROM=", began.UnixNano()))
+	start := time.Now()
+	environ := append(childEnviron(), "SIMULATED_NOTES="+notes, fmt.Sprint("SIMULATED_FROM=", start.UnixNano()))
 	random := rand.New(rand.NewPCG(1, uint64(kills)))
-	simulated := func() time.Time { return simulatedStart.Add(time.Since(began) * simulatedSpeed) }
-	live := func(enough func() bool, signal os.Signal) *os.ProcessState {
+	simulated := func() time.Time { return simulatedStart.Add(time.Since(start) * simulatedSpeed) }
+	runScheduler := func(enough func() bool, signal os.Signal) *os.ProcessState {
 		scheduler := exec.Command(os.Args[0], "scheduler", path)
 		scheduler.Env, scheduler.Stderr = environ, os.Stderr
 		if err := scheduler.Start(); err != nil {
@@ -119,7 +120,7 @@ func TestKilledAtAnyInstant(t *testing.T) {
 		}
 		for deadline := time.Now().Add(time.Minute); !enough(); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Error("the scheduler does not get on")
+				t.Error("the scheduler makes no progress")
 				break
 			}
 		}
@@ -130,52 +131,52 @@ func TestKilledAtAnyInstant(t *testing.T) {
 		return scheduler.ProcessState
 	}
 	for range kills {
-		// A life ends a random moment after so many runs have begun, or before any has.
+		// Each scheduler is killed a random moment after a random number of runs has started.
 		runs, moment := len(linesOf(t, notes))+random.IntN(5), time.Duration(random.Int64N(int64(50*time.Millisecond)))
 		var until time.Time
-		ended := live(func() bool {
+		ended := runScheduler(func() bool {
 			if until.IsZero() && len(linesOf(t, notes)) >= runs {
 				until = time.Now().Add(moment)
 			}
 			return !until.IsZero() && time.Now().After(until)
 		}, syscall.SIGKILL)
 		if ended.Exited() {
-			t.Fatalf("the scheduler ended by itself: %v", ended)
+			t.Fatalf("the scheduler exited by itself: %v", ended)
 		}
-		noRunIsAlive(t, notes)
+		checkNoRunIsAlive(t, notes)
 	}
 	dir, err := tape.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	jobs, err := Parse("crontab.yaml", []byte(simulatedCrontab), simulatedStart, windowed)
+	jobs, err := Parse("crontab.yaml", []byte(simulatedCrontab), simulatedStart, validateWindows)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The last one lives until it has made up for all that the others left.
-	left := simulated()
-	if ended := live(func() bool {
+	// The last one runs until it has made up for everything that the others left undone.
+	lastStart := simulated()
+	if ended := runScheduler(func() bool {
 		var scheduler state.Scheduler
-		if err := dir.ReadState(state.SchedulerFile, &scheduler); err != nil {
+		if err := dir.State().Read(state.SchedulerFile, &scheduler); err != nil {
 			t.Fatal(err)
 		}
 		return !slices.ContainsFunc(jobs, func(job Job) bool {
-			return job.Takes == TakesWindow && scheduler.DoneUntil[job.Name].Before(job.times.last(left))
+			return job.Window == WindowSinceDone && scheduler.DoneUntil[job.Name].Before(job.times.last(lastStart))
 		})
 	}, syscall.SIGTERM); !ended.Success() {
-		t.Fatalf("the last scheduler was asked to end and ended with %v", ended)
+		t.Fatalf("the last scheduler was stopped and exited with %v", ended)
 	}
 	stopped := simulated()
-	noRunIsAlive(t, notes)
+	checkNoRunIsAlive(t, notes)
 
 	rows, err := dir.ReadRuns("", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	everyRunHasItsRow(t, notes, rows)
+	checkEveryRunHasARow(t, notes, rows)
 	for _, job := range jobs {
-		if job.Takes == TakesWindow {
-			windowsFollowOneAnother(t, job, rows, left)
+		if job.Window == WindowSinceDone {
+			checkWindowsAreConsecutive(t, job, rows, lastStart)
 		}
 	}
 	counts := map[state.Outcome]int{}
@@ -188,12 +189,12 @@ func TestKilledAtAnyInstant(t *testing.T) {
 	}
 	t.Logf("%d kills over %.1f simulated days: %d rows %v in %d files", kills, stopped.Sub(simulatedStart).Hours()/24, len(rows), counts, len(files))
 	if counts[state.OK] < kills/4 || kills >= 50 && counts[state.Lost] == 0 {
-		t.Error("too little happened for this to prove anything")
+		t.Error("too few runs to prove anything")
 	}
 }
 
-// noRunIsAlive fails if a process that was started as a run is still there a moment after its scheduler went.
-func noRunIsAlive(t *testing.T, notes string) {
+// checkNoRunIsAlive fails if a run's process is alive after its scheduler is gone.
+func checkNoRunIsAlive(t *testing.T, notes string) {
 	t.Helper()
 	for _, line := range linesOf(t, notes) {
 		pid, err := strconv.Atoi(strings.Fields(line)[0])
@@ -202,7 +203,7 @@ func noRunIsAlive(t *testing.T, notes string) {
 		}
 		command, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 		if err != nil || !strings.Contains(string(command), "SIMULATED_NOTES="+notes) {
-			continue // gone, or another process by now
+			continue // gone, or the pid belongs to another process
 		}
 		waitGone(t, pid)
 	}
@@ -222,14 +223,14 @@ func linesOf(t *testing.T, path string) []string {
 	return out
 }
 
-// everyRunHasItsRow: a process that began as a run has exactly one row, and no row stands twice.
-func everyRunHasItsRow(t *testing.T, notes string, rows []tape.Run) {
+// checkEveryRunHasARow checks that every process that started as a run has exactly one row, and no id has two.
+func checkEveryRunHasARow(t *testing.T, notes string, rows []tape.Run) {
 	t.Helper()
 	byID := map[string]int{}
 	for _, row := range rows {
 		byID[row.ID]++
 		if byID[row.ID] > 1 {
-			t.Errorf("run %s stands in the ledger %d times", row.ID, byID[row.ID])
+			t.Errorf("run %s has %d rows", row.ID, byID[row.ID])
 		}
 	}
 	for _, line := range linesOf(t, notes) {
@@ -239,33 +240,33 @@ func everyRunHasItsRow(t *testing.T, notes string, rows []tape.Run) {
 	}
 }
 
-// windowsFollowOneAnother: what was done or given up of a job are windows without a hole or an overlap, from due instant to due
-// instant, up to the end.
-func windowsFollowOneAnother(t *testing.T, job Job, rows []tape.Run, left time.Time) {
+// checkWindowsAreConsecutive checks that the windows of a job that were done or given up go from due instant to due
+// instant, without a gap or an overlap, up to the last one before lastStart.
+func checkWindowsAreConsecutive(t *testing.T, job Job, rows []tape.Run, lastStart time.Time) {
 	t.Helper()
 	var settled []tape.Run
 	for _, row := range rows {
-		if row.Job == job.Name && !settles(row, job).IsZero() {
+		if row.Job == job.Name && !settledUntil(row, job).IsZero() {
 			settled = append(settled, row)
 		}
 	}
 	slices.SortFunc(settled, func(a, b tape.Run) int { return int(a.WindowStart - b.WindowStart) })
 	if len(settled) == 0 {
-		t.Errorf("%s: nothing was done", job.Name)
+		t.Errorf("%s: no window is settled", job.Name)
 		return
 	}
 	until := settled[0].WindowStart
 	for _, row := range settled {
 		if row.WindowStart != until || row.WindowEnd <= row.WindowStart || row.WindowEnd != row.ScheduledAt {
-			t.Errorf("%s: after %v comes the window from %v to %v (%s, scheduled %v)", job.Name, time.UnixMicro(until).UTC(), time.UnixMicro(row.WindowStart).UTC(),
+			t.Errorf("%s: after %v follows the window from %v to %v (%s, scheduled %v)", job.Name, time.UnixMicro(until).UTC(), time.UnixMicro(row.WindowStart).UTC(),
 				time.UnixMicro(row.WindowEnd).UTC(), row.Outcome, time.UnixMicro(row.ScheduledAt).UTC())
 		}
 		if due := time.UnixMicro(row.ScheduledAt).UTC(); !job.Next(due.Add(-time.Second)).Equal(due) {
-			t.Errorf("%s: was never due at %v", job.Name, due)
+			t.Errorf("%s: a run at %v, when it was not due", job.Name, due)
 		}
 		until = row.WindowEnd
 	}
-	if end := time.UnixMicro(until).UTC(); end.Before(job.times.last(left)) {
-		t.Errorf("%s: done until %v only", job.Name, end)
+	if end := time.UnixMicro(until).UTC(); end.Before(job.times.last(lastStart)) {
+		t.Errorf("%s: done only until %v", job.Name, end)
 	}
 }

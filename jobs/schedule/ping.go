@@ -15,28 +15,30 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// Ping tells a dead-man service something by requesting an address; text is for its log. It gives up after a few seconds.
+// Ping sends a request to an address of a service that expects regular pings, such as healthchecks.io; text is
+// for the service's log. It gives up after a few seconds and may be called concurrently.
 type Ping func(ctx context.Context, address, text string) error
 
 const (
 	pingTimeout  = 10 * time.Second
 	pingAttempts = 3
 	pingPause    = 2 * time.Second
-	// pingEnd bounds the pings that are under way when the scheduler ends.
-	pingEnd = 1500 * time.Millisecond
+	// pingGrace bounds the pings that are in flight when the scheduler stops.
+	pingGrace = 1500 * time.Millisecond
 )
 
-// HTTPPing is a Ping by POST, which every such service takes. Its errors do not name the address, which is a secret.
+// HTTPPing returns a Ping that POSTs, which all such services accept. Its errors leave out the address, which
+// is a secret.
 func HTTPPing(client *http.Client) Ping {
 	return func(ctx context.Context, address, text string) error {
 		ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 		defer cancel()
 		request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(text))
 		if err != nil {
-			return errors.New("the ping's address cannot be used")
+			return errors.New("ping: the address cannot be used")
 		}
 		request.Header.Set("Content-Type", "text/plain; charset=utf-8")
-		answer, err := client.Do(request)
+		response, err := client.Do(request)
 		if err != nil {
 			var withAddress *url.Error
 			if errors.As(err, &withAddress) {
@@ -44,90 +46,91 @@ func HTTPPing(client *http.Client) Ping {
 			}
 			return fmt.Errorf("ping: %w", err)
 		}
-		defer answer.Body.Close()
-		io.Copy(io.Discard, io.LimitReader(answer.Body, 4096))
-		if answer.StatusCode >= 300 {
-			return fmt.Errorf("ping: the service answered %s", answer.Status)
+		defer response.Body.Close()
+		io.Copy(io.Discard, io.LimitReader(response.Body, 4096))
+		if response.StatusCode >= 300 {
+			return fmt.Errorf("ping: the service answered %s", response.Status)
 		}
 		return nil
 	}
 }
 
-// pinger sends pings beside the runs: no run waits for one.
+// pinger sends pings in the background, so that no run waits for one.
 type pinger struct {
-	ping  Ping
-	log   *slog.Logger
-	after func(time.Duration) <-chan time.Time
-	ctx   context.Context
-	stop  context.CancelFunc
-	all   sync.WaitGroup
+	ping     Ping
+	log      *slog.Logger
+	after    func(time.Duration) <-chan time.Time
+	ctx      context.Context
+	cancel   context.CancelFunc
+	inFlight sync.WaitGroup
 }
 
 func newPinger(ctx context.Context, options Options) *pinger {
 	p := &pinger{ping: options.Ping, log: options.Logger, after: options.After}
-	p.ctx, p.stop = context.WithCancel(context.WithoutCancel(ctx))
+	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	return p
 }
 
-// close waits a moment for the pings under way.
+// close waits for the pings in flight, for pingGrace at most.
 func (p *pinger) close() {
 	sent := make(chan struct{})
-	go func() { p.all.Wait(); close(sent) }()
+	go func() { p.inFlight.Wait(); close(sent) }()
 	select {
 	case <-sent:
-	case <-p.after(pingEnd):
+	case <-p.after(pingGrace):
 	}
-	p.stop()
+	p.cancel()
 	<-sent
 }
 
-// signals are the pings of one run.
-type signals struct {
-	address string
+// runPings are the pings of one run, sent in order.
+type runPings struct {
 	pinger  *pinger
-	queue   chan func(context.Context) // nil where nobody is pinged
+	address string
+	queue   chan ping // nil if none are sent
 }
 
-// begin says that a run starts; an empty address pings nobody.
-func (p *pinger) begin(address string) *signals {
+type ping struct{ address, text string }
+
+// start sends the ping of a run that starts. An empty address sends none.
+func (p *pinger) start(address string) *runPings {
 	if address == "" || p.ping == nil {
-		return &signals{}
+		return &runPings{}
 	}
-	s := &signals{address: address, pinger: p, queue: make(chan func(context.Context), 2)} // the start and the end
-	p.all.Add(1)
-	go func() {
-		defer p.all.Done()
-		for send := range s.queue {
-			send(p.ctx)
+	r := &runPings{pinger: p, address: address, queue: make(chan ping, 2)} // the start and the end
+	p.inFlight.Go(func() {
+		for next := range r.queue {
+			p.send(next)
 		}
-	}()
-	s.queue <- func(ctx context.Context) { p.send(ctx, address+"/start", "") }
-	return s
+	})
+	r.queue <- ping{address: address + "/start"}
+	return r
 }
 
-// tell says how a run ended. What was done in part is done: the ledger says what is missing.
-func (s *signals) tell(row tape.Run) {
-	if s.queue == nil {
+// finish sends the ping of a run that is over. An incomplete run counts as done: the ledger says what is missing.
+func (r *runPings) finish(row tape.Run) {
+	if r.queue == nil {
 		return
 	}
-	address, text := s.address, fmt.Sprintf("%s %s %s\n%s", row.Job, row.Outcome, row.Message, row.Output)
+	address := r.address
 	if !row.Outcome.Done() {
 		address += "/fail"
 	}
-	s.queue <- func(ctx context.Context) { s.pinger.send(ctx, address, text) }
+	r.queue <- ping{address, fmt.Sprintf("%s %s %s\n%s", row.Job, row.Outcome, row.Message, row.Output)}
 }
 
-func (s *signals) end() {
-	if s.queue != nil {
-		close(s.queue)
+// close ends the run's pings; those that are queued are still sent.
+func (r *runPings) close() {
+	if r.queue != nil {
+		close(r.queue)
 	}
 }
 
-// send tries a few times.
-func (p *pinger) send(ctx context.Context, address, text string) {
+// send sends a ping, with retries.
+func (p *pinger) send(ping ping) {
 	for attempt := 1; ; attempt++ {
-		err := p.ping(ctx, address, text)
-		if err == nil || ctx.Err() != nil {
+		err := p.ping(p.ctx, ping.address, ping.text)
+		if err == nil || p.ctx.Err() != nil {
 			return
 		}
 		if attempt == pingAttempts {
@@ -135,7 +138,7 @@ func (p *pinger) send(ctx context.Context, address, text string) {
 			return
 		}
 		select {
-		case <-ctx.Done():
+		case <-p.ctx.Done():
 			return
 		case <-p.after(pingPause):
 		}

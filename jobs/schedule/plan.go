@@ -7,61 +7,63 @@ import (
 )
 
 const (
-	// punctual is how late a run may start and still be the run that was due: a restart of the scheduler takes less.
-	punctual = time.Minute
-	// longestQueue bounds the runs of one job that wait for their turn.
-	longestQueue = 100
+	// startTolerance is how late a run may start without counting as missed; a restart of the scheduler takes less.
+	startTolerance = time.Minute
+	// maxQueue bounds the queued runs of one job.
+	maxQueue = 100
 )
 
-// plan is what is to be done about the instants at which a job was due.
+// plan is what to do about the instants at which a job was due.
 type plan struct {
-	// run are the due instants to run now, the oldest first. Each run's window begins where the one before it ended, so
-	// that the first takes what is older, too.
+	// run lists the due instants to run now, oldest first. The window of each run begins where the one before
+	// ended, so the first run covers everything older, too.
 	run []time.Time
-	// giveUp is the due instant up to which nothing is made up; zero for none.
+	// giveUp is the due instant up to which missed runs are not made up; zero if there is none.
 	giveUp time.Time
-	// merged says that runs before the first one of run were missed and are part of it.
+	// merged reports that the first run also covers missed runs before it.
 	merged bool
 }
 
-// owed plans for a job that is idle, all of which is settled up to after: what to do about the due instants in (after, now].
-func owed(job Job, after, now time.Time) plan {
+// planRuns decides about the due instants in (after, now] of a job without an active run, whose work is settled
+// up to after.
+func planRuns(job Job, after, now time.Time) plan {
 	newest := job.times.last(now)
 	if newest.IsZero() || !newest.After(after) {
 		return plan{}
 	}
-	before := job.times.last(newest.Add(-time.Nanosecond))
-	earlier := before.After(after)
-	late := now.Sub(newest) > punctual
+	previous := job.times.last(newest.Add(-time.Nanosecond))
+	more := previous.After(after)
+	late := now.Sub(newest) > startTolerance
 	switch job.CatchUp {
 	case CatchUpNone:
 		switch {
 		case late:
 			return plan{giveUp: newest}
-		case earlier:
-			return plan{run: []time.Time{newest}, giveUp: before}
+		case more:
+			return plan{run: []time.Time{newest}, giveUp: previous}
 		}
 		return plan{run: []time.Time{newest}}
 	case CatchUpAll:
 		run := []time.Time{newest}
-		for ; earlier && len(run) < job.Limit; earlier = before.After(after) {
-			run = append(run, before)
-			before = job.times.last(before.Add(-time.Nanosecond))
+		for ; more && len(run) < job.Limit; more = previous.After(after) {
+			run = append(run, previous)
+			previous = job.times.last(previous.Add(-time.Nanosecond))
 		}
 		slices.Reverse(run)
 		switch {
-		case !earlier:
+		case !more:
 			return plan{run: run}
-		case job.Takes == TakesWindow:
+		case job.Window == WindowSinceDone:
 			return plan{run: run, merged: true}
 		}
-		return plan{run: run, giveUp: before}
+		return plan{run: run, giveUp: previous}
 	}
-	return plan{run: []time.Time{newest}, merged: earlier}
+	return plan{run: []time.Time{newest}, merged: more}
 }
 
-// delayOf is how much later than due a run starts: the same for the same run, so that a restart does not roll the dice anew.
-func delayOf(job Job, due time.Time) time.Duration {
+// startDelay returns how long after it is due a run starts, in [0, Jitter). It is a function of the job and the
+// due instant, so a restart does not change it.
+func startDelay(job Job, due time.Time) time.Duration {
 	if job.Jitter <= 0 {
 		return 0
 	}
@@ -75,15 +77,15 @@ func delayOf(job Job, due time.Time) time.Duration {
 	return time.Duration(mixed % uint64(job.Jitter))
 }
 
-// Due is one run that is to come.
+// Due is an upcoming run.
 type Due struct {
 	At  time.Time // UTC
 	Job Job
-	// Rule is what summer time has to do with it; mostly empty.
-	Rule string
+	// ClockChange says how daylight saving time affects the run; mostly empty.
+	ClockChange string
 }
 
-// Upcoming lists the next n runs of jobs after now, in order of time, then in the order of the file.
+// Upcoming returns the next n runs of jobs after now, ordered by time, then as in the file.
 func Upcoming(jobs []Job, now time.Time, n int) []Due {
 	var due []Due
 	for _, job := range jobs {
@@ -92,7 +94,7 @@ func Upcoming(jobs []Job, now time.Time, n int) []Due {
 			if at = job.Next(at); at.IsZero() {
 				break
 			}
-			due = append(due, Due{at, job, job.times.rule(at)})
+			due = append(due, Due{at, job, job.times.clockChange(at)})
 		}
 	}
 	slices.SortStableFunc(due, func(a, b Due) int { return a.At.Compare(b.At) })

@@ -20,98 +20,104 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// notes is a Ledger and a StateWriter in memory.
-type notes struct {
-	mu    sync.Mutex
-	runs  []tape.Run
-	state state.Scheduler
-	known bool // the state was written
-	// refuse, where it is set, is the error of the next writes; the row is written all the same where ambiguous.
-	refuse    error
+// memoryLedger is a Ledger and a StateStore in memory.
+type memoryLedger struct {
+	mu      sync.Mutex
+	runs    []tape.Run
+	state   state.Scheduler
+	written bool // the state was written
+	// fail is the error of the next writes; if ambiguous, they store the row all the same.
+	fail      error
 	ambiguous bool
+	// published, if set, receives after a row was stored. It is buffered, and sends are dropped if it is full.
+	published chan struct{}
 }
 
-func (n *notes) PublishRuns(_ context.Context, runs []tape.Run) (tape.Published, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.refuse != nil && !n.ambiguous {
-		return tape.Published{}, n.refuse
+func (m *memoryLedger) PublishRuns(_ context.Context, runs []tape.Run) (tape.Published, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fail != nil && !m.ambiguous {
+		return tape.Published{}, m.fail
 	}
-	n.runs = append(n.runs, runs...)
-	return tape.Published{Rows: int64(len(runs))}, n.refuse
+	m.runs = append(m.runs, runs...)
+	select {
+	case m.published <- struct{}{}:
+	default:
+	}
+	return tape.Published{Rows: int64(len(runs))}, m.fail
 }
 
-func (n *notes) ReadRuns(string, string) ([]tape.Run, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return slices.Clone(n.runs), nil
+func (m *memoryLedger) ReadRuns(string, string) ([]tape.Run, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.runs), nil
 }
 
-func (n *notes) MergeRecords(context.Context, tape.Table, string, int) (int, bool, error) {
+func (m *memoryLedger) MergeRecords(context.Context, tape.Table, string, int) (int, bool, error) {
 	return 0, false, nil
 }
 
-func (n *notes) ReadState(_ string, v any) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if !n.known {
+func (m *memoryLedger) Read(_ string, v any) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.written {
 		return fs.ErrNotExist
 	}
-	text, err := json.Marshal(n.state)
+	text, err := json.Marshal(m.state)
 	if err != nil {
 		return err
 	}
 	return json.Unmarshal(text, v)
 }
 
-func (n *notes) WriteState(_ string, v any) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+func (m *memoryLedger) Write(_ string, v any) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	text, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	n.state, n.known = state.Scheduler{}, true
-	return json.Unmarshal(text, &n.state)
+	m.state, m.written = state.Scheduler{}, true
+	return json.Unmarshal(text, &m.state)
 }
 
-func mustParse(t *testing.T, text string) []Job {
+func parseJobs(t *testing.T, text string) []Job {
 	t.Helper()
-	jobs, err := Parse("crontab.yaml", []byte(text), time.Now(), windowed)
+	jobs, err := Parse("crontab.yaml", []byte(text), time.Now(), validateWindows)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return jobs
 }
 
-// windowed is a Validate for which backfill takes a window and report --since one's end.
-func windowed(args []string) (Takes, error) {
+// validateWindows is a Validate for which backfill takes a window and report the end of one.
+func validateWindows(args []string) (WindowMode, error) {
 	switch {
 	case args[0] == "backfill":
-		return TakesWindow, nil
+		return WindowSinceDone, nil
 	case args[0] == "report":
-		return TakesEnd, nil
+		return WindowEnd, nil
 	}
-	return TakesNothing, nil
+	return NoWindow, nil
 }
 
-func options(jobs []Job, book *notes, start Start) Options {
-	return Options{Jobs: jobs, Start: start, Ledger: book, State: book, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: time.Now, PID: 1}
+func options(jobs []Job, ledger *memoryLedger, start Start) Options {
+	return Options{Jobs: jobs, Start: start, Ledger: ledger, State: ledger, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: time.Now, PID: 1}
 }
 
-// outcomes lists the rows as "minute:second job outcome", in the order they were written.
-func outcomes(book *notes) []string {
+// outcomes returns the rows as "minute:second job outcome", in the order in which they were written.
+func outcomes(ledger *memoryLedger) []string {
 	var out []string
-	for _, row := range book.runs {
+	for _, row := range ledger.runs {
 		out = append(out, time.UnixMicro(row.ScheduledAt).UTC().Format("04:05 ")+row.Job+" "+string(row.Outcome))
 	}
 	return out
 }
 
-func TestEveryRunIsWrittenDown(t *testing.T) {
+func TestEveryRunGetsARow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		book := &notes{}
-		jobs := mustParse(t, `
+		ledger := &memoryLedger{}
+		jobs := parseJobs(t, `
 jobs:
   - {name: quick, schedule: "*/2 * * * *", run: quick}
   - {name: slow, schedule: "* * * * *", run: slow}
@@ -131,14 +137,14 @@ jobs:
 				output("hint: look at the network")
 				return Exit{Code: 1}
 			case "bursts":
-				panic("in the middle of it")
+				panic("unexpected")
 			}
 			return Exit{Report: Report{Rows: 7, Bytes: 70, Message: "7 rows"}}
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- Run(ctx, options(jobs, book, start)) }()
-		time.Sleep(4*time.Minute + 50*time.Second) // the bubble's clock begins at midnight
+		go func() { done <- Run(ctx, options(jobs, ledger, start)) }()
+		time.Sleep(4*time.Minute + 50*time.Second) // the clock of synctest starts at midnight
 		cancel()
 		if err := <-done; err != nil {
 			t.Fatal(err)
@@ -154,105 +160,101 @@ jobs:
 			"04:00 quick ok",
 			"03:00 slow ok",
 		}
-		sortRows := func(rows []string) map[string]int {
-			counts := map[string]int{}
-			for _, row := range rows {
-				counts[row]++
-			}
-			return counts
-		}
-		if diff := cmp.Diff(sortRows(want), sortRows(outcomes(book))); diff != "" {
+		got := outcomes(ledger) // runs that finish in the same instant are written in any order
+		slices.Sort(want)
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
-		for _, row := range book.runs {
+		for _, row := range ledger.runs {
 			if row.ID == "" || row.FinishedAt < row.StartedAt || row.Attempt != 1 {
-				t.Errorf("odd row %+v", row)
+				t.Errorf("invalid row %+v", row)
 			}
 			switch row.Job {
 			case "fails":
 				if row.Message != "fetch trades: no route to host" || row.Exit != 1 {
-					t.Errorf("the failed run's row does not say why: %+v", row)
+					t.Errorf("the failed run's row lacks the reason: %+v", row)
 				}
 			case "quick":
 				if row.Rows != 7 || row.Bytes != 70 || row.Message != "7 rows" {
-					t.Errorf("what the run reported is not in its row: %+v", row)
+					t.Errorf("the row lacks what the run reported: %+v", row)
 				}
 			case "hangs":
-				if row.Message != "it ran for more than 30s" {
+				if row.Message != "timed out after 30s" {
 					t.Errorf("message %q", row.Message)
 				}
 			}
 		}
-		for _, job := range book.state.Jobs {
+		for _, job := range ledger.state.Jobs {
 			if job.Run != nil {
-				t.Errorf("%s is said to run after the end", job.Name)
+				t.Errorf("%s is still active in the state", job.Name)
 			}
 		}
-		if book.state.StoppedAt.IsZero() {
-			t.Error("the state does not say that the scheduler ended cleanly")
+		if ledger.state.StoppedAt.IsZero() {
+			t.Error("stopped_at is not set after a clean stop")
 		}
 	})
 }
 
-func TestAPanicDoesNotDisableItsJob(t *testing.T) {
+func TestPanicDoesNotDisableJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		book, calls := &notes{}, 0
+		ledger, calls := &memoryLedger{}, 0
 		start := func(context.Context, []string, string, func(string)) Exit {
 			calls++
 			panic("again")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute+time.Second)
 		defer cancel()
-		if err := Run(ctx, options(mustParse(t, "jobs:\n- {name: a, schedule: '* * * * *', run: detect}\n"), book, start)); err != nil {
+		if err := Run(ctx, options(parseJobs(t, "jobs:\n- {name: a, schedule: '* * * * *', run: detect}\n"), ledger, start)); err != nil {
 			t.Fatal(err)
 		}
 		if calls != 4 {
-			t.Errorf("it ran %d times in 4 minutes", calls)
+			t.Errorf("ran %d times in 4 minutes, want 4", calls)
 		}
 	})
 }
 
-func TestStopEndsWhatRuns(t *testing.T) {
+func TestStopKillsActiveRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		book := &notes{}
+		ledger := &memoryLedger{}
 		start := func(ctx context.Context, _ []string, _ string, _ func(string)) Exit {
 			<-ctx.Done()
-			time.Sleep(3 * time.Second) // it takes its time
+			time.Sleep(3 * time.Second)
 			return Exit{Code: 143, Signal: "terminated"}
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 		defer cancel()
-		if err := Run(ctx, options(mustParse(t, "jobs:\n- {name: a, schedule: '* * * * *', run: detect}\n"), book, start)); err != nil {
+		if err := Run(ctx, options(parseJobs(t, "jobs:\n- {name: a, schedule: '* * * * *', run: detect}\n"), ledger, start)); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff([]string{"01:00 a killed"}, outcomes(book)); diff != "" {
+		if diff := cmp.Diff([]string{"01:00 a killed"}, outcomes(ledger)); diff != "" {
 			t.Error(diff)
 		}
 	})
 }
 
-func TestBeat(t *testing.T) {
+func TestHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		book := &notes{}
+		ledger := &memoryLedger{}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() {
-			done <- Run(ctx, options(mustParse(t, "jobs:\n- {name: a, schedule: '@daily', run: detect}\n"), book, nil))
+			done <- Run(ctx, options(parseJobs(t, "jobs:\n- {name: a, schedule: '@daily', run: detect}\n"), ledger, nil))
 		}()
 		time.Sleep(time.Hour + time.Second)
 		synctest.Wait()
-		if age := time.Since(book.state.BeatAt); age > beat {
+		if age := time.Since(ledger.state.BeatAt); age > defaultHeartbeat {
 			t.Errorf("the state is %v old", age)
 		}
-		if want := time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC); !book.state.Jobs[0].NextAt.Equal(want) {
-			t.Errorf("next run at %v, want %v", book.state.Jobs[0].NextAt, want)
+		if want := time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC); !ledger.state.Jobs[0].NextAt.Equal(want) {
+			t.Errorf("next run at %v, want %v", ledger.state.Jobs[0].NextAt, want)
 		}
 		cancel()
 		<-done
 	})
 }
 
-func TestOutputLines(t *testing.T) {
+func TestLineWriterSplitsLines(t *testing.T) {
 	var lines []string
 	w := &lineWriter{emit: func(line string) { lines = append(lines, line) }}
 	for _, part := range []string{"a\nb", "c\r\n", "\n", strings.Repeat("x", 10_000), "\nbad \xff\nend"} {
@@ -261,15 +263,15 @@ func TestOutputLines(t *testing.T) {
 		}
 	}
 	w.flush()
-	want := []string{"a", "bc", strings.Repeat("x", longestLine) + "… (cut)", "bad \uFFFD", "end"}
+	want := []string{"a", "bc", strings.Repeat("x", maxLine) + "… (cut)", "bad \uFFFD", "end"}
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Error(diff)
 	}
 }
 
-func TestChildsLogRecordsAreNotQuotedTwice(t *testing.T) {
+func TestLogRecordsOfChildrenAreNotQuoted(t *testing.T) {
 	var log bytes.Buffer
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("run said", said(`{"msg":"segment published"}`))
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("run output", lineAttr(`{"msg":"segment published"}`))
 	if !strings.Contains(log.String(), `"record":{"msg":"segment published"}`) {
 		t.Error(log.String())
 	}

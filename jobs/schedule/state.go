@@ -11,17 +11,18 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// settles is the instant up to which a row of the ledger says that its job is done or given up; zero where it says nothing
-// of the kind. The next window begins there, so only what was done, or given up in so many words, ends a window. A job
-// without windows has nothing to make up for once it was tried.
-func settles(row tape.Run, job Job) time.Time {
+// settledUntil returns the instant up to which a row of the ledger proves its job's work to be done or given
+// up; zero if it proves nothing. The job's next window begins there, so only a run that was done, or a skipped
+// one that names the window it gives up, settles a window. A job without windows owes nothing once a run was
+// tried.
+func settledUntil(row tape.Run, job Job) time.Time {
 	at := time.UnixMicro(row.ScheduledAt).UTC()
 	switch {
-	case row.ScheduledAt == 0: // run by hand, which changes nothing in what is due
+	case row.ScheduledAt == 0: // run by hand, which does not change what is due
 		return time.Time{}
 	case row.Outcome.Done():
 		return at
-	case job.Takes == TakesWindow:
+	case job.Window == WindowSinceDone:
 		if row.Outcome == state.Skipped && row.WindowEnd != 0 {
 			return at
 		}
@@ -31,26 +32,25 @@ func settles(row tape.Run, job Job) time.Time {
 	return time.Time{}
 }
 
-// remember reads what the scheduler before this one left: its state, brought up to date from the ledger, which is what
-// counts. The rows are those of runs that were under way when it was killed.
-func remember(store StateStore, ledger Ledger, jobs []Job) (state.Scheduler, []tape.Run, error) {
-	var left state.Scheduler
-	err := store.ReadState(state.SchedulerFile, &left)
+// restoreState reads the state of the previous scheduler and brings it up to date from the ledger, which is
+// authoritative. lost are the rows of runs that were active when that scheduler was killed.
+func restoreState(store StateStore, ledger Ledger, jobs []Job) (previous state.Scheduler, lost []tape.Run, err error) {
+	err = store.Read(state.SchedulerFile, &previous)
 	known := err == nil
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return state.Scheduler{}, nil, fmt.Errorf("read the state of the last scheduler: %w", err)
+		return state.Scheduler{}, nil, fmt.Errorf("read the previous scheduler's state: %w", err)
 	}
 	since := ""
-	if known && left.DoneUntil != nil {
-		// What is in the ledger and not in the state was written after the state, by a clock that may have been set since.
-		since = left.BeatAt.AddDate(0, 0, -2).UTC().Format(time.DateOnly)
+	if known && previous.DoneUntil != nil {
+		// Rows that are missing in the state are younger than it. Two days allow for a clock that was set since.
+		since = previous.BeatAt.AddDate(0, 0, -2).UTC().Format(time.DateOnly)
 	}
 	rows, err := ledger.ReadRuns(since, "")
 	if err != nil {
 		return state.Scheduler{}, nil, fmt.Errorf("read the ledger: %w", err)
 	}
-	if left.DoneUntil == nil {
-		left.DoneUntil = map[string]time.Time{}
+	if previous.DoneUntil == nil {
+		previous.DoneUntil = map[string]time.Time{}
 	}
 	byName := map[string]Job{}
 	for _, job := range jobs {
@@ -59,49 +59,113 @@ func remember(store StateStore, ledger Ledger, jobs []Job) (state.Scheduler, []t
 	written := map[string]bool{}
 	for _, row := range rows {
 		written[row.ID] = true
-		job, there := byName[row.Job]
-		if !there {
-			job.Takes = TakesWindow // what is not known is not counted as done
+		job, ok := byName[row.Job]
+		if !ok {
+			job.Window = WindowSinceDone // the strictest rule for a job that is no longer in the crontab
 		}
-		if at := settles(row, job); at.After(left.DoneUntil[row.Job]) {
-			left.DoneUntil[row.Job] = at
+		if at := settledUntil(row, job); at.After(previous.DoneUntil[row.Job]) {
+			previous.DoneUntil[row.Job] = at
 		}
 	}
-	var lost []tape.Run
-	for _, job := range left.Jobs {
+	for _, job := range previous.Jobs {
 		if run := job.Run; run != nil && !written[run.ID] {
-			lost = append(lost, rowOf(run, job.Name))
+			lost = append(lost, rowOf(*run, job.Name))
 		}
 	}
-	return left, lost, nil
+	return previous, lost, nil
 }
 
-// row is the beginning of the run's row.
-func rowOf(r *state.ActiveRun, job string) tape.Run {
+// rowOf returns the row of a run that has started. Its outcome is lost until the run is over.
+func rowOf(run state.ActiveRun, job string) tape.Run {
 	return tape.Run{
-		ID: r.ID, Job: job, Command: r.Command, Attempt: int32(r.Attempt), Exit: -1, Outcome: state.Lost,
-		ScheduledAt: micros(r.ScheduledAt), StartedAt: micros(r.StartedAt), WindowStart: micros(r.WindowStart), WindowEnd: micros(r.WindowEnd),
+		ID: run.ID, Job: job, Command: run.Command, Attempt: int32(run.Attempt), Exit: -1, Outcome: state.Lost,
+		ScheduledAt: micros(run.ScheduledAt), StartedAt: micros(run.StartedAt),
+		WindowStart: micros(run.WindowStart), WindowEnd: micros(run.WindowEnd),
 	}
 }
 
-// arrange makes the entries those of jobs, in their order, and keeps what is known of them and what runs of others.
-func arrange(s *state.Scheduler, jobs []Job) {
-	var out []state.Job
-	for _, job := range jobs {
-		out = append(out, *s.Job(job.Name))
-	}
-	for _, old := range s.Jobs {
-		if old.Run != nil && !slices.ContainsFunc(out, func(j state.Job) bool { return j.Name == old.Name }) {
-			old.NextAt = time.Time{}
-			out = append(out, old)
-		}
-	}
-	s.Jobs = out
-}
-
+// micros converts an instant to the ledger's microseconds, in which 0 is none.
 func micros(at time.Time) int64 {
 	if at.IsZero() {
 		return 0
 	}
 	return at.UnixMicro()
+}
+
+// instant is the inverse of micros.
+func instant(micros int64) time.Time {
+	if micros == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(micros).UTC()
+}
+
+// arrangeJobs orders the jobs of the state as in the crontab. It drops jobs that are not in the crontab, unless a
+// run of theirs is active.
+func arrangeJobs(current *state.Scheduler, jobs []Job) {
+	var out []state.Job
+	for _, job := range jobs {
+		out = append(out, *current.Job(job.Name))
+	}
+	for _, old := range current.Jobs {
+		if old.Run != nil && !slices.ContainsFunc(out, func(j state.Job) bool { return j.Name == old.Name }) {
+			old.NextAt = time.Time{}
+			out = append(out, old)
+		}
+	}
+	current.Jobs = out
+}
+
+// addToTotals counts a run.
+func addToTotals(totals *state.RunTotals, row tape.Run) {
+	totals.Add(row.Outcome, time.Duration(row.FinishedAt-row.StartedAt)*time.Microsecond, row.Rows, row.Bytes)
+}
+
+// showEntry copies an entry to the state, which is written later.
+func (s *scheduler) showEntry(e *entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.showEntryLocked(e)
+}
+
+func (s *scheduler) showEntryLocked(e *entry) {
+	job := s.state.Job(e.job.Name)
+	job.NextAt, job.Waiting = e.nextDue, len(e.queue)
+	if e.removed {
+		job.NextAt = time.Time{}
+	}
+}
+
+// write hands a row to the ledger; accepted is false if it will never be written. It also settles the windows
+// of the rows that became durable.
+func (s *scheduler) write(row tape.Run) (accepted bool) {
+	durable, accepted := s.writer.write(s.ctx, row)
+	s.advance(durable)
+	return accepted
+}
+
+// advance moves DoneUntil of the state forward to what durable rows settle.
+func (s *scheduler) advance(rows []tape.Run) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, row := range rows {
+		if at := settledUntil(row, s.jobs[row.Job]); at.After(s.state.DoneUntil[row.Job]) {
+			s.state.DoneUntil[row.Job] = at
+		}
+	}
+}
+
+// update changes the state and writes it. A failed write is only logged, once, because the ledger is
+// authoritative.
+func (s *scheduler) update(change func(*state.Scheduler)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.state)
+	s.state.BeatAt = s.Now().UTC()
+	s.state.UnwrittenRuns = s.writer.pendingRows()
+	err := s.State.Write(state.SchedulerFile, s.state)
+	if err != nil && !s.unstored {
+		s.Logger.Error("scheduler state not written", "name", state.SchedulerFile, "error", err)
+	}
+	s.unstored = err != nil
 }

@@ -16,10 +16,10 @@ import (
 	"tapedeck/internal/state"
 )
 
-// TestSummerTime runs the scheduler over each day of a year on which the clock changes, from an hour before midnight there on. A daily
-// job runs once for the day and an hourly one once for each hour that the day's clock names; an hour that is jumped over runs together
-// with the one after it.
-func TestSummerTime(t *testing.T) {
+// TestDaylightSavingDays runs the scheduler over days on which the clock changes, from an hour before local midnight.
+// A daily job runs once, and an hourly job once for each different local hour; the run of a skipped hour coincides
+// with the next one.
+func TestDaylightSavingDays(t *testing.T) {
 	for _, c := range []struct {
 		zone, day string
 		daily     [3]string // when 00:00, 01:30 and 02:30 of that day run, in UTC
@@ -30,7 +30,7 @@ func TestSummerTime(t *testing.T) {
 		{"America/Sao_Paulo", "2018-02-17", [3]string{"2018-02-17 02:00", "2018-02-17 03:30", "2018-02-17 04:30"}, 24},
 		{"America/Sao_Paulo", "2018-02-18", [3]string{"2018-02-18 03:00", "2018-02-18 04:30", "2018-02-18 05:30"}, 24},
 		{"America/Sao_Paulo", "2018-11-04", [3]string{"2018-11-04 03:00", "2018-11-04 03:30", "2018-11-04 04:30"}, 23},
-		{"America/Sao_Paulo", "2026-02-21", [3]string{"2026-02-21 03:00", "2026-02-21 04:30", "2026-02-21 05:30"}, 24}, // none any more
+		{"America/Sao_Paulo", "2026-02-21", [3]string{"2026-02-21 03:00", "2026-02-21 04:30", "2026-02-21 05:30"}, 24}, // no longer observed
 		{"Asia/Beirut", "2026-03-29", [3]string{"2026-03-28 22:00", "2026-03-28 22:30", "2026-03-28 23:30"}, 23},
 		{"Asia/Beirut", "2026-10-24", [3]string{"2026-10-23 21:00", "2026-10-23 22:30", "2026-10-23 23:30"}, 24},
 		{"Asia/Beirut", "2026-10-25", [3]string{"2026-10-24 22:00", "2026-10-24 23:30", "2026-10-25 00:30"}, 24},
@@ -48,7 +48,7 @@ func TestSummerTime(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// The first and the last minute of the day, whatever the clock shows there.
+			// The first and the last minute of the local day.
 			onDay := func(at time.Time) bool { return at.In(location).Format(time.DateOnly) == c.day }
 			first := time.Date(day.Year(), day.Month(), day.Day(), 12, 0, 0, 0, location)
 			last := first
@@ -60,23 +60,23 @@ func TestSummerTime(t *testing.T) {
 			}
 			runs := map[string][]string{}
 			synctest.Test(t, func(t *testing.T) {
-				book := &notes{}
-				jobs := mustParse(t, strings.ReplaceAll(`
+				ledger := &memoryLedger{}
+				jobs := parseJobs(t, strings.ReplaceAll(`
 jobs:
   - {name: midnight, schedule: "0 0 * * *", timezone: ZONE, run: detect}
   - {name: half-one, schedule: "30 1 * * *", timezone: ZONE, run: detect}
   - {name: half-two, schedule: "30 2 * * *", timezone: ZONE, run: detect}
   - {name: hourly, schedule: "0 * * * *", timezone: ZONE, run: detect}
 `, "ZONE", c.zone))
-				opt := options(jobs, book, func(context.Context, []string, string, func(string)) Exit { return Exit{} })
+				opt := options(jobs, ledger, func(context.Context, []string, string, func(string)) Exit { return Exit{} })
 				shift := time.Until(first.Add(-time.Hour))
-				opt.Now, opt.Beat = func() time.Time { return time.Now().Add(shift) }, time.Hour
+				opt.Now, opt.Heartbeat = func() time.Time { return time.Now().Add(shift) }, time.Hour
 				ctx, cancel := context.WithTimeout(t.Context(), last.Sub(first)+90*time.Minute)
 				defer cancel()
 				if err := Run(ctx, opt); err != nil {
 					t.Fatal(err)
 				}
-				for _, row := range book.runs {
+				for _, row := range ledger.runs {
 					at := time.UnixMicro(row.ScheduledAt).UTC()
 					if row.StartedAt != row.ScheduledAt || row.Outcome != state.OK {
 						t.Errorf("%s was due at %v: %+v", row.Job, at, row)
@@ -98,26 +98,26 @@ jobs:
 	}
 }
 
-// TestOracle compares 200 random schedules with a reading of them that knows nothing of cron or of zone transitions: it looks at a
-// clock on the wall minute by minute.
-func TestOracle(t *testing.T) {
-	places := []struct{ zone, from string }{
+// TestSchedulesMatchOracle compares 200 random schedules with an implementation without cron or zone transitions,
+// which goes through the local times minute by minute.
+func TestSchedulesMatchOracle(t *testing.T) {
+	cases := []struct{ zone, from string }{
 		{"UTC", "2026-02-26"}, {"America/New_York", "2026-03-06"}, {"America/New_York", "2026-10-30"}, {"America/Sao_Paulo", "2018-02-16"},
 		{"America/Sao_Paulo", "2018-11-02"}, {"Asia/Beirut", "2026-03-27"}, {"Asia/Beirut", "2026-10-23"}, {"Europe/London", "2026-03-27"},
 		{"Europe/London", "2026-10-23"}, {"Australia/Lord_Howe", "2026-04-03"}, {"Australia/Lord_Howe", "2026-10-02"}, // half an hour
-		{"Pacific/Apia", "2011-12-28"},                                       // a whole day is left out
+		{"Pacific/Apia", "2011-12-28"},                                       // skips a whole day
 		{"Asia/Kathmandu", "2026-05-30"}, {"Antarctica/Troll", "2026-03-27"}, // two hours
 		{"Africa/Casablanca", "2026-02-13"},
 	}
 	random := rand.New(rand.NewPCG(7, 200))
-	walls := make([][]shown, len(places))
+	minutes := make([][]localMinute, len(cases))
 	total := 0
 	schedules, least := 200, 1000
 	if testing.Short() {
 		schedules, least = 45, 200
 	}
 	for i := range schedules {
-		place := places[i%len(places)]
+		place := cases[i%len(cases)]
 		location, err := time.LoadLocation(place.zone)
 		if err != nil {
 			t.Fatal(err)
@@ -136,25 +136,25 @@ func TestOracle(t *testing.T) {
 		for at := parsed.next(from.Add(-time.Nanosecond)); !at.IsZero() && at.Before(to); at = parsed.next(at) {
 			got = append(got, at)
 		}
-		if walls[i%len(places)] == nil {
-			walls[i%len(places)] = watchTheWall(location, from.AddDate(0, 0, -3), to.AddDate(0, 0, 3))
+		if minutes[i%len(cases)] == nil {
+			minutes[i%len(cases)] = localMinutes(location, from.AddDate(0, 0, -3), to.AddDate(0, 0, 3))
 		}
-		want := oracle(matches, walls[i%len(places)], from, to)
+		want := oracle(matches, minutes[i%len(cases)], from, to)
 		if !slices.EqualFunc(want, got, time.Time.Equal) {
 			t.Errorf("%q in %s from %s:\n%s", spec, place.zone, place.from, cmp.Diff(want, got))
 		}
 		total += len(got)
-		for range 4 { // last is next, backwards
+		for range 4 { // last is the inverse of next
 			at := from.Add(time.Duration(random.Int64N(int64(5 * 24 * time.Hour))))
 			n, found := slices.BinarySearchFunc(want, at, time.Time.Compare)
 			if !found {
 				n--
 			}
 			if n < 0 {
-				continue // it is before from
+				continue // before from
 			}
 			if last := parsed.last(at); !last.Equal(want[n]) {
-				t.Errorf("%q in %s: the last at %v was %v, not %v", spec, place.zone, at, last, want[n])
+				t.Errorf("%q in %s: last(%v) = %v, want %v", spec, place.zone, at, last, want[n])
 			}
 		}
 	}
@@ -163,43 +163,43 @@ func TestOracle(t *testing.T) {
 	}
 }
 
-// shown is what a clock on the wall shows at an instant, as if it were UTC.
-type shown struct{ at, wall time.Time }
+// localMinute is an instant and its local time as if it were UTC.
+type localMinute struct{ at, local time.Time }
 
-// watchTheWall lists the minutes in [from, to) at which a clock on the wall shows something later than ever before.
-func watchTheWall(location *time.Location, from, to time.Time) []shown {
-	var out []shown
+// localMinutes returns the minutes in [from, to) whose local time is later than any before.
+func localMinutes(location *time.Location, from, to time.Time) []localMinute {
+	var out []localMinute
 	for at := from; at.Before(to); at = at.Add(time.Minute) {
-		local := at.In(location)
-		wall := time.Date(local.Year(), local.Month(), local.Day(), local.Hour(), local.Minute(), 0, 0, time.UTC)
-		if len(out) == 0 || wall.After(out[len(out)-1].wall) {
-			out = append(out, shown{at, wall})
+		zoned := at.In(location)
+		local := time.Date(zoned.Year(), zoned.Month(), zoned.Day(), zoned.Hour(), zoned.Minute(), 0, 0, time.UTC)
+		if len(out) == 0 || local.After(out[len(out)-1].local) {
+			out = append(out, localMinute{at, local})
 		}
 	}
 	return out
 }
 
-// oracle lists the instants in [from, to): each minute of the calendar that matches is due when the wall first shows it, or first
-// shows a later one.
-func oracle(matches func(time.Time) bool, first []shown, from, to time.Time) []time.Time {
+// oracle returns the due instants in [from, to): each local minute that matches is due when it, or a later one,
+// first occurs.
+func oracle(matches func(time.Time) bool, first []localMinute, from, to time.Time) []time.Time {
 	var out []time.Time
 	i := 0
-	for wall := first[0].wall; i < len(first); wall = wall.Add(time.Minute) {
-		for i < len(first) && first[i].wall.Before(wall) {
+	for local := first[0].local; i < len(first); local = local.Add(time.Minute) {
+		for i < len(first) && first[i].local.Before(local) {
 			i++
 		}
 		if i == len(first) {
 			break
 		}
-		if at := first[i].at; matches(wall) && !at.Before(from) && at.Before(to) && (len(out) == 0 || !out[len(out)-1].Equal(at)) {
+		if at := first[i].at; matches(local) && !at.Before(from) && at.Before(to) && (len(out) == 0 || !out[len(out)-1].Equal(at)) {
 			out = append(out, at)
 		}
 	}
 	return out
 }
 
-// randomSpec is five fields and what they mean.
-func randomSpec(random *rand.Rand) (string, func(wall time.Time) bool) {
+// randomSpec returns five fields, and a function that reports whether they match a local time.
+func randomSpec(random *rand.Rand) (string, func(local time.Time) bool) {
 	var text []string
 	field := func(low, high int, dense bool) (set map[int]bool, star bool) {
 		set = map[int]bool{}
@@ -247,18 +247,18 @@ func randomSpec(random *rand.Rand) (string, func(wall time.Time) bool) {
 	days, anyDay := field(1, 31, true)
 	text = append(text, "*") // months: five days see one or two of them
 	weekdays, anyWeekday := field(0, 6, true)
-	return strings.Join(text, " "), func(wall time.Time) bool {
-		day, weekday := days[wall.Day()], weekdays[int(wall.Weekday())]
-		wanted := day && weekday
+	return strings.Join(text, " "), func(local time.Time) bool {
+		day, weekday := days[local.Day()], weekdays[int(local.Weekday())]
+		matches := day && weekday
 		if !anyDay && !anyWeekday {
-			wanted = day || weekday // as cron has it
+			matches = day || weekday // as in cron
 		}
-		return minutes[wall.Minute()] && hours[wall.Hour()] && wanted
+		return minutes[local.Minute()] && hours[local.Hour()] && matches
 	}
 }
 
-// TestAYearOfDays: in every zone each day of a year has its daily run, and in order.
-func TestAYearOfDays(t *testing.T) {
+// TestDailyJobRunsEveryDay checks in several zones that a daily job has one run on each day of a year.
+func TestDailyJobRunsEveryDay(t *testing.T) {
 	for _, zone := range []string{"UTC", "America/New_York", "America/Sao_Paulo", "Asia/Beirut", "Europe/London", "Australia/Lord_Howe"} {
 		location, err := time.LoadLocation(zone)
 		if err != nil {
@@ -280,18 +280,18 @@ func TestAYearOfDays(t *testing.T) {
 	}
 }
 
-func TestRuleOfSummerTime(t *testing.T) {
+func TestClockChangeNote(t *testing.T) {
 	location, err := time.LoadLocation("America/New_York")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ spec, at, want string }{
-		{"30 2 * * *", "2026-03-08T07:00:00Z", "there is no 02:30 on that day: at once after"},
-		{"0 * * * *", "2026-03-08T07:00:00Z", "there is no 02:00 on that day: at once after"},
+		{"30 2 * * *", "2026-03-08T07:00:00Z", "the clock skips 02:30 on this day; it runs right after"},
+		{"0 * * * *", "2026-03-08T07:00:00Z", "the clock skips 02:00 on this day; it runs right after"},
 		{"0 3 * * *", "2026-03-08T07:00:00Z", ""},
 		{"30 2 * * *", "2026-03-09T06:30:00Z", ""},
-		{"30 1 * * *", "2026-11-01T05:30:00Z", "01:30 comes twice: the first one"},
-		{"0 1 * * *", "2026-11-01T05:00:00Z", "01:00 comes twice: the first one"},
+		{"30 1 * * *", "2026-11-01T05:30:00Z", "01:30 occurs twice on this day; it runs the first time"},
+		{"0 1 * * *", "2026-11-01T05:00:00Z", "01:00 occurs twice on this day; it runs the first time"},
 		{"0 2 * * *", "2026-11-01T07:00:00Z", ""},
 		{"59 0 * * *", "2026-11-01T04:59:00Z", ""},
 		{"@every 1h", "2026-11-01T05:00:00Z", ""},
@@ -305,15 +305,15 @@ func TestRuleOfSummerTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := parsed.next(at.Add(-time.Second)); !got.Equal(at) {
-			t.Errorf("%s is due at %v, not %v", c.spec, got, at)
+			t.Errorf("%s is due at %v, want %v", c.spec, got, at)
 		}
-		if got := parsed.rule(at); got != c.want {
+		if got := parsed.clockChange(at); got != c.want {
 			t.Errorf("%s at %v: %q, want %q", c.spec, at, got, c.want)
 		}
 	}
 }
 
-func TestIntervalsAreNotShiftedByARestart(t *testing.T) {
+func TestIntervalsAreAnchored(t *testing.T) {
 	every, err := parseSpec("@every 7m", time.UTC)
 	if err != nil {
 		t.Fatal(err)

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// Crontab is a crontab.yaml that may change while its jobs run. It is not for concurrent use.
+// Crontab is a crontab.yaml that may change while its jobs run. It is not safe for concurrent use.
 type Crontab struct {
 	Path     string
 	Validate Validate
 
-	inForce []byte // what Look gave last
-	wrong   []byte // what was there when Look last gave an error
-	err     error
+	inForce []byte // the content that the current jobs come from
+	wrong   []byte // the content that err is about; nil if the file could not be read
+	err     error  // of the last Reload
 }
 
-// Load reads the jobs for the first time. An error means that it cannot be read or is wrong: see Parse.
+// Load reads the jobs for the first time. Its error is that of reading the file or of Parse.
 func (c *Crontab) Load(now time.Time) ([]Job, error) {
 	text, err := os.ReadFile(c.Path)
 	if err != nil {
@@ -31,9 +31,9 @@ func (c *Crontab) Load(now time.Time) ([]Job, error) {
 	return jobs, nil
 }
 
-// Look reads the file again. It gives its jobs if they differ from those in force, and an error as long as what is there now
-// cannot be used; changed says that either is news.
-func (c *Crontab) Look(now time.Time) (jobs []Job, changed bool, err error) {
+// Reload reads the file again. It returns the jobs if they differ from those in force, and an error for as
+// long as the file cannot be used. changed reports whether the jobs or the error are new.
+func (c *Crontab) Reload(now time.Time) (jobs []Job, changed bool, err error) {
 	text, err := os.ReadFile(c.Path)
 	if err != nil {
 		err = fmt.Errorf("read the schedule: %w", err)

@@ -1,4 +1,4 @@
-package tape
+package ingest
 
 import (
 	"bufio"
@@ -11,32 +11,36 @@ import (
 	"math"
 	"os"
 	"slices"
+
+	"tapedeck/internal/tape"
 )
 
 const (
-	// sorterRows are sorted at once in memory, about 100 MB.
+	// sorterRows are sorted in memory at a time, about 100 MB.
 	sorterRows = 1 << 20
-	// sorterBuffer is for each sorted run while they are merged; a billion rows make a thousand runs.
+	// sorterBuffer is the buffer of one sorted run during the merge, in bytes. A billion rows are a thousand runs.
 	sorterBuffer = 32 << 10
-	// recordSize is a trade in a run: its six numbers and its place of eight bytes each, and a flag.
+	// recordSize is the size of a trade in a run: its six numbers and its position with 8 bytes each, and a flag.
 	recordSize = 7*8 + 1
+	// sorterBatch is how many trades each passes on at a time.
+	sorterBatch = 8192
 )
 
-// Sorter brings trades of one symbol into the order of their ids: sorted runs go to a file in the staging directory and are merged. The file has no
-// name, so nothing of it stays behind whatever happens. Each trade has a place, its line in a file for instance, which stays with it.
-type Sorter struct {
-	symbol string
-	file   *os.File
-	out    *bufio.Writer
-	ends   []int64 // of the runs, in bytes
-	trades []Trade // not yet in a run
-	places []int64
-	most   int // in a run
+// sorter sorts trades of one symbol by id: it writes sorted runs to a file in the staging directory and merges
+// them. The file has no name, so it disappears with the process. Each trade keeps its position.
+type sorter struct {
+	symbol    string
+	file      *os.File
+	out       *bufio.Writer
+	ends      []int64      // of the runs, in bytes
+	trades    []tape.Trade // not in a run yet
+	positions []int64
+	maxRows   int // in a run
 }
 
-// NewSorter begins; the caller closes it.
-func (d *Dir) NewSorter(symbol string) (*Sorter, error) {
-	file, err := os.CreateTemp(d.StagingPath(), "sort-*.tmp")
+// newSorter returns a sorter with its file in the directory staging. The caller closes it.
+func newSorter(staging, symbol string) (*sorter, error) {
+	file, err := os.CreateTemp(staging, "sort-*.tmp")
 	if err != nil {
 		return nil, fmt.Errorf("sort on disk: %w", err)
 	}
@@ -44,24 +48,24 @@ func (d *Dir) NewSorter(symbol string) (*Sorter, error) {
 		file.Close()
 		return nil, fmt.Errorf("sort on disk: %w", err)
 	}
-	return &Sorter{symbol: symbol, file: file, out: bufio.NewWriterSize(file, 256<<10), most: sorterRows}, nil
+	return &sorter{symbol: symbol, file: file, out: bufio.NewWriterSize(file, 256<<10), maxRows: sorterRows}, nil
 }
 
-// Close gives the disk's space back.
-func (s *Sorter) Close() { s.file.Close() }
+// close frees the space on disk.
+func (s *sorter) close() { s.file.Close() }
 
-// Add takes trades of the sorter's symbol, each with its place.
-func (s *Sorter) Add(trades []Trade, places []int64) error {
+// add adds trades of the sorter's symbol, each with its position.
+func (s *sorter) add(trades []tape.Trade, positions []int64) error {
 	s.trades = append(s.trades, trades...)
-	s.places = append(s.places, places...)
-	if len(s.trades) < s.most {
+	s.positions = append(s.positions, positions...)
+	if len(s.trades) < s.maxRows {
 		return nil
 	}
 	return s.flush()
 }
 
-// flush writes a run.
-func (s *Sorter) flush() error {
+// flush writes a sorted run.
+func (s *sorter) flush() error {
 	type key struct {
 		id    int64
 		index int
@@ -78,7 +82,7 @@ func (s *Sorter) flush() error {
 	})
 	var record [recordSize]byte
 	for _, k := range keys {
-		encodeRecord(&record, &s.trades[k.index], s.places[k.index])
+		encodeRecord(&record, &s.trades[k.index], s.positions[k.index])
 		if _, err := s.out.Write(record[:]); err != nil {
 			return fmt.Errorf("sort on disk: %w", err)
 		}
@@ -91,19 +95,19 @@ func (s *Sorter) flush() error {
 		end += s.ends[n-1]
 	}
 	s.ends = append(s.ends, end)
-	s.trades, s.places = s.trades[:0], s.places[:0]
+	s.trades, s.positions = s.trades[:0], s.positions[:0]
 	return nil
 }
 
-// Each gives all trades in the order of their ids, those of one id in the order in which they were added, some thousand at a time. The slices are
-// valid until do returns. Nothing may be added after.
-func (s *Sorter) Each(do func(trades []Trade, places []int64) error) error {
+// each passes all trades to use in the order of their ids, and those with the same id in the order in which they
+// were added. The slices are valid until use returns. Nothing may be added afterwards.
+func (s *sorter) each(use func(trades []tape.Trade, positions []int64) error) error {
 	if len(s.trades) > 0 {
 		if err := s.flush(); err != nil {
 			return err
 		}
 	}
-	s.trades, s.places = nil, nil
+	s.trades, s.positions = nil, nil
 	var heads runHeads
 	start := int64(0)
 	for i, end := range s.ends {
@@ -117,7 +121,7 @@ func (s *Sorter) Each(do func(trades []Trade, places []int64) error) error {
 	heap.Init(&heads)
 	for len(heads) > 0 {
 		h := heads[0]
-		s.trades, s.places = append(s.trades, h.trade), append(s.places, h.place)
+		s.trades, s.positions = append(s.trades, h.trade), append(s.positions, h.position)
 		switch err := h.next(); {
 		case err == nil:
 			heap.Fix(&heads, 0)
@@ -126,37 +130,37 @@ func (s *Sorter) Each(do func(trades []Trade, places []int64) error) error {
 		default:
 			return fmt.Errorf("sort on disk: %w", err)
 		}
-		if len(s.trades) == rowsPerWrite || len(heads) == 0 {
-			if err := do(s.trades, s.places); err != nil {
+		if len(s.trades) == sorterBatch || len(heads) == 0 {
+			if err := use(s.trades, s.positions); err != nil {
 				return err
 			}
-			s.trades, s.places = s.trades[:0], s.places[:0]
+			s.trades, s.positions = s.trades[:0], s.positions[:0]
 		}
 	}
 	return nil
 }
 
-// runHead is a run's next trade.
+// runHead reads a run; trade is its next one.
 type runHead struct {
-	in     *bufio.Reader
-	symbol string
-	run    int
-	trade  Trade
-	place  int64
-	record [recordSize]byte
+	in       *bufio.Reader
+	symbol   string
+	run      int
+	trade    tape.Trade
+	position int64
+	record   [recordSize]byte
 }
 
 func (h *runHead) next() error {
 	if _, err := io.ReadFull(h.in, h.record[:]); err != nil {
 		return err
 	}
-	h.trade, h.place = decodeRecord(&h.record, h.symbol)
+	h.trade, h.position = decodeRecord(&h.record, h.symbol)
 	return nil
 }
 
-func encodeRecord(record *[recordSize]byte, t *Trade, place int64) {
+func encodeRecord(record *[recordSize]byte, t *tape.Trade, position int64) {
 	for i, number := range [...]uint64{
-		uint64(t.ID), math.Float64bits(t.Price), math.Float64bits(t.Qty), uint64(t.FirstTradeID), uint64(t.LastTradeID), uint64(t.TradedAt), uint64(place),
+		uint64(t.ID), math.Float64bits(t.Price), math.Float64bits(t.Qty), uint64(t.FirstTradeID), uint64(t.LastTradeID), uint64(t.TradedAt), uint64(position),
 	} {
 		binary.LittleEndian.PutUint64(record[8*i:], number)
 	}
@@ -166,9 +170,9 @@ func encodeRecord(record *[recordSize]byte, t *Trade, place int64) {
 	}
 }
 
-func decodeRecord(record *[recordSize]byte, symbol string) (Trade, int64) {
+func decodeRecord(record *[recordSize]byte, symbol string) (tape.Trade, int64) {
 	at := func(i int) uint64 { return binary.LittleEndian.Uint64(record[8*i:]) }
-	return Trade{
+	return tape.Trade{
 		Symbol: symbol, ID: int64(at(0)), Price: math.Float64frombits(at(1)), Qty: math.Float64frombits(at(2)),
 		FirstTradeID: int64(at(3)), LastTradeID: int64(at(4)), TradedAt: int64(at(5)), IsBuyerMaker: record[recordSize-1] == 1,
 	}, int64(at(6))

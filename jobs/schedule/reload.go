@@ -1,0 +1,98 @@
+package schedule
+
+import (
+	"time"
+
+	"tapedeck/internal/state"
+)
+
+// setJobs replaces the jobs of the schedule. Active runs of removed jobs go on to their end.
+func (s *scheduler) setJobs(jobs []Job, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.entries {
+		e.removed = true
+	}
+	for _, job := range jobs {
+		s.jobs[job.Name] = job
+		latest := job.times.last(now)
+		if latest.IsZero() {
+			latest = now
+		}
+		until, known := s.state.DoneUntil[job.Name]
+		if !known {
+			// A new job has missed nothing: its first window begins when it would last have been due.
+			until = latest
+			s.state.DoneUntil[job.Name] = until
+		}
+		e := s.entries[job.Name]
+		switch {
+		case e == nil:
+			e = &entry{considered: until, doneUntil: until}
+			// A job that was not in the crontab meanwhile has missed nothing. If the clock was ahead, a job
+			// without a window is due again.
+			if s.state.Find(job.Name) == nil || job.Window != WindowSinceDone && until.After(now) {
+				e.considered = latest
+			}
+			s.entries[job.Name] = e
+		case e.job.Spec != job.Spec || e.job.Location.String() != job.Location.String():
+			// Nothing is overdue under the new schedule.
+			e.considered = now
+			e.queue = nil
+		}
+		e.job, e.removed = job, false
+		e.nextDue = job.Next(e.considered)
+	}
+	for name, e := range s.entries {
+		if e.removed {
+			e.queue = nil
+			if e.cancel == nil {
+				delete(s.entries, name)
+			}
+		}
+	}
+	s.Jobs = jobs
+	arrangeJobs(&s.state, jobs)
+	for _, e := range s.entries {
+		s.showEntryLocked(e)
+	}
+}
+
+// reload reads the crontab and applies it if it has changed. A wrong crontab leaves the old one in force.
+func (s *scheduler) reload(now time.Time) {
+	if s.Crontab == nil {
+		return
+	}
+	jobs, changed, err := s.Crontab.Reload(now)
+	switch {
+	case err != nil:
+		if changed {
+			s.Logger.Error("crontab is wrong; the previous one stays in force", "error", err)
+		}
+		if changed || !s.crontabWasWrong() {
+			s.update(func(current *state.Scheduler) {
+				if current.CrontabError == "" {
+					current.CrontabErrorAt = now
+				}
+				current.CrontabError = err.Error()
+			})
+		}
+	case changed:
+		s.setJobs(jobs, now)
+		s.update(clearCrontabError)
+		s.Logger.Info("crontab reloaded", "jobs", len(jobs))
+	case s.crontabWasWrong():
+		s.update(clearCrontabError)
+		s.Logger.Info("crontab restored to the one in force")
+	}
+}
+
+func clearCrontabError(current *state.Scheduler) {
+	current.CrontabError, current.CrontabErrorAt = "", time.Time{}
+}
+
+func (s *scheduler) crontabWasWrong() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.CrontabError != ""
+}
