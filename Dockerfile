@@ -1,26 +1,27 @@
-# The image of tapedeck: one binary on a slim Debian, run by a user without rights.
+# The image of tapedeck: one binary on a slim Debian, run by an unprivileged user.
 #
 #   docker build -t tapedeck .
 #
-# It needs BuildKit, which is Docker's default since 23. DOCKER.md says how to stamp a version, to build for another
-# architecture, and what to pass where modules do not come from the public proxy. The base images can be pinned:
+# It needs BuildKit, the default since Docker 23. DOCKER.md explains how to set the version, build for
+# another architecture, and use another module proxy. The base images can be pinned:
 #   --build-arg BUILDER_IMAGE=golang:1.26-trixie@sha256:… --build-arg RUNTIME_IMAGE=debian:trixie-slim@sha256:…
 ARG BUILDER_IMAGE=golang:1.26-trixie
 ARG RUNTIME_IMAGE=debian:trixie-slim
 
 FROM ${RUNTIME_IMAGE} AS runtime
 
-# The builder runs on the machine's own architecture and compiles for the target's, so nothing is emulated.
+# The builder runs on the machine's own architecture and cross-compiles, so nothing is emulated.
 FROM --platform=$BUILDPLATFORM ${BUILDER_IMAGE} AS build
 ARG BUILDARCH
 ARG TARGETARCH
 WORKDIR /src
 
-# DuckDB is C++: another architecture wants a cross compiler. toolchain sets CC and CXX; static/ has nothing but
-# libstdc++.a, so that the linker finds no shared one there and the runtime image needs none.
+# DuckDB is C++, so another architecture needs a cross compiler. toolchain sets CC and CXX. static/
+# contains only libstdc++.a, so that the linker links it statically and the runtime image does not need
+# the shared library.
 RUN set -eu; \
     case "$TARGETARCH" in amd64) machine=x86_64 ;; arm64) machine=aarch64 ;; \
-    *) echo "DuckDB has no library for linux/$TARGETARCH: amd64 and arm64 can be built" >&2; exit 1 ;; esac; \
+    *) echo "DuckDB has no library for linux/$TARGETARCH: build for amd64 or arm64" >&2; exit 1 ;; esac; \
     prefix=; \
     if [ "$TARGETARCH" != "$BUILDARCH" ]; then \
         prefix=$machine-linux-gnu-; \
@@ -31,15 +32,15 @@ RUN set -eu; \
     echo "export CC=${prefix}gcc CXX=${prefix}g++ GOARCH=$TARGETARCH CGO_ENABLED=1" > /build/toolchain; \
     ln -s "$(${prefix}g++ -print-file-name=libstdc++.a)" /build/static/
 
-# Where modules come from; unset, it is Go's own default. A password for it goes into the secret netrc.
+# The module proxy; Go's default if not set. Its password belongs in the secret netrc.
 ARG GOPROXY
 ARG GOSUMDB
 ARG GONOSUMDB
 ARG GOPRIVATE
 ARG GOFLAGS
 
-# The modules, before the code, so that a change of code fetches nothing. DuckDB's libraries are 30 MB for each platform,
-# and only one is wanted.
+# Modules are downloaded before the code is copied, so that a change of code does not download them
+# again. DuckDB's libraries have 30 MB per platform, and only one platform is needed.
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod \
     --mount=type=secret,id=netrc,target=/root/.netrc \
@@ -49,8 +50,8 @@ RUN --mount=type=cache,target=/go/pkg/mod \
 COPY . .
 ARG VERSION=development
 ARG COMMIT=unknown
-# DuckDB's Go module asks the linker to export every symbol, for extensions that are loaded at run time. tapedeck loads
-# none, and without the exports the linker can leave out what nothing calls: 8 MB.
+# DuckDB's Go module makes the linker export every symbol, for extensions loaded at run time. tapedeck
+# loads none. Without the exports the linker removes unused code, which saves 8 MB.
 RUN --mount=type=cache,target=/go/pkg/mod \
     --mount=type=cache,target=/root/.cache/go-build \
     --mount=type=secret,id=netrc,target=/root/.netrc \
@@ -60,8 +61,8 @@ RUN --mount=type=cache,target=/go/pkg/mod \
             -extldflags '-L/build/static -static-libgcc -Wl,--no-export-dynamic -Wl,--gc-sections'" \
         ./cmd/tapedeck
 
-# The user, added to the runtime image's own: made here, for the last stage runs nothing and so can be put together for
-# any architecture.
+# The user, added to those of the runtime image. It is created here because the last stage runs no
+# command, so that it can be assembled for any architecture.
 COPY --from=runtime /etc/passwd /etc/group /build/etc/
 RUN echo 'appuser:x:1000:1000:tapedeck:/app:/usr/sbin/nologin' >> /build/etc/passwd && \
     echo 'appuser:x:1000:' >> /build/etc/group && \
@@ -78,11 +79,11 @@ LABEL org.opencontainers.image.title="tapedeck" \
       org.opencontainers.image.base.name="$RUNTIME_IMAGE"
 
 COPY --from=build /build/etc/passwd /build/etc/group /etc/
-# What TLS connections are checked against.
+# Certificates for TLS.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /build/app /app
 COPY --from=build /build/tapedeck /usr/local/bin/tapedeck
-# Defaults; mount your own over them.
+# Defaults; mount your own files over them.
 COPY config.yaml crontab.yaml /app/
 
 WORKDIR /app

@@ -10,26 +10,27 @@ import (
 	"testing"
 )
 
-// block is a fenced block of shell commands in a page, and what a comment right before it asks for.
+// block is a fenced block of shell commands in a page, with the directive in the comment before it.
 type block struct {
-	page   string
-	line   int    // of the first command
-	asks   string // "another machine": run it where no volume is left from the blocks before
-	script string
+	page      string
+	line      int    // of the first command
+	directive string // "another machine": run it without the volumes of the blocks before
+	script    string
 }
 
-// The comments that direct the test. A page that has begin and end is tested between them, any other as a whole.
+// The comments that direct the test. A page with begin and end is tested between them, any other as a
+// whole.
 const (
-	begin = "<!-- image-test: begin -->"
-	end   = "<!-- image-test: end -->"
-	asks  = "<!-- image-test: "
+	begin           = "<!-- image-test: begin -->"
+	end             = "<!-- image-test: end -->"
+	directivePrefix = "<!-- image-test: "
 )
 
-// commands gives the blocks marked `sh` of a page, in their order.
-func commands(page, text string) ([]block, error) {
+// parseBlocks returns the blocks marked `sh` of a page in order.
+func parseBlocks(page, text string) ([]block, error) {
 	var blocks []block
 	whole := !strings.Contains(text, begin)
-	inside, fence, wish := whole, "", ""
+	inside, fence, directive := whole, "", ""
 	lines := bufio.NewScanner(strings.NewReader(text))
 	var script strings.Builder
 	for number := 1; lines.Scan(); number++ {
@@ -49,27 +50,27 @@ func commands(page, text string) ([]block, error) {
 			}
 			script.Reset()
 			if fence == "sh" && inside {
-				blocks = append(blocks, block{page: page, line: number + 1, asks: wish})
+				blocks = append(blocks, block{page: page, line: number + 1, directive: directive})
 			}
-			wish = ""
+			directive = ""
 		case line == begin:
 			inside = true
 		case line == end:
 			inside = false
-		case strings.HasPrefix(line, asks):
-			wish = strings.TrimSuffix(strings.TrimPrefix(line, asks), " -->")
-			if wish != "another machine" {
-				return nil, fmt.Errorf("%s:%d: nobody knows what %q asks for", page, number, line)
+		case strings.HasPrefix(line, directivePrefix):
+			directive = strings.TrimSuffix(strings.TrimPrefix(line, directivePrefix), " -->")
+			if directive != "another machine" {
+				return nil, fmt.Errorf("%s:%d: unknown directive %q", page, number, line)
 			}
 		}
 	}
 	if fence != "" || inside != whole {
-		return nil, fmt.Errorf("%s: a block or the tested part has no end", page)
+		return nil, fmt.Errorf("%s: a block or the tested part does not end", page)
 	}
 	return blocks, nil
 }
 
-// pages are those whose commands are run; the README has them between begin and end.
+// pages returns the blocks of all tested pages. In the README they are between begin and end.
 func pages(t *testing.T, root string) []block {
 	t.Helper()
 	var all []block
@@ -82,10 +83,10 @@ func pages(t *testing.T, root string) []block {
 		case err != nil:
 			t.Fatal(err)
 		case page == "README.md" && !strings.Contains(string(text), begin):
-			t.Logf("README.md marks no commands: a line %q and a line %q around them do", begin, end)
+			t.Logf("README.md has no commands between lines %q and %q", begin, end)
 			continue
 		}
-		blocks, err := commands(page, string(text))
+		blocks, err := parseBlocks(page, string(text))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,38 +98,38 @@ func pages(t *testing.T, root string) []block {
 	return all
 }
 
-func TestCommandsOfAPage(t *testing.T) {
+func TestParseBlocks(t *testing.T) {
 	fenced := func(kind string, lines ...string) string {
 		return "```" + kind + "\n" + strings.Join(lines, "\n") + "\n```\n"
 	}
 	text := "# A page\n" + fenced("sh", "a b", "c \\", "  d") + fenced("", "no") + fenced("json", "{}") +
 		"<!-- image-test: another machine -->\n" + fenced("sh", "e")
-	got, err := commands("p.md", text)
+	got, err := parseBlocks("p.md", text)
 	want := []block{{"p.md", 3, "", "a b\nc \\\n  d\n"}, {"p.md", 15, "another machine", "e\n"}}
 	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	got, err = commands("p.md", fenced("sh", "before")+begin+"\n"+fenced("sh", "inside")+end+"\n"+fenced("sh", "after"))
+	got, err = parseBlocks("p.md", fenced("sh", "before")+begin+"\n"+fenced("sh", "inside")+end+"\n"+fenced("sh", "after"))
 	if err != nil || len(got) != 1 || got[0].script != "inside\n" {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for _, broken := range []string{"```sh\na\n", begin + "\n", "<!-- image-test: dance -->\n"} {
-		if _, err := commands("p.md", broken); err == nil {
-			t.Errorf("%q is taken", broken)
+		if _, err := parseBlocks("p.md", broken); err == nil {
+			t.Errorf("%q is accepted", broken)
 		}
 	}
 }
 
-// shown are commands in the running text of a page that no block has, with what proves them instead.
-var shown = map[string]string{
-	`docker compose run --rm -v "$PWD/archive:/archive:ro" import /archive/BTCUSDT-aggTrades-2026-01-15.zip`: "it wants a file that a test has not",
-	"docker compose exec stream tapedeck health --help":                                                      "the help is held to a golden file",
+// untested lists commands in the text of a page that are in no block, with the reason.
+var untested = map[string]string{
+	`docker compose run --rm -v "$PWD/archive:/archive:ro" import /archive/BTCUSDT-aggTrades-2026-01-15.zip`: "needs a file that the test does not have",
+	"docker compose exec stream tapedeck health --help":                                                      "the help has a golden file",
 	"docker compose down":                               "TestStack",
-	"docker compose down --volumes":                     "every test that starts a stack ends it so",
-	"docker build --platform linux/arm64 -t tapedeck .": "it wants a base image for arm64",
+	"docker compose down --volumes":                     "every test with a stack ends with it",
+	"docker build --platform linux/arm64 -t tapedeck .": "needs a base image for arm64",
 }
 
-// A command in the running text of a page is one of a block's, or a known exception.
+// TestCommandsInTheText expects that each command in the text of a page is in a block or in untested.
 func TestCommandsInTheText(t *testing.T) {
 	run := map[string]bool{}
 	for _, b := range pages(t, "..") {
@@ -137,7 +138,7 @@ func TestCommandsInTheText(t *testing.T) {
 		}
 	}
 	if len(run) < 20 {
-		t.Errorf("only %d commands in the pages' blocks", len(run))
+		t.Errorf("only %d commands in the blocks of all pages", len(run))
 	}
 	inline := regexp.MustCompile("`(docker (?:compose|run|build) [^`]+)`")
 	for _, page := range []string{"../DOCKER.md", "../README.md"} {
@@ -146,14 +147,15 @@ func TestCommandsInTheText(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, found := range inline.FindAllStringSubmatch(string(text), -1) {
-			if _, known := shown[found[1]]; !known && !run[found[1]] {
+			if _, known := untested[found[1]]; !known && !run[found[1]] {
 				t.Errorf("%s shows %q, which no test runs", page, found[1])
 			}
 		}
 	}
 }
 
-// Every setting can be set through Compose, as DOCKER.md says, but for the paths that the containers fix.
+// TestComposePassesSettings expects that compose.yaml passes every setting on, except the paths that
+// are fixed in the containers.
 func TestComposePassesSettings(t *testing.T) {
 	fixed := map[string]bool{"config": true, "crontab": true, "data_dir": true, "sql_dir": true, "now": true}
 	stack, err := os.ReadFile("../compose.yaml")
@@ -173,7 +175,7 @@ func TestComposePassesSettings(t *testing.T) {
 		for _, found := range regexp.MustCompile(`\bkey:"([a-z_]+)"`).FindAllStringSubmatch(string(text), -1) {
 			keys++
 			if name := "TAPEDECK_" + strings.ToUpper(found[1]); !fixed[found[1]] && !strings.Contains(string(stack), "\n    "+name+":") {
-				t.Errorf("compose.yaml does not pass %s on", name)
+				t.Errorf("compose.yaml does not pass on %s", name)
 			}
 		}
 	}

@@ -1,8 +1,10 @@
-// Package image_test builds the image with the real Dockerfile and proves on a real engine what DOCKER.md promises of it
-// and of the compose stack. `make image-test` runs it; without TAPEDECK_IMAGE_TEST=1, or where no engine is, it skips.
+// Package image_test builds the image with the real Dockerfile and tests the claims of DOCKER.md about
+// the image and the compose stack on a real engine. `make image-test` runs it. It is skipped without
+// TAPEDECK_IMAGE_TEST=1 and without an engine.
 //
-// Everything that it makes carries its own name and is removed at the end. The commands of the pages use the names that
-// people use, so that they are run only where nobody has a tapedeck of his own.
+// All containers, volumes and images of the tests have a common prefix and are removed at the end. The
+// commands of the documentation use their own names, so they are skipped on a machine that already
+// has a volume or container named tapedeck.
 package image_test
 
 import (
@@ -20,17 +22,17 @@ import (
 	"time"
 )
 
-// name is the prefix of all that the test makes.
-var name = fmt.Sprintf("tapedeck-image-test-%d", os.Getpid())
+// prefix begins the names of all containers, volumes and images of the tests.
+var prefix = fmt.Sprintf("tapedeck-image-test-%d", os.Getpid())
 
-// hardened are the flags that DOCKER.md promises to work.
+// hardened lists the flags that DOCKER.md recommends.
 const hardened = "--read-only --cap-drop ALL --security-opt no-new-privileges --tmpfs /tmp"
 
-// needEngine skips where the test was not asked for or no engine is.
+// needEngine skips the test if it was not requested or there is no engine.
 func needEngine(t *testing.T) {
 	t.Helper()
 	if os.Getenv("TAPEDECK_IMAGE_TEST") != "1" {
-		t.Skip("it builds the image and takes some minutes: `make image-test` runs it")
+		t.Skip("takes several minutes: run `make image-test`")
 	}
 	if why := noEngine(); why != "" {
 		t.Skip("no container engine: " + why)
@@ -38,27 +40,27 @@ func needEngine(t *testing.T) {
 }
 
 var noEngine = sync.OnceValue(func() string {
-	for _, ask := range []string{"docker info --format '{{.ServerVersion}}'", "docker buildx version", "docker compose version"} {
-		if out, err := exec.Command("bash", "-c", ask).CombinedOutput(); err != nil {
-			return fmt.Sprintf("`%s` says: %s", ask, strings.TrimSpace(string(out)))
+	for _, command := range []string{"docker info --format '{{.ServerVersion}}'", "docker buildx version", "docker compose version"} {
+		if out, err := exec.Command("bash", "-c", command).CombinedOutput(); err != nil {
+			return fmt.Sprintf("`%s`: %s", command, strings.TrimSpace(string(out)))
 		}
 	}
 	return ""
 })
 
-// place is a directory that commands are typed in, with additions to their environment.
-type place struct {
+// shell runs commands in a directory with additional environment variables.
+type shell struct {
 	dir string
 	env []string
 }
 
-// run runs a bash script and returns its standard output; both outputs and the error say what went wrong.
-func (p place) try(script string) (stdout, stderr string, err error) {
+// try runs a bash script and returns its outputs.
+func (s shell) try(script string) (stdout, stderr string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
 	command := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
-	command.Dir = p.dir
-	command.Env = append(os.Environ(), p.env...)
+	command.Dir = s.dir
+	command.Env = append(os.Environ(), s.env...)
 	command.WaitDelay = 10 * time.Second
 	var out, problems bytes.Buffer
 	command.Stdout, command.Stderr = &out, &problems
@@ -66,20 +68,20 @@ func (p place) try(script string) (stdout, stderr string, err error) {
 	return out.String(), problems.String(), err
 }
 
-// run is try for a script that must succeed.
-func (p place) run(t *testing.T, script string) string {
+// run is try for a script that must succeed. It returns its trimmed standard output.
+func (s shell) run(t *testing.T, script string) string {
 	t.Helper()
-	stdout, stderr, err := p.try(script)
+	stdout, stderr, err := s.try(script)
 	if err != nil {
 		t.Fatalf("$ %s\n%s%s%v", script, stdout, stderr, err)
 	}
 	return strings.TrimSpace(stdout)
 }
 
-// fails is try for a script that must exit with status, and returns what it wrote to standard error.
-func (p place) fails(t *testing.T, status int, script string) string {
+// fails is try for a script that must exit with a status. It returns its standard error.
+func (s shell) fails(t *testing.T, status int, script string) string {
 	t.Helper()
-	stdout, stderr, err := p.try(script)
+	stdout, stderr, err := s.try(script)
 	exit, _ := err.(*exec.ExitError)
 	if exit == nil || exit.ExitCode() != status {
 		t.Fatalf("$ %s\n%s%s%v, want exit status %d", script, stdout, stderr, err, status)
@@ -87,60 +89,60 @@ func (p place) fails(t *testing.T, status int, script string) string {
 	return stderr
 }
 
-// here is where commands are typed that need no directory.
-var here place
+// host runs commands that need no directory.
+var host shell
 
-// figure prints a measurement; they are what a reader of the log looks for.
-func figure(t *testing.T, format string, args ...any) {
+// logFigure logs a measurement with a mark that can be searched for.
+func logFigure(t *testing.T, format string, args ...any) {
 	t.Helper()
 	t.Logf("FIGURE "+format, args...)
 }
 
-// until waits for something in the engine, whose clock is not ours, and asks four times a second.
-func until(t *testing.T, what string, patience time.Duration, holds func() (bool, string)) time.Duration {
+// waitUntil polls a condition of the engine four times a second, and returns how long it took.
+func waitUntil(t *testing.T, what string, timeout time.Duration, condition func() (bool, string)) time.Duration {
 	t.Helper()
-	began := time.Now()
+	started := time.Now()
 	for {
-		ok, state := holds()
-		took := time.Since(began)
+		ok, state := condition()
+		took := time.Since(started)
 		if ok {
 			return took
 		}
-		if took > patience {
-			t.Fatalf("not within %s: %s; it is %s", patience, what, state)
+		if took > timeout {
+			t.Fatalf("not within %s: %s; the state is %s", timeout, what, state)
 		}
 		time.Sleep(250 * time.Millisecond)
 	}
 }
 
-// inspect reads one value of a container.
+// inspect returns a value of a container.
 func inspect(t *testing.T, container, format string) string {
 	t.Helper()
-	return here.run(t, "docker inspect -f '"+format+"' "+container)
+	return host.run(t, "docker inspect -f '"+format+"' "+container)
 }
 
-// bareBuildx is what Compose wants in the environment to build with a buildx that was compiled without a version, which it
-// takes for one that is too old: then it is to build by itself.
-func bareBuildx(t *testing.T) []string {
+// buildxEnv returns the environment that Compose needs to build. It considers a buildx that was
+// compiled without a version too old, and must then build by itself.
+func buildxEnv(t *testing.T) []string {
 	t.Helper()
-	if strings.Contains(here.run(t, "docker buildx version"), " v0.0.0") {
+	if strings.Contains(host.run(t, "docker buildx version"), " v0.0.0") {
 		return []string{"COMPOSE_BAKE=false"}
 	}
 	return nil
 }
 
-// tree is a copy of this project as git sees it, committed to a repository of its own, that the test may change.
-func tree(t *testing.T) string {
+// projectCopy returns a copy of the project's files in a git repository that the test may change.
+func projectCopy(t *testing.T) string {
 	t.Helper()
-	dir := scratch(t)
-	root := place{dir: ".."}
+	dir := readableDir(t)
+	root := shell{dir: ".."}
 	root.run(t, `git ls-files -z -c -o --exclude-standard | while IFS= read -r -d '' f; do if [ -e "$f" ]; then printf '%s\0' "$f"; fi; done | tar --create --null --files-from - | tar --extract --directory `+dir)
-	place{dir: dir}.run(t, "git init -q && git add -A && git -c user.name=test -c user.email=test@localhost commit -qm tree && git tag v0.0.0-test")
+	shell{dir: dir}.run(t, "git init -q && git add -A && git -c user.name=test -c user.email=test@localhost commit -qm tree && git tag v0.0.0-test")
 	return dir
 }
 
-// scratch is a directory that containers of any user can read.
-func scratch(t *testing.T) string {
+// readableDir returns a temporary directory that containers of any user can read.
+func readableDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "tapedeck-image-test-")
 	if err != nil {
@@ -150,25 +152,25 @@ func scratch(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil { // containers may have left what only root may delete
-			t.Logf("left behind: %v", err)
+		if err := os.RemoveAll(dir); err != nil { // containers may have created files that only root may delete
+			t.Logf("not removed: %v", err)
 		}
 	})
 	return dir
 }
 
-// TestMain removes what is left when all is done, whatever happened.
+// TestMain removes everything with the prefix after the tests.
 func TestMain(m *testing.M) {
 	status := m.Run()
 	if os.Getenv("TAPEDECK_IMAGE_TEST") == "1" && noEngine() == "" {
 		for _, clean := range []string{
-			"docker ps -aq --filter name=" + name + " | xargs -r docker rm -fv",
-			"docker volume ls -q --filter name=" + name + " | xargs -r docker volume rm -f",
-			"docker network ls -q --filter name=" + name + " | xargs -r docker network rm",
-			// By name: by its number an image would go with all names that it has, also a base image's own.
-			"docker images --format '{{.Repository}}:{{.Tag}}' " + name + " | xargs -r docker rmi -f",
+			"docker ps -aq --filter name=" + prefix + " | xargs -r docker rm -fv",
+			"docker volume ls -q --filter name=" + prefix + " | xargs -r docker volume rm -f",
+			"docker network ls -q --filter name=" + prefix + " | xargs -r docker network rm",
+			// Removing an image by its id would also remove other names of it, such as a base image's.
+			"docker images --format '{{.Repository}}:{{.Tag}}' " + prefix + " | xargs -r docker rmi -f",
 		} {
-			if _, problems, err := here.try(clean); err != nil {
+			if _, problems, err := host.try(clean); err != nil {
 				fmt.Fprintf(os.Stderr, "$ %s\n%s%v\n", clean, problems, err)
 			}
 		}
@@ -176,28 +178,29 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// exchange starts the stand-in in a container on the engine's ordinary network, and returns its name and address.
-func exchange(t *testing.T, image string) (container, address string) {
+// startExchange starts the stand-in in a container on the engine's default network, and returns its
+// name and address.
+func startExchange(t *testing.T, image string) (container, address string) {
 	t.Helper()
-	container = fmt.Sprintf("%s-exchange-%d", name, time.Now().UnixNano())
-	here.run(t, "docker run -d --name "+container+" "+hardened+" --no-healthcheck "+image+" exchange --simulate --listen 0.0.0.0:9800 --history 4h --rate 5")
+	container = fmt.Sprintf("%s-exchange-%d", prefix, time.Now().UnixNano())
+	host.run(t, "docker run -d --name "+container+" "+hardened+" --no-healthcheck "+image+" exchange --simulate --listen 0.0.0.0:9800 --history 4h --rate 5")
 	t.Cleanup(func() {
-		out, problems, _ := here.try("docker unpause " + container + " >/dev/null 2>&1 || true; docker stop -t 5 " + container + " >/dev/null; docker inspect -f '{{.State.ExitCode}}' " + container)
+		out, problems, _ := host.try("docker unpause " + container + " >/dev/null 2>&1 || true; docker stop -t 5 " + container + " >/dev/null; docker inspect -f '{{.State.ExitCode}}' " + container)
 		if code := strings.TrimSpace(out); code != "0" {
-			_, log, _ := here.try("docker logs --tail 20 " + container)
-			t.Errorf("the stand-in exchange ended with %q, so that a client broke its rules or it failed\n%s%s", code, problems, log)
+			_, log, _ := host.try("docker logs --tail 20 " + container)
+			t.Errorf("the stand-in exchange ended with %q: it failed or a client committed offences\n%s%s", code, problems, log)
 		}
-		here.try("docker rm -fv " + container)
+		host.try("docker rm -fv " + container)
 	})
-	until(t, "the exchange listens", 60*time.Second, func() (bool, string) {
-		_, problems, err := here.try("docker exec " + container + " bash -c 'exec 3<>/dev/tcp/127.0.0.1/9800'")
+	waitUntil(t, "the exchange listens", 60*time.Second, func() (bool, string) {
+		_, problems, err := host.try("docker exec " + container + " bash -c 'exec 3<>/dev/tcp/127.0.0.1/9800'")
 		return err == nil, problems
 	})
 	return container, inspect(t, container, "{{.NetworkSettings.Networks.bridge.IPAddress}}") + ":9800"
 }
 
-// pointAt writes the .env of a tree, which points everything in it at the exchange.
-func pointAt(t *testing.T, dir, address string, more ...string) {
+// writeEnv writes the .env of a project copy, which points its services at the exchange.
+func writeEnv(t *testing.T, dir, address string, more ...string) {
 	t.Helper()
 	lines := append([]string{
 		"TAPEDECK_STREAM_URL=ws://" + address, "TAPEDECK_REST_URL=http://" + address, "TAPEDECK_ARCHIVE_URL=http://" + address,
@@ -207,8 +210,8 @@ func pointAt(t *testing.T, dir, address string, more ...string) {
 	}
 }
 
-// configure does the same in the config.yaml of a tree, which is where one who follows the pages says it.
-func configure(t *testing.T, dir, address string) {
+// appendConfig does the same in the config.yaml of a project copy, as the documentation recommends.
+func appendConfig(t *testing.T, dir, address string) {
 	t.Helper()
 	file, err := os.OpenFile(filepath.Join(dir, "config.yaml"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
@@ -220,8 +223,9 @@ func configure(t *testing.T, dir, address string) {
 	}
 }
 
-// onTheBridge writes an addition to compose.yaml that puts its services on the network that the exchange is on.
-func onTheBridge(t *testing.T, dir string) string {
+// withBridgeNetwork writes an override of compose.yaml that puts its services on the network of the
+// exchange, and returns the value of COMPOSE_FILE.
+func withBridgeNetwork(t *testing.T, dir string) string {
 	t.Helper()
 	services := map[string]any{}
 	for service := range stackServices(t, dir) {
@@ -229,22 +233,23 @@ func onTheBridge(t *testing.T, dir string) string {
 			services[service] = map[string]string{"network_mode": "bridge"}
 		}
 	}
-	return "compose.yaml:" + addition(t, "bridge.yaml", services)
+	return "compose.yaml:" + writeOverride(t, "bridge.yaml", services)
 }
 
-// quickly writes an addition to compose.yaml that has the health of stream checked more often, so that a test waits for less.
-func quickly(t *testing.T) string {
+// frequentHealthChecks writes an override of compose.yaml that checks the health of stream more often,
+// so that a test waits less.
+func frequentHealthChecks(t *testing.T) string {
 	t.Helper()
-	return addition(t, "quickly.yaml", map[string]any{"stream": map[string]any{"healthcheck": map[string]string{"interval": "5s"}}})
+	return writeOverride(t, "health.yaml", map[string]any{"stream": map[string]any{"healthcheck": map[string]string{"interval": "5s"}}})
 }
 
-func addition(t *testing.T, file string, services map[string]any) string {
+func writeOverride(t *testing.T, file string, services map[string]any) string {
 	t.Helper()
 	text, err := json.Marshal(map[string]any{"services": services}) // JSON is YAML
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(scratch(t), file)
+	path := filepath.Join(readableDir(t), file)
 	if err := os.WriteFile(path, text, 0o644); err != nil {
 		t.Fatal(err)
 	}

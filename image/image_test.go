@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// sizeLimit is what the image may weigh, in bytes as `docker image inspect` counts them.
+// sizeLimit is the maximum size of the image in bytes, as `docker image inspect` counts them.
 const sizeLimit = 160e6
 
 var (
@@ -22,9 +22,10 @@ var (
 	builtName string
 )
 
-// built gives the name of the image, which the first test to ask builds from nothing: no layer, no module and no compiled
-// package is there from before. TAPEDECK_IMAGE_TEST_IMAGE names one that is there already, for work on the other tests.
-func built(t *testing.T) string {
+// imageName returns the name of the image. The first call builds it from scratch, without cached
+// layers, modules and packages. TAPEDECK_IMAGE_TEST_IMAGE names an existing image instead, for work on
+// the other tests.
+func imageName(t *testing.T) string {
 	t.Helper()
 	needEngine(t)
 	buildOnce.Do(func() {
@@ -38,16 +39,16 @@ func built(t *testing.T) string {
 	return builtName
 }
 
-// What the images of the test say that they are.
+// The version of the test's images.
 const testVersion, testCommit = "v1.2.3-test", "0123456789ab"
 
-// secret is what must not get into the image.
+// secret is a text that must not get into the image.
 const secret = "hunter2-correct-horse-battery-staple"
 
 func build(t *testing.T) string {
-	dir := tree(t)
-	// The Dockerfile with caches of its own, which are emptied before and after, so that the first build really is one
-	// and nobody else's cache is.
+	dir := projectCopy(t)
+	// The Dockerfile with separate caches, which are emptied before and after, so that the first build
+	// starts from scratch and other caches stay as they are.
 	text, err := os.ReadFile(filepath.Join(dir, "Dockerfile"))
 	if err != nil {
 		t.Fatal(err)
@@ -56,23 +57,23 @@ func build(t *testing.T) string {
 	if got := len(mounts.FindAll(text, -1)); got != 3 {
 		t.Fatalf("%d cache mounts in the Dockerfile, want 3", got)
 	}
-	own := mounts.ReplaceAllString(string(text), "type=cache,id=tapedeck-image-test,target=")
-	own = strings.ReplaceAll(own, "id=tapedeck-image-test,target=/go/pkg/mod", "id=tapedeck-image-test-mod,target=/go/pkg/mod")
-	file := filepath.Join(scratch(t), "Dockerfile")
-	if err := os.WriteFile(file, []byte(own), 0o644); err != nil {
+	separate := mounts.ReplaceAllString(string(text), "type=cache,id=tapedeck-image-test,target=")
+	separate = strings.ReplaceAll(separate, "id=tapedeck-image-test,target=/go/pkg/mod", "id=tapedeck-image-test-mod,target=/go/pkg/mod")
+	file := filepath.Join(readableDir(t), "Dockerfile")
+	if err := os.WriteFile(file, []byte(separate), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	empty := func() {
-		here.run(t, `docker build -q --no-cache -t `+name+`:empty -f - `+scratch(t)+` <<'END' >/dev/null
+	emptyCaches := func() {
+		host.run(t, `docker build -q --no-cache -t `+prefix+`:empty -f - `+readableDir(t)+` <<'END' >/dev/null
 FROM `+fromArg(t, string(text), "BUILDER_IMAGE")+`
 RUN --mount=type=cache,id=tapedeck-image-test-mod,target=/a --mount=type=cache,id=tapedeck-image-test,target=/b find /a /b -mindepth 1 -delete
 END
-docker rmi `+name+`:empty >/dev/null`)
+docker rmi `+prefix+`:empty >/dev/null`)
 	}
-	empty()
-	t.Cleanup(empty)
+	emptyCaches()
+	t.Cleanup(emptyCaches)
 
-	// What must not find its way in.
+	// Files that must not get into the image.
 	for _, path := range []string{".env", "secret.txt", "data/tape.json", "cmd/tapedeck/testdata/secret"} {
 		path = filepath.Join(dir, path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -82,50 +83,50 @@ docker rmi `+name+`:empty >/dev/null`)
 			t.Fatal(err)
 		}
 	}
-	command := func(more, tag string) string {
-		return "docker build --progress=plain " + more + " -f " + file + " -t " + tag +
+	command := func(flags, tag string) string {
+		return "docker build --progress=plain " + flags + " -f " + file + " -t " + tag +
 			" --build-arg GOPROXY --build-arg GOSUMDB --build-arg GONOSUMDB --build-arg GOPRIVATE --build-arg GOFLAGS" +
 			" --build-arg VERSION=" + testVersion + " --build-arg COMMIT=" + testCommit + " " + dir + " 2>&1"
 	}
-	began := time.Now()
-	here.run(t, command("--no-cache", name+":first"))
-	first := time.Since(began)
+	started := time.Now()
+	host.run(t, command("--no-cache", prefix+":first"))
+	first := time.Since(started)
 
-	// One file of a package that everything stands on.
+	// A file of a package that most others import.
 	changed := filepath.Join(dir, "internal/tape/tape.go")
 	code, err := os.ReadFile(changed)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(changed, append(code, "\n// Changed is what a rebuild finds changed.\nvar Changed = \"changed\"\n"...), 0o644); err != nil {
+	if err := os.WriteFile(changed, append(code, "\n// Changed is new.\nvar Changed = \"changed\"\n"...), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	began = time.Now()
-	log := here.run(t, command("", name+":second"))
-	again := time.Since(began)
-	figure(t, "first build %.0f s, rebuild after a change of one Go file %.0f s, %.2f of it", first.Seconds(), again.Seconds(), again.Seconds()/first.Seconds())
-	if again > first/3 {
-		t.Errorf("the rebuild took %s, more than a third of the first build's %s", again, first)
+	started = time.Now()
+	log := host.run(t, command("", prefix+":second"))
+	second := time.Since(started)
+	logFigure(t, "first build %.0f s, rebuild after a change of one Go file %.0f s: %.2f of it", first.Seconds(), second.Seconds(), second.Seconds()/first.Seconds())
+	if second > first/3 {
+		t.Errorf("the rebuild took %s, more than a third of the first build's %s", second, first)
 	}
 	if strings.Contains(log, "go: downloading") || !regexp.MustCompile(`(?s)go mod download.*?\n#\d+ CACHED`).MatchString(log) {
 		t.Errorf("the rebuild downloaded modules again:\n%s", log)
 	}
-	if here.run(t, "docker image inspect -f '{{.Id}}' "+name+":first") == here.run(t, "docker image inspect -f '{{.Id}}' "+name+":second") {
+	if host.run(t, "docker image inspect -f '{{.Id}}' "+prefix+":first") == host.run(t, "docker image inspect -f '{{.Id}}' "+prefix+":second") {
 		t.Error("the change of a Go file did not change the image")
 	}
 
-	// Other base images, as one who pins them by digest names them. Here they are the same ones under another name.
+	// Other base images, as for pinning by digest. Here they are the same images with another name.
 	for _, arg := range []string{"BUILDER_IMAGE", "RUNTIME_IMAGE"} {
-		here.run(t, "docker tag "+fromArg(t, string(text), arg)+" "+name+":"+strings.ToLower(arg))
+		host.run(t, "docker tag "+fromArg(t, string(text), arg)+" "+prefix+":"+strings.ToLower(arg))
 	}
-	here.run(t, command("--build-arg BUILDER_IMAGE="+name+":builder_image --build-arg RUNTIME_IMAGE="+name+":runtime_image", name+":pinned"))
-	if got := here.run(t, `docker image inspect -f '{{index .Config.Labels "org.opencontainers.image.base.name"}}' `+name+":pinned"); got != name+":runtime_image" {
-		t.Errorf("the image with another base says that it stands on %q", got)
+	host.run(t, command("--build-arg BUILDER_IMAGE="+prefix+":builder_image --build-arg RUNTIME_IMAGE="+prefix+":runtime_image", prefix+":pinned"))
+	if got := host.run(t, `docker image inspect -f '{{index .Config.Labels "org.opencontainers.image.base.name"}}' `+prefix+":pinned"); got != prefix+":runtime_image" {
+		t.Errorf("the label of an image with another base is %q", got)
 	}
-	return name + ":first"
+	return prefix + ":first"
 }
 
-// fromArg is the default of a build argument.
+// fromArg returns the default of a build argument.
 func fromArg(t *testing.T, dockerfile, arg string) string {
 	t.Helper()
 	found := regexp.MustCompile(`(?m)^ARG ` + arg + `=(.+)$`).FindStringSubmatch(dockerfile)
@@ -135,8 +136,8 @@ func fromArg(t *testing.T, dockerfile, arg string) string {
 	return found[1]
 }
 
-func TestWhatTheImageIs(t *testing.T) {
-	image := built(t)
+func TestImageConfiguration(t *testing.T) {
+	image := imageName(t)
 	var config struct {
 		User, StopSignal, WorkingDir string
 		Entrypoint, Cmd              []string
@@ -145,238 +146,239 @@ func TestWhatTheImageIs(t *testing.T) {
 		Env                          []string
 		Healthcheck                  struct{ Test []string }
 	}
-	if err := json.Unmarshal([]byte(here.run(t, "docker image inspect -f '{{json .Config}}' "+image)), &config); err != nil {
+	if err := json.Unmarshal([]byte(host.run(t, "docker image inspect -f '{{json .Config}}' "+image)), &config); err != nil {
 		t.Fatal(err)
 	}
 	got := fmt.Sprint(config.User, config.StopSignal, config.WorkingDir, config.Entrypoint, config.Cmd, config.Volumes, config.ExposedPorts, config.Healthcheck.Test)
 	want := fmt.Sprint("1000:1000", "SIGTERM", "/app", []string{"/usr/local/bin/tapedeck"}, []string{"run"}, map[string]any{"/app/data": map[string]any{}}, map[string]any{},
 		[]string{"CMD", "tapedeck", "health"})
 	if got != want {
-		t.Errorf("the image is\n%s, want\n%s", got, want)
+		t.Errorf("the configuration is\n%s, want\n%s", got, want)
 	}
 	for label, want := range map[string]string{"title": "tapedeck", "version": testVersion, "revision": testCommit, "base.name": "debian:trixie-slim"} {
 		if got := config.Labels["org.opencontainers.image."+label]; got != want {
 			t.Errorf("label %s is %q, want %q", label, got, want)
 		}
 	}
-	version := here.run(t, "docker run --rm "+hardened+" "+image+" version")
+	version := host.run(t, "docker run --rm "+hardened+" "+image+" version")
 	if !strings.Contains(version, testVersion) || !strings.Contains(version, testCommit) {
-		t.Errorf("version says %s", version)
+		t.Errorf("version prints %s", version)
 	}
 
-	size, err := strconv.ParseFloat(here.run(t, "docker image inspect -f '{{.Size}}' "+image), 64)
+	size, err := strconv.ParseFloat(host.run(t, "docker image inspect -f '{{.Size}}' "+image), 64)
 	if err != nil {
 		t.Fatal(err)
 	}
-	base, err := strconv.ParseFloat(here.run(t, "docker image inspect -f '{{.Size}}' debian:trixie-slim"), 64)
+	base, err := strconv.ParseFloat(host.run(t, "docker image inspect -f '{{.Size}}' debian:trixie-slim"), 64)
 	if err != nil {
 		t.Fatal(err)
 	}
-	figure(t, "the image is %.1f MB, %.1f MB of it the base image", size/1e6, base/1e6)
+	logFigure(t, "the image has %.1f MB, %.1f MB of them in the base image", size/1e6, base/1e6)
 	if size >= sizeLimit {
-		t.Errorf("the image is %.1f MB, and %.0f MB is the limit", size/1e6, sizeLimit/1e6)
+		t.Errorf("the image has %.1f MB; the limit is %.0f MB", size/1e6, sizeLimit/1e6)
 	}
 }
 
-func TestWhatIsInTheImage(t *testing.T) {
-	image := built(t)
+func TestImageContents(t *testing.T) {
+	image := imageName(t)
 	inside := func(flags, script string) string {
-		return here.run(t, "docker run --rm "+flags+" --entrypoint sh "+image+" -c '"+script+"'")
+		return host.run(t, "docker run --rm "+flags+" --entrypoint sh "+image+" -c '"+script+"'")
 	}
 	if got := inside(hardened, "whoami; id -u; id -g"); got != "appuser\n1000\n1000" {
-		t.Errorf("it runs as %q", got)
+		t.Errorf("the user is %q", got)
 	}
-	if got := inside(hardened, `for d in / /app /etc /usr /var; do if touch $d/probe 2>/dev/null; then echo "$d can be written"; fi; done; touch /tmp/probe /app/data/probe`); got != "" {
+	if got := inside(hardened, `for d in / /app /etc /usr /var; do if touch $d/probe 2>/dev/null; then echo "$d is writable"; fi; done; touch /tmp/probe /app/data/probe`); got != "" {
 		t.Error(got)
 	}
-	// As root, and without read-only, so that nothing hides.
+	// As root and without --read-only, to see all files.
 	all := "--user 0 --network none"
 	if got := inside(all, "command -v gcc cc g++ c++ ld as go gofmt make git; find / -xdev \\( -name \"*.go\" -o -name go.mod -o -name \"*.a\" -o -name \"*_test*\" -o -name testdata \\) -not -path \"/proc/*\" -not -path \"/usr/share/perl*\" -not -path \"/usr/lib/*/perl*\"; ls -d /src /go /usr/local/go 2>/dev/null || true"); got != "" {
 		t.Errorf("tools and sources in the image:\n%s", got)
 	}
 	const setuid = `find / -xdev -perm /6000 -type f | sort`
-	if base, got := here.run(t, "docker run --rm --entrypoint sh debian:trixie-slim -c '"+setuid+"'"), inside(all, setuid); got != base {
+	if base, got := host.run(t, "docker run --rm --entrypoint sh debian:trixie-slim -c '"+setuid+"'"), inside(all, setuid); got != base {
 		t.Errorf("setuid and setgid files:\n%s\nin the base image:\n%s", got, base)
 	}
 	if got := inside(all, "! grep -rlF "+secret+" / --exclude-dir=proc --exclude-dir=sys 2>/dev/null"); got != "" {
-		t.Errorf("a secret of the build directory got into %s", got)
+		t.Errorf("these files contain a secret of the build directory: %s", got)
 	}
-	if history := here.run(t, "docker history --no-trunc "+image); strings.Contains(history, secret) || strings.Contains(history, "GOPROXY") {
-		t.Errorf("the history tells where modules came from:\n%s", history)
+	if history := host.run(t, "docker history --no-trunc "+image); strings.Contains(history, secret) || strings.Contains(history, "GOPROXY") {
+		t.Errorf("the history contains a secret or the module proxy:\n%s", history)
 	}
 	if got := inside(all, "ldd /usr/local/bin/tapedeck"); strings.Contains(got, "stdc++") || strings.Contains(got, "not found") {
-		t.Errorf("the binary wants libraries:\n%s", got)
+		t.Errorf("the binary needs libraries:\n%s", got)
 	}
 	if got := inside(all, "test -s /etc/ssl/certs/ca-certificates.crt && grep -c BEGIN /etc/ssl/certs/ca-certificates.crt"); got == "0" {
-		t.Error("there are no certificates to check TLS connections against")
+		t.Error("the image has no CA certificates")
 	}
 }
 
-// All of tapedeck runs under the strictest flags, without a network.
+// TestDemoHardened runs the demo with the strictest flags and without network.
 func TestDemoHardened(t *testing.T) {
-	image := built(t)
-	began := time.Now()
-	out := here.run(t, "docker run --rm --network none "+hardened+" "+image+" demo --dir /tmp/demo")
-	figure(t, "the demo in a container without network, read-only and without capabilities: %.0f s", time.Since(began).Seconds())
+	image := imageName(t)
+	started := time.Now()
+	out := host.run(t, "docker run --rm --network none "+hardened+" "+image+" demo --dir /tmp/demo")
+	logFigure(t, "the demo in a container without network, read-only and without capabilities: %.0f s", time.Since(started).Seconds())
 	if !strings.Contains(out, "Done in ") {
-		t.Errorf("the demo ended with\n%s", out)
+		t.Errorf("the demo printed\n%s", out)
 	}
 }
 
-// Any user that can write the volume will do, and one that cannot is told in one line what to type.
+// TestUsers runs commands as users who can and cannot write to the volume. Those who cannot get a hint.
 func TestUsers(t *testing.T) {
-	image := built(t)
-	dir := scratch(t)
+	image := imageName(t)
+	dir := readableDir(t)
 	for _, c := range []struct {
-		what, flags, user string
+		name, flags, user string
 		owner             int
 		hint              string
 	}{
-		{"its own user", "", "1000:1000", 1000, ""},
+		{"the default user", "", "1000:1000", 1000, ""},
 		{"another user", "--user 4321:77", "4321:77", 4321, ""},
 		{"a user without write permission", "", "1000:1000", 0, "hint: this process runs as user 1000:1000; outside of the container type: sudo chown -R 1000:1000 DIR, where DIR is what is mounted at /app/data"},
 		{"another user without write permission", "--user 4321:77", "4321:77", 1000, "hint: this process runs as user 4321:77; outside of the container type: sudo chown -R 4321:77 DIR, where DIR is what is mounted at /app/data"},
 	} {
-		t.Run(c.what, func(t *testing.T) {
-			data := filepath.Join(dir, strings.ReplaceAll(c.what, " ", "_"))
-			here.run(t, fmt.Sprintf("docker run --rm --user 0 --entrypoint sh -v %s:/parent %s -c 'mkdir /parent/%s && chown %d:%d /parent/%[3]s'", dir, image, filepath.Base(data), c.owner, c.owner))
+		t.Run(c.name, func(t *testing.T) {
+			data := filepath.Join(dir, strings.ReplaceAll(c.name, " ", "_"))
+			host.run(t, fmt.Sprintf("docker run --rm --user 0 --entrypoint sh -v %s:/parent %s -c 'mkdir /parent/%s && chown %d:%d /parent/%[3]s'", dir, image, filepath.Base(data), c.owner, c.owner))
 			t.Cleanup(func() {
-				here.try("docker run --rm --user 0 --entrypoint rm -v " + dir + ":/parent " + image + " -rf /parent/" + filepath.Base(data))
+				host.try("docker run --rm --user 0 --entrypoint rm -v " + dir + ":/parent " + image + " -rf /parent/" + filepath.Base(data))
 			})
 			script := "docker run --rm --network none " + hardened + " " + c.flags + " -v " + data + ":/app/data " + image
 			if c.hint == "" {
-				here.run(t, script+" db-migrate")
-				if got := here.run(t, script+` query --format csv "SELECT count(*) AS n FROM trades"`); got != "n\n0" {
-					t.Errorf("query says %q", got)
+				host.run(t, script+" db-migrate")
+				if got := host.run(t, script+` query --format csv "SELECT count(*) AS n FROM trades"`); got != "n\n0" {
+					t.Errorf("query prints %q", got)
 				}
 				return
 			}
 			for _, command := range []string{"stream", "schedule", "run", "db-migrate", "backfill --since 1h"} {
-				lines := strings.Split(strings.TrimSpace(here.fails(t, 1, script+" "+command)), "\n")
+				lines := strings.Split(strings.TrimSpace(host.fails(t, 1, script+" "+command)), "\n")
 				lines = slices.DeleteFunc(lines, func(line string) bool { return strings.HasPrefix(line, "{") }) // log lines
 				if len(lines) != 2 || !strings.Contains(lines[0], "permission denied") || lines[1] != c.hint {
-					t.Errorf("%s says\n%s\nwant a line and\n%s", command, strings.Join(lines, "\n"), c.hint)
+					t.Errorf("%s prints\n%s\nwant one line and\n%s", command, strings.Join(lines, "\n"), c.hint)
 				}
 			}
 		})
 	}
 }
 
-// A directory that a newer tapedeck made is refused by everything that would write, and left as it is; two that come to a
-// new one at once share it.
-func TestVersionsOfADirectory(t *testing.T) {
-	image := built(t)
-	volume := name + "-versions"
+// TestNewerDirectoryIsRefused expects that every writing command refuses a data directory of a newer
+// version and does not change it. Before, two processes initialize the directory at the same time.
+func TestNewerDirectoryIsRefused(t *testing.T) {
+	image := imageName(t)
+	volume := prefix + "-versions"
 	script := "docker run --rm --network none " + hardened + " -v " + volume + ":/app/data "
-	here.run(t, script+image+" db-migrate & one=$!; "+script+image+" db-migrate & two=$!; wait $one && wait $two")
-	if got := here.run(t, script+image+` query --format csv "SELECT count(*) AS n FROM trades"`); got != "n\n0" {
-		t.Errorf("query says %q", got)
+	host.run(t, script+image+" db-migrate & one=$!; "+script+image+" db-migrate & two=$!; wait $one && wait $two")
+	if got := host.run(t, script+image+` query --format csv "SELECT count(*) AS n FROM trades"`); got != "n\n0" {
+		t.Errorf("query prints %q", got)
 	}
-	here.run(t, script+`--entrypoint bash `+image+` -c 'sed -i "s/\"format\": *[0-9]*/\"format\": 99/" data/tape.json && grep -q 99 data/tape.json'`)
+	host.run(t, script+`--entrypoint bash `+image+` -c 'sed -i "s/\"format\": *[0-9]*/\"format\": 99/" data/tape.json && grep -q 99 data/tape.json'`)
 	sum := script + "--entrypoint sh " + image + " -c 'find data -type f | sort | xargs sha256sum'"
-	before := here.run(t, sum)
+	before := host.run(t, sum)
 	for _, command := range []string{"stream", "schedule", "run", "db-migrate", "backfill --since 1h", "verify"} {
-		if got := here.fails(t, 1, script+image+" "+command); !strings.Contains(got, "made by a newer tapedeck") {
-			t.Errorf("%s says %s", command, got)
+		if got := host.fails(t, 1, script+image+" "+command); !strings.Contains(got, "made by a newer tapedeck") {
+			t.Errorf("%s prints %s", command, got)
 		}
 	}
-	if after := here.run(t, sum); after != before {
+	if after := host.run(t, sum); after != before {
 		t.Errorf("a refused directory was changed:\n%s\nafter\n%s", before, after)
 	}
 }
 
-// A directory of before is brought to this version by the services themselves, two of them at once: what is missing is made
-// and market.duckdb made anew.
-func TestOlderDirectory(t *testing.T) {
-	image := built(t)
-	_, address := exchange(t, image)
-	volume := name + "-older"
+// TestOlderDirectoryIsMigrated expects that the services, two at the same time, create what an older
+// data directory lacks and rebuild market.duckdb.
+func TestOlderDirectoryIsMigrated(t *testing.T) {
+	image := imageName(t)
+	_, address := startExchange(t, image)
+	volume := prefix + "-older"
 	script := "docker run --rm --network none " + hardened + " -v " + volume + ":/app/data "
-	here.run(t, script+image+" db-migrate")
-	here.run(t, script+"--entrypoint bash "+image+` -c 'rm -r data/coverage data/alerts data/.staging && echo old > data/market.duckdb && echo "{\"made_of\": \"older\"}" > data/.state/market.json'`)
-	services := map[string]string{"stream": name + "-older-stream", "schedule": name + "-older-schedule"}
+	host.run(t, script+image+" db-migrate")
+	host.run(t, script+"--entrypoint bash "+image+` -c 'rm -r data/coverage data/alerts data/.staging && echo old > data/market.duckdb && echo "{\"made_of\": \"older\"}" > data/.state/market.json'`)
+	services := map[string]string{"stream": prefix + "-older-stream", "schedule": prefix + "-older-schedule"}
 	for service, container := range services {
-		here.run(t, "docker run -d --name "+container+" "+hardened+" --health-interval 2s -v "+volume+":/app/data -e TAPEDECK_STREAM_URL=ws://"+address+
+		host.run(t, "docker run -d --name "+container+" "+hardened+" --health-interval 2s -v "+volume+":/app/data -e TAPEDECK_STREAM_URL=ws://"+address+
 			" -e TAPEDECK_REST_URL=http://"+address+" -e TAPEDECK_ARCHIVE_URL=http://"+address+" "+image+" "+service)
 	}
 	for service, container := range services {
-		until(t, service+" is well", time.Minute, func() (bool, string) {
-			_, problems, err := here.try("docker exec " + container + " tapedeck health " + service)
+		waitUntil(t, service+" is healthy", time.Minute, func() (bool, string) {
+			_, problems, err := host.try("docker exec " + container + " tapedeck health " + service)
 			return err == nil, problems
 		})
 	}
-	here.run(t, "docker exec "+services["stream"]+" tapedeck verify")
-	if log := here.run(t, "docker logs "+services["stream"]+" 2>&1; docker logs "+services["schedule"]+" 2>&1"); !strings.Contains(log, "views for other tools made") || strings.Contains(log, `"level":"ERROR"`) {
-		t.Errorf("the logs say\n%s", log)
+	host.run(t, "docker exec "+services["stream"]+" tapedeck verify")
+	if log := host.run(t, "docker logs "+services["stream"]+" 2>&1; docker logs "+services["schedule"]+" 2>&1"); !strings.Contains(log, "views for other tools made") || strings.Contains(log, `"level":"ERROR"`) {
+		t.Errorf("the logs are\n%s", log)
 	}
-	here.run(t, script+"--entrypoint bash "+image+" -c 'test -d data/coverage && test -d data/alerts && test -d data/.staging && ! grep -q older data/.state/market.json && test $(stat -c %s data/market.duckdb) -gt 1000'")
-	here.run(t, "docker stop "+services["stream"]+" "+services["schedule"])
+	host.run(t, script+"--entrypoint bash "+image+" -c 'test -d data/coverage && test -d data/alerts && test -d data/.staging && ! grep -q older data/.state/market.json && test $(stat -c %s data/market.duckdb) -gt 1000'")
+	host.run(t, "docker stop "+services["stream"]+" "+services["schedule"])
 }
 
-// Without an exchange a stream is unhealthy from the start, says why, and ends with an error.
+// TestNoExchange expects that a stream without exchange is unhealthy from the start, reports why, and
+// ends with an error.
 func TestNoExchange(t *testing.T) {
-	image := built(t)
-	_, address := exchange(t, image)
-	container := name + "-alone"
-	here.run(t, "docker run -d --name "+container+" "+hardened+" --health-interval 1s --health-start-period 2s --health-retries 2 -e TAPEDECK_STREAM_URL=ws://127.0.0.1:9 -e TAPEDECK_REST_URL=http://"+address+
+	image := imageName(t)
+	_, address := startExchange(t, image)
+	container := prefix + "-alone"
+	host.run(t, "docker run -d --name "+container+" "+hardened+" --health-interval 1s --health-start-period 2s --health-retries 2 -e TAPEDECK_STREAM_URL=ws://127.0.0.1:9 -e TAPEDECK_REST_URL=http://"+address+
 		" -e TAPEDECK_GIVE_UP_AFTER=30s "+image+" stream")
-	until(t, "stream is unhealthy", 30*time.Second, func() (bool, string) {
+	waitUntil(t, "stream is unhealthy", 30*time.Second, func() (bool, string) {
 		state := inspect(t, container, "{{.State.Health.Status}} {{.State.Status}}")
 		return state == "unhealthy running", state
 	})
 	if probes := inspect(t, container, "{{range .State.Health.Log}}{{.ExitCode}} {{.Output}}{{end}}"); strings.Contains(probes, "0 healthy") {
 		t.Errorf("it was healthy without a trade: %s", probes)
 	}
-	until(t, "health says why", 30*time.Second, func() (bool, string) {
-		_, problems, _ := here.try("docker exec " + container + " tapedeck health stream")
+	waitUntil(t, "health reports the reason", 30*time.Second, func() (bool, string) {
+		_, problems, _ := host.try("docker exec " + container + " tapedeck health stream")
 		return strings.Contains(problems, "no trade has come yet: connection 1.1 is down: "), problems
 	})
-	until(t, "stream has ended", time.Minute, func() (bool, string) {
+	waitUntil(t, "stream has ended", time.Minute, func() (bool, string) {
 		state := inspect(t, container, "{{.State.Status}} {{.State.ExitCode}}")
 		return state == "exited 1", state
 	})
-	if log := here.run(t, "docker logs --tail 1 "+container+" 2>&1"); !strings.Contains(log, "the exchange could not be reached for 30s") {
-		t.Errorf("it ended with %s", log)
+	if log := host.run(t, "docker logs --tail 1 "+container+" 2>&1"); !strings.Contains(log, "the exchange could not be reached for 30s") {
+		t.Errorf("the last line of the log is %s", log)
 	}
 }
 
-// The commands that the project promises of the image, as one types them.
-func TestPromisedCommands(t *testing.T) {
-	image := built(t)
-	if got := here.fails(t, 1, "docker run --rm "+image+" report --since 24h"); !strings.HasPrefix(got, "tapedeck: no tape at \"data\"\nhint: ") || !strings.Contains(got, "-v ") {
-		t.Errorf("a report without a volume says %s", got)
+// TestOneOffCommands runs one-off commands as a person types them.
+func TestOneOffCommands(t *testing.T) {
+	image := imageName(t)
+	if got := host.fails(t, 1, "docker run --rm "+image+" report --since 24h"); !strings.HasPrefix(got, "tapedeck: no tape at \"data\"\nhint: ") || !strings.Contains(got, "-v ") {
+		t.Errorf("a report without a volume prints %s", got)
 	}
-	_, address := exchange(t, image)
-	script := "docker run --rm -v " + name + "-promised:/app/data -e TAPEDECK_REST_URL=http://" + address + " -e TAPEDECK_ARCHIVE_URL=http://" + address + " " + image
-	here.run(t, script+" db-migrate")
-	here.run(t, script+" backfill --hours 13")
-	if got := here.run(t, script+" report --since 24h"); !strings.Contains(got, "BTCUSDT") {
-		t.Errorf("the report says %s", got)
+	_, address := startExchange(t, image)
+	script := "docker run --rm -v " + prefix + "-promised:/app/data -e TAPEDECK_REST_URL=http://" + address + " -e TAPEDECK_ARCHIVE_URL=http://" + address + " " + image
+	host.run(t, script+" db-migrate")
+	host.run(t, script+" backfill --hours 13")
+	if got := host.run(t, script+" report --since 24h"); !strings.Contains(got, "BTCUSDT") {
+		t.Errorf("the report is %s", got)
 	}
-	here.run(t, script+" verify")
+	host.run(t, script+" verify")
 }
 
-// What the image does if nothing else is said: it records and runs its own schedule, and its own health check sees it.
+// TestDefaultCommand runs the image without arguments: it records, runs its schedule and is healthy.
 func TestDefaultCommand(t *testing.T) {
-	image := built(t)
-	_, address := exchange(t, image)
-	container := name + "-run"
-	here.run(t, "docker run -d --name "+container+" "+hardened+" -e TAPEDECK_STREAM_URL=ws://"+address+" -e TAPEDECK_REST_URL=http://"+address+
+	image := imageName(t)
+	_, address := startExchange(t, image)
+	container := prefix + "-run"
+	host.run(t, "docker run -d --name "+container+" "+hardened+" -e TAPEDECK_STREAM_URL=ws://"+address+" -e TAPEDECK_REST_URL=http://"+address+
 		" -e TAPEDECK_ARCHIVE_URL=http://"+address+" "+image)
 	health := func() (bool, string) {
 		state := inspect(t, container, "{{.State.Health.Status}} {{.State.Status}}")
 		return state == "healthy running", state
 	}
-	took := until(t, "run is healthy", 60*time.Second, health)
-	figure(t, "`run` is healthy after %.0f s", took.Seconds())
-	if got := here.run(t, "docker exec "+container+" tapedeck health stream && docker exec "+container+" tapedeck health schedule"); strings.Count(got, "healthy: ") != 2 {
-		t.Errorf("health says %s", got)
+	took := waitUntil(t, "run is healthy", 60*time.Second, health)
+	logFigure(t, "`run` is healthy after %.0f s", took.Seconds())
+	if got := host.run(t, "docker exec "+container+" tapedeck health stream && docker exec "+container+" tapedeck health schedule"); strings.Count(got, "healthy: ") != 2 {
+		t.Errorf("health prints %s", got)
 	}
-	began := time.Now()
-	here.run(t, "docker stop "+container)
-	took = time.Since(began)
-	figure(t, "`run` is stopped in %.1f s", took.Seconds())
+	started := time.Now()
+	host.run(t, "docker stop "+container)
+	took = time.Since(started)
+	logFigure(t, "`run` stops in %.1f s", took.Seconds())
 	if code := inspect(t, container, "{{.State.ExitCode}}"); code != "0" || took > 10*time.Second {
-		t.Errorf("stopped in %s with exit status %s\n%s", took, code, here.run(t, "docker logs "+container+" 2>&1"))
+		t.Errorf("stopped in %s with exit status %s\n%s", took, code, host.run(t, "docker logs "+container+" 2>&1"))
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// service is what the tests look at of a service in compose.yaml.
+// service is the part of a service in compose.yaml that the tests check.
 type service struct {
 	User        string   `json:"user"`
 	ReadOnly    bool     `json:"read_only"`
@@ -43,10 +43,10 @@ type service struct {
 	} `json:"volumes"`
 }
 
-// stackServices is compose.yaml as Compose reads it, all profiles.
+// stackServices returns the services of all profiles in compose.yaml as Compose parses them.
 func stackServices(t *testing.T, dir string) map[string]service {
 	t.Helper()
-	p := place{dir: dir, env: []string{"COMPOSE_FILE=compose.yaml"}}
+	p := shell{dir: dir, env: []string{"COMPOSE_FILE=compose.yaml"}}
 	var parsed struct {
 		Services map[string]service `json:"services"`
 	}
@@ -58,7 +58,7 @@ func stackServices(t *testing.T, dir string) map[string]service {
 
 func TestComposeFile(t *testing.T) {
 	needEngine(t)
-	dir := tree(t)
+	dir := projectCopy(t)
 	services := stackServices(t, dir)
 	if len(services) < 12 {
 		t.Errorf("only %d services", len(services))
@@ -68,18 +68,18 @@ func TestComposeFile(t *testing.T) {
 			t.Errorf("%s is not hardened: %+v", name, s)
 		}
 		if s.MemLimit == "" || s.CPUs == 0 || s.Logging.Options["max-size"] == "" || s.Logging.Options["max-file"] == "" {
-			t.Errorf("%s has no limit of memory, CPU or log: %+v", name, s)
+			t.Errorf("%s has no limit for memory, CPU or log: %+v", name, s)
 		}
 		if len(s.Ports) > 0 {
-			t.Errorf("%s opens ports %v", name, s.Ports)
+			t.Errorf("%s publishes ports %v", name, s.Ports)
 		}
 		for _, volume := range s.Volumes {
 			if volume.Type == "bind" && !volume.ReadOnly {
-				t.Errorf("%s may write %s", name, volume.Source)
+				t.Errorf("%s may write to %s", name, volume.Source)
 			}
 		}
-		lasting := name == "stream" || name == "schedule" || name == "demo-stream" || name == "demo-schedule"
-		if lasting != (s.Restart == "unless-stopped") || lasting && (len(s.Healthcheck.Test) < 2 || s.Healthcheck.Disable) {
+		longRunning := name == "stream" || name == "schedule" || name == "demo-stream" || name == "demo-schedule"
+		if longRunning != (s.Restart == "unless-stopped") || longRunning && (len(s.Healthcheck.Test) < 2 || s.Healthcheck.Disable) {
 			t.Errorf("%s: restart %q, health check %v", name, s.Restart, s.Healthcheck.Test)
 		}
 		if strings.HasPrefix(name, "demo") {
@@ -91,11 +91,11 @@ func TestComposeFile(t *testing.T) {
 			t.Errorf("%s is in the profiles %v", name, s.Profiles)
 		}
 	}
-	// What does not exist is an error, and no directory that Docker makes.
+	// A missing file is an error; Docker must not create a directory for it.
 	if err := os.Remove(filepath.Join(dir, "crontab.yaml")); err != nil {
 		t.Fatal(err)
 	}
-	p := place{dir: dir, env: []string{"COMPOSE_PROJECT_NAME=" + name + "-missing", "TAPEDECK_IMAGE=" + built(t)}}
+	p := shell{dir: dir, env: []string{"COMPOSE_PROJECT_NAME=" + prefix + "-missing", "TAPEDECK_IMAGE=" + imageName(t)}}
 	if got := p.fails(t, 1, "docker compose run --rm tapedeck version"); !strings.Contains(got, "crontab.yaml") {
 		t.Errorf("without a crontab.yaml: %s", got)
 	}
@@ -104,7 +104,7 @@ func TestComposeFile(t *testing.T) {
 
 // stack is a running compose project.
 type stack struct {
-	place
+	shell
 	project string
 }
 
@@ -112,12 +112,12 @@ func (s stack) container(service string) string { return s.project + "-" + servi
 
 func (s stack) up(t *testing.T) time.Duration {
 	t.Helper()
-	began := time.Now()
+	started := time.Now()
 	s.run(t, "docker compose up -d --wait --no-build")
-	return time.Since(began)
+	return time.Since(started)
 }
 
-// state is a container's, as one line.
+// state returns the health of a container and how often it was restarted.
 func (s stack) state(t *testing.T, service string) (health string, restarts int) {
 	t.Helper()
 	var err error
@@ -129,15 +129,15 @@ func (s stack) state(t *testing.T, service string) (health string, restarts int)
 }
 
 func TestStack(t *testing.T) {
-	image := built(t)
-	market, address := exchange(t, image)
-	dir := tree(t)
-	pointAt(t, dir, address, "TAPEDECK_GIVE_UP_AFTER=90s", "TAPEDECK_TELEGRAM_TOKEN_FILE=./token")
+	image := imageName(t)
+	market, address := startExchange(t, image)
+	dir := projectCopy(t)
+	writeEnv(t, dir, address, "TAPEDECK_GIVE_UP_AFTER=90s", "TAPEDECK_TELEGRAM_TOKEN_FILE=./token")
 	if err := os.WriteFile(filepath.Join(dir, "token"), []byte("123456789:AAthistokenbelongstonobodyatallxxxx\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	project, often := name+"-stack", quickly(t)
-	s := stack{place{dir: dir, env: []string{"TAPEDECK_IMAGE=" + image, "COMPOSE_PROJECT_NAME=" + project, "COMPOSE_FILE=" + onTheBridge(t, dir)}}, project}
+	project, healthChecks := prefix+"-stack", frequentHealthChecks(t)
+	s := stack{shell{dir: dir, env: []string{"TAPEDECK_IMAGE=" + image, "COMPOSE_PROJECT_NAME=" + project, "COMPOSE_FILE=" + withBridgeNetwork(t, dir)}}, project}
 	t.Cleanup(func() {
 		if t.Failed() {
 			out, _, _ := s.try("docker compose ps -a; docker compose logs --tail 40")
@@ -147,48 +147,48 @@ func TestStack(t *testing.T) {
 	})
 
 	took := s.up(t)
-	figure(t, "the stack is healthy %.0f s after `docker compose up`", took.Seconds())
+	logFigure(t, "the stack is healthy %.0f s after `docker compose up`", took.Seconds())
 	if took > time.Minute {
 		t.Errorf("healthy after %s", took)
 	}
 	if got := s.run(t, "docker compose exec -T stream cat /run/secrets/telegram_token"); got != "123456789:AAthistokenbelongstonobodyatallxxxx" {
-		t.Errorf("the secret reads %q", got)
+		t.Errorf("the secret is %q", got)
 	}
 	if got := inspect(t, s.container("stream"), "{{json .Config.Env}}"); strings.Contains(got, "123456789:AAthistokenbelongstonobodyatallxxxx") {
 		t.Errorf("the secret is in the environment: %s", got)
 	}
 
-	t.Run("a report while both run", func(t *testing.T) {
+	t.Run("report while both run", func(t *testing.T) {
 		s.run(t, "docker compose run --rm -T backfill --since 3h")
 		s.run(t, "docker compose run --rm -T report --since 24h --format xlsx --out /app/data/r.xlsx")
-		out := filepath.Join(scratch(t), "r.xlsx")
+		out := filepath.Join(readableDir(t), "r.xlsx")
 		s.run(t, "docker compose cp stream:/app/data/r.xlsx "+out)
 		book, err := os.ReadFile(out)
 		if err != nil || len(book) < 5000 || string(book[:2]) != "PK" {
 			t.Errorf("a workbook of %d bytes, %v", len(book), err)
 		}
-		figure(t, "a report's workbook is %d bytes", len(book))
+		logFigure(t, "a report's workbook is %d bytes", len(book))
 	})
 
-	t.Run("killed, they come back", func(t *testing.T) {
+	t.Run("restart after a kill", func(t *testing.T) {
 		for _, service := range []string{"stream", "schedule"} {
 			_, before := s.state(t, service)
-			// Docker does not start again what `docker kill` ended, so the process is killed behind its back.
+			// Docker does not restart a container after `docker kill`, so kill the process directly.
 			pid := inspect(t, s.container(service), "{{.State.Pid}}")
-			here.run(t, "docker run --rm --pid host --user 0 --entrypoint bash "+image+" -c 'kill -9 "+pid+"'")
-			took := until(t, service+" is back and healthy", 2*time.Minute, func() (bool, string) {
+			host.run(t, "docker run --rm --pid host --user 0 --entrypoint bash "+image+" -c 'kill -9 "+pid+"'")
+			took := waitUntil(t, service+" is restarted and healthy", 2*time.Minute, func() (bool, string) {
 				health, restarts := s.state(t, service)
 				return health == "healthy" && restarts > before, fmt.Sprint(health, restarts)
 			})
-			figure(t, "%s killed with SIGKILL is back and healthy after %.0f s", service, took.Seconds())
+			logFigure(t, "%s is healthy %.0f s after SIGKILL", service, took.Seconds())
 		}
 	})
 
-	t.Run("stopping loses nothing", func(t *testing.T) {
-		began := time.Now()
+	t.Run("stop without loss", func(t *testing.T) {
+		started := time.Now()
 		s.run(t, "docker compose stop")
-		took := time.Since(began)
-		figure(t, "the stack is stopped in %.1f s", took.Seconds())
+		took := time.Since(started)
+		logFigure(t, "the stack stops in %.1f s", took.Seconds())
 		if took > 10*time.Second {
 			t.Errorf("stopped in %s", took)
 		}
@@ -208,159 +208,159 @@ func TestStack(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(state.Symbols) != 2 || state.Counters.Trades == 0 || state.Counters.Trades != state.Counters.Rows+state.Counters.Dropped {
-			t.Errorf("received and written differ: %s", text)
+			t.Errorf("received and written trades differ: %s", text)
 		}
 		for symbol, received := range state.Symbols {
 			got := s.run(t, `docker compose run --rm -T query --format csv "SELECT max(id) AS id FROM trades WHERE symbol = '`+symbol+`'"`)
 			if want := fmt.Sprintf("id\n%d", received.LastID); got != want {
-				t.Errorf("%s: the last trade received was %d, the last on the tape is %q", symbol, received.LastID, got)
+				t.Errorf("%s: the last received trade is %d, the last on the tape is %q", symbol, received.LastID, got)
 			}
 		}
-		figure(t, "a stopped stream had received %d trades, and all are on the tape", state.Counters.Trades)
+		logFigure(t, "all %d trades that the stopped stream received are on the tape", state.Counters.Trades)
 	})
 
-	t.Run("after down and up the tape is complete", func(t *testing.T) {
+	t.Run("complete tape after down and up", func(t *testing.T) {
 		s.run(t, "docker compose down")
 		for i, set := range s.env {
 			if strings.HasPrefix(set, "COMPOSE_FILE=") {
-				s.env[i] = set + ":" + often
+				s.env[i] = set + ":" + healthChecks
 			}
 		}
 		took := s.up(t)
-		figure(t, "after down, up is healthy in %.0f s", took.Seconds())
+		logFigure(t, "the stack is healthy %.0f s after down and up", took.Seconds())
 		s.run(t, "docker compose run --rm -T backfill --since 3h")
 		t.Log(s.run(t, "docker compose run --rm -T verify"))
 	})
 
-	t.Run("a frozen exchange makes stream unhealthy, and then it is started again", func(t *testing.T) {
-		// A new stream is given 5 minutes of silence, until it knows what is usual.
-		until(t, "stream knows its connection's usual silence", 3*time.Minute, func() (bool, string) {
+	t.Run("frozen exchange", func(t *testing.T) {
+		// A new stream tolerates 5 minutes of silence, until it has measured what is usual.
+		waitUntil(t, "stream has measured its connection's usual silence", 3*time.Minute, func() (bool, string) {
 			state := s.run(t, "docker compose exec -T stream cat data/.state/stream.json")
 			return regexp.MustCompile(`(?s)"connections":.*"usual_silence_ms": *[1-9].*"symbols":`).MatchString(state), state
 		})
 		_, before := s.state(t, "stream")
-		here.run(t, "docker pause "+market)
-		took := until(t, "stream is unhealthy", 4*time.Minute, func() (bool, string) {
+		host.run(t, "docker pause "+market)
+		took := waitUntil(t, "stream is unhealthy", 4*time.Minute, func() (bool, string) {
 			state := inspect(t, s.container("stream"), "{{.State.Health.Status}} {{.State.Status}}")
 			return state == "unhealthy running", state
 		})
 		probes := strings.Split(inspect(t, s.container("stream"), "{{range .State.Health.Log}}{{.ExitCode}} {{.Output}}{{end}}"), "\n")
-		why := probes[len(probes)-1]
-		figure(t, "a frozen exchange makes stream unhealthy after %.0f s", took.Seconds())
-		t.Log(why)
-		if !strings.HasPrefix(why, "1 ") || !strings.Contains(why, "connection 1.1") {
-			t.Errorf("the reason does not name the connection: %s", why)
+		reason := probes[len(probes)-1]
+		logFigure(t, "a frozen exchange makes stream unhealthy after %.0f s", took.Seconds())
+		t.Log(reason)
+		if !strings.HasPrefix(reason, "1 ") || !strings.Contains(reason, "connection 1.1") {
+			t.Errorf("the reason does not name the connection: %s", reason)
 		}
 		_, problems, err := s.try("docker compose exec -T stream tapedeck health stream")
 		if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 1 || strings.Count(strings.TrimSpace(problems), "\n") != 0 {
 			t.Errorf("health: %v, %s", err, problems)
 		}
-		took = until(t, "stream is started again", 5*time.Minute, func() (bool, string) {
+		took = waitUntil(t, "stream is restarted", 5*time.Minute, func() (bool, string) {
 			health, restarts := s.state(t, "stream")
 			return restarts > before, fmt.Sprint(health, restarts)
 		})
-		figure(t, "and it is started again %.0f s later", took.Seconds())
-		here.run(t, "docker unpause "+market)
-		took = until(t, "stream is healthy again", 3*time.Minute, func() (bool, string) {
+		logFigure(t, "and it is restarted %.0f s later", took.Seconds())
+		host.run(t, "docker unpause "+market)
+		took = waitUntil(t, "stream is healthy again", 3*time.Minute, func() (bool, string) {
 			health, restarts := s.state(t, "stream")
 			return health == "healthy", fmt.Sprint(health, restarts)
 		})
-		figure(t, "healthy %.0f s after the exchange moves again", took.Seconds())
+		logFigure(t, "stream is healthy %.0f s after the exchange continues", took.Seconds())
 		s.run(t, "docker compose run --rm -T backfill --since 3h")
 		s.run(t, "docker compose run --rm -T verify")
 	})
 }
 
-// sumOf is a digest of an image's binary.
+// sumOf returns the checksum of an image's binary.
 func sumOf(t *testing.T, image string) string {
 	t.Helper()
-	return here.run(t, "docker run --rm --entrypoint sha256sum "+image+" /usr/local/bin/tapedeck")
+	return host.run(t, "docker run --rm --entrypoint sha256sum "+image+" /usr/local/bin/tapedeck")
 }
 
-// The commands of the pages, word for word, in their order.
+// TestPages runs the commands of the pages unchanged and in order.
 func TestPages(t *testing.T) {
-	image := built(t)
-	for _, mine := range []string{"docker volume inspect tapedeck", "docker container inspect tapedeck"} {
-		_, _, err := here.try(mine)
+	image := imageName(t)
+	for _, command := range []string{"docker volume inspect tapedeck", "docker container inspect tapedeck"} {
+		_, _, err := host.try(command)
 		if err != nil {
 			continue
 		}
 		if os.Getenv("CI") != "true" {
-			t.Skipf("`%s` finds a tapedeck that is not this test's; the pages' commands would use it", mine)
+			t.Skipf("`%s` finds a tapedeck, which the commands of the pages would use", command)
 		}
 	}
-	// Building `tapedeck` again and again leaves images without a name.
-	nameless := func() []string {
-		return strings.Fields(here.run(t, "docker images -q --no-trunc --filter dangling=true --filter label=org.opencontainers.image.title=tapedeck"))
+	// Building `tapedeck` repeatedly leaves images without a name.
+	unnamedImages := func() []string {
+		return strings.Fields(host.run(t, "docker images -q --no-trunc --filter dangling=true --filter label=org.opencontainers.image.title=tapedeck"))
 	}
-	before := nameless()
-	forget := "docker rm -fv tapedeck 2>/dev/null; docker volume rm -f tapedeck >/dev/null"
-	here.run(t, forget+"; docker compose -p tapedeck-demo down --volumes 2>/dev/null || true")
-	_, address := exchange(t, image)
-	dir := tree(t)
-	configure(t, dir, address)
-	first := name + "-pages"
-	addition := onTheBridge(t, dir)
+	before := unnamedImages()
+	removeTapedeck := "docker rm -fv tapedeck 2>/dev/null; docker volume rm -f tapedeck >/dev/null"
+	host.run(t, removeTapedeck+"; docker compose -p tapedeck-demo down --volumes 2>/dev/null || true")
+	_, address := startExchange(t, image)
+	dir := projectCopy(t)
+	appendConfig(t, dir, address)
+	first := prefix + "-pages"
+	composeFile := withBridgeNetwork(t, dir)
 	env := func(project string) []string {
-		return append(bareBuildx(t), "COMPOSE_PROJECT_NAME="+project, "COMPOSE_FILE="+addition)
+		return append(buildxEnv(t), "COMPOSE_PROJECT_NAME="+project, "COMPOSE_FILE="+composeFile)
 	}
-	p := place{dir: dir, env: append(env(first), "VERSION="+testVersion, "COMMIT="+testCommit)}
-	used := []string{first}
-	// The pages build the image `tapedeck`; who has one keeps it.
-	kept, _, _ := here.try("docker image inspect -f '{{.Id}}' tapedeck 2>/dev/null")
+	p := shell{dir: dir, env: append(env(first), "VERSION="+testVersion, "COMMIT="+testCommit)}
+	projects := []string{first}
+	// The pages build the image `tapedeck`; keep an existing one.
+	kept, _, _ := host.try("docker image inspect -f '{{.Id}}' tapedeck 2>/dev/null")
 	if kept = strings.TrimSpace(kept); kept != "" {
-		here.run(t, "docker tag "+kept+" "+name+":kept && docker rmi tapedeck")
+		host.run(t, "docker tag "+kept+" "+prefix+":kept && docker rmi tapedeck")
 	}
 	t.Cleanup(func() {
-		for _, project := range used {
-			out, problems, err := place{dir: dir, env: env(project)}.try("docker compose down --volumes --timeout 5")
+		for _, project := range projects {
+			out, problems, err := shell{dir: dir, env: env(project)}.try("docker compose down --volumes --timeout 5")
 			if err != nil {
 				t.Errorf("%s%s%v", out, problems, err)
 			}
 		}
-		here.run(t, forget)
-		here.run(t, "docker rmi -f tapedeck")
-		for _, id := range nameless() {
+		host.run(t, removeTapedeck)
+		host.run(t, "docker rmi -f tapedeck")
+		for _, id := range unnamedImages() {
 			if !slices.Contains(before, id) {
-				here.run(t, "docker rmi "+id)
+				host.run(t, "docker rmi "+id)
 			}
 		}
 		if kept != "" {
-			here.run(t, "docker tag "+kept+" tapedeck")
+			host.run(t, "docker tag "+kept+" tapedeck")
 		}
 	})
 	lines, compared := 0, false
 	for _, b := range pages(t, dir) {
-		if b.asks == "another machine" {
+		if b.directive == "another machine" {
 			p.run(t, "docker compose stop")
-			project := fmt.Sprintf("%s-%d", first, len(used)+1)
-			used = append(used, project)
+			project := fmt.Sprintf("%s-%d", first, len(projects)+1)
+			projects = append(projects, project)
 			p.env = env(project)
 		}
 		t.Logf("%s:%d\n%s", b.page, b.line, b.script)
-		began := time.Now()
+		started := time.Now()
 		out, problems, err := p.try(b.script)
 		if err != nil {
 			logs, _, _ := p.try("docker compose ps -a; docker compose logs --tail 20")
 			t.Fatalf("%s:%d: %v\n%s%s%s", b.page, b.line, err, out, problems, logs)
 		}
 		if !compared {
-			// The image is there now, built from nothing for the second time, in another directory and with other caches.
+			// The image was now built a second time, in another directory and with other caches.
 			compared = true
-			if one, other := sumOf(t, image), sumOf(t, "tapedeck"); one != other && image == name+":first" {
-				t.Errorf("two builds of the same sources differ:\n%s\n%s", one, other)
+			if one, other := sumOf(t, image), sumOf(t, "tapedeck"); one != other && image == prefix+":first" {
+				t.Errorf("two builds of the same source differ:\n%s\n%s", one, other)
 			}
 		}
-		if b.asks == "another machine" {
+		if b.directive == "another machine" {
 			if got := p.run(t, "tar -tf tapedeck-backup.tar | grep -c 'trades/.*parquet'"); got == "0" {
 				t.Error("the backup has no trades")
 			}
 			if was, is := p.run(t, "tar -xOf tapedeck-backup.tar ./tape.json"), p.run(t, "docker compose exec -T stream cat data/tape.json"); was != is {
-				t.Errorf("the restored tape is %s, the one backed up was %s", is, was)
+				t.Errorf("the restored tape.json is %s, the backup has %s", is, was)
 			}
 		}
 		lines += strings.Count(b.script, "\n")
-		t.Logf("done in %.1f s", time.Since(began).Seconds())
+		t.Logf("done in %.1f s", time.Since(started).Seconds())
 	}
-	figure(t, "%d lines of commands in the pages run as they stand", lines)
+	logFigure(t, "%d lines of commands in the pages run unchanged", lines)
 }

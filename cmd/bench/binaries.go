@@ -11,7 +11,8 @@ import (
 	"tapedeck/internal/benchtest"
 )
 
-// binaries are the program and the packages' tests, each linked once: with DuckDB in it that takes longer than some benchmarks.
+// binaries are the program and the test binaries of the packages. Each is linked once, because linking
+// DuckDB takes longer than some benchmarks.
 type binaries struct{ dir, program string }
 
 func newBinaries(ctx context.Context) (*binaries, error) {
@@ -27,7 +28,7 @@ func newBinaries(ctx context.Context) (*binaries, error) {
 	return b, nil
 }
 
-// testOf is the path of a package's tests.
+// testOf returns the path of a package's test binary, which it builds if necessary.
 func (b *binaries) testOf(ctx context.Context, pkg string) (string, error) {
 	path := filepath.Join(b.dir, strings.ReplaceAll(pkg, "/", "-")+".test")
 	if _, err := os.Stat(path); err == nil {

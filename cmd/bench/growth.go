@@ -12,13 +12,13 @@ func growthBenchmark() benchmark {
 	return benchmark{name: "BenchmarkGrowth", pkg: "cmd/tapedeck", turns: true, runs: 1}
 }
 
-// curve is what one command cost, by the size of the tape.
-type curve struct{ metric, what string }
+// curve is the cost of one command by the size of the tape.
+type curve struct{ metric, label string }
 
 func curves() []curve {
 	return []curve{
 		{"s-compact", "`compact` of all days"},
-		{"s-verify-first", "`verify`, the first time"},
+		{"s-verify-first", "`verify`, first time"},
 		{"s-query-all", "`query` over all trades"},
 		{"s-verify-again", "`verify` again"},
 		{"s-query-day", "`query` over the last day"},
@@ -27,7 +27,8 @@ func curves() []curve {
 	}
 }
 
-// exponent is the slope of a straight line through the logarithms, by least squares: cost grows as the size to that power.
+// exponent returns the slope of a least-squares line through the logarithms: the cost grows as the size
+// to that power.
 func exponent(sizes, costs []float64) float64 {
 	var n, sx, sy, sxx, sxy float64
 	for i := range sizes {
@@ -37,36 +38,36 @@ func exponent(sizes, costs []float64) float64 {
 	return (n*sxy - sx*sy) / (n*sxx - sx*sx)
 }
 
-// renderGrowth makes the table of what cost grows by.
-func renderGrowth(figures map[string][]float64, where, picture string) string {
+// renderGrowth returns the table of costs and their exponents.
+func renderGrowth(figures map[string][]float64, machine, picture string) string {
 	sizes := figures["Mtrades"]
 	var out strings.Builder
-	fmt.Fprintf(&out, "%s. Seconds; the exponent 1 is linear, 0 is not at all.\n\n| command |", where)
+	fmt.Fprintf(&out, "%s. In seconds; exponent 1 is linear growth, 0 is constant.\n\n| command |", machine)
 	for _, size := range sizes {
 		fmt.Fprintf(&out, " %.0f million trades |", size)
 	}
 	fmt.Fprintf(&out, " exponent | exponent of the last step |\n|---|%s---:|---:|\n", strings.Repeat("---:|", len(sizes)))
 	for _, c := range curves() {
 		costs := figures[c.metric]
-		fmt.Fprintf(&out, "| %s |", c.what)
+		fmt.Fprintf(&out, "| %s |", c.label)
 		for _, cost := range costs {
 			fmt.Fprintf(&out, " %s |", number(cost))
 		}
 		last := max(0, len(costs)-2)
 		fmt.Fprintf(&out, " %.2f | %.2f |\n", exponent(sizes, costs), exponent(sizes[last:], costs[last:]))
 	}
-	for _, memory := range [][2]string{{"MB-compact", "most memory of `compact`, MB"}, {"MB-verify-first", "most memory of `verify`, the first time, MB"}} {
+	for _, memory := range [][2]string{{"MB-compact", "peak memory of `compact`, MB"}, {"MB-verify-first", "peak memory of `verify`, first time, MB"}} {
 		fmt.Fprintf(&out, "| %s |", memory[1])
 		for _, mb := range figures[memory[0]] {
 			fmt.Fprintf(&out, " %s |", number(mb))
 		}
 		out.WriteString(" | |\n")
 	}
-	fmt.Fprintf(&out, "\n![what each command costs by the size of the tape](%s)\n", picture)
+	fmt.Fprintf(&out, "\n![cost of each command by the size of the tape](%s)\n", picture)
 	return out.String()
 }
 
-// drawGrowth draws the same as SVG: both axes logarithmic, and a dashed line that is linear.
+// drawGrowth draws the same figures as SVG, with logarithmic axes and a dashed line of linear growth.
 func drawGrowth(figures map[string][]float64) string {
 	const width, height, left, right, top, bottom = 860.0, 520.0, 70.0, 230.0, 20.0, 60.0
 	colors := [...]string{"#2f6fb2", "#b3261e", "#1a7f4b", "#8a5a00", "#6b3fa0", "#0b7a75", "#7a7a7a"}
@@ -100,13 +101,13 @@ func drawGrowth(figures map[string][]float64) string {
 		text(x(size), height-bottom+20, "middle", "#52606d", fmt.Sprintf("%g M", size))
 	}
 	text((left+width-right)/2, height-16, "middle", "#52606d", "trades on the tape")
-	// The linear line ends at the upper right corner, or leaves by the lower edge.
+	// The line of linear growth ends at the upper right corner.
 	from := max(first, last-(most-least))
 	line(x(math.Pow(10, from)), y(most-(last-from)), x(sizes[len(sizes)-1]), y(most), `stroke="#9aa5b1" stroke-dasharray="5 4"`)
 	text(x(sizes[len(sizes)-1])+10, y(most)+4, "start", "#9aa5b1", "linear")
-	// Labels stand where their curves end, and make room for one another.
+	// Labels are at the ends of their curves, moved spacing where they would overlap.
 	type label struct {
-		at    float64
+		y     float64
 		text  string
 		color string
 	}
@@ -118,22 +119,22 @@ func drawGrowth(figures map[string][]float64) string {
 			points = append(points, fmt.Sprintf("%.1f,%.1f", x(sizes[j]), y(math.Log10(cost))))
 		}
 		fmt.Fprintf(&out, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>`+"\n", strings.Join(points, " "), colors[i])
-		labels = append(labels, label{y(math.Log10(costs[len(costs)-1])) + 4, strings.ReplaceAll(c.what, "`", ""), colors[i]})
+		labels = append(labels, label{y(math.Log10(costs[len(costs)-1])) + 4, strings.ReplaceAll(c.label, "`", ""), colors[i]})
 	}
-	const apart = 17
+	const spacing = 17
 	for moved := true; moved; {
 		moved = false
 		for i := range labels {
 			for j := range labels {
-				if i != j && labels[j].at >= labels[i].at && labels[j].at-labels[i].at < apart && (labels[j].at > labels[i].at || j > i) {
-					labels[j].at = labels[i].at + apart
+				if i != j && labels[j].y >= labels[i].y && labels[j].y-labels[i].y < spacing && (labels[j].y > labels[i].y || j > i) {
+					labels[j].y = labels[i].y + spacing
 					moved = true
 				}
 			}
 		}
 	}
 	for _, l := range labels {
-		text(width-right+10, l.at, "start", l.color, l.text)
+		text(width-right+10, l.y, "start", l.color, l.text)
 	}
 	out.WriteString("</svg>\n")
 	return out.String()

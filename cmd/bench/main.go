@@ -1,7 +1,8 @@
-// Command bench runs the benchmarks that BENCHMARKS.md is about, several times each, and writes its table anew.
+// Command bench runs the benchmarks of BENCHMARKS.md several times and rewrites its tables.
 //
-// A benchmark is an ordinary Go benchmark that measures two things in turn in one run and reports the figures under names of its own; this command
-// knows which figure is held to which bar. What a bar is not met by stands in the table like everything else.
+// A benchmark is an ordinary Go benchmark that measures two things alternately and reports figures under
+// its own names. rows.go lists which figures the tables contain and the bars that they must reach. A
+// figure that misses its bar is in the table like any other.
 package main
 
 import (
@@ -27,11 +28,11 @@ import (
 func main() { os.Exit(run()) }
 
 func run() int {
-	quick := flag.Bool("quick", false, "one run of each, without those that take long; prints the table and leaves BENCHMARKS.md alone")
-	only := flag.String("only", "", "only benchmarks whose name contains this; leaves BENCHMARKS.md alone")
-	runs := flag.Int("runs", 5, "how many runs of each")
-	large := flag.Bool("large", false, "only those that the others do not wait for; writes the second table into BENCHMARKS.md")
-	growth := flag.String("growth", "", "only what commands cost on tapes of so many million trades, as in 1,10,100; writes that table and its plot into BENCHMARKS.md and "+growthPicture)
+	quick := flag.Bool("quick", false, "one run of each except the long ones; prints the table and does not change BENCHMARKS.md")
+	only := flag.String("only", "", "only benchmarks whose name contains this; does not change BENCHMARKS.md")
+	runs := flag.Int("runs", 5, "number of runs of each benchmark")
+	large := flag.Bool("large", false, "only the large benchmarks; writes the second table of BENCHMARKS.md")
+	growth := flag.String("growth", "", "only the cost of commands on tapes of so many million trades, such as 1,10,100; writes the third table of BENCHMARKS.md and its plot "+growthPicture)
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -51,7 +52,7 @@ func run() int {
 	if *quick {
 		*runs = 1
 	}
-	begun := time.Now()
+	started := time.Now()
 	chosen, rows, start := benchmarks(), rows(), tableStart
 	if *large {
 		chosen, rows, start = largeBenchmarks(), largeRows(), largeStart
@@ -62,22 +63,22 @@ func run() int {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "%s …", b.id())
-		started := time.Now()
+		benchmarkStarted := time.Now()
 		got, err := b.measure(ctx, binaries, *runs)
 		if err != nil {
 			fmt.Fprintf(os.Stderr, " %v\n", err)
 			return 1
 		}
-		fmt.Fprintf(os.Stderr, " %.0f s\n", time.Since(started).Seconds())
-		if missing := unreported(rows, b, got); missing != "" {
-			fmt.Fprintf(os.Stderr, "%s reports no %q\n", b.id(), missing)
+		fmt.Fprintf(os.Stderr, " %.0f s\n", time.Since(benchmarkStarted).Seconds())
+		if missing := missingMetric(rows, b, got); missing != "" {
+			fmt.Fprintf(os.Stderr, "%s did not report %q\n", b.id(), missing)
 			return 1
 		}
 		figures[b.id()] = got
 	}
 	table := render(rows, figures, describe(ctx))
 	fmt.Print(table)
-	fmt.Fprintf(os.Stderr, "all of it took %.0f s\n", time.Since(begun).Seconds())
+	fmt.Fprintf(os.Stderr, "everything took %.0f s\n", time.Since(started).Seconds())
 	if *quick || *only != "" {
 		return 0
 	}
@@ -88,7 +89,7 @@ func run() int {
 	return 0
 }
 
-// measure runs the benchmark in processes of their own and collects its metrics.
+// measure runs the benchmark in a process of its own and returns its metrics.
 func (b benchmark) measure(ctx context.Context, built *binaries, runs int) (map[string][]float64, error) {
 	count := runs
 	if b.runs > 0 {
@@ -106,11 +107,11 @@ func (b benchmark) measure(ctx context.Context, built *binaries, runs int) (map[
 	command := exec.CommandContext(ctx, binary, args...)
 	command.Dir = b.pkg
 	command.Env = append(os.Environ(), fmt.Sprintf("%s=%d", benchtest.RunsVariable, runs), fmt.Sprintf("%s=%s", benchtest.ProgramVariable, built.program))
-	var complaint bytes.Buffer
-	command.Stderr = &complaint
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
 	out, err := command.Output()
 	if err != nil {
-		return nil, fmt.Errorf("%w\n%s%s", err, out, complaint.Bytes())
+		return nil, fmt.Errorf("%w\n%s%s", err, out, stderr.Bytes())
 	}
 	got := map[string][]float64{}
 	lines := bufio.NewScanner(bytes.NewReader(out))
@@ -130,17 +131,17 @@ func (b benchmark) measure(ctx context.Context, built *binaries, runs int) (map[
 	return got, nil
 }
 
-// unreported is a metric that a row wants and the benchmark did not give.
-func unreported(rows []row, b benchmark, got map[string][]float64) string {
+// missingMetric returns a metric that a row needs and the benchmark did not report, or "".
+func missingMetric(rows []row, b benchmark, got map[string][]float64) string {
 	for _, r := range rows {
-		if r.benchmark == b.id() && !r.maybe && len(got[r.metric]) == 0 {
+		if r.benchmark == b.id() && !r.optional && len(got[r.metric]) == 0 {
 			return r.metric
 		}
 	}
 	return ""
 }
 
-// median gives the middle, the least and the greatest of some values.
+// median returns the median, the least and the greatest of some values.
 func median(values []float64) (middle, least, greatest float64) {
 	sorted := slices.Sorted(slices.Values(values))
 	n := len(sorted)
@@ -148,26 +149,26 @@ func median(values []float64) (middle, least, greatest float64) {
 	return middle, sorted[0], sorted[n-1]
 }
 
-// isLine says whether a line of figures begins with the name of the benchmark or of one within it.
+// isLine reports whether a name in the output is that of the benchmark or of a sub-benchmark.
 func (b benchmark) isLine(name string) bool {
 	rest, ok := strings.CutPrefix(name, b.name)
 	return ok && (rest == "" || rest[0] == '/' || rest[0] == '-')
 }
 
-// describe says where and when something was measured.
+// describe returns the version, the date and the machine of a measurement.
 func describe(ctx context.Context) string {
-	version := "of an unknown version"
+	version := "of unknown version"
 	if out, err := exec.CommandContext(ctx, "git", "describe", "--tags", "--always", "--dirty").Output(); err == nil {
 		version = strings.TrimSpace(string(out))
 	}
 	return fmt.Sprintf("tapedeck %s, measured %s on %s, %d processors, %s", version, time.Now().UTC().Format("2006-01-02"), processor(), runtime.NumCPU(), runtime.Version())
 }
 
-// render makes the table.
-func render(rows []row, figures map[string]map[string][]float64, where string) string {
+// render returns the table of the rows with figures.
+func render(rows []row, figures map[string]map[string][]float64, machine string) string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "%s. The ratio or figure is the median of the runs, the spread is the least and the greatest.\n\n", where)
-	out.WriteString("| what | against | ratio or figure | spread | absolute | to reach | reached | runs |\n|---|---|---:|---:|---:|---:|---|---|\n")
+	fmt.Fprintf(&out, "%s. The ratio or figure is the median of the runs; the spread is the least and the greatest.\n\n", machine)
+	out.WriteString("| measurement | compared with | ratio or figure | spread | absolute | bar | reached | runs |\n|---|---|---:|---:|---:|---:|---|---|\n")
 	for _, r := range rows {
 		values := figures[r.benchmark][r.metric]
 		if len(values) == 0 {
@@ -176,13 +177,12 @@ func render(rows []row, figures map[string]map[string][]float64, where string) s
 		middle, least, greatest := median(values)
 		bar, reached := "", ""
 		if r.bar != 0 {
-			met := middle >= r.bar
-			sign := "≥"
+			ok, sign := middle >= r.bar, "≥"
 			if r.atMost {
-				met, sign = middle <= r.bar, "≤"
+				ok, sign = middle <= r.bar, "≤"
 			}
 			bar, reached = fmt.Sprintf("%s %s", sign, number(r.bar)), "no"
-			if met {
+			if ok {
 				reached = "yes"
 			}
 		}
@@ -199,12 +199,12 @@ func render(rows []row, figures map[string]map[string][]float64, where string) s
 		if r.runs != "" {
 			runs = r.runs
 		}
-		fmt.Fprintf(&out, "| %s | %s | %s %s | %s | %s | %s | %s | %s |\n", r.what, r.against, number(middle), r.unit, spread, absolute, bar, reached, runs)
+		fmt.Fprintf(&out, "| %s | %s | %s %s | %s | %s | %s | %s | %s |\n", r.label, r.comparison, number(middle), r.unit, spread, absolute, bar, reached, runs)
 	}
 	return out.String()
 }
 
-// number shows three digits that count.
+// number formats a value with three significant digits.
 func number(v float64) string {
 	switch {
 	case v < 0:
@@ -217,7 +217,7 @@ func number(v float64) string {
 	return strconv.FormatFloat(v, 'f', 2, 64)
 }
 
-// processor is the machine's, as it calls itself.
+// processor returns the model name of the processor.
 func processor() string {
 	text, _ := os.ReadFile("/proc/cpuinfo")
 	for line := range strings.SplitSeq(string(text), "\n") {
@@ -228,7 +228,7 @@ func processor() string {
 	return runtime.GOARCH
 }
 
-// measureGrowth measures on tapes of several sizes, and writes the table and the plot.
+// measureGrowth measures commands on tapes of several sizes and writes the table and the plot.
 func measureGrowth(ctx context.Context, built *binaries, sizes string) error {
 	b := growthBenchmark()
 	b.args = []string{"-growth", sizes}
@@ -244,7 +244,7 @@ func measureGrowth(ctx context.Context, built *binaries, sizes string) error {
 	return rewrite("BENCHMARKS.md", growthStart, table)
 }
 
-// The tables stand between these lines, and the plot beside BENCHMARKS.md.
+// The tables in BENCHMARKS.md are between these lines.
 const (
 	tableStart    = "<!-- benchmarks: make bench writes what follows -->\n"
 	largeStart    = "<!-- large: make bench-large writes what follows -->\n"
@@ -253,7 +253,7 @@ const (
 	growthPicture = "cmd/bench/growth.svg"
 )
 
-// rewrite puts a table into the file, behind the line at which it starts.
+// rewrite replaces the table between start and tableEnd in a file.
 func rewrite(path, start, table string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -262,7 +262,7 @@ func rewrite(path, start, table string) error {
 	before, rest, ok := strings.Cut(string(text), start)
 	_, after, ended := strings.Cut(rest, tableEnd)
 	if !ok || !ended {
-		return fmt.Errorf("%s has no place for the table: it stands between %q and %q", path, start, tableEnd)
+		return fmt.Errorf("%s has no lines %q and %q around the table", path, start, tableEnd)
 	}
 	staged, err := os.CreateTemp(filepath.Dir(path), ".benchmarks-*")
 	if err != nil {

@@ -20,7 +20,7 @@ func TestRender(t *testing.T) {
 		}
 	}
 	if strings.Contains(got, "verify") {
-		t.Error("a row without figures")
+		t.Error("the table has a row without figures")
 	}
 }
 
@@ -54,10 +54,10 @@ func TestRowsHaveBenchmarks(t *testing.T) {
 func TestGrowth(t *testing.T) {
 	sizes := []float64{1, 10, 100}
 	if got := exponent(sizes, []float64{3, 30, 300}); math.Abs(got-1) > 1e-9 {
-		t.Errorf("linear has the exponent %v", got)
+		t.Errorf("linear growth has exponent %v", got)
 	}
 	if got := exponent(sizes, []float64{2, 2, 2}); math.Abs(got) > 1e-9 {
-		t.Errorf("what does not grow has the exponent %v", got)
+		t.Errorf("constant cost has exponent %v", got)
 	}
 	figures := map[string][]float64{"Mtrades": sizes, "MB-compact": sizes, "MB-verify-first": sizes}
 	for i, c := range curves() {
@@ -69,7 +69,7 @@ func TestGrowth(t *testing.T) {
 		}
 	}
 	picture := xml.NewDecoder(strings.NewReader(drawGrowth(figures)))
-	lines, places := 0, map[string]bool{}
+	lines, positions := 0, map[string]bool{}
 	for {
 		token, err := picture.Token()
 		if err == io.EOF {
@@ -83,15 +83,15 @@ func TestGrowth(t *testing.T) {
 			lines++
 		}
 		if ok && start.Name.Local == "text" && start.Attr[2].Value == "start" {
-			if at := start.Attr[1].Value; places[at] {
+			if at := start.Attr[1].Value; positions[at] {
 				t.Errorf("two labels at %s", at)
 			} else {
-				places[at] = true
+				positions[at] = true
 			}
 		}
 	}
-	if lines != len(curves()) || len(places) != lines+1 {
-		t.Errorf("%d lines, %d labels", lines, len(places))
+	if lines != len(curves()) || len(positions) != lines+1 {
+		t.Errorf("%d lines, %d labels", lines, len(positions))
 	}
 }
 
@@ -110,6 +110,6 @@ func TestRewrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := rewrite(path, tableStart, "new\n"); err == nil {
-		t.Error("written without a place")
+		t.Error("a file without markers was written")
 	}
 }

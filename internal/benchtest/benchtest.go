@@ -1,4 +1,5 @@
-// Package benchtest is what the benchmarks of the packages share: turns that are set up for once, and what a process used.
+// Package benchtest helps benchmarks to measure repeatedly after one setup, to build the program, and to
+// measure the processor time and the memory of a process.
 package benchtest
 
 import (
@@ -14,14 +15,15 @@ import (
 	"time"
 )
 
-// RunsVariable names how often [Turns] takes its turn; cmd/bench sets it.
+// RunsVariable is the environment variable with the number of turns of [Turns]; cmd/bench sets it.
 const RunsVariable = "TAPEDECK_BENCH_RUNS"
 
-// ProgramVariable names the program where it is built already; cmd/bench sets it.
+// ProgramVariable is the environment variable with the path of a program that [Program] need not
+// build; cmd/bench sets it.
 const ProgramVariable = "TAPEDECK_BENCH_PROGRAM"
 
-// Turns measures as often as RunsVariable says, once where it says nothing. What a turn reports stands on a line of its own, so that whoever reads them sees the spread; what
-// all turns need is made once, before.
+// Turns runs turn as a sub-benchmark Runs times. Each turn reports on its own line, so that the spread
+// is visible; the setup that the turns share runs once before.
 func Turns(b *testing.B, turn func(b *testing.B)) {
 	b.Helper()
 	for range Runs(b) {
@@ -31,7 +33,7 @@ func Turns(b *testing.B, turn func(b *testing.B)) {
 	}
 }
 
-// Runs is how often RunsVariable says to measure.
+// Runs returns the number of runs in RunsVariable, or 1 if it is not set.
 func Runs(b *testing.B) int {
 	b.Helper()
 	text := os.Getenv(RunsVariable)
@@ -40,12 +42,13 @@ func Runs(b *testing.B) int {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		b.Fatalf("%s is %q: it is how often to measure", RunsVariable, text)
+		b.Fatalf("%s is %q: want a number above 0", RunsVariable, text)
 	}
 	return n
 }
 
-// Program builds the program as make build does, where it is not built already, and gives its path.
+// Program returns the path of the program in ProgramVariable. If that is not set, it builds the program
+// as make build does.
 func Program(b *testing.B) string {
 	b.Helper()
 	if path := os.Getenv(ProgramVariable); path != "" {
@@ -60,32 +63,34 @@ func Program(b *testing.B) string {
 
 // BuildProgram builds the program as make build does.
 func BuildProgram(ctx context.Context, path string) error {
-	if out, err := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "tapedeck/cmd/tapedeck").CombinedOutput(); err != nil {
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "tapedeck/cmd/tapedeck")
+	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the program: %w\n%s", err, out)
 	}
 	return nil
 }
 
-// ProcessorTime is what this process has used of the processors so far. It says more than the clock where others use them too.
+// ProcessorTime returns the processor time of this process so far. On a busy machine it is a better
+// measure than the clock.
 func ProcessorTime() time.Duration {
 	var used syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
-		panic(err) // it takes no argument that could be wrong
+		panic(err) // impossible: both arguments are valid
 	}
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-// ticks a second in which Linux tells processor times, whatever its own are.
+// ticks is the number of units a second in which Linux reports processor times.
 const ticks = 100
 
-// ProcessorTimeOf is what another process has used of the processors so far.
+// ProcessorTimeOf returns the processor time of another process so far.
 func ProcessorTimeOf(b *testing.B, pid int) time.Duration {
 	b.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		b.Skipf("this system does not tell: %v", err)
+		b.Skipf("this system has no /proc: %v", err)
 	}
-	// The name in parentheses may hold anything; utime and stime are the 12th and 13th after it.
+	// The name in parentheses may contain spaces; utime and stime are the 12th and 13th field after it.
 	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
 	var used time.Duration
 	for _, field := range fields[11:13] {
@@ -98,7 +103,8 @@ func ProcessorTimeOf(b *testing.B, pid int) time.Duration {
 	return used
 }
 
-// Resident is a process's resident memory in MB: as it is, and the most that it was. pid 0 is this process.
+// Resident returns a process's resident memory in MB: the current one and the maximum. pid 0 means this
+// process.
 func Resident(b *testing.B, pid int) (now, most float64) {
 	b.Helper()
 	if pid == 0 {
@@ -106,7 +112,7 @@ func Resident(b *testing.B, pid int) (now, most float64) {
 	}
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		b.Skipf("this system does not tell: %v", err)
+		b.Skipf("this system has no /proc: %v", err)
 	}
 	read := func(key string) float64 {
 		_, rest, ok := strings.Cut(string(text), "\n"+key+":")

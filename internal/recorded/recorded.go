@@ -1,5 +1,5 @@
-// Package recorded finds the recordings of real traffic that tests are held to. They are no part of the project: they lie in shared/recorded beside it, or
-// where an environment variable says.
+// Package recorded finds the recordings of real traffic that tests use. They are not part of the
+// project: they are in shared/recorded beside it, or in the directory of TAPEDECK_RECORDED.
 package recorded
 
 import (
@@ -10,10 +10,12 @@ import (
 	"testing"
 )
 
-// variable names the folder of the recordings. Where it is set they have to be there: a test on them fails instead of skipping.
+// variable is the environment variable with the directory of the recordings. If it is set, tests fail
+// without recordings instead of being skipped.
 const variable = "TAPEDECK_RECORDED"
 
-// Path gives the path of a recording, as pumps/trades.parquet. Where it is not there it skips the test, or fails it if the variable says that it should be.
+// Path returns the path of a recording, such as pumps/trades.parquet. It skips the test if there are no
+// recordings, and fails it if TAPEDECK_RECORDED is set or this one is missing.
 func Path(tb testing.TB, name string) string {
 	tb.Helper()
 	dir, err := Dir()
@@ -21,7 +23,7 @@ func Path(tb testing.TB, name string) string {
 		tb.Fatal(err)
 	}
 	if dir == "" {
-		tb.Skip("no recordings of real traffic beside the project, and " + variable + " names no other folder of them")
+		tb.Skip("no recordings of real traffic beside the project, and " + variable + " is not set")
 	}
 	path := filepath.Join(dir, name)
 	if _, err := os.Stat(path); err != nil {
@@ -30,7 +32,8 @@ func Path(tb testing.TB, name string) string {
 	return path
 }
 
-// Dir is the folder of the recordings, "" where there are none. It fails if the variable names a folder that is not there.
+// Dir returns the directory of the recordings, or "" if there is none. It fails if TAPEDECK_RECORDED is
+// set to a directory that does not exist.
 func Dir() (string, error) {
 	if dir := os.Getenv(variable); dir != "" {
 		dir, err := filepath.Abs(dir)
@@ -51,7 +54,7 @@ func Dir() (string, error) {
 			break
 		}
 		if dir == filepath.Dir(dir) {
-			return "", errors.New("no go.mod in this folder or above it")
+			return "", errors.New("no go.mod in this directory or above it")
 		}
 		dir = filepath.Dir(dir)
 	}
