@@ -1,8 +1,8 @@
-// Package chart draws charts: as SVG to stand inside a page, and as PNG to be sent as a picture. Both come from one
-// description and one library, so they show the same.
+// Package chart draws charts as SVG for a page and as PNG for a message. Both come from the same description and
+// library, so they show the same.
 //
-// An SVG takes its colours from the page: every colour is a CSS variable of [Variables], and its letters are the page's. It
-// refers to nothing outside itself.
+// It guarantees that an SVG loads nothing from elsewhere and takes its colors and font from the page: every color
+// is one of the CSS variables in [Variables].
 package chart
 
 import (
@@ -21,13 +21,13 @@ import (
 type Kind int
 
 const (
-	// Line draws Values as a line and Below, where there is any, as columns in the lower part, on an axis of their own at the right.
+	// Line draws Values as a line and Below, if any, as columns in the lower part, with an axis on the right.
 	Line Kind = iota
 	Columns
-	Bars // horizontal, the first on top
+	Bars // horizontal, the first at the top
 )
 
-// Tone says how a series is coloured.
+// Tone is the color of a series.
 type Tone int
 
 const (
@@ -36,23 +36,23 @@ const (
 	Bad
 )
 
-// Chart is one chart. Labels, Values and Below have the same length; a value that is not known is NaN.
+// Chart describes a chart. Labels, Values and Below, if any, have the same length. An unknown value is NaN.
 type Chart struct {
 	Title  string
 	Kind   Kind
 	Tone   Tone
-	Labels []string // of the categories, in order
+	Labels []string // of the categories
 	Values []float64
 	Below  []float64
-	// Format writes a value of the axis, BelowFormat one of the right axis; nil is the library's own way.
+	// Format formats the values of the axis, BelowFormat those of the right axis; nil means the library's default.
 	Format, BelowFormat func(float64) string
 }
 
 // Variables are the CSS variables that an SVG uses.
 var Variables = [...]string{"--chart-text", "--chart-grid", "--chart-axis", "--chart-plain", "--chart-below", "--chart-good", "--chart-bad"}
 
-// colors of the variables in a picture.
-var light = [len(Variables)]string{"#52606d", "#e4e9ee", "#9aa5b1", "#2f6fb2", "#b7cbe2", "#1a7f4b", "#b3261e"}
+// lightColors are the colors of the variables in a picture.
+var lightColors = [len(Variables)]string{"#52606d", "#e4e9ee", "#9aa5b1", "#2f6fb2", "#b7cbe2", "#1a7f4b", "#b3261e"}
 
 const (
 	text = iota
@@ -64,28 +64,28 @@ const (
 	bad
 )
 
-// stand gives the color that stands for a variable until the SVG is written; nothing else is drawn in it.
-func stand(variable int) charts.Color { return charts.ColorRGB(1, 2, uint8(3+variable)) }
+// placeholder returns a color that stands for a variable until SVG replaces it. It is used for nothing else.
+func placeholder(variable int) charts.Color { return charts.ColorRGB(1, 2, uint8(3+variable)) }
 
-// The sizes of drawings in pixels. A picture is read on a phone, at the size in which it was made; a page shows an SVG at about half its size, for the
-// library draws in whole pixels, of which a hundred columns want more than two each.
+// The sizes of drawings in pixels. Pictures are viewed on a phone at their own size. A page shows an SVG at about half
+// its size, because the library draws in whole pixels and a hundred columns need more than two pixels each.
 const (
 	svgWidth  = 1000
 	svgHeight = 560
 	svgFont   = 19
-	svgText   = 23.5 // in pixels a little smaller than svgFont is in points: a page's letters may be wider than the library's
+	svgText   = 23.5 // pixels, a little less than svgFont points, because the page's font may be wider than the library's
 	pngWidth  = 1200
 	pngHeight = 675
 	pngFont   = 17
 )
 
-// MaxPoints is how many values a chart with columns below can have: each column is then still wider than a line.
+// MaxPoints is the most values of a chart with columns below, such that each column is wider than a line.
 const MaxPoints = 120
 
-// SVG draws a chart without its title, which the page has.
+// SVG draws a chart without its title, which the page shows.
 func SVG(c Chart) (string, error) {
-	drawing := drawing{output: charts.ChartOutputSVG, width: svgWidth, height: svgHeight, fontSize: svgFont, color: stand}
-	labels, back := measurable(charts.GetDefaultFont(), c.Labels)
+	drawing := drawing{output: charts.ChartOutputSVG, width: svgWidth, height: svgHeight, fontSize: svgFont, color: placeholder}
+	labels, restore := replaceMissing(charts.GetDefaultFont(), c.Labels)
 	c.Labels = labels
 	out, err := drawing.draw(c)
 	if err != nil {
@@ -95,9 +95,9 @@ func SVG(c Chart) (string, error) {
 	for i, name := range Variables {
 		svg = strings.ReplaceAll(svg, fmt.Sprintf("rgb(1,2,%d)", 3+i), "var("+name+")")
 	}
-	svg = font.ReplaceAllString(svg, fmt.Sprintf("font-size:%vpx", svgText))
+	svg = fontSize.ReplaceAllString(svg, fmt.Sprintf("font-size:%vpx", svgText))
 	svg = strings.ReplaceAll(svg, "stroke-width:1;", "stroke-width:2;")
-	svg = back.Replace(svg)
+	svg = restore.Replace(svg)
 	opening := strings.IndexByte(svg, '>')
 	if opening < 0 {
 		return "", fmt.Errorf("draw %q: the drawing is empty", c.Title)
@@ -105,9 +105,9 @@ func SVG(c Chart) (string, error) {
 	return fmt.Sprintf(`<svg viewBox="0 0 %d %d" role="img" aria-label="%s">%s`, svgWidth, drawing.heightOf(c), html.EscapeString(c.Title), svg[opening+1:]), nil
 }
 
-// measurable replaces the characters that the font lacks, so that the library does not take them for narrow, by letters about as
-// wide; back undoes it in a drawing.
-func measurable(font *truetype.Font, labels []string) (out []string, back *strings.Replacer) {
+// replaceMissing replaces the characters that the font lacks by letters of about the same width, because the library
+// would measure them as narrow. restore undoes the replacement in an SVG.
+func replaceMissing(font *truetype.Font, labels []string) (out []string, restore *strings.Replacer) {
 	const wide = "WM@QOGDNHU"
 	taken := map[string]bool{}
 	for _, label := range labels {
@@ -115,10 +115,10 @@ func measurable(font *truetype.Font, labels []string) (out []string, back *strin
 	}
 	var pairs []string
 	for _, label := range labels {
-		instead := label
-		for n := 0; taken[instead] && strings.ContainsFunc(label, func(r rune) bool { return font.Index(r) == 0 }) && n < len(labels)*len(wide); n++ {
+		replacement := label
+		for n := 0; taken[replacement] && strings.ContainsFunc(label, func(r rune) bool { return font.Index(r) == 0 }) && n < len(labels)*len(wide); n++ {
 			digits := n
-			instead = strings.Map(func(r rune) rune {
+			replacement = strings.Map(func(r rune) rune {
 				if font.Index(r) != 0 {
 					return r
 				}
@@ -127,29 +127,28 @@ func measurable(font *truetype.Font, labels []string) (out []string, back *strin
 				return rune(letter)
 			}, label)
 		}
-		if instead != label && !taken[instead] {
-			taken[instead] = true
-			pairs = append(pairs, ">"+html.EscapeString(instead)+"<", ">"+html.EscapeString(label)+"<")
+		if replacement != label && !taken[replacement] {
+			taken[replacement] = true
+			pairs = append(pairs, ">"+html.EscapeString(replacement)+"<", ">"+html.EscapeString(label)+"<")
 		} else {
-			instead = label
+			replacement = label
 		}
-		out = append(out, instead)
+		out = append(out, replacement)
 	}
 	return out, strings.NewReplacer(pairs...)
 }
 
-var font = regexp.MustCompile(`font-size:[^"]*`)
+var fontSize = regexp.MustCompile(`font-size:[^"]*`)
 
-// PNG draws a chart as a picture with its title, dark on white. A character that the picture's letters do not have is written as
-// its code point.
+// PNG draws a chart with its title, dark on white. Characters that the font lacks are written as code points.
 func PNG(c Chart) ([]byte, error) {
-	color := func(variable int) charts.Color { return charts.ColorFromHex(light[variable]) }
+	color := func(variable int) charts.Color { return charts.ColorFromHex(lightColors[variable]) }
 	drawing := drawing{output: charts.ChartOutputPNG, width: pngWidth, height: pngHeight, fontSize: pngFont, color: color, titled: true}
 	font := charts.GetDefaultFont()
-	c.Title = drawable(font, c.Title)
+	c.Title = spellMissing(font, c.Title)
 	labels := make([]string, len(c.Labels))
 	for i, label := range c.Labels {
-		labels[i] = drawable(font, label)
+		labels[i] = spellMissing(font, label)
 	}
 	c.Labels = labels
 	out, err := drawing.draw(c)
@@ -159,33 +158,34 @@ func PNG(c Chart) ([]byte, error) {
 	return out, nil
 }
 
-// drawable writes the characters that a font does not have as their code points: 币安USDT becomes [5e01 5b89]USDT.
-func drawable(font *truetype.Font, text string) string {
+// spellMissing writes the characters that a font lacks as code points: 币安USDT becomes [5e01 5b89]USDT.
+func spellMissing(font *truetype.Font, text string) string {
 	var out strings.Builder
-	inside := false
+	inBrackets := false
 	for _, r := range text {
-		there := font.Index(r) != 0
+		found := font.Index(r) != 0
 		switch {
-		case there && inside:
+		case found && inBrackets:
 			out.WriteByte(']')
-		case !there && inside:
+		case !found && inBrackets:
 			out.WriteByte(' ')
-		case !there:
+		case !found:
 			out.WriteByte('[')
 		}
-		if inside = !there; there {
+		inBrackets = !found
+		if found {
 			out.WriteRune(r)
 		} else {
 			fmt.Fprintf(&out, "%04x", r)
 		}
 	}
-	if inside {
+	if inBrackets {
 		out.WriteByte(']')
 	}
 	return out.String()
 }
 
-// drawing is how a chart is drawn.
+// drawing is the output of a chart.
 type drawing struct {
 	output        string
 	width, height int
@@ -194,7 +194,7 @@ type drawing struct {
 	titled        bool
 }
 
-// heightOf makes room for each bar, and no more than that where there are few.
+// heightOf returns the height of a chart. An SVG with few bars is lower.
 func (d drawing) heightOf(c Chart) int {
 	if c.Kind == Bars && !d.titled {
 		return min(d.height, 100+60*len(c.Values))
@@ -204,7 +204,7 @@ func (d drawing) heightOf(c Chart) int {
 
 func (d drawing) draw(c Chart) ([]byte, error) {
 	if len(c.Values) == 0 || len(c.Labels) != len(c.Values) || len(c.Below) != 0 && len(c.Below) != len(c.Values) {
-		return nil, fmt.Errorf("%d labels, %d values and %d below are no chart", len(c.Labels), len(c.Values), len(c.Below))
+		return nil, fmt.Errorf("%d labels, %d values and %d below do not match", len(c.Labels), len(c.Values), len(c.Below))
 	}
 	render := d.lineOrColumns
 	if c.Kind == Bars {
@@ -260,7 +260,8 @@ func (d drawing) padding() charts.Box {
 	return charts.NewBox(side, top, side*3/2, side/2)
 }
 
-func known(values []float64) []float64 {
+// withNulls replaces unknown values by the library's null value.
+func withNulls(values []float64) []float64 {
 	out := make([]float64, len(values))
 	for i, v := range values {
 		out[i] = v
@@ -274,27 +275,27 @@ func known(values []float64) []float64 {
 func (d drawing) lineOrColumns(c Chart) (*charts.Painter, error) {
 	no, yes := charts.Ptr(false), charts.Ptr(true)
 	low, high := extremes(c.Values)
-	series := charts.GenericSeriesList{{Type: charts.ChartTypeLine, Values: known(c.Values)}}
+	series := charts.GenericSeriesList{{Type: charts.ChartTypeLine, Values: withNulls(c.Values)}}
 	axes := []charts.YAxisOption{{LabelFontStyle: d.font(1), ValueFormatter: c.Format, LabelCount: 6}}
 	colors := []charts.Color{d.tone(c.Tone)}
 	switch {
 	case c.Kind == Columns:
 		series[0].Type = charts.ChartTypeBar
-		scale(&axes[0], min(0, low), max(0, high))
+		setRange(&axes[0], min(0, low), max(0, high))
 	case len(c.Below) > 0:
-		if high > low { // the line stands in the upper part
+		if high > low { // keep the line in the upper part
 			from := low - (high-low)*0.6
 			if low >= 0 {
 				from = max(from, 0)
 			}
-			scale(&axes[0], from, high)
+			setRange(&axes[0], from, high)
 		}
 		right := charts.YAxisOption{LabelFontStyle: d.font(1), ValueFormatter: c.BelowFormat, LabelCount: 6, Min: charts.Ptr(0.0), SplitLineShow: no}
 		if _, top := extremes(c.Below); top > 0 && !math.IsInf(top, 0) {
 			right.Max = charts.Ptr(roundUp(2.5 * top))
 			right.LabelCount = 6
 		}
-		series = append(series, charts.GenericSeries{Type: charts.ChartTypeBar, Values: known(c.Below), YAxisIndex: 1})
+		series = append(series, charts.GenericSeries{Type: charts.ChartTypeBar, Values: withNulls(c.Below), YAxisIndex: 1})
 		axes = append(axes, right)
 		colors = append(colors, d.color(below))
 	}
@@ -312,7 +313,7 @@ func (d drawing) lineOrColumns(c Chart) (*charts.Painter, error) {
 		ValueFormatter:  c.Format,
 	}
 	if len(c.Below) > 0 {
-		option.BarSize = 0.8 // what the library takes by itself is nothing where there are many
+		option.BarSize = 0.8 // with many columns, the library's default is zero
 	}
 	if len(c.Values) > 1 {
 		option.Symbol = charts.Symbol{Shape: charts.SymbolNone}
@@ -322,7 +323,7 @@ func (d drawing) lineOrColumns(c Chart) (*charts.Painter, error) {
 
 func (d drawing) bars(c Chart) (*charts.Painter, error) {
 	// The library draws the first category at the bottom.
-	labels, values := slices.Clone(c.Labels), known(c.Values)
+	labels, values := slices.Clone(c.Labels), withNulls(c.Values)
 	slices.Reverse(labels)
 	slices.Reverse(values)
 	option := charts.NewBarChartOptionWithData([][]float64{values})
@@ -333,7 +334,7 @@ func (d drawing) bars(c Chart) (*charts.Painter, error) {
 	option.CategoryAxis = charts.CategoryAxisOption{Labels: labels, LabelFontStyle: d.font(1)}
 	axis := charts.ValueAxisOption{LabelFontStyle: d.font(1), ValueFormatter: c.Format, LabelCount: 5}
 	low, high := extremes(c.Values)
-	scale(&axis, min(0, low), max(0, high)) // a bar's length means its size only from zero on
+	setRange(&axis, min(0, low), max(0, high)) // bars must start at zero
 	option.ValueAxis = []charts.ValueAxisOption{axis}
 	option.ValueFormatter = c.Format
 	option.BarSize = 0.62
@@ -341,17 +342,17 @@ func (d drawing) bars(c Chart) (*charts.Painter, error) {
 	return painter, painter.BarChart(option)
 }
 
-// sparse keeps every so many labels, of which there are at most eight.
+// sparse keeps at most eight labels at regular intervals.
 func sparse(labels []string) []string {
-	every := (len(labels) + 7) / 8
+	interval := (len(labels) + 7) / 8
 	out := make([]string, len(labels))
-	for i := 0; i < len(labels); i += every {
+	for i := 0; i < len(labels); i += interval {
 		out[i] = labels[i]
 	}
 	return out
 }
 
-// extremes are the smallest and the largest of the values that are known.
+// extremes returns the smallest and the largest known value.
 func extremes(values []float64) (low, high float64) {
 	low, high = math.Inf(1), math.Inf(-1)
 	for _, v := range values {
@@ -362,8 +363,8 @@ func extremes(values []float64) (low, high float64) {
 	return low, high
 }
 
-// scale makes an axis from a round number to a round number in round steps.
-func scale(axis *charts.ValueAxisOption, low, high float64) {
+// setRange sets the ends of an axis to round numbers around low and high, with labels at round steps.
+func setRange(axis *charts.ValueAxisOption, low, high float64) {
 	if !(high > low) || math.IsInf(high-low, 0) {
 		return
 	}
@@ -373,7 +374,7 @@ func scale(axis *charts.ValueAxisOption, low, high float64) {
 	axis.LabelCount = int(math.Round((high-low)/step)) + 1
 }
 
-// roundUp gives the next of 1, 2, 2.5, 5 times a power of ten.
+// roundUp rounds up to 1, 2, 2.5 or 5 times a power of ten.
 func roundUp(v float64) float64 {
 	power := math.Pow(10, math.Floor(math.Log10(v)))
 	for _, digit := range [...]float64{1, 2, 2.5, 5} {

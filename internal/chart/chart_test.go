@@ -17,7 +17,7 @@ import (
 	"github.com/go-analyze/charts"
 )
 
-// samples of every kind, and the odd ones.
+// samples returns charts of every kind, and unusual ones.
 func samples() map[string]Chart {
 	var labels []string
 	var values, below []float64
@@ -26,13 +26,13 @@ func samples() map[string]Chart {
 		values = append(values, 61837+300*math.Sin(float64(i)/9))
 		below = append(below, 20*math.Abs(math.Sin(float64(i)/3)))
 	}
-	holes := slices.Clone(values)
+	gaps := slices.Clone(values)
 	for i := 30; i < 40; i++ {
-		holes[i] = math.NaN()
+		gaps[i] = math.NaN()
 	}
 	return map[string]Chart{
 		"price":        {Title: "币安人生USDT: close & <volume>", Labels: labels, Values: values, Below: below, Format: func(v float64) string { return fmt.Sprintf("%.2f", v) }},
-		"with holes":   {Labels: labels, Values: holes},
+		"with gaps":    {Labels: labels, Values: gaps},
 		"columns":      {Kind: Columns, Labels: labels[:24], Values: below[:24]},
 		"rose":         {Kind: Bars, Tone: Good, Labels: []string{"A<b>&\"USDT", "币安USDT", "C"}, Values: []float64{12, 5, 1}},
 		"fell":         {Kind: Bars, Tone: Bad, Labels: []string{"A", "B"}, Values: []float64{-12, -5}},
@@ -44,7 +44,7 @@ func samples() map[string]Chart {
 	}
 }
 
-func TestSVGStandsInAPage(t *testing.T) {
+func TestSVGUsesColorsOfPage(t *testing.T) {
 	color := regexp.MustCompile(`(?:fill|stroke):([^;"]*)`)
 	for name, c := range samples() {
 		t.Run(name, func(t *testing.T) {
@@ -63,19 +63,19 @@ func TestSVGStandsInAPage(t *testing.T) {
 			for _, match := range color.FindAllStringSubmatch(svg, -1) {
 				ours := slices.ContainsFunc(Variables[:], func(v string) bool { return match[1] == "var("+v+")" })
 				if !ours && match[1] != "none" {
-					t.Errorf("the color %q does not come from the page", match[1])
+					t.Errorf("the color %q is not a variable", match[1])
 				}
 			}
 			for _, outside := range []string{"http", "url(", "href", "<script", "font-family"} {
 				if strings.Contains(svg, outside) {
-					t.Errorf("it holds %q", outside)
+					t.Errorf("the SVG contains %q", outside)
 				}
 			}
 		})
 	}
 }
 
-func TestSVGWritesTextAsText(t *testing.T) {
+func TestSVGEscapesText(t *testing.T) {
 	svg, err := SVG(samples()["rose"])
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestSVGWritesTextAsText(t *testing.T) {
 	}
 }
 
-func TestPNGIsAPicture(t *testing.T) {
+func TestPNG(t *testing.T) {
 	for name, c := range samples() {
 		if testing.Short() && name != "rose" {
 			continue // drawing takes long under the race detector
@@ -100,17 +100,17 @@ func TestPNGIsAPicture(t *testing.T) {
 				t.Fatal(err)
 			}
 			if picture.Bounds() != image.Rect(0, 0, pngWidth, pngHeight) {
-				t.Errorf("it measures %v", picture.Bounds())
+				t.Errorf("bounds %v", picture.Bounds())
 			}
 			if r, g, b, a := picture.At(2, 2).RGBA(); r != 0xffff || g != 0xffff || b != 0xffff || a != 0xffff {
-				t.Error("it is not on white")
+				t.Error("the background is not white")
 			}
 		})
 	}
 }
 
-// TestBarsStandInOrder finds the bars by their colour.
-func TestBarsStandInOrder(t *testing.T) {
+// TestBarsAreInOrder finds the bars by their color.
+func TestBarsAreInOrder(t *testing.T) {
 	content, err := PNG(samples()["rose"])
 	if err != nil {
 		t.Fatal(err)
@@ -134,11 +134,11 @@ func TestBarsStandInOrder(t *testing.T) {
 		inside = n > 10
 	}
 	if len(lengths) != 3 || lengths[0] <= 2*lengths[1] || lengths[1] <= 4*lengths[2] {
-		t.Errorf("bars of 12, 5 and 1 are %d pixels long from the top", lengths)
+		t.Errorf("bars of 12, 5 and 1 are %d pixels long", lengths)
 	}
 }
 
-func TestWrongChartIsAnError(t *testing.T) {
+func TestInvalidChartIsAnError(t *testing.T) {
 	for _, c := range []Chart{{}, {Labels: []string{"a"}, Values: []float64{1, 2}}, {Labels: []string{"a"}, Values: []float64{1}, Below: []float64{1, 2}}} {
 		if _, err := SVG(c); err == nil {
 			t.Errorf("SVG drew %+v", c)
@@ -149,33 +149,33 @@ func TestWrongChartIsAnError(t *testing.T) {
 	}
 }
 
-func TestCharactersThatTheFontLacks(t *testing.T) {
+func TestSpellMissing(t *testing.T) {
 	for text, want := range map[string]string{"BTCUSDT": "BTCUSDT", "币安USDT": "[5e01 5b89]USDT", "A币": "A[5e01]", "": "", "é": "é"} {
-		if have := drawable(charts.GetDefaultFont(), text); have != want {
+		if have := spellMissing(charts.GetDefaultFont(), text); have != want {
 			t.Errorf("%q is drawn as %q, want %q", text, have, want)
 		}
 	}
 }
 
-func TestWideCharactersAreMeasured(t *testing.T) {
+func TestReplaceMissing(t *testing.T) {
 	labels := []string{"币安USDT", "WMUSDT", "人生USDT", "币安USDT", "USDT", "安"}
-	out, back := measurable(charts.GetDefaultFont(), labels)
-	seen := map[string]string{}
+	out, restore := replaceMissing(charts.GetDefaultFont(), labels)
+	meanings := map[string]string{}
 	for i, label := range out {
 		if strings.ContainsFunc(label, func(r rune) bool { return r > 127 }) && i != 3 {
-			t.Errorf("%q is measured as %q", labels[i], label)
+			t.Errorf("%q is replaced by %q", labels[i], label)
 		}
-		if was, ok := seen[label]; ok && was != labels[i] {
+		if was, ok := meanings[label]; ok && was != labels[i] {
 			t.Errorf("%q stands for %q and %q", label, was, labels[i])
 		}
-		seen[label] = labels[i]
-		if have := back.Replace("<text>" + label + "</text>"); have != "<text>"+labels[i]+"</text>" {
+		meanings[label] = labels[i]
+		if have := restore.Replace("<text>" + label + "</text>"); have != "<text>"+labels[i]+"</text>" {
 			t.Errorf("%q comes back as %s", labels[i], have)
 		}
 	}
 }
 
-func TestAxesAreRound(t *testing.T) {
+func TestAxisEndsAreRound(t *testing.T) {
 	for _, c := range []struct {
 		low, high, from, to float64
 		labels              int
@@ -187,15 +187,15 @@ func TestAxesAreRound(t *testing.T) {
 		{0.00000121, 0.0000016, 0.0000012, 0.0000016, 5},
 	} {
 		var axis charts.ValueAxisOption
-		scale(&axis, c.low, c.high)
+		setRange(&axis, c.low, c.high)
 		if math.Abs(*axis.Min-c.from) > 1e-9*(c.high-c.low) || math.Abs(*axis.Max-c.to) > 1e-9*(c.high-c.low) || axis.LabelCount != c.labels {
 			t.Errorf("%v to %v: from %v to %v with %d labels, want %v to %v with %d", c.low, c.high, *axis.Min, *axis.Max, axis.LabelCount, c.from, c.to, c.labels)
 		}
 	}
 }
 
-// TestColumnsBelowHaveAWidth: also where there are as many as a chart has at most.
-func TestColumnsBelowHaveAWidth(t *testing.T) {
+// TestColumnsBelowAreVisible draws the most columns that a chart can have.
+func TestColumnsBelowAreVisible(t *testing.T) {
 	const n = MaxPoints
 	wide := func(float64) string { return "0.00000000" }
 	c := Chart{Labels: make([]string, n), Values: make([]float64, n), Below: make([]float64, n), Format: wide, BelowFormat: wide}
@@ -209,11 +209,11 @@ func TestColumnsBelowHaveAWidth(t *testing.T) {
 	column := regexp.MustCompile(`<path\s+d="M (\d+) \d+\s+L (\d+) \d+[^"]*"\s+style="stroke:none;fill:var\(--chart-below\)"`)
 	found := column.FindAllStringSubmatch(svg, -1)
 	if len(found) != n {
-		t.Fatalf("there are %d columns, not %d", len(found), n)
+		t.Fatalf("%d columns, want %d", len(found), n)
 	}
 	for _, corners := range found {
 		if corners[1] == corners[2] {
-			t.Fatalf("a column is no wider than a line: %s", corners[0])
+			t.Fatalf("a column has no width: %s", corners[0])
 		}
 	}
 }

@@ -64,10 +64,10 @@ func TestReadToken(t *testing.T) {
 		"an empty file":      {variables(TokenFileVariable, file("\n")), false, "is empty"},
 		"a directory":        {variables(TokenFileVariable, t.TempDir()), false, "is a directory"},
 		"another file":       {variables(TokenFileVariable, file(strings.Repeat(secret, 1000))), false, "too large"},
-		"no token":           {variables(TokenVariable, secretHalf), false, "holds no bot's token"},
-		"two lines":          {variables(TokenVariable, secret+"\n"+secret), false, "holds no bot's token"},
-		"what a URL can't":   {variables(TokenVariable, secret+"/../x"), false, "holds no bot's token"},
-		"no token in a file": {variables(TokenFileVariable, file("bot"+secret)), false, "holds no bot's token"},
+		"no token":           {variables(TokenVariable, secretHalf), false, "is not a bot token"},
+		"two lines":          {variables(TokenVariable, secret+"\n"+secret), false, "is not a bot token"},
+		"path in the token":  {variables(TokenVariable, secret+"/../x"), false, "is not a bot token"},
+		"no token in a file": {variables(TokenFileVariable, file("bot"+secret)), false, "is not a bot token"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			token, err := ReadToken(c.get)
@@ -75,13 +75,13 @@ func TestReadToken(t *testing.T) {
 				t.Errorf("given %v, error %v", token.Given(), err)
 			}
 			if err != nil && strings.Contains(err.Error(), secretHalf) {
-				t.Errorf("the error shows it: %v", err)
+				t.Errorf("the error contains the token: %v", err)
 			}
 		})
 	}
 }
 
-func TestATokenDoesNotPrint(t *testing.T) {
+func TestTokenPrintsAsStars(t *testing.T) {
 	token := testToken(t)
 	var out bytes.Buffer
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
@@ -102,8 +102,8 @@ func TestATokenDoesNotPrint(t *testing.T) {
 	}
 }
 
-// answers gives a server that answers every request in one way.
-func answers(t *testing.T, handler http.HandlerFunc) string {
+// serve starts a server that handles every request in the same way, and returns its URL.
+func serve(t *testing.T, handler http.HandlerFunc) string {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		handler(w, r)
@@ -112,71 +112,74 @@ func answers(t *testing.T, handler http.HandlerFunc) string {
 	return server.URL
 }
 
-func says(status int, body string) http.HandlerFunc {
+// replies returns a handler that replies with a status and a body.
+func replies(status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, body)
 	}
 }
 
-func cuts(beginning string) http.HandlerFunc {
+// truncates returns a handler that closes the connection after the start of a reply.
+func truncates(start string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		connection, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			panic(err)
 		}
-		_, _ = io.WriteString(connection, beginning)
+		_, _ = io.WriteString(connection, start)
 		connection.Close()
 	}
 }
 
-func refusal(status int, description, parameters string) http.HandlerFunc {
-	return says(status, fmt.Sprintf(`{"ok":false,"error_code":%d,"description":%q,"parameters":{%s}}`, status, description, parameters))
+// refuses returns a handler that replies like the Bot API refuses a message.
+func refuses(status int, description, parameters string) http.HandlerFunc {
+	return replies(status, fmt.Sprintf(`{"ok":false,"error_code":%d,"description":%q,"parameters":{%s}}`, status, description, parameters))
 }
 
-// TestWhatAnAnswerMeans also holds each error against the token: a server that knows it may say it, and the request's URL has it.
-func TestWhatAnAnswerMeans(t *testing.T) {
+// TestErrorKinds also checks that no error contains the token, which is in the request's URL and may be in a reply.
+func TestErrorKinds(t *testing.T) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody := "http://" + closed.Addr().String()
+	unused := "http://" + closed.Addr().String()
 	closed.Close()
 	for name, c := range map[string]struct {
 		server string
 		want   Kind // empty: accepted
 		id     int
 	}{
-		"accepted":                 {answers(t, says(200, `{"ok":true,"result":{"message_id":7,"date":1,"chat":{"id":5,"type":"private"}}}`)), "", 7},
-		"accepted, cut after that": {answers(t, cuts("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"ok\": true, \"result\":{\"mess")), "", 0},
-		"accepted, another shape":  {answers(t, says(200, `{"ok":true,"result":[]}`)), "", 0},
-		"no one there":             {nobody, Unreached, 0},
-		"not TLS":                  {strings.Replace(answers(t, says(200, "")), "http://", "https://", 1), Unreached, 0},
-		"cut at once":              {answers(t, cuts("")), Lost, 0},
-		"cut in the header":        {answers(t, cuts("HTTP/1.1 200 OK\r\nContent-")), Lost, 0},
-		"cut in the body":          {answers(t, cuts("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"ok\":")), Lost, 0},
-		"no answer in time":        {answers(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), Lost, 0},
-		"a portal's page":          {answers(t, says(200, "<html>log in, "+secret+"</html>")), Broken, 0},
-		"an empty answer":          {answers(t, says(200, "")), Broken, 0},
-		"a gateway":                {answers(t, says(502, "<html>502 "+secret+"</html>")), Broken, 0},
-		"500":                      {answers(t, refusal(500, "Internal Server Error "+secret, "")), Broken, 0},
-		"sent elsewhere": {answers(t, func(w http.ResponseWriter, r *http.Request) {
+		"accepted":                   {serve(t, replies(200, `{"ok":true,"result":{"message_id":7,"date":1,"chat":{"id":5,"type":"private"}}}`)), "", 7},
+		"accepted, truncated reply":  {serve(t, truncates("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"ok\": true, \"result\":{\"mess")), "", 0},
+		"accepted, unexpected reply": {serve(t, replies(200, `{"ok":true,"result":[]}`)), "", 0},
+		"connection refused":         {unused, Unreached, 0},
+		"not TLS":                    {strings.Replace(serve(t, replies(200, "")), "http://", "https://", 1), Unreached, 0},
+		"no reply":                   {serve(t, truncates("")), Lost, 0},
+		"truncated header":           {serve(t, truncates("HTTP/1.1 200 OK\r\nContent-")), Lost, 0},
+		"truncated body":             {serve(t, truncates("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"ok\":")), Lost, 0},
+		"timeout":                    {serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), Lost, 0},
+		"a portal's page":            {serve(t, replies(200, "<html>log in, "+secret+"</html>")), Broken, 0},
+		"empty reply":                {serve(t, replies(200, "")), Broken, 0},
+		"a gateway":                  {serve(t, replies(502, "<html>502 "+secret+"</html>")), Broken, 0},
+		"500":                        {serve(t, refuses(500, "Internal Server Error "+secret, "")), Broken, 0},
+		"redirect": {serve(t, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://elsewhere.invalid"+r.URL.Path, http.StatusTemporaryRedirect)
 		}), Broken, 0},
-		"429":                  {answers(t, refusal(429, "Too Many Requests: retry after 12", `"retry_after":12`)), Limited, 0},
-		"moved":                {answers(t, refusal(400, "Bad Request: group chat was upgraded to a supergroup chat", `"migrate_to_chat_id":-1001234567890`)), Migrated, 0},
-		"blocked":              {answers(t, refusal(403, "Forbidden: bot was blocked by the user", "")), NoAccess, 0},
-		"thrown out":           {answers(t, refusal(403, "Forbidden: bot was kicked from the supergroup chat", "")), NoAccess, 0},
-		"no such chat":         {answers(t, refusal(400, "Bad Request: chat not found", "")), NoAccess, 0},
-		"not allowed to write": {answers(t, refusal(400, "Bad Request: not enough rights to send text messages to the chat", "")), NoAccess, 0},
-		"bad markup":           {answers(t, refusal(400, `Bad Request: can't parse entities: Unsupported start tag "x" at byte offset 3`, "")), BadMarkup, 0},
-		"too long":             {answers(t, refusal(400, "Bad Request: message is too long", "")), BadMarkup, 0},
-		"no picture":           {answers(t, refusal(400, "Bad Request: PHOTO_INVALID_DIMENSIONS", "")), BadFile, 0},
-		"too large":            {answers(t, refusal(413, "Request Entity Too Large", "")), BadFile, 0},
-		"too large, a gateway": {answers(t, says(413, "<html>")), BadFile, 0},
-		"empty":                {answers(t, refusal(400, "Bad Request: message text is empty", "")), Refused, 0},
-		"wrong token":          {answers(t, refusal(401, "Unauthorized: "+secret, "")), BadToken, 0},
-		"no token":             {answers(t, refusal(404, "Not Found: "+secretHalf, "")), BadToken, 0},
+		"429":                  {serve(t, refuses(429, "Too Many Requests: retry after 12", `"retry_after":12`)), Limited, 0},
+		"migrated":             {serve(t, refuses(400, "Bad Request: group chat was upgraded to a supergroup chat", `"migrate_to_chat_id":-1001234567890`)), Migrated, 0},
+		"blocked":              {serve(t, refuses(403, "Forbidden: bot was blocked by the user", "")), NoAccess, 0},
+		"removed":              {serve(t, refuses(403, "Forbidden: bot was kicked from the supergroup chat", "")), NoAccess, 0},
+		"no such chat":         {serve(t, refuses(400, "Bad Request: chat not found", "")), NoAccess, 0},
+		"not allowed to write": {serve(t, refuses(400, "Bad Request: not enough rights to send text messages to the chat", "")), NoAccess, 0},
+		"bad markup":           {serve(t, refuses(400, `Bad Request: can't parse entities: Unsupported start tag "x" at byte offset 3`, "")), BadMarkup, 0},
+		"too long":             {serve(t, refuses(400, "Bad Request: message is too long", "")), BadMarkup, 0},
+		"no picture":           {serve(t, refuses(400, "Bad Request: PHOTO_INVALID_DIMENSIONS", "")), BadFile, 0},
+		"too large":            {serve(t, refuses(413, "Request Entity Too Large", "")), BadFile, 0},
+		"too large, a gateway": {serve(t, replies(413, "<html>")), BadFile, 0},
+		"empty":                {serve(t, refuses(400, "Bad Request: message text is empty", "")), Refused, 0},
+		"wrong token":          {serve(t, refuses(401, "Unauthorized: "+secret, "")), BadToken, 0},
+		"no token":             {serve(t, refuses(404, "Not Found: "+secretHalf, "")), BadToken, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -196,19 +199,19 @@ func TestWhatAnAnswerMeans(t *testing.T) {
 			for ; err != nil; err = errors.Unwrap(err) {
 				for _, text := range []string{err.Error(), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", err)} {
 					if strings.Contains(text, secretHalf) {
-						t.Errorf("the error has the token in it: %s", text)
+						t.Errorf("the error contains the token: %s", text)
 					}
 				}
 			}
 			if strings.Contains(log.String(), secretHalf) {
-				t.Errorf("the log has the token in it: %s", log.String())
+				t.Errorf("the log contains the token: %s", log.String())
 			}
 		})
 	}
 }
 
-func TestACancelledRequestSaysSo(t *testing.T) {
-	server := answers(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+func TestErrorUnwrapsDeadline(t *testing.T) {
+	server := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	client, err := NewClient(server, testToken(t), Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -220,7 +223,7 @@ func TestACancelledRequestSaysSo(t *testing.T) {
 	}
 }
 
-func TestWhatGoesOut(t *testing.T) {
+func TestRequestParameters(t *testing.T) {
 	type sent struct {
 		path  string
 		form  map[string]string
@@ -263,13 +266,13 @@ func TestWhatGoesOut(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got.path != "/bot"+secret+"/"+c.method || got.file != c.file || c.file != "" && got.bytes != 5 || fmt.Sprint(got.form) != fmt.Sprint(c.form) {
-			t.Errorf("sent %+v, not %s %s %v", got, c.method, c.file, c.form)
+			t.Errorf("sent %+v, want %s %s %v", got, c.method, c.file, c.form)
 		}
 	}
 }
 
 func TestCheck(t *testing.T) {
-	client, err := NewClient(answers(t, says(200, `{"ok":true,"result":{"id":1,"is_bot":true,"first_name":"x","username":"tapedeck_bot"}}`)), testToken(t), Options{})
+	client, err := NewClient(serve(t, replies(200, `{"ok":true,"result":{"id":1,"is_bot":true,"first_name":"x","username":"tapedeck_bot"}}`)), testToken(t), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,7 +283,7 @@ func TestCheck(t *testing.T) {
 
 func TestNewClientErrors(t *testing.T) {
 	if _, err := NewClient("https://api.telegram.org", Token{}, Options{}); err == nil {
-		t.Error("a client without a token")
+		t.Error("no error without a token")
 	}
 	for _, server := range []string{"", "api.telegram.org", "ftp://x", "http://user:" + secretHalf + "@ho st", "http://"} {
 		if _, err := NewClient(server, testToken(t), Options{}); err == nil || strings.Contains(err.Error(), secretHalf) {

@@ -5,45 +5,45 @@ import (
 	"time"
 )
 
-// Kind says what an error means for the message that was to be sent.
+// Kind classifies an error by what it means for the message.
 type Kind string
 
-// The kinds. In all but Lost and Broken it is certain that the message was not accepted.
+// For all kinds except Lost and Broken, it is certain that the message was not accepted.
 const (
-	// Unreached: no connection was had; nothing was sent.
+	// Unreached: there was no connection, so nothing was sent.
 	Unreached Kind = "unreached"
-	// Lost: the request went out, and no answer came or only the beginning of one. The message may have been accepted.
+	// Lost: the request was sent, and the reply is missing or incomplete. The message may have been accepted.
 	Lost Kind = "lost"
-	// Broken: an answer with a status of 500 or more, or one that is not the Bot API's. Telegram does not say whether such a message was accepted.
+	// Broken: the status is 500 or above, or the reply is not from the Bot API. The message may have been accepted.
 	Broken Kind = "broken"
-	// Limited: too many messages; wait for RetryAfter.
+	// Limited: too many messages. Wait for RetryAfter.
 	Limited Kind = "limited"
-	// Migrated: the group has become a supergroup, whose id is MigrateTo.
+	// Migrated: the group has become a supergroup with the id MigrateTo.
 	Migrated Kind = "migrated"
-	// NoAccess: the bot may not write to this chat: blocked, thrown out, or there is no such chat. The message is not at fault.
+	// NoAccess: the bot may not write to the chat, was blocked or removed, or the chat does not exist.
 	NoAccess Kind = "no access"
 	// BadMarkup: the text's HTML was refused.
 	BadMarkup Kind = "bad markup"
-	// BadFile: the file was refused, as too large or as no picture.
+	// BadFile: the file was refused, because it is too large or not a picture.
 	BadFile Kind = "bad file"
 	// Refused: the message was refused for another reason.
 	Refused Kind = "refused"
-	// BadToken: the bot is not known by this token, at this server.
+	// BadToken: the server knows no bot with this token.
 	BadToken Kind = "bad token"
 )
 
-// Error is what came of a request that did not succeed. Its text never has the token in it.
+// Error is the error of a request. It never contains the token.
 type Error struct {
 	Kind Kind
-	// Status is that of the answer, 0 where none came.
+	// Status is the HTTP status of the reply, or 0 if there was none.
 	Status int
-	// Text says what happened, in Telegram's words where it used any.
+	// Text is Telegram's description or that of the underlying error.
 	Text string
-	// RetryAfter belongs to Limited, MigrateTo to Migrated.
+	// RetryAfter is set for Limited, MigrateTo for Migrated.
 	RetryAfter time.Duration
 	MigrateTo  int64
 
-	cause error // context.Canceled or context.DeadlineExceeded, or nil: others may hold the token
+	cause error // context.Canceled, context.DeadlineExceeded or nil; other errors may contain the token
 }
 
 func (e *Error) Error() string {

@@ -9,23 +9,24 @@ import (
 	"unicode/utf8"
 )
 
-// Telegram's limits, in UTF-16 code units after the tags are taken out and the entities read (Bot API, sendMessage and sendPhoto).
+// Telegram's limits in UTF-16 code units, counted without tags and with decoded entities (Bot API, sendMessage and
+// sendPhoto).
 const (
 	TextLimit    = 4096
 	CaptionLimit = 1024
 )
 
 const (
-	// rawLimit keeps a part's source under the 35,000 bytes at which Telegram's server cuts what it is given.
-	rawLimit = 30_000
-	// tagLimit keeps a part under the 100 pieces of formatting that Telegram shows; more it silently leaves plain.
-	tagLimit = 90
-	// depthLimit bounds the tags that are open at once, for each part opens and closes them anew; deeper ones are left out.
-	depthLimit = 16
+	// maxRaw keeps the source of a part below the 35,000 bytes at which Telegram's server truncates it.
+	maxRaw = 30_000
+	// maxTags keeps a part below the 100 formatted pieces that Telegram shows. It ignores further tags silently.
+	maxTags = 90
+	// maxDepth limits the nesting of tags, because each part reopens them. Deeper tags are left out.
+	maxDepth = 16
 )
 
-// Escape makes plain text into HTML that shows it. Bytes that are not UTF-8 and control characters other than newline
-// and tab, which Telegram refuses or drops, are left out.
+// Escape converts plain text to HTML. It removes control characters other than newline and tab, which Telegram refuses
+// or drops, and replaces invalid UTF-8.
 func Escape(text string) string {
 	var out strings.Builder
 	for _, r := range strings.ToValidUTF8(text, "�") {
@@ -43,18 +44,18 @@ func Escape(text string) string {
 	return out.String()
 }
 
-// Plain is the text that the markup shows, without formatting.
+// Plain returns the text of the markup without formatting.
 func Plain(markup string) string {
 	var out strings.Builder
 	for _, t := range tokens(markup) {
-		if t.kind == word {
+		if t.kind == char {
 			out.WriteString(html.UnescapeString(t.raw))
 		}
 	}
 	return out.String()
 }
 
-// Units is the length of what the markup shows as Telegram counts it: in UTF-16 code units.
+// Units returns the length of the markup's text in UTF-16 code units, as Telegram counts it.
 func Units(markup string) int {
 	units := 0
 	for _, t := range tokens(markup) {
@@ -63,31 +64,30 @@ func Units(markup string) int {
 	return units
 }
 
-// Split cuts markup into parts that show at most limit UTF-16 code units each, at the end of a line where that leaves
-// a part at least half full, else at a space, else anywhere but inside of a character. No tag and no entity is cut: what is open at
-// the end of a part is closed there and opened again in the next. Each part is markup that Telegram takes: tags that it does
-// not know, and such as are open at the end or were never opened, are shown as text, closed, or left out. Parts that would
-// show nothing are left out, for Telegram refuses them.
+// Split splits markup into parts whose texts have at most limit UTF-16 code units each. It splits at the end of a line
+// if the part is at least half full, else at a space, else between two characters. Tags that are open at the end of a
+// part are closed there and reopened in the next one. Each part is valid markup for Telegram: unknown tags become text,
+// unclosed tags are closed, and unmatched end tags are left out. Parts without text, which Telegram refuses, are left out.
 func Split(markup string, limit int) []string {
 	all := tokens(markup)
 	var parts []string
-	var open []string // raw start tags that are open where the part begins
+	var open []string // start tags that are open at the start of the part
 	for start := 0; start < len(all); {
-		cut := cutAt(all[start:], open, limit) + start
-		part, after := render(all[start:cut], open)
+		end := start + splitPoint(all[start:], open, limit)
+		part, after := render(all[start:end], open)
 		if strings.TrimSpace(Plain(part)) != "" {
 			parts = append(parts, part)
 		}
-		start, open = cut, after
+		start, open = end, after
 		if len(parts) > 0 && start < len(all) && all[start].raw == "\n" {
-			start++ // the part's end stands for it
+			start++ // the end of the part replaces the newline
 		}
 	}
 	return parts
 }
 
-// cutAt says how many of the tokens go into one part. It is at least 1.
-func cutAt(all []token, open []string, limit int) int {
+// splitPoint returns how many of the tokens go into one part, at least 1.
+func splitPoint(all []token, open []string, limit int) int {
 	units, bytes, tags := 0, 0, len(open)
 	line, lineUnits, space, spaceUnits, hard := 0, 0, 0, 0, 0
 	for i, t := range all {
@@ -95,15 +95,15 @@ func cutAt(all []token, open []string, limit int) int {
 		bytes += len(t.raw)
 		if t.kind == opening {
 			tags++
-			bytes += 2 * len(t.raw) // its end tag, or to open it again
+			bytes += 2 * len(t.raw) // for its end tag or for reopening it
 		}
-		if i > 0 && (units > limit || bytes > rawLimit || tags > tagLimit) {
+		if i > 0 && (units > limit || bytes > maxRaw || tags > maxTags) {
 			switch {
 			case line > 0 && 2*lineUnits >= limit:
 				return line
 			case space > 0 && 2*spaceUnits >= limit:
 				return space
-			case line > 0 && units <= limit: // too many tags or bytes: a line's end is as good as any
+			case line > 0 && units <= limit: // too many tags or bytes
 				return line
 			case hard > 0:
 				return hard
@@ -123,10 +123,10 @@ func cutAt(all []token, open []string, limit int) int {
 	return len(all)
 }
 
-// joins says whether the two tokens show as one character: a letter and its accent, the parts of an emoji.
+// joins reports whether two tokens form one character, such as a letter and its accent, or the parts of an emoji.
 func joins(a, b token) bool {
 	const joiner = '‍'
-	if a.kind != word || b.kind != word {
+	if a.kind != char || b.kind != char {
 		return false
 	}
 	last, _ := utf8.DecodeLastRuneInString(a.raw)
@@ -136,7 +136,8 @@ func joins(a, b token) bool {
 
 func isFlag(r rune) bool { return r >= 0x1F1E6 && r <= 0x1F1FF }
 
-// render writes the tokens with the tags that are open before them, closes what is open after them, and says what that is.
+// render returns the tokens as markup, with the open tags before them and end tags for what is open after them. after are
+// the start tags that are open after the tokens.
 func render(all []token, open []string) (markup string, after []string) {
 	var out strings.Builder
 	after = slices.Clone(open)
@@ -161,7 +162,7 @@ func render(all []token, open []string) (markup string, after []string) {
 type tokenKind int
 
 const (
-	word    tokenKind = iota // one character, or one entity
+	char    tokenKind = iota // one character or entity
 	opening                  // <b>
 	closing                  // </b>
 )
@@ -173,14 +174,14 @@ type token struct {
 }
 
 var (
-	// startTag has the tags that the Bot API knows under "HTML style", with the attributes it gives them.
+	// startTag matches the tags and attributes that the Bot API lists under "HTML style".
 	startTag = regexp.MustCompile(`^<(?:b|strong|i|em|u|ins|s|strike|del|code|pre|tg-spoiler|blockquote|blockquote expandable|span class="tg-spoiler"|code class="language-[^"<>]*"|a href="[^"<>]*"|tg-emoji emoji-id="[0-9]+")>`)
 	endTag   = regexp.MustCompile(`^</(?:b|strong|i|em|u|ins|s|strike|del|code|pre|tg-spoiler|blockquote|span|a|tg-emoji)>`)
-	// entity has those that Telegram reads; any other is text.
+	// entity matches the entities that Telegram decodes. Others are text.
 	entity = regexp.MustCompile(`^&(?:lt|gt|amp|quot|#[0-9]{1,7}|#x[0-9A-Fa-f]{1,6});`)
 )
 
-// tokens takes markup apart. What it gives is balanced: each closing token closes the last one opened.
+// tokens splits markup into tokens. They are balanced: each closing token closes the last opening one.
 func tokens(markup string) []token {
 	markup = strings.ReplaceAll(strings.ToValidUTF8(markup, "�"), "\r\n", "\n")
 	out := make([]token, 0, len(markup))
@@ -191,7 +192,7 @@ func tokens(markup string) []token {
 		case '<':
 			if tag := startTag.FindString(markup); tag != "" {
 				size = len(tag)
-				if len(open) == depthLimit {
+				if len(open) == maxDepth {
 					break
 				}
 				out = append(out, token{opening, tag, 0})
@@ -200,7 +201,7 @@ func tokens(markup string) []token {
 				size = len(tag)
 				name := tagName(tag)
 				if !slices.Contains(open, name) {
-					break // it was never opened
+					break // unmatched
 				}
 				for last := ""; last != name; {
 					last = open[len(open)-1]
@@ -212,7 +213,7 @@ func tokens(markup string) []token {
 			if raw := entity.FindString(markup); raw != "" {
 				size = len(raw)
 				if shown := html.UnescapeString(raw); !strings.HasPrefix(shown, "&#") && Escape(shown) != "" && shown != "\uFFFD" {
-					out = append(out, token{word, raw, units(shown)})
+					out = append(out, token{char, raw, units(shown)})
 				}
 			}
 		}
@@ -220,7 +221,7 @@ func tokens(markup string) []token {
 			var r rune
 			r, size = utf8.DecodeRuneInString(markup)
 			if raw := Escape(markup[:size]); raw != "" {
-				out = append(out, token{word, raw, units(string(r))})
+				out = append(out, token{char, raw, units(string(r))})
 			}
 		}
 		markup = markup[size:]
@@ -231,6 +232,7 @@ func tokens(markup string) []token {
 	return out
 }
 
+// units returns the length in UTF-16 code units.
 func units(text string) int {
 	n := 0
 	for _, r := range text {
@@ -242,6 +244,7 @@ func units(text string) int {
 	return n
 }
 
+// tagName returns the name of a start or end tag.
 func tagName(tag string) string {
 	name := strings.Trim(tag, "</>")
 	name, _, _ = strings.Cut(name, " ")

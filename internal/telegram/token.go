@@ -10,29 +10,30 @@ import (
 	"strings"
 )
 
-// The environment variables that a bot's token is read from.
+// The environment variables from which the bot's token is read.
 const (
 	TokenVariable     = "TAPEDECK_TELEGRAM_TOKEN"
 	TokenFileVariable = "TAPEDECK_TELEGRAM_TOKEN_FILE"
 )
 
-// Token is a bot's password. It prints as ***, in logs, in JSON and with every verb of fmt; the zero value is none.
+// Token is a bot's password. It prints as *** in logs, in JSON and with every verb of fmt. The zero value is no token.
 type Token struct{ secret string }
 
-// tokenForm is what BotFather gives out: the bot's number, a colon, and letters, digits, dashes and underscores.
-var tokenForm = regexp.MustCompile(`^[0-9]{1,20}:[A-Za-z0-9_-]{8,128}$`)
+// tokenPattern matches the tokens of BotFather: the bot's number, a colon, and letters, digits, dashes and underscores.
+var tokenPattern = regexp.MustCompile(`^[0-9]{1,20}:[A-Za-z0-9_-]{8,128}$`)
 
-// tokenFileLimit bounds what is read of a token's file: one that is larger is another file.
-const tokenFileLimit = 4096
+// maxTokenFile is the largest size of a token's file in bytes. A larger file is not a token.
+const maxTokenFile = 4096
 
-// ReadToken takes the token from TAPEDECK_TELEGRAM_TOKEN, or from the file that TAPEDECK_TELEGRAM_TOKEN_FILE names; get looks a variable
-// up and gives "" where it is not set. Neither set is no token and no error. No error shows what was read.
+// ReadToken reads the token from TAPEDECK_TELEGRAM_TOKEN, or from the file that TAPEDECK_TELEGRAM_TOKEN_FILE names. get
+// returns the value of a variable, or "" if it is not set. If neither is set, there is no token and no error. Errors do not
+// contain what was read.
 func ReadToken(get func(name string) string) (Token, error) {
 	text, path := strings.TrimSpace(get(TokenVariable)), get(TokenFileVariable)
 	source := TokenVariable
 	switch {
 	case text != "" && path != "":
-		return Token{}, fmt.Errorf("%s and %s are both set; one of them is wanted", TokenVariable, TokenFileVariable)
+		return Token{}, fmt.Errorf("%s and %s are both set; set only one", TokenVariable, TokenFileVariable)
 	case text == "" && path == "":
 		return Token{}, nil
 	case path != "":
@@ -45,26 +46,27 @@ func ReadToken(get func(name string) string) (Token, error) {
 			return Token{}, fmt.Errorf("%s is empty", source)
 		}
 	}
-	if !tokenForm.MatchString(text) {
-		return Token{}, fmt.Errorf("%s holds no bot's token: it looks like 123456789:AA…, as BotFather gives it", source)
+	if !tokenPattern.MatchString(text) {
+		return Token{}, fmt.Errorf("%s is not a bot token: BotFather's tokens look like 123456789:AA…", source)
 	}
 	return Token{text}, nil
 }
 
+// readSmall reads a file of at most maxTokenFile bytes.
 func readSmall(path string) (string, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, tokenFileLimit+1))
-	if err == nil && len(content) > tokenFileLimit {
+	content, err := io.ReadAll(io.LimitReader(file, maxTokenFile+1))
+	if err == nil && len(content) > maxTokenFile {
 		err = errors.New("too large for a token")
 	}
 	return string(content), err
 }
 
-// Given says whether there is a token.
+// Given reports whether there is a token.
 func (t Token) Given() bool { return t.secret != "" }
 
 func (t Token) masked() string {
@@ -81,7 +83,7 @@ func (t Token) String() string               { return t.masked() }
 func (t Token) LogValue() slog.Value         { return slog.StringValue(t.masked()) }
 func (t Token) MarshalText() ([]byte, error) { return []byte(t.masked()), nil }
 
-// scrub takes the token out of text, whole or its secret half alone.
+// scrub replaces the token in text, and its secret half.
 func (t Token) scrub(text string) string {
 	if t.secret == "" {
 		return text

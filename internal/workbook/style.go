@@ -6,7 +6,7 @@ import (
 	"github.com/xuri/excelize/v2"
 )
 
-// The colours: dark slate and a blue on white; green, amber and red where something is judged.
+// The colors: dark slate and blue on white; green, amber and red for tones.
 const (
 	ink       = "1F2933"
 	faint     = "6B7785"
@@ -24,21 +24,21 @@ const (
 	fontName  = "Calibri"
 )
 
-// palette is for series that name no colour of their own.
+// palette colors the series that have no color of their own.
 var palette = [...]string{"2F6FB2", "D9822B", "1A7F4B", "8E4EC6", "B3261E", "0F8B8D", "7A6A00", "6B7785"}
 
-// style is what makes two cells look alike.
+// style is the key of a cell style.
 type style struct {
 	format   Format
 	decimals int
-	millis   bool // Moment shows milliseconds
+	millis   bool // DateTime displays milliseconds
 	tone     Tone
 	header   bool
 	link     bool
 	inTable  bool
 }
 
-// style gives the id of a style, made on first use.
+// style returns the id of a style and creates it on first use.
 func (b *builder) style(s style) (int, error) {
 	if id, ok := b.styles[s]; ok {
 		return id, nil
@@ -58,7 +58,7 @@ func (s style) excel() *excelize.Style {
 		font.Bold, font.Color = true, white
 		out.Fill = fill(slate)
 		out.Alignment = &excelize.Alignment{Vertical: "center", Horizontal: "left", Indent: 1}
-		if s.format.right() {
+		if s.format.rightAligned() {
 			out.Alignment = &excelize.Alignment{Vertical: "center", Horizontal: "right"}
 		}
 		return out
@@ -84,7 +84,7 @@ func (s style) excel() *excelize.Style {
 		out.CustomNumFmt = &code
 	}
 	switch {
-	case s.format.right():
+	case s.format.rightAligned():
 		out.Alignment.Horizontal = "right"
 	case s.inTable:
 		out.Alignment.Horizontal, out.Alignment.Indent = "left", 1
@@ -93,7 +93,7 @@ func (s style) excel() *excelize.Style {
 	return out
 }
 
-// numberFormat gives Excel's code.
+// numberFormat returns the Excel number format, or "".
 func (s style) numberFormat() string {
 	switch s.format {
 	case Integer:
@@ -108,15 +108,15 @@ func (s style) numberFormat() string {
 		return "0" + decimals(s.decimals) + `"%"`
 	case Share:
 		return "0" + decimals(s.decimals) + "%"
-	case Moment:
+	case DateTime:
 		if s.millis {
 			return "yyyy-mm-dd hh:mm:ss.000"
 		}
 		return "yyyy-mm-dd hh:mm:ss"
-	case Calendar:
+	case Date:
 		return "yyyy-mm-dd"
 	case Text, LongText:
-		return "@" // stays text also when a person edits the cell
+		return "@" // keeps text as text if a person edits the cell
 	}
 	return ""
 }
@@ -128,10 +128,10 @@ func decimals(n int) string {
 	return "." + strings.Repeat("0", min(n, 15))
 }
 
-// right says whether a format stands at the right of its cell.
-func (f Format) right() bool {
+// rightAligned reports whether values are aligned to the right.
+func (f Format) rightAligned() bool {
 	switch f {
-	case Integer, ID, Number, Percent, PlainPercent, Share, Moment, Calendar:
+	case Integer, ID, Number, Percent, PlainPercent, Share, DateTime, Date:
 		return true
 	}
 	return false
@@ -141,7 +141,7 @@ func fill(color string) excelize.Fill {
 	return excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{color}}
 }
 
-// toneFill is the conditional style of a text that is judged.
+// toneFill returns the conditional style of a tone.
 func (b *builder) toneFill(tone Tone) (int, error) {
 	font, back := "", ""
 	switch tone {

@@ -2,8 +2,9 @@ package workbook
 
 import (
 	"fmt"
+	"maps"
 	"math"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,7 +13,7 @@ import (
 	"github.com/xuri/excelize/v2"
 )
 
-// table writes a table on as many sheets as it needs and gives their names.
+// table writes a table on as many sheets as it needs and returns their names.
 func (b *builder) table(number int, table Table) ([]string, error) {
 	var sheets []string
 	for from := 0; from == 0 || from < len(table.Rows); from += b.book.RowsPerSheet {
@@ -27,7 +28,7 @@ func (b *builder) table(number int, table Table) ([]string, error) {
 			from:   from,
 			to:     to,
 		}
-		if err := b.part(table, part); err != nil {
+		if err := b.writePart(table, part); err != nil {
 			return nil, err
 		}
 		sheets = append(sheets, name)
@@ -35,16 +36,16 @@ func (b *builder) table(number int, table Table) ([]string, error) {
 	return sheets, nil
 }
 
-// sheetPart is the rows [from, to) of a table on one sheet.
+// sheetPart is the rows [from, to) of a table on one sheet. object is the name of the Excel table.
 type sheetPart struct {
 	sheet, object string
 	from, to      int
 }
 
-func (b *builder) part(table Table, part sheetPart) error {
+func (b *builder) writePart(table Table, part sheetPart) error {
 	rows := table.Rows[part.from:part.to]
-	// All of this has to be there before the stream begins; afterwards it is lost without an error.
-	if err := b.page(part.sheet, false); err != nil {
+	// The print setup and the colors must be set before the stream starts. The library drops them silently later.
+	if err := b.setUpTablePrint(part.sheet); err != nil {
 		return err
 	}
 	if err := b.paint(table, part); err != nil {
@@ -59,7 +60,7 @@ func (b *builder) part(table Table, part sheetPart) error {
 	}
 	millis := make([]bool, len(table.Columns))
 	for i, column := range table.Columns {
-		millis[i] = column.Format == Moment && anyMillis(rows, i)
+		millis[i] = column.Format == DateTime && anyMillis(rows, i)
 		if err := stream.SetColWidth(i+1, i+1, b.width(table, part, i, millis[i])); err != nil {
 			return err
 		}
@@ -110,23 +111,23 @@ func (b *builder) part(table Table, part sheetPart) error {
 
 func (b *builder) header(stream *excelize.StreamWriter, table Table) error {
 	header := make([]any, len(table.Columns))
-	seen := map[string]bool{}
+	used := map[string]bool{}
 	for i, column := range table.Columns {
 		id, err := b.style(style{header: true, format: column.Format})
 		if err != nil {
 			return err
 		}
 		name := clean(column.Name)
-		for n := 2; name == "" || seen[strings.ToLower(name)]; n++ { // a table's headers must differ
+		for n := 2; name == "" || used[strings.ToLower(name)]; n++ { // the headers of a table must be unique
 			name = fmt.Sprintf("%s %d", column.Name, n)
 		}
-		seen[strings.ToLower(name)] = true
+		used[strings.ToLower(name)] = true
 		header[i] = excelize.Cell{StyleID: id, Value: name}
 	}
 	return stream.SetRow("A1", header, excelize.RowOpts{Height: 20})
 }
 
-// frozenHeader keeps the header in sight, and the first column where it names the row.
+// frozenHeader freezes the header row and, in a wide table, a first column of text.
 func frozenHeader(table Table) *excelize.Panes {
 	panes := &excelize.Panes{Freeze: true, YSplit: 1, TopLeftCell: "A2", ActivePane: "bottomLeft"}
 	if len(table.Columns) > 6 && table.Columns[0].Format == Text {
@@ -135,12 +136,12 @@ func frozenHeader(table Table) *excelize.Panes {
 	return panes
 }
 
-// cell gives a value in the form in which it is written. Numbers keep 15 significant digits.
+// cell converts a value for the stream. Numbers keep 15 significant digits.
 func (b *builder) cell(table Table, row, column int, value any, millis bool) (any, error) {
-	look := style{format: table.Columns[column].Format, decimals: table.Columns[column].Decimals, millis: millis, inTable: true}
-	if look.format == Number && table.Decimals != nil {
+	s := style{format: table.Columns[column].Format, decimals: table.Columns[column].Decimals, millis: millis, inTable: true}
+	if s.format == Number && table.Decimals != nil {
 		if n := table.Decimals(row, column); n >= 0 {
-			look.decimals = n
+			s.decimals = n
 		}
 	}
 	switch v := value.(type) {
@@ -150,47 +151,47 @@ func (b *builder) cell(table Table, row, column int, value any, millis bool) (an
 	case time.Time:
 		value = v.UTC()
 	case float64:
-		if math.IsNaN(v) || math.IsInf(v, 0) { // a cell cannot hold them as numbers
-			value, look.format = strconv.FormatFloat(v, 'g', -1, 64), Text
+		if math.IsNaN(v) || math.IsInf(v, 0) { // Excel has no such numbers
+			value, s.format = strconv.FormatFloat(v, 'g', -1, 64), Text
 			break
 		}
 		value = rounded(v)
 	case int64:
-		if v > 1e15 || v < -1e15 { // a cell holds 15 digits
-			value, look.format = strconv.FormatInt(v, 10), Text
+		if v > 1e15 || v < -1e15 { // Excel keeps 15 digits
+			value, s.format = strconv.FormatInt(v, 10), Text
 		}
 	case string:
 		value = clean(v)
-		if look.format != LongText {
-			look.format = Text
+		if s.format != LongText {
+			s.format = Text
 		}
 	default:
-		value, look.format = clean(fmt.Sprint(v)), Text
+		value, s.format = clean(fmt.Sprint(v)), Text
 	}
-	switch look.format {
+	switch s.format {
 	case Number, Percent, PlainPercent, Share:
 	default:
-		look.decimals = 0
+		s.decimals = 0
 	}
-	if look.format != Moment {
-		look.millis = false
+	if s.format != DateTime {
+		s.millis = false
 	}
-	id, err := b.style(look)
+	id, err := b.style(s)
 	return excelize.Cell{StyleID: id, Value: value}, err
 }
 
-// excelDigits is how many significant digits Excel keeps of a number.
+// excelDigits is how many significant digits of a number Excel keeps.
 const excelDigits = 15
 
-// rounded brings a number to the digits that Excel keeps; the library would cut it off there.
+// rounded rounds a number to the digits that Excel keeps. The library would truncate it.
 func rounded(v float64) float64 {
 	if short, err := strconv.ParseFloat(strconv.FormatFloat(v, 'g', excelDigits, 64), 64); err == nil {
 		return short
 	}
-	return v // it rounds to more than a double holds
+	return v // rounding would exceed the largest double
 }
 
-// paint lays the conditional colours over a part.
+// paint sets the conditional colors of a part.
 func (b *builder) paint(table Table, part sheetPart) error {
 	if part.to == part.from {
 		return nil
@@ -220,12 +221,7 @@ func (b *builder) paint(table Table, part sheetPart) error {
 			rules = append(rules, excelize.ConditionalFormatOptions{Type: "3_color_scale", Criteria: "=", MinType: "num", MidType: "num", MaxType: "num",
 				MinValue: "0.3", MidValue: "0.5", MaxValue: "0.7", MinColor: "#F4B6B0", MidColor: "#FFFFFF", MaxColor: "#A9DDBD"})
 		}
-		texts := make([]string, 0, len(column.Tones))
-		for text := range column.Tones {
-			texts = append(texts, text)
-		}
-		sort.Strings(texts)
-		for _, text := range texts {
+		for _, text := range slices.Sorted(maps.Keys(column.Tones)) {
 			id, err := b.toneFill(column.Tones[text])
 			if err != nil {
 				return err
@@ -235,8 +231,8 @@ func (b *builder) paint(table Table, part sheetPart) error {
 		if len(rules) == 0 {
 			continue
 		}
-		where := fmt.Sprintf("%s2:%s%d", letter, letter, part.to-part.from+1)
-		if err := b.file.SetConditionalFormat(part.sheet, where, rules); err != nil {
+		cells := fmt.Sprintf("%s2:%s%d", letter, letter, part.to-part.from+1)
+		if err := b.file.SetConditionalFormat(part.sheet, cells, rules); err != nil {
 			return err
 		}
 	}
@@ -245,13 +241,13 @@ func (b *builder) paint(table Table, part sheetPart) error {
 
 func quoted(text string) string { return `"` + strings.ReplaceAll(text, `"`, `""`) + `"` }
 
-// widthSample is how many rows decide a column's width.
+// widthSample is how many rows determine a column's width.
 const widthSample = 500
 
-// width is as wide as the widest of the header and the first rows, within reason.
+// width returns the width of a column: that of the widest of the header and the first rows, within limits.
 func (b *builder) width(table Table, part sheetPart, column int, millis bool) float64 {
 	spec := table.Columns[column]
-	widest := utf8.RuneCountInString(spec.Name) + 3 // the filter's button
+	widest := utf8.RuneCountInString(spec.Name) + 3 // for the filter button
 	for i := part.from; i < min(part.to, part.from+widthSample); i++ {
 		if column >= len(table.Rows[i]) {
 			continue
@@ -262,7 +258,7 @@ func (b *builder) width(table Table, part sheetPart, column int, millis bool) fl
 				digits = n
 			}
 		}
-		widest = max(widest, shownWidth(table.Rows[i][column], spec.Format, digits, millis))
+		widest = max(widest, displayWidth(table.Rows[i][column], spec.Format, digits, millis))
 	}
 	limit := textWidth
 	if spec.Format == LongText {
@@ -277,7 +273,8 @@ const (
 	longTextWidth = 72
 )
 
-// rowHeight makes room for a text of several lines; a streamed row does not find its height by itself everywhere.
+// rowHeight returns the height of a row with a text of several lines. Not every program adjusts the height of
+// streamed rows itself.
 func rowHeight(table Table, row []any) []excelize.RowOpts {
 	lines := 1
 	for i, column := range table.Columns {
@@ -285,23 +282,23 @@ func rowHeight(table Table, row []any) []excelize.RowOpts {
 			continue
 		}
 		if text, ok := row[i].(string); ok {
-			lines = max(lines, strings.Count(text, "\n")+1, (shownWidth(text, LongText, 0, false)+longTextWidth-1)/longTextWidth)
+			lines = max(lines, strings.Count(text, "\n")+1, (displayWidth(text, LongText, 0, false)+longTextWidth-1)/longTextWidth)
 		}
 	}
 	if lines == 1 {
 		return nil
 	}
-	return []excelize.RowOpts{{Height: min(15*float64(lines)+1, 409)}} // Excel's highest row
+	return []excelize.RowOpts{{Height: min(15*float64(lines)+1, 409)}} // the maximum of Excel
 }
 
-// shownWidth is about how many characters a value takes.
-func shownWidth(value any, format Format, digits int, millis bool) int {
+// displayWidth estimates how many characters a value occupies.
+func displayWidth(value any, format Format, digits int, millis bool) int {
 	switch v := value.(type) {
 	case nil:
 		return 0
 	case time.Time:
 		switch {
-		case format == Calendar:
+		case format == Date:
 			return 10
 		case millis:
 			return 23
@@ -344,7 +341,7 @@ func anyMillis(rows [][]any, column int) bool {
 	return false
 }
 
-// objectName makes the part of a table's name that Excel takes: letters, digits and underscores.
+// objectName returns a name that Excel accepts for a table: letters, digits and underscores.
 func objectName(name string) string {
 	return "t_" + strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {

@@ -1,9 +1,9 @@
-// Package workbook writes Excel workbooks of tables: frozen headers, real tables with filters, number formats, conditional
-// colours, native charts, a page that explains every column, and a print setup.
+// Package workbook writes Excel workbooks of tables, with frozen headers, filters, number formats, conditional
+// colors, native charts, a sheet that explains every column, and a print setup.
 //
-// It guarantees that what is handed in as text stays text: no cell is ever a formula, whatever it begins with. A table longer
-// than a sheet continues on another one. The rows are streamed, so the memory needed does not grow with cell objects.
-// The format is Office Open XML (ECMA-376), the limits are Excel's.
+// It guarantees that text stays text: no cell is ever a formula, whatever its text starts with. A table that is
+// longer than a sheet continues on another one. Rows are streamed, so memory does not grow with the number of
+// cells. The format is Office Open XML (ECMA-376); the limits are those of Excel.
 package workbook
 
 import (
@@ -23,27 +23,27 @@ const (
 	maxSheetName = 31
 )
 
-// Book is a workbook: a front page, then the tables in order, then a page that explains their columns.
+// Book is a workbook: a front page, the tables in order, and a sheet that explains their columns.
 type Book struct {
 	Title   string
 	Subject string
-	Created time.Time // the workbook's own date, UTC
+	Created time.Time // UTC
 
-	Front  []Line    // the first sheet, from the top
+	Front  []Line    // at the top of the front page
 	Charts [][]Chart // below the lines, in rows of at most two
 	Tables []Table
 
-	// RowsPerSheet is after how many data rows a table continues on another sheet; 0 means as many as a sheet holds.
+	// RowsPerSheet is the most data rows of a table on one sheet; 0 means as many as a sheet holds.
 	RowsPerSheet int
 }
 
-// Line is a line of the front page.
+// Line is one line of the front page.
 type Line struct {
 	Text string
 	Tone Tone
 }
 
-// Tone says how a text is meant.
+// Tone is the style of a text.
 type Tone int
 
 const (
@@ -56,65 +56,67 @@ const (
 	Bad
 )
 
-// Table is a sheet, or several where it is long.
+// Table is written on one sheet, or on several if it is long.
 type Table struct {
-	Name    string // of the sheet; made legal and unique where it is not
-	Doc     string // what a row is
+	Name    string // of the sheet; changed if it is invalid or taken
+	Doc     string // what a row contains
 	Columns []Column
-	Rows    [][]any // nil, bool, int64, float64, string or time.Time; anything else is written as its text
-	// Decimals gives the decimals of a cell of a Number column, or less than 0 for the column's own; nil means always that.
+	Rows    [][]any // nil, bool, int64, float64, string or time.Time; other values are written as text
+	// Decimals returns the decimals of a cell in a Number column. If it is nil or returns a negative number, the
+	// cell has the decimals of its column.
 	Decimals func(row, column int) int
-	Empty    string // what to say where there is no row
+	Empty    string // shown if there are no rows
 }
 
 // Column is a column of a table.
 type Column struct {
 	Name string
-	Unit string // for the page that explains
+	Unit string // shown on the sheet that explains the columns
 	Doc  string
-	// Format decides how values of the column are shown. The values themselves keep 15 significant digits, as in Excel.
+	// Format decides how the values are displayed. The values themselves keep 15 significant digits, as in Excel.
 	Format   Format
-	Decimals int // of Number, Percent and Share
+	Decimals int // for Number, Percent, PlainPercent and Share
 	Paint    Paint
-	Tones    map[string]Tone // of texts
+	Tones    map[string]Tone // by text
 }
 
-// Format is a way to show a value.
+// Format is how values are displayed.
 type Format int
 
 const (
 	Text         Format = iota
-	Integer             // grouped by thousands
-	ID                  // not grouped
-	Number              // grouped, with decimals
-	Percent             // 3.5 is shown as +3.50%
-	PlainPercent        // 3.5 is shown as 3.50%
-	Share               // 0.035 is shown as 3.50%
-	Moment              // date and time
-	Calendar            // date
+	Integer             // with thousands separators
+	ID                  // without thousands separators
+	Number              // with thousands separators and decimals
+	Percent             // 3.5 is displayed as +3.50%
+	PlainPercent        // 3.5 is displayed as 3.50%
+	Share               // 0.035 is displayed as 3.50%
+	DateTime            // date and time
+	Date                // date
 	LongText            // wrapped
 )
 
-// Paint is a colouring by value.
+// Paint colors cells by their values.
 type Paint int
 
 const (
 	None  Paint = iota
-	Sign        // above zero green, below red
-	Bars        // a bar in the cell, by the size
-	Scale       // from red over white to green, from the smallest to the largest with 0.5 in the middle
+	Sign        // positive values green, negative ones red
+	Bars        // a bar in the cell, proportional to the value
+	Scale       // red below 0.5, white at 0.5, green above
 )
 
-// Chart is drawn on the front page from columns of the tables.
+// Chart is drawn on the front page. Its data are columns of the tables.
 type Chart struct {
 	Title  string
 	Kind   Kind
 	Series []Series
-	// Format and Decimals are of the value axis, CategoryFormat is an Excel number format for the categories ("hh:mm"), empty for text.
+	// Format and Decimals apply to the value axis. CategoryFormat is an Excel number format for the categories, such
+	// as "hh:mm"; it is empty for text.
 	Format         Format
 	Decimals       int
 	CategoryFormat string
-	Height         int // pixels; 0 is the usual
+	Height         int // in pixels; 0 means 300
 }
 
 // Kind is a kind of chart.
@@ -124,21 +126,22 @@ const (
 	Lines Kind = iota
 	Columns
 	Bar // horizontal
-	// LineOverColumns draws the first series as a line and the others as columns on an axis of their own.
+	// LineOverColumns draws the first series as a line and the others as columns on a second axis.
 	LineOverColumns
 )
 
-// Series takes its values from the rows [From, To) of a table. A series that would leave the table's first sheet is cut there.
+// Series takes its values from the rows [From, To) of a table. Rows that are not on the table's first sheet are left
+// out.
 type Series struct {
 	Table    int // index in Book.Tables
 	Category int // column
 	Value    int // column
-	Label    int // column whose cell in the first row names the series; less than 0: the name of the Value column
+	Label    int // column whose first cell names the series; negative: the name of the Value column
 	From, To int // rows
 	Color    string
 }
 
-// Write writes the workbook. Nothing is promised about what w holds after an error.
+// Write writes the workbook to w. After an error, what w holds is undefined.
 func Write(w io.Writer, book Book) error {
 	file := excelize.NewFile()
 	b := &builder{file: file, book: book, styles: map[style]int{}, names: map[string]bool{}}
@@ -148,18 +151,18 @@ func Write(w io.Writer, book Book) error {
 		err = file.Write(w)
 	}
 	if closed := file.Close(); err == nil {
-		err = closed // the temporary files of long sheets
+		err = closed // removes the temporary files of long sheets
 	}
 	return err
 }
 
-// builder holds what is known of a workbook under way.
+// builder is the state of a workbook that is being written.
 type builder struct {
 	file   *excelize.File
 	book   Book
 	styles map[style]int
-	names  map[string]bool // sheets, lower case
-	sheets [][]string      // by table, the sheets it lies on
+	names  map[string]bool // of sheets, in lower case
+	sheets [][]string      // names of the sheets of each table
 }
 
 func (b *builder) build() error {
@@ -173,7 +176,7 @@ func (b *builder) build() error {
 	if err := b.file.SetSheetName("Sheet1", front); err != nil {
 		return err
 	}
-	guide := b.sheetName("Columns") // taken before a table can
+	guide := b.sheetName("Columns") // reserved before the tables get their names
 	for i, table := range b.book.Tables {
 		parts, err := b.table(i, table)
 		if err != nil {
@@ -181,7 +184,7 @@ func (b *builder) build() error {
 		}
 		b.sheets = append(b.sheets, parts)
 	}
-	if err := b.guide(guide); err != nil {
+	if err := b.columnGuide(guide); err != nil {
 		return fmt.Errorf("sheet %q: %w", guide, err)
 	}
 	if err := b.front(front); err != nil {
@@ -203,14 +206,14 @@ func (b *builder) properties() error {
 	})
 }
 
-// sheetName makes a legal name that no sheet has yet.
-func (b *builder) sheetName(wanted string) string {
-	name := strings.Map(func(r rune) rune {
+// sheetName reserves a valid and unique sheet name that resembles name.
+func (b *builder) sheetName(name string) string {
+	name = strings.Map(func(r rune) rune {
 		if strings.ContainsRune(`:\/?*[]`, r) || r < ' ' {
 			return '_'
 		}
 		return r
-	}, wanted)
+	}, name)
 	name = strings.Trim(name, "' ")
 	if name == "" {
 		name = "Sheet"
@@ -221,14 +224,14 @@ func (b *builder) sheetName(wanted string) string {
 			suffix = fmt.Sprintf(" (%d)", n)
 		}
 		candidate := cutUnits(name, maxSheetName-len(suffix)) + suffix
-		if key := strings.ToLower(candidate); !b.names[key] && key != "history" { // Excel keeps "History" for itself
+		if key := strings.ToLower(candidate); !b.names[key] && key != "history" { // Excel reserves "History"
 			b.names[key] = true
 			return candidate
 		}
 	}
 }
 
-// cutUnits cuts a text to so many UTF-16 code units, never inside a character.
+// cutUnits truncates a text to that many UTF-16 code units, never inside a character.
 func cutUnits(text string, limit int) string {
 	units := 0
 	for i, r := range text {
@@ -240,7 +243,7 @@ func cutUnits(text string, limit int) string {
 	return text
 }
 
-// clean takes out what XML cannot hold and cuts what a cell cannot, visibly.
+// clean replaces characters that XML cannot hold, and truncates a text that is too long for a cell with an ellipsis.
 func clean(text string) string {
 	text = strings.ToValidUTF8(text, "\uFFFD")
 	text = strings.Map(func(r rune) rune {

@@ -1,8 +1,10 @@
 package workbook_test
 
 import (
+	"archive/zip"
 	"bytes"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strconv"
@@ -16,7 +18,8 @@ import (
 	"tapedeck/internal/workbook"
 )
 
-func written(t *testing.T, book workbook.Book) *excelize.File {
+// write writes a workbook and reads it again.
+func write(t *testing.T, book workbook.Book) *excelize.File {
 	t.Helper()
 	var out bytes.Buffer
 	if err := workbook.Write(&out, book); err != nil {
@@ -39,12 +42,12 @@ func value(t *testing.T, file *excelize.File, sheet, cell string) string {
 	return text
 }
 
-func TestLongTableGoesOnOnAnotherSheet(t *testing.T) {
+func TestLongTableContinuesOnAnotherSheet(t *testing.T) {
 	table := workbook.Table{Name: "Trades", Columns: []workbook.Column{{Name: "n", Format: workbook.Integer}}}
 	for i := range 25 {
 		table.Rows = append(table.Rows, []any{int64(i)})
 	}
-	file := written(t, workbook.Book{Tables: []workbook.Table{table}, RowsPerSheet: 10})
+	file := write(t, workbook.Book{Tables: []workbook.Table{table}, RowsPerSheet: 10})
 	want := []string{"Report", "Trades", "Trades (2)", "Trades (3)", "Columns"}
 	if diff := cmp.Diff(want, file.GetSheetList()); diff != "" {
 		t.Fatalf("sheets (-want +have):\n%s", diff)
@@ -74,17 +77,17 @@ func TestLongTableGoesOnOnAnotherSheet(t *testing.T) {
 	}
 }
 
-func TestSheetNamesAreLegalAndDiffer(t *testing.T) {
+func TestSheetNamesAreValidAndUnique(t *testing.T) {
 	names := []string{"Report", "columns", "a/b[c]:*?\\", "'quoted'", "", strings.Repeat("币", 40), strings.Repeat("币", 40), "History", strings.Repeat("😀", 20)}
 	book := workbook.Book{}
 	for _, name := range names {
 		book.Tables = append(book.Tables, workbook.Table{Name: name, Columns: []workbook.Column{{Name: "x"}}, Rows: [][]any{{"y"}}})
 	}
-	sheets := written(t, book).GetSheetList()
+	sheets := write(t, book).GetSheetList()
 	if len(sheets) != len(names)+2 {
 		t.Fatalf("%d sheets for %d tables: %q", len(sheets), len(names), sheets)
 	}
-	seen := map[string]bool{}
+	used := map[string]bool{}
 	for _, sheet := range sheets {
 		units := 0
 		for _, r := range sheet {
@@ -94,21 +97,21 @@ func TestSheetNamesAreLegalAndDiffer(t *testing.T) {
 			}
 		}
 		key := strings.ToLower(sheet)
-		if units > 31 || sheet == "" || strings.ContainsAny(sheet, `:\/?*[]`) || seen[key] || key == "history" || strings.Trim(sheet, "'") != sheet {
-			t.Errorf("%q is no good name of a sheet", sheet)
+		if units > 31 || sheet == "" || strings.ContainsAny(sheet, `:\/?*[]`) || used[key] || key == "history" || strings.Trim(sheet, "'") != sheet {
+			t.Errorf("%q is not a valid and unique sheet name", sheet)
 		}
-		seen[key] = true
+		used[key] = true
 	}
 }
 
-func TestValuesThatACellCannotHold(t *testing.T) {
+func TestUnsupportedValues(t *testing.T) {
 	at := time.Date(2026, 1, 15, 10, 0, 0, 123_000_000, time.FixedZone("", 3600))
 	long := strings.Repeat("x", 40_000)
 	columns := []workbook.Column{
 		{Name: "number", Format: workbook.Number, Decimals: 2}, {Name: "id", Format: workbook.ID}, {Name: "text"},
-		{Name: "when", Format: workbook.Moment}, {Name: "flag"}, {Name: "TEXT"}, {Name: ""},
+		{Name: "when", Format: workbook.DateTime}, {Name: "flag"}, {Name: "TEXT"}, {Name: ""},
 	}
-	file := written(t, workbook.Book{Tables: []workbook.Table{{Name: "T", Columns: columns, Rows: [][]any{
+	file := write(t, workbook.Book{Tables: []workbook.Table{{Name: "T", Columns: columns, Rows: [][]any{
 		{math.NaN(), int64(1_751_234_567_889_123_456), "a\x00b\x1bc\xff", at, true, "=1", nil},
 		{math.Inf(1), int64(-5), long, nil, false, "+1", struct{ a int }{7}},
 		{1234.5678, int64(999_999_999_999_999), "", time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC), nil, "@x"},
@@ -120,26 +123,26 @@ func TestValuesThatACellCannotHold(t *testing.T) {
 		"F1": "TEXT 2", "G1": " 2",
 	} {
 		if have := value(t, file, "T", cell); have != want {
-			t.Errorf("%s shows %q, want %q", cell, have, want)
+			t.Errorf("%s displays %q, want %q", cell, have, want)
 		}
 	}
 	raw, err := file.GetCellValue("T", "D2", excelize.Options{RawCellValue: true})
 	days, _ := strconv.ParseFloat(raw, 64)
 	if err != nil || math.Abs(days-(46037+(9*3600+0.123)/86400))*86400 > 1e-5 {
-		t.Errorf("a time is %q days, %v", raw, err)
+		t.Errorf("the time is %q days, %v", raw, err)
 	}
 	if style, err := file.GetCellStyle("T", "D2"); err != nil {
 		t.Error(err)
 	} else if look, err := file.GetStyle(style); err != nil || look.CustomNumFmt == nil || *look.CustomNumFmt != "yyyy-mm-dd hh:mm:ss.000" {
-		t.Errorf("a column of times with milliseconds looks like %+v, %v", look, err)
+		t.Errorf("the times have the style %+v, %v", look, err)
 	}
 	if have := value(t, file, "T", "C3"); len(have) != 32_766+len("…") || !strings.HasSuffix(have, "…") {
-		t.Errorf("a long text has %d bytes and ends in %q", len(have), have[len(have)-3:])
+		t.Errorf("the long text has %d bytes and ends in %q", len(have), have[len(have)-3:])
 	}
 }
 
-func TestChartsPointAtTheirRows(t *testing.T) {
-	table := workbook.Table{Name: "Prices", Columns: []workbook.Column{{Name: "at", Format: workbook.Moment}, {Name: "close", Format: workbook.Number}, {Name: "volume", Format: workbook.Number}}}
+func TestChartsReferToTheirRows(t *testing.T) {
+	table := workbook.Table{Name: "Prices", Columns: []workbook.Column{{Name: "at", Format: workbook.DateTime}, {Name: "close", Format: workbook.Number}, {Name: "volume", Format: workbook.Number}}}
 	for i := range 30 {
 		table.Rows = append(table.Rows, []any{time.Date(2026, 1, 15, i%24, 0, 0, 0, time.UTC), 100 + float64(i), float64(i)})
 	}
@@ -147,7 +150,7 @@ func TestChartsPointAtTheirRows(t *testing.T) {
 	book := workbook.Book{RowsPerSheet: 20, Tables: []workbook.Table{table}, Charts: [][]workbook.Chart{{
 		{Title: "close & volume", Kind: workbook.LineOverColumns, CategoryFormat: "hh:mm", Series: []workbook.Series{
 			{Table: 0, Category: 0, Value: 1, Label: -1, From: 2, To: 12}, {Table: 0, Category: 0, Value: 2, Label: -1, From: 2, To: 12}}},
-		{Title: "cut at the sheet's end", Series: []workbook.Series{{Table: 0, Category: 0, Value: 1, Label: -1, From: 10, To: 30}}},
+		{Title: "limited to the first sheet", Series: []workbook.Series{{Table: 0, Category: 0, Value: 1, Label: -1, From: 10, To: 30}}},
 	}, {
 		{Title: "nothing to draw", Series: []workbook.Series{{Table: 0, Category: 0, Value: 1, Label: -1, From: 25, To: 30}}},
 	}}}
@@ -170,15 +173,15 @@ func TestChartsPointAtTheirRows(t *testing.T) {
 	}
 }
 
-func TestSeriesOfNoTableIsAnError(t *testing.T) {
+func TestSeriesWithoutTableIsAnError(t *testing.T) {
 	err := workbook.Write(&bytes.Buffer{}, workbook.Book{Charts: [][]workbook.Chart{{{Title: "lost", Series: []workbook.Series{{Table: 3}}}}}})
 	if err == nil || !strings.Contains(err.Error(), `chart "lost"`) {
 		t.Errorf("error %v", err)
 	}
 }
 
-func TestGuideNamesEveryColumn(t *testing.T) {
-	file := written(t, workbook.Book{Tables: []workbook.Table{
+func TestColumnGuideHasEveryColumn(t *testing.T) {
+	file := write(t, workbook.Book{Tables: []workbook.Table{
 		{Name: "One", Doc: "What a row\nis.", Columns: []workbook.Column{{Name: "a", Unit: "seconds", Doc: "how long"}, {Name: "b", Doc: "=what"}}},
 	}})
 	rows, err := file.GetRows("Columns")
@@ -190,6 +193,30 @@ func TestGuideNamesEveryColumn(t *testing.T) {
 		t.Errorf("(-want +have):\n%s", diff)
 	}
 	if !slices.Contains(file.GetSheetList(), "One") {
-		t.Error("a table without rows has no sheet")
+		t.Error("the table without rows has no sheet")
 	}
+}
+
+// parts returns the parts of a workbook whose names start with prefix, sorted by name.
+func parts(t *testing.T, content []byte, prefix string) (out []string) {
+	t.Helper()
+	archive, err := zip.NewReader(bytes.NewReader(content), int64(len(content)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := slices.DeleteFunc(slices.Clone(archive.File), func(f *zip.File) bool { return !strings.HasPrefix(f.Name, prefix) })
+	slices.SortFunc(files, func(a, b *zip.File) int { return strings.Compare(a.Name, b.Name) })
+	for _, file := range files {
+		reader, err := file.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(reader)
+		reader.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, string(text))
+	}
+	return out
 }

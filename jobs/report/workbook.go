@@ -119,9 +119,9 @@ func sheetColumn(column analytics.Column, amountDecimals int) workbook.Column {
 	out := workbook.Column{Name: column.Name, Unit: unit, Doc: doc}
 	switch kindOf(column) {
 	case kindTime:
-		out.Format, out.Unit = workbook.Moment, "UTC"
+		out.Format, out.Unit = workbook.DateTime, "UTC"
 	case kindDate:
-		out.Format, out.Unit = workbook.Calendar, "UTC"
+		out.Format, out.Unit = workbook.Date, "UTC"
 	case kindCount:
 		out.Format = workbook.Integer
 	case kindID:

@@ -1,0 +1,230 @@
+package workbook
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/xuri/excelize/v2"
+)
+
+const (
+	chartWidth   = 640 // pixels
+	chartHeight  = 300 // pixels
+	columnPixels = 64  // width of an Excel column
+)
+
+// chart draws a chart whose upper left corner is in a cell.
+func (b *builder) chart(sheet string, column, row int, chart Chart) error {
+	cell, err := excelize.CoordinatesToCellName(column, row)
+	if err != nil {
+		return err
+	}
+	var series []excelize.ChartSeries
+	for i, s := range chart.Series {
+		converted, ok, err := b.series(s, i)
+		if err != nil {
+			return err
+		}
+		if ok {
+			series = append(series, converted)
+		}
+	}
+	if len(series) == 0 {
+		return nil
+	}
+	main, secondary := series, []excelize.ChartSeries(nil)
+	kind := excelize.Line
+	switch chart.Kind {
+	case Columns:
+		kind = excelize.Col
+	case Bar:
+		kind = excelize.Bar
+	case LineOverColumns:
+		main, secondary = series[:1], series[1:]
+	}
+	axis := excelize.Font{Size: 9, Color: "#" + faint, Family: fontName}
+	value := style{format: chart.Format, decimals: chart.Decimals}.numberFormat()
+	out := &excelize.Chart{
+		Type:         kind,
+		Series:       main,
+		Dimension:    excelize.ChartDimension{Width: chartWidth, Height: uint(chart.Height)},
+		Title:        excelize.ChartTitle{Paragraph: []excelize.RichTextRun{{Text: clean(chart.Title), Font: &excelize.Font{Size: 12, Bold: true, Color: "#" + ink, Family: fontName}}}},
+		Legend:       excelize.ChartLegend{Position: "none"},
+		XAxis:        excelize.ChartAxis{Font: axis, NumFmt: excelize.ChartNumFmt{CustomNumFmt: chart.CategoryFormat}, TickLabelPosition: excelize.ChartTickLabelLow, TickLabelSkip: labelSkip(chart), Alignment: excelize.Alignment{TextRotation: rotation(chart)}},
+		YAxis:        excelize.ChartAxis{Font: axis, NumFmt: excelize.ChartNumFmt{CustomNumFmt: value}, MajorGridLines: true},
+		Border:       excelize.LineOptions{Type: excelize.LineNone},
+		ShowBlanksAs: "gap",
+	}
+	if len(series) > 1 {
+		out.Legend.Position = "bottom"
+	}
+	switch chart.Kind {
+	case Bar:
+		gap := barGap(chart)
+		out.GapWidth = &gap
+		out.XAxis.ReverseOrder = true                             // the first row at the top
+		out.YAxis.TickLabelPosition = excelize.ChartTickLabelHigh // keeps the value axis at the bottom
+		zero := 0.0
+		switch low, high := b.extremes(chart.Series); { // bars must start at zero
+		case low >= 0:
+			out.YAxis.Minimum = &zero
+		case high <= 0:
+			out.YAxis.Maximum = &zero
+		}
+	case Columns:
+		gap, zero := barGap(chart), 0.0
+		out.GapWidth = &gap
+		out.YAxis.Minimum = &zero
+	}
+	if secondary == nil {
+		return b.file.AddChart(sheet, cell, out)
+	}
+	out.YAxis.Minimum, out.YAxis.Maximum = lineAxis(b.extremes(chart.Series[:1]))
+	gap := uint(30)
+	_, top := b.extremes(chart.Series[1:])
+	top *= 2.5 // keeps the columns in the lower part, below the line
+	columns := &excelize.Chart{
+		Type:     excelize.Col,
+		Series:   secondary,
+		GapWidth: &gap,
+		YAxis:    excelize.ChartAxis{Font: axis, Secondary: true, Maximum: roundUp(top), NumFmt: excelize.ChartNumFmt{CustomNumFmt: `[>=1000000]0.0,,"M";[>=1000]0.0,"k";0.##`}},
+	}
+	return b.file.AddChart(sheet, cell, out, columns)
+}
+
+// extremes returns the smallest and the largest value of the series.
+func (b *builder) extremes(series []Series) (low, high float64) {
+	low, high = math.Inf(1), math.Inf(-1)
+	for _, s := range series {
+		rows := b.book.Tables[s.Table].Rows
+		for i := s.From; i < min(s.To, len(rows)); i++ {
+			switch v := rows[i][s.Value].(type) {
+			case float64:
+				low, high = math.Min(low, v), math.Max(high, v)
+			case int64:
+				low, high = math.Min(low, float64(v)), math.Max(high, float64(v))
+			}
+		}
+	}
+	return low, high
+}
+
+// lineAxis returns the ends of an axis on which the line is in the upper part, or nil if the line is level.
+func lineAxis(low, high float64) (bottom, top *float64) {
+	if !(high > low) || math.IsInf(low, 0) || math.IsInf(high, 0) {
+		return nil, nil
+	}
+	step := *roundUp((high - low) / 4)
+	from, to := math.Floor((low-(high-low)*0.6)/step)*step, math.Ceil((high+(high-low)*0.05)/step)*step
+	if low >= 0 {
+		from = math.Max(from, 0)
+	}
+	return &from, &to
+}
+
+// roundUp rounds up to 1, 2, 4 or 8 times a power of ten. It returns nil if v is not positive and finite.
+func roundUp(v float64) *float64 {
+	if v <= 0 || math.IsInf(v, 0) || math.IsNaN(v) {
+		return nil
+	}
+	power := math.Pow(10, math.Floor(math.Log10(v)))
+	for _, digit := range [...]float64{1, 2, 4, 8, 10} {
+		if rounded := digit * power; rounded >= v {
+			return &rounded
+		}
+	}
+	return nil
+}
+
+// textAxes prevents categories that are times from becoming an axis of days, on which all values of a day would
+// coincide. The library has no setting for it.
+func (b *builder) textAxes() {
+	b.file.Pkg.Range(func(name, part any) bool {
+		if content, ok := part.([]byte); ok && strings.HasPrefix(name.(string), "xl/charts/chart") {
+			b.file.Pkg.Store(name, bytes.ReplaceAll(content, []byte(`<auto val="1"></auto>`), []byte(`<auto val="0"></auto>`)))
+		}
+		return true
+	})
+}
+
+// rotation returns the angle of the category labels. LibreOffice ignores labelSkip and breaks many horizontal
+// labels into columns of letters.
+func rotation(chart Chart) int {
+	if labelSkip(chart) > 1 {
+		return -45
+	}
+	return 0
+}
+
+// barGap returns the space between bars in percent of their width. It is larger if there are few bars.
+func barGap(chart Chart) uint {
+	switch n := longest(chart); {
+	case n <= 2:
+		return 220
+	case n <= 5:
+		return 110
+	}
+	return 35
+}
+
+// longest returns the number of values of the longest series.
+func longest(chart Chart) (n int) {
+	for _, s := range chart.Series {
+		n = max(n, s.To-s.From)
+	}
+	return n
+}
+
+// labelSkip returns the interval between labels such that about eight categories have one.
+func labelSkip(chart Chart) int {
+	if chart.Kind == Bar {
+		return 1
+	}
+	return max(1, (longest(chart)+7)/8)
+}
+
+// series converts a series. It returns false if the series has no rows on the table's first sheet.
+func (b *builder) series(s Series, number int) (excelize.ChartSeries, bool, error) {
+	if s.Table < 0 || s.Table >= len(b.book.Tables) {
+		return excelize.ChartSeries{}, false, fmt.Errorf("series %d: no table %d", number, s.Table)
+	}
+	s.To = min(s.To, b.book.RowsPerSheet, len(b.book.Tables[s.Table].Rows))
+	if s.From >= s.To {
+		return excelize.ChartSeries{}, false, nil
+	}
+	reference := func(column int) (string, error) {
+		name, err := excelize.ColumnNumberToName(column + 1)
+		return fmt.Sprintf("%s!$%s$%d:$%s$%d", quoteSheet(b.sheets[s.Table][0]), name, s.From+2, name, s.To+1), err
+	}
+	categories, err := reference(s.Category)
+	if err != nil {
+		return excelize.ChartSeries{}, false, err
+	}
+	values, err := reference(s.Value)
+	if err != nil {
+		return excelize.ChartSeries{}, false, err
+	}
+	label := s.Label
+	labelRow := s.From + 2
+	if label < 0 {
+		label, labelRow = s.Value, 1
+	}
+	name, err := excelize.ColumnNumberToName(label + 1)
+	if err != nil {
+		return excelize.ChartSeries{}, false, err
+	}
+	color := s.Color
+	if color == "" {
+		color = palette[number%len(palette)]
+	}
+	return excelize.ChartSeries{
+		Name:       fmt.Sprintf("%s!$%s$%d", quoteSheet(b.sheets[s.Table][0]), name, labelRow),
+		Categories: categories,
+		Values:     values,
+		Fill:       fill(color),
+		Line:       excelize.LineOptions{Type: excelize.LineSolid, Fill: fill(color), Width: 1.75},
+		Marker:     excelize.ChartMarker{Symbol: "none"},
+	}, true, nil
+}
