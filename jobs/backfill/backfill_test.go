@@ -26,7 +26,7 @@ var (
 	now  = time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
 )
 
-// rowAt makes the n-th aggregate trade of a symbol; each has two raw trades.
+// rowAt returns the aggregate trade of a symbol with an id. Each has two raw trades.
 func rowAt(symbol string, id int64, at time.Time) exchange.MemoryRow {
 	return exchange.MemoryRow{Symbol: symbol, Kind: exchange.AggTrade, Row: exchange.Row{
 		ID: id, FirstTradeID: 10 * id, LastTradeID: 10*id + 1, Price: fmt.Sprintf("%d.%02d000000", 100+id%50, id%100), Qty: fmt.Sprintf("0.%05d000", id%99999+1),
@@ -34,7 +34,7 @@ func rowAt(symbol string, id int64, at time.Time) exchange.MemoryRow {
 	}}
 }
 
-// market makes count aggregate trades of a symbol from id first on, evenly from from to until.
+// market returns count aggregate trades of a symbol with ids from first, evenly spread over [from, until).
 func market(symbol string, first int64, count int, from, until time.Time) []exchange.MemoryRow {
 	rows := make([]exchange.MemoryRow, count)
 	step := until.Sub(from) / time.Duration(count)
@@ -44,7 +44,7 @@ func market(symbol string, first int64, count int, from, until time.Time) []exch
 	return rows
 }
 
-// clock is a clock that moves only when somebody waits.
+// clock moves only when sleep is called.
 type clock struct {
 	mu sync.Mutex
 	at time.Time
@@ -63,8 +63,8 @@ func (c *clock) sleep(ctx context.Context, d time.Duration) error {
 	return ctx.Err()
 }
 
-// world is a stand-in exchange, a tape and a client between them.
-type world struct {
+// harness is a stand-in exchange, a tape and clients for both.
+type harness struct {
 	t        *testing.T
 	exchange *exchange.Server
 	dir      *tape.Dir
@@ -74,31 +74,31 @@ type world struct {
 	opt      Options
 }
 
-func newWorld(t *testing.T, feed tape.Feed, rows []exchange.MemoryRow) *world {
+func newHarness(t *testing.T, feed tape.Feed, rows []exchange.MemoryRow) *harness {
 	t.Helper()
-	return newWorldWith(t, feed, rows, exchange.Options{})
+	return newHarnessWith(t, feed, rows, exchange.Options{})
 }
 
-func newWorldWith(t *testing.T, feed tape.Feed, rows []exchange.MemoryRow, opt exchange.Options) *world {
+func newHarnessWith(t *testing.T, feed tape.Feed, rows []exchange.MemoryRow, opt exchange.Options) *harness {
 	t.Helper()
 	opt.Speed, opt.Start = exchange.Manual, now
-	w := &world{t: t, rows: map[string][]exchange.MemoryRow{}, log: &strings.Builder{}}
+	h := &harness{t: t, rows: map[string][]exchange.MemoryRow{}, log: &strings.Builder{}}
 	for _, row := range rows {
-		w.rows[row.Symbol] = append(w.rows[row.Symbol], row)
+		h.rows[row.Symbol] = append(h.rows[row.Symbol], row)
 	}
-	w.exchange = exchange.StartTest(t, exchange.NewMemory(nil, rows), opt)
+	h.exchange = exchange.StartTest(t, exchange.NewMemory(nil, rows), opt)
 	dir, err := tape.Create(filepath.Join(t.TempDir(), "data"), feed, day0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.dir = dir
-	w.clients = w.client()
-	w.opt = Options{Now: now, Run: "run-1", Logger: slog.New(slog.NewTextHandler(&lockedWriter{out: w.log}, nil))}
-	// The limits are known, so that requests for them do not get in the way of counting.
-	if _, _, err := w.clients.REST.ExchangeInfo(t.Context()); err != nil {
+	h.dir = dir
+	h.clients = h.client()
+	h.opt = Options{Now: now, Run: "run-1", Logger: slog.New(slog.NewTextHandler(&lockedWriter{out: h.log}, nil))}
+	// Ask for the limits now, so that tests that count requests do not count this one.
+	if _, _, err := h.clients.REST.ExchangeInfo(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return w
+	return h
 }
 
 type lockedWriter struct {
@@ -112,180 +112,180 @@ func (w *lockedWriter) Write(text []byte) (int, error) {
 	return w.out.Write(text)
 }
 
-// client makes a client as another process would.
-func (w *world) client() Clients {
+// client returns clients as another process would have them.
+func (h *harness) client() Clients {
 	c := &clock{at: now}
-	budget := binance.OpenBudget(w.dir.StatePath("budget.json"), binance.BudgetOptions{Now: c.now, Sleep: c.sleep})
-	rest := binance.NewREST(w.exchange.URL(), budget, binance.RESTOptions{Sleep: c.sleep})
-	archive := binance.NewArchive(w.exchange.URL(), binance.ArchiveOptions{Sleep: c.sleep})
-	w.t.Cleanup(rest.Close)
-	w.t.Cleanup(archive.Close)
+	budget := binance.OpenBudget(h.dir.StatePath("budget.json"), binance.BudgetOptions{Now: c.now, Sleep: c.sleep})
+	rest := binance.NewREST(h.exchange.URL(), budget, binance.RESTOptions{Sleep: c.sleep})
+	archive := binance.NewArchive(h.exchange.URL(), binance.ArchiveOptions{Sleep: c.sleep})
+	h.t.Cleanup(rest.Close)
+	h.t.Cleanup(archive.Close)
 	return Clients{REST: rest, Archive: archive}
 }
 
-func (w *world) inject(faults ...exchange.Fault) {
-	w.t.Helper()
+func (h *harness) inject(faults ...exchange.Fault) {
+	h.t.Helper()
 	for _, fault := range faults {
-		if _, err := w.exchange.Inject(fault); err != nil {
-			w.t.Fatal(err)
+		if _, err := h.exchange.Inject(fault); err != nil {
+			h.t.Fatal(err)
 		}
 	}
 }
 
-// requests counts what an endpoint was asked.
-func (w *world) requests(path string) int64 { return w.exchange.Served().Endpoints[path].Requests }
+// requests returns how many requests an endpoint received.
+func (h *harness) requests(path string) int64 { return h.exchange.Served().Endpoints[path].Requests }
 
 const aggTradesPath = "/api/v3/aggTrades"
 
-func (w *world) run(change func(*Options)) (Summary, error) {
-	w.t.Helper()
-	opt := w.opt
+func (h *harness) run(change func(*Options)) (Summary, error) {
+	h.t.Helper()
+	opt := h.opt
 	if change != nil {
 		change(&opt)
 	}
-	return Run(w.t.Context(), w.dir, w.clients, opt)
+	return Run(h.t.Context(), h.dir, h.clients, opt)
 }
 
-func (w *world) mustRun(change func(*Options)) Summary {
-	w.t.Helper()
-	summary, err := w.run(change)
+func (h *harness) mustBackfill(change func(*Options)) Summary {
+	h.t.Helper()
+	summary, err := h.run(change)
 	if err != nil {
-		w.t.Fatalf("%v\n%s", err, w.log)
+		h.t.Fatalf("%v\n%s", err, h.log)
 	}
 	return summary
 }
 
-// seed publishes some ids of a symbol, as a stream had done.
-func (w *world) seed(symbol string, ids ...idset.Range) {
-	w.t.Helper()
+// publish puts some ids of a symbol on the tape, as the stream would.
+func (h *harness) publish(symbol string, ids ...idset.Range) {
+	h.t.Helper()
 	var trades []tape.Trade
-	for _, row := range w.rows[symbol] {
-		for _, span := range ids {
-			if row.ID >= span.First && row.ID <= span.Last {
-				trades = append(trades, w.trade(row))
+	for _, row := range h.rows[symbol] {
+		for _, r := range ids {
+			if row.ID >= r.First && row.ID <= r.Last {
+				trades = append(trades, h.trade(row))
 			}
 		}
 	}
-	if _, err := w.dir.Publish(w.t.Context(), trades, tape.Origin{Source: tape.FromStream}); err != nil {
-		w.t.Fatal(err)
+	if _, err := h.dir.Publish(h.t.Context(), trades, tape.Origin{Source: tape.FromStream}); err != nil {
+		h.t.Fatal(err)
 	}
 }
 
-func (w *world) trade(row exchange.MemoryRow) tape.Trade {
+func (h *harness) trade(row exchange.MemoryRow) tape.Trade {
 	price, _, err := tape.ParseDecimal([]byte(row.Price))
 	if err != nil {
-		w.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	qty, _, err := tape.ParseDecimal([]byte(row.Qty))
 	if err != nil {
-		w.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	return tape.Trade{Symbol: row.Symbol, ID: row.ID, Price: price, Qty: qty, FirstTradeID: row.FirstTradeID,
 		LastTradeID: row.LastTradeID, TradedAt: row.TradedAt, IsBuyerMaker: row.BuyerMaker}
 }
 
-// onTape reads all trades back.
-func (w *world) onTape() map[string][]tape.Trade {
-	w.t.Helper()
-	segments, broken, err := w.dir.Segments(tape.Trades, "", "")
+// readTape returns all trades by symbol.
+func (h *harness) readTape() map[string][]tape.Trade {
+	h.t.Helper()
+	segments, broken, err := h.dir.Segments(tape.Trades, "", "")
 	if err != nil || len(broken) > 0 {
-		w.t.Fatal(err, broken)
+		h.t.Fatal(err, broken)
 	}
 	out := map[string][]tape.Trade{}
 	for _, segment := range segments {
-		trades, err := w.dir.ReadTrades(segment.Path)
+		trades, err := h.dir.ReadTrades(segment.Path)
 		if err != nil {
-			w.t.Fatal(err)
+			h.t.Fatal(err)
 		}
 		for _, trade := range trades {
 			out[trade.Symbol] = append(out[trade.Symbol], trade)
 			if tape.DateOf(trade.TradedAt) != segment.Date {
-				w.t.Errorf("%s holds a trade of %s", segment.Path, tape.DateOf(trade.TradedAt))
+				h.t.Errorf("%s has a trade of %s", segment.Path, tape.DateOf(trade.TradedAt))
 			}
 		}
 	}
 	return out
 }
 
-// wantTape compares the tape with the exchange's rows in spans of ids.
-func (w *world) wantTape(symbol string, spans ...idset.Range) {
-	w.t.Helper()
+// checkTape checks that the tape has the exchange's rows with the ids in ranges, and no others.
+func (h *harness) checkTape(symbol string, ranges ...idset.Range) {
+	h.t.Helper()
 	got := map[int64]tape.Trade{}
-	for _, trade := range w.onTape()[symbol] {
+	for _, trade := range h.readTape()[symbol] {
 		if _, twice := got[trade.ID]; twice {
-			w.t.Errorf("%s %d is on the tape twice", symbol, trade.ID)
+			h.t.Errorf("%s %d is on the tape twice", symbol, trade.ID)
 		}
 		got[trade.ID] = trade
 	}
 	want := map[int64]tape.Trade{}
-	for _, row := range w.rows[symbol] {
-		for _, span := range spans {
-			if row.ID >= span.First && row.ID <= span.Last {
-				want[row.ID] = w.trade(row)
+	for _, row := range h.rows[symbol] {
+		for _, r := range ranges {
+			if row.ID >= r.First && row.ID <= r.Last {
+				want[row.ID] = h.trade(row)
 			}
 		}
 	}
-	if maps.Equal(want, got) { // cmp takes seconds for as many
+	if maps.Equal(want, got) { // cmp takes seconds for so many rows
 		return
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		if len(diff) > 3000 {
 			diff = diff[:3000]
 		}
-		w.t.Errorf("%s (-want +got):\n%s\n%s", symbol, diff, w.log)
+		h.t.Errorf("%s (-want +got):\n%s\n%s", symbol, diff, h.log)
 	}
 }
 
-func TestAWindowIsFetchedIntoAnEmptyTape(t *testing.T) {
+func TestWindowIsFetchedIntoAnEmptyTape(t *testing.T) {
 	rows := append(market("BTCUSDT", 1000, 5000, day0, now), market("ETHUSDT", 0, 300, day0, now)...)
-	w := newWorld(t, tape.AggTrade, rows)
+	h := newHarness(t, tape.AggTrade, rows)
 	window := func(opt *Options) {
 		opt.From, opt.To, opt.Symbols = day0.Add(12*time.Hour), now, []string{"BTCUSDT", "ETHUSDT"}
 	}
-	before := w.requests(aggTradesPath)
-	summary := w.mustRun(window)
-	w.wantTape("BTCUSDT", idset.Range{First: 2000, Last: 5999})
-	w.wantTape("ETHUSDT", idset.Range{First: 60, Last: 299})
+	before := h.requests(aggTradesPath)
+	summary := h.mustBackfill(window)
+	h.checkTape("BTCUSDT", idset.Range{First: 2000, Last: 5999})
+	h.checkTape("ETHUSDT", idset.Range{First: 60, Last: 299})
 	total := summary.Total()
 	if !summary.Complete() || total.Fetched != 4240 || total.Missing != 4240 || total.Absent != 0 || total.Inexact != 0 {
 		t.Errorf("summary = %+v", total)
 	}
-	asked := w.requests(aggTradesPath) - before
+	asked := h.requests(aggTradesPath) - before
 	if asked != 4+5 || total.Cost.Requests != asked+1 || total.Cost.Weight != 4*asked+20 {
 		t.Errorf("asked %d requests, counted %+v", asked, total.Cost)
 	}
-	again := w.mustRun(window)
+	again := h.mustBackfill(window)
 	if again.Plan.Missing() != 0 || len(again.Symbols) != 0 {
-		t.Errorf("the second run found something missing: %+v", again)
+		t.Errorf("the second run found missing ids: %+v", again)
 	}
-	if state, err := w.clients.REST.Budget().State(); err != nil || state.UsedWeight < total.Cost.Weight {
-		t.Errorf("the budget does not know of it: %+v, %v", state, err)
+	if state, err := h.clients.REST.Budget().State(); err != nil || state.UsedWeight < total.Cost.Weight {
+		t.Errorf("the budget lacks the weight of the requests: %+v, %v", state, err)
 	}
 }
 
-func TestOnlyTheGapsAreFetchedAndWithinTheRequestsPromised(t *testing.T) {
+func TestGapsAreFetchedWithinTheRequestLimit(t *testing.T) {
 	rows := append(market("BTCUSDT", 0, 12000, day0, now), market("ETHUSDT", 0, 3000, day0, now)...)
 	for _, tc := range []struct {
 		name string
 		have []idset.Range
 		gaps []int64
 	}{
-		{"one of one id", []idset.Range{{First: 0, Last: 99}, {First: 101, Last: 11999}}, []int64{1}},
-		{"one of exactly a page", []idset.Range{{First: 0, Last: 99}, {First: 1100, Last: 11999}}, []int64{1000}},
-		{"one of a page and one", []idset.Range{{First: 0, Last: 99}, {First: 1101, Last: 11999}}, []int64{1001}},
-		{"many small in one page", []idset.Range{{First: 0, Last: 99}, {First: 101, Last: 200}, {First: 210, Last: 300}, {First: 305, Last: 11999}}, []int64{1, 9, 4}},
-		{"a small and a large one", []idset.Range{{First: 0, Last: 499}, {First: 500, Last: 999}, {First: 7500, Last: 9000}, {First: 9010, Last: 11999}}, []int64{6500, 9}},
+		{"one id", []idset.Range{{First: 0, Last: 99}, {First: 101, Last: 11999}}, []int64{1}},
+		{"exactly one page", []idset.Range{{First: 0, Last: 99}, {First: 1100, Last: 11999}}, []int64{1000}},
+		{"one page and one id", []idset.Range{{First: 0, Last: 99}, {First: 1101, Last: 11999}}, []int64{1001}},
+		{"several small gaps in one page", []idset.Range{{First: 0, Last: 99}, {First: 101, Last: 200}, {First: 210, Last: 300}, {First: 305, Last: 11999}}, []int64{1, 9, 4}},
+		{"a small and a large gap", []idset.Range{{First: 0, Last: 499}, {First: 500, Last: 999}, {First: 7500, Last: 9000}, {First: 9010, Last: 11999}}, []int64{6500, 9}},
 		{"none", []idset.Range{{First: 0, Last: 11999}}, nil},
 	} {
 		if testing.Short() && len(tc.gaps) == 1 {
-			continue // the others have one too
+			continue // the other cases cover single gaps too
 		}
 		t.Run(tc.name, func(t *testing.T) {
-			w := newWorld(t, tape.AggTrade, rows)
-			w.seed("BTCUSDT", tc.have...)
-			before := w.exchange.Served().Endpoints
-			summary := w.mustRun(nil)
-			w.wantTape("BTCUSDT", idset.Range{First: 0, Last: 11999})
+			h := newHarness(t, tape.AggTrade, rows)
+			h.publish("BTCUSDT", tc.have...)
+			before := h.exchange.Served().Endpoints
+			summary := h.mustBackfill(nil)
+			h.checkTape("BTCUSDT", idset.Range{First: 0, Last: 11999})
 			missing, pages := int64(0), int64(0)
 			for _, n := range tc.gaps {
 				missing += n
@@ -295,54 +295,54 @@ func TestOnlyTheGapsAreFetchedAndWithinTheRequestsPromised(t *testing.T) {
 				t.Errorf("fetched %d of %d", total.Fetched, missing)
 			}
 			requests := int64(0)
-			for path, endpoint := range w.exchange.Served().Endpoints {
+			for path, endpoint := range h.exchange.Served().Endpoints {
 				requests += endpoint.Requests - before[path].Requests
 			}
 			if most := 1.05*float64(pages) + float64(len(tc.gaps)); float64(requests) > most {
-				t.Errorf("%d requests, promised were %.2f", requests, most)
+				t.Errorf("%d requests, at most %.2f allowed", requests, most)
 			}
-			if len(w.onTape()["ETHUSDT"]) > 0 {
-				t.Error("a symbol that is not on the tape was fetched")
+			if len(h.readTape()["ETHUSDT"]) > 0 {
+				t.Error("fetched a symbol that is not on the tape")
 			}
 		})
 	}
 }
 
-func TestAWindowTakesOnlyWhatTradedInIt(t *testing.T) {
+func TestOnlyTheWindowIsFetched(t *testing.T) {
 	rows := market("BTCUSDT", 0, 6000, day0, now) // 100 an hour
-	w := newWorld(t, tape.AggTrade, rows)
-	w.seed("BTCUSDT", idset.Range{First: 1000, Last: 1099}, idset.Range{First: 4000, Last: 4099})
-	// A window inside of the gap: the gap is not its business beyond it.
-	w.mustRun(func(opt *Options) { opt.From, opt.To = day0.Add(20*time.Hour), day0.Add(30*time.Hour) })
-	w.wantTape("BTCUSDT", idset.Range{First: 1000, Last: 1099}, idset.Range{First: 2000, Last: 2999}, idset.Range{First: 4000, Last: 4099})
-	// One that begins before the tape and ends in it.
-	w.mustRun(func(opt *Options) { opt.From, opt.To = day0.Add(5*time.Hour), day0.Add(10*time.Hour+30*time.Minute) })
-	w.wantTape("BTCUSDT", idset.Range{First: 500, Last: 1099}, idset.Range{First: 2000, Last: 2999}, idset.Range{First: 4000, Last: 4099})
-	// One after the tape, and one before it.
-	w.mustRun(func(opt *Options) { opt.From, opt.To = day0.Add(50*time.Hour), now.Add(time.Hour) })
-	w.mustRun(func(opt *Options) { opt.From, opt.To = day0.Add(-time.Hour), day0.Add(time.Hour) })
-	w.wantTape("BTCUSDT", idset.Range{First: 0, Last: 99}, idset.Range{First: 500, Last: 1099}, idset.Range{First: 2000, Last: 2999}, idset.Range{First: 4000, Last: 4099}, idset.Range{First: 5000, Last: 5999})
-	// And everything else without one.
-	summary := w.mustRun(nil)
-	w.wantTape("BTCUSDT", idset.Range{First: 0, Last: 5999})
+	h := newHarness(t, tape.AggTrade, rows)
+	h.publish("BTCUSDT", idset.Range{First: 1000, Last: 1099}, idset.Range{First: 4000, Last: 4099})
+	// A window inside a gap.
+	h.mustBackfill(func(opt *Options) { opt.From, opt.To = day0.Add(20*time.Hour), day0.Add(30*time.Hour) })
+	h.checkTape("BTCUSDT", idset.Range{First: 1000, Last: 1099}, idset.Range{First: 2000, Last: 2999}, idset.Range{First: 4000, Last: 4099})
+	// A window that starts before the tape and ends in it.
+	h.mustBackfill(func(opt *Options) { opt.From, opt.To = day0.Add(5*time.Hour), day0.Add(10*time.Hour+30*time.Minute) })
+	h.checkTape("BTCUSDT", idset.Range{First: 500, Last: 1099}, idset.Range{First: 2000, Last: 2999}, idset.Range{First: 4000, Last: 4099})
+	// A window after the tape, and one before it.
+	h.mustBackfill(func(opt *Options) { opt.From, opt.To = day0.Add(50*time.Hour), now.Add(time.Hour) })
+	h.mustBackfill(func(opt *Options) { opt.From, opt.To = day0.Add(-time.Hour), day0.Add(time.Hour) })
+	h.checkTape("BTCUSDT", idset.Range{First: 0, Last: 99}, idset.Range{First: 500, Last: 1099}, idset.Range{First: 2000, Last: 2999}, idset.Range{First: 4000, Last: 4099}, idset.Range{First: 5000, Last: 5999})
+	// No window: all gaps inside the tape.
+	summary := h.mustBackfill(nil)
+	h.checkTape("BTCUSDT", idset.Range{First: 0, Last: 5999})
 	if !summary.Complete() {
 		t.Errorf("%+v", summary.Total())
 	}
 }
 
-func TestAWindowWithoutTrades(t *testing.T) {
-	w := newWorld(t, tape.AggTrade, market("BTCUSDT", 5, 100, day0, day0.Add(time.Hour)))
+func TestWindowWithoutTrades(t *testing.T) {
+	h := newHarness(t, tape.AggTrade, market("BTCUSDT", 5, 100, day0, day0.Add(time.Hour)))
 	for _, window := range [][2]time.Time{{day0.Add(-48 * time.Hour), day0.Add(-24 * time.Hour)}, {day0.Add(2 * time.Hour), day0.Add(3 * time.Hour)}} {
-		summary := w.mustRun(func(opt *Options) {
+		summary := h.mustBackfill(func(opt *Options) {
 			opt.From, opt.To, opt.Symbols, opt.Source = window[0], window[1], []string{"BTCUSDT"}, RESTOnly
 		})
-		if summary.Plan.Missing() != 0 || len(w.onTape()) != 0 {
+		if summary.Plan.Missing() != 0 || len(h.readTape()) != 0 {
 			t.Errorf("%v: %+v", window, summary.Total())
 		}
 	}
 }
 
-func TestTheTradeFeedIsFetchedByItsOwnIds(t *testing.T) {
+func TestRawTradesAreFetchedByTheirOwnIDs(t *testing.T) {
 	var rows []exchange.MemoryRow
 	for i := range int64(3000) {
 		at := day0.Add(time.Duration(i) * 20 * time.Second)
@@ -355,42 +355,42 @@ func TestTheTradeFeedIsFetchedByItsOwnIds(t *testing.T) {
 			rows = append(rows, trade)
 		}
 	}
-	w := newWorld(t, tape.RawTrade, rows)
-	w.rows["BTCUSDT"] = nil
+	h := newHarness(t, tape.RawTrade, rows)
+	h.rows["BTCUSDT"] = nil
 	for _, row := range rows {
 		if row.Kind == exchange.Trade {
-			w.rows["BTCUSDT"] = append(w.rows["BTCUSDT"], row)
+			h.rows["BTCUSDT"] = append(h.rows["BTCUSDT"], row)
 		}
 	}
-	summary := w.mustRun(func(opt *Options) {
+	summary := h.mustBackfill(func(opt *Options) {
 		opt.From, opt.To, opt.Symbols = day0.Add(20000*time.Second), day0.Add(40000*time.Second), []string{"BTCUSDT"}
 	})
-	w.wantTape("BTCUSDT", idset.Range{First: 7000, Last: 8999})
+	h.checkTape("BTCUSDT", idset.Range{First: 7000, Last: 8999})
 	if got := summary.Plan.Weight(); got != 50 || summary.Total().Cost.Weight != 50+8+20 {
 		t.Errorf("planned weight %d, used %+v", got, summary.Total().Cost)
 	}
 }
 
-func TestFaultsOfRESTAreRiddenOut(t *testing.T) {
+func TestRESTFaultsAreRetried(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes long with the race detector; make test-all runs it")
+		t.Skip("slow with the race detector; make test-all runs it")
 	}
 	for _, kind := range []exchange.FaultKind{exchange.REST429, exchange.REST418, exchange.REST403, exchange.REST5xx, exchange.RESTReset, exchange.RESTTruncated, exchange.RESTLater} {
 		t.Run(string(kind), func(t *testing.T) {
 			rows := market("BTCUSDT", 0, 5000, day0, now)
-			w := newWorld(t, tape.AggTrade, rows)
-			w.seed("BTCUSDT", idset.Range{First: 0, Last: 9}, idset.Range{First: 4990, Last: 4999})
-			w.inject(exchange.Fault{Kind: kind, Count: 4, Match: "fromId", RetryAfter: time.Nanosecond})
-			summary := w.mustRun(func(opt *Options) { opt.Source, opt.Parallel = RESTOnly, 2 })
-			w.wantTape("BTCUSDT", idset.Range{First: 0, Last: 4999})
-			if served := w.exchange.Served().Faults[kind]; served != 4 || !summary.Complete() || summary.Total().Absent != 0 {
+			h := newHarness(t, tape.AggTrade, rows)
+			h.publish("BTCUSDT", idset.Range{First: 0, Last: 9}, idset.Range{First: 4990, Last: 4999})
+			h.inject(exchange.Fault{Kind: kind, Count: 4, Match: "fromId", RetryAfter: time.Nanosecond})
+			summary := h.mustBackfill(func(opt *Options) { opt.Source, opt.Parallel = RESTOnly, 2 })
+			h.checkTape("BTCUSDT", idset.Range{First: 0, Last: 4999})
+			if served := h.exchange.Served().Faults[kind]; served != 4 || !summary.Complete() || summary.Total().Absent != 0 {
 				t.Errorf("%d faults served, %+v", served, summary.Total())
 			}
 		})
 	}
 }
 
-func TestIdsThatTheExchangeDoesNotHaveAreRecordedOnce(t *testing.T) {
+func TestAbsentIDsAreRecordedAndNotRequestedAgain(t *testing.T) {
 	var rows []exchange.MemoryRow
 	for _, row := range market("BTCUSDT", 0, 5000, day0, now) {
 		if row.ID == 700 || row.ID >= 1000 && row.ID < 1010 || row.ID >= 2200 && row.ID < 4400 || row.ID == 4600 || row.ID == 4602 {
@@ -398,81 +398,81 @@ func TestIdsThatTheExchangeDoesNotHaveAreRecordedOnce(t *testing.T) {
 		}
 		rows = append(rows, row)
 	}
-	w := newWorld(t, tape.AggTrade, rows)
-	w.seed("BTCUSDT", idset.Range{First: 0, Last: 99}, idset.Range{First: 4990, Last: 4999})
-	// The first answer to the gap of one id comes cut at its beginning as well.
-	w.inject(exchange.Fault{Kind: exchange.RESTLater, Count: 3, Match: "fromId"})
-	summary := w.mustRun(func(opt *Options) { opt.Source = RESTOnly })
-	w.wantTape("BTCUSDT", idset.Range{First: 0, Last: 4999})
-	absent, err := w.dir.Absent()
+	h := newHarness(t, tape.AggTrade, rows)
+	h.publish("BTCUSDT", idset.Range{First: 0, Last: 99}, idset.Range{First: 4990, Last: 4999})
+	// The first answers also lack rows at their beginning.
+	h.inject(exchange.Fault{Kind: exchange.RESTLater, Count: 3, Match: "fromId"})
+	summary := h.mustBackfill(func(opt *Options) { opt.Source = RESTOnly })
+	h.checkTape("BTCUSDT", idset.Range{First: 0, Last: 4999})
+	absent, err := h.dir.Absent()
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := idset.Set{{First: 700, Last: 700}, {First: 1000, Last: 1009}, {First: 2200, Last: 4399}, {First: 4600, Last: 4600}, {First: 4602, Last: 4602}}
 	if diff := cmp.Diff(want, absent["BTCUSDT"]); diff != "" {
-		t.Errorf("absent (-want +got):\n%s\n%s", diff, w.log)
+		t.Errorf("absent (-want +got):\n%s\n%s", diff, h.log)
 	}
 	if total := summary.Total(); !summary.Complete() || total.Absent != want.Count() {
 		t.Errorf("%+v", total)
 	}
-	before := w.requests(aggTradesPath)
-	again := w.mustRun(nil)
-	if asked := w.requests(aggTradesPath) - before; asked != 0 || again.Plan.Missing() != 0 || again.Plan.Symbols[0].Absent != want.Count() {
-		t.Errorf("asked again, %d times: %+v", asked, again.Plan)
+	before := h.requests(aggTradesPath)
+	again := h.mustBackfill(nil)
+	if asked := h.requests(aggTradesPath) - before; asked != 0 || again.Plan.Missing() != 0 || again.Plan.Symbols[0].Absent != want.Count() {
+		t.Errorf("%d requests in the second run: %+v", asked, again.Plan)
 	}
 }
 
-// The exchange shows nothing before id 3000, which is no proof that there is nothing.
-func TestWhatIsNotShownIsNotAbsent(t *testing.T) {
-	w := newWorld(t, tape.AggTrade, market("BTCUSDT", 3000, 100, day0.Add(48*time.Hour), now))
+// The exchange returns nothing before id 3000, which does not prove that there is nothing.
+func TestIDsBelowAllAnswersAreNotAbsent(t *testing.T) {
+	h := newHarness(t, tape.AggTrade, market("BTCUSDT", 3000, 100, day0.Add(48*time.Hour), now))
 	old := market("BTCUSDT", 2000, 100, day0, day0.Add(time.Hour))
-	w.rows["BTCUSDT"] = append(old, w.rows["BTCUSDT"]...)
-	w.seed("BTCUSDT", idset.Range{First: 2000, Last: 2099}, idset.Range{First: 3000, Last: 3099})
-	summary := w.mustRun(nil)
+	h.rows["BTCUSDT"] = append(old, h.rows["BTCUSDT"]...)
+	h.publish("BTCUSDT", idset.Range{First: 2000, Last: 2099}, idset.Range{First: 3000, Last: 3099})
+	summary := h.mustBackfill(nil)
 	if summary.Complete() || summary.Total().Absent != 0 || summary.Symbols[0].StillMissing.Count() != 900 {
 		t.Errorf("%+v", summary.Total())
 	}
-	if absent, err := w.dir.Absent(); err != nil || len(absent) != 0 {
+	if absent, err := h.dir.Absent(); err != nil || len(absent) != 0 {
 		t.Errorf("recorded as absent: %v, %v", absent, err)
 	}
 }
 
-func TestAnUnknownSymbolIsOneClearError(t *testing.T) {
-	w := newWorld(t, tape.AggTrade, append(market("BTCUSDT", 0, 10, day0, now), market("ETHUSDT", 0, 10, day0, now)...))
-	before := w.requests(aggTradesPath)
+func TestUnknownSymbolIsNamedWithTheNearest(t *testing.T) {
+	h := newHarness(t, tape.AggTrade, append(market("BTCUSDT", 0, 10, day0, now), market("ETHUSDT", 0, 10, day0, now)...))
+	before := h.requests(aggTradesPath)
 	for name, want := range map[string]string{
 		"BTCUSD":   `the exchange lists no symbol "BTCUSD"; did you mean "BTCUSDT"?`,
 		"eth-usdt": `the exchange lists no symbol "eth-usdt"; did you mean "ETHUSDT"?`,
 		"XYZ":      `the exchange lists no symbol "XYZ"`,
 		"XYZ*":     `no trading symbol matches "XYZ*"`,
 	} {
-		_, err := w.run(func(opt *Options) { opt.From, opt.To, opt.Symbols = day0, now, []string{"BTCUSDT", name} })
+		_, err := h.run(func(opt *Options) { opt.From, opt.To, opt.Symbols = day0, now, []string{"BTCUSDT", name} })
 		if err == nil || err.Error() != want {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if len(w.onTape()) != 0 || w.requests(aggTradesPath) != before {
-		t.Error("something was fetched all the same")
+	if len(h.readTape()) != 0 || h.requests(aggTradesPath) != before {
+		t.Error("fetched something in spite of the error")
 	}
-	if _, err := w.run(nil); !errors.Is(err, ErrNoSymbols) {
+	if _, err := h.run(nil); !errors.Is(err, ErrNoSymbols) {
 		t.Errorf("no symbols at all: %v", err)
 	}
-	if _, err := w.run(func(opt *Options) { opt.From, opt.To, opt.Symbols = now, day0, []string{"BTCUSDT"} }); err == nil {
-		t.Error("a window that ends before it begins is taken")
+	if _, err := h.run(func(opt *Options) { opt.From, opt.To, opt.Symbols = now, day0, []string{"BTCUSDT"} }); err == nil {
+		t.Error("accepted a window that ends before it starts")
 	}
-	w.mustRun(func(opt *Options) { opt.From, opt.To, opt.Symbols = day0, now, []string{"*USDT"} })
-	if len(w.onTape()) != 2 {
+	h.mustBackfill(func(opt *Options) { opt.From, opt.To, opt.Symbols = day0, now, []string{"*USDT"} })
+	if len(h.readTape()) != 2 {
 		t.Error("the pattern did not fetch both symbols")
 	}
 }
 
-func TestWordsMeanTheSymbolsThatTheStreamTakesThemFor(t *testing.T) {
+func TestNamesAndPatternsChooseSymbols(t *testing.T) {
 	var rows []exchange.MemoryRow
 	for _, symbol := range []string{"BTCUSDT", "ETHUSDT", "ETHBTC"} {
 		rows = append(rows, market(symbol, 0, 10, day0, now)...)
 	}
-	w := newWorld(t, tape.AggTrade, rows)
-	w.seed("ETHBTC", idset.Range{First: 0, Last: 4}, idset.Range{First: 6, Last: 9})
+	h := newHarness(t, tape.AggTrade, rows)
+	h.publish("ETHBTC", idset.Range{First: 0, Last: 4}, idset.Range{First: 6, Last: 9})
 	for words, want := range map[string]string{
 		"btcusdt":        "BTCUSDT",
 		"ethbtc":         "ETHBTC",
@@ -486,7 +486,7 @@ func TestWordsMeanTheSymbolsThatTheStreamTakesThemFor(t *testing.T) {
 		"ETHBTC,!ETHBTC": "no symbol is left: the words with a leading ! exclude all of them",
 		"*,![":           `symbol pattern "![": syntax error in pattern`,
 	} {
-		plan, err := Prepare(t.Context(), w.dir, w.clients, Options{From: day0, To: now, Now: now, Symbols: strings.Split(words, ",")})
+		plan, err := Prepare(t.Context(), h.dir, h.clients, Options{From: day0, To: now, Now: now, Symbols: strings.Split(words, ",")})
 		var got []string
 		for _, symbol := range plan.Symbols {
 			got = append(got, symbol.Symbol)
@@ -495,7 +495,7 @@ func TestWordsMeanTheSymbolsThatTheStreamTakesThemFor(t *testing.T) {
 			got = []string{err.Error()}
 		}
 		if strings.Join(got, " ") != want {
-			t.Errorf("%s: %q, not %q", words, got, want)
+			t.Errorf("%s: %q, want %q", words, got, want)
 		}
 	}
 }
@@ -513,47 +513,47 @@ func (s *stopAfter) Set(string, int64) {
 	}
 }
 
-func TestARunThatWasEndedGoesOnWhereItWas(t *testing.T) {
+func TestCancelledRunContinuesWhereItStopped(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes tens of seconds with the race detector")
+		t.Skip("takes tens of seconds with the race detector")
 	}
 	const rows = 130_000
-	w := newWorld(t, tape.AggTrade, market("BTCUSDT", 0, rows, now.Add(-10*time.Hour), now))
-	window := w.opt
+	h := newHarness(t, tape.AggTrade, market("BTCUSDT", 0, rows, now.Add(-10*time.Hour), now))
+	window := h.opt
 	window.From, window.To, window.Symbols = now.Add(-10*time.Hour), now, []string{"BTCUSDT"}
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := window
-	ended.Progress = &stopAfter{left: 1, cancel: cancel}
-	summary, err := Run(ctx, w.dir, w.clients, ended)
+	cancelled := window
+	cancelled.Progress = &stopAfter{left: 1, cancel: cancel}
+	summary, err := Run(ctx, h.dir, h.clients, cancelled)
 	if !errors.Is(err, context.Canceled) || summary.Total().Fetched != 100_000 {
 		t.Fatalf("%v, %+v", err, summary.Total())
 	}
-	before := w.requests(aggTradesPath)
-	summary, err = Run(t.Context(), w.dir, w.client(), window)
+	before := h.requests(aggTradesPath)
+	summary, err = Run(t.Context(), h.dir, h.client(), window)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if total := summary.Total(); total.Missing != 30_000 || total.Fetched != 30_000 {
 		t.Errorf("%+v", total)
 	}
-	if asked := w.requests(aggTradesPath) - before; asked > 32 {
-		t.Errorf("%d requests for the 30 pages that were left", asked)
+	if asked := h.requests(aggTradesPath) - before; asked > 32 {
+		t.Errorf("%d requests for the remaining 30 pages", asked)
 	}
-	w.wantTape("BTCUSDT", idset.Range{First: 0, Last: rows})
+	h.checkTape("BTCUSDT", idset.Range{First: 0, Last: rows})
 }
 
-func TestTwoBackfillsAtOnceKeepTheBudgetAndWriteEachTradeOnce(t *testing.T) {
+func TestConcurrentBackfillsShareTheBudgetAndWriteEachTradeOnce(t *testing.T) {
 	rows := append(market("BTCUSDT", 0, 12_000, day0, now), market("ETHUSDT", 0, 8_000, day0, now)...)
-	w := newWorld(t, tape.AggTrade, rows)
+	h := newHarness(t, tape.AggTrade, rows)
 	var work sync.WaitGroup
 	for range 2 {
-		clients := w.client()
-		dir, err := tape.Open(w.dir.Path())
+		clients := h.client()
+		dir, err := tape.Open(h.dir.Path())
 		if err != nil {
 			t.Fatal(err)
 		}
 		work.Go(func() {
-			opt := w.opt
+			opt := h.opt
 			opt.From, opt.To, opt.Symbols, opt.Source = day0, now, []string{"BTCUSDT", "ETHUSDT"}, RESTOnly
 			if _, err := Run(t.Context(), dir, clients, opt); err != nil {
 				t.Error(err)
@@ -561,11 +561,11 @@ func TestTwoBackfillsAtOnceKeepTheBudgetAndWriteEachTradeOnce(t *testing.T) {
 		})
 	}
 	work.Wait()
-	w.wantTape("BTCUSDT", idset.Range{First: 0, Last: 11_999})
-	w.wantTape("ETHUSDT", idset.Range{First: 0, Last: 7_999})
-	state, err := w.clients.REST.Budget().State()
+	h.checkTape("BTCUSDT", idset.Range{First: 0, Last: 11_999})
+	h.checkTape("ETHUSDT", idset.Range{First: 0, Last: 7_999})
+	state, err := h.clients.REST.Budget().State()
 	served := int64(0)
-	for _, endpoint := range w.exchange.Served().Endpoints {
+	for _, endpoint := range h.exchange.Served().Endpoints {
 		served += endpoint.Weight
 	}
 	if err != nil || state.UsedWeight != served {

@@ -23,7 +23,7 @@ import (
 
 var benchRows = flag.Int("rows", 1_000_000, "aggTrades in the benchmark's day")
 
-// serveDay is an exchange that has one day: the file of it, and by REST its first trade and its last.
+// serveDay starts an exchange with one day: its archive file, and by REST its first and its last trade. It returns the URL.
 func serveDay(b *testing.B, files archivetest.Files) string {
 	b.Helper()
 	row := func(line string) map[string]any {
@@ -75,7 +75,7 @@ func serveDay(b *testing.B, files archivetest.Files) string {
 	return server.URL
 }
 
-// BenchmarkBackfillDay gets a day from an archive on loopback: downloaded, verified, and put on the tape.
+// BenchmarkBackfillDay downloads a day from an archive on loopback, verifies it and publishes it.
 func BenchmarkBackfillDay(b *testing.B) {
 	files, err := archivetest.WriteDay(b.TempDir(), *benchRows)
 	if err != nil {

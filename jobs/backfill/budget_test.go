@@ -18,32 +18,32 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// The exchange counts in windows of its own, on the wall clock, and the test fails if any of them sees more than the limit.
-func TestTwoBackfillsAndAStreamStayInTheBudgetOfOneVolume(t *testing.T) {
+// The stand-in exchange fails the test if the weight in one of its own windows exceeds the limit.
+func TestTwoBackfillsAndAStreamShareOneBudget(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes tens of seconds with the race detector")
+		t.Skip("takes tens of seconds with the race detector")
 	}
 	const limit, window = 300, time.Second
-	w := newWorldWith(t, tape.AggTrade, append(market("BTCUSDT", 0, 24_000, day0, now), market("ETHUSDT", 0, 24_000, day0, now)...),
+	h := newHarnessWith(t, tape.AggTrade, append(market("BTCUSDT", 0, 24_000, day0, now), market("ETHUSDT", 0, 24_000, day0, now)...),
 		exchange.Options{WeightLimit: limit, WeightWindow: window})
-	w.seed("BTCUSDT", idset.Range{First: 0, Last: 0}, idset.Range{First: 23_999, Last: 23_999})
-	w.seed("ETHUSDT", idset.Range{First: 0, Last: 0}, idset.Range{First: 23_999, Last: 23_999})
-	// What newWorld asked for was booked on another clock: 20 of the first window are used.
+	h.publish("BTCUSDT", idset.Range{First: 0, Last: 0}, idset.Range{First: 23_999, Last: 23_999})
+	h.publish("ETHUSDT", idset.Range{First: 0, Last: 0}, idset.Range{First: 23_999, Last: 23_999})
+	// newHarness used another clock: its requests of weight 20 count in the exchange's first window.
 	limits := []binance.RateLimit{{Kind: "REQUEST_WEIGHT", Interval: "SECOND", Num: 1, Limit: limit - 20}}
 	process := func() *binance.REST {
-		budget := binance.OpenBudget(w.dir.StatePath("budget.json"), binance.BudgetOptions{})
+		budget := binance.OpenBudget(h.dir.StatePath("budget.json"), binance.BudgetOptions{})
 		if err := budget.SetLimits(limits); err != nil {
 			t.Fatal(err)
 		}
-		rest := binance.NewREST(w.exchange.URL(), budget, binance.RESTOptions{})
+		rest := binance.NewREST(h.exchange.URL(), budget, binance.RESTOptions{})
 		t.Cleanup(rest.Close)
 		return rest
 	}
-	ctx, end := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
 	var stream, backfills sync.WaitGroup
 	asked := atomic.Int64{}
 	rest := process()
-	stream.Go(func() { // as the stream does for its symbols and its clock
+	stream.Go(func() { // like the stream does for its symbols and its clock
 		for ctx.Err() == nil {
 			if _, err := rest.Tickers(ctx); err != nil && ctx.Err() == nil {
 				t.Error(err)
@@ -54,12 +54,12 @@ func TestTwoBackfillsAndAStreamStayInTheBudgetOfOneVolume(t *testing.T) {
 	})
 	for range 2 {
 		rest := process()
-		dir, err := tape.Open(w.dir.Path())
+		dir, err := tape.Open(h.dir.Path())
 		if err != nil {
 			t.Fatal(err)
 		}
 		backfills.Go(func() {
-			opt := w.opt
+			opt := h.opt
 			opt.Source = RESTOnly
 			if summary, err := Run(t.Context(), dir, Clients{REST: rest}, opt); err != nil || !summary.Complete() {
 				t.Error(err, summary.Total())
@@ -67,26 +67,26 @@ func TestTwoBackfillsAndAStreamStayInTheBudgetOfOneVolume(t *testing.T) {
 		})
 	}
 	backfills.Wait()
-	end()
+	cancel()
 	stream.Wait()
-	w.wantTape("BTCUSDT", idset.Range{First: 0, Last: 23_999})
-	w.wantTape("ETHUSDT", idset.Range{First: 0, Last: 23_999})
-	served := w.exchange.Served()
+	h.checkTape("BTCUSDT", idset.Range{First: 0, Last: 23_999})
+	h.checkTape("ETHUSDT", idset.Range{First: 0, Last: 23_999})
+	served := h.exchange.Served()
 	if asked.Load() == 0 || served.Endpoints[aggTradesPath].Requests < 2*24 {
 		t.Errorf("%d tickers, %+v", asked.Load(), served.Endpoints)
 	}
 }
 
-// Whatever the gaps are, healing them costs a request for every thousand ids that a gap has, and hardly more.
-func TestTheRequestsOfRandomGaps(t *testing.T) {
+// Filling gaps costs little more than one request for every thousand ids of each gap.
+func TestRequestsForRandomGaps(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes tens of seconds with the race detector")
+		t.Skip("takes tens of seconds with the race detector")
 	}
 	const ids = 20_000
 	rows := market("BTCUSDT", 0, ids, day0, now)
 	random := rand.New(rand.NewPCG(7, 7))
 	for range 4 {
-		w := newWorld(t, tape.AggTrade, rows)
+		h := newHarness(t, tape.AggTrade, rows)
 		missing, pages, gaps := int64(0), int64(0), int64(0)
 		var have []idset.Range
 		for next := int64(0); ; {
@@ -102,29 +102,29 @@ func TestTheRequestsOfRandomGaps(t *testing.T) {
 			pages += (lost + 999) / 1000
 			gaps++
 		}
-		w.seed("BTCUSDT", have...)
-		before := w.exchange.Served().Endpoints
-		summary := w.mustRun(nil)
-		w.wantTape("BTCUSDT", idset.Range{First: 0, Last: ids - 1})
+		h.publish("BTCUSDT", have...)
+		before := h.exchange.Served().Endpoints
+		summary := h.mustBackfill(nil)
+		h.checkTape("BTCUSDT", idset.Range{First: 0, Last: ids - 1})
 		requests := int64(0)
-		for path, endpoint := range w.exchange.Served().Endpoints {
+		for path, endpoint := range h.exchange.Served().Endpoints {
 			requests += endpoint.Requests - before[path].Requests
 		}
 		if most := 1.05*float64(pages) + float64(gaps); float64(requests) > most || summary.Total().Fetched != missing {
-			t.Errorf("%d gaps of %d ids: %d requests, promised were %.2f; fetched %d", gaps, missing, requests, most, summary.Total().Fetched)
+			t.Errorf("%d gaps of %d ids: %d requests, at most %.2f allowed; fetched %d", gaps, missing, requests, most, summary.Total().Fetched)
 		}
 	}
 }
 
-// A ban is known to the next process too: it asks nothing.
-func TestABanIsKeptByTheNextProcess(t *testing.T) {
-	w := newWorld(t, tape.AggTrade, market("BTCUSDT", 0, 1000, day0, now))
-	w.seed("BTCUSDT", idset.Range{First: 0, Last: 9}, idset.Range{First: 990, Last: 999})
-	w.inject(exchange.Fault{Kind: exchange.REST418, Match: "fromId", RetryAfter: 3 * time.Hour})
+// A ban applies to the next process too: it sends no request.
+func TestBanAppliesToTheNextProcess(t *testing.T) {
+	h := newHarness(t, tape.AggTrade, market("BTCUSDT", 0, 1000, day0, now))
+	h.publish("BTCUSDT", idset.Range{First: 0, Last: 9}, idset.Range{First: 990, Last: 999})
+	h.inject(exchange.Fault{Kind: exchange.REST418, Match: "fromId", RetryAfter: 3 * time.Hour})
 	for process := range 2 {
-		before := w.requests(aggTradesPath)
-		opt := w.opt
-		summary, err := Run(t.Context(), w.dir, w.client(), opt)
+		before := h.requests(aggTradesPath)
+		opt := h.opt
+		summary, err := Run(t.Context(), h.dir, h.client(), opt)
 		var banned *binance.BannedError
 		if err == nil && len(summary.Symbols) == 1 {
 			err = summary.Symbols[0].Problem
@@ -132,20 +132,20 @@ func TestABanIsKeptByTheNextProcess(t *testing.T) {
 		if !errors.As(err, &banned) || summary.Complete() {
 			t.Errorf("process %d: %v, %+v", process, err, summary.Total())
 		}
-		if asked := w.requests(aggTradesPath) - before; asked != int64(1-process) {
+		if asked := h.requests(aggTradesPath) - before; asked != int64(1-process) {
 			t.Errorf("process %d made %d requests", process, asked)
 		}
 	}
 }
 
-// answers notes when each answer came.
-type answers struct {
+// answerTimes records when each answer was received.
+type answerTimes struct {
 	http.RoundTripper
 	mu sync.Mutex
 	at []time.Time
 }
 
-func (a *answers) RoundTrip(r *http.Request) (*http.Response, error) {
+func (a *answerTimes) RoundTrip(r *http.Request) (*http.Response, error) {
 	answer, err := a.RoundTripper.RoundTrip(r)
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -153,11 +153,12 @@ func (a *answers) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, err
 }
 
-var benchWindow = flag.Duration("window", 6*time.Second, "length of the windows in which the exchange of BenchmarkREST counts")
+var benchWindow = flag.Duration("window", 6*time.Second, "length of the exchange's windows in BenchmarkREST")
 
-// BenchmarkREST fetches three windows' worth of a budget of 6,000 a minute from an exchange that answers after 50 ms. of-budget is the rate between the ends of the first
-// and the last window over the rate that the limit allows, of which the budget leaves 2 % to others. The exchange's own window is a minute; a shorter one makes it harder, for
-// what is lost a window is the same.
+// BenchmarkREST fetches three windows' worth of a budget of 6,000 per minute from an exchange that answers after 50 ms.
+// of-budget is the rate from the end of the first window to the end of the last, divided by the rate that the limit
+// allows; the budget leaves 2 % to others. The exchange's own window is a minute. A shorter one is harder, because the
+// loss per window is the same.
 func BenchmarkREST(b *testing.B) {
 	window := *benchWindow
 	limit := int64(6000 * window / time.Minute)
@@ -175,7 +176,7 @@ func BenchmarkREST(b *testing.B) {
 		if err := budget.SetLimits([]binance.RateLimit{{Kind: "REQUEST_WEIGHT", Interval: "SECOND", Num: int64(window / time.Second), Limit: limit}}); err != nil {
 			b.Fatal(err)
 		}
-		times := &answers{RoundTripper: http.DefaultTransport}
+		times := &answerTimes{RoundTripper: http.DefaultTransport}
 		rest := binance.NewREST(server.URL(), budget, binance.RESTOptions{Transport: times})
 		defer rest.Close()
 		edges := []tape.Trade{

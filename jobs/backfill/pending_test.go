@@ -20,58 +20,58 @@ type cancelAtStart struct {
 
 func (c cancelAtStart) Begin(string, int64) { c.cancel() }
 
-// A run that was ended before it fetched anything of a symbol is remembered, until a later one has done it.
-func TestWhatWasBegunIsRemembered(t *testing.T) {
-	w := newWorld(t, tape.AggTrade, slices.Concat(market("BTCUSDT", 0, 100, now.Add(-time.Hour), now), market("ETHUSDT", 0, 100, now.Add(-time.Hour), now)))
-	window := w.opt
+// The symbols of a run that was cancelled before it fetched anything stay pending until a later run has fetched them.
+func TestPendingSymbolsSurviveACancelledRun(t *testing.T) {
+	h := newHarness(t, tape.AggTrade, slices.Concat(market("BTCUSDT", 0, 100, now.Add(-time.Hour), now), market("ETHUSDT", 0, 100, now.Add(-time.Hour), now)))
+	window := h.opt
 	window.From, window.To, window.Symbols = now.Add(-time.Hour), now, []string{"BTCUSDT", "ETHUSDT"}
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := window
-	ended.Progress = cancelAtStart{cancel: cancel}
-	if _, err := Run(ctx, w.dir, w.clients, ended); !errors.Is(err, context.Canceled) {
+	cancelled := window
+	cancelled.Progress = cancelAtStart{cancel: cancel}
+	if _, err := Run(ctx, h.dir, h.clients, cancelled); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	if pending, err := Pending(w.dir); err != nil || !slices.Equal(pending, window.Symbols) {
+	if pending, err := Pending(h.dir); err != nil || !slices.Equal(pending, window.Symbols) {
 		t.Errorf("begun: %v, %v", pending, err)
 	}
 	one := window
 	one.Symbols = []string{"ETHUSDT"}
-	if _, err := Run(t.Context(), w.dir, w.client(), one); err != nil {
+	if _, err := Run(t.Context(), h.dir, h.client(), one); err != nil {
 		t.Fatal(err)
 	}
-	if pending, err := Pending(w.dir); err != nil || !slices.Equal(pending, []string{"BTCUSDT"}) {
+	if pending, err := Pending(h.dir); err != nil || !slices.Equal(pending, []string{"BTCUSDT"}) {
 		t.Errorf("begun: %v, %v", pending, err)
 	}
-	if _, err := Run(t.Context(), w.dir, w.client(), window); err != nil {
+	if _, err := Run(t.Context(), h.dir, h.client(), window); err != nil {
 		t.Fatal(err)
 	}
-	if pending, err := Pending(w.dir); err != nil || len(pending) > 0 {
+	if pending, err := Pending(h.dir); err != nil || len(pending) > 0 {
 		t.Errorf("begun: %v, %v", pending, err)
 	}
 }
 
-// What was begun and is no longer listed is in nobody's way.
-func TestWhatWasBegunMayBeGone(t *testing.T) {
-	w := newWorld(t, tape.AggTrade, market("BTCUSDT", 0, 100, now.Add(-time.Hour), now))
-	if err := addPending(w.dir, "GONEUSDT"); err != nil {
+// A pending symbol that is no longer listed does not prevent others from being fetched.
+func TestDelistedPendingSymbolIsDropped(t *testing.T) {
+	h := newHarness(t, tape.AggTrade, market("BTCUSDT", 0, 100, now.Add(-time.Hour), now))
+	if err := addPending(h.dir, "GONEUSDT"); err != nil {
 		t.Fatal(err)
 	}
-	summary := w.mustRun(func(o *Options) {
+	summary := h.mustBackfill(func(o *Options) {
 		o.From, o.To, o.Symbols = now.Add(-time.Hour), now, []string{"BTCUSDT", "GONEUSDT"}
 	})
 	if total := summary.Total(); total.Fetched == 0 {
 		t.Errorf("%+v", total)
 	}
-	if pending, err := Pending(w.dir); err != nil || len(pending) > 0 {
+	if pending, err := Pending(h.dir); err != nil || len(pending) > 0 {
 		t.Errorf("begun: %v, %v", pending, err)
 	}
 }
 
-// A day that only the archive can tell of has no ids to count: what it takes is the looking.
-func TestAPlanKnowsWhatItDoesNotKnow(t *testing.T) {
+// The ids of a day that REST does not reach back to are unknown, so only the request of its file counts.
+func TestDurationOfADayWithUnknownIDs(t *testing.T) {
 	day := DayPlan{Day: now.Truncate(24*time.Hour).AddDate(0, 0, -2), Missing: idset.Set{{First: 0, Last: 5_000_000_000}}}
 	plan := Plan{PerMinute: 6000, Symbols: []SymbolPlan{{Symbol: "BTCUSDT", Days: []DayPlan{day}}}}
 	if took := plan.Duration(); took != archiveFileSeconds*time.Second {
-		t.Errorf("a file takes %v", took)
+		t.Errorf("one file takes %v", took)
 	}
 }
