@@ -331,7 +331,7 @@ func TestNoExchange(t *testing.T) {
 	}
 	waitUntil(t, "health reports the reason", 30*time.Second, func() (bool, string) {
 		_, problems, _ := host.try("docker exec " + container + " tapedeck health stream")
-		return strings.Contains(problems, "no trade has come yet: connection 1.1 is down: "), problems
+		return strings.Contains(problems, "has not received a trade yet: connection 1.1 is down: "), problems
 	})
 	waitUntil(t, "stream has ended", time.Minute, func() (bool, string) {
 		state := inspect(t, container, "{{.State.Status}} {{.State.ExitCode}}")

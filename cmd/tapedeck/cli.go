@@ -64,9 +64,9 @@ func groups() []kong.Group {
 	}
 }
 
-// service is implemented by the commands that run until they are told to stop; some of their flags make them do
+// longRunning is implemented by the commands that run until they are told to stop; some of their flags make them do
 // something shorter instead.
-type service interface{ runsUntilStopped() bool }
+type longRunning interface{ runsUntilStopped() bool }
 
 // parsedCommand is a command line that fits the flags, with all values in place.
 type parsedCommand struct {
@@ -111,7 +111,7 @@ func parse(a *app, args []string) (*parsedCommand, error) {
 	a.dataDir = filepath.Clean(parsed.cli.DataDir)
 	a.set = settingsGiven(context)
 	level := slog.LevelWarn
-	if command, ok := context.Selected().Target.Addr().Interface().(service); ok && command.runsUntilStopped() {
+	if command, ok := context.Selected().Target.Addr().Interface().(longRunning); ok && command.runsUntilStopped() {
 		level = slog.LevelInfo
 	}
 	if parsed.cli.LogLevel != "" {
@@ -271,7 +271,7 @@ func (a *app) validateCommand(args []string) (*parsedCommand, error) {
 	case err != nil:
 		return nil, errors.New(err.Error()) // without the hint, which is for a typed command line
 	}
-	if _, ok := parsed.Selected().Target.Addr().Interface().(service); ok {
+	if _, ok := parsed.Selected().Target.Addr().Interface().(longRunning); ok {
 		return nil, fmt.Errorf("%s runs until it is stopped, so it is not a job", parsed.Selected().Name)
 	}
 	return parsed, nil

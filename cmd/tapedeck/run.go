@@ -6,17 +6,56 @@ import (
 	"fmt"
 	"os"
 
+	"golang.org/x/sync/errgroup"
+
 	"tapedeck/jobs/health"
 	"tapedeck/jobs/schedule"
 	"tapedeck/jobs/stream"
 )
+
+// service is something that runs until it is stopped: the recorder, the scheduler, the sender of messages, the metrics.
+type service interface {
+	// Run blocks until ctx is done or the service ends by itself. Then it stops everything it started, and waits
+	// for it; it writes what it holds within a bounded time. It returns nil after a normal stop. It may be called
+	// once.
+	Run(ctx context.Context) error
+}
+
+type serviceFunc func(ctx context.Context) error
+
+func (f serviceFunc) Run(ctx context.Context) error { return f(ctx) }
+
+// namedService adds the name of a service to its error.
+func namedService(name string, s service) service {
+	return serviceFunc(func(ctx context.Context) error {
+		if err := s.Run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		return nil
+	})
+}
+
+// runServices runs services until ctx is done or one of them ends, whether with an error or not. It stops the others,
+// waits for all, and returns the first error.
+func runServices(ctx context.Context, services ...service) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var running errgroup.Group
+	for _, s := range services {
+		running.Go(func() error {
+			defer stop()
+			return s.Run(ctx)
+		})
+	}
+	return running.Wait()
+}
 
 type runCmd struct {
 	recordFlags
 	archivePlace
 	telegramFlags
 	crontabFlags
-	watchFlags
+	metricsFlags
 }
 
 func (*runCmd) runsUntilStopped() bool { return true }
@@ -25,19 +64,19 @@ func (*runCmd) reloadsOnHangup() {}
 
 func (*runCmd) manual() manual {
 	return manual{
-		about: `Records and runs the schedule in one process, until SIGTERM or ctrl-C: what the image does if nothing else is said. It is stream and schedule together, and what
-their help says holds. If one of the two fails, the other is ended in the ordinary way and the process ends with the
-failure, so that whatever started it can start it again. Without a crontab.yaml it only records, and says so.`,
+		about: `Records and runs the schedule in one process until SIGTERM or Ctrl-C. The image does this by default. It combines stream
+and schedule; see their help. If one of the two fails, the other is stopped normally and the process exits with the error,
+so that a supervisor can restart it. Without a crontab.yaml it only records, and logs a warning.`,
 		examples: []string{"tapedeck run", "tapedeck run --data-dir /srv/tape --crontab /etc/tapedeck/crontab.yaml"},
-		exits:    []string{"0  stopped as asked, everything written", "1  failed"},
+		exits:    []string{"0  stopped by a signal, everything written", "1  failed"},
 	}
 }
 
 func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if !a.fixed.IsZero() {
-		return misuse("--now stops the clock, and recording needs one that runs")
+		return misuse("--now fixes the time, but recording needs a running clock")
 	}
-	crontab, jobs, err := a.crontabIfThere(c.Crontab)
+	crontab, jobs, err := a.crontabIfExists(c.Crontab)
 	if err != nil {
 		return err
 	}
@@ -50,50 +89,29 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	a.upgrade(ctx, dir)
-	watched := []health.Part{health.Stream}
-	if len(jobs) > 0 {
-		watched = health.Parts()
-	}
-	unwatch, err := a.watch(ctx, c.watchFlags, dir, notifier, watched...)
+	recorder, err := a.recorder(ctx, dir, "run", c.recordFlags, stream.Options{})
 	if err != nil {
 		return err
 	}
-	defer unwatch()
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	ends := make(chan error, 2)
-	parts := 1
-	go func() {
-		_, err := a.stream(ctx, "run", c.recordFlags, func(*stream.Options) {})
-		if err != nil {
-			err = fmt.Errorf("the stream: %w", err)
-		}
-		ends <- err
-	}()
+	services := []service{namedService("the stream", recorder)}
+	judged := []health.Service{health.Stream}
 	if len(jobs) > 0 {
-		parts++
-		go func() {
-			err := a.schedule(ctx, dir, crontab, jobs, notifier)
-			if err != nil {
-				err = fmt.Errorf("the schedule: %w", err)
-			}
-			ends <- err
-		}()
+		services = append(services, namedService("the schedule", serviceFunc(func(ctx context.Context) error {
+			return a.schedule(ctx, dir, crontab, jobs, notifier)
+		})))
+		judged = health.Services()
 	}
-	var failure error
-	for range parts {
-		if err := <-ends; err != nil && failure == nil {
-			failure = err
-		}
-		stop()
+	metrics, err := a.metrics(ctx, c.metricsFlags, dir, notifier, judged...)
+	if err != nil {
+		return err
 	}
-	return failure
+	return runServices(ctx, append(services, metrics...)...)
 }
 
-// crontabIfThere reads the schedule; none is an error only if it was asked for.
-func (a *app) crontabIfThere(path string) (*schedule.Crontab, []schedule.Job, error) {
+// crontabIfExists reads the schedule. A missing crontab.yaml is an error only if another path was given.
+func (a *app) crontabIfExists(path string) (*schedule.Crontab, []schedule.Job, error) {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && path == "crontab.yaml" {
-		a.log.Warn("nothing is scheduled: there is no crontab.yaml")
+		a.log.Warn("nothing is scheduled: no crontab.yaml")
 		return nil, nil, nil
 	}
 	crontab := a.crontab(path)

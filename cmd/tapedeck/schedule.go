@@ -35,7 +35,7 @@ type crontabFlags struct {
 
 type scheduleCmd struct {
 	crontabFlags
-	watchFlags
+	metricsFlags
 	feedFlags
 	restPlace
 	archivePlace
@@ -142,12 +142,13 @@ func (c *scheduleCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	a.upgrade(ctx, dir)
-	unwatch, err := a.watch(ctx, c.watchFlags, dir, notifier, health.Schedule)
+	metrics, err := a.metrics(ctx, c.metricsFlags, dir, notifier, health.Schedule)
 	if err != nil {
 		return err
 	}
-	defer unwatch()
-	return a.schedule(ctx, dir, crontab, jobs, notifier)
+	return runServices(ctx, append(metrics, serviceFunc(func(ctx context.Context) error {
+		return a.schedule(ctx, dir, crontab, jobs, notifier)
+	}))...)
 }
 
 // crontab returns the crontab at path, whose command lines are checked against the real flags.

@@ -2,48 +2,50 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"runtime/debug"
 	"time"
 
+	"tapedeck/internal/tape"
+	"tapedeck/internal/wording"
 	"tapedeck/jobs/health"
 	"tapedeck/jobs/schedule"
 	"tapedeck/jobs/stream"
 )
 
-// recordFlags are how the stream records.
+// recordFlags select what is recorded and how.
 type recordFlags struct {
 	feedFlags
 	symbolFlags
-	FlushInterval length `key:"flush_interval" placeholder:"LENGTH" default:"15s" help:"How long a trade waits at most to be written: what kill -9 loses at most. Shorter makes more and smaller files."`
-	FlushRows     int    `key:"flush_rows" placeholder:"N" default:"200000" help:"Write sooner when N trades wait; it bounds memory."`
-	Connections   int    `key:"connections" placeholder:"N" default:"1" help:"How many connections carry each symbol; with 2 one may fail without a gap."`
-	GiveUpAfter   length `key:"give_up_after" placeholder:"LENGTH" help:"End with an error when the exchange could not be reached for LENGTH, for where something starts tapedeck again. The default is never."`
+	FlushInterval length `key:"flush_interval" placeholder:"LENGTH" default:"15s" help:"Write trades at least this often; kill -9 loses at most this much. Shorter intervals make more and smaller files."`
+	FlushRows     int    `key:"flush_rows" placeholder:"N" default:"200000" help:"Write sooner when N trades are waiting, which bounds memory."`
+	Connections   int    `key:"connections" placeholder:"N" default:"1" help:"Connections per symbol; with 2, the loss of one leaves no gap."`
+	GiveUpAfter   length `key:"give_up_after" placeholder:"LENGTH" help:"Exit with an error when the exchange was unreachable for LENGTH, so that a supervisor restarts tapedeck. The default is never."`
 	streamPlace
 	restPlace
 }
 
 type streamCmd struct {
 	recordFlags
-	watchFlags
-	For  length `placeholder:"LENGTH" help:"End after LENGTH instead of recording until told to stop."`
-	Once bool   `help:"End when the exchange closes the connections in the ordinary way, as the stand-in does at the end of a recording."`
+	metricsFlags
+	For  length `placeholder:"LENGTH" help:"Stop after LENGTH. The default is to record until stopped."`
+	Once bool   `help:"Exit when the exchange closes all connections normally, as the stand-in does at the end of a recording."`
 }
 
 func (*streamCmd) runsUntilStopped() bool { return true }
 
 func (*streamCmd) manual() manual {
 	return manual{
-		about: `Records the trades of the symbols to the tape until SIGTERM or ctrl-C, and then writes what it still holds. A connection is replaced before the exchange ends
-it, and made anew when it breaks or goes silent; what was missed meanwhile shows as a gap in the ids, which backfill
-heals. Makes the data directory if there is none. Patterns such as *USDT are looked up again every 10 minutes, so that a new listing is recorded, too.`,
+		about: `Records the trades of the symbols to the tape until SIGTERM or Ctrl-C, then writes the trades it still holds and exits. A
+connection is replaced before the exchange closes it, and reopened when it breaks or goes silent. Trades missed meanwhile
+show as a gap in the ids, which backfill heals. Creates the data directory if it does not exist. Patterns such as *USDT
+are looked up again every 10 minutes, so new listings are recorded too.`,
 		examples: []string{
 			"tapedeck stream",
 			"tapedeck stream --symbols '*USDT' --flush-interval 1m",
 			"tapedeck stream --symbols BTCUSDT --for 10m",
 		},
-		exits: []string{"0  stopped as asked, everything written", "1  failed; the tape cannot be written, or a symbol is unknown"},
+		exits: []string{"0  stopped by a signal, everything written", "1  failed: the tape cannot be written, or a symbol is unknown"},
 	}
 }
 
@@ -53,59 +55,69 @@ func (c *streamCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	a.upgrade(ctx, dir)
-	unwatch, err := a.watch(ctx, c.watchFlags, dir, nil, health.Stream)
+	recorder, err := a.recorder(ctx, dir, "stream", c.recordFlags, stream.Options{For: time.Duration(c.For), Once: c.Once})
 	if err != nil {
 		return err
 	}
-	defer unwatch()
-	summary, err := a.stream(ctx, "stream", c.recordFlags, func(options *stream.Options) {
-		options.For, options.Once = time.Duration(c.For), c.Once
-	})
+	metrics, err := a.metrics(ctx, c.metricsFlags, dir, nil, health.Stream)
 	if err != nil {
 		return err
 	}
-	a.reportToParent(schedule.Report{Rows: summary.Rows, Message: fmt.Sprintf("%s of %s", counted(int(summary.Trades), "trade"), counted(summary.Symbols, "symbol"))})
+	if err := runServices(ctx, append(metrics, recorder)...); err != nil {
+		return err
+	}
+	summary := recorder.Summary()
+	trades, symbols := wording.Count(summary.Trades, "trade"), wording.Count(summary.Symbols, "symbol")
+	a.reportToParent(schedule.Report{Rows: summary.Rows, Message: trades + " of " + symbols})
 	a.say("%s of %s received, %s written, %s left to backfill",
-		counted(int(summary.Trades), "trade"), counted(summary.Symbols, "symbol"), counted(int(summary.Rows), "row"), counted(int(summary.Gaps), "gap"))
+		trades, symbols, wording.Count(summary.Rows, "row"), wording.Count(summary.Gaps, "gap"))
 	return nil
 }
 
-// recordingGarbage is how much of what is in use may wait as garbage while recording, in percent. What is in use is some 60 MB and hardly any becomes garbage, so that
-// collecting four times as often as Go does by itself costs nothing that could be measured, and saves up to 60 MB.
-const recordingGarbage = 25
+// recordingGCPercent is the garbage collector's target while recording. About 60 MB are in use and hardly any of it
+// becomes garbage, so that collecting four times as often as by default has no measurable cost and saves up to 60 MB.
+const recordingGCPercent = 25
 
-// recordingThreads is on how many processors Go code runs while recording. 20,000 trades a second take a tenth of one; with more, a tenth of that
-// goes into looking for work on the others (see BENCHMARKS.md).
+// recordingThreads is the number of processors that run Go code while recording. 20,000 trades a second need a tenth of
+// one; with more, a tenth of that is spent on looking for work on the others (see BENCHMARKS.md).
 const recordingThreads = 1
 
-// stream records until ctx is done; change adjusts what the flags do not say.
-func (a *app) stream(ctx context.Context, command string, flags recordFlags, change func(*stream.Options)) (stream.Summary, error) {
-	dir, err := a.createTape(flags.Feed)
-	if err != nil {
-		return stream.Summary{}, err
-	}
-	names, err := a.chooseSymbols(ctx, dir, flags.Symbols)
-	if err != nil {
-		return stream.Summary{}, err
-	}
-	options := stream.Options{
-		Symbols:       a.symbolSource(dir, names, flags.RestURL),
-		URL:           string(flags.StreamURL),
-		FlushInterval: time.Duration(flags.FlushInterval), FlushRows: flags.FlushRows, Connections: flags.Connections,
-		GiveUpAfter: time.Duration(flags.GiveUpAfter),
-		RunID:       a.runID(command), UserAgent: a.userAgent(), Logger: a.log,
-	}
-	change(&options)
-	if a.env["GOGC"] == "" {
-		debug.SetGCPercent(recordingGarbage)
-	}
-	if a.env["GOMAXPROCS"] == "" {
-		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(recordingThreads))
-	}
-	return stream.Run(ctx, dir, options)
+// recorder is a stream.Recorder that sets up Go's runtime for recording, unless the environment does.
+type recorder struct {
+	*stream.Recorder
+	env map[string]string
 }
 
-// userAgent is how tapedeck introduces itself to the exchange.
+// Run implements service.
+func (r *recorder) Run(ctx context.Context) error {
+	if r.env["GOGC"] == "" {
+		debug.SetGCPercent(recordingGCPercent)
+	}
+	if r.env["GOMAXPROCS"] == "" {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(recordingThreads))
+	}
+	return r.Recorder.Run(ctx)
+}
+
+// recorder returns a recorder for the tape at dir. The flags override options.
+func (a *app) recorder(ctx context.Context, dir *tape.Dir, command string, flags recordFlags, options stream.Options) (*recorder, error) {
+	symbols, err := a.chooseSymbols(ctx, dir, flags.Symbols)
+	if err != nil {
+		return nil, err
+	}
+	options.Symbols = a.symbolSource(dir, symbols, flags.RestURL)
+	options.URL = string(flags.StreamURL)
+	options.FlushInterval, options.FlushRows = time.Duration(flags.FlushInterval), flags.FlushRows
+	options.Connections, options.GiveUpAfter = flags.Connections, time.Duration(flags.GiveUpAfter)
+	options.RunID, options.UserAgent, options.Logger = a.runID(command), a.userAgent(), a.log
+	r, err := stream.New(dir, options)
+	if err != nil {
+		return nil, err
+	}
+	return &recorder{r, a.env}, nil
+}
+
+// userAgent returns the name and version that tapedeck sends to the exchange.
 func (a *app) userAgent() string {
 	name, _ := buildVersion()
 	return "tapedeck/" + name

@@ -89,7 +89,8 @@ type DialOptions struct {
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 	// UserAgent is sent with the handshake where it is not empty.
 	UserAgent string
-	// Clock gives the present in nanoseconds, for CameAt and LastPing; nil means unix nanoseconds, which jump where somebody sets the system's clock.
+	// Clock returns the present in nanoseconds, for ReceivedAt and LastPing. nil means nanoseconds since the epoch,
+	// which jump when the system's clock is set.
 	Clock func() int64
 }
 
@@ -129,7 +130,7 @@ func (e *RequestError) Error() string {
 // other methods may be called from anywhere meanwhile. The caller closes it.
 type Conn struct {
 	ws       *websocket.Conn
-	raw      *intake
+	raw      *bufferedConn
 	readCtx  context.Context // has no Done, so that reading a message allocates nothing
 	buffer   []byte
 	pace     *rate.Limiter
@@ -172,7 +173,7 @@ func Dial(ctx context.Context, address string, options DialOptions) (*Conn, erro
 			if err != nil {
 				return nil, err
 			}
-			c.raw = newIntake(conn, clock)
+			c.raw = newBufferedConn(conn, clock)
 			return c.raw, nil
 		},
 	}
@@ -260,10 +261,11 @@ func (c *Conn) next() ([]byte, error) {
 	}
 }
 
-// CameAt is when the message that Read gave last came from the network, by the clock of DialOptions. Of several that came at once it is the same time.
-func (c *Conn) CameAt() int64 { return c.raw.cameAt.Load() }
+// ReceivedAt returns when the message that Read returned last arrived, by the clock of DialOptions. Messages that
+// arrived in one piece have the same time.
+func (c *Conn) ReceivedAt() int64 { return c.raw.receivedAt.Load() }
 
-// LastPing is when the exchange last pinged, by the same clock, or 0.
+// LastPing returns when the exchange last pinged, by the clock of DialOptions, or 0.
 func (c *Conn) LastPing() int64 { return c.lastPing.Load() }
 
 // CloseCode is the code of the close frame that the exchange sent, from an error of Read, or 0.

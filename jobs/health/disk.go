@@ -9,62 +9,47 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/dustin/go-humanize"
 )
 
 const (
-	// daysLeast is how many days of room there must be without a warning: time enough for a person to act after a weekend.
+	// daysLeast is the number of days of room below which there is a warning: time for a person to act after a weekend.
 	daysLeast = 7
-	// rateDays is how many days that are over the rate is taken from.
+	// rateDays is the number of complete days that the rate is measured over.
 	rateDays = 3
-	// rateLeast is how long a tape must have been written for its rate to mean anything.
+	// rateLeast is how long a tape must have been written before its rate is meaningful.
 	rateLeast = time.Hour
 )
 
-// Room is how much more fits on the disk that the tape lies on.
+// Room is how much more fits on the disk of the tape.
 type Room struct {
-	// Free is in bytes, as a user without rights may use them.
+	// Free is in bytes, as available to an unprivileged user.
 	Free uint64
-	// PerDay is how many bytes of trades a day takes at the present rate; 0 where that is not known yet.
+	// PerDay is the number of bytes of trades per day at the present rate; 0 if that is not known yet.
 	PerDay uint64
 }
 
-// Days is for how many days the room lasts; false where the rate is not known.
-func (r Room) Days() (float64, bool) {
-	if r.PerDay == 0 {
-		return 0, false
-	}
-	return float64(r.Free) / float64(r.PerDay), true
-}
-
-// Warning is empty where there is room enough.
+// Warning returns a line about a disk that will be full soon, or "".
 func (r Room) Warning() string {
-	days, known := r.Days()
-	if !known || days >= daysLeast {
+	if r.PerDay == 0 {
 		return ""
 	}
-	return fmt.Sprintf("the disk is full in %s at the present rate: %s free, %s a day", short(time.Duration(days*24*float64(time.Hour))), size(r.Free), size(r.PerDay))
+	days := float64(r.Free) / float64(r.PerDay)
+	if days >= daysLeast {
+		return ""
+	}
+	return fmt.Sprintf("the disk is full in %s at the present rate: %s free, %s a day",
+		short(time.Duration(days*24*float64(time.Hour))), humanize.Bytes(r.Free), humanize.Bytes(r.PerDay))
 }
 
-func size(bytes uint64) string {
-	value, unit := float64(bytes), "bytes"
-	for _, larger := range []string{"kB", "MB", "GB", "TB"} {
-		if value < 1000 {
-			break
-		}
-		value, unit = value/1000, larger
-	}
-	if unit == "bytes" || value >= 100 {
-		return fmt.Sprintf("%.0f %s", value, unit)
-	}
-	return fmt.Sprintf("%.1f %s", value, unit)
-}
-
-// MeasureRoom looks at the disk below a data directory. The rate is that of the last days that are over, else of today since the first trade.
+// MeasureRoom measures the disk of a data directory. The rate is that of the last complete days, or else that of today
+// since the first trade.
 func MeasureRoom(dataDir string, now time.Time) (Room, error) {
 	var room Room
 	var system syscall.Statfs_t
 	if err := syscall.Statfs(dataDir, &system); err != nil {
-		return room, fmt.Errorf("ask for the free space at %q: %w", dataDir, err)
+		return room, fmt.Errorf("measure the free space at %q: %w", dataDir, err)
 	}
 	room.Free = uint64(system.Bavail) * uint64(system.Bsize)
 	trades := filepath.Join(dataDir, "trades")
@@ -89,7 +74,7 @@ func MeasureRoom(dataDir string, now time.Time) (Room, error) {
 		case date < today:
 			sum += bytes
 			days++
-		case days == 0: // entries are sorted, so today comes first
+		default: // today comes first, because the entries are sorted
 			if age := now.Sub(first); age >= rateLeast {
 				room.PerDay = uint64(float64(bytes) / age.Hours() * 24)
 			}
@@ -101,15 +86,15 @@ func MeasureRoom(dataDir string, now time.Time) (Room, error) {
 	return room, nil
 }
 
-// partitionSize is how large a date's files are, and when the first of them was written.
+// partitionSize returns the size of a date's files, and when the first of them was written.
 func partitionSize(path string) (bytes uint64, first time.Time, err error) {
 	err = filepath.WalkDir(path, func(_ string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
-			return skipGone(err)
+			return ignoreRemoved(err)
 		}
 		info, err := entry.Info()
 		if err != nil {
-			return skipGone(err)
+			return ignoreRemoved(err)
 		}
 		bytes += uint64(info.Size())
 		if first.IsZero() || info.ModTime().Before(first) {
@@ -120,8 +105,8 @@ func partitionSize(path string) (bytes uint64, first time.Time, err error) {
 	return bytes, first, err
 }
 
-// skipGone passes over what a compaction took away meanwhile.
-func skipGone(err error) error {
+// ignoreRemoved returns nil for a file that a compaction has removed meanwhile.
+func ignoreRemoved(err error) error {
 	if os.IsNotExist(err) {
 		return nil
 	}

@@ -1,6 +1,8 @@
-// Package health judges from the services' state files whether what should be alive is alive and fresh. It cannot pass
-// for lack of evidence: no state at all, a state that nobody renews, a connection without data and symbols that went
-// silent while others trade are each unhealthy, with one line that says why.
+// Package health judges from the services' state files whether each service is alive and up to date.
+//
+// A lack of evidence is never healthy: a missing state file, a state that is no longer updated, a connection without
+// data, and symbols that went silent while others trade are each unhealthy, with one line that says why.
+// docs/OPERATING.md lists the limits.
 package health
 
 import (
@@ -10,73 +12,97 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"tapedeck/internal/state"
+	"tapedeck/internal/wording"
 )
 
-// Part is a service that can be judged.
-type Part string
+// Service is a service that can be judged.
+type Service string
 
-// The parts.
+// The services.
 const (
-	Stream   Part = "stream"
-	Schedule Part = "schedule"
+	Stream   Service = "stream"
+	Schedule Service = "schedule"
 )
 
-// Parts lists them.
-func Parts() []Part { return []Part{Stream, Schedule} }
+// Services returns all services.
+func Services() []Service { return []Service{Stream, Schedule} }
 
-// StateReader reads a small JSON document by its name into v; fs.ErrNotExist where there is none.
+// noun returns what the service is called in sentences.
+func (s Service) noun() string {
+	if s == Schedule {
+		return "scheduler"
+	}
+	return string(s)
+}
+
+// StateReader reads a state file, which is JSON, into v. The error is fs.ErrNotExist if there is no such file.
 type StateReader interface {
 	ReadState(name string, v any) error
 }
 
-// Limits are how old things may get. They stand far from what a healthy service shows, for a service that flaps between
-// healthy and unhealthy is worse than one that is called unhealthy a minute late.
+// Limits. They are far from what a healthy service shows, because a verdict that flaps is worse than one that comes a
+// minute late.
 const (
-	streamState   = 30 * time.Second // the stream renews its state every 5 s
-	scheduleState = time.Minute      // the scheduler renews its state every 15 s
-	startPeriod   = time.Minute      // every connection and symbol need not be there before; a first trade must
-	linkLeast     = time.Minute      // a connection may be silent for so long, whatever is usual
-	linkUnknown   = 5 * time.Minute  // and for so long while nothing is known of it
-	linkFactor    = 10               // times its usual longest silence
-	symbolLeast   = 5 * time.Minute
-	symbolUnknown = time.Hour
-	symbolFactor  = 20
-	neverPeriod   = 5 * time.Minute // by then half of the symbols must have traded once
-	flushSlack    = 30 * time.Second
-	lateSlack     = 2 * time.Minute // a job may start so much later than it was due
-	failuresMost  = 3               // runs of one job in a row
+	streamStateAge   = 30 * time.Second // the stream writes its state every 5 s
+	scheduleStateAge = time.Minute      // the scheduler writes its state every 15 s
+	startPeriod      = time.Minute      // after the start, connections and symbols may be missing, but not all trades
+	startedSymbols   = 5 * time.Minute  // after that, half of the symbols must have traded once
+	flushSlack       = 30 * time.Second
+	startSlack       = 2 * time.Minute // a job may start this long after it is due
+	failuresMost     = 3               // consecutive failures of a job
 )
 
-// Verdict is what was found.
+// silenceLimit is how long something may be silent: factor times its usual silence, but not less than least. If its usual
+// silence is unknown, the limit is unknown.
+type silenceLimit struct {
+	least, unknown time.Duration
+	factor         int64
+}
+
+var (
+	connectionSilence = silenceLimit{least: time.Minute, unknown: 5 * time.Minute, factor: 10}
+	symbolSilence     = silenceLimit{least: 5 * time.Minute, unknown: time.Hour, factor: 20}
+)
+
+func (l silenceLimit) of(usualMS int64) time.Duration {
+	if usualMS == 0 {
+		return l.unknown
+	}
+	return max(l.least, time.Duration(l.factor*usualMS)*time.Millisecond)
+}
+
+// Verdict is the result of a check.
 type Verdict struct {
 	Healthy bool
-	// Why is one line: what is wrong, the worst first, or what is alive.
+	// Why is one line: what is wrong, or what is alive.
 	Why string
-	// Warning is empty, or one line about what will go wrong if nobody acts.
+	// Warning is one line about what will go wrong if nobody acts, or empty.
 	Warning string
 }
 
-// Check judges the parts. With none it judges every part that has run here and was not stopped in the ordinary way; at
-// least one must be alive. An error means that a state could not be read.
-func Check(state StateReader, now time.Time, parts []Part) (Verdict, error) {
-	asked := len(parts) > 0
-	if !asked {
-		parts = Parts()
+// Check judges the services. If none are given, it judges those that have run on this data directory and were not
+// stopped normally; at least one must be alive. The error is about a state file that cannot be read.
+func Check(reader StateReader, now time.Time, services []Service) (Verdict, error) {
+	named := len(services) > 0
+	if !named {
+		services = Services()
 	}
 	var wrong, alive, warnings []string
-	for _, part := range parts {
-		finding, err := judge(state, part, now)
+	for _, service := range services {
+		found, err := judge(reader, service, now)
 		if err != nil {
 			return Verdict{}, err
 		}
-		if finding.warning != "" {
-			warnings = append(warnings, finding.warning)
+		if found.warning != "" {
+			warnings = append(warnings, found.warning)
 		}
 		switch {
-		case len(finding.wrong) > 0 && (asked || !finding.idle):
-			wrong = append(wrong, finding.wrong...)
-		case len(finding.wrong) == 0:
-			alive = append(alive, finding.alive)
+		case len(found.wrong) > 0 && (named || !found.idle):
+			wrong = append(wrong, found.wrong...)
+		case len(found.wrong) == 0:
+			alive = append(alive, found.alive)
 		}
 	}
 	switch {
@@ -88,214 +114,163 @@ func Check(state StateReader, now time.Time, parts []Part) (Verdict, error) {
 	return Verdict{Healthy: true, Why: strings.Join(alive, "; "), Warning: strings.Join(warnings, "; ")}, nil
 }
 
-// finding is what one part shows. idle means that it is not meant to run: never started, or stopped in the ordinary way.
+// finding is what was found about one service.
 type finding struct {
-	wrong []string
-	alive string
-	idle  bool
-	// warning is what does not make the part unhealthy yet.
+	wrong   []string
+	alive   string // used if nothing is wrong
+	idle    bool   // the service never ran, or was stopped normally
 	warning string
 }
 
-func judge(state StateReader, part Part, now time.Time) (finding, error) {
-	var found finding
-	var err error
-	switch part {
+func judge(reader StateReader, service Service, now time.Time) (found finding, err error) {
+	switch service {
 	case Stream:
-		var s streamJSON
-		if err = state.ReadState("stream.json", &s); err == nil {
-			found = s.judge(now)
+		var s state.Stream
+		if err = reader.ReadState(state.StreamFile, &s); err == nil {
+			return judgeStream(s, now), nil
 		}
 	case Schedule:
-		var s scheduleJSON
-		if err = state.ReadState("schedule.json", &s); err == nil {
-			found = s.judge(now)
+		var s state.Scheduler
+		if err = reader.ReadState(state.SchedulerFile, &s); err == nil {
+			return judgeScheduler(s, now), nil
 		}
 	default:
-		return finding{}, fmt.Errorf("there is no service %q", part)
+		return finding{}, fmt.Errorf("unknown service %q", service)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return finding{idle: true, wrong: []string{fmt.Sprintf("no %s has ever run on this data directory", service.noun())}}, nil
+	}
+	return finding{}, fmt.Errorf("read the state of the %s: %w", service.noun(), err)
+}
+
+func judgeStream(s state.Stream, now time.Time) finding {
+	wrong := func(format string, args ...any) finding {
+		return finding{wrong: []string{fmt.Sprintf(format, args...)}}
 	}
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return finding{idle: true, wrong: []string{fmt.Sprintf("no %s has ever run on this data directory", noun(part))}}, nil
-	case err != nil:
-		return finding{}, fmt.Errorf("read the state of the %s: %w", noun(part), err)
-	}
-	return found, nil
-}
-
-func noun(part Part) string {
-	if part == Schedule {
-		return "scheduler"
-	}
-	return string(part)
-}
-
-// streamJSON is what is needed of .state/stream.json.
-type streamJSON struct {
-	StartedAt       time.Time  `json:"started_at"`
-	UpdatedAt       time.Time  `json:"updated_at"`
-	EndedAt         *time.Time `json:"ended_at"`
-	Error           string     `json:"error"`
-	FlushIntervalMS int64      `json:"flush_interval_ms"`
-	UnflushedSince  *time.Time `json:"unflushed_since"`
-	Connections     []struct {
-		Link           string     `json:"link"`
-		Up             bool       `json:"up"`
-		Trouble        string     `json:"trouble"`
-		LastReceivedAt *time.Time `json:"last_received_at"`
-		UsualSilenceMS int64      `json:"usual_silence_ms"`
-	} `json:"connections"`
-	Symbols map[string]struct {
-		LastReceivedAt *time.Time `json:"last_received_at"`
-		UsualSilenceMS int64      `json:"usual_silence_ms"`
-	} `json:"symbols"`
-}
-
-func (s streamJSON) judge(now time.Time) finding {
-	switch {
-	case s.EndedAt != nil && s.Error != "":
-		return finding{wrong: []string{fmt.Sprintf("the stream ended %s ago: %s", ago(now, *s.EndedAt), s.Error)}}
-	case s.EndedAt != nil:
-		return finding{idle: true, wrong: []string{fmt.Sprintf("the stream was stopped %s ago", ago(now, *s.EndedAt))}}
-	case now.Sub(s.UpdatedAt) > streamState:
-		return finding{wrong: []string{fmt.Sprintf("the stream hangs or was killed: it last gave a sign of life %s ago", ago(now, s.UpdatedAt))}}
+	case !s.EndedAt.IsZero() && s.Error != "":
+		return wrong("the stream ended %s ago: %s", ago(now, s.EndedAt), s.Error)
+	case !s.EndedAt.IsZero():
+		found := wrong("the stream was stopped %s ago", ago(now, s.EndedAt))
+		found.idle = true
+		return found
+	case now.Sub(s.UpdatedAt) > streamStateAge:
+		return wrong("the stream hangs or was killed: its last sign of life was %s ago", ago(now, s.UpdatedAt))
+	case !hasReceived(s):
+		return wrong("the stream started %s ago and has not received a trade yet%s", ago(now, s.StartedAt), firstTrouble(s))
 	}
 	age := now.Sub(s.StartedAt)
-	if trouble, never := s.neverHeard(); never {
-		return finding{wrong: []string{fmt.Sprintf("the stream started %s ago and no trade has come yet%s", ago(now, s.StartedAt), trouble)}}
-	}
 	if age < startPeriod {
 		return finding{alive: fmt.Sprintf("stream: started %s ago", ago(now, s.StartedAt))}
 	}
-	var wrong []string
-	if s.UnflushedSince != nil {
+	found := finding{alive: fmt.Sprintf("stream: %s on %s", wording.Count(len(s.Symbols), "symbol"), wording.Count(len(s.Connections), "connection"))}
+	if !s.UnflushedSince.IsZero() {
 		limit := 3*time.Duration(s.FlushIntervalMS)*time.Millisecond + flushSlack
-		if waiting := now.Sub(*s.UnflushedSince); waiting > limit {
-			wrong = append(wrong, fmt.Sprintf("nothing gets onto the tape: trades have waited for %s", short(waiting)))
+		if waiting := now.Sub(s.UnflushedSince); waiting > limit {
+			found.wrong = append(found.wrong, fmt.Sprintf("nothing is written to the tape: trades have waited for %s", short(waiting)))
 		}
 	}
 	if len(s.Connections) == 0 {
-		wrong = append(wrong, "the stream has no connection")
+		found.wrong = append(found.wrong, "the stream has no connection")
 	}
 	for _, c := range s.Connections {
 		silence := age
-		if c.LastReceivedAt != nil {
-			silence = now.Sub(*c.LastReceivedAt)
-		}
-		if silence <= allowed(c.UsualSilenceMS, linkLeast, linkUnknown, linkFactor) {
-			continue
+		if !c.LastReceivedAt.IsZero() {
+			silence = now.Sub(c.LastReceivedAt)
 		}
 		switch {
+		case silence <= connectionSilence.of(c.UsualSilenceMS):
 		case !c.Up && c.Trouble != "":
-			wrong = append(wrong, fmt.Sprintf("connection %s is down for %s: %s", c.Link, short(silence), c.Trouble))
+			found.wrong = append(found.wrong, fmt.Sprintf("connection %s has been down for %s: %s", c.Name, short(silence), c.Trouble))
 		default:
-			wrong = append(wrong, fmt.Sprintf("connection %s has brought no trade for %s", c.Link, short(silence)))
+			found.wrong = append(found.wrong, fmt.Sprintf("connection %s has delivered no trade for %s", c.Name, short(silence)))
 		}
 	}
-	return finding{wrong: append(wrong, s.judgeSymbols(now, age)...), alive: fmt.Sprintf("stream: %s on %s", counted(len(s.Symbols), "symbol"), counted(len(s.Connections), "connection"))}
+	if silent := judgeSymbols(s.Symbols, now, age); silent != "" {
+		found.wrong = append(found.wrong, silent)
+	}
+	return found
 }
 
-// neverHeard reports whether no trade has come since the start, and what is known of the reason. Until one has come nothing proves that any will, so
-// that not even a stream that was just started is well.
-func (s streamJSON) neverHeard() (trouble string, never bool) {
+// hasReceived reports whether a trade was received since the start. Until then nothing proves that one will be, so not
+// even a stream that was just started is healthy.
+func hasReceived(s state.Stream) bool {
 	for _, symbol := range s.Symbols {
-		if symbol.LastReceivedAt != nil {
-			return "", false
+		if !symbol.LastReceivedAt.IsZero() {
+			return true
 		}
 	}
-	for _, c := range s.Connections {
-		if c.LastReceivedAt != nil {
-			return "", false
-		}
-		if trouble == "" && c.Trouble != "" {
-			trouble = fmt.Sprintf(": connection %s is down: %s", c.Link, c.Trouble)
-		}
-	}
-	return trouble, true
+	return slices.ContainsFunc(s.Connections, func(c state.StreamConnection) bool { return !c.LastReceivedAt.IsZero() })
 }
 
-// judgeSymbols finds symbols that are silent while their connection is not. A few may be: coins sleep and are delisted.
-func (s streamJSON) judgeSymbols(now time.Time, age time.Duration) []string {
-	var silent []string
-	never := 0
-	for name, symbol := range s.Symbols {
-		silence := age
-		if symbol.LastReceivedAt != nil {
-			silence = now.Sub(*symbol.LastReceivedAt)
-		} else {
-			never++
+func firstTrouble(s state.Stream) string {
+	for _, c := range s.Connections {
+		if c.Trouble != "" {
+			return fmt.Sprintf(": connection %s is down: %s", c.Name, c.Trouble)
 		}
-		if silence > allowed(symbol.UsualSilenceMS, symbolLeast, symbolUnknown, symbolFactor) {
+	}
+	return ""
+}
+
+// judgeSymbols returns what is wrong with the symbols, or "". A few may be silent: tokens are suspended and delisted.
+func judgeSymbols(symbols map[string]state.StreamSymbol, now time.Time, age time.Duration) string {
+	var silent []string
+	untraded := 0
+	for name, symbol := range symbols {
+		silence := age
+		if symbol.LastReceivedAt.IsZero() {
+			untraded++
+		} else {
+			silence = now.Sub(symbol.LastReceivedAt)
+		}
+		if silence > symbolSilence.of(symbol.UsualSilenceMS) {
 			silent = append(silent, name)
 		}
 	}
 	slices.Sort(silent)
 	switch {
-	case len(s.Symbols) == 0:
-		return []string{"the stream records no symbol"}
-	case len(silent)*10 > len(s.Symbols):
-		return []string{fmt.Sprintf("%d of %d symbols are silent for much longer than usual: %s", len(silent), len(s.Symbols), few(silent))}
-	case never*2 > len(s.Symbols) && age > neverPeriod:
-		return []string{fmt.Sprintf("%d of %d symbols have not traded once in %s", never, len(s.Symbols), short(age))}
+	case len(symbols) == 0:
+		return "the stream records no symbol"
+	case len(silent)*10 > len(symbols):
+		return fmt.Sprintf("%d of %d symbols have been silent for much longer than usual: %s", len(silent), len(symbols), wording.List(silent, 5))
+	case untraded*2 > len(symbols) && age > startedSymbols:
+		return fmt.Sprintf("%d of %d symbols have not traded once in %s", untraded, len(symbols), short(age))
 	}
-	return nil
+	return ""
 }
 
-// scheduleJSON is what is needed of .state/schedule.json.
-type scheduleJSON struct {
-	BeatAt         time.Time `json:"beat_at"`
-	StoppedAt      time.Time `json:"stopped_at"`
-	CrontabError   string    `json:"crontab_error"`
-	CrontabErrorAt time.Time `json:"crontab_error_at"`
-	UnwrittenRuns  int       `json:"unwritten_runs"`
-	Jobs           []struct {
-		Name     string    `json:"name"`
-		NextAt   time.Time `json:"next_at"`
-		Outcome  string    `json:"outcome"`
-		Failures int       `json:"failures"`
-	} `json:"jobs"`
-}
-
-func (s scheduleJSON) judge(now time.Time) finding {
+func judgeScheduler(s state.Scheduler, now time.Time) finding {
 	switch {
 	case !s.StoppedAt.IsZero():
 		return finding{idle: true, wrong: []string{fmt.Sprintf("the scheduler was stopped %s ago", ago(now, s.StoppedAt))}}
-	case now.Sub(s.BeatAt) > scheduleState:
-		return finding{wrong: []string{fmt.Sprintf("the scheduler hangs or was killed: it last gave a sign of life %s ago", ago(now, s.BeatAt))}}
+	case now.Sub(s.BeatAt) > scheduleStateAge:
+		return finding{wrong: []string{fmt.Sprintf("the scheduler hangs or was killed: its last sign of life was %s ago", ago(now, s.BeatAt))}}
 	case len(s.Jobs) == 0:
 		return finding{wrong: []string{"the scheduler has no job"}}
 	}
-	var wrong []string
+	found := finding{alive: "scheduler: " + wording.Count(len(s.Jobs), "job")}
 	if s.UnwrittenRuns > 0 {
-		wrong = append(wrong, fmt.Sprintf("%d runs could not be written to the ledger", s.UnwrittenRuns))
+		found.wrong = append(found.wrong, wording.Count(s.UnwrittenRuns, "run")+" could not be written to the ledger")
 	}
-	var warning string
 	if s.CrontabError != "" {
-		first, _, _ := strings.Cut(s.CrontabError, "\n")
-		warning = fmt.Sprintf("the crontab was changed %s ago and is wrong, so the one before it stays in force: %s", ago(now, s.CrontabErrorAt), first)
+		firstLine, _, _ := strings.Cut(s.CrontabError, "\n")
+		found.warning = fmt.Sprintf("the crontab was changed %s ago and is wrong, so the previous version stays in force: %s",
+			ago(now, s.CrontabErrorAt), firstLine)
 	}
 	for _, job := range s.Jobs {
 		switch {
-		case !job.NextAt.IsZero() && now.Sub(job.NextAt) > lateSlack:
-			wrong = append(wrong, fmt.Sprintf("job %s was due %s ago and did not start", job.Name, ago(now, job.NextAt)))
+		case !job.NextAt.IsZero() && now.Sub(job.NextAt) > startSlack:
+			found.wrong = append(found.wrong, fmt.Sprintf("job %s was due %s ago and did not start", job.Name, ago(now, job.NextAt)))
 		case job.Failures >= failuresMost:
-			wrong = append(wrong, fmt.Sprintf("job %s failed %d times in a row (%s)", job.Name, job.Failures, job.Outcome))
+			found.wrong = append(found.wrong, fmt.Sprintf("job %s failed %d times in a row (%s)", job.Name, job.Failures, job.Outcome))
 		}
 	}
-	return finding{wrong: wrong, alive: "scheduler: " + counted(len(s.Jobs), "job"), warning: warning}
-}
-
-// allowed is how long something may be silent that usually is for at most usualMS milliseconds; 0 is unknown.
-func allowed(usualMS int64, least, unknown time.Duration, factor int64) time.Duration {
-	if usualMS == 0 {
-		return unknown
-	}
-	return max(least, time.Duration(factor*usualMS)*time.Millisecond)
+	return found
 }
 
 func ago(now, then time.Time) string { return short(now.Sub(then)) }
 
-// short is a length of time as people say it.
+// short formats a duration in its largest unit.
 func short(d time.Duration) string {
 	switch {
 	case d < time.Minute:
@@ -306,20 +281,4 @@ func short(d time.Duration) string {
 		return fmt.Sprintf("%dh", int(d.Hours()))
 	}
 	return fmt.Sprintf("%dd", int(d.Hours()/24))
-}
-
-// few lists the first names of many.
-func few(names []string) string {
-	const most = 5
-	if len(names) > most {
-		return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
-	}
-	return strings.Join(names, ", ")
-}
-
-func counted(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -14,7 +14,7 @@ import (
 
 var now = time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
 
-// files is a StateReader over texts in which {N} stands for N seconds before now.
+// files is a StateReader of state files by name. {{N}} stands for the time N seconds before now.
 type files map[string]string
 
 func (f files) ReadState(name string, v any) error {
@@ -38,60 +38,60 @@ func (f files) ReadState(name string, v any) error {
 }
 
 const (
-	goodSchedule = `{"beat_at":{{10}},"jobs":[{"name":"heal","next_at":{{-100}},"outcome":"ok"}]}`
-	goodLink     = `{"link":"1.1","up":true,"last_received_at":{{1}},"usual_silence_ms":500}`
-	goodSymbols  = `{"BTCUSDT":{"last_received_at":{{1}},"usual_silence_ms":900},"ETHUSDT":{"last_received_at":{{2}},"usual_silence_ms":900}}`
-	head         = `"started_at":{{7200}},"updated_at":{{3}},"flush_interval_ms":15000`
+	goodSchedule   = `{"beat_at":{{10}},"jobs":[{"name":"heal","next_at":{{-100}},"outcome":"ok"}]}`
+	goodConnection = `{"link":"1.1","up":true,"last_received_at":{{1}},"usual_silence_ms":500}`
+	goodSymbols    = `{"BTCUSDT":{"last_received_at":{{1}},"usual_silence_ms":900},"ETHUSDT":{"last_received_at":{{2}},"usual_silence_ms":900}}`
+	head           = `"started_at":{{7200}},"updated_at":{{3}},"flush_interval_ms":15000`
 )
 
 func stream(rest string) string { return "{" + head + "," + rest + "}" }
 
 func TestCheck(t *testing.T) {
-	good := stream(`"connections":[` + goodLink + `],"symbols":` + goodSymbols)
+	good := stream(`"connections":[` + goodConnection + `],"symbols":` + goodSymbols)
 	var many []string
 	for i := range 126 {
 		many = append(many, fmt.Sprintf(`"DEAD%03dUSDT":{"last_received_at":{{4000}},"usual_silence_ms":20000}`, i))
 	}
 	for name, c := range map[string]struct {
-		files   files
-		parts   []Part
-		healthy bool
-		why     string
+		files    files
+		services []Service
+		healthy  bool
+		why      string
 	}{
-		"nothing at all":             {files{}, nil, false, "nothing runs on this data directory: neither a stream nor a scheduler"},
-		"nothing, asked for stream":  {files{"schedule.json": goodSchedule}, []Part{Stream}, false, "no stream has ever run on this data directory"},
-		"nothing, asked for both":    {files{"stream.json": good}, Parts(), false, "no scheduler has ever run on this data directory"},
-		"both well":                  {files{"stream.json": good, "schedule.json": goodSchedule}, nil, true, "stream: 2 symbols on 1 connection; scheduler: 1 job"},
-		"only the stream is used":    {files{"stream.json": good}, nil, true, "stream: 2 symbols on 1 connection"},
-		"stream killed":              {files{"stream.json": `{"started_at":{{900}},"updated_at":{{300}}}`, "schedule.json": goodSchedule}, nil, false, "the stream hangs or was killed: it last gave a sign of life 5m ago"},
-		"stream failed":              {files{"stream.json": `{"started_at":{{900}},"updated_at":{{2}},"ended_at":{{2}},"error":"no space left on device"}`}, nil, false, "the stream ended 2s ago: no space left on device"},
-		"stream stopped":             {files{"stream.json": `{"updated_at":{{200}},"ended_at":{{200}}}`, "schedule.json": goodSchedule}, nil, true, "scheduler: 1 job"},
-		"stream stopped, asked":      {files{"stream.json": `{"updated_at":{{200}},"ended_at":{{200}}}`}, []Part{Stream}, false, "the stream was stopped 3m ago"},
-		"all stopped":                {files{"stream.json": `{"updated_at":{{200}},"ended_at":{{200}}}`}, nil, false, "nothing runs on this data directory: neither a stream nor a scheduler"},
-		"just started":               {files{"stream.json": `{"started_at":{{20}},"updated_at":{{1}},"connections":[{"link":"1.1","last_received_at":{{1}}}],"symbols":{"A":{},"B":{}}}`}, nil, true, "stream: started 20s ago"},
-		"just started, no data yet":  {files{"stream.json": `{"started_at":{{20}},"updated_at":{{1}},"connections":[{"link":"1.1","up":true}],"symbols":{"A":{}}}`}, nil, false, "the stream started 20s ago and no trade has come yet"},
-		"just started, not ready":    {files{"stream.json": `{"started_at":{{1}},"updated_at":{{1}},"connections":[],"symbols":{}}`}, nil, false, "the stream started 1s ago and no trade has come yet"},
-		"no data, connected":         {files{"stream.json": stream(`"connections":[{"link":"1.1","up":true}],"symbols":{"A":{},"B":{}}`)}, nil, false, "the stream started 2h ago and no trade has come yet"},
-		"never any data":             {files{"stream.json": stream(`"connections":[{"link":"1.1"},{"link":"1.2","trouble":"connection refused"}],"symbols":{"A":{},"B":{}}`)}, nil, false, "the stream started 2h ago and no trade has come yet: connection 1.2 is down: connection refused"},
-		"frozen exchange":            {files{"stream.json": stream(`"connections":[{"link":"1.1","up":true,"last_received_at":{{90}},"usual_silence_ms":500}],"symbols":` + goodSymbols)}, nil, false, "connection 1.1 has brought no trade for 1m"},
-		"a short silence":            {files{"stream.json": stream(`"connections":[{"link":"1.1","up":true,"last_received_at":{{40}},"usual_silence_ms":500}],"symbols":` + goodSymbols)}, nil, true, "stream: 2 symbols on 1 connection"},
-		"no connection":              {files{"stream.json": stream(`"connections":[],"symbols":` + goodSymbols)}, nil, false, "the stream has no connection"},
-		"no symbol":                  {files{"stream.json": stream(`"connections":[` + goodLink + `],"symbols":{}`)}, nil, false, "the stream records no symbol"},
-		"one fresh of 127":           {files{"stream.json": stream(`"connections":[` + goodLink + `],"symbols":{"BTCUSDT":{"last_received_at":{{1}},"usual_silence_ms":500},` + strings.Join(many, ",") + `}`)}, nil, false, "126 of 127 symbols are silent for much longer than usual: DEAD000USDT, DEAD001USDT, DEAD002USDT, DEAD003USDT, DEAD004USDT and 121 more"},
-		"a link never heard":         {files{"stream.json": stream(`"connections":[` + goodLink + `,{"link":"1.2","trouble":"connection refused"}],"symbols":` + goodSymbols)}, nil, false, "connection 1.2 is down for 2h: connection refused"},
-		"half never heard":           {files{"stream.json": `{"started_at":{{600}},"updated_at":{{3}},"connections":[` + goodLink + `],"symbols":{"A":{},"B":{},"C":{"last_received_at":{{1}}}}}`}, nil, false, "2 of 3 symbols have not traded once in 10m"},
-		"one of many sleeps":         {files{"stream.json": stream(`"connections":[` + goodLink + `],"symbols":{"Z":{},"A":{"last_received_at":{{1}}},"B":{"last_received_at":{{1}}},"C":{"last_received_at":{{1}}},"D":{"last_received_at":{{1}}},"E":{"last_received_at":{{1}}},"F":{"last_received_at":{{1}}},"G":{"last_received_at":{{1}}},"H":{"last_received_at":{{1}}},"I":{"last_received_at":{{1}}}}`)}, nil, true, "stream: 10 symbols on 1 connection"},
-		"publishing is stuck":        {files{"stream.json": stream(`"unflushed_since":{{300}},"connections":[` + goodLink + `],"symbols":` + goodSymbols)}, nil, false, "nothing gets onto the tape: trades have waited for 5m"},
-		"scheduler killed":           {files{"schedule.json": `{"beat_at":{{61}},"jobs":[{"name":"a"}]}`}, nil, false, "the scheduler hangs or was killed: it last gave a sign of life 1m ago"},
-		"scheduler stopped, asked":   {files{"schedule.json": `{"beat_at":{{400000}},"stopped_at":{{400000}}}`}, []Part{Schedule}, false, "the scheduler was stopped 4d ago"},
-		"scheduler without jobs":     {files{"schedule.json": `{"beat_at":{{1}}}`}, nil, false, "the scheduler has no job"},
-		"a job that did not start":   {files{"schedule.json": `{"beat_at":{{1}},"jobs":[{"name":"heal","next_at":{{200}}}]}`}, nil, false, "job heal was due 3m ago and did not start"},
-		"a job that fails":           {files{"schedule.json": `{"beat_at":{{1}},"jobs":[{"name":"heal","next_at":{{-9}},"outcome":"timeout","failures":3}]}`}, nil, false, "job heal failed 3 times in a row (timeout)"},
-		"a job that failed once":     {files{"schedule.json": `{"beat_at":{{1}},"jobs":[{"name":"heal","next_at":{{-9}},"outcome":"failed","failures":1}]}`}, nil, true, "scheduler: 1 job"},
-		"one well does not hide one": {files{"stream.json": good, "schedule.json": `{"beat_at":{{100}},"jobs":[{"name":"a"}]}`}, nil, false, "the scheduler hangs or was killed: it last gave a sign of life 1m ago"},
+		"no state":                    {files{}, nil, false, "nothing runs on this data directory: neither a stream nor a scheduler"},
+		"no stream":                   {files{"schedule.json": goodSchedule}, []Service{Stream}, false, "no stream has ever run on this data directory"},
+		"no scheduler":                {files{"stream.json": good}, Services(), false, "no scheduler has ever run on this data directory"},
+		"both healthy":                {files{"stream.json": good, "schedule.json": goodSchedule}, nil, true, "stream: 2 symbols on 1 connection; scheduler: 1 job"},
+		"only the stream was started": {files{"stream.json": good}, nil, true, "stream: 2 symbols on 1 connection"},
+		"stream killed":               {files{"stream.json": `{"started_at":{{900}},"updated_at":{{300}}}`, "schedule.json": goodSchedule}, nil, false, "the stream hangs or was killed: its last sign of life was 5m ago"},
+		"stream failed":               {files{"stream.json": `{"started_at":{{900}},"updated_at":{{2}},"ended_at":{{2}},"error":"no space left on device"}`}, nil, false, "the stream ended 2s ago: no space left on device"},
+		"stream stopped":              {files{"stream.json": `{"updated_at":{{200}},"ended_at":{{200}}}`, "schedule.json": goodSchedule}, nil, true, "scheduler: 1 job"},
+		"stream stopped, named":       {files{"stream.json": `{"updated_at":{{200}},"ended_at":{{200}}}`}, []Service{Stream}, false, "the stream was stopped 3m ago"},
+		"all stopped":                 {files{"stream.json": `{"updated_at":{{200}},"ended_at":{{200}}}`}, nil, false, "nothing runs on this data directory: neither a stream nor a scheduler"},
+		"just started":                {files{"stream.json": `{"started_at":{{20}},"updated_at":{{1}},"connections":[{"link":"1.1","last_received_at":{{1}}}],"symbols":{"A":{},"B":{}}}`}, nil, true, "stream: started 20s ago"},
+		"just started, no data yet":   {files{"stream.json": `{"started_at":{{20}},"updated_at":{{1}},"connections":[{"link":"1.1","up":true}],"symbols":{"A":{}}}`}, nil, false, "the stream started 20s ago and has not received a trade yet"},
+		"just started, not ready":     {files{"stream.json": `{"started_at":{{1}},"updated_at":{{1}},"connections":[],"symbols":{}}`}, nil, false, "the stream started 1s ago and has not received a trade yet"},
+		"no data, connected":          {files{"stream.json": stream(`"connections":[{"link":"1.1","up":true}],"symbols":{"A":{},"B":{}}`)}, nil, false, "the stream started 2h ago and has not received a trade yet"},
+		"never any data":              {files{"stream.json": stream(`"connections":[{"link":"1.1"},{"link":"1.2","trouble":"connection refused"}],"symbols":{"A":{},"B":{}}`)}, nil, false, "the stream started 2h ago and has not received a trade yet: connection 1.2 is down: connection refused"},
+		"frozen exchange":             {files{"stream.json": stream(`"connections":[{"link":"1.1","up":true,"last_received_at":{{90}},"usual_silence_ms":500}],"symbols":` + goodSymbols)}, nil, false, "connection 1.1 has delivered no trade for 1m"},
+		"a short silence":             {files{"stream.json": stream(`"connections":[{"link":"1.1","up":true,"last_received_at":{{40}},"usual_silence_ms":500}],"symbols":` + goodSymbols)}, nil, true, "stream: 2 symbols on 1 connection"},
+		"no connection":               {files{"stream.json": stream(`"connections":[],"symbols":` + goodSymbols)}, nil, false, "the stream has no connection"},
+		"no symbol":                   {files{"stream.json": stream(`"connections":[` + goodConnection + `],"symbols":{}`)}, nil, false, "the stream records no symbol"},
+		"one fresh of 127":            {files{"stream.json": stream(`"connections":[` + goodConnection + `],"symbols":{"BTCUSDT":{"last_received_at":{{1}},"usual_silence_ms":500},` + strings.Join(many, ",") + `}`)}, nil, false, "126 of 127 symbols have been silent for much longer than usual: DEAD000USDT, DEAD001USDT, DEAD002USDT, DEAD003USDT, DEAD004USDT and 121 more"},
+		"a connection without data":   {files{"stream.json": stream(`"connections":[` + goodConnection + `,{"link":"1.2","trouble":"connection refused"}],"symbols":` + goodSymbols)}, nil, false, "connection 1.2 has been down for 2h: connection refused"},
+		"half without a trade":        {files{"stream.json": `{"started_at":{{600}},"updated_at":{{3}},"connections":[` + goodConnection + `],"symbols":{"A":{},"B":{},"C":{"last_received_at":{{1}}}}}`}, nil, false, "2 of 3 symbols have not traded once in 10m"},
+		"one of many without a trade": {files{"stream.json": stream(`"connections":[` + goodConnection + `],"symbols":{"Z":{},"A":{"last_received_at":{{1}}},"B":{"last_received_at":{{1}}},"C":{"last_received_at":{{1}}},"D":{"last_received_at":{{1}}},"E":{"last_received_at":{{1}}},"F":{"last_received_at":{{1}}},"G":{"last_received_at":{{1}}},"H":{"last_received_at":{{1}}},"I":{"last_received_at":{{1}}}}`)}, nil, true, "stream: 10 symbols on 1 connection"},
+		"publishing is stuck":         {files{"stream.json": stream(`"unflushed_since":{{300}},"connections":[` + goodConnection + `],"symbols":` + goodSymbols)}, nil, false, "nothing is written to the tape: trades have waited for 5m"},
+		"scheduler killed":            {files{"schedule.json": `{"beat_at":{{61}},"jobs":[{"name":"a"}]}`}, nil, false, "the scheduler hangs or was killed: its last sign of life was 1m ago"},
+		"scheduler stopped, named":    {files{"schedule.json": `{"beat_at":{{400000}},"stopped_at":{{400000}}}`}, []Service{Schedule}, false, "the scheduler was stopped 4d ago"},
+		"scheduler without jobs":      {files{"schedule.json": `{"beat_at":{{1}}}`}, nil, false, "the scheduler has no job"},
+		"a job that did not start":    {files{"schedule.json": `{"beat_at":{{1}},"jobs":[{"name":"heal","next_at":{{200}}}]}`}, nil, false, "job heal was due 3m ago and did not start"},
+		"a job that fails":            {files{"schedule.json": `{"beat_at":{{1}},"jobs":[{"name":"heal","next_at":{{-9}},"outcome":"timeout","failures":3}]}`}, nil, false, "job heal failed 3 times in a row (timeout)"},
+		"a job that failed once":      {files{"schedule.json": `{"beat_at":{{1}},"jobs":[{"name":"heal","next_at":{{-9}},"outcome":"failed","failures":1}]}`}, nil, true, "scheduler: 1 job"},
+		"one healthy, one not":        {files{"stream.json": good, "schedule.json": `{"beat_at":{{100}},"jobs":[{"name":"a"}]}`}, nil, false, "the scheduler hangs or was killed: its last sign of life was 1m ago"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := Check(c.files, now, c.parts)
+			got, err := Check(c.files, now, c.services)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -107,7 +107,7 @@ func TestCheck(t *testing.T) {
 
 func TestWarnings(t *testing.T) {
 	got, err := Check(files{"schedule.json": `{"beat_at":{{1}},"crontab_error":"c.yaml:2: the entry has no run\nc.yaml:9: more","crontab_error_at":{{7300}},"jobs":[{"name":"a"}]}`}, now, nil)
-	want := Verdict{Healthy: true, Why: "scheduler: 1 job", Warning: "the crontab was changed 2h ago and is wrong, so the one before it stays in force: c.yaml:2: the entry has no run"}
+	want := Verdict{Healthy: true, Why: "scheduler: 1 job", Warning: "the crontab was changed 2h ago and is wrong, so the previous version stays in force: c.yaml:2: the entry has no run"}
 	if err != nil || got != want {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -117,7 +117,7 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-func TestRoom(t *testing.T) {
+func TestMeasureRoom(t *testing.T) {
 	dir := t.TempDir()
 	write := func(date string, bytes int, age time.Duration) {
 		path := filepath.Join(dir, "trades", "date="+date)
@@ -141,7 +141,7 @@ func TestRoom(t *testing.T) {
 	}
 	write("2026-01-15", 1000, 30*time.Minute)
 	if got := perDay(); got != 0 {
-		t.Errorf("after half an hour the rate is said to be %d", got)
+		t.Errorf("rate %d after half an hour, want none", got)
 	}
 	write("2026-01-15", 1000, 6*time.Hour)
 	if got := perDay(); got != 8000 { // 2000 bytes in 6 hours
@@ -159,7 +159,7 @@ func TestRoom(t *testing.T) {
 	}{
 		{Room{Free: 1e9}, ""},
 		{Room{Free: 70e9, PerDay: 10e9}, ""},
-		{Room{Free: 35e9, PerDay: 10e9}, "the disk is full in 3d at the present rate: 35.0 GB free, 10.0 GB a day"},
+		{Room{Free: 35e9, PerDay: 10e9}, "the disk is full in 3d at the present rate: 35 GB free, 10 GB a day"},
 		{Room{Free: 5e6, PerDay: 120e6}, "the disk is full in 1h at the present rate: 5.0 MB free, 120 MB a day"},
 	} {
 		if got := c.room.Warning(); got != c.want {
@@ -167,11 +167,11 @@ func TestRoom(t *testing.T) {
 		}
 	}
 	if _, err := MeasureRoom(filepath.Join(dir, "absent"), now); err == nil {
-		t.Error("a directory that is not there was measured")
+		t.Error("measured a directory that does not exist")
 	}
 }
 
-func TestAStateThatCannotBeRead(t *testing.T) {
+func TestUnreadableStateIsAnError(t *testing.T) {
 	_, err := Check(files{"stream.json": `{"started_at":`}, now, nil)
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error %v", err)

@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 )
 
-// TestNamesAreAsPrometheusWantsThem holds all that is served to the linter of promtool.
-func TestNamesAreAsPrometheusWantsThem(t *testing.T) {
+// TestMetricsPassPromlint checks all metrics with the linter of promtool.
+func TestMetricsPassPromlint(t *testing.T) {
 	_, text := scrape(t, sources(), "/metrics")
 	problems, err := promlint.New(strings.NewReader(text)).Lint()
 	if err != nil {
@@ -18,6 +18,6 @@ func TestNamesAreAsPrometheusWantsThem(t *testing.T) {
 		t.Errorf("%s: %s", problem.Metric, problem.Text)
 	}
 	if named := strings.Count(text, "\n# HELP tapedeck_"); named < 35 {
-		t.Errorf("only %d metrics were held to it", named)
+		t.Errorf("only %d metrics were checked", named)
 	}
 }

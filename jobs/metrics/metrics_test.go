@@ -14,11 +14,9 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"tapedeck/internal/state"
 )
 
-// files is a StateReader over texts.
+// files is a StateReader of state files by name.
 type files map[string]string
 
 func (f files) ReadState(name string, v any) error {
@@ -36,15 +34,13 @@ const (
 		"symbols":{"BTCUSDT":{"last_received_at":"2026-01-15T11:59:59Z"},"ETHUSDT":{},"币安人生USDT":{}}}`
 	scheduleText = `{"beat_at":"2026-01-15T12:00:00Z","started_at":"2026-01-15T00:00:00Z","crontab_error":"wrong","unwritten_runs":1,"jobs":[
 		{"name":"heal","next_at":"2026-01-15T12:05:00Z","run":{"id":"x"},"waiting":2,"last_done_at":"2026-01-15T11:55:00Z","failures":3,
-		"totals":{"runs":{"ok":5,"failed":3,"skipped":1},"seconds":100.5,"within":[2,6,8],"rows":70,"bytes":700}},
+		"totals":{"runs":{"ok":5,"failed":3,"skipped":1},"seconds":100.5,"within":[2,3,4,6,8,8,8,8],"rows":70,"bytes":700}},
 		{"name":"heal"},{"name":"new"}]}`
 )
 
-func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
 func sources() Sources {
 	return Sources{
-		State: files{"stream.json": streamText, "schedule.json": scheduleText}, Version: "v1", Bounds: []float64{1, 60, 300}, Outcomes: []state.Outcome{"ok", "failed", "lost"},
+		State: files{"stream.json": streamText, "schedule.json": scheduleText}, Version: "v1",
 		Outbox: func() (int, time.Time, error) { return 7, time.Unix(1000, 0), nil },
 		Disk:   func() (uint64, uint64, error) { return 5e9, 1e9, nil },
 	}
@@ -53,7 +49,7 @@ func sources() Sources {
 func scrape(t *testing.T, s Sources, path string) (int, string) {
 	t.Helper()
 	recorder := httptest.NewRecorder()
-	Handler(s, quiet()).ServeHTTP(recorder, httptest.NewRequest("GET", path, nil))
+	Handler(s, slog.New(slog.DiscardHandler)).ServeHTTP(recorder, httptest.NewRequest("GET", path, nil))
 	return recorder.Code, recorder.Body.String()
 }
 
@@ -70,7 +66,7 @@ func TestMetrics(t *testing.T) {
 		`tapedeck_stream_symbols{state="heard"} 1`, `tapedeck_stream_symbols{state="silent"} 2`,
 		`tapedeck_runs_total{job="heal",outcome="ok"} 5`, `tapedeck_runs_total{job="heal",outcome="failed"} 3`, `tapedeck_runs_total{job="heal",outcome="skipped"} 1`,
 		`tapedeck_run_duration_seconds_bucket{job="heal",le="1"} 2`, `tapedeck_run_duration_seconds_bucket{job="heal",le="60"} 6`,
-		// Series that are there before there is anything to count.
+		// Series without any run.
 		`tapedeck_runs_total{job="heal",outcome="lost"} 0`, `tapedeck_run_duration_seconds_bucket{job="new",le="1"} 0`, `tapedeck_run_duration_seconds_bucket{job="new",le="300"} 0`,
 		`tapedeck_runs_total{job="new",outcome="failed"} 0`,
 
@@ -81,7 +77,7 @@ func TestMetrics(t *testing.T) {
 		`tapedeck_source_errors{source="stream"} 0`,
 	} {
 		if !strings.Contains(text, "\n"+want+"\n") {
-			t.Errorf("there is no line %q", want)
+			t.Errorf("no line %q", want)
 		}
 	}
 	if t.Failed() {
@@ -89,8 +85,9 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestNothingThere: what is not there is left out, and what cannot be read is told and harms nothing else.
-func TestNothingThere(t *testing.T) {
+// TestMissingAndUnreadableSources: a missing source has no metrics; an unreadable one is reported and does not affect the
+// others.
+func TestMissingAndUnreadableSources(t *testing.T) {
 	status, text := scrape(t, Sources{State: files{}}, "/metrics")
 	if status != http.StatusOK || strings.Contains(text, "tapedeck_stream") || strings.Contains(text, "tapedeck_run") || !strings.Contains(text, "tapedeck_build_info") {
 		t.Errorf("status %d:\n%s", status, text)
@@ -101,7 +98,7 @@ func TestNothingThere(t *testing.T) {
 	_, text = scrape(t, broken, "/metrics")
 	for _, want := range []string{`tapedeck_source_errors{source="stream"} 1`, `tapedeck_source_errors{source="outbox"} 1`, `tapedeck_disk_free_bytes 5e+09`} {
 		if !strings.Contains(text, want) {
-			t.Errorf("there is no line %q:\n%s", want, text)
+			t.Errorf("no line %q:\n%s", want, text)
 		}
 	}
 }
@@ -124,14 +121,16 @@ func TestHealthz(t *testing.T) {
 	}
 }
 
-func TestServe(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	ready, ended := make(chan net.Addr, 1), make(chan error, 1)
-	go func() {
-		ended <- Serve(ctx, "127.0.0.1:0", sources(), quiet(), func(address net.Addr) { ready <- address })
-	}()
-	address := (<-ready).String()
+func TestServer(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	server, err := Listen(ctx, "127.0.0.1:0", sources(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Run(ctx) }()
+	address := server.Addr().String()
 	answer, err := http.Get("http://" + address + "/metrics")
 	if err != nil {
 		t.Fatal(err)
@@ -141,14 +140,14 @@ func TestServe(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), "tapedeck_stream_trades_total 1000") {
 		t.Errorf("%v: %s", err, text)
 	}
-	if err := Serve(ctx, address, sources(), quiet(), nil); err == nil {
-		t.Error("two servers at one address")
+	if _, err := Listen(ctx, address, sources(), slog.New(slog.DiscardHandler)); err == nil {
+		t.Error("two servers listen on one address")
 	}
-	cancel()
+	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
 	if _, err := net.Dial("tcp", address); err == nil {
-		t.Error("it still listens")
+		t.Error("the server still listens")
 	}
 }

@@ -292,8 +292,8 @@ func record(b *testing.B, symbols, trades int) (summary Summary, took time.Durat
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	took = processorTimeOf(func() {
-		summary, err = Run(b.Context(), dir, Options{
-			URL: address, Symbols: List(names...), StreamsPerConnection: 1024, Once: true,
+		summary, err = runRecorder(b.Context(), dir, Options{
+			URL: address, Symbols: fixedSymbols(names...), StreamsPerConnection: 1024, Once: true,
 		})
 	})
 	runtime.ReadMemStats(&after)

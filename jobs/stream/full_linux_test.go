@@ -11,27 +11,26 @@ import (
 	"tapedeck/internal/standin/exchange"
 )
 
-// On a volume that is really full a run ends with an error that says so, what it had flushed stays, and when there is room again the next
-// run records.
-func TestFullVolume(t *testing.T) {
+// TestFullVolumeStopsTheRecorder fills a real volume. What was published stays, and with more room the next run records.
+func TestFullVolumeStopsTheRecorder(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes long with the race detector; make test-all runs it")
+		t.Skip("slow with the race detector; make test-all runs it")
 	}
 	volume := t.TempDir()
 	if err := syscall.Mount("tmpfs", volume, "tmpfs", 0, "size=1m"); err != nil {
-		t.Skipf("a volume of a limited size cannot be mounted: %v", err)
+		t.Skipf("cannot mount a volume of a limited size: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(volume, syscall.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
 	})
-	t.Setenv("TMPDIR", volume) // the rig's tape is made there
+	t.Setenv("TMPDIR", volume) // the rig's tape is created there
 	synctest.Test(t, func(t *testing.T) {
-		source := exchange.NewMemory(nil, steady("BTCUSDT", 60_000, 10*time.Millisecond))
-		r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: List("BTCUSDT"), FlushInterval: time.Second})
+		source := exchange.NewMemory(nil, evenRows("BTCUSDT", 60_000, 10*time.Millisecond))
+		r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: fixedSymbols("BTCUSDT"), FlushInterval: time.Second})
 		if !strings.HasPrefix(r.dir.Path(), volume) {
-			t.Fatalf("the tape is at %s", r.dir.Path())
+			t.Fatalf("the tape is at %q", r.dir.Path())
 		}
 		<-r.ended
 		if !errors.Is(r.err, errPublish) || !errors.Is(r.err, syscall.ENOSPC) {
@@ -49,9 +48,9 @@ func TestFullVolume(t *testing.T) {
 		}
 		again := r.opt
 		again.For = 20 * time.Second
-		summary, err := Run(r.ctx, r.dir, again)
+		summary, err := runRecorder(r.ctx, r.dir, again)
 		if err != nil || summary.Rows < 1500 {
-			t.Errorf("with room again: %+v, %v", summary, err)
+			t.Errorf("with more room: %+v, %v", summary, err)
 		}
 		if got := len(tapeRows(t, r.dir)); int64(got) != r.summary.Rows+summary.Rows {
 			t.Errorf("%d on the tape, %d and %d were published", got, r.summary.Rows, summary.Rows)

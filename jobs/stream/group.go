@@ -9,19 +9,19 @@ import (
 	"tapedeck/internal/binance"
 )
 
-// group is symbols that share connections: one, or several copies of the same.
+// group is a set of symbols that share a connection, or several copies of one.
 type group struct {
-	feed string
-	stop context.CancelFunc // ends its links
-	live int                // links that run; belongs to the recorder's goroutine
+	feed    string
+	stop    context.CancelFunc // stops its connectors
+	running int                // connectors; belongs to the recorder's goroutine
 
 	mu      sync.Mutex
 	symbols []string // sorted
 	changed chan struct{}
 }
 
-func newGroup(feed string, stop context.CancelFunc) *group {
-	return &group{feed: feed, stop: stop, changed: make(chan struct{})}
+func newGroup(feed string, stop context.CancelFunc, symbols []string) *group {
+	return &group{feed: feed, stop: stop, symbols: slices.Clone(symbols), changed: make(chan struct{})}
 }
 
 func (g *group) size() int {
@@ -30,6 +30,7 @@ func (g *group) size() int {
 	return len(g.symbols)
 }
 
+// add adds symbols that are not in the group.
 func (g *group) add(names []string) {
 	if len(names) == 0 {
 		return
@@ -38,28 +39,28 @@ func (g *group) add(names []string) {
 	defer g.mu.Unlock()
 	g.symbols = append(g.symbols, names...)
 	slices.Sort(g.symbols)
-	g.tell()
+	g.notifyChanged()
 }
 
-// remove returns how many symbols are left.
+// remove removes symbols, and returns how many are left.
 func (g *group) remove(names []string) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	left := slices.DeleteFunc(slices.Clone(g.symbols), func(name string) bool { return slices.Contains(names, name) })
-	if len(left) != len(g.symbols) {
-		g.symbols = left
-		g.tell()
+	before := len(g.symbols)
+	g.symbols = slices.DeleteFunc(g.symbols, func(name string) bool { return slices.Contains(names, name) })
+	if len(g.symbols) != before {
+		g.notifyChanged()
 	}
-	return len(left)
+	return len(g.symbols)
 }
 
-func (g *group) tell() {
+func (g *group) notifyChanged() {
 	close(g.changed)
 	g.changed = make(chan struct{})
 }
 
-// now gives the symbols, their streams' names, and a channel that is closed when they are others.
-func (g *group) now() (symbols, streams []string, changed <-chan struct{}) {
+// current returns the symbols, the names of their streams, and a channel that is closed when the symbols change.
+func (g *group) current() (symbols, streams []string, changed <-chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	streams = make([]string, len(g.symbols))
@@ -69,17 +70,11 @@ func (g *group) now() (symbols, streams []string, changed <-chan struct{}) {
 	return slices.Clone(g.symbols), streams, g.changed
 }
 
-// without gives the names of a that are not in b, whatever their case.
+// without returns the names of a that are not in b, regardless of case.
 func without(a, b []string) []string {
-	have := make(map[string]bool, len(b))
+	inB := make(map[string]bool, len(b))
 	for _, name := range b {
-		have[strings.ToLower(name)] = true
+		inB[strings.ToLower(name)] = true
 	}
-	var out []string
-	for _, name := range a {
-		if !have[strings.ToLower(name)] {
-			out = append(out, name)
-		}
-	}
-	return out
+	return slices.DeleteFunc(slices.Clone(a), func(name string) bool { return inB[strings.ToLower(name)] })
 }

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,50 +10,52 @@ import (
 	"time"
 
 	"tapedeck/internal/binance"
+	"tapedeck/internal/state"
 )
 
 // Defaults of Options.
 const (
-	DefaultURL = "wss://data-stream.binance.vision"
-	// DefaultFlushInterval bounds what kill -9 loses; it makes 240 segments an hour, which compact merges.
-	DefaultFlushInterval = 15 * time.Second
-	// DefaultFlushRows is some 20 MB in memory, twice: one batch fills while the other is published.
-	DefaultFlushRows = 200_000
-	// DefaultStreamsPerConnection fits into one URL and leaves the loss of a connection a small one; the
-	// exchange allows 1,024.
-	DefaultStreamsPerConnection = 200
-	// DefaultRefreshEvery is how soon a listing is picked up.
-	DefaultRefreshEvery = 10 * time.Minute
-	// DefaultMaxAge stays an hour clear of the 24 at which the exchange closes a connection.
-	DefaultMaxAge = 23 * time.Hour
+	defaultURL = "wss://data-stream.binance.vision"
+	// defaultFlushInterval bounds what kill -9 loses. It makes 240 segments an hour, which compact merges.
+	defaultFlushInterval = 15 * time.Second
+	// defaultFlushRows is about 20 MB in memory, twice: one batch fills while the other is published.
+	defaultFlushRows = 200_000
+	// defaultStreamsPerConnection fits into one URL and keeps the loss of a connection small. The exchange allows
+	// 1,024.
+	defaultStreamsPerConnection = 200
+	// defaultRefreshEvery is how soon a new listing is recorded.
+	defaultRefreshEvery = 10 * time.Minute
+	// defaultMaxAge is an hour less than the 24 after which the exchange closes a connection.
+	defaultMaxAge = 23 * time.Hour
 )
 
-// Options say what to record and how. Symbols is required.
+// Options select what to record and how. Symbols is required; a zero value means the default.
 type Options struct {
-	// Symbols gives the symbols to record, as the exchange spells them. It is asked at the start, where its
-	// error ends Run, and then every RefreshEvery, where its error leaves things as they are. See List.
+	// Symbols returns the symbols to record, as the exchange spells them. It is called at the start, where a
+	// permanent error ends Run, and then every RefreshEvery, where an error changes nothing.
 	Symbols      func(context.Context) ([]string, error)
 	RefreshEvery time.Duration
 
-	// URL is where the streams are: scheme and host, ws or wss.
+	// URL is the address of the streams: scheme (ws or wss) and host.
 	URL string
-	// FlushInterval is how long a trade waits at most to be published; FlushRows publishes sooner.
+	// FlushInterval is how long a trade waits at most to be published. With FlushRows trades it is sooner.
 	FlushInterval time.Duration
 	FlushRows     int
-	// Connections is how many connections carry each symbol; above 1 one may fail without a gap. 0 means 1.
+	// Connections is the number of connections per symbol, 1 to 8. With more than one, the loss of one leaves no
+	// gap.
 	Connections          int
 	StreamsPerConnection int
-	// MaxAge is when a connection is replaced by a new one, less up to a twentieth so that they do not all
-	// go at once.
+	// MaxAge is the age at which a connection is replaced, less up to a twentieth, so that not all connections are
+	// replaced at the same time.
 	MaxAge time.Duration
 
-	// Once ends Run when the exchange has closed every connection normally (close code 1000), as the
-	// stand-in does at the end of a recording. An exchange that can't be reached is an error then.
+	// Once ends Run when the exchange has closed every connection normally (close code 1000), as the stand-in does
+	// at the end of a recording. An unreachable exchange is an error then.
 	Once bool
-	// For ends Run after so long; 0 means never.
+	// For ends Run after that long; 0 means never.
 	For time.Duration
-	// GiveUpAfter ends Run with an error when no connection could reach the exchange for so long, and is for where
-	// something starts the process again; 0 means never.
+	// GiveUpAfter ends Run with an error when no connection has reached the exchange for that long; 0 means never.
+	// It is meant for a process that is restarted by something else.
 	GiveUpAfter time.Duration
 
 	// RunID is written into the segments' metadata.
@@ -61,25 +64,20 @@ type Options struct {
 	UserAgent string
 	// DialContext opens network connections; nil means net.Dialer's.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
-	// Logger hears of connections, segments and gaps; nil means silence.
+	// Logger receives connections, segments and gaps; nil means none.
 	Logger *slog.Logger
-	// Observe is called with each event, one at a time, and holds up recording until it returns.
+	// Observe is called with each event, one at a time. Recording waits until it returns.
 	Observe func(Event)
 }
 
-// List is an Options.Symbols that always gives the same symbols.
-func List(symbols ...string) func(context.Context) ([]string, error) {
-	return func(context.Context) ([]string, error) { return symbols, nil }
-}
-
 func (opt Options) withDefaults() (Options, error) {
-	set(&opt.URL, DefaultURL)
-	set(&opt.FlushInterval, DefaultFlushInterval)
-	set(&opt.FlushRows, DefaultFlushRows)
-	set(&opt.RefreshEvery, DefaultRefreshEvery)
-	set(&opt.Connections, 1)
-	set(&opt.StreamsPerConnection, DefaultStreamsPerConnection)
-	set(&opt.MaxAge, DefaultMaxAge)
+	opt.URL = cmp.Or(opt.URL, defaultURL)
+	opt.FlushInterval = cmp.Or(opt.FlushInterval, defaultFlushInterval)
+	opt.FlushRows = cmp.Or(opt.FlushRows, defaultFlushRows)
+	opt.RefreshEvery = cmp.Or(opt.RefreshEvery, defaultRefreshEvery)
+	opt.Connections = cmp.Or(opt.Connections, 1)
+	opt.StreamsPerConnection = cmp.Or(opt.StreamsPerConnection, defaultStreamsPerConnection)
+	opt.MaxAge = cmp.Or(opt.MaxAge, defaultMaxAge)
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -89,55 +87,48 @@ func (opt Options) withDefaults() (Options, error) {
 	switch {
 	case opt.Symbols == nil:
 		return opt, errors.New("no symbols to record")
-	case opt.FlushInterval < 0 || opt.RefreshEvery < 0 || opt.MaxAge < 0 || opt.For < 0 || opt.GiveUpAfter < 0:
-		return opt, errors.New("a duration is below 0")
+	case min(opt.FlushInterval, opt.RefreshEvery, opt.MaxAge, opt.For, opt.GiveUpAfter) < 0:
+		return opt, errors.New("a duration is negative")
 	case opt.FlushRows < 0:
-		return opt, fmt.Errorf("flush after %d rows: below 0", opt.FlushRows)
+		return opt, fmt.Errorf("flush after %d rows: negative", opt.FlushRows)
 	case opt.Connections < 0 || opt.Connections > 8:
-		return opt, fmt.Errorf("%d connections a symbol: not between 1 and 8", opt.Connections)
+		return opt, fmt.Errorf("%d connections per symbol: not between 1 and 8", opt.Connections)
 	case opt.StreamsPerConnection < 0 || opt.StreamsPerConnection > binance.MaxStreams:
-		return opt, fmt.Errorf("%d streams a connection: not between 1 and %d", opt.StreamsPerConnection, binance.MaxStreams)
+		return opt, fmt.Errorf("%d streams per connection: not between 1 and %d", opt.StreamsPerConnection, binance.MaxStreams)
 	}
 	_, _, err := binance.StreamURL(opt.URL, nil)
 	return opt, err
 }
 
-func set[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
-}
-
-// EventKind says what happened.
+// EventKind is the kind of an Event.
 type EventKind string
 
 // The events.
 const (
-	Connected EventKind = "connected" // a connection is up with its subscriptions
+	Connected EventKind = "connected" // a connection is up and subscribed
 	Lost      EventKind = "lost"      // a connection ended by itself
-	Replaced  EventKind = "replaced"  // a connection was left for a new one that is up
-	Refused   EventKind = "refused"   // a connection could not be made
+	Replaced  EventKind = "replaced"  // a connection was closed in favor of a new one that is up
+	Refused   EventKind = "refused"   // an attempt to connect failed
 	Changed   EventKind = "changed"   // a connection's subscriptions were changed
-	Flushed   EventKind = "flushed"   // a batch is on the tape
+	Flushed   EventKind = "flushed"   // a batch was published
 )
 
-// Event is something that happened, for a progress display and for tests.
+// Event reports what happened, for a progress display and for tests.
 type Event struct {
 	Kind EventKind
-	// Link names the place of the connection: group of symbols and copy.
-	Link string
-	// Streams is how many streams the connection has.
+	// Connection is the number of the group of symbols and that of the copy, such as 2.1.
+	Connection string
+	// Streams is the number of streams of the connection.
 	Streams int
 	// Reason says why a connection ended or was replaced.
 	Reason string
-	// Rows and Dropped are of the batch flushed, Trades all that were received so far.
+	// Rows and Dropped are those of the flushed batch. Trades counts all trades received so far.
 	Rows, Dropped, Trades int64
 }
 
-// Summary counts what a run did.
+// Summary counts what a recorder did.
 type Summary struct {
-	Counters
-	// Symbols recorded at the end.
+	state.StreamCounters
+	// Symbols is the number of symbols recorded at the end.
 	Symbols int
 }

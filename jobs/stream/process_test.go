@@ -1,7 +1,10 @@
 package stream
 
 import (
+	"bufio"
+	"encoding/json"
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -17,12 +20,12 @@ import (
 	"tapedeck/internal/tape"
 )
 
-var loadMinute = flag.Duration("minute", time.Minute, "how long each of the three minutes of BenchmarkStreamProcess takes")
+var loadMinute = flag.Duration("minute", time.Minute, "length of each of the three minutes of BenchmarkStreamProcess")
 
 // The load of BenchmarkStreamProcess: the whole market at a busy time.
 const loadSymbols, loadPerSecond = 1000, 20_000
 
-// program is the real program and an exchange for it, in this process.
+// program is the real program, and an exchange for it in this process.
 type program struct {
 	binary string
 	server *exchange.Server
@@ -43,29 +46,71 @@ func newProgram(b *testing.B) program {
 	return program{binary, exchange.StartTest(b, source, exchange.Options{Start: start}), strings.Join(names, ",")}
 }
 
-func (p program) start(b *testing.B, data, interval string) *exec.Cmd {
-	c := exec.Command(p.binary, "--data-dir", data, "stream", "--symbols", p.names, "--flush-interval", interval, "--stream-url", p.server.StreamURL(), "--rest-url", p.server.URL())
-	c.Dir, c.Stderr = b.TempDir(), os.Stderr
-	c.Env = append(os.Environ(), "TAPEDECK_LOG_LEVEL=warn")
+// process is a running program.
+type process struct {
+	cmd      *exec.Cmd
+	messages chan string // of the program's log; closed when it ends
+}
+
+// start starts the program and waits until all its connections are up.
+func (p program) start(b *testing.B, data, interval string) process {
+	c := exec.Command(p.binary, "--data-dir", data, "stream", "--symbols", p.names, "--flush-interval", interval,
+		"--stream-url", p.server.StreamURL(), "--rest-url", p.server.URL())
+	c.Dir = b.TempDir()
+	c.Env = append(os.Environ(), "TAPEDECK_LOG_LEVEL=info")
+	stderr, err := c.StderrPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
 	if err := c.Start(); err != nil {
 		b.Fatal(err)
 	}
-	return c
+	running := process{c, make(chan string, 100)}
+	go func() {
+		defer close(running.messages)
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			var line struct{ Level, Msg string }
+			if json.Unmarshal(lines.Bytes(), &line) != nil || line.Level != "INFO" {
+				fmt.Fprintln(os.Stderr, lines.Text())
+			}
+			running.messages <- line.Msg
+		}
+	}()
+	const connections = loadSymbols / defaultStreamsPerConnection
+	for range connections {
+		running.await(b, "stream connected")
+	}
+	return running
 }
 
-func kill(b *testing.B, c *exec.Cmd) time.Time {
-	if err := c.Process.Kill(); err != nil {
+// await waits until the program has logged a message.
+func (p process) await(b *testing.B, message string) {
+	b.Helper()
+	for logged := range p.messages {
+		if logged == message {
+			return
+		}
+	}
+	b.Fatalf("the program ended before it logged %q", message)
+}
+
+// kill kills the program, and returns when it did.
+func (p process) kill(b *testing.B) time.Time {
+	if err := p.cmd.Process.Kill(); err != nil {
 		b.Fatal(err)
 	}
 	at := time.Now()
-	if err := c.Wait(); c.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		b.Fatalf("the stream ended by itself: %v", err)
+	for range p.messages {
+	}
+	if err := p.cmd.Wait(); p.cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		b.Fatalf("the program ended by itself: %v", err)
 	}
 	return at
 }
 
-// BenchmarkStreamProcess measures the real program at 20,000 trades a second of 1,000 symbols, for three minutes, minute by minute: its processor time and its memory. Then five times, flushing every
-// two seconds: how long after it was traded a trade can be read from the tape beyond that, and how much kill -9 loses.
+// BenchmarkStreamProcess measures the processor time and the memory of the real program at 20,000 trades a second of
+// 1,000 symbols, for three minutes, minute by minute. Then, five times and with a flush every two seconds, it measures
+// how long after its match a trade can be read from the tape, and how much kill -9 loses.
 func BenchmarkStreamProcess(b *testing.B) {
 	p := newProgram(b)
 	for range benchtest.Runs(b) {
@@ -76,9 +121,14 @@ func BenchmarkStreamProcess(b *testing.B) {
 		b.Run("kill", func(b *testing.B) {
 			data := filepath.Join(b.TempDir(), "data")
 			running := p.start(b, data, interval.String())
-			watch := tapeWatch{data: data, seen: map[string]bool{}}
-			delays := watch.until(b, time.Now().Add(5*time.Second+rand.N(2*time.Second))) // a flush and a half at least
-			lost, since := lostBy(b, data, kill(b, running))
+			watch := tapeWatch{data: data, read: map[string]bool{}}
+			var delays []time.Duration
+			for range 2 {
+				running.await(b, "segment published")
+				delays = append(delays, watch.newDelays(b)...)
+			}
+			delays = append(delays, watch.until(b, running, rand.N(interval))...)
+			lost, since := lostBy(b, data, running.kill(b))
 			slices.Sort(delays)
 			b.ReportMetric(float64((delays[len(delays)*99/100] - interval).Milliseconds()), "ms-p99-over-interval")
 			b.ReportMetric(since.Seconds(), "s-lost-by-kill")
@@ -90,35 +140,35 @@ func BenchmarkStreamProcess(b *testing.B) {
 // threeMinutes records for three minutes.
 func (p program) threeMinutes(b *testing.B) {
 	data := filepath.Join(b.TempDir(), "data")
-	running := p.start(b, data, DefaultFlushInterval.String())
-	watch := tapeWatch{data: data, seen: map[string]bool{}}
-	watch.until(b, time.Now().Add(2*time.Second)) // it connects
-	first := 0.
+	running := p.start(b, data, defaultFlushInterval.String())
+	watch := tapeWatch{data: data, read: map[string]bool{}}
+	memoryAtFirst := 0.
 	for minute := range 3 {
 		b.Run("minute", func(b *testing.B) {
-			used := benchtest.ProcessorTimeOf(b, running.Process.Pid)
-			began := time.Now()
-			delays := watch.until(b, began.Add(*loadMinute))
-			used = benchtest.ProcessorTimeOf(b, running.Process.Pid) - used
-			b.ReportMetric(100*used.Seconds()/time.Since(began).Seconds(), "%core")
-			now, most := benchtest.Resident(b, running.Process.Pid)
-			b.ReportMetric(now, "MB")
+			used := benchtest.ProcessorTimeOf(b, running.cmd.Process.Pid)
+			start := time.Now()
+			delays := watch.until(b, running, *loadMinute)
+			used = benchtest.ProcessorTimeOf(b, running.cmd.Process.Pid) - used
+			b.ReportMetric(100*used.Seconds()/time.Since(start).Seconds(), "%core")
+			memory, most := benchtest.Resident(b, running.cmd.Process.Pid)
+			b.ReportMetric(memory, "MB")
 			if minute == 0 {
-				first = now
+				memoryAtFirst = memory
 			}
 			if minute == 2 {
 				b.ReportMetric(most, "MB-most")
-				b.ReportMetric(now-first, "MB-grown")
+				b.ReportMetric(memory-memoryAtFirst, "MB-grown")
 			}
 			if len(delays) < loadPerSecond*int(loadMinute.Seconds())/2 {
 				b.Fatalf("%d trades were recorded", len(delays))
 			}
 		})
 	}
-	kill(b, running)
+	running.kill(b)
 }
 
-// lostBy is how many trades up to a time are not on the tape, of those since the first that is, and how long before it the last that is was traded.
+// lostBy returns how many trades between the first on the tape and a time are not on the tape, and how long before that
+// time the last one on the tape was matched.
 func lostBy(b *testing.B, data string, at time.Time) (lost int64, since time.Duration) {
 	dir, err := tape.Open(data)
 	if err != nil {
@@ -145,44 +195,61 @@ func lostBy(b *testing.B, data string, at time.Time) (lost int64, since time.Dur
 	return int64(at.Sub(first).Seconds()*loadPerSecond) - rows, at.Sub(last)
 }
 
-// tapeWatch looks at a tape that is being written.
+// tapeWatch reads the segments of a tape that is being written, each once.
 type tapeWatch struct {
 	data string
-	seen map[string]bool // paths of segments
+	read map[string]bool // by path
 }
 
-// until gives, for each row that came to the tape until a time, how long after it was traded it could be read.
-func (w *tapeWatch) until(b *testing.B, end time.Time) []time.Duration {
+// until returns the delays of the rows that are published within a time.
+func (w *tapeWatch) until(b *testing.B, running process, within time.Duration) []time.Duration {
 	b.Helper()
 	var delays []time.Duration
-	for time.Now().Before(end) {
-		paths, err := filepath.Glob(filepath.Join(w.data, "trades/date=2*/*.parquet"))
+	end := time.After(within)
+	for {
+		select {
+		case <-end:
+			return delays
+		case message, ok := <-running.messages:
+			if !ok {
+				b.Fatal("the program ended by itself")
+			}
+			if message == "segment published" {
+				delays = append(delays, w.newDelays(b)...)
+			}
+		}
+	}
+}
+
+// newDelays returns, for each row of new segments, how long ago it was matched.
+func (w *tapeWatch) newDelays(b *testing.B) []time.Duration {
+	b.Helper()
+	at := time.Now()
+	paths, err := filepath.Glob(filepath.Join(w.data, "trades/date=2*/*.parquet"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	dir, err := tape.Open(w.data)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var delays []time.Duration
+	for _, path := range paths {
+		if w.read[path] {
+			continue
+		}
+		w.read[path] = true
+		rel, err := filepath.Rel(w.data, path)
 		if err != nil {
 			b.Fatal(err)
 		}
-		at := time.Now()
-		for _, path := range paths {
-			if w.seen[path] {
-				continue
-			}
-			w.seen[path] = true
-			dir, err := tape.Open(w.data)
-			if err != nil {
-				b.Fatal(err)
-			}
-			rel, err := filepath.Rel(w.data, path)
-			if err != nil {
-				b.Fatal(err)
-			}
-			rows, err := readTrades(dir, rel)
-			if err != nil {
-				b.Fatal(err)
-			}
-			for _, row := range rows {
-				delays = append(delays, at.Sub(time.UnixMicro(row.TradedAt)))
-			}
+		rows, err := readTrades(dir, rel)
+		if err != nil {
+			b.Fatal(err)
 		}
-		time.Sleep(5 * time.Millisecond)
+		for _, row := range rows {
+			delays = append(delays, at.Sub(time.UnixMicro(row.TradedAt)))
+		}
 	}
 	return delays
 }

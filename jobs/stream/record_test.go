@@ -2,6 +2,7 @@ package stream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -17,10 +18,11 @@ import (
 
 	"tapedeck/internal/recorded"
 	"tapedeck/internal/standin/exchange"
+	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 )
 
-// newTape makes an empty tape for a test.
+// newTape creates an empty tape.
 func newTape(t *testing.T, feed tape.Feed) *tape.Dir {
 	t.Helper()
 	dir, err := tape.Create(t.TempDir(), feed, time.Now())
@@ -30,14 +32,29 @@ func newTape(t *testing.T, feed tape.Feed) *tape.Dir {
 	return dir
 }
 
-// readTrades reads a segment. The Parquet library keeps its decoders for the next one who reads, and with them channels that belong to the
-// bubble of the test that they were made in; here each reading makes its own.
+// runRecorder runs a recorder until it ends.
+func runRecorder(ctx context.Context, dir *tape.Dir, opt Options) (Summary, error) {
+	r, err := New(dir, opt)
+	if err != nil {
+		return Summary{}, err
+	}
+	err = r.Run(ctx)
+	return r.Summary(), err
+}
+
+// fixedSymbols is an Options.Symbols that always returns the same symbols.
+func fixedSymbols(names ...string) func(context.Context) ([]string, error) {
+	return func(context.Context) ([]string, error) { return names, nil }
+}
+
+// readTrades reads a segment with a decoder of its own. The Parquet library keeps decoders for reuse, and with them
+// channels that belong to the synctest bubble in which they were created.
 func readTrades(dir *tape.Dir, path string) ([]tape.Trade, error) {
 	parquet.Zstd = zstd.Codec{Level: parquet.Zstd.Level}
 	return dir.ReadTrades(path)
 }
 
-// tapeRows reads a whole tape back, sorted by symbol and id. A row that is there twice fails the test.
+// tapeRows reads a whole tape, sorted by symbol and id. A duplicate row fails the test.
 func tapeRows(t *testing.T, dir *tape.Dir) []tape.Trade {
 	t.Helper()
 	segments, broken, err := dir.Segments(tape.Trades, "", "")
@@ -55,16 +72,13 @@ func tapeRows(t *testing.T, dir *tape.Dir) []tape.Trade {
 		}
 		for _, row := range read {
 			if date := tape.DateOf(row.TradedAt); date != segment.Date {
-				t.Fatalf("%s %d traded on %s lies under %s", row.Symbol, row.ID, date, segment.Date)
+				t.Fatalf("%s %d traded on %s is in the partition of %s", row.Symbol, row.ID, date, segment.Date)
 			}
 		}
 		rows = append(rows, read...)
 	}
 	slices.SortFunc(rows, func(a, b tape.Trade) int {
-		if c := strings.Compare(a.Symbol, b.Symbol); c != 0 {
-			return c
-		}
-		return int(a.ID - b.ID)
+		return cmp.Or(cmp.Compare(a.Symbol, b.Symbol), cmp.Compare(a.ID, b.ID))
 	})
 	for i := 1; i < len(rows); i++ {
 		if rows[i].Symbol == rows[i-1].Symbol && rows[i].ID == rows[i-1].ID {
@@ -74,26 +88,26 @@ func tapeRows(t *testing.T, dir *tape.Dir) []tape.Trade {
 	return rows
 }
 
-// bySymbol counts rows, and fails where ids are not consecutive.
-func bySymbol(t *testing.T, rows []tape.Trade) map[string]int {
+// countBySymbol counts rows, and fails if a symbol's ids are not consecutive.
+func countBySymbol(t *testing.T, rows []tape.Trade) map[string]int {
 	t.Helper()
 	counts := map[string]int{}
 	for i, row := range rows {
 		counts[row.Symbol]++
 		if i > 0 && rows[i-1].Symbol == row.Symbol && rows[i-1].ID+1 != row.ID {
-			t.Errorf("%s: %d comes after %d", row.Symbol, row.ID, rows[i-1].ID)
+			t.Errorf("%s: id %d follows %d", row.Symbol, row.ID, rows[i-1].ID)
 		}
 	}
 	return counts
 }
 
-// testLog sends a run's log to the test's.
-func testLog(t *testing.T) *slog.Logger {
+// testLogger logs to the test's output.
+func testLogger(t *testing.T) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
 }
 
-// captures are the paths of recordings of real traffic.
-func captures(t *testing.T, names ...string) (paths []string) {
+// recordedPaths returns the paths of recordings of real traffic.
+func recordedPaths(t *testing.T, names ...string) (paths []string) {
 	t.Helper()
 	for _, name := range names {
 		paths = append(paths, recorded.Path(t, filepath.Join("stream", name)))
@@ -101,12 +115,12 @@ func captures(t *testing.T, names ...string) (paths []string) {
 	return paths
 }
 
-// Real trades played by the stand-in exchange come to lie on the tape exactly as they were captured.
-func TestRecordedTradesComeBackExactly(t *testing.T) {
+// TestRecordedTradesAreStoredExactly plays recorded real trades and compares the tape with them.
+func TestRecordedTradesAreStoredExactly(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes long with the race detector; make test-all runs it")
+		t.Skip("slow with the race detector; make test-all runs it")
 	}
-	recordings := map[string]*exchange.Recording{} // reading one takes longer than playing it
+	recordings := map[string]*exchange.Recording{} // each is read once, which takes longer than playing it
 	for _, test := range []struct {
 		name    string
 		feed    tape.Feed
@@ -125,7 +139,7 @@ func TestRecordedTradesComeBackExactly(t *testing.T) {
 			dates:   []string{"2024-08-08", "2024-08-09"},
 		},
 		{
-			name: "trade, two connections for each symbol, small batches", feed: tape.RawTrade, kind: exchange.Trade,
+			name: "trade, two connections per symbol, small batches", feed: tape.RawTrade, kind: exchange.Trade,
 			files:   []string{"btcusdt_20240808.gz", "btcusdt_20240809.gz", "ethusdt_20240808.gz", "ethusdt_20240809.gz"},
 			symbols: []string{"BTCUSDT", "ETHUSDT"},
 			want:    map[string]int{"BTCUSDT": 19904, "ETHUSDT": 14515},
@@ -141,7 +155,7 @@ func TestRecordedTradesComeBackExactly(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			paths := captures(t, test.files...)
+			paths := recordedPaths(t, test.files...)
 			recording := recordings[paths[0]]
 			if recording == nil {
 				var err error
@@ -156,13 +170,13 @@ func TestRecordedTradesComeBackExactly(t *testing.T) {
 				Speed: exchange.MaxSpeed, CloseAtEnd: true, WaitForStreams: connections * len(test.symbols),
 			})
 			dir := newTape(t, test.feed)
-			opt.URL, opt.Symbols, opt.Once, opt.Logger = server.StreamURL(), List(test.symbols...), true, testLog(t)
-			summary, err := Run(t.Context(), dir, opt)
+			opt.URL, opt.Symbols, opt.Once, opt.Logger = server.StreamURL(), fixedSymbols(test.symbols...), true, testLogger(t)
+			summary, err := runRecorder(t.Context(), dir, opt)
 			if err != nil {
 				t.Fatal(err)
 			}
 			rows := tapeRows(t, dir)
-			if got := bySymbol(t, rows); fmt.Sprint(got) != fmt.Sprint(test.want) {
+			if got := countBySymbol(t, rows); fmt.Sprint(got) != fmt.Sprint(test.want) {
 				t.Errorf("on the tape: %v, want %v", got, test.want)
 			}
 			if summary.Trades != int64(len(rows)) || summary.Rows != summary.Trades || summary.Duplicates != int64((connections-1)*len(rows)) ||
@@ -179,7 +193,7 @@ func TestRecordedTradesComeBackExactly(t *testing.T) {
 			i := 0
 			for _, symbol := range slices.Sorted(slices.Values(test.symbols)) {
 				for _, want := range recording.Rows(nil, symbol, test.kind, 0, 1<<30) {
-					if err := same(rows[i], symbol, want); err != nil {
+					if err := compareRow(rows[i], symbol, want); err != nil {
 						t.Fatal(err)
 					}
 					i++
@@ -192,8 +206,8 @@ func TestRecordedTradesComeBackExactly(t *testing.T) {
 	}
 }
 
-// same compares a row of the tape with what the exchange sent, decimals as text.
-func same(got tape.Trade, symbol string, want exchange.Row) error {
+// compareRow compares a row of the tape with what the exchange sent, decimals as text.
+func compareRow(got tape.Trade, symbol string, want exchange.Row) error {
 	if got.Symbol != symbol || got.ID != want.ID || got.FirstTradeID != want.FirstTradeID || got.LastTradeID != want.LastTradeID ||
 		got.TradedAt != want.TradedAt || got.IsBuyerMaker != want.BuyerMaker {
 		return fmt.Errorf("on the tape %+v, sent %s %+v", got, symbol, want)
@@ -204,7 +218,7 @@ func same(got tape.Trade, symbol string, want exchange.Row) error {
 	}{{got.Price, want.Price}, {got.Qty, want.Qty}} {
 		_, fraction, _ := strings.Cut(column.text, ".")
 		if printed := strconv.FormatFloat(column.value, 'f', len(fraction), 64); printed != column.text {
-			return fmt.Errorf("%s %d prints %s, sent was %s", symbol, got.ID, printed, column.text)
+			return fmt.Errorf("%s %d prints as %s, sent was %s", symbol, got.ID, printed, column.text)
 		}
 		shortest := strconv.AppendFloat(nil, column.value, 'f', -1, 64)
 		trimmed := []byte(column.text)
@@ -212,21 +226,20 @@ func same(got tape.Trade, symbol string, want exchange.Row) error {
 			trimmed = bytes.TrimSuffix(bytes.TrimRight(trimmed, "0"), []byte("."))
 		}
 		if !bytes.Equal(shortest, trimmed) {
-			return fmt.Errorf("%s %d prints %s at its shortest, sent was %s", symbol, got.ID, shortest, trimmed)
+			return fmt.Errorf("%s %d prints as %s in the shortest form, sent was %s", symbol, got.ID, shortest, trimmed)
 		}
 	}
 	return nil
 }
 
-// Everything received before the end is on the tape, and the run ends without an error.
-func TestCancelFlushesEverything(t *testing.T) {
+func TestStopPublishesEverythingReceived(t *testing.T) {
 	rows := simpleRows("BTCUSDT", 1, 1000)
 	server := exchange.StartTest(t, exchange.NewMemory(nil, rows), exchange.Options{Speed: exchange.MaxSpeed})
 	dir := newTape(t, tape.AggTrade)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	summary, err := Run(ctx, dir, Options{
-		URL: server.StreamURL(), Symbols: List("BTCUSDT"), FlushInterval: time.Hour, FlushRows: 600, Logger: testLog(t),
+	summary, err := runRecorder(ctx, dir, Options{
+		URL: server.StreamURL(), Symbols: fixedSymbols("BTCUSDT"), FlushInterval: time.Hour, FlushRows: 600, Logger: testLogger(t),
 		Observe: func(e Event) {
 			if e.Kind == Flushed {
 				cancel()
@@ -239,16 +252,22 @@ func TestCancelFlushesEverything(t *testing.T) {
 	if got := int64(len(tapeRows(t, dir))); got < 600 || got != summary.Trades || got != summary.Rows {
 		t.Errorf("%d on the tape, summary %+v", got, summary)
 	}
-	var state State
-	if err := dir.ReadState(StateName, &state); err != nil {
-		t.Fatal(err)
-	}
-	if state.EndedAt == nil || state.Error != "" || state.Counters != summary.Counters {
-		t.Errorf("state %+v, summary %+v", state, summary)
+	written := readState(t, dir)
+	if written.EndedAt.IsZero() || written.Error != "" || written.Counters != summary.StreamCounters {
+		t.Errorf("state %+v, summary %+v", written, summary)
 	}
 }
 
-// simpleRows are aggTrades of one raw trade each, a millisecond apart.
+// readState reads the recorder's state file.
+func readState(t *testing.T, dir *tape.Dir) (s state.Stream) {
+	t.Helper()
+	if err := dir.ReadState(state.StreamFile, &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// simpleRows returns aggTrades of two raw trades each, a millisecond apart.
 func simpleRows(symbol string, firstID int64, n int) []exchange.MemoryRow {
 	const start = 1_700_000_000_000_000
 	rows := make([]exchange.MemoryRow, n)

@@ -1,13 +1,12 @@
-// Package stream records the market streams: websocket to tape.
+// Package stream records the market streams: from the websocket to the tape.
 //
-// It owns the connections to the exchange and the trades that are not yet on the tape. Its guarantee: a
-// trade that any of its connections received is published once, within the flush interval, or at the
-// latest when Run returns; what a connection did not deliver shows as a gap in the ids and is for a
-// backfill to heal. The protocol is specified in
-// https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams.
+// It owns the connections to the exchange and the trades that are not on the tape yet. Its guarantee: a trade that one
+// of its connections received is published once, within the flush interval, or at the latest when Run returns. What no
+// connection delivered shows as a gap in the ids, which a backfill heals. docs/BINANCE.md describes the protocol.
 //
-// The package is larger than other jobs, for the symbols (stream.go, group.go), the connections (link.go,
-// connection.go, watch.go, cadence.go) and the trades (deck.go, batch.go, seen.go) share one lock and one end.
+// Three types hold what is shared between goroutines, each with its own lock: the tracker (what was received), the
+// batcher (which trades wait) and the publisher (what was written). A connector per group of symbols keeps a connection
+// up; a receiver reads it.
 package stream
 
 import (
@@ -15,188 +14,253 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
+	"os"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
 
 	"tapedeck/internal/binance"
+	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 )
 
-// Timing of the run's end.
-const (
-	// lastFlush bounds the publishing that is under way or left when Run is told to end. Docker waits 10 s.
-	lastFlush = 8 * time.Second
-	// stateEvery is how often the state file is written besides at each flush.
-	stateEvery = 5 * time.Second
-)
+// lastFlush bounds the publishing that is left when Run is stopped. Docker kills a container after 10 s.
+const lastFlush = 8 * time.Second
 
-// dialEvery and dialBurst hold all connections of a run under the exchange's 300 in 5 minutes.
+// dialEvery and dialBurst keep all connections of a recorder below the exchange's limit of 300 in 5 minutes.
 const (
 	dialEvery = 1250 * time.Millisecond
 	dialBurst = 40
 )
 
-// Run records until the context ends, and then publishes everything received and returns nil. It also
-// ends, with an error, when the tape can't be written: what was published stays, what was not is lost. A
-// connection that can't be had is no error: it is tried until it can, or until Options.GiveUpAfter.
-func Run(ctx context.Context, dir *tape.Dir, opt Options) (Summary, error) {
-	opt, err := opt.withDefaults()
-	if err != nil {
-		return Summary{}, err
-	}
-	names, err := firstSymbols(ctx, opt)
-	if err != nil && ctx.Err() != nil {
-		return Summary{}, nil // told to end before it began
-	}
-	if err != nil {
-		return Summary{}, err
-	}
-	if opt.For > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, opt.For)
-		defer cancel()
-	}
-	r := newRecorder(dir, opt)
-	err = r.run(ctx, names)
-	return Summary{Counters: r.deck.counters(), Symbols: len(r.wanted)}, err
+// errPublish is wrapped by the error of a recorder that stops because the tape cannot be written.
+var errPublish = errors.New("stream stopped")
+
+// Recorder records the streams of a set of symbols. Run may be called once.
+type Recorder struct {
+	opt       Options
+	log       *slog.Logger
+	feed      tape.Feed
+	receiver  receiver
+	tracker   *tracker
+	batcher   *batcher
+	publisher *publisher
+	state     *stateWriter
+	dials     *rate.Limiter
+	stopping  chan struct{} // closed when Run stops
+	events    sync.Mutex    // held while Observe runs
+
+	// The rest belongs to Run's goroutine.
+	symbols       map[string]bool // requested at present
+	groups        []*group
+	groupsStarted int
+	connectors    sync.WaitGroup
+	ends          chan connectorEnd // connectors that ended by themselves; see Options.Once
+	running       int               // connectors that have not
 }
 
-// firstSymbols asks until there is an answer, as for a connection: an exchange that limits or refuses this address, or is out of reach, is no reason to end.
-func firstSymbols(ctx context.Context, opt Options) ([]string, error) {
-	began := time.Now()
+type connectorEnd struct {
+	group *group
+	err   error
+}
+
+// New returns a recorder that writes to the tape at dir. Its error is about the options.
+func New(dir *tape.Dir, opt Options) (*Recorder, error) {
+	opt, err := opt.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	r := &Recorder{
+		opt: opt, log: opt.Logger, feed: dir.Feed(), dials: rate.NewLimiter(rate.Every(dialEvery), dialBurst),
+		stopping: make(chan struct{}), ends: make(chan connectorEnd), tracker: newTracker(opt.Logger),
+	}
+	r.batcher = newBatcher(opt.FlushInterval, opt.FlushRows, r.stopping)
+	r.publisher = &publisher{dir: dir, runID: opt.RunID, log: opt.Logger, stopping: r.stopping}
+	r.receiver = receiver{kind: binance.KindTrade, tracker: r.tracker, batcher: r.batcher}
+	if r.feed == tape.AggTrade {
+		r.receiver.kind = binance.KindAggTrade
+	}
+	r.state = &stateWriter{dir: dir.State(), log: opt.Logger, describe: r.describe}
+	return r, nil
+}
+
+// Run records until ctx is done, then publishes everything that was received, within 8 s, and returns nil. It returns an
+// error if the tape cannot be written: what was published stays, the rest is lost. A connection that fails is not an
+// error; it is retried until it succeeds, or until Options.GiveUpAfter.
+func (r *Recorder) Run(ctx context.Context) error {
+	names, err := r.firstSymbols(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped before there was anything to record
+		}
+		return err
+	}
+	if r.opt.For > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.opt.For)
+		defer cancel()
+	}
+	return r.record(ctx, names)
+}
+
+// Summary counts what Run did. It is complete when Run has returned.
+func (r *Recorder) Summary() Summary {
+	var s state.Stream
+	r.describe(&s)
+	return Summary{StreamCounters: s.Counters, Symbols: len(r.symbols)}
+}
+
+// describe fills in the parts of the state that change.
+func (r *Recorder) describe(s *state.Stream) {
+	s.UpdatedAt = time.Now().UTC()
+	r.tracker.describe(s)
+	r.publisher.describe(s)
+	s.Counters.Trades, s.Counters.Stalls = r.batcher.added()
+	trades, since := r.batcher.waiting()
+	s.UnflushedTrades, s.UnflushedSince = trades, since.UTC()
+}
+
+func (r *Recorder) observe(event Event) {
+	r.events.Lock()
+	defer r.events.Unlock()
+	r.opt.Observe(event)
+}
+
+// firstSymbols looks the symbols up, and like a connection it retries: an exchange that limits or refuses this address,
+// or is unreachable, is no reason to stop.
+func (r *Recorder) firstSymbols(ctx context.Context) ([]string, error) {
+	startedAt := time.Now()
 	for attempt := 1; ; attempt++ {
-		names, err := askSymbols(ctx, opt.Symbols)
-		if err == nil || ctx.Err() != nil || opt.Once || !binance.Temporary(err) || opt.GiveUpAfter > 0 && time.Since(began) >= opt.GiveUpAfter {
+		names, err := r.lookUpSymbols(ctx)
+		if err == nil || ctx.Err() != nil || r.opt.Once || !binance.Temporary(err) ||
+			r.opt.GiveUpAfter > 0 && time.Since(startedAt) >= r.opt.GiveUpAfter {
 			return names, err
 		}
 		wait := backoff(attempt, nil)
-		opt.Logger.Warn("symbols not known yet", "error", err, "attempt", attempt, "retry_in_ms", wait.Milliseconds())
+		r.log.Warn("symbols not known yet", "error", err, "attempt", attempt, "retry_in_ms", wait.Milliseconds())
 		if err := sleep(ctx, wait); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// askSymbols gives the symbols sorted, each once.
-func askSymbols(ctx context.Context, ask func(context.Context) ([]string, error)) ([]string, error) {
-	names, err := ask(ctx)
+// lookUpSymbols returns the symbols sorted, each once.
+func (r *Recorder) lookUpSymbols(ctx context.Context) ([]string, error) {
+	names, err := r.opt.Symbols(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("which symbols to record: %w", err)
+		return nil, fmt.Errorf("look up the symbols to record: %w", err)
 	}
 	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == "" })
 	slices.Sort(names)
 	names = slices.Compact(names)
 	if len(names) == 0 {
-		return nil, errors.New("which symbols to record: there are none")
+		return nil, errors.New("look up the symbols to record: there are none")
 	}
 	return names, nil
 }
 
-type linkEnd struct {
-	group *group
-	err   error
-}
-
-// recorder is one run.
-type recorder struct {
-	opt    Options
-	log    *slog.Logger
-	feed   tape.Feed
-	kind   binance.Kind
-	deck   *deck
-	state  *stateFile
-	dials  *rate.Limiter
-	events sync.Mutex // held while Observe runs
-
-	// symbols is replaced as a whole when symbols come; readers look names up in it without a lock.
-	symbols atomic.Pointer[map[string]*symbol]
-
-	// The rest belongs to the goroutine of run.
-	wanted    map[string]bool
-	groups    []*group
-	nextGroup int
-	links     sync.WaitGroup
-	linkEnds  chan linkEnd // links that ended by themselves; see Options.Once
-	live      int          // links that have not
-}
-
-func newRecorder(dir *tape.Dir, opt Options) *recorder {
-	r := &recorder{
-		opt: opt, log: opt.Logger, feed: dir.Feed(), kind: binance.KindTrade,
-		dials: rate.NewLimiter(rate.Every(dialEvery), dialBurst), wanted: map[string]bool{},
-		linkEnds: make(chan linkEnd),
-	}
-	if r.feed == tape.AggTrade {
-		r.kind = binance.KindAggTrade
-	}
-	r.symbols.Store(&map[string]*symbol{})
-	r.deck = newDeck(dir, opt, r.observe)
-	r.state = newStateFile(dir, r)
-	return r
-}
-
-func (r *recorder) observe(event Event) {
-	r.events.Lock()
-	defer r.events.Unlock()
-	r.opt.Observe(event)
-}
-
-func (r *recorder) run(ctx context.Context, names []string) error {
+func (r *Recorder) record(ctx context.Context, names []string) error {
 	reading, stopReading := context.WithCancel(ctx)
 	defer stopReading()
 
-	// Publishing outlives the reading, by a bounded time.
+	// Publishing continues after reading has stopped, for a bounded time.
 	publishing, stopPublishing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopPublishing()
-	grace := context.AfterFunc(ctx, func() { time.AfterFunc(lastFlush, stopPublishing) })
-	defer grace()
+	stopGrace := context.AfterFunc(ctx, func() { time.AfterFunc(lastFlush, stopPublishing) })
+	defer stopGrace()
 
+	r.state.base = state.Stream{
+		PID: os.Getpid(), RunID: r.opt.RunID, StartedAt: time.Now().UTC(),
+		Feed: string(r.feed), URL: r.opt.URL, FlushIntervalMS: r.opt.FlushInterval.Milliseconds(),
+	}
 	var helpers sync.WaitGroup
 	published := make(chan error, 1)
-	helpers.Go(func() { published <- r.deck.flush(publishing) })
-	helpers.Go(func() { r.state.keep(reading) })
+	helpers.Go(func() { published <- r.publishBatches(publishing) })
+	helpers.Go(func() { r.state.run(reading) })
 
 	r.assign(reading, names)
 	r.log.Info("stream started", "symbols", len(names), "feed", string(r.feed), "url", r.opt.URL,
-		"flush_interval_ms", r.opt.FlushInterval.Milliseconds(), "flush_rows", r.opt.FlushRows, "connections", r.live)
-	cutOff := make(chan error, 1)
+		"flush_interval_ms", r.opt.FlushInterval.Milliseconds(), "flush_rows", r.opt.FlushRows, "connections", r.running)
+	unreachable := make(chan error, 1)
 	if r.opt.GiveUpAfter > 0 {
-		helpers.Go(func() { cutOff <- r.awaitCutOff(reading) })
+		helpers.Go(func() { unreachable <- r.awaitUnreachable(reading) })
 	}
-	err := r.supervise(reading, published, cutOff)
+	err := r.supervise(reading, published, unreachable)
 
 	stopReading()
-	r.deck.stop() // lets go a reader that waits for room
-	r.endLinks()
-	r.deck.finish()
+	close(r.stopping)
+	for _, g := range r.groups {
+		g.stop()
+	}
+	r.connectors.Wait()
+	r.batcher.close()
 	if err == nil || !errors.Is(err, errPublish) {
 		err = errors.Join(err, <-published)
 	}
 	helpers.Wait()
-	r.state.end(err)
-	counters := r.deck.counters()
-	r.log.Info("stream ended", "trades", counters.Trades, "rows", counters.Rows, "flushes", counters.Flushes, "gaps", counters.Gaps,
-		"reconnects", counters.Reconnects, "malformed", counters.Malformed)
+	r.state.writeEnd(err)
+	counts := r.Summary()
+	r.log.Info("stream ended", "trades", counts.Trades, "rows", counts.Rows, "flushes", counts.Flushes,
+		"gaps", counts.Gaps, "reconnects", counts.Reconnects, "malformed", counts.Malformed)
 	return err
 }
 
-// supervise keeps the symbols fresh until the run is to end.
-func (r *recorder) supervise(ctx context.Context, published, cutOff <-chan error) error {
+// publishBatches publishes batches until the batcher is closed and the last one is published, or until one cannot be.
+func (r *Recorder) publishBatches(ctx context.Context) error {
+	var rows []tape.Trade
+	for {
+		var inexact int64
+		var last bool
+		rows, inexact, last = r.batcher.next(rows)
+		if len(rows) > 0 {
+			done, err := r.publisher.publish(ctx, rows, inexact)
+			if err != nil {
+				addedMeanwhile, _ := r.batcher.waiting()
+				lost := int64(len(rows)) - done.Rows + int64(addedMeanwhile)
+				return fmt.Errorf("%w: %d trades received and not published: %w", errPublish, lost, err)
+			}
+			trades, _ := r.batcher.added()
+			r.observe(Event{Kind: Flushed, Rows: done.Rows, Dropped: done.Dropped, Trades: trades})
+		}
+		if last {
+			r.tracker.reportGaps(0)
+			return nil
+		}
+		r.tracker.reportGaps(gapPatience)
+	}
+}
+
+// awaitUnreachable returns an error when no connection has reached the exchange for Options.GiveUpAfter, and nil when
+// ctx is done.
+func (r *Recorder) awaitUnreachable(ctx context.Context) error {
+	ticker := time.NewTicker(checkEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			if since, lastError, ok := r.tracker.unreachable(); ok && since >= r.opt.GiveUpAfter {
+				return fmt.Errorf("the exchange could not be reached for %s: %s", r.opt.GiveUpAfter, lastError)
+			}
+		}
+	}
+}
+
+// supervise refreshes the symbols until the recorder has to stop.
+func (r *Recorder) supervise(ctx context.Context, published, unreachable <-chan error) error {
 	refresh := time.NewTicker(r.opt.RefreshEvery)
 	defer refresh.Stop()
 	type answer struct {
 		names []string
 		err   error
 	}
-	answers := make(chan answer, 1) // one question at a time
-	asking := false
+	answers := make(chan answer, 1) // one lookup at a time
+	lookingUp := false
 	defer func() {
-		if asking {
+		if lookingUp {
 			<-answers
 		}
 	}()
@@ -206,67 +270,64 @@ func (r *recorder) supervise(ctx context.Context, published, cutOff <-chan error
 			return nil
 		case err := <-published:
 			return err
-		case err := <-cutOff:
+		case err := <-unreachable:
 			return err
-		case end := <-r.linkEnds:
-			end.group.live--
-			r.live--
-			if end.err != nil || r.live == 0 {
+		case end := <-r.ends:
+			end.group.running--
+			r.running--
+			if end.err != nil || r.running == 0 {
 				return end.err
 			}
 		case <-refresh.C:
-			if !asking {
-				asking = true
+			if !lookingUp {
+				lookingUp = true
 				go func() {
-					names, err := askSymbols(ctx, r.opt.Symbols)
+					names, err := r.lookUpSymbols(ctx)
 					answers <- answer{names, err}
 				}()
 			}
 		case got := <-answers:
-			asking = false
-			if got.err != nil {
-				if ctx.Err() == nil {
-					r.log.Warn("symbols not refreshed", "error", got.err)
-				}
-				continue
+			lookingUp = false
+			if got.err == nil {
+				r.assign(ctx, got.names)
+			} else if ctx.Err() == nil {
+				r.log.Warn("symbols not refreshed", "error", got.err)
 			}
-			r.assign(ctx, got.names)
 		}
 	}
 }
 
-// assign gives every wanted symbol a place in a group of connections, and takes the others from theirs.
-func (r *recorder) assign(ctx context.Context, names []string) {
-	wanted := make(map[string]bool, len(names))
+// assign assigns new symbols to groups, and removes the symbols that are not in names from theirs.
+func (r *Recorder) assign(ctx context.Context, names []string) {
+	symbols := make(map[string]bool, len(names))
 	var added, removed []string
 	for _, name := range names {
-		wanted[name] = true
-		if !r.wanted[name] {
+		symbols[name] = true
+		if !r.symbols[name] {
 			added = append(added, name)
 		}
 	}
-	for name := range r.wanted {
-		if !wanted[name] {
+	for name := range r.symbols {
+		if !symbols[name] {
 			removed = append(removed, name)
 		}
 	}
 	if len(added) == 0 && len(removed) == 0 {
 		return
 	}
-	if len(r.wanted) > 0 {
+	if len(r.symbols) > 0 {
 		slices.Sort(removed)
 		r.log.Info("symbols changed", "added", added, "removed", removed, "symbols", len(names))
 	}
-	r.wanted = wanted
-	r.know(added)
-	r.deck.want(r.wanted, *r.symbols.Load())
+	r.symbols = symbols
+	r.tracker.request(names)
 
 	r.groups = slices.DeleteFunc(r.groups, func(g *group) bool {
 		if g.remove(removed) > 0 {
 			return false
 		}
-		g.stop() // its links end without a word
-		r.live -= g.live
+		g.stop()
+		r.running -= g.running // connectors that are stopped do not report their end
 		return true
 	})
 	for _, g := range r.groups {
@@ -274,56 +335,38 @@ func (r *recorder) assign(ctx context.Context, names []string) {
 		g.add(added[:room])
 		added = added[room:]
 	}
-	// What is left is spread evenly over as few new groups as can hold it.
+	// The rest is spread evenly over as few new groups as possible.
 	for groups := (len(added) + r.opt.StreamsPerConnection - 1) / r.opt.StreamsPerConnection; groups > 0; groups-- {
 		n := (len(added) + groups - 1) / groups
-		r.start(ctx, added[:n])
+		r.startGroup(ctx, added[:n])
 		added = added[n:]
 	}
 }
 
-// know makes symbols that readers recognise. They are never forgotten: a last trade may come after they
-// were unsubscribed from.
-func (r *recorder) know(names []string) {
-	known := *r.symbols.Load()
-	grown := maps.Clone(known)
-	for _, name := range names {
-		if grown[name] == nil {
-			grown[name] = &symbol{name: name, index: len(grown)}
-		}
-	}
-	r.symbols.Store(&grown)
-}
-
-// start opens the connections of a new group.
-func (r *recorder) start(ctx context.Context, names []string) {
+// startGroup starts the connectors of a new group.
+func (r *Recorder) startGroup(ctx context.Context, names []string) {
 	ctx, cancel := context.WithCancel(ctx)
-	g := newGroup(string(r.feed), cancel)
-	g.add(names)
-	r.nextGroup++
+	g := newGroup(string(r.feed), cancel, names)
+	r.groupsStarted++
 	r.groups = append(r.groups, g)
-	for copies := range r.opt.Connections {
-		l := newLink(r, g, fmt.Sprintf("%d.%d", r.nextGroup, copies+1))
-		r.deck.join(l)
-		g.live++
-		r.live++
-		r.links.Go(func() {
-			err := l.run(ctx)
-			r.deck.leave(l)
+	for i := range r.opt.Connections {
+		name := fmt.Sprintf("%d.%d", r.groupsStarted, i+1)
+		c := &connector{
+			name: name, group: g, tracked: r.tracker.addConnector(name, g.size), tracker: r.tracker, receiver: &r.receiver,
+			full: r.batcher.full, observe: r.observe, dials: r.dials, opt: r.opt, log: r.log.With("connection", name),
+		}
+		g.running++
+		r.running++
+		r.connectors.Go(func() {
+			err := c.run(ctx)
+			r.tracker.removeConnector(c.tracked)
 			if ctx.Err() != nil {
 				return
 			}
 			select {
-			case r.linkEnds <- linkEnd{g, err}:
+			case r.ends <- connectorEnd{g, err}:
 			case <-ctx.Done():
 			}
 		})
 	}
-}
-
-func (r *recorder) endLinks() {
-	for _, g := range r.groups {
-		g.stop()
-	}
-	r.links.Wait()
 }

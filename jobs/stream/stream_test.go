@@ -1,13 +1,10 @@
 package stream
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,12 +17,12 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// wire is a listener and its dialer in memory, so that a test's clock runs with the run's.
+// wire is a listener and its dialer in memory, for use in a synctest bubble.
 type wire struct {
 	conns chan net.Conn
 	once  sync.Once
 	done  chan struct{}
-	down  atomic.Bool // nobody can be reached; what is connected stays so
+	down  atomic.Bool // dialing fails; open connections stay open
 }
 
 func newWire() *wire { return &wire{conns: make(chan net.Conn), done: make(chan struct{})} }
@@ -61,7 +58,7 @@ func (w *wire) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	}
 }
 
-// rig is a run against a stand-in exchange under a clock of their own.
+// rig is a recorder that runs against a stand-in exchange, both in one synctest bubble.
 type rig struct {
 	t      *testing.T
 	wire   *wire
@@ -71,20 +68,20 @@ type rig struct {
 	cancel context.CancelFunc
 	ended  chan struct{}
 	ctx    context.Context
-	excuse exchange.Offence // not held against the client
+	excuse exchange.Offence // does not fail the test
 
 	mu      sync.Mutex
-	events  []seenEvent
+	events  []timedEvent
 	summary Summary
 	err     error
 }
 
-type seenEvent struct {
+type timedEvent struct {
 	Event
 	at time.Time
 }
 
-// newRig must be called inside a bubble. Offences of the client fail the test.
+// newRig starts a rig. Offences of the recorder against the exchange's rules fail the test.
 func newRig(t *testing.T, source exchange.Source, served exchange.Options, opt Options, observe ...func(*rig, Event)) *rig {
 	t.Helper()
 	server, err := exchange.New(source, served)
@@ -101,10 +98,10 @@ func newRig(t *testing.T, source exchange.Source, served exchange.Options, opt O
 	}()
 	r := &rig{t: t, wire: w, server: server, dir: newTape(t, tape.AggTrade), opt: opt, ended: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancel(t.Context())
-	r.opt.URL, r.opt.DialContext, r.opt.Logger = "ws://exchange", w.dial, testLog(t)
+	r.opt.URL, r.opt.DialContext, r.opt.Logger = "ws://exchange", w.dial, testLogger(t)
 	r.opt.Observe = func(e Event) {
 		r.mu.Lock()
-		r.events = append(r.events, seenEvent{e, time.Now()})
+		r.events = append(r.events, timedEvent{e, time.Now()})
 		r.mu.Unlock()
 		for _, f := range observe {
 			f(r, e)
@@ -126,13 +123,13 @@ func newRig(t *testing.T, source exchange.Source, served exchange.Options, opt O
 	})
 	go func() {
 		defer close(r.ended)
-		r.summary, r.err = Run(r.ctx, r.dir, r.opt)
+		r.summary, r.err = runRecorder(r.ctx, r.dir, r.opt)
 	}()
 	return r
 }
 
-// end cancels the run, which must succeed.
-func (r *rig) end() Summary {
+// stop stops the recorder, which must succeed.
+func (r *rig) stop() Summary {
 	r.t.Helper()
 	r.cancel()
 	<-r.ended
@@ -142,10 +139,10 @@ func (r *rig) end() Summary {
 	return r.summary
 }
 
-func (r *rig) seen(kind EventKind) []seenEvent {
+func (r *rig) eventsOf(kind EventKind) []timedEvent {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var out []seenEvent
+	var out []timedEvent
 	for _, e := range r.events {
 		if e.Kind == kind {
 			out = append(out, e)
@@ -154,11 +151,12 @@ func (r *rig) seen(kind EventKind) []seenEvent {
 	return out
 }
 
-// complete fails where a symbol's rows on the tape are not the source's from its first to its last.
-func (r *rig) complete(source exchange.Source, want map[string]int) {
+// requireComplete fails the test unless each symbol's rows on the tape are consecutive rows of the source, as many as
+// want says.
+func (r *rig) requireComplete(source exchange.Source, want map[string]int) {
 	r.t.Helper()
 	rows := tapeRows(r.t, r.dir)
-	if got := bySymbol(r.t, rows); fmt.Sprint(got) != fmt.Sprint(want) {
+	if got := countBySymbol(r.t, rows); fmt.Sprint(got) != fmt.Sprint(want) {
 		r.t.Errorf("on the tape %v, want %v", got, want)
 	}
 	sent := map[string][]exchange.Row{}
@@ -166,15 +164,15 @@ func (r *rig) complete(source exchange.Source, want map[string]int) {
 		if sent[row.Symbol] == nil {
 			sent[row.Symbol] = source.Rows(nil, row.Symbol, exchange.AggTrade, row.ID, 1<<30)
 		}
-		if err := same(row, row.Symbol, sent[row.Symbol][0]); err != nil {
+		if err := compareRow(row, row.Symbol, sent[row.Symbol][0]); err != nil {
 			r.t.Fatal(err)
 		}
 		sent[row.Symbol] = sent[row.Symbol][1:]
 	}
 }
 
-// steady is n aggTrades of a symbol, one every so often; they begin an hour after the source's start.
-func steady(symbol string, n int, every time.Duration) []exchange.MemoryRow {
+// evenRows returns n aggTrades of a symbol at equal intervals.
+func evenRows(symbol string, n int, every time.Duration) []exchange.MemoryRow {
 	const start = 1_700_000_000_000_000
 	rows := make([]exchange.MemoryRow, n)
 	for i := range rows {
@@ -193,22 +191,22 @@ func inject(t *testing.T, s *exchange.Server, f exchange.Fault) {
 	}
 }
 
-// A connection that is about to end is replaced by one that is up first, and no trade is lost.
-func TestMakeBeforeBreak(t *testing.T) {
+// TestEndingConnectionIsReplacedWithoutLoss requires the new connection to be up before the old one is closed.
+func TestEndingConnectionIsReplacedWithoutLoss(t *testing.T) {
 	const n = 6000 // ten minutes
 	for name, test := range map[string]struct {
 		opt    Options
 		fault  *exchange.Fault
 		reason string
-		within time.Duration // from the fault to the replacement's being up
+		within time.Duration // the new connection is up so soon after the fault
 	}{
 		"age":             {opt: Options{MaxAge: 4 * time.Minute}, reason: reasonAge},
 		"server shutdown": {fault: &exchange.Fault{Kind: exchange.Shutdown, For: 30 * time.Second}, reason: reasonShutdown, within: time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				source := exchange.NewMemory(nil, steady("BTCUSDT", n, 100*time.Millisecond))
-				test.opt.Symbols = List("BTCUSDT")
+				source := exchange.NewMemory(nil, evenRows("BTCUSDT", n, 100*time.Millisecond))
+				test.opt.Symbols = fixedSymbols("BTCUSDT")
 				r := newRig(t, source, exchange.Options{WaitForStreams: 1}, test.opt)
 				time.Sleep(2 * time.Minute)
 				at := time.Now()
@@ -217,20 +215,20 @@ func TestMakeBeforeBreak(t *testing.T) {
 				}
 				<-r.server.Done()
 				time.Sleep(time.Second)
-				summary := r.end()
-				r.complete(source, map[string]int{"BTCUSDT": n})
-				replaced, connected := r.seen(Replaced), r.seen(Connected)
+				summary := r.stop()
+				r.requireComplete(source, map[string]int{"BTCUSDT": n})
+				replaced, connected := r.eventsOf(Replaced), r.eventsOf(Connected)
 				if len(replaced) == 0 || replaced[0].Reason != test.reason || summary.Replaced != int64(len(replaced)) {
 					t.Fatalf("replaced %+v, summary %+v", replaced, summary)
 				}
-				if len(r.seen(Lost)) > 0 || summary.Reconnects > 0 || summary.Gaps > 0 {
-					t.Errorf("lost %+v, summary %+v", r.seen(Lost), summary)
+				if len(r.eventsOf(Lost)) > 0 || summary.Reconnects > 0 || summary.Gaps > 0 {
+					t.Errorf("lost %+v, summary %+v", r.eventsOf(Lost), summary)
 				}
 				if summary.Duplicates == 0 {
 					t.Error("the connections did not overlap")
 				}
 				if left := replaced[0].at.Sub(connected[1].at); left < overlap {
-					t.Errorf("the old connection was left %v after the new one was up", left)
+					t.Errorf("the old connection was closed %v after the new one was up", left)
 				}
 				if took := connected[1].at.Sub(at); test.within > 0 && took > test.within {
 					t.Errorf("the new connection was up after %v", took)
@@ -240,28 +238,28 @@ func TestMakeBeforeBreak(t *testing.T) {
 	}
 }
 
-// A connection that only pings, or does not even that, is replaced within 30 s where its symbols usually
-// trade.
+// TestSilentConnectionIsReplaced requires a connection without trades, with or without pings, to be replaced within
+// 30 s if its symbols usually trade.
 func TestSilentConnectionIsReplaced(t *testing.T) {
 	for name, kind := range map[string]exchange.FaultKind{"pings but no trades": exchange.Mute, "half open": exchange.Silence} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				source := exchange.NewMemory(nil, append(steady("BTCUSDT", 3000, 100*time.Millisecond), steady("ETHUSDT", 600, 500*time.Millisecond)...))
-				r := newRig(t, source, exchange.Options{WaitForStreams: 2}, Options{Symbols: List("BTCUSDT", "ETHUSDT")})
+				source := exchange.NewMemory(nil, append(evenRows("BTCUSDT", 3000, 100*time.Millisecond), evenRows("ETHUSDT", 600, 500*time.Millisecond)...))
+				r := newRig(t, source, exchange.Options{WaitForStreams: 2}, Options{Symbols: fixedSymbols("BTCUSDT", "ETHUSDT")})
 				time.Sleep(2 * time.Minute)
 				at := time.Now()
 				inject(t, r.server, exchange.Fault{Kind: kind})
 				time.Sleep(30 * time.Second)
 				synctest.Wait()
-				connected := r.seen(Connected)
+				connected := r.eventsOf(Connected)
 				if len(connected) != 2 {
 					t.Fatalf("%d connections within 30 s", len(connected)-1)
 				}
 				t.Logf("replaced after %v", connected[1].at.Sub(at))
 				<-r.server.Done()
 				time.Sleep(time.Second)
-				summary := r.end()
-				// The silence is a gap, one for each symbol, and nothing else is.
+				summary := r.stop()
+				// The silence is the only gap of each symbol.
 				if summary.Gaps != 2 || summary.Trades+summary.Missing != 3600 || summary.Replaced != 1 {
 					t.Errorf("summary %+v", summary)
 				}
@@ -270,33 +268,33 @@ func TestSilentConnectionIsReplaced(t *testing.T) {
 	}
 }
 
-// One symbol that falls silent while the others of its connection go on is noticed too; one that is
-// always quiet is not.
-func TestSilentSymbolIsNoticed(t *testing.T) {
+// TestSilentSymbolReplacesItsConnection: a symbol that stops trading while others of its connection continue is
+// detected; one that always trades rarely is not.
+func TestSilentSymbolReplacesItsConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		rows := steady("BTCUSDT", 2400, 100*time.Millisecond)
-		rows = append(rows, steady("DEADUSDT", 120, time.Second)...) // two minutes, then no more
-		rows = append(rows, steady("QUIETUSDT", 4, time.Minute)...)
+		rows := evenRows("BTCUSDT", 2400, 100*time.Millisecond)
+		rows = append(rows, evenRows("DEADUSDT", 120, time.Second)...) // for two minutes
+		rows = append(rows, evenRows("QUIETUSDT", 4, time.Minute)...)
 		source := exchange.NewMemory(nil, rows)
-		r := newRig(t, source, exchange.Options{WaitForStreams: 3}, Options{Symbols: List("BTCUSDT", "DEADUSDT", "QUIETUSDT")})
+		r := newRig(t, source, exchange.Options{WaitForStreams: 3}, Options{Symbols: fixedSymbols("BTCUSDT", "DEADUSDT", "QUIETUSDT")})
 		time.Sleep(2*time.Minute + 30*time.Second)
 		synctest.Wait()
-		if got := len(r.seen(Connected)); got != 2 {
+		if got := len(r.eventsOf(Connected)); got != 2 {
 			t.Errorf("%d connections after 30 s of silence", got)
 		}
 		<-r.server.Done()
 		time.Sleep(time.Second)
-		summary := r.end()
-		// It stays silent on the new connection. The next limit is twice as long, and so on.
+		summary := r.stop()
+		// The symbol stays silent on the new connection, where the limit is twice as long, and so on.
 		if summary.Replaced < 2 || summary.Replaced > 3 {
 			t.Errorf("%d replacements", summary.Replaced)
 		}
-		r.complete(source, map[string]int{"BTCUSDT": 2400, "DEADUSDT": 120, "QUIETUSDT": 4})
+		r.requireComplete(source, map[string]int{"BTCUSDT": 2400, "DEADUSDT": 120, "QUIETUSDT": 4})
 	})
 }
 
-// Connections that break are made again at once, and the hole they leave is told by its ids.
-func TestLostConnectionComesBack(t *testing.T) {
+// TestLostConnectionIsReopened requires a new connection immediately, and the gap to be counted.
+func TestLostConnectionIsReopened(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault exchange.Fault
 		code  string
@@ -306,13 +304,13 @@ func TestLostConnectionComesBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				source := exchange.NewMemory(nil, steady("BTCUSDT", 1200, 100*time.Millisecond))
-				r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: List("BTCUSDT")})
+				source := exchange.NewMemory(nil, evenRows("BTCUSDT", 1200, 100*time.Millisecond))
+				r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: fixedSymbols("BTCUSDT")})
 				time.Sleep(time.Minute)
 				inject(t, r.server, test.fault)
 				<-r.server.Done()
 				time.Sleep(time.Second)
-				summary := r.end()
+				summary := r.stop()
 				if summary.Reconnects != 1 || summary.Trades+summary.Missing != 1200 || summary.Missing > 5 {
 					t.Errorf("summary %+v", summary)
 				}
@@ -321,11 +319,10 @@ func TestLostConnectionComesBack(t *testing.T) {
 	}
 }
 
-// With two connections for each symbol the loss of one is no gap.
 func TestRedundantConnectionsLoseNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		source := exchange.NewMemory(nil, steady("BTCUSDT", 3000, 100*time.Millisecond))
-		r := newRig(t, source, exchange.Options{WaitForStreams: 2}, Options{Symbols: List("BTCUSDT"), Connections: 2})
+		source := exchange.NewMemory(nil, evenRows("BTCUSDT", 3000, 100*time.Millisecond))
+		r := newRig(t, source, exchange.Options{WaitForStreams: 2}, Options{Symbols: fixedSymbols("BTCUSDT"), Connections: 2})
 		for _, fault := range []exchange.Fault{
 			{Kind: exchange.Cut}, {Kind: exchange.Mute}, {Kind: exchange.Close}, {Kind: exchange.Silence}, {Kind: exchange.Drop},
 			{Kind: exchange.Duplicate, Count: 3}, {Kind: exchange.Reorder, Count: 3}, {Kind: exchange.Damage},
@@ -335,16 +332,16 @@ func TestRedundantConnectionsLoseNothing(t *testing.T) {
 		}
 		<-r.server.Done()
 		time.Sleep(time.Second)
-		summary := r.end()
-		r.complete(source, map[string]int{"BTCUSDT": 3000})
+		summary := r.stop()
+		r.requireComplete(source, map[string]int{"BTCUSDT": 3000})
 		if summary.Gaps != 0 || summary.Duplicates < 2000 || summary.Malformed+summary.Unknown+summary.Damaged == 0 {
 			t.Errorf("summary %+v", summary)
 		}
 	})
 }
 
-// Whatever goes wrong at once, every trade is on the tape once and as it was sent, or its absence was told.
-func TestEveryFaultAtOnce(t *testing.T) {
+// TestEveryFaultTogether requires each trade to be on the tape once, exactly as it was sent, or to be counted as missing.
+func TestEveryFaultTogether(t *testing.T) {
 	seeds := []uint64{1, 2, 3}
 	if testing.Short() {
 		seeds = seeds[:1]
@@ -356,45 +353,45 @@ func TestEveryFaultAtOnce(t *testing.T) {
 				names := []string{"AUSDT", "BUSDT", "CUSDT"}
 				var rows []exchange.MemoryRow
 				for _, name := range names {
-					rows = append(rows, steady(name, n, 100*time.Millisecond)...)
+					rows = append(rows, evenRows(name, n, 100*time.Millisecond)...)
 				}
 				source := exchange.NewMemory(nil, rows)
 				served := exchange.Options{WaitForStreams: 3, Faults: exchange.EveryFault(seed)}
-				r := newRig(t, source, served, Options{Symbols: List(names...), Connections: 1 + int(seed%2), StreamsPerConnection: 2})
+				r := newRig(t, source, served, Options{Symbols: fixedSymbols(names...), Connections: 1 + int(seed%2), StreamsPerConnection: 2})
 				<-r.server.Done()
 				time.Sleep(5 * time.Second)
-				summary := r.end()
+				summary := r.stop()
 				t.Logf("%+v", summary)
-				on := tapeRows(t, r.dir)
-				span := map[string]int64{}
-				for i, row := range on {
+				stored := tapeRows(t, r.dir)
+				missing := int64(0)
+				for i, row := range stored {
 					want := source.Rows(nil, row.Symbol, exchange.AggTrade, row.ID, 1)
 					if len(want) == 0 {
 						t.Fatalf("not from the exchange: %+v", row)
 					}
-					if err := same(row, row.Symbol, want[0]); err != nil {
+					if err := compareRow(row, row.Symbol, want[0]); err != nil {
 						t.Fatal(err)
 					}
-					if i > 0 && on[i-1].Symbol == row.Symbol {
-						span[row.Symbol] += row.ID - on[i-1].ID - 1
+					if i > 0 && stored[i-1].Symbol == row.Symbol {
+						missing += row.ID - stored[i-1].ID - 1
 					}
 				}
-				if missing := span["AUSDT"] + span["BUSDT"] + span["CUSDT"]; missing > summary.Missing {
-					t.Errorf("%d missing, told were %d", missing, summary.Missing)
+				if missing > summary.Missing {
+					t.Errorf("%d missing, %d were reported", missing, summary.Missing)
 				}
-				if int64(len(on)) != summary.Trades || len(on) < 3*n*8/10 || summary.Connects < 3 {
-					t.Errorf("%d on the tape, summary %+v", len(on), summary)
+				if int64(len(stored)) != summary.Trades || len(stored) < 3*n*8/10 || summary.Connects < 3 {
+					t.Errorf("%d on the tape, summary %+v", len(stored), summary)
 				}
 			})
 		})
 	}
 }
 
-// What is not a trade is counted and skipped; doubled and re-ordered trades are stored once.
-func TestFaultyMessagesAreNeitherFatalNorStored(t *testing.T) {
+// TestFaultyMessagesAreCountedAndSkipped also requires duplicated and reordered trades to be stored once.
+func TestFaultyMessagesAreCountedAndSkipped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		source := exchange.NewMemory(nil, steady("BTCUSDT", 1200, 100*time.Millisecond))
-		r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: List("BTCUSDT")})
+		source := exchange.NewMemory(nil, evenRows("BTCUSDT", 1200, 100*time.Millisecond))
+		r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: fixedSymbols("BTCUSDT")})
 		time.Sleep(10 * time.Second)
 		const damaged = 40
 		inject(t, r.server, exchange.Fault{Kind: exchange.Damage, Count: damaged})
@@ -404,7 +401,7 @@ func TestFaultyMessagesAreNeitherFatalNorStored(t *testing.T) {
 		inject(t, r.server, exchange.Fault{Kind: exchange.Reorder, Count: 10})
 		<-r.server.Done()
 		time.Sleep(time.Second)
-		summary := r.end()
+		summary := r.stop()
 		if summary.Malformed+summary.Unknown+summary.Damaged != damaged || summary.Missing != damaged || summary.Trades != 1200-damaged {
 			t.Errorf("summary %+v", summary)
 		}
@@ -414,18 +411,19 @@ func TestFaultyMessagesAreNeitherFatalNorStored(t *testing.T) {
 		for _, row := range tapeRows(t, r.dir) {
 			if want := source.Rows(nil, "BTCUSDT", exchange.AggTrade, row.ID, 1); len(want) == 0 {
 				t.Errorf("not from the exchange: %+v", row)
-			} else if err := same(row, "BTCUSDT", want[0]); err != nil {
+			} else if err := compareRow(row, "BTCUSDT", want[0]); err != nil {
 				t.Error(err)
 			}
 		}
 	})
 }
 
-// A refused connection is tried again, later each time, and never before the exchange said.
-func TestRefusalsAreObeyed(t *testing.T) {
+// TestRefusedConnectionWaitsForRetryAfter requires each attempt to wait as long as the exchange asked, and not much
+// longer.
+func TestRefusedConnectionWaitsForRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		source := exchange.NewMemory(nil, steady("BTCUSDT", 3000, 100*time.Millisecond))
-		r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: List("BTCUSDT")})
+		source := exchange.NewMemory(nil, evenRows("BTCUSDT", 3000, 100*time.Millisecond))
+		r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: fixedSymbols("BTCUSDT")})
 		synctest.Wait()
 		for _, fault := range []exchange.Fault{
 			{Kind: exchange.Refuse, Code: 503, RetryAfter: time.Second},
@@ -438,8 +436,8 @@ func TestRefusalsAreObeyed(t *testing.T) {
 		inject(t, r.server, exchange.Fault{Kind: exchange.Cut})
 		<-r.server.Done()
 		time.Sleep(time.Second)
-		summary := r.end()
-		refused, connected := r.seen(Refused), r.seen(Connected)
+		summary := r.stop()
+		refused, connected := r.eventsOf(Refused), r.eventsOf(Connected)
 		if len(refused) != 3 || len(connected) != 2 || summary.Refused != 3 {
 			t.Fatalf("refused %+v, connected %+v", refused, connected)
 		}
@@ -463,17 +461,18 @@ func TestBackoffGrowsWithJitterAndIsBounded(t *testing.T) {
 	}
 }
 
-// A listing is subscribed to and a delisting unsubscribed from while the others go on undisturbed.
-func TestSymbolsAreRefreshed(t *testing.T) {
+// TestRefreshChangesSubscriptions: a new symbol is subscribed to and a removed one unsubscribed from, while the others
+// are recorded without interruption.
+func TestRefreshChangesSubscriptions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var rows []exchange.MemoryRow
 		for _, name := range []string{"AUSDT", "BUSDT", "CUSDT", "DUSDT", "币安人生USDT"} {
-			rows = append(rows, steady(name, 1200, 500*time.Millisecond)...)
+			rows = append(rows, evenRows(name, 1200, 500*time.Millisecond)...)
 		}
 		source := exchange.NewMemory(nil, rows)
-		var asked atomic.Int64
+		var lookups atomic.Int64
 		provider := func(context.Context) ([]string, error) {
-			switch asked.Add(1) {
+			switch lookups.Add(1) {
 			case 1:
 				return []string{"AUSDT", "BUSDT"}, nil
 			case 2:
@@ -488,26 +487,23 @@ func TestSymbolsAreRefreshed(t *testing.T) {
 			Options{Symbols: provider, RefreshEvery: 2 * time.Minute, StreamsPerConnection: 3})
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
-		changed, connected := r.seen(Changed), r.seen(Connected)
+		changed, connected := r.eventsOf(Changed), r.eventsOf(Connected)
 		if len(changed) != 1 || changed[0].Streams != 3 || len(connected) != 2 || connected[1].Streams != 1 {
 			t.Fatalf("changed %+v, connected %+v", changed, connected)
 		}
-		var state State
-		if err := r.dir.ReadState(StateName, &state); err != nil {
-			t.Fatal(err)
+		got := readState(t, r.dir)
+		if len(got.Symbols) != 4 || len(got.Connections) != 2 || got.Symbols["币安人生USDT"].Trades == 0 {
+			t.Errorf("state %+v", got)
 		}
-		if len(state.Symbols) != 4 || len(state.Connections) != 2 || state.Symbols["币安人生USDT"].Trades == 0 {
-			t.Errorf("state %+v", state)
-		}
-		time.Sleep(90 * time.Second) // the fourth answer has come: one group is left, with one symbol
+		time.Sleep(90 * time.Second) // after the fourth lookup one group with one symbol is left
 		synctest.Wait()
-		if err := r.dir.ReadState(StateName, &state); err != nil {
-			t.Fatal(err)
+		if got := readState(t, r.dir); len(got.Symbols) != 1 || len(got.Connections) != 1 {
+			t.Errorf("state %+v", got)
 		}
 		<-r.server.Done()
 		time.Sleep(time.Second)
-		summary := r.end()
-		counts := bySymbol(t, tapeRows(t, r.dir))
+		summary := r.stop()
+		counts := countBySymbol(t, tapeRows(t, r.dir))
 		if counts["AUSDT"] != 1200 || counts["BUSDT"] < 470 || counts["BUSDT"] > 490 || counts["CUSDT"] < 230 || counts["币安人生USDT"] < 230 || counts["币安人生USDT"] > 250 {
 			t.Errorf("on the tape %v", counts)
 		}
@@ -517,8 +513,7 @@ func TestSymbolsAreRefreshed(t *testing.T) {
 	})
 }
 
-// Two thousand streams are spread over connections, subscribed to within the exchange's limits, and all
-// of them deliver.
+// TestManySymbolsKeepTheExchangesLimits records 2,000 symbols. The rig polices the limits of connections and requests.
 func TestManySymbolsKeepTheExchangesLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var rows []exchange.MemoryRow
@@ -527,75 +522,45 @@ func TestManySymbolsKeepTheExchangesLimits(t *testing.T) {
 		for i := range 2000 {
 			name := fmt.Sprintf("LONGNAMEDTOKEN%04dUSDT", i)
 			names = append(names, name)
-			rows = append(rows, steady(name, 2, time.Second)...)
+			rows = append(rows, evenRows(name, 2, time.Second)...)
 			want[name] = 2
 		}
 		source := exchange.NewMemory(nil, rows)
-		r := newRig(t, source, exchange.Options{WaitForStreams: len(names)}, Options{Symbols: List(names...), StreamsPerConnection: 1024})
+		r := newRig(t, source, exchange.Options{WaitForStreams: len(names)}, Options{Symbols: fixedSymbols(names...), StreamsPerConnection: 1024})
 		<-r.server.Done()
 		time.Sleep(time.Second)
-		summary := r.end()
-		r.complete(source, want)
+		summary := r.stop()
+		r.requireComplete(source, want)
 		if summary.Connects != 2 || summary.Reconnects != 0 {
 			t.Errorf("summary %+v", summary)
 		}
 	})
 }
 
-// An exchange that does not answer requests still delivers what the address named.
-func TestUnansweredRequestsAreNoReasonToStop(t *testing.T) {
+// TestUnansweredRequestsDoNotStopRecording: an exchange that does not answer requests still delivers the streams that the
+// address named.
+func TestUnansweredRequestsDoNotStopRecording(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		source := exchange.NewMemory(nil, steady("BTCUSDT", 600, 100*time.Millisecond))
-		r := newRig(t, source, exchange.Options{WaitForStreams: 1, MaxFrame: 1}, Options{Symbols: List("BTCUSDT")})
+		source := exchange.NewMemory(nil, evenRows("BTCUSDT", 600, 100*time.Millisecond))
+		r := newRig(t, source, exchange.Options{WaitForStreams: 1, MaxFrame: 1}, Options{Symbols: fixedSymbols("BTCUSDT")})
 		r.excuse = exchange.FrameTooLarge
 		<-r.server.Done()
 		time.Sleep(time.Second)
-		if summary := r.end(); summary.Connects != 1 || summary.Refused+summary.Replaced != 0 {
+		if summary := r.stop(); summary.Connects != 1 || summary.Refused+summary.Replaced != 0 {
 			t.Errorf("summary %+v", summary)
 		}
-		r.complete(source, map[string]int{"BTCUSDT": 600})
+		r.requireComplete(source, map[string]int{"BTCUSDT": 600})
 	})
 }
 
-// A batch is handed on by symbol and id, however it arrived.
-func TestBatchIsSortedByItsSymbols(t *testing.T) {
-	var known []*symbol
-	for i, name := range []string{"CUSDT", "AUSDT", "NEVERUSDT", "币USDT", "BUSDT"} {
-		known = append(known, &symbol{name: name, index: i})
-	}
-	random := rand.New(rand.NewPCG(1, 2))
-	var b batch
-	var sorted []tape.Trade
-	for _, n := range []int{5000, 0, 1, 3000, 7000} {
-		var want []tape.Trade
-		for i := range n {
-			s := known[[]int{0, 1, 3, 4}[random.IntN(4)]]
-			id := int64(i)
-			if s.index == 3 {
-				id = int64(random.IntN(1 << 30)) // out of order
-			}
-			want = append(want, tape.Trade{Symbol: s.name, ID: id})
-			b.append(want[i], s.index, 7000)
-		}
-		slices.SortFunc(want, func(a, b tape.Trade) int { return cmp.Or(cmp.Compare(a.Symbol, b.Symbol), cmp.Compare(a.ID, b.ID)) })
-		if sorted = b.take(sorted, known); !slices.Equal(sorted, want) {
-			t.Fatalf("%d rows are not sorted", n)
-		}
-		if len(b.rows)+len(b.owners) != 0 || cap(b.rows) > 7000 {
-			t.Errorf("left %d rows, room for %d", len(b.rows), cap(b.rows))
-		}
-	}
-}
-
-// The flush interval bounds how long a trade waits, whatever comes.
-func TestFlushInterval(t *testing.T) {
+func TestFlushIntervalBoundsTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		source := exchange.NewMemory(nil, steady("BTCUSDT", 20, 7*time.Second))
-		r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: List("BTCUSDT"), FlushInterval: 15 * time.Second})
+		source := exchange.NewMemory(nil, evenRows("BTCUSDT", 20, 7*time.Second))
+		r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: fixedSymbols("BTCUSDT"), FlushInterval: 15 * time.Second})
 		<-r.server.Done()
 		time.Sleep(20 * time.Second)
-		r.end()
-		flushed := r.seen(Flushed)
+		r.stop()
+		flushed := r.eventsOf(Flushed)
 		total := int64(0)
 		for _, e := range flushed {
 			if e.Rows < 2 || e.Rows > 3 {
@@ -609,13 +574,13 @@ func TestFlushInterval(t *testing.T) {
 	})
 }
 
-// While a batch is being published the next one fills; when that is full too, reading waits and nothing
-// is lost, and the connection is not mistaken for a silent one.
-func TestFullBatchesHoldUpReading(t *testing.T) {
+// TestFullBatchesStallReading: while one batch is published the next one fills. When it is full too, reading waits.
+// Nothing is lost, and the connection does not count as silent.
+func TestFullBatchesStallReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		source := exchange.NewMemory(nil, steady("BTCUSDT", 1200, 100*time.Millisecond))
+		source := exchange.NewMemory(nil, evenRows("BTCUSDT", 1200, 100*time.Millisecond))
 		release := make(chan struct{})
-		opt := Options{Symbols: List("BTCUSDT"), FlushRows: 400, FlushInterval: time.Hour}
+		opt := Options{Symbols: fixedSymbols("BTCUSDT"), FlushRows: 400, FlushInterval: time.Hour}
 		r := newRig(t, source, exchange.Options{WaitForStreams: 1}, opt, func(_ *rig, e Event) {
 			if e.Kind == Flushed && e.Rows == 400 {
 				<-release
@@ -624,34 +589,31 @@ func TestFullBatchesHoldUpReading(t *testing.T) {
 		// Full after 40 s, and again after 80. The exchange waits a minute for a pong.
 		time.Sleep(110 * time.Second)
 		synctest.Wait()
-		var state State
-		if err := r.dir.ReadState(StateName, &state); err != nil {
-			t.Fatal(err)
-		}
-		if state.UnflushedTrades != 400 || state.Counters.Stalls != 1 || state.Counters.Trades != 800 {
-			t.Errorf("held up with %+v", state)
+		got := readState(t, r.dir)
+		if got.UnflushedTrades != 400 || got.Counters.Stalls != 1 || got.Counters.Trades != 800 {
+			t.Errorf("stalled with %+v", got)
 		}
 		close(release)
 		<-r.server.Done()
 		time.Sleep(time.Second)
-		summary := r.end()
-		r.complete(source, map[string]int{"BTCUSDT": 1200})
+		summary := r.stop()
+		r.requireComplete(source, map[string]int{"BTCUSDT": 1200})
 		if summary.Replaced+summary.Reconnects != 0 {
 			t.Errorf("summary %+v", summary)
 		}
 	})
 }
 
-// A tape that can't be written ends the run with an error that says so; what was published stays.
-func TestUnwritableTapeEndsTheRun(t *testing.T) {
+// TestUnwritableTapeStopsTheRecorder requires an error, and what was published before to stay.
+func TestUnwritableTapeStopsTheRecorder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		source := exchange.NewMemory(nil, steady("BTCUSDT", 1200, 100*time.Millisecond))
+		source := exchange.NewMemory(nil, evenRows("BTCUSDT", 1200, 100*time.Millisecond))
 		first := true
-		opt := Options{Symbols: List("BTCUSDT"), FlushInterval: 20 * time.Second}
+		opt := Options{Symbols: fixedSymbols("BTCUSDT"), FlushInterval: 20 * time.Second}
 		r := newRig(t, source, exchange.Options{WaitForStreams: 1}, opt, func(r *rig, e Event) {
 			if e.Kind == Flushed && first {
 				first = false
-				breakStaging(t, r.dir)
+				removeStaging(t, r.dir)
 			}
 		})
 		<-r.ended
@@ -662,39 +624,38 @@ func TestUnwritableTapeEndsTheRun(t *testing.T) {
 		if failed.Flushes != 1 || failed.Trades <= failed.Rows {
 			t.Errorf("summary %+v", failed)
 		}
-		mendStaging(t, r.dir)
+		restoreStaging(t, r.dir)
 		if got := len(tapeRows(t, r.dir)); int64(got) != failed.Rows {
 			t.Errorf("%d on the tape, %d were published", got, failed.Rows)
 		}
 	})
 }
 
-// An outage of the disk that is over within the retries loses nothing.
-func TestPublishIsTriedAgain(t *testing.T) {
+func TestShortDiskOutageLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		source := exchange.NewMemory(nil, steady("BTCUSDT", 600, 100*time.Millisecond))
-		r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: List("BTCUSDT"), FlushInterval: 20 * time.Second})
+		source := exchange.NewMemory(nil, evenRows("BTCUSDT", 600, 100*time.Millisecond))
+		r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: fixedSymbols("BTCUSDT"), FlushInterval: 20 * time.Second})
 		time.Sleep(30 * time.Second)
-		breakStaging(t, r.dir)
+		removeStaging(t, r.dir)
 		time.Sleep(12 * time.Second) // the batch is due 40 s after the first trade; two attempts fail
-		mendStaging(t, r.dir)
+		restoreStaging(t, r.dir)
 		<-r.server.Done()
 		time.Sleep(time.Second)
-		summary := r.end()
-		r.complete(source, map[string]int{"BTCUSDT": 600})
+		summary := r.stop()
+		r.requireComplete(source, map[string]int{"BTCUSDT": 600})
 		if summary.Gaps != 0 {
 			t.Errorf("summary %+v", summary)
 		}
 	})
 }
 
-// A rest that ends by itself: For, and Once against an exchange that is not there.
+// TestRunEndsByItself covers For, and Once with an unreachable exchange.
 func TestRunEndsByItself(t *testing.T) {
 	t.Run("for", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			source := exchange.NewMemory(nil, steady("BTCUSDT", 1200, 100*time.Millisecond))
+			source := exchange.NewMemory(nil, evenRows("BTCUSDT", 1200, 100*time.Millisecond))
 			began := time.Now()
-			r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: List("BTCUSDT"), For: 30 * time.Second})
+			r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: fixedSymbols("BTCUSDT"), For: 30 * time.Second})
 			<-r.ended
 			if took := time.Since(began); r.err != nil || took < 30*time.Second || took > 33*time.Second {
 				t.Errorf("ended after %v with %v", took, r.err)
@@ -706,68 +667,67 @@ func TestRunEndsByItself(t *testing.T) {
 	})
 	t.Run("once", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			dial := func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("nobody there") }
-			_, err := Run(t.Context(), newTape(t, tape.AggTrade), Options{URL: "ws://exchange", Symbols: List("BTCUSDT"), Once: true, DialContext: dial})
-			if err == nil || !strings.Contains(err.Error(), "nobody there") {
+			dial := func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no route to host") }
+			_, err := runRecorder(t.Context(), newTape(t, tape.AggTrade), Options{URL: "ws://exchange", Symbols: fixedSymbols("BTCUSDT"), Once: true, DialContext: dial})
+			if err == nil || !strings.Contains(err.Error(), "no route to host") {
 				t.Errorf("error %v", err)
 			}
 		})
 	})
 }
 
-// A run that is told to end while it asks for its symbols has nothing to lose.
-func TestToldToEndBeforeItBegan(t *testing.T) {
+func TestStopDuringTheFirstSymbolLookup(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	ask := func(ctx context.Context) ([]string, error) {
+	lookup := func(ctx context.Context) ([]string, error) {
 		cancel()
 		return nil, ctx.Err()
 	}
-	if summary, err := Run(ctx, newTape(t, tape.AggTrade), Options{Symbols: ask}); err != nil || summary.Trades != 0 {
+	if summary, err := runRecorder(ctx, newTape(t, tape.AggTrade), Options{Symbols: lookup}); err != nil || summary.Trades != 0 {
 		t.Errorf("%+v, %v", summary, err)
 	}
 }
 
-// An exchange that does not say which symbols it has is asked again until it does, unless it is to be given up.
-func TestSymbolsAreAskedForUntilThereIsAnAnswer(t *testing.T) {
+// TestFirstSymbolLookupIsRetried until it succeeds, or until GiveUpAfter.
+func TestFirstSymbolLookupIsRetried(t *testing.T) {
 	refused := fmt.Errorf("get the symbols: %w", &binance.FirewallError{Body: "<html>"})
 	for _, giveUpAfter := range []time.Duration{0, 10 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
-			asked := 0
-			ask := func(context.Context) ([]string, error) {
-				if asked++; asked < 20 {
+			lookups := 0
+			lookup := func(context.Context) ([]string, error) {
+				if lookups++; lookups < 20 {
 					return nil, refused
 				}
 				return []string{"BTCUSDT"}, nil
 			}
-			source := exchange.NewMemory(nil, steady("BTCUSDT", 100, time.Second))
-			r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: ask, GiveUpAfter: giveUpAfter, RefreshEvery: 24 * time.Hour})
+			source := exchange.NewMemory(nil, evenRows("BTCUSDT", 100, time.Second))
+			r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: lookup, GiveUpAfter: giveUpAfter, RefreshEvery: 24 * time.Hour})
 			if giveUpAfter > 0 {
-				if <-r.ended; !errors.Is(r.err, refused) || asked > 15 {
-					t.Errorf("asked %d times, then %v", asked, r.err)
+				if <-r.ended; !errors.Is(r.err, refused) || lookups > 15 {
+					t.Errorf("%d lookups, then %v", lookups, r.err)
 				}
 				return
 			}
 			<-r.server.Done()
 			time.Sleep(time.Second)
-			if summary := r.end(); summary.Trades != 100 || asked != 20 {
-				t.Errorf("asked %d times, summary %+v", asked, summary)
+			if summary := r.stop(); summary.Trades != 100 || lookups != 20 {
+				t.Errorf("%d lookups, summary %+v", lookups, summary)
 			}
 		})
 	}
 }
 
-// A price that no double holds is a message that cannot be understood: it must not reach the tape, which would refuse the batch that it is in.
-func TestAPriceTooSmallForADouble(t *testing.T) {
+// TestPriceTooSmallForADoubleIsMalformed: such a trade must not reach the tape, which would refuse its whole batch.
+func TestPriceTooSmallForADoubleIsMalformed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		rows := steady("BTCUSDT", 300, 100*time.Millisecond)
+		rows := evenRows("BTCUSDT", 300, 100*time.Millisecond)
 		rows[100].Price = "0." + strings.Repeat("0", 400) + "1"
 		rows[200].Qty = "1" + strings.Repeat("0", 400)
 		rows[210].Price = "12345678901234567890.12345678901234567891"
 		source := exchange.NewMemory(nil, rows)
-		r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: List("BTCUSDT"), FlushInterval: time.Second})
+		r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: fixedSymbols("BTCUSDT"), FlushInterval: time.Second})
 		<-r.server.Done()
 		time.Sleep(2 * time.Second)
-		summary := r.end()
+		summary := r.stop()
 		if summary.Malformed != 2 || summary.Trades != 298 || summary.Rows != 298 || summary.Missing != 2 || summary.Inexact != 1 {
 			t.Errorf("summary %+v", summary)
 		}
@@ -776,86 +736,18 @@ func TestAPriceTooSmallForADouble(t *testing.T) {
 
 func TestOptionsAreChecked(t *testing.T) {
 	for want, opt := range map[string]Options{
-		"no symbols to record":                    {},
-		"which symbols to record: there are none": {Symbols: List()},
-		"which symbols to record: banned":         {Symbols: func(context.Context) ([]string, error) { return nil, errors.New("banned") }},
-		"the scheme is not ws or wss":             {Symbols: List("A"), URL: "ftp://x"},
-		"no host":                                 {Symbols: List("A"), URL: "wss:"},
-		"not between 1 and 8":                     {Symbols: List("A"), Connections: 9},
-		"not between 1 and 1024":                  {Symbols: List("A"), StreamsPerConnection: 2000},
-		"below 0":                                 {Symbols: List("A"), FlushInterval: -1},
+		"no symbols to record":                          {},
+		"look up the symbols to record: there are none": {Symbols: fixedSymbols()},
+		"look up the symbols to record: banned":         {Symbols: func(context.Context) ([]string, error) { return nil, errors.New("banned") }},
+		"the scheme is not ws or wss":                   {Symbols: fixedSymbols("A"), URL: "ftp://x"},
+		"no host":                                       {Symbols: fixedSymbols("A"), URL: "wss:"},
+		"not between 1 and 8":                           {Symbols: fixedSymbols("A"), Connections: 9},
+		"not between 1 and 1024":                        {Symbols: fixedSymbols("A"), StreamsPerConnection: 2000},
+		"negative":                                      {Symbols: fixedSymbols("A"), FlushInterval: -1},
 	} {
-		_, err := Run(t.Context(), newTape(t, tape.AggTrade), opt)
+		_, err := runRecorder(t.Context(), newTape(t, tape.AggTrade), opt)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
 		}
 	}
-}
-
-func TestSeen(t *testing.T) {
-	var s seen
-	add := func(now int64, ids ...int64) (fresh []int64) {
-		for _, id := range ids {
-			if s.add(id, now) {
-				fresh = append(fresh, id)
-			}
-		}
-		return fresh
-	}
-	if got := add(0, 10, 11, 11, 10, 12, 9, 9); !slices.Equal(got, []int64{10, 11, 12, 9}) {
-		t.Errorf("fresh %v", got)
-	}
-	if got := s.gaps(1e18, 0); len(got) != 0 {
-		t.Errorf("gaps %v", got)
-	}
-	add(int64(time.Second), 20, 15)
-	if got := s.gaps(int64(3*time.Second), 5*time.Second); len(got) != 0 {
-		t.Errorf("told too early: %v", got)
-	}
-	if got := s.gaps(int64(6*time.Second), 5*time.Second); !slices.Equal(got, []gap{{13, 14}, {16, 19}}) {
-		t.Errorf("gaps %v", got)
-	}
-	if got := s.gaps(int64(60*time.Second), 5*time.Second); len(got) != 0 {
-		t.Errorf("told twice: %v", got)
-	}
-	if got := add(0, 13, 14, 16, 17, 18, 19, 14, 16, 9, 20, 21); !slices.Equal(got, []int64{13, 14, 16, 17, 18, 19, 21}) {
-		t.Errorf("fresh %v", got)
-	}
-	if len(s.runs) != 1 {
-		t.Errorf("runs %+v", s.runs)
-	}
-	for id := int64(100); id < 100+4*maxRuns; id += 2 {
-		s.add(id, 0)
-		if len(s.runs) > maxRuns {
-			t.Fatalf("%d runs", len(s.runs))
-		}
-	}
-	if last := s.runs[len(s.runs)-1].last; s.add(last, 0) || !s.add(last-1, 0) || !s.add(1, 0) || len(s.runs) > maxRuns {
-		t.Errorf("after the oldest were forgotten: %+v", s.runs)
-	}
-}
-
-// FuzzSeen compares seen with a plain set.
-func FuzzSeen(f *testing.F) {
-	f.Add([]byte{1, 2, 3, 9, 5, 4, 4, 200, 8, 7, 6})
-	f.Fuzz(func(t *testing.T, ids []byte) {
-		var s seen
-		set := map[byte]bool{}
-		for _, id := range ids {
-			if s.add(int64(id), 0) == set[id] {
-				t.Fatalf("id %d of %v", id, ids)
-			}
-			set[id] = true
-		}
-		total := int64(0)
-		for i, r := range s.runs {
-			total += r.last - r.first + 1
-			if r.first > r.last || i > 0 && s.runs[i-1].last+1 >= r.first {
-				t.Fatalf("runs %+v", s.runs)
-			}
-		}
-		if total != int64(len(set)) {
-			t.Fatalf("runs %+v of %v", s.runs, ids)
-		}
-	})
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// pieces is a network connection that delivers one piece a read, a second after the one before, and then its error.
+// pieces is a connection whose reads deliver one piece each, a second after the one before, and then err.
 type pieces struct {
 	net.Conn
 	rest [][]byte
@@ -29,28 +29,28 @@ func (p *pieces) Read(into []byte) (int, error) {
 	return n, nil
 }
 
-func TestIntake(t *testing.T) {
+func TestBufferedConnNotesWhenEachPieceArrived(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		began := time.Now()
+		start := time.Now()
 		broken := errors.New("connection reset")
-		long := bytes.Repeat([]byte("0123456789"), intakeSize/8) // more than one piece can hold
-		in := newIntake(&pieces{rest: [][]byte{[]byte("abcdef"), long}, err: broken}, unixNanos)
+		long := bytes.Repeat([]byte("0123456789"), bufferedConnSize/8) // more than one piece can hold
+		in := newBufferedConn(&pieces{rest: [][]byte{[]byte("abcdef"), long}, err: broken}, unixNanos)
 		small := make([]byte, 4)
 		for _, want := range []string{"abcd", "ef"} {
 			n, err := in.Read(small)
 			if err != nil || string(small[:n]) != want {
 				t.Fatalf("%q, %v, want %q", small[:n], err, want)
 			}
-			if came := in.cameAt.Load(); came != began.Add(time.Second).UnixNano() {
-				t.Errorf("%q came at %d", want, came)
+			if at := in.receivedAt.Load(); at != start.Add(time.Second).UnixNano() {
+				t.Errorf("%q arrived at %d", want, at)
 			}
 		}
 		rest, err := io.ReadAll(in)
 		if !errors.Is(err, broken) || !bytes.Equal(rest, long) {
 			t.Errorf("%d of %d bytes, %v", len(rest), len(long), err)
 		}
-		if came := in.cameAt.Load(); came != began.Add(3*time.Second).UnixNano() {
-			t.Errorf("the last piece came at %d", came)
+		if at := in.receivedAt.Load(); at != start.Add(3*time.Second).UnixNano() {
+			t.Errorf("the last piece arrived at %d", at)
 		}
 	})
 }

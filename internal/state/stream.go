@@ -1,0 +1,91 @@
+package state
+
+import "time"
+
+// StreamFile is the name of the file that holds a Stream.
+const StreamFile = "stream.json"
+
+// Stream is the content of stream.json. The recorder rewrites it every 5 s and when it ends. If EndedAt is zero
+// and UpdatedAt is older than that, the process hangs or was killed. Times are UTC.
+type Stream struct {
+	PID       int       `json:"pid"`
+	RunID     string    `json:"run_id,omitempty"`
+	StartedAt time.Time `json:"started_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+	// EndedAt is zero while the recorder runs. Error is empty after a normal stop.
+	EndedAt time.Time `json:"ended_at,omitzero"`
+	Error   string    `json:"error,omitempty"`
+
+	Feed            string `json:"feed"`
+	URL             string `json:"url"`
+	FlushIntervalMS int64  `json:"flush_interval_ms"`
+	// LastFlushAt is when trades were last published, zero if never. UnflushedTrades wait to be published,
+	// the first of them since UnflushedSince.
+	LastFlushAt     time.Time `json:"last_flush_at,omitzero"`
+	UnflushedTrades int       `json:"unflushed_trades"`
+	UnflushedSince  time.Time `json:"unflushed_since,omitzero"`
+
+	Connections []StreamConnection `json:"connections"`
+	// Symbols are the symbols to record, by name.
+	Symbols  map[string]StreamSymbol `json:"symbols"`
+	Counters StreamCounters          `json:"counters"`
+}
+
+// StreamConnection describes one connection that should be up. The recorder replaces a connection that ends, so
+// that this is about a succession of them.
+type StreamConnection struct {
+	// Name is the number of the group of symbols and that of the copy, such as 2.1.
+	Name    string `json:"link"`
+	Up      bool   `json:"up"`
+	Trouble string `json:"trouble,omitempty"` // the last error since a connection was up
+	Streams int    `json:"streams"`
+	// Connects counts the connections that were established.
+	Connects       int64     `json:"connects"`
+	OpenedAt       time.Time `json:"opened_at,omitzero"`
+	LastReceivedAt time.Time `json:"last_received_at,omitzero"` // of a trade
+	LastPingAt     time.Time `json:"last_ping_at,omitzero"`
+	// UsualSilenceMS is the longest recent time between two trades; 0 if not enough is known yet.
+	UsualSilenceMS int64 `json:"usual_silence_ms,omitempty"`
+}
+
+// StreamSymbol describes what the recorder received of one symbol since it started: zeros if nothing.
+type StreamSymbol struct {
+	Trades         int64     `json:"trades"`
+	LastID         int64     `json:"last_id,omitempty"`
+	LastTradedAt   time.Time `json:"last_traded_at,omitzero"`
+	LastReceivedAt time.Time `json:"last_received_at,omitzero"`
+	UsualSilenceMS int64     `json:"usual_silence_ms,omitempty"`
+}
+
+// StreamCounters count events since the recorder started.
+type StreamCounters struct {
+	// Messages counts all messages, Trades the trades that were received for the first time, and Duplicates
+	// those that this or another connection had delivered before.
+	Messages   int64 `json:"messages"`
+	Trades     int64 `json:"trades"`
+	Duplicates int64 `json:"duplicates"`
+	// Malformed counts messages that cannot be decoded, Unknown messages of other streams, feeds or symbols, and
+	// Damaged trades that the exchange voided. None of them is stored.
+	Malformed int64 `json:"malformed"`
+	Unknown   int64 `json:"unknown"`
+	Damaged   int64 `json:"damaged"`
+	// Inexact counts prices and quantities that a double does not represent exactly. They are stored and marked.
+	Inexact int64 `json:"inexact"`
+	// Gaps counts ranges of ids that no connection delivered in time, Missing the ids in them.
+	Gaps    int64 `json:"gaps"`
+	Missing int64 `json:"missing"`
+	// Connects counts established connections. Reconnects of them followed a lost connection, and Replaced took
+	// over from a connection that was still up. Refused counts failed attempts.
+	Connects   int64 `json:"connects"`
+	Reconnects int64 `json:"reconnects"`
+	Replaced   int64 `json:"replaced"`
+	Refused    int64 `json:"refused"`
+	// Flushes counts published batches, Rows and Bytes what they wrote, and Dropped the trades that were on the
+	// tape already.
+	Flushes int64 `json:"flushes"`
+	Rows    int64 `json:"rows"`
+	Dropped int64 `json:"dropped"`
+	Bytes   int64 `json:"bytes"`
+	// Stalls counts how often reading waited because two batches were full.
+	Stalls int64 `json:"stalls"`
+}

@@ -1,0 +1,341 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"tapedeck/internal/binance"
+)
+
+// Timing of a connector.
+const (
+	dialTimeout = 15 * time.Second
+	// answerTimeout bounds a change of subscriptions, in addition to the time that sending its frames takes.
+	answerTimeout = 5 * time.Second
+	// overlap is how long the old connection stays open beside the new one, so that trades that were in flight
+	// when the new one was subscribed still arrive.
+	overlap = 2 * time.Second
+	// Waits after consecutive refusals double from backoffLeast to backoffMost; each is shortened by up to a half
+	// at random. The same holds from the second consecutive connection on that ended within shortLife. After other
+	// losses there is no wait.
+	backoffLeast, backoffMost = time.Second, 20 * time.Second
+	shortLife                 = 5 * time.Second
+	// unverifiedMost is how many connections in a row are given up because they neither answer nor deliver. The
+	// next one is kept: perhaps this exchange never answers and nothing trades.
+	unverifiedMost = 3
+	// banPause and limitPause are the shortest waits after 418 and 429 without a Retry-After.
+	banPause, limitPause = 2 * time.Minute, 30 * time.Second
+	// onceAttempts is the number of consecutive refusals after which a run with Options.Once fails.
+	onceAttempts = 4
+	// checkEvery is how often silence and reachability are checked.
+	checkEvery = time.Second
+)
+
+// Reasons to replace a connection.
+const (
+	reasonLost     = "lost"
+	reasonAge      = "age"
+	reasonShutdown = "server_shutdown"
+	reasonSilence  = "silence"
+	reasonRequest  = "request_failed"
+)
+
+// connector keeps one connection for its group of symbols up. It replaces a connection that has ended, will end soon
+// or is silent; if it can, it opens the new one before it closes the old one.
+type connector struct {
+	name     string // number of the group and of the copy
+	group    *group
+	tracked  *trackedConnector
+	tracker  *tracker
+	receiver *receiver
+	full     func() bool // reports whether reading has to wait for room
+	observe  func(Event)
+	dials    *rate.Limiter
+	opt      Options
+	log      *slog.Logger
+
+	refusals   int // failed attempts in a row
+	shortLives int // connections that ended too soon, in a row
+	unverified int // connections whose subscriptions could not be verified, in a row
+}
+
+// run keeps a connection up until ctx is done. With Options.Once it also returns when the exchange closes a connection
+// normally, or cannot be reached.
+func (c *connector) run(ctx context.Context) error {
+	var old *connection
+	var reason string
+	for {
+		conn, err := c.open(ctx)
+		if err != nil {
+			if old != nil {
+				old.close()
+			}
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		if old != nil && !c.handOver(ctx, old, conn, reason) {
+			continue
+		}
+		old = conn
+		reason = c.watch(ctx, conn)
+		if time.Since(conn.openedAt) >= shortLife {
+			c.shortLives = 0
+		}
+		if reason != "" {
+			continue
+		}
+		conn.close()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if c.opt.Once && binance.CloseCode(conn.err) == 1000 {
+			return nil
+		}
+		c.lost(conn, nil)
+		old, reason = nil, reasonLost
+	}
+}
+
+// open returns a connection that is up, however long that takes. Its error is the context's, or with Options.Once the
+// exchange's.
+func (c *connector) open(ctx context.Context) (*connection, error) {
+	if c.shortLives > 1 {
+		if err := sleep(ctx, backoff(c.shortLives-1, nil)); err != nil {
+			return nil, err
+		}
+	}
+	for {
+		if err := c.dials.Wait(ctx); err != nil {
+			return nil, err
+		}
+		conn, err := c.dial(ctx)
+		if err == nil {
+			c.refusals = 0
+			c.tracker.connected(conn.tracked)
+			c.log.Info("stream connected", "streams", len(conn.streams))
+			c.observe(Event{Kind: Connected, Connection: c.name, Streams: len(conn.streams)})
+			return conn, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		c.refusals++
+		wait := backoff(c.refusals, err)
+		c.tracker.refused(c.tracked, err)
+		c.log.Warn("stream not connected", "error", err, "attempt", c.refusals, "retry_in_ms", wait.Milliseconds())
+		c.observe(Event{Kind: Refused, Connection: c.name, Reason: err.Error()})
+		if c.opt.Once && c.refusals >= onceAttempts {
+			return nil, err
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// backoff returns how long to wait after a number of failures in a row, the last of which was err.
+func backoff(failures int, err error) time.Duration {
+	wait := min(backoffLeast<<min(failures-1, 10), backoffMost)
+	wait -= rand.N(wait/2 + 1)
+	var refusal *binance.RefusedError
+	if errors.As(err, &refusal) {
+		least := refusal.RetryAfter
+		if least == 0 && refusal.Status == 418 {
+			least = banPause
+		} else if least == 0 && refusal.Status == 429 {
+			least = limitPause
+		}
+		if least > 0 {
+			wait = max(wait, least+rand.N(least/10+1))
+		}
+	}
+	return wait
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// dial opens a connection, subscribes it to the group's streams and verifies the subscriptions. The connection is read
+// from the start.
+func (c *connector) dial(ctx context.Context) (*connection, error) {
+	_, streams, _ := c.group.current()
+	address, rest, err := binance.StreamURL(c.opt.URL, streams)
+	if err != nil {
+		return nil, err
+	}
+	dialing, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	ws, err := binance.Dial(dialing, address, binance.DialOptions{
+		DialContext: c.opt.DialContext, UserAgent: c.opt.UserAgent, Clock: c.tracker.clock.now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	conn := &connection{
+		conn: ws, tracked: c.tracker.newConnection(c.tracked, ws.LastPing), openedAt: time.Now(),
+		maxAge: c.opt.MaxAge - rand.N(c.opt.MaxAge/20+1), streams: streams,
+		shutdown: make(chan struct{}), done: make(chan struct{}),
+	}
+	go c.receiver.read(conn)
+	if err := c.subscribe(ctx, conn, rest); err != nil {
+		conn.close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// requestTimeout bounds requests about that many streams.
+func requestTimeout(streams int) time.Duration {
+	return answerTimeout + time.Duration(streams)*answerTimeout/100
+}
+
+// subscribe subscribes to the streams that are not in the address, and verifies that the connection has all. It returns
+// nil for a connection that has ended meanwhile; what it delivered before may be all there is.
+func (c *connector) subscribe(ctx context.Context, conn *connection, rest []string) error {
+	asking, cancel := context.WithTimeout(ctx, requestTimeout(len(rest)))
+	defer cancel()
+	err := conn.conn.Subscribe(asking, rest)
+	for attempt := 0; err == nil; attempt++ {
+		var subscribed []string
+		if subscribed, err = conn.conn.Subscriptions(asking); err != nil {
+			break
+		}
+		c.unverified = 0
+		missing := without(conn.streams, subscribed)
+		if len(missing) == 0 {
+			return nil
+		}
+		if attempt == 1 {
+			c.log.Warn("streams not subscribed: the exchange does not list them", "streams", len(missing), "first", missing[0])
+			return nil
+		}
+		err = conn.conn.Subscribe(asking, missing)
+	}
+	if isClosed(conn.done) {
+		return nil
+	}
+	c.unverified++
+	if len(rest) == 0 && ctx.Err() == nil && (c.unverified > unverifiedMost || c.tracker.delivers(conn.tracked)) {
+		// The address named all streams, so the connection works without this answer.
+		c.log.Warn("subscriptions not verified", "error", err)
+		return nil
+	}
+	return fmt.Errorf("subscribe: %w", err)
+}
+
+// handOver closes the old connection once it has overlapped with the new one, and returns true. If the new one ends
+// first, the old one stays until the next attempt, and handOver returns false.
+func (c *connector) handOver(ctx context.Context, old, conn *connection, reason string) bool {
+	timer := time.NewTimer(overlap)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-old.done:
+	case <-ctx.Done():
+	case <-conn.done:
+		conn.close()
+		c.lost(conn, old)
+		return false
+	}
+	old.close()
+	c.tracker.replaced()
+	c.log.Info("stream connection replaced", "reason", reason, "age_s", int64(time.Since(old.openedAt).Seconds()))
+	c.observe(Event{Kind: Replaced, Connection: c.name, Streams: len(conn.streams), Reason: reason})
+	return true
+}
+
+// lost records that a connection ended by itself, and that other is what is left; it may be nil.
+func (c *connector) lost(conn, other *connection) {
+	if time.Since(conn.openedAt) < shortLife {
+		c.shortLives++
+	}
+	var current *trackedConnection
+	if other != nil {
+		current = other.tracked
+	}
+	c.tracker.lost(conn.tracked, conn.err, current)
+	c.log.Warn("stream connection lost", "error", conn.err, "close_code", binance.CloseCode(conn.err),
+		"age_s", int64(time.Since(conn.openedAt).Seconds()))
+	c.observe(Event{Kind: Lost, Connection: c.name, Reason: conn.err.Error()})
+}
+
+// watch returns why the connection must be replaced while it is still up, or "" once it has ended or ctx is done.
+func (c *connector) watch(ctx context.Context, conn *connection) string {
+	ticker := time.NewTicker(checkEvery)
+	defer ticker.Stop()
+	for {
+		symbols, streams, changed := c.group.current()
+		if err := c.updateSubscriptions(ctx, conn, streams); err != nil {
+			if ctx.Err() == nil {
+				c.log.Warn("subscriptions not changed", "error", err)
+			}
+			return reasonUnlessEnded(ctx, conn, reasonRequest)
+		}
+	waiting:
+		for {
+			select {
+			case <-ctx.Done():
+				return ""
+			case <-conn.done:
+				return ""
+			case <-conn.shutdown:
+				return reasonUnlessEnded(ctx, conn, reasonShutdown)
+			case <-changed:
+				break waiting
+			case <-ticker.C:
+				if time.Since(conn.openedAt) >= conn.maxAge {
+					return reasonAge
+				}
+				if c.full() {
+					c.tracker.stalled()
+				} else if what, silence := c.tracker.tooSilent(conn.tracked, symbols); what != "" {
+					c.log.Warn("stream silent", "what", what, "silent_ms", silence.Milliseconds())
+					return reasonSilence
+				}
+			}
+		}
+	}
+}
+
+func reasonUnlessEnded(ctx context.Context, conn *connection, reason string) string {
+	if ctx.Err() != nil || isClosed(conn.done) {
+		return ""
+	}
+	return reason
+}
+
+// updateSubscriptions changes the connection's subscriptions to the given streams.
+func (c *connector) updateSubscriptions(ctx context.Context, conn *connection, streams []string) error {
+	added, removed := without(streams, conn.streams), without(conn.streams, streams)
+	if len(added) == 0 && len(removed) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout(len(added)+len(removed)))
+	defer cancel()
+	if err := conn.conn.Unsubscribe(ctx, removed); err != nil {
+		return err
+	}
+	if err := conn.conn.Subscribe(ctx, added); err != nil {
+		return err
+	}
+	conn.streams = streams
+	c.log.Info("subscriptions changed", "added", len(added), "removed", len(removed), "streams", len(streams))
+	c.observe(Event{Kind: Changed, Connection: c.name, Streams: len(streams)})
+	return nil
+}

@@ -1,0 +1,81 @@
+package stream
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"tapedeck/internal/state"
+	"tapedeck/internal/tape"
+)
+
+// publishPauses are the waits before a failed publication is tried again.
+var publishPauses = [...]time.Duration{time.Second, 2 * time.Second, 4 * time.Second}
+
+// publisher writes batches to the tape and counts them.
+type publisher struct {
+	dir      *tape.Dir
+	runID    string
+	log      *slog.Logger
+	stopping <-chan struct{} // closed: only one more attempt is made
+
+	mu                            sync.Mutex
+	flushes, rows, dropped, bytes int64
+	lastFlushAt                   time.Time
+}
+
+// publish writes the rows, sorted by symbol and id, in one or more attempts. What it returns with an error is on the
+// tape nevertheless.
+func (p *publisher) publish(ctx context.Context, rows []tape.Trade, inexact int64) (tape.Published, error) {
+	startedAt := time.Now()
+	origin := tape.Origin{Source: tape.FromStream, Run: p.runID, Inexact: inexact}
+	var done tape.Published
+	for attempt := 0; ; attempt++ {
+		published, err := p.dir.Publish(ctx, rows, origin)
+		done.Rows += published.Rows
+		done.Bytes += published.Bytes
+		done.Segments = append(done.Segments, published.Segments...)
+		if err == nil {
+			break
+		}
+		if attempt == len(publishPauses) || ctx.Err() != nil || attempt > 0 && isClosed(p.stopping) {
+			p.count(done)
+			return done, err
+		}
+		p.log.Error("batch not published, trying again", "rows", len(rows), "attempt", attempt+1, "error", err)
+		pause := time.NewTimer(publishPauses[attempt])
+		select {
+		case <-pause.C:
+		case <-p.stopping:
+		case <-ctx.Done():
+		}
+		pause.Stop()
+	}
+	done.Dropped = int64(len(rows)) - done.Rows
+	p.count(done)
+	now := time.Now()
+	p.mu.Lock()
+	p.flushes++
+	p.lastFlushAt = now
+	p.mu.Unlock()
+	p.log.Info("segment published", "rows", done.Rows, "dropped", done.Dropped, "bytes", done.Bytes,
+		"segments", len(done.Segments), "elapsed_ms", now.Sub(startedAt).Milliseconds())
+	return done, nil
+}
+
+func (p *publisher) count(done tape.Published) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rows += done.Rows
+	p.dropped += done.Dropped
+	p.bytes += done.Bytes
+}
+
+// describe fills in the publisher's part of the state.
+func (p *publisher) describe(s *state.Stream) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.LastFlushAt = p.lastFlushAt.UTC()
+	s.Counters.Flushes, s.Counters.Rows, s.Counters.Dropped, s.Counters.Bytes = p.flushes, p.rows, p.dropped, p.bytes
+}

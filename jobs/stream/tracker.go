@@ -1,0 +1,410 @@
+package stream
+
+import (
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tapedeck/internal/binance"
+	"tapedeck/internal/idset"
+	"tapedeck/internal/state"
+)
+
+// gapPatience is how long another connection may take to deliver an id before its absence is reported.
+const gapPatience = 5 * time.Second
+
+// tracker keeps account of what was received: the ids of each symbol and their gaps, what was received when, which
+// connections are up, and how many messages of each kind there were. Times are by its clock.
+type tracker struct {
+	log   *slog.Logger
+	clock clock
+
+	// symbols is replaced as a whole when symbols are added, so that lookup takes no lock.
+	symbols atomic.Pointer[map[string]*trackedSymbol]
+
+	mu         sync.Mutex
+	counts     state.StreamCounters // those of receiving and of connections
+	connectors []*trackedConnector
+	gapped     []*trackedSymbol // symbols that may have gaps to report
+	stalledAt  int64            // when reading last waited for room
+	limiter    logLimiter
+}
+
+// trackedSymbol, trackedConnector and trackedConnection are the tracker's records. Its mutex guards all fields except
+// the name and the index of a symbol, which do not change.
+type trackedSymbol struct {
+	name  string
+	index int // position in trackedConnection.receivedBySymbol
+
+	requested    bool
+	ids          receivedIDs
+	gapped       bool // it is in tracker.gapped
+	trades       int64
+	lastID       int64
+	lastTradedAt int64 // microseconds since the epoch
+	receivedAt   int64
+	silence      usualSilence
+	replacements int // of its connection because it was silent, in a row
+}
+
+type trackedConnector struct {
+	name             string
+	streams          func() int
+	current          *trackedConnection // nil if none is up
+	lastError        string             // since a connection was up
+	connects         int64
+	receivedAt       int64
+	silence          usualSilence
+	replacements     int   // of its connection because it was silent, in a row
+	unreachableSince int64 // 0 if the last attempt reached the exchange
+}
+
+type trackedConnection struct {
+	connector        *trackedConnector
+	openedAt         time.Time
+	opened           int64 // openedAt by the tracker's clock
+	lastPing         func() int64
+	ended            bool
+	receivedAt       int64
+	receivedBySymbol []int64
+}
+
+// clock counts nanoseconds from the system's time at its start and ignores changes of that time. Otherwise a step of
+// an hour would look like an hour of silence, or hide one.
+type clock struct{ start time.Time }
+
+func (c clock) now() int64 { return c.start.UnixNano() + int64(time.Since(c.start)) }
+
+// wall converts a time of the clock into the system's time, as it is set now. 0 becomes the zero time.
+func (c clock) wall(at int64) time.Time {
+	if at == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(time.Duration(at - c.now())).UTC()
+}
+
+func newTracker(log *slog.Logger) *tracker {
+	t := &tracker{log: log, clock: clock{time.Now()}}
+	t.symbols.Store(&map[string]*trackedSymbol{})
+	return t
+}
+
+// request sets which symbols are recorded. Others stay known, because their last trades may arrive after they were
+// unsubscribed from.
+func (t *tracker) request(names []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	symbols := maps.Clone(*t.symbols.Load())
+	for _, s := range symbols {
+		s.requested = false
+	}
+	for _, name := range names {
+		if symbols[name] == nil {
+			symbols[name] = &trackedSymbol{name: name, index: len(symbols)}
+		}
+		symbols[name].requested = true
+	}
+	t.symbols.Store(&symbols)
+}
+
+// lookup returns a symbol that is or was requested, or nil.
+func (t *tracker) lookup(name []byte) *trackedSymbol { return (*t.symbols.Load())[string(name)] }
+
+// addConnector starts to track a connector. streams returns how many streams its connection should have.
+func (t *tracker) addConnector(name string, streams func() int) *trackedConnector {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := &trackedConnector{name: name, streams: streams}
+	t.connectors = append(t.connectors, c)
+	return c
+}
+
+func (t *tracker) removeConnector(c *trackedConnector) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.connectors = slices.DeleteFunc(t.connectors, func(other *trackedConnector) bool { return other == c })
+}
+
+// newConnection returns a record for a connection that was opened now. connected makes it the connector's.
+func (t *tracker) newConnection(c *trackedConnector, lastPing func() int64) *trackedConnection {
+	return &trackedConnection{connector: c, openedAt: time.Now(), opened: t.clock.now(), lastPing: lastPing}
+}
+
+// connected records that a connection is up and subscribed.
+func (t *tracker) connected(c *trackedConnection) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k := c.connector
+	t.counts.Connects++
+	if k.connects > 0 && k.current == nil {
+		t.counts.Reconnects++
+	}
+	k.connects++
+	k.current, k.lastError, k.unreachableSince = c, "", 0
+}
+
+// replaced records that a connection was closed in favor of a new one.
+func (t *tracker) replaced() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.counts.Replaced++
+}
+
+// ended records that nothing more is read from a connection.
+func (t *tracker) ended(c *trackedConnection) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c.ended = true
+}
+
+// lost records that a connection ended by itself, and which one its connector has now; nil if none.
+func (t *tracker) lost(c *trackedConnection, err error, current *trackedConnection) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c.connector.current, c.connector.lastError = current, err.Error()
+}
+
+// refused records a failed attempt to connect. An exchange that answers, even with a refusal, is reachable: it says
+// when to come back, and a new process would get the same answer.
+func (t *tracker) refused(c *trackedConnector, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.counts.Refused++
+	c.lastError = err.Error()
+	var refusal *binance.RefusedError
+	switch {
+	case errors.As(err, &refusal):
+		c.unreachableSince = 0
+	case c.unreachableSince == 0:
+		c.unreachableSince = t.clock.now()
+	}
+}
+
+// unreachable returns for how long no connector has reached the exchange, and the error of the one that failed last.
+// ok is false if one has reached it.
+func (t *tracker) unreachable() (since time.Duration, lastError string, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var latest int64
+	for _, c := range t.connectors {
+		if c.unreachableSince == 0 {
+			return 0, "", false
+		}
+		if c.unreachableSince > latest {
+			latest, lastError = c.unreachableSince, c.lastError
+		}
+	}
+	return time.Duration(t.clock.now() - latest), lastError, latest > 0
+}
+
+// received records a trade and reports whether its id is new. It does not allocate, except for a symbol's first trade
+// on a connection.
+func (t *tracker) received(c *trackedConnection, s *trackedSymbol, id, tradedAt, at int64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.counts.Messages++
+	c.received(s, at)
+	if !s.ids.add(id, at) {
+		t.counts.Duplicates++
+		return false
+	}
+	if s.ids.hasGaps() && !s.gapped {
+		s.gapped = true
+		t.gapped = append(t.gapped, s)
+	}
+	s.trades++
+	if id > s.lastID || s.trades == 1 {
+		s.lastID, s.lastTradedAt = id, tradedAt
+	}
+	return true
+}
+
+// received updates the silences of a symbol and of a connection. They are measured within one connection, so that a
+// dead connection does not count as usual silence.
+func (c *trackedConnection) received(s *trackedSymbol, at int64) {
+	if s.index >= len(c.receivedBySymbol) {
+		c.receivedBySymbol = append(c.receivedBySymbol, make([]int64, s.index+1-len(c.receivedBySymbol))...)
+	}
+	if last := c.receivedBySymbol[s.index]; last != 0 {
+		s.silence.observe(time.Duration(at - last))
+	}
+	c.receivedBySymbol[s.index] = at
+	s.receivedAt, s.replacements = at, 0
+
+	last := c.receivedAt
+	if last == 0 {
+		last = c.opened
+	}
+	k := c.connector
+	k.silence.observe(time.Duration(at - last))
+	c.receivedAt, k.receivedAt = at, at
+	k.unreachableSince, k.replacements = 0, 0
+}
+
+// delivers reports whether a trade was received on the connection.
+func (t *tracker) delivers(c *trackedConnection) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return c.receivedAt != 0
+}
+
+// stalled records that reading waits for room at present. Silence up to now is not the exchange's.
+func (t *tracker) stalled() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stalledAt = t.clock.now()
+}
+
+// tooSilent returns what on the connection has been silent for much longer than usual: "connection", "pings", or the
+// name of a symbol. It returns "" if nothing has.
+func (t *tracker) tooSilent(c *trackedConnection, names []string) (what string, silence time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.clock.now()
+	earliest := max(c.opened, t.stalledAt)
+	silence = time.Duration(now - max(c.receivedAt, earliest))
+	if silence > connectionLimit(&c.connector.silence, c.connector.replacements) {
+		c.connector.replacements++
+		return "connection", silence
+	}
+	if ping := c.lastPing(); ping != 0 && time.Duration(now-ping) > pingMost && silence > pingMost {
+		return "pings", time.Duration(now - ping)
+	}
+	symbols := *t.symbols.Load()
+	for _, name := range names {
+		s := symbols[name]
+		usual, ok := s.silence.estimate()
+		if !ok {
+			continue
+		}
+		since := earliest
+		if s.index < len(c.receivedBySymbol) {
+			since = max(since, c.receivedBySymbol[s.index])
+		}
+		if silence := time.Duration(now - since); silence > symbolLimit(usual, s.replacements) {
+			s.replacements++
+			return name, silence
+		}
+	}
+	return "", 0
+}
+
+// malformed counts and logs a message that cannot be decoded.
+func (t *tracker) malformed(c *trackedConnection, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.counts.Messages++
+	t.counts.Malformed++
+	if t.limiter.allow("malformed") {
+		t.log.Warn("message not decoded", "connection", c.connector.name, "error", err, "so_far", t.counts.Malformed)
+	}
+}
+
+// skipped counts a message that is not a trade to record.
+func (t *tracker) skipped(c *trackedConnection, m *binance.Message) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.counts.Messages++
+	switch {
+	case m.Damaged:
+		t.counts.Damaged++
+	case m.Kind == binance.KindAnswer || m.Kind == binance.KindError || m.Kind == binance.KindServerShutdown:
+	default:
+		t.counts.Unknown++
+		if t.limiter.allow("unknown") {
+			t.log.Warn("message skipped: not a trade of a requested symbol", "connection", c.connector.name,
+				"stream", string(m.Stream), "symbol", string(m.Symbol), "so_far", t.counts.Unknown)
+		}
+	}
+}
+
+// inexact counts and logs a value that is not exact as a double.
+func (t *tracker) inexact(symbol string, id int64, column string, text []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.counts.Inexact++
+	if t.limiter.allow("inexact") {
+		t.log.Warn("value not exact as a double", "symbol", symbol, "id", id, "column", column,
+			"text", string(text), "so_far", t.counts.Inexact)
+	}
+}
+
+// reportGaps counts and logs the gaps that have been open for at least patience, each once.
+func (t *tracker) reportGaps(patience time.Duration) {
+	type symbolGap struct {
+		symbol string
+		ids    idset.Range
+	}
+	var gaps []symbolGap
+	t.mu.Lock()
+	now := t.clock.now()
+	t.gapped = slices.DeleteFunc(t.gapped, func(s *trackedSymbol) bool {
+		for _, gap := range s.ids.newGaps(now, patience) {
+			gaps = append(gaps, symbolGap{s.name, gap})
+			t.counts.Gaps++
+			t.counts.Missing += gap.Last - gap.First + 1
+		}
+		s.gapped = s.ids.hasGaps()
+		return !s.gapped
+	})
+	t.mu.Unlock()
+	const most = 20 // lines per report
+	for i, gap := range gaps {
+		if i == most {
+			t.log.Warn("more gaps in the stream", "gaps", len(gaps)-most)
+			break
+		}
+		t.log.Warn("gap in the stream", "symbol", gap.symbol, "first_id", gap.ids.First, "last_id", gap.ids.Last,
+			"missing", gap.ids.Last-gap.ids.First+1)
+	}
+}
+
+// describe fills in the tracker's part of the state. It overwrites the counters.
+func (t *tracker) describe(out *state.Stream) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out.Counters = t.counts
+	out.Connections = make([]state.StreamConnection, len(t.connectors))
+	for i, c := range t.connectors {
+		out.Connections[i] = state.StreamConnection{
+			Name: c.name, Up: c.current != nil && !c.current.ended, Trouble: c.lastError, Streams: c.streams(), Connects: c.connects,
+			LastReceivedAt: t.clock.wall(c.receivedAt), UsualSilenceMS: c.silence.milliseconds(),
+		}
+		if c.current != nil {
+			out.Connections[i].OpenedAt = c.current.openedAt.UTC()
+			out.Connections[i].LastPingAt = t.clock.wall(c.current.lastPing())
+		}
+	}
+	out.Symbols = map[string]state.StreamSymbol{}
+	for name, s := range *t.symbols.Load() {
+		if !s.requested {
+			continue
+		}
+		symbol := state.StreamSymbol{
+			Trades: s.trades, LastID: s.lastID, LastReceivedAt: t.clock.wall(s.receivedAt), UsualSilenceMS: s.silence.milliseconds(),
+		}
+		if s.trades > 0 {
+			symbol.LastTradedAt = time.UnixMicro(s.lastTradedAt).UTC()
+		}
+		out.Symbols[name] = symbol
+	}
+}
+
+// logLimiter allows one line per kind and minute. The line carries the count so far.
+type logLimiter struct{ last map[string]time.Time }
+
+func (l *logLimiter) allow(kind string) bool {
+	now := time.Now()
+	if last, ok := l.last[kind]; ok && now.Sub(last) < time.Minute {
+		return false
+	}
+	if l.last == nil {
+		l.last = map[string]time.Time{}
+	}
+	l.last[kind] = now
+	return true
+}
