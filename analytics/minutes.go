@@ -263,8 +263,8 @@ func (s *Session) makeFresh(ctx context.Context, conn *sql.Conn, statement strin
 	if err != nil {
 		return err
 	}
-	touching, known := s.opt.Index.Touching(s.opt.MinutesFrom, s.opt.To, func(symbol string, run tape.IDRun) bool {
-		return slices.ContainsFunc(bySymbol[symbol], func(w minuteWindow) bool { return run.FirstAt.Before(w.end()) && !run.LastAt.Before(w.start()) })
+	touching, known := s.opt.Index.SegmentsWhere(s.opt.MinutesFrom, s.opt.To, func(symbol string, run tape.IDRun) bool {
+		return slices.ContainsFunc(bySymbol[symbol], func(w minuteWindow) bool { return run.Overlaps(w.start(), w.end()) })
 	})
 	segments, err := s.segments(tape.Trades, s.opt.MinutesFrom, s.opt.To)
 	if err != nil {

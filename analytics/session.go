@@ -371,7 +371,7 @@ func (s *Session) listViews(ctx context.Context) error {
 		}
 		if table == tape.Trades && !from.IsZero() && !to.IsZero() {
 			// Of the files of these dates only those with trades of this time are opened.
-			touching, known := s.opt.Index.Touching(from, to, func(_ string, run tape.IDRun) bool { return run.FirstAt.Before(to) && !run.LastAt.Before(from) })
+			touching, known := s.opt.Index.SegmentsWhere(from, to, func(_ string, run tape.IDRun) bool { return run.Overlaps(from, to) })
 			segments = slices.DeleteFunc(segments, func(path string) bool { return known[path] && !touching[path] })
 		}
 		if err := s.makeView(ctx, table, segments); err != nil {
@@ -394,7 +394,7 @@ func (s *Session) segments(table tape.Table, from, to time.Time) ([]string, erro
 	var broken []tape.BrokenSegment
 	var err error
 	if table == tape.Trades {
-		paths, broken, err = s.opt.Index.Paths(first, last)
+		paths, broken, err = s.opt.Index.SegmentPaths(first, last)
 	} else {
 		var segments []tape.Segment
 		segments, broken, err = s.dir.Segments(table, first, last)

@@ -38,7 +38,7 @@ func (c *dbMigrateCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	_, err = fmt.Fprintf(a.stdout, "tape      %s: format %d, feed %s, made %s\nviews     %s\n",
-		dir.Path(), tape.Format, dir.Feed(), dir.MadeAt().UTC().Format("2006-01-02 15:04 UTC"), filepath.Join(dir.Path(), analytics.MarketName))
+		dir.Path(), tape.Format, dir.Feed(), dir.CreatedAt().UTC().Format("2006-01-02 15:04 UTC"), filepath.Join(dir.Path(), analytics.MarketName))
 	return err
 }
 

@@ -49,8 +49,8 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	if failed != nil {
 		return failed
 	}
-	if certificate.NotKept != nil {
-		a.say("what was found could not be written down, for the table coverage or for the next run: %v", certificate.NotKept)
+	if certificate.SaveErr != nil {
+		a.say("what was found could not be written down, for the table coverage or for the next run: %v", certificate.SaveErr)
 	}
 	a.reportToParent(schedule.Report{Message: verify.Verdict(certificate)})
 	if !certificate.Complete() {

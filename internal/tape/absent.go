@@ -2,39 +2,41 @@ package tape
 
 import (
 	"slices"
+	"time"
+
 	"tapedeck/internal/idset"
 	"tapedeck/internal/state"
-	"time"
 )
 
-// absentName is the state file of the ids that the exchange itself does not have. Losing it costs asking for them again.
+// absentName is the state file of the ids that the exchange itself does not have. If it is lost, the
+// exchange is asked for them again.
 const absentName = "absent.json"
 
-// AbsentSpan is a run of ids that the exchange was asked for and does not have.
-type AbsentSpan struct {
+// absentRange is a range of ids that the exchange was asked for and does not have.
+type absentRange struct {
 	First   int64     `json:"first"`
 	Last    int64     `json:"last"`
 	AskedAt time.Time `json:"asked_at"`
 }
 
-// Absent gives, by symbol, the ids that the exchange does not have, as found by asking.
+// Absent returns, by symbol, the ids that the exchange was asked for and does not have.
 func (d *Dir) Absent() (map[string]idset.Set, error) {
 	recorded, err := d.readAbsent()
 	if err != nil {
 		return nil, err
 	}
 	out := map[string]idset.Set{}
-	for symbol, spans := range recorded {
-		for _, s := range spans {
-			out[symbol] = out[symbol].Add(idset.Range{First: s.First, Last: s.Last})
+	for symbol, ranges := range recorded {
+		for _, r := range ranges {
+			out[symbol] = out[symbol].Add(idset.Range{First: r.First, Last: r.Last})
 		}
 	}
 	return out, nil
 }
 
-// RecordAbsent remembers that the exchange was asked for a symbol's ids and does not have them.
-func (d *Dir) RecordAbsent(symbol string, spans idset.Set, askedAt time.Time) error {
-	unlock, err := d.lock(writersLock)
+// RecordAbsent records that the exchange was asked for a symbol's ids and does not have them.
+func (d *Dir) RecordAbsent(symbol string, ids idset.Set, askedAt time.Time) error {
+	unlock, err := d.publisher.lock()
 	if err != nil {
 		return err
 	}
@@ -43,20 +45,21 @@ func (d *Dir) RecordAbsent(symbol string, spans idset.Set, askedAt time.Time) er
 	if err != nil {
 		return err
 	}
-	for _, s := range spans {
-		recorded[symbol] = append(recorded[symbol], AbsentSpan{s.First, s.Last, askedAt.UTC()})
+	for _, r := range ids {
+		recorded[symbol] = append(recorded[symbol], absentRange{r.First, r.Last, askedAt.UTC()})
 	}
-	return d.WriteState(absentName, recorded)
+	return d.state.Write(absentName, recorded)
 }
 
-// readAbsent gives the recorded spans that can be: a file that is damaged or something else is as good as lost.
-func (d *Dir) readAbsent() (map[string][]AbsentSpan, error) {
-	recorded, err := state.ReadCache[[]AbsentSpan](d.state, absentName)
+// readAbsent returns the recorded ranges by symbol. Impossible ones are left out, as if they had been
+// lost.
+func (d *Dir) readAbsent() (map[string][]absentRange, error) {
+	recorded, err := state.ReadCache[[]absentRange](d.state, absentName)
 	if err != nil {
 		return nil, err
 	}
-	for symbol, spans := range recorded {
-		recorded[symbol] = slices.DeleteFunc(spans, func(s AbsentSpan) bool { return s.First < 0 || s.Last < s.First })
+	for symbol, ranges := range recorded {
+		recorded[symbol] = slices.DeleteFunc(ranges, func(r absentRange) bool { return r.First < 0 || r.Last < r.First })
 	}
 	return recorded, nil
 }

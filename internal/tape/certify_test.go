@@ -115,13 +115,13 @@ func TestCertifyCountsWhatStandsTwice(t *testing.T) {
 	}
 	file.Close()
 	c := certify(t, d, day0)
-	if s := c.Symbols[0]; s.Twice != 12 || s.Trades != 110 || s.Missing != 0 || c.Misplaced != 2 || c.Complete() {
+	if s := c.Symbols[0]; s.Duplicates != 12 || s.Trades != 110 || s.Missing != 0 || c.Misplaced != 2 || c.Complete() {
 		t.Fatalf("%+v", c)
 	}
 }
 
-// merged writes the rows of segments as one staged file.
-func merged(t *testing.T, d *Dir, segments []Segment) string {
+// stageRows writes the rows of segments as one staged file.
+func stageRows(t *testing.T, d *Dir, segments []Segment) string {
 	t.Helper()
 	var rows []Trade
 	for _, s := range segments {
@@ -131,7 +131,7 @@ func merged(t *testing.T, d *Dir, segments []Segment) string {
 		}
 		rows = append(rows, part...)
 	}
-	path := d.StagedPath()
+	path := filepath.Join(d.StagingPath(), stagedName("compact"))
 	file, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
@@ -147,7 +147,10 @@ func TestReplaceKeepsWhatCameMeanwhile(t *testing.T) {
 	for _, atomic := range []bool{true, false} {
 		d := newTape(t)
 		if !atomic {
-			d.disk = noExchange{d.disk}
+			var err error
+			if d, err = open(d.Path(), noExchange{durable.OS{}}); err != nil {
+				t.Fatal(err)
+			}
 		}
 		publish(t, d, trades("ETHUSDT", 1, 100, day0))
 		publish(t, d, trades("BTCUSDT", 1, 100, day0))
@@ -155,9 +158,9 @@ func TestReplaceKeepsWhatCameMeanwhile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		staged := merged(t, d, old)
+		staged := stageRows(t, d, old)
 		publish(t, d, trades("ETHUSDT", 101, 150, day0.Add(100*time.Second)))
-		out, err := d.Replace(context.Background(), "2026-01-15", []string{staged}, old)
+		out, err := d.publisher.replaceTrades(context.Background(), "2026-01-15", []string{staged}, old)
 		if err != nil || out.Atomic != atomic || out.Before != 2 || out.After != 1 {
 			t.Fatal(out, err)
 		}
@@ -168,7 +171,7 @@ func TestReplaceKeepsWhatCameMeanwhile(t *testing.T) {
 		if len(rows["ETHUSDT"]) != 150 || len(rows["BTCUSDT"]) != 100 {
 			t.Fatal("rows lost")
 		}
-		if _, err := d.Replace(context.Background(), "2026-01-15", nil, old); err == nil {
+		if _, err := d.publisher.replaceTrades(context.Background(), "2026-01-15", nil, old); err == nil {
 			t.Fatal("replaced what is not there")
 		}
 		if out := publish(t, d, trades("ETHUSDT", 1, 150, day0)); out.Rows != 0 {
@@ -191,7 +194,7 @@ func TestReplaceRefusesOtherRows(t *testing.T) {
 		"fewer": trades("ETHUSDT", 1, 99, day0), "twice": append(trades("ETHUSDT", 1, 100, day0), trades("ETHUSDT", 100, 100, day0)...),
 		"another date": trades("ETHUSDT", 1, 100, day0.AddDate(0, 0, 1)), "another symbol": trades("ETHUSDC", 1, 100, day0),
 	} {
-		path := d.StagedPath()
+		path := filepath.Join(d.StagingPath(), stagedName("compact"))
 		file, err := os.Create(path)
 		if err != nil {
 			t.Fatal(err)
@@ -200,7 +203,7 @@ func TestReplaceRefusesOtherRows(t *testing.T) {
 			t.Fatal(err)
 		}
 		file.Close()
-		if _, err := d.Replace(context.Background(), "2026-01-15", []string{path}, old); err == nil {
+		if _, err := d.publisher.replaceTrades(context.Background(), "2026-01-15", []string{path}, old); err == nil {
 			t.Fatal(name, "was taken")
 		}
 		if len(all(t, d)["ETHUSDT"]) != 100 {
@@ -226,7 +229,7 @@ func TestCoverageHasOneRowASymbolAndDay(t *testing.T) {
 	if _, err := d.PublishCoverage(context.Background(), certify(t, d, day0.Add(time.Hour))); err != nil {
 		t.Fatal(err)
 	}
-	rows, err := d.ReadCoverage("", "")
+	rows, err := readTable[CoverageRow](d.catalog, Coverage, "", "")
 	if err != nil || len(rows) != 1 || rows[0].Missing != 2 || rows[0].State != StateGap || rows[0].CheckedAt != day0.Add(time.Hour).UnixMicro() {
 		t.Fatal(rows, err)
 	}

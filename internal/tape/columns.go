@@ -10,16 +10,17 @@ import (
 	"github.com/parquet-go/parquet-go/encoding"
 )
 
-// columns reads a segment of trades a row group at a time, column by column: several times as fast as rows. It is not safe for concurrent use.
+// columns reads a segment of trades one row group at a time, column by column, which is several times
+// as fast as reading rows. It is not safe for concurrent use.
 type columns struct {
 	file   parquetFile
 	leaves [8]int // in the order of Trade's fields
 	groups []parquet.RowGroup
 	next   int // the row group to read next
 
-	// The row group read last.
+	// Content of the row group read last.
 	rows int
-	symbolRuns
+	symbolColumn
 	ids         []int64
 	prices      []float64
 	qtys        []float64
@@ -29,12 +30,12 @@ type columns struct {
 	buyerMakers []bool
 }
 
-// columnNames are those of Trade's fields, in their order.
+// columnNames returns the columns of Trade's fields, in their order.
 func columnNames() [8]string {
 	return [...]string{"symbol", "id", "price", "qty", "first_trade_id", "last_trade_id", "traded_at", "is_buyer_maker"}
 }
 
-// openColumns opens a segment; the caller closes it.
+// openColumns opens a segment. The caller closes it.
 func openColumns(path string) (*columns, error) {
 	file, _, err := openParquet(path)
 	if err != nil {
@@ -54,7 +55,7 @@ func openColumns(path string) (*columns, error) {
 
 func (c *columns) close() { c.file.close() }
 
-// read reads the next row group; false at the end.
+// read reads the next row group. more is false at the end.
 func (c *columns) read() (more bool, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -67,14 +68,14 @@ func (c *columns) read() (more bool, err error) {
 	group := c.groups[c.next]
 	c.next++
 	c.rows = int(group.NumRows())
-	room := max(0, min(c.rows, rowGroupRows)) // a damaged footer may say anything
+	room := max(0, min(c.rows, rowGroupRows)) // a damaged footer may contain any number
 	chunks := group.ColumnChunks()
 	at := func(i int) parquet.ColumnChunk { return chunks[c.leaves[i]] }
 	names := columnNames()
 	failed := func(i int, err error) (bool, error) {
 		return false, fmt.Errorf("read its column %s: %w", names[i], err)
 	}
-	if err := c.symbolRuns.read(at(0), c.rows); err != nil {
+	if err := c.symbolColumn.read(at(0), c.rows); err != nil {
 		return failed(0, err)
 	}
 	for i, out := range map[int]*[]int64{1: &c.ids, 4: &c.firsts, 5: &c.lasts, 6: &c.times} {
@@ -102,8 +103,8 @@ func (c *columns) read() (more bool, err error) {
 	return true, nil
 }
 
-// readThrough reads every column of a segment: the library holds each page to its checksum.
-func readThrough(path string) error {
+// verifyPages reads every column of a segment, and so verifies the checksum of every page.
+func verifyPages(path string) error {
 	c, err := openColumns(path)
 	if err != nil {
 		return err
@@ -116,15 +117,17 @@ func readThrough(path string) error {
 	}
 }
 
-// appendTrades appends the rows [from, to) of the row group read last; they are all of symbol.
+// appendTrades appends the rows [from, to) of the row group read last to out. All are of symbol.
 func (c *columns) appendTrades(out []Trade, symbol string, from, to int) []Trade {
 	for i := from; i < to; i++ {
-		out = append(out, Trade{symbol, c.ids[i], c.prices[i], c.qtys[i], c.firsts[i], c.lasts[i], c.times[i], c.buyerMakers[i]})
+		out = append(out, Trade{
+			symbol, c.ids[i], c.prices[i], c.qtys[i], c.firsts[i], c.lasts[i], c.times[i], c.buyerMakers[i],
+		})
 	}
 	return out
 }
 
-var errNull = errors.New("a NULL where a value must be")
+var errNull = errors.New("unexpected NULL")
 
 func intsOf(data encoding.Values) []int64     { return data.Int64() }
 func floatsOf(data encoding.Values) []float64 { return data.Double() }
@@ -133,7 +136,7 @@ func readInts(chunk parquet.ColumnChunk, out []int64) ([]int64, error) {
 	return readChunk(chunk, out, intsOf)
 }
 
-// readChunk appends the values of one column of a row group.
+// readChunk appends the values of one column of a row group to out.
 func readChunk[T any](chunk parquet.ColumnChunk, out []T, typed func(encoding.Values) []T) ([]T, error) {
 	err := eachPage(chunk, func(page parquet.Page, dictionary parquet.Dictionary) error {
 		data := page.Data()
@@ -141,8 +144,7 @@ func readChunk[T any](chunk parquet.ColumnChunk, out []T, typed func(encoding.Va
 			out = append(out, typed(data)...)
 			return nil
 		}
-		words := dictionary.Page().Data()
-		values := typed(words)
+		values := typed(dictionary.Page().Data())
 		for _, i := range data.Int32() {
 			out = append(out, values[i])
 		}
@@ -177,17 +179,18 @@ func readBools(chunk parquet.ColumnChunk, out []bool) ([]bool, error) {
 	return out, err
 }
 
-// symbolRuns are the symbols of a row group's rows: symbols[i] is that of the rows before ends[i] that no earlier one has.
-type symbolRuns struct {
+// symbolColumn holds the symbols of a row group's rows, run-length encoded: symbols[i] is the symbol of
+// the rows from ends[i-1] up to ends[i].
+type symbolColumn struct {
 	symbols []string
 	ends    []int
 }
 
-// read reads those of one column of a row group that has so many rows.
-func (s *symbolRuns) read(chunk parquet.ColumnChunk, rows int) error {
+// read reads a column of a row group that has the given number of rows.
+func (s *symbolColumn) read(chunk parquet.ColumnChunk, rows int) error {
 	s.symbols, s.ends = s.symbols[:0], s.ends[:0]
-	var known parquet.Dictionary
-	var words []string
+	var current parquet.Dictionary
+	var values []string // of current
 	at := 0
 	add := func(symbol string, n int) {
 		at += n
@@ -199,20 +202,20 @@ func (s *symbolRuns) read(chunk parquet.ColumnChunk, rows int) error {
 	}
 	err := eachPage(chunk, func(page parquet.Page, dictionary parquet.Dictionary) error {
 		if dictionary == nil {
-			values := make([]parquet.Value, page.NumValues())
-			n, err := page.Values().ReadValues(values)
+			plain := make([]parquet.Value, page.NumValues())
+			n, err := page.Values().ReadValues(plain)
 			if err != nil && !errors.Is(err, io.EOF) {
 				return err
 			}
-			for _, v := range values[:n] {
+			for _, v := range plain[:n] {
 				add(v.String(), 1)
 			}
 			return nil
 		}
-		if dictionary != known {
-			known, words = dictionary, make([]string, dictionary.Len())
-			for i := range words {
-				words[i] = dictionary.Index(int32(i)).String()
+		if dictionary != current {
+			current, values = dictionary, make([]string, dictionary.Len())
+			for i := range values {
+				values[i] = dictionary.Index(int32(i)).String()
 			}
 		}
 		data := page.Data()
@@ -222,7 +225,7 @@ func (s *symbolRuns) read(chunk parquet.ColumnChunk, rows int) error {
 			for to < len(indexes) && indexes[to] == indexes[from] {
 				to++
 			}
-			add(words[indexes[from]], to-from)
+			add(values[indexes[from]], to-from)
 			from = to
 		}
 		return nil
@@ -233,7 +236,8 @@ func (s *symbolRuns) read(chunk parquet.ColumnChunk, rows int) error {
 	return err
 }
 
-// eachPage hands on the pages of a column; dictionary is nil where the page holds the values themselves.
+// eachPage calls use for each page of a column. dictionary is nil if the page holds the values
+// themselves.
 func eachPage(chunk parquet.ColumnChunk, use func(page parquet.Page, dictionary parquet.Dictionary) error) error {
 	pages := chunk.Pages()
 	defer pages.Close()

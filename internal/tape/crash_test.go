@@ -121,7 +121,7 @@ func (w *world) lookDurable(when string) {
 func (w *world) examine(when string, files map[string][]byte, partial bool) {
 	w.t.Helper()
 	got := map[string]map[int64]Trade{}
-	for _, path := range sortedKeys(files) {
+	for _, path := range slices.Sorted(maps.Keys(files)) {
 		table, rest, _ := strings.Cut(path, "/")
 		if !strings.HasSuffix(path, ".parquet") || table == stagingDir {
 			continue
@@ -181,7 +181,7 @@ func decode[T any](content []byte) ([]T, error) {
 func rowsOf[T any](w *world, files map[string][]byte, table Table) []T {
 	w.t.Helper()
 	var out []T
-	for _, path := range sortedKeys(files) {
+	for _, path := range slices.Sorted(maps.Keys(files)) {
 		if strings.HasPrefix(path, string(table)+"/") {
 			rows, err := decode[T](files[path])
 			w.must(err)
@@ -205,7 +205,7 @@ func (w *world) has(when string, got, want map[string]map[int64]Trade) {
 // heal is what the next writer does first.
 func (w *world) heal() {
 	w.t.Helper()
-	unlock, err := w.dir.lock(writersLock)
+	unlock, err := w.dir.publisher.lock()
 	w.must(err)
 	unlock()
 }
@@ -321,7 +321,7 @@ func deeds() []deed {
 		{name: "Publish", before: someTrades, act: func(w *world) error { return w.publish(overMidnight) }},
 		{name: "Load", before: someTrades, act: func(w *world) error {
 			remember(w.offered, overMidnight)
-			load := w.dir.Load(Origin{Source: FromArchive})
+			load := w.dir.NewLoader(Origin{Source: FromArchive})
 			defer load.Discard()
 			if err := load.Add(ctx, overMidnight, 0); err != nil {
 				return err
@@ -389,8 +389,8 @@ func deeds() []deed {
 				}
 			}},
 		{name: "WriteState", check: checkState,
-			before: func(w *world) { w.must(w.create()); w.must(w.dir.WriteState("x.json", state{1})) },
-			act:    func(w *world) error { return w.dir.WriteState("x.json", state{2}) }},
+			before: func(w *world) { w.must(w.create()); w.must(w.dir.State().Write("x.json", state{1})) },
+			act:    func(w *world) error { return w.dir.State().Write("x.json", state{2}) }},
 		{name: "RecordAbsent",
 			before: func(w *world) {
 				w.must(w.create())
@@ -439,7 +439,7 @@ func (w *world) clone(d deed) *world {
 	}
 	if d.name != "Create" {
 		out.reopen()
-		w.must(out.dir.settle(Trades, "2026-01-15"))
+		w.must(out.dir.publisher.partitions.sync(Trades, "2026-01-15"))
 		out.other = out.dir
 		out.reopen()
 	}
@@ -546,7 +546,7 @@ func (w *world) recover(d deed, on way, done bool) {
 		if d.check != nil {
 			for _, name := range []string{"x.json", absentName} {
 				if _, ok := files[filepath.Join(stateDir, name)]; !ok {
-					files[filepath.Join(stateDir, name)], _ = os.ReadFile(w.dir.StatePath(name))
+					files[filepath.Join(stateDir, name)], _ = os.ReadFile(w.dir.State().Path(name))
 				}
 			}
 			d.check(w, when, files, done)

@@ -8,15 +8,20 @@ import (
 )
 
 // pow10 holds the powers of ten that a double represents exactly (10^22 is the last).
-var pow10 = [...]float64{1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22}
+var pow10 = [...]float64{
+	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21,
+	1e22,
+}
 
-// exactMantissa bounds the decimals that a double holds without loss: any of up to 15 significant digits (DBL_DIG).
+// exactMantissa bounds the decimals that a double holds without loss: any of up to 15 significant
+// digits (DBL_DIG).
 const exactMantissa = 1_000_000_000_000_000
 
-// ParseDecimal reads a non-negative decimal number as Binance prints one ("61837.63000000") and gives the double nearest
-// to it. exact says that the double's shortest decimal form is the same number, so nothing was lost. An error means that text is not such a number.
+// ParseDecimal parses a non-negative decimal number as Binance prints it ("61837.63000000") and returns
+// the nearest double. exact is true if the double's shortest decimal form is the same number, so that
+// nothing was lost. The error is set if text is not such a number.
 func ParseDecimal(text []byte) (value float64, exact bool, err error) {
-	if value, ok := parseUsualDecimal(text); ok {
+	if value, ok := parseShortDecimal(text); ok {
 		return value, true, nil
 	}
 	var mantissa uint64
@@ -56,9 +61,9 @@ func ParseDecimal(text []byte) (value float64, exact bool, err error) {
 	return parseLongDecimal(text)
 }
 
-// parseUsualDecimal is ParseDecimal for the numbers that the exchange prints nearly always: at most 17 digits and a point, and exact. It takes
-// half the time, for it does not divide the zeros at the end away.
-func parseUsualDecimal(text []byte) (value float64, ok bool) {
+// parseShortDecimal is ParseDecimal for nearly all numbers that the exchange prints: at most 17 digits
+// and a point, and exact. It takes half the time because it does not divide the trailing zeros away.
+func parseShortDecimal(text []byte) (value float64, ok bool) {
 	if len(text) > 18 {
 		return 0, false
 	}
@@ -94,16 +99,17 @@ func notDecimal(text []byte) error {
 	return fmt.Errorf("%q is not a decimal number", text[:min(len(text), 40)])
 }
 
-// parseLongDecimal serves the numbers that the mantissa rule cannot prove exact.
+// parseLongDecimal is ParseDecimal for numbers with more digits than exactMantissa proves exact.
 func parseLongDecimal(text []byte) (float64, bool, error) {
 	value, err := strconv.ParseFloat(string(text), 64)
 	if err != nil || math.IsInf(value, 0) {
 		return 0, false, notDecimal(text)
 	}
-	return value, bytes.Equal(trimDecimal(strconv.AppendFloat(nil, value, 'f', -1, 64)), trimDecimal(text)), nil
+	printed := strconv.AppendFloat(nil, value, 'f', -1, 64)
+	return value, bytes.Equal(trimDecimal(printed), trimDecimal(text)), nil
 }
 
-// trimDecimal takes off the zeros that do not change a decimal number.
+// trimDecimal removes the zeros that do not change a decimal number.
 func trimDecimal(text []byte) []byte {
 	if bytes.IndexByte(text, '.') >= 0 {
 		text = bytes.TrimRight(text, "0")

@@ -5,112 +5,139 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
+
 	"tapedeck/internal/durable"
 	"tapedeck/internal/state"
-	"time"
 )
 
 // Format is the version of the data directory's layout that this package reads and writes.
 const Format = 1
 
-const (
-	manifestName = "tape.json"
-	stagingDir   = ".staging"
-	stateDir     = ".state"
-)
-
-// ErrNoTape says that a directory holds no tape.
+// ErrNoTape is returned for a directory without a tape.
 var ErrNoTape = errors.New("no tape there")
 
-// ErrNoManifest says that a directory holds trades, but no tape.json that says of which feed.
+// ErrNoManifest is returned for a directory that has trades but no tape.json with their feed.
 var ErrNoManifest = errors.New("there are trades, but no " + manifestName)
 
-// NewerError says that a data directory was made by a version of tapedeck with a newer layout.
+// NewerError is returned for a data directory whose layout is newer than Format.
 type NewerError struct {
 	Path   string
 	Format int
 }
 
 func (e *NewerError) Error() string {
-	return fmt.Sprintf("data directory %q has format %d, made by a newer tapedeck; this one reads up to format %d", e.Path, e.Format, Format)
+	return fmt.Sprintf("data directory %q has format %d, made by a newer tapedeck; this one reads up to format %d",
+		e.Path, e.Format, Format)
 }
 
-// FeedError says that a tape records another feed than the one asked for.
+// FeedError is returned if a tape records another feed than the one asked for.
 type FeedError struct {
 	Path       string
 	Have, Want Feed
 }
 
 func (e *FeedError) Error() string {
-	return fmt.Sprintf("the tape at %q records the feed %s, not %s: a tape has one feed, chosen when it is made", e.Path, e.Have, e.Want)
+	return fmt.Sprintf("the tape at %q records the feed %s, not %s: a tape has one feed, chosen when it is created",
+		e.Path, e.Have, e.Want)
 }
 
 // manifest is the content of tape.json.
 type manifest struct {
-	Format int       `json:"format"`
-	Feed   Feed      `json:"feed"`
-	MadeAt time.Time `json:"made_at"`
+	Format    int       `json:"format"`
+	Feed      Feed      `json:"feed"`
+	CreatedAt time.Time `json:"made_at"`
 }
 
-// Dir is an opened data directory. Its methods may be called from many goroutines, and many processes may open the same one.
+// Dir is an open data directory. Its methods are safe for concurrent use, and many processes may have
+// the same directory open.
 type Dir struct {
-	path     string
-	manifest manifest
-	disk     durable.Disk
+	layout    layout
+	manifest  manifest
+	state     *state.Dir
+	staging   staging
+	catalog   catalog
+	publisher *publisher
 
-	state *state.Dir
-	dirs  durable.Dirs // of partitions
+	index *Index // of the partitions published to lately
 
-	mu      sync.Mutex // guards index and encoder
-	index   *Index
-	encoder *encoder
+	mu      sync.Mutex // held by Publish, guards encoder
+	encoder encoder[Trade]
 }
-
-// Path is the data directory.
-func (d *Dir) Path() string { return d.path }
-
-// Feed is what the tape records.
-func (d *Dir) Feed() Feed { return d.manifest.Feed }
-
-// MadeAt is when the tape was made.
-func (d *Dir) MadeAt() time.Time { return d.manifest.MadeAt }
-
-// Open opens a data directory. Its errors are ErrNoTape where there is none and *NewerError where this version cannot read it.
-func Open(path string) (*Dir, error) { return open(path, durable.OS{}) }
 
 func newDir(path string, disk durable.Disk, m manifest) *Dir {
-	return &Dir{path: path, disk: disk, manifest: m, state: state.Open(path, disk), dirs: durable.Dirs{Disk: disk}}
+	d := &Dir{
+		layout: layout(path), manifest: m, state: state.Open(path, disk), catalog: catalog{layout(path)},
+		staging: staging{path: layout(path).staging(), disk: disk},
+	}
+	parts := &partitions{layout: d.layout, disk: disk, dirs: durable.Dirs{Disk: disk}}
+	d.publisher = &publisher{
+		staging: d.staging, catalog: d.catalog, partitions: parts, replacer: replacer{parts, d.catalog},
+		extent: extent{d.state}, lockPath: d.state.Path(writersLock),
+	}
+	d.index = newIndex(d, true)
+	return d
 }
 
+// Path returns the path of the data directory.
+func (d *Dir) Path() string { return string(d.layout) }
+
+// Feed returns the feed that the tape records.
+func (d *Dir) Feed() Feed { return d.manifest.Feed }
+
+// CreatedAt returns the time at which the tape was created.
+func (d *Dir) CreatedAt() time.Time { return d.manifest.CreatedAt }
+
+// State returns the data directory's state directory.
+func (d *Dir) State() *state.Dir { return d.state }
+
+// StagingPath returns the directory for files that are being written. Readers never list it.
+func (d *Dir) StagingPath() string { return d.staging.path }
+
+// Sweep deletes what dead writers left in the staging directory, and replaced partitions whose grace
+// is over. It returns the number of files of dead writers. now is compared with modification times.
+func (d *Dir) Sweep(now time.Time) (removed int, err error) {
+	if err := d.publisher.replacer.sweep(now); err != nil {
+		return 0, err
+	}
+	return d.staging.sweep(now)
+}
+
+// Open opens a data directory. The error is ErrNoTape if there is none, and *NewerError if this
+// version cannot read it.
+func Open(path string) (*Dir, error) { return open(path, durable.OS{}) }
+
 func open(path string, disk durable.Disk) (*Dir, error) {
-	text, err := os.ReadFile(filepath.Join(path, manifestName))
+	name := layout(path).path(manifestName)
+	text, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open %q: %w", path, ErrNoTape)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the tape: %w", err)
 	}
-	d := newDir(path, disk, manifest{})
-	if err := json.Unmarshal(text, &d.manifest); err != nil {
-		return nil, fmt.Errorf("read %q: %w", filepath.Join(path, manifestName), err)
+	var m manifest
+	if err := json.Unmarshal(text, &m); err != nil {
+		return nil, fmt.Errorf("read %q: %w", name, err)
 	}
-	if d.manifest.Format > Format {
-		return nil, &NewerError{Path: path, Format: d.manifest.Format}
+	if m.Format > Format {
+		return nil, &NewerError{Path: path, Format: m.Format}
 	}
-	if _, err := ParseFeed(string(d.manifest.Feed)); err != nil || d.manifest.Format < 1 {
-		return nil, fmt.Errorf("read %q: not a tape's description", filepath.Join(path, manifestName))
+	if _, err := ParseFeed(string(m.Feed)); err != nil || m.Format < 1 {
+		return nil, fmt.Errorf("read %q: not a tape's description", name)
 	}
-	d.index = newIndex(d, true)
-	return d, nil
+	return newDir(path, disk, m), nil
 }
 
-// Create opens the tape at path, or makes one there that records feed. An empty feed takes the tape's own, and AggTrade for a
-// new one. Directories that a tape has lost are made again, empty. Two processes may do so at once. Its errors are *FeedError,
-// *NewerError, ErrNoManifest, and those of the file system.
+// Create opens the tape at path, or creates one there that records feed. An empty feed means the
+// tape's own, and AggTrade for a new tape. Directories that an existing tape has lost are created
+// again, empty. Two processes may call it at the same time. The error is *FeedError, *NewerError,
+// ErrNoManifest or one of the file system.
 func Create(path string, feed Feed, now time.Time) (*Dir, error) {
 	return create(path, feed, now, durable.OS{})
 }
@@ -118,17 +145,17 @@ func Create(path string, feed Feed, now time.Time) (*Dir, error) {
 func create(path string, feed Feed, now time.Time, disk durable.Disk) (*Dir, error) {
 	d, err := open(path, disk)
 	if errors.Is(err, ErrNoTape) {
-		if err := lay(path, feed, now, disk); err != nil {
-			return nil, fmt.Errorf("make a tape at %q: %w", path, err)
+		if err := initialize(path, feed, now, disk); err != nil {
+			return nil, fmt.Errorf("create a tape at %q: %w", path, err)
 		}
 		d, err = open(path, disk)
 	} else if err == nil {
-		// Whoever made it may have ended before it was durable.
+		// The process that created it may have died before it was durable.
 		if err := disk.SyncDir(path); err != nil {
 			return nil, fmt.Errorf("sync %q: %w", path, err)
 		}
-		if err := d.remake(); err != nil {
-			return nil, fmt.Errorf("make anew what is missing in %q: %w", path, err)
+		if err := d.restore(); err != nil {
+			return nil, fmt.Errorf("create what is missing in %q: %w", path, err)
 		}
 	}
 	if err != nil {
@@ -140,112 +167,52 @@ func create(path string, feed Feed, now time.Time, disk durable.Disk) (*Dir, err
 	return d, nil
 }
 
-// lay makes the directories and, last of all, tape.json: a directory that has it is whole.
-func lay(path string, feed Feed, now time.Time, disk durable.Disk) error {
-	if feed == "" {
-		feed = AggTrade
-	}
-	if err := mkdirs(path, disk); err != nil {
+// initialize creates the directories and then tape.json: a directory that has it is complete.
+func initialize(path string, feed Feed, now time.Time, disk durable.Disk) error {
+	if err := createPath(path, disk); err != nil {
 		return err
 	}
-	if err := layDirs(path, disk); err != nil {
+	d := newDir(path, disk, manifest{Format: Format, Feed: cmp.Or(feed, AggTrade), CreatedAt: now.UTC()})
+	if err := d.createDirs(); err != nil {
 		return err
 	}
-	d := newDir(path, disk, manifest{Format: Format, Feed: feed, MadeAt: now.UTC()})
-	unlock, err := d.lock(writersLock)
+	unlock, err := d.publisher.lock()
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if _, err := os.Stat(filepath.Join(path, manifestName)); err == nil {
+	manifestPath := d.layout.path(manifestName)
+	if _, err := os.Stat(manifestPath); err == nil {
 		return nil // another process was first
 	}
-	dates, err := d.dates(Trades, "", "")
+	dates, err := d.Dates(Trades)
 	if err != nil {
 		return err
 	}
 	for _, date := range dates {
-		if files, err := d.files(Trades, date); err != nil || len(files) > 0 {
+		if files, err := d.catalog.files(Trades, date); err != nil || len(files) > 0 {
 			return cmp.Or(err, ErrNoManifest)
 		}
 	}
-	if err := d.layEmpty(allTables()...); err != nil {
+	if err := d.publishEmptySegments(allTables()...); err != nil {
 		return err
 	}
 	text, err := json.MarshalIndent(d.manifest, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := disk.SyncDir(path); err != nil { // what is described is there before its description
+	if err := disk.SyncDir(path); err != nil { // the directories are durable before tape.json is
 		return err
 	}
-	return durable.Replace(disk, d.StagingPath(), filepath.Join(path, manifestName), append(text, '\n'))
+	return durable.Replace(disk, d.StagingPath(), manifestPath, append(text, '\n'))
 }
 
-// layDirs makes the directories that a tape has.
-func layDirs(path string, disk durable.Disk) error {
-	names := []string{stagingDir, stateDir}
-	for _, table := range allTables() {
-		names = append(names, string(table))
-	}
-	for _, name := range names {
-		if err := disk.Mkdir(filepath.Join(path, name)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// remake makes again, empty, what somebody has deleted of the directories of a tape.
-func (d *Dir) remake() error {
-	missing := func(name string) (bool, error) {
-		_, err := os.Stat(filepath.Join(d.path, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			return true, nil
-		}
-		return false, err
-	}
-	gone := false
-	for _, name := range []string{stagingDir, stateDir} {
-		one, err := missing(name)
-		if err != nil {
-			return err
-		}
-		gone = gone || one
-	}
-	var empty []Table
-	for _, table := range allTables() {
-		one, err := missing(emptyName(table))
-		if err != nil {
-			return err
-		}
-		if one {
-			empty = append(empty, table)
-		}
-	}
-	if !gone && len(empty) == 0 {
-		return nil
-	}
-	if err := layDirs(d.path, d.disk); err != nil {
-		return err
-	}
-	unlock, err := d.lock(writersLock)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if err := d.layEmpty(empty...); err != nil {
-		return err
-	}
-	return d.disk.SyncDir(d.path)
-}
-
-// mkdirs makes a directory and those above it, and makes the name of the last one durable.
-func mkdirs(path string, disk durable.Disk) error {
+// createPath creates a directory and those above it, and makes the name of the last one durable.
+func createPath(path string, disk durable.Disk) error {
 	parent := filepath.Dir(path)
 	if _, err := os.Stat(path); err != nil {
 		if parent != path {
-			if err := mkdirs(parent, disk); err != nil {
+			if err := createPath(parent, disk); err != nil {
 				return err
 			}
 		}
@@ -255,20 +222,92 @@ func mkdirs(path string, disk durable.Disk) error {
 	} else if parent == path {
 		return nil
 	}
-	// Who may use a directory need not be allowed to read the one above it, in which its name was made by somebody else.
+	// A process may use a directory that somebody else created without permission to read its parent.
 	if err := disk.SyncDir(parent); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
 	return nil
 }
 
-// State is the data directory's state directory.
-func (d *Dir) State() *state.Dir { return d.state }
+// createDirs creates the directories of a tape that do not exist.
+func (d *Dir) createDirs() error {
+	paths := []string{d.layout.staging(), d.layout.path(stateDir)}
+	for _, table := range allTables() {
+		paths = append(paths, d.layout.table(table))
+	}
+	for _, path := range paths {
+		if err := d.staging.disk.Mkdir(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
-// StagingPath is where files are written before they are published; nothing globs it.
-func (d *Dir) StagingPath() string { return filepath.Join(d.path, stagingDir) }
+// restore creates the directories and empty segments of the tape that somebody has deleted.
+func (d *Dir) restore() error {
+	lost := false
+	missing := func(relative string) (bool, error) {
+		_, err := os.Stat(d.layout.path(relative))
+		if errors.Is(err, fs.ErrNotExist) {
+			lost = true
+			return true, nil
+		}
+		return false, err
+	}
+	for _, name := range []string{stagingDir, stateDir} {
+		if _, err := missing(name); err != nil {
+			return err
+		}
+	}
+	var tables []Table
+	for _, table := range allTables() {
+		if gone, err := missing(emptyPath(table)); err != nil {
+			return err
+		} else if gone {
+			tables = append(tables, table)
+		}
+	}
+	if !lost {
+		return nil
+	}
+	if err := d.createDirs(); err != nil {
+		return err
+	}
+	unlock, err := d.publisher.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := d.publishEmptySegments(tables...); err != nil {
+		return err
+	}
+	return d.staging.disk.SyncDir(d.Path())
+}
 
-// StatePath gives the path of a small state file.
+// publishEmptySegments publishes the tables' segments without rows. The caller holds the writers'
+// lock.
+func (d *Dir) publishEmptySegments(tables ...Table) error {
+	write := map[Table]func(io.Writer) error{
+		Trades: func(w io.Writer) error {
+			return encodeTrades(new(encoder[Trade]), w, nil, nil, d.Feed(), Origin{})
+		},
+		Alerts:   func(w io.Writer) error { return encodeRows[Alert](w, nil) },
+		Runs:     func(w io.Writer) error { return encodeRows[Run](w, nil) },
+		Coverage: func(w io.Writer) error { return encodeRows[CoverageRow](w, nil) },
+	}
+	for _, table := range tables {
+		staged, _, err := d.staging.write(durable.UniqueName("empty", ".tmp"), write[table])
+		if err != nil {
+			return err
+		}
+		if _, err := d.publisher.publishAs(emptyPath(table), staged, table, emptyDate); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// StatePath is State().Path.
 func (d *Dir) StatePath(name string) string { return d.state.Path(name) }
 
 // WriteState is State().Write.

@@ -39,7 +39,7 @@ func TestStateThatIsNotWhatItShouldBe(t *testing.T) {
 					t.Fatal(err)
 				}
 				text := strings.NewReplacer("NAME", filepath.Base(out.Segments[0]), "SIZE", fmt.Sprint(info.Size()), "TIME", fmt.Sprint(info.ModTime().UnixNano())).Replace(content)
-				if err := os.WriteFile(d.StatePath(state), []byte(text), 0o644); err != nil {
+				if err := os.WriteFile(d.State().Path(state), []byte(text), 0o644); err != nil {
 					t.Fatal(err)
 				}
 				d, err = Open(d.Path())
@@ -75,7 +75,7 @@ func TestAnIDStandsOnOneDate(t *testing.T) {
 	if out := publish(t, d, again); out.Rows != 9 || out.Dropped != 1 {
 		t.Errorf("published %+v", out)
 	}
-	load := d.Load(Origin{Source: FromFile})
+	load := d.NewLoader(Origin{Source: FromFile})
 	if err := load.Add(ctx, trades("ETHUSDT", 18, 30, seam.Add(-time.Hour)), 0); err != nil { // and two on the day after
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestAnIDStandsOnOneDate(t *testing.T) {
 	if err := encodeRows(foreign, trades("ETHUSDT", 5, 7, seam.Add(time.Hour))); err != nil {
 		t.Fatal(err)
 	}
-	if c := certify(t, d, seam); c.Complete() || c.Symbols[0].Twice != 3 || c.Symbols[0].Trades != 30 || c.Symbols[0].Missing != 0 {
+	if c := certify(t, d, seam); c.Complete() || c.Symbols[0].Duplicates != 3 || c.Symbols[0].Trades != 30 || c.Symbols[0].Missing != 0 {
 		t.Errorf("%+v", c.Symbols)
 	}
 }
@@ -104,7 +104,7 @@ func TestAnIDStandsOnOneDate(t *testing.T) {
 func TestALoadMeetsTheDayBeside(t *testing.T) {
 	ctx := context.Background()
 	d := newTape(t)
-	load := d.Load(Origin{Source: FromFile})
+	load := d.NewLoader(Origin{Source: FromFile})
 	if err := load.Add(ctx, trades("ETHUSDT", 1, 20, day0.Add(time.Hour)), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -207,23 +207,23 @@ func TestAVolumeThatIsReadOnlyIsCertified(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := certify(t, d, day0)
-	if !ReadOnly(c.NotKept) || c.Scanned != 2 || c.Symbols[0].Missing != 3 {
+	if !IsReadOnly(c.SaveErr) || c.Scanned != 2 || c.Symbols[0].Missing != 3 {
 		t.Fatalf("%+v", c)
 	}
-	if _, err := d.PublishCoverage(context.Background(), c); !ReadOnly(err) {
+	if _, err := d.PublishCoverage(context.Background(), c); !IsReadOnly(err) {
 		t.Errorf("coverage: %v", err)
 	}
 	// Where nothing was learnt nothing has to be kept.
-	if c := certify(t, writable, day0); c.NotKept != nil {
-		t.Error(c.NotKept)
+	if c := certify(t, writable, day0); c.SaveErr != nil {
+		t.Error(c.SaveErr)
 	}
-	if c := certify(t, d, day0); c.NotKept != nil || c.Scanned != 0 || c.Symbols[0].Trades != 17 {
+	if c := certify(t, d, day0); c.SaveErr != nil || c.Scanned != 0 || c.Symbols[0].Trades != 17 {
 		t.Errorf("%+v", c)
 	}
 	if err := os.Remove(filepath.Join(d.Path(), out.Segments[0])); err != nil {
 		t.Fatal(err)
 	}
-	if c := certify(t, d, day0); !ReadOnly(c.NotKept) || c.Symbols[0].Missing != 13 {
+	if c := certify(t, d, day0); !IsReadOnly(c.SaveErr) || c.Symbols[0].Missing != 13 {
 		t.Errorf("%+v", c)
 	}
 }

@@ -41,7 +41,7 @@ func TestWriterProcess(t *testing.T) {
 	for round := 0; ; round++ {
 		rows := writerRows(next, next+int64(1+rand.IntN(200)))
 		if round%5 == 4 {
-			load := d.Load(Origin{Source: FromArchive})
+			load := d.NewLoader(Origin{Source: FromArchive})
 			if err := load.Add(ctx, rows, 0); err != nil {
 				t.Fatal(err)
 			}
@@ -57,7 +57,7 @@ func TestWriterProcess(t *testing.T) {
 		if _, err := d.PublishAlerts(ctx, []Alert{{Detector: "d", Symbol: "ETHUSDT", At: day0.UnixMicro() + next, Extra: "{}"}}); err != nil {
 			t.Fatal(err)
 		}
-		if err := d.WriteState("x.json", next); err != nil {
+		if err := d.State().Write("x.json", next); err != nil {
 			t.Fatal(err)
 		}
 		if round%3 != 2 {

@@ -3,38 +3,41 @@ package tape
 import (
 	"container/heap"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sort"
-	"strings"
-	"tapedeck/internal/durable"
-	"time"
+	"sync"
 
-	"github.com/parquet-go/parquet-go"
+	"golang.org/x/sync/errgroup"
 )
 
-// ErrUnsorted says that a segment's rows are not sorted by (symbol, id), as no segment of tapedeck's is.
+// ErrUnsorted is returned for trades that are not sorted by (symbol, id), as in every segment that
+// tapedeck writes.
 var ErrUnsorted = errors.New("its rows are not sorted by symbol and id")
 
-// openRows bounds the decoded rows that a merge holds: 64 bytes each, so a quarter of a gigabyte. It counts a row group of each segment.
-// openFiles bounds the segments that it has open, half of the 1,024 files that a process may open where nobody raised the limit.
+// ErrChanged is returned if another process replaced segments that were to be merged.
+var ErrChanged = errors.New("the partition changed meanwhile")
+
 const (
-	openRows  = 4 << 20
-	openFiles = 512
+	// maxMergeRows bounds the decoded rows that a merge holds, counted as a row group of each segment. At 64
+	// bytes a row this is a quarter of a gigabyte.
+	maxMergeRows = 4 << 20
+	// maxMergeFiles bounds the segments that a merge has open: half of the usual limit of 1,024 open files.
+	maxMergeFiles = 512
 )
 
-// Fan splits segments, in their order, into groups that can be merged at once in bounded memory.
-func Fan(segments []Segment) [][]Segment {
+// MergeGroups splits segments, in their order, into groups that Merge can merge in bounded memory.
+func MergeGroups(segments []Segment) [][]Segment {
 	var out [][]Segment
 	open := int64(0)
 	for _, s := range segments {
 		rows := min(s.Rows, rowGroupRows)
-		if len(out) == 0 || open+rows > openRows || len(out[len(out)-1]) == openFiles {
+		if len(out) == 0 || open+rows > maxMergeRows || len(out[len(out)-1]) == maxMergeFiles {
 			out, open = append(out, nil), 0
 		}
 		open += rows
@@ -43,32 +46,54 @@ func Fan(segments []Segment) [][]Segment {
 	return out
 }
 
-// Merge joins segments of one date into files of maxRows rows sorted by (symbol, id) and puts them in the segments' place in one atomic step
-// (Replace). An id that stands twice in them, which only another program's doing can bring about, is kept once. It reads a row group of each segment at a time; segments that Fan put together fit into half a gigabyte. ErrChanged where
-// another process replaced one of them meanwhile, a BrokenSegment where one cannot be read or is not sorted; on any error the tape is as it was.
-func (d *Dir) Merge(ctx context.Context, date string, segments []Segment, maxRows int64) (Replacement, error) {
-	staged, err := d.merge(ctx, segments, maxRows)
-	if err != nil {
-		for _, path := range staged {
-			d.disk.Remove(path)
-		}
-		if errors.Is(err, os.ErrNotExist) {
-			err = fmt.Errorf("%w: %w", ErrChanged, err)
-		}
-		return Replacement{}, err
-	}
-	return d.Replace(ctx, date, staged, segments)
+// MergeResult is what a merge did.
+type MergeResult struct {
+	// Before and After are numbers of segments, Bytes is the size of the new ones.
+	Before, After int
+	Bytes         int64
+	// Atomic is false if the file system cannot exchange two directories. Then a reader may have seen
+	// fewer rows for an instant.
+	Atomic bool
 }
 
-// merge writes the staged files of a merge; those that it names on an error are to be removed.
-func (d *Dir) merge(ctx context.Context, segments []Segment, maxRows int64) (staged []string, err error) {
-	m := merger{detail: fmt.Sprintf("%d segments", len(segments))}
+// Merge replaces segments of one date by files of at most maxRows rows sorted by (symbol, id), in one
+// atomic step. Segments published meanwhile stay. An id that occurs more than once, which only another
+// program can cause, is kept once. Merge holds one row group of each segment in memory, half a gigabyte
+// for a group of MergeGroups. The error is ErrChanged if another process replaced a segment meanwhile,
+// and a BrokenSegment if a segment cannot be read or is not sorted. After an error the tape holds the
+// same rows, in the old files or in the new ones.
+func (d *Dir) Merge(ctx context.Context, date string, segments []Segment, maxRows int64) (out MergeResult, err error) {
+	staged, err := d.stageMerged(ctx, segments, maxRows)
+	if err == nil {
+		out, err = d.publisher.replaceTrades(ctx, date, staged, segments)
+	}
+	if err != nil {
+		for _, path := range staged {
+			d.staging.disk.Remove(path)
+		}
+	}
+	return out, err
+}
+
+// asChanged returns ErrChanged if err means that a segment is gone, and err otherwise.
+func asChanged(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: %w", ErrChanged, err)
+	}
+	return err
+}
+
+// stageMerged writes the staged files of a merge. It returns those that it wrote even after an error.
+func (d *Dir) stageMerged(ctx context.Context, segments []Segment, maxRows int64) (staged []string, err error) {
+	m := merger{feed: d.Feed(), detail: fmt.Sprintf("%d segments", len(segments))}
 	defer m.close()
-	if err := m.open(d.path, segments); err != nil {
-		return nil, err
+	if err := m.open(ctx, d.catalog, segments); err != nil {
+		return nil, asChanged(err)
 	}
 	for len(m.heads) > 0 {
-		path, _, err := d.stage(filepath.Base(d.StagedPath()), func(w io.Writer) error { return m.write(ctx, w, d.Feed(), maxRows) })
+		path, _, err := d.staging.write(stagedName(string(FromCompact)), func(w io.Writer) error {
+			return m.write(ctx, w, maxRows)
+		})
 		if err != nil {
 			return staged, err
 		}
@@ -77,27 +102,121 @@ func (d *Dir) merge(ctx context.Context, segments []Segment, maxRows int64) (sta
 	return staged, nil
 }
 
+// replaceTrades replaces segments of one date's trades by staged files that are durable. First it reads
+// the staged files again and proves that they hold exactly the ids of the segments, each once, and only
+// rows of that date.
+func (p *publisher) replaceTrades(
+	ctx context.Context, date string, staged []string, segments []Segment,
+) (out MergeResult, err error) {
+	want, err := p.scanAll(ctx, date, segments)
+	if err != nil {
+		return out, asChanged(err)
+	}
+	have := map[string]*runSet{}
+	for _, path := range staged {
+		found, err := scan(path, date)
+		if err != nil {
+			return out, fmt.Errorf("read %q again: %w", path, err)
+		}
+		if found.duplicates > 0 || found.misplaced > 0 {
+			return out, fmt.Errorf("check %q: %d rows are repeated, %d belong to another date",
+				path, found.duplicates, found.misplaced)
+		}
+		for symbol, runs := range found.runs {
+			if have[symbol] == nil {
+				have[symbol] = &runSet{}
+			}
+			if n := countCommon(have[symbol].runs, runs); n > 0 {
+				return out, fmt.Errorf("check %q: %d ids of %s are repeated", path, n, symbol)
+			}
+			have[symbol].add(runs)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			return out, err
+		}
+		out.Bytes += info.Size()
+	}
+	if !maps.EqualFunc(want, have, func(a, b *runSet) bool { return slices.Equal(idsOf(a.runs), idsOf(b.runs)) }) {
+		return out, fmt.Errorf("check the merged segments of %s: their ids differ from those of the segments they replace", date)
+	}
+	unlock, err := p.lock()
+	if err != nil {
+		return out, err
+	}
+	defer unlock()
+	rep := &replacement{table: Trades, date: date, staged: staged, replaced: map[string]bool{}}
+	for _, s := range segments {
+		rep.replaced[filepath.Base(s.Path)] = true
+	}
+	names, err := p.catalog.files(Trades, date)
+	if err != nil {
+		return out, err
+	}
+	for _, name := range names {
+		if rep.replaced[name] {
+			out.Before++
+		}
+	}
+	if out.Before != len(rep.replaced) {
+		return out, fmt.Errorf("replace segments of %s: %w", date, ErrChanged)
+	}
+	out.After = len(staged)
+	out.Atomic, err = p.replacer.replace(rep)
+	return out, err
+}
+
+// scanAll returns the ids of the rows of segments, by symbol.
+func (p *publisher) scanAll(ctx context.Context, date string, segments []Segment) (map[string]*runSet, error) {
+	var mu sync.Mutex
+	out := map[string]*runSet{}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(filesAtOnce)
+	for _, s := range segments {
+		group.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			found, err := scan(p.catalog.path(s.Path), date)
+			if err != nil {
+				return fmt.Errorf("read %q: %w", s.Path, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for symbol, runs := range found.runs {
+				if out[symbol] == nil {
+					out[symbol] = &runSet{}
+				}
+				out[symbol].add(runs)
+			}
+			return nil
+		})
+	}
+	return out, group.Wait()
+}
+
 // merger merges sorted segments.
 type merger struct {
+	feed    Feed
+	detail  string
 	heads   heads
 	opened  []*head
 	inexact int64
-	detail  string
-	writer  *parquet.GenericWriter[Trade]
-	last    lastRow // taken
+	encoder encoder[Trade]
+	last    lastRow // written
 }
 
-// lastRow is the row before the next one; no symbol where there is none.
+// lastRow identifies the row before the next one. Its symbol is empty if there is none.
 type lastRow struct {
 	symbol string
 	id     int64
 }
 
-// head is a segment's next row.
+// head is the next row of a segment.
 type head struct {
 	*columns
 	path string
-	run  int // of symbols
+	run  int // index of the symbol in symbols
 	row  int // in the row group
 	last lastRow
 }
@@ -105,18 +224,24 @@ type head struct {
 func (h *head) symbol() string { return h.symbols[h.run] }
 func (h *head) id() int64      { return h.ids[h.row] }
 
-// open opens the segments, whose paths are relative to dir, and reads the first rows of each.
-func (m *merger) open(dir string, segments []Segment) error {
+// open opens segments and reads the first rows of each.
+func (m *merger) open(ctx context.Context, c catalog, segments []Segment) error {
 	m.opened = make([]*head, len(segments))
 	origins, more := make([]Origin, len(segments)), make([]bool, len(segments))
-	err := together(len(segments), func(i int) error {
-		var err error
-		if m.opened[i], origins[i], more[i], err = openHead(dir, segments[i].Path); err != nil {
-			return BrokenSegment{segments[i].Path, err}
-		}
-		return nil
-	})
-	if err != nil {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(filesAtOnce)
+	for i, s := range segments {
+		group.Go(func() (err error) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if m.opened[i], origins[i], more[i], err = openHead(c, s.Path); err != nil {
+				return BrokenSegment{s.Path, err}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
 		return err
 	}
 	for i, h := range m.opened {
@@ -129,23 +254,22 @@ func (m *merger) open(dir string, segments []Segment) error {
 	return nil
 }
 
-// openHead opens a segment and reads its first rows; more is false where it has none. What it opened is to be closed also after an error.
-func openHead(dir, path string) (h *head, origin Origin, more bool, err error) {
-	c, err := openColumns(filepath.Join(dir, path))
+// openHead opens a segment and reads its first rows. more is false if it has none. The caller closes h
+// even after an error, unless it is nil.
+func openHead(cat catalog, path string) (h *head, origin Origin, more bool, err error) {
+	c, err := openColumns(cat.path(path))
 	if err != nil {
 		return nil, origin, false, err
 	}
 	h = &head{columns: c, path: path}
-	if text, ok := c.file.Lookup(originKey); ok {
-		if err := json.Unmarshal([]byte(text), &origin); err != nil {
-			return h, origin, false, fmt.Errorf("its metadata: %w", err)
-		}
+	if origin, err = readOrigin(c.file.File); err != nil {
+		return h, origin, false, fmt.Errorf("its metadata: %w", err)
 	}
 	more, err = h.fill()
 	return h, origin, more, err
 }
 
-// fill reads the next row group that has rows; false at the end.
+// fill reads the next row group that has rows. It returns false at the end.
 func (h *head) fill() (bool, error) {
 	for {
 		more, err := h.read()
@@ -157,7 +281,7 @@ func (h *head) fill() (bool, error) {
 		}
 	}
 	h.run, h.row = 0, 0
-	// What a merge does with the rows stands and falls with their order.
+	// The merge depends on the order of the rows.
 	for run, from := 0, 0; run < len(h.symbols); run++ {
 		if symbol := h.symbols[run]; symbol < h.last.symbol || symbol == h.last.symbol && h.ids[from] < h.last.id {
 			return false, ErrUnsorted
@@ -171,49 +295,51 @@ func (h *head) fill() (bool, error) {
 	return true, nil
 }
 
-// rowsPerWrite is how many rows go to the encoder at once, and batchesAhead how many such batches may be ready before it asks for them.
-const rowsPerWrite, batchesAhead = 8192, 4
+const (
+	// rowsPerWrite is how many rows the encoder gets at a time.
+	rowsPerWrite = 8192
+	// batchesAhead is how many batches of rowsPerWrite rows may wait for the encoder.
+	batchesAhead = 4
+)
 
-// write writes the next maxRows rows as one segment. Another goroutine decodes and merges meanwhile: each does about half of the work
-// (BenchmarkCompact in cmd/tapedeck).
-func (m *merger) write(ctx context.Context, w io.Writer, feed Feed, maxRows int64) error {
-	if m.writer == nil {
-		m.writer = parquet.NewGenericWriter[Trade](w, writerOptions()...)
-	} else {
-		m.writer.Reset(w)
-	}
+// write writes the next maxRows rows as one segment. A second goroutine decodes and merges; each of the
+// two does about half of the work (BenchmarkCompact in cmd/tapedeck).
+func (m *merger) write(ctx context.Context, w io.Writer, maxRows int64) error {
+	writer := m.encoder.start(w)
 	ctx, cancel := context.WithCancel(ctx)
 	ready, spent := make(chan []Trade, batchesAhead), make(chan []Trade, batchesAhead+2)
-	var failed error // of the other goroutine, until it has closed ready
+	var mergeErr error // belongs to the other goroutine until it has closed ready
 	go func() {
 		defer close(ready)
-		failed = m.takeAll(ctx, maxRows, ready, spent)
+		mergeErr = m.mergeBatches(ctx, maxRows, ready, spent)
 	}()
-	defer func() { // it uses the heads, as do the next write and close
+	defer func() { // the goroutine uses the heads, which the next write and close need
 		cancel()
 		for range ready {
 		}
 	}()
-	spans := map[string][]timedSpan{}
+	runs := symbolRuns{}
 	for batch := range ready {
-		addSpans(spans, batch)
-		if _, err := m.writer.Write(batch); err != nil {
+		runs.add(batch)
+		if _, err := writer.Write(batch); err != nil {
 			return err
 		}
 		spent <- batch
 	}
-	if failed != nil {
-		return failed
+	if mergeErr != nil {
+		return mergeErr
 	}
-	if err := setSegmentMetadata(m.writer, spans, feed, Origin{Source: FromCompact, Detail: m.detail, Inexact: m.inexact}); err != nil {
+	origin := Origin{Source: FromCompact, Detail: m.detail, Inexact: m.inexact}
+	if err := setMetadata(writer, runs, m.feed, origin); err != nil {
 		return err
 	}
-	m.inexact = 0 // it is told once, in the first file
-	return m.writer.Close()
+	m.inexact = 0 // counted in the first file only
+	return writer.Close()
 }
 
-// takeAll gives the next maxRows rows in batches, for which it takes those that come back.
-func (m *merger) takeAll(ctx context.Context, maxRows int64, ready chan<- []Trade, spent <-chan []Trade) error {
+// mergeBatches sends the next maxRows rows to ready in batches, and uses the batches that come back in
+// spent again.
+func (m *merger) mergeBatches(ctx context.Context, maxRows int64, ready chan<- []Trade, spent <-chan []Trade) error {
 	for rows := int64(0); rows < maxRows && len(m.heads) > 0; {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -225,10 +351,10 @@ func (m *merger) takeAll(ctx context.Context, maxRows int64, ready chan<- []Trad
 			batch = make([]Trade, 0, rowsPerWrite)
 		}
 		batch = batch[:0]
-		room := int(min(maxRows-rows, rowsPerWrite))
-		for len(batch) < room && len(m.heads) > 0 {
+		limit := int(min(maxRows-rows, rowsPerWrite))
+		for len(batch) < limit && len(m.heads) > 0 {
 			var err error
-			if batch, err = m.take(batch, room-len(batch)); err != nil {
+			if batch, err = m.appendNext(batch, limit-len(batch)); err != nil {
 				return err
 			}
 		}
@@ -242,19 +368,20 @@ func (m *merger) takeAll(ctx context.Context, maxRows int64, ready chan<- []Trad
 	return nil
 }
 
-// take appends at most room rows of the first head to batch, those that come before every other head's.
-func (m *merger) take(batch []Trade, room int) ([]Trade, error) {
+// appendNext appends to batch at most limit rows of the first head, those that precede the rows of all
+// other heads.
+func (m *merger) appendNext(batch []Trade, limit int) ([]Trade, error) {
 	h := m.heads[0]
-	to := min(h.ends[h.run], h.row+room)
+	to := min(h.ends[h.run], h.row+limit)
 	if second := m.heads.second(); second != nil && second.symbol() == h.symbol() {
-		limit := second.id()
-		to = h.row + sort.Search(to-h.row, func(i int) bool { return h.ids[h.row+i] > limit })
+		id := second.id()
+		to = h.row + sort.Search(to-h.row, func(i int) bool { return h.ids[h.row+i] > id })
 	}
 	if m.last.symbol != h.symbol() {
 		m.last = lastRow{h.symbol(), h.ids[h.row] - 1}
 	}
 	for from := h.row; from < to; {
-		if h.ids[from] == m.last.id { // it stands twice
+		if h.ids[from] == m.last.id { // repeated
 			from++
 			continue
 		}
@@ -315,7 +442,7 @@ func (h *heads) Pop() any {
 	return last
 }
 
-// second is the head after the first; nil if there is none.
+// second returns the head after the first, or nil.
 func (h heads) second() *head {
 	switch {
 	case len(h) < 2:
@@ -325,81 +452,3 @@ func (h heads) second() *head {
 	}
 	return h[2]
 }
-
-// TimesOf gives the traded_at of the oldest and the newest row of a segment of trades; ok is false if it has none.
-func (d *Dir) TimesOf(s Segment) (first, last time.Time, ok bool, err error) {
-	spans, err := segmentSpans(filepath.Join(d.path, s.Path))
-	if err != nil {
-		return first, last, false, fmt.Errorf("read %q: %w", s.Path, err)
-	}
-	for _, runs := range spans {
-		for _, run := range runs {
-			if !ok || run.firstAt < first.UnixMicro() {
-				first = timeOf(run.firstAt)
-			}
-			if !ok || run.lastAt > last.UnixMicro() {
-				last = timeOf(run.lastAt)
-			}
-			ok = true
-		}
-	}
-	return first, last, ok, nil
-}
-
-// IsCompacted says whether a compaction wrote the segment.
-func (s Segment) IsCompacted() bool {
-	return strings.HasPrefix(filepath.Base(s.Path), string(FromCompact)+"-")
-}
-
-// MergeRecords joins the segments of one date of alerts or runs into one, in one atomic step, if there are more than most of them.
-// It gives how many there were, and whether it joined them. A file that cannot be read stays where it is, for a person to look at.
-func (d *Dir) MergeRecords(ctx context.Context, table Table, date string, most int) (before int, joined bool, err error) {
-	switch table {
-	case Alerts:
-		return mergeRecords[Alert](ctx, d, table, date, most)
-	case Runs:
-		return mergeRecords[Run](ctx, d, table, date, most)
-	}
-	return 0, false, fmt.Errorf("merge the records of %q: it is not a table of records", table)
-}
-
-func mergeRecords[T any](ctx context.Context, d *Dir, table Table, date string, most int) (int, bool, error) {
-	unlock, err := d.lock(writersLock)
-	if err != nil {
-		return 0, false, err
-	}
-	defer unlock()
-	names, err := d.files(table, date)
-	if err != nil || len(names) <= most {
-		return len(names), false, err
-	}
-	slices.Sort(names)
-	var rows []T
-	replaced := map[string]bool{}
-	for _, name := range names {
-		if err := ctx.Err(); err != nil {
-			return len(names), false, err
-		}
-		part, err := readRows[T](filepath.Join(d.path, string(table), "date="+date, name))
-		if err != nil {
-			continue
-		}
-		rows = append(rows, part...)
-		replaced[name] = true
-	}
-	if len(replaced) <= 1 {
-		return len(names), false, nil
-	}
-	staged, _, err := d.stage(durable.UniqueName(string(FromCompact), ".parquet.tmp"), rowsWriter(rows))
-	if err != nil {
-		return len(names), false, err
-	}
-	if _, err := d.swapPartition(table, date, []string{staged}, replaced); err != nil {
-		d.disk.Remove(staged)
-		return len(names), false, err
-	}
-	return len(names), true, nil
-}
-
-// Dates lists the partitions of a table, ascending.
-func (d *Dir) Dates(table Table) ([]string, error) { return d.dates(table, "", "") }

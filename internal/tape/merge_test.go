@@ -83,13 +83,13 @@ func TestMergeKeepsEveryRow(t *testing.T) {
 		if !s.IsCompacted() || s.Rows > 2500 {
 			t.Errorf("%+v", s)
 		}
-		spans, err := segmentSpans(filepath.Join(d.Path(), s.Path))
+		spans, err := readRuns(filepath.Join(d.Path(), s.Path))
 		if err != nil {
 			t.Fatal(err)
 		}
 		found, err := scan(filepath.Join(d.Path(), s.Path), s.Date)
-		if err != nil || found.misplaced+found.twice > 0 || !cmp.Equal(found.spans, spans, cmp.AllowUnexported(timedSpan{})) {
-			t.Errorf("the metadata says %v, the rows %v (%v)", spans, found.spans, err)
+		if err != nil || found.misplaced+found.duplicates > 0 || !cmp.Equal(found.runs, spans) {
+			t.Errorf("the metadata says %v, the rows %v (%v)", spans, found.runs, err)
 		}
 	}
 	index := d.Index()
@@ -211,10 +211,10 @@ func TestMergeEndsAsAWhole(t *testing.T) {
 	publish(t, d, rows)
 	segments := segmentsOf(t, d)
 	var m merger
-	if err := m.open(d.Path(), segments); err != nil {
+	if err := m.open(context.Background(), d.catalog, segments); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.write(context.Background(), &fullDisk{room: 1000}, AggTrade, 1<<30); !errors.Is(err, errDiskFull) {
+	if err := m.write(context.Background(), &fullDisk{room: 1000}, 1<<30); !errors.Is(err, errDiskFull) {
 		t.Error(err)
 	}
 	m.close()
@@ -245,17 +245,17 @@ func TestMergeEndsAsAWhole(t *testing.T) {
 }
 
 func TestFan(t *testing.T) {
-	small := slices.Repeat([]Segment{{Rows: 10}}, openFiles+1)
-	if groups := Fan(small); len(groups) != 2 || len(groups[0]) != openFiles {
+	small := slices.Repeat([]Segment{{Rows: 10}}, maxMergeFiles+1)
+	if groups := MergeGroups(small); len(groups) != 2 || len(groups[0]) != maxMergeFiles {
 		t.Error(len(groups))
 	}
 	large := slices.Repeat([]Segment{{Rows: 16_000_000}}, 100)
-	for _, group := range Fan(large) {
-		if len(group)*rowGroupRows > openRows {
+	for _, group := range MergeGroups(large) {
+		if len(group)*rowGroupRows > maxMergeRows {
 			t.Error(len(group))
 		}
 	}
-	if Fan(nil) != nil {
+	if MergeGroups(nil) != nil {
 		t.Error("groups of nothing")
 	}
 }
@@ -289,7 +289,7 @@ func BenchmarkMerge(b *testing.B) {
 	}
 	b.ResetTimer()
 	for range b.N {
-		staged, err := d.merge(context.Background(), segments, 16<<20)
+		staged, err := d.stageMerged(context.Background(), segments, 16<<20)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -1,95 +1,62 @@
 package tape
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
-	"path/filepath"
+	"maps"
 	"slices"
-	"tapedeck/internal/durable"
+	"strings"
+
 	"tapedeck/internal/idset"
-	"tapedeck/internal/state"
 )
 
-// extentName is the state file that remembers each symbol's Bounds. Losing it loses only the power to notice that a whole end of a symbol's record was deleted.
-const extentName = "extent.json"
-
-// readExtent gives the remembered bounds that can be: a file that is damaged or something else is as good as lost.
-func (d *Dir) readExtent() (map[string]Bounds, error) {
-	bounds, err := state.ReadCache[Bounds](d.state, extentName)
-	if err != nil {
-		return nil, err
-	}
-	for symbol, b := range bounds {
-		if symbol == "" || b.FirstID < 0 || b.LastID < b.FirstID || !tradeable(b.FirstAt.UnixMicro()) || !tradeable(b.LastAt.UnixMicro()) {
-			delete(bounds, symbol)
-		}
-	}
-	return bounds, nil
-}
-
-// widenExtent takes published runs into the remembered bounds; the caller holds the writers' lock.
-func (d *Dir) widenExtent(spans []map[string][]timedSpan) error {
-	bounds, err := d.readExtent()
-	if err != nil {
-		return err
-	}
-	changed := false
-	for _, bySymbol := range spans {
-		for symbol, runs := range bySymbol {
-			for _, run := range runs {
-				old, ok := bounds[symbol]
-				if wider := old.with(run, ok); !ok || wider != old {
-					bounds[symbol] = wider
-					changed = true
-				}
-			}
-		}
-	}
-	if !changed {
-		return nil
-	}
-	return d.WriteState(extentName, bounds)
-}
-
-// Publish puts trades on the tape: any order, any symbols and dates. It sorts the slice in place; a row that is on the tape
-// already, or stands twice in the call, is dropped. When it returns without an error the rows are durable and visible. After an error some of
-// them may be on the tape, never half a file; calling again with the same rows completes it. Many goroutines and processes may publish at once.
+// Publish adds trades to the tape, in any order and of any symbols and dates. It sorts the slice in
+// place. Rows that are on the tape already, or are repeated in the call, are dropped. When it returns
+// without an error, the rows are durable and visible. After an error some of them may be on the tape,
+// in complete files; publishing the same rows again completes it.
 func (d *Dir) Publish(ctx context.Context, trades []Trade, origin Origin) (Published, error) {
-	if err := check(trades); err != nil {
+	if err := validate(trades); err != nil {
 		return Published{}, err
 	}
 	if !slices.IsSortedFunc(trades, compareTrades) {
 		slices.SortFunc(trades, compareTrades)
 	}
-	rows := once(trades)
+	batch := &batch{dir: d, origin: origin}
+	defer batch.discard()
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.encoder == nil {
-		d.encoder = &encoder{}
-	}
-	batch := &batch{dir: d, origin: origin, rows: rows}
-	defer batch.discard()
-	// Most of the work is done before the lock is taken. What another writer published meanwhile is seen under it, and only the parts that met it are written again.
-	if err := batch.stage(ctx); err != nil {
+	// Most of the work is done before the lock is taken. Under the lock only the parts that overlap with
+	// what another writer published meanwhile are written again.
+	if err := batch.stage(ctx, withoutRepeated(trades)); err != nil {
 		return Published{}, err
 	}
-	unlock, err := d.lock(writersLock)
+	unlock, err := d.publisher.lock()
 	if err != nil {
 		return Published{}, err
 	}
 	defer unlock()
-	if err := batch.restage(ctx); err != nil {
+	if err := batch.restageOverlapping(ctx); err != nil {
 		return Published{}, err
 	}
-	out, err := batch.place()
+	out, err := batch.publish()
 	out.Dropped = int64(len(trades)) - out.Rows
 	return out, err
 }
 
-// once gives sorted trades without those whose id stands twice, and leaves the argument as it is.
-func once(trades []Trade) []Trade {
+func compareTrades(a, b Trade) int {
+	if c := strings.Compare(a.Symbol, b.Symbol); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.ID, b.ID)
+}
+
+func sameTrade(a, b Trade) bool { return a.ID == b.ID && a.Symbol == b.Symbol }
+
+// withoutRepeated returns sorted trades with each id once. It does not change the argument.
+func withoutRepeated(trades []Trade) []Trade {
 	for i := 1; i < len(trades); i++ {
 		if sameTrade(trades[i-1], trades[i]) {
 			return slices.CompactFunc(slices.Clone(trades), sameTrade)
@@ -98,70 +65,65 @@ func once(trades []Trade) []Trade {
 	return trades
 }
 
-// check refuses rows that no exchange sends, before they can do harm.
-func check(trades []Trade) error {
+// validate returns an error for a row that no exchange sends.
+func validate(trades []Trade) error {
 	for i := range trades {
 		t := &trades[i]
-		if t.Symbol == "" || t.ID < 0 || t.LastTradeID < t.FirstTradeID || !(t.Price > 0) || !(t.Qty > 0) || !tradeable(t.TradedAt) {
-			return fmt.Errorf("not a trade: symbol %q, id %d, price %v, qty %v, raw trades %d to %d, traded at %d µs", t.Symbol, t.ID, t.Price, t.Qty, t.FirstTradeID, t.LastTradeID, t.TradedAt)
+		if t.Symbol == "" || t.ID < 0 || t.LastTradeID < t.FirstTradeID || !(t.Price > 0) || !(t.Qty > 0) ||
+			!validTime(t.TradedAt) {
+			return fmt.Errorf("not a trade: symbol %q, id %d, price %v, qty %v, raw trades %d to %d, traded at %d µs",
+				t.Symbol, t.ID, t.Price, t.Qty, t.FirstTradeID, t.LastTradeID, t.TradedAt)
 		}
 	}
 	return nil
 }
 
-// batch is one publishing call under way: its rows, and one staged file a date.
+// appendUnpublished appends the rows whose ids are not in published to out. out may be rows[:0].
+func appendUnpublished(out, rows []Trade, published idset.Set) []Trade {
+	for _, row := range rows {
+		if !published.Contains(row.ID) {
+			out = append(out, row)
+		}
+	}
+	return out
+}
+
+// batch is one call of Publish: one staged file for each date.
 type batch struct {
 	dir    *Dir
 	origin Origin
-	rows   []Trade  // sorted by (symbol, id), each once
-	dates  []string // of the parts, and those near them
-	parts  []part
+	dates  []string // of all parts, with the adjacent dates that matter
+	parts  []batchPart
 }
 
-type part struct {
+// batchPart holds the rows of one date.
+type batchPart struct {
 	date   string
-	near   []string // the dates on which its ids may stand
+	dates  []string // on which the part's ids can be
 	rows   []Trade
-	spans  map[string][]timedSpan
-	there  []map[string][]timedSpan // of the rows before some were left out that are on the tape; nil if none were
-	staged string                   // path of the staged file; empty if there are no rows left
+	runs   symbolRuns
+	onTape []symbolRuns // the runs before rows on the tape were left out; nil if none were
+	staged string       // path of the staged file; empty if no rows are left
 	bytes  int64
 }
 
-// stage splits the rows by date and writes one file each with what is not on the tape.
-func (b *batch) stage(ctx context.Context) error {
-	byDay := map[int64][]Trade{}
-	first := int64(0)
-	for i := range b.rows {
-		day := dayOf(b.rows[i].TradedAt)
-		if i == 0 {
-			first = day
-		}
-		if day != first {
-			first = -1 << 62
-		}
-	}
-	if len(b.rows) > 0 && first != -1<<62 {
-		byDay[first] = b.rows
-	} else {
-		for _, row := range b.rows {
-			day := dayOf(row.TradedAt)
-			byDay[day] = append(byDay[day], row)
-		}
-	}
-	for day, rows := range byDay {
+// stage splits rows, which are sorted and have each id once, by date and writes one file for each
+// date without the rows on the tape.
+func (b *batch) stage(ctx context.Context, rows []Trade) error {
+	byDay := splitByDay(rows)
+	for _, day := range slices.Sorted(maps.Keys(byDay)) {
+		rows := byDay[day]
 		first, last := rows[0].TradedAt, rows[0].TradedAt
 		for i := range rows {
 			first, last = min(first, rows[i].TradedAt), max(last, rows[i].TradedAt)
 		}
 		date := dateOfDay(day)
-		near := beside(date, first, last)
-		b.dates = append(b.dates, near...)
-		b.parts = append(b.parts, part{date: date, near: near, rows: rows})
+		dates := possibleDates(date, first, last)
+		b.dates = append(b.dates, dates...)
+		b.parts = append(b.parts, batchPart{date: date, dates: dates, rows: rows})
 	}
 	slices.Sort(b.dates)
 	b.dates = slices.Compact(b.dates)
-	slices.SortFunc(b.parts, func(x, y part) int { return compareDates(x.date, y.date) })
 	if err := b.dir.index.refreshDates(b.dates); err != nil {
 		return err
 	}
@@ -176,27 +138,39 @@ func (b *batch) stage(ctx context.Context) error {
 	return nil
 }
 
-func compareDates(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
+// splitByDay splits rows by the UTC day number of traded_at and keeps their order.
+func splitByDay(rows []Trade) map[int64][]Trade {
+	byDay := map[int64][]Trade{}
+	if len(rows) == 0 {
+		return byDay
 	}
-	return 0
+	first := dayOf(rows[0].TradedAt)
+	for i := range rows {
+		if dayOf(rows[i].TradedAt) == first {
+			continue
+		}
+		for _, row := range rows {
+			day := dayOf(row.TradedAt)
+			byDay[day] = append(byDay[day], row)
+		}
+		return byDay
+	}
+	byDay[first] = rows // one day, which is usual, needs no copy
+	return byDay
 }
 
-// restage writes again what others have published since stage; the caller holds the writers' lock.
-func (b *batch) restage(ctx context.Context) error {
+// restageOverlapping writes the parts again of which others have published rows since stage. The
+// caller holds the writers' lock.
+func (b *batch) restageOverlapping(ctx context.Context) error {
 	if err := b.dir.index.refreshDates(b.dates); err != nil {
 		return err
 	}
 	for i := range b.parts {
 		p := &b.parts[i]
-		if p.staged == "" || !b.met(p) {
+		if p.staged == "" || !b.dir.index.overlaps(p.dates, p.runs) {
 			continue
 		}
-		if err := b.dir.disk.Remove(p.staged); err != nil {
+		if err := b.dir.staging.disk.Remove(p.staged); err != nil {
 			return fmt.Errorf("remove %q: %w", p.staged, err)
 		}
 		p.staged = ""
@@ -210,43 +184,27 @@ func (b *batch) restage(ctx context.Context) error {
 	return nil
 }
 
-// met says whether any of a part's ids is on the tape.
-func (b *batch) met(p *part) bool {
-	for symbol, runs := range p.spans {
-		on := b.dir.index.spansOn(symbol, p.near)
-		for _, run := range runs {
-			if on.Overlaps(idset.Range{First: run.first, Last: run.last}) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// write stages one part's rows less those that are on the tape.
-func (b *batch) write(p *part) error {
+// write stages the rows of one part that are not on the tape.
+func (b *batch) write(p *batchPart) error {
 	all := p.rows
-	if p.rows = b.uncovered(p); len(p.rows) < len(all) {
-		p.there = append(p.there, spansOf(all))
+	if p.rows = b.unpublished(p); len(p.rows) < len(all) {
+		p.onTape = append(p.onTape, runsOf(all))
 	}
-	p.spans = spansOf(p.rows)
+	p.runs = runsOf(p.rows)
 	if len(p.rows) == 0 {
 		return nil
 	}
-	staged, bytes, err := b.dir.stage(durable.UniqueName(string(b.origin.Source), ".parquet.tmp"), func(w io.Writer) error {
-		return b.dir.encoder.encode(w, p.rows, p.spans, b.dir.Feed(), b.origin)
+	var err error
+	p.staged, p.bytes, err = b.dir.staging.write(stagedName(string(b.origin.Source)), func(w io.Writer) error {
+		return encodeTrades(&b.dir.encoder, w, p.rows, p.runs, b.dir.Feed(), b.origin)
 	})
-	if err != nil {
-		return err
-	}
-	p.staged, p.bytes = staged, bytes
-	return nil
+	return err
 }
 
-// uncovered gives the rows of a part that are not on the tape.
-func (b *batch) uncovered(p *part) []Trade {
+// unpublished returns the rows of a part that are not on the tape. It copies only if it has to.
+func (b *batch) unpublished(p *batchPart) []Trade {
 	var kept []Trade
-	cut := false
+	copied := false
 	for start := 0; start < len(p.rows); {
 		symbol := p.rows[start].Symbol
 		end := start
@@ -254,65 +212,59 @@ func (b *batch) uncovered(p *part) []Trade {
 			end++
 		}
 		rows := p.rows[start:end]
-		on := b.dir.index.spansOn(symbol, p.near)
-		if on.Overlaps(idset.Range{First: rows[0].ID, Last: rows[len(rows)-1].ID}) {
-			if !cut {
-				kept, cut = append(kept, p.rows[:start]...), true
+		published := b.dir.index.idsOn(symbol, p.dates)
+		if published.Overlaps(idset.Range{First: rows[0].ID, Last: rows[len(rows)-1].ID}) {
+			if !copied {
+				kept, copied = append(kept, p.rows[:start]...), true
 			}
-			for _, row := range rows {
-				if !on.Contains(row.ID) {
-					kept = append(kept, row)
-				}
-			}
-		} else if cut {
+			kept = appendUnpublished(kept, rows, published)
+		} else if copied {
 			kept = append(kept, rows...)
 		}
 		start = end
 	}
-	if !cut {
+	if !copied {
 		return p.rows
 	}
 	return kept
 }
 
-// place makes the staged parts visible; the caller holds the writers' lock.
-func (b *batch) place() (Published, error) {
+// publish makes the staged parts visible. The caller holds the writers' lock.
+func (b *batch) publish() (Published, error) {
 	var out Published
-	var placed []map[string][]timedSpan
-	var failed error
+	var published []symbolRuns
+	var err error
 	for i := range b.parts {
 		p := &b.parts[i]
-		// Rows that are there already count as published by this call too.
-		if p.staged == "" && p.there != nil {
-			if failed = b.dir.settle(Trades, p.date); failed != nil {
+		// This call also promises that the rows it found on the tape are durable.
+		if p.staged == "" && p.onTape != nil {
+			if err = b.dir.publisher.partitions.sync(Trades, p.date); err != nil {
 				break
 			}
 		}
-		placed = append(placed, p.there...)
+		published = append(published, p.onTape...)
 		if p.staged == "" {
 			continue
 		}
-		name := filepath.Join(string(Trades), "date="+p.date, filepath.Base(p.staged[:len(p.staged)-len(".tmp")]))
-		if failed = b.dir.place(p.staged, name); failed != nil {
+		var path string
+		if path, err = b.dir.publisher.publish(p.staged, Trades, p.date); err != nil {
 			break
 		}
 		p.staged = ""
-		out.Rows += int64(len(p.rows))
-		out.Bytes += p.bytes
-		out.Segments = append(out.Segments, name)
-		placed = append(placed, p.spans)
+		out.add(path, int64(len(p.rows)), p.bytes)
+		published = append(published, p.runs)
 	}
-	if err := b.dir.widenExtent(placed); failed == nil {
-		failed = err
+	if extendErr := b.dir.publisher.extent.extend(published); err == nil {
+		err = extendErr
 	}
-	return out, failed
+	return out, err
 }
 
-// discard removes what was staged and not placed.
+// discard removes what was staged and not published.
 func (b *batch) discard() {
 	for _, p := range b.parts {
 		if p.staged != "" {
-			b.dir.disk.Remove(p.staged)
+			b.dir.staging.disk.Remove(p.staged)
 		}
 	}
 }

@@ -3,19 +3,22 @@ package tape
 import (
 	"fmt"
 	"slices"
+
+	"tapedeck/internal/idset"
 )
 
-// content is what the rows of one segment of trades are, read from its columns and not from its metadata.
+// content is what the rows of one segment of trades hold, read from its columns and not from its
+// metadata.
 type content struct {
-	rows  int64
-	spans map[string][]timedSpan // sorted, disjoint; adjacent ones are joined
-	// twice counts the rows whose (symbol, id) stands in the file before them.
-	twice int64
-	// misplaced counts the rows that another date's partition should hold.
+	rows int64
+	runs symbolRuns // sorted, disjoint and not adjacent
+	// duplicates is the number of rows whose (symbol, id) occurs earlier in the file.
+	duplicates int64
+	// misplaced is the number of rows that belong to another date.
 	misplaced int64
 }
 
-// scan reads the symbol, id and traded_at of every row of a segment, given its path, that lies in the partition of date.
+// scan reads the symbol, id and traded_at of every row of a segment of date's partition.
 func scan(path, date string) (out content, err error) {
 	file, _, err := openParquet(path)
 	if err != nil {
@@ -35,10 +38,10 @@ func scan(path, date string) (out content, err error) {
 		}
 		columns[i] = leaf.ColumnIndex
 	}
-	s := scanner{date: date, content: content{spans: map[string][]timedSpan{}}}
+	s := scanner{date: date, content: content{runs: symbolRuns{}}}
 	for _, group := range file.RowGroups() {
 		chunks := group.ColumnChunks()
-		if err := s.symbolRuns.read(chunks[columns[0]], int(group.NumRows())); err != nil {
+		if err := s.symbolColumn.read(chunks[columns[0]], int(group.NumRows())); err != nil {
 			return content{}, fmt.Errorf("read its symbols: %w", err)
 		}
 		if s.ids, err = readInts(chunks[columns[1]], s.ids[:0]); err != nil {
@@ -64,23 +67,23 @@ type scanner struct {
 	content
 	date string
 
-	symbolRuns
+	symbolColumn
 	ids, times  []int64
-	last        timedSpan // the run under way
+	last        IDRun // the current run
 	lastSymbol  string
 	started     bool
 	unsorted    bool
 	first, next int64 // the date's bounds in microseconds
 }
 
-// add takes one row group in.
+// add adds the row group that was read last.
 func (s *scanner) add() error {
 	if s.next == 0 {
 		s.first, s.next = dateBounds(s.date)
 	}
 	for i, at := range s.times {
 		if at < s.first || at >= s.next {
-			if !tradeable(at) {
+			if !validTime(at) {
 				return impossibleTime(s.rows+int64(i), at)
 			}
 			s.misplaced++
@@ -100,10 +103,10 @@ func (s *scanner) add() error {
 }
 
 func impossibleTime(row, micros int64) error {
-	return fmt.Errorf("row %d: traded_at is %d µs since 1970, when nothing was traded", row+1, micros)
+	return fmt.Errorf("row %d: traded_at is %d µs since 1970, outside of 2009 to 2099", row+1, micros)
 }
 
-// addRun takes the rows [from, to) in, which are all of symbol.
+// addRun adds the rows [from, to), all of symbol.
 func (s *scanner) addRun(symbol string, from, to int) {
 	if s.started && symbol < s.lastSymbol {
 		s.unsorted = true
@@ -112,41 +115,44 @@ func (s *scanner) addRun(symbol string, from, to int) {
 	i := from
 	if !s.started || symbol != s.lastSymbol {
 		s.close()
-		s.last, s.lastSymbol, s.started = timedSpan{s.ids[i], s.ids[i], s.times[i], s.times[i]}, symbol, true
+		s.last, s.lastSymbol, s.started = singleID(s.ids[i], s.times[i]), symbol, true
 		i++
 	}
 	for ; i < to; i++ {
 		id := s.ids[i]
 		switch {
-		case id == s.last.last+1:
-			s.last.last, s.last.lastAt = id, s.times[i]
-		case id == s.last.last:
-			s.twice++
-		case id < s.last.last:
+		case id == s.last.Last+1:
+			s.last.Last, s.last.LastAt = id, s.times[i]
+		case id == s.last.Last:
+			s.duplicates++
+		case id < s.last.Last:
 			s.unsorted = true
 			return
 		default:
 			s.close()
-			s.last = timedSpan{id, id, s.times[i], s.times[i]}
+			s.last = singleID(id, s.times[i])
 		}
 	}
 }
 
-// close puts the run under way into the result; add goes on with it if the next row follows.
+func singleID(id, at int64) IDRun { return IDRun{idset.Range{First: id, Last: id}, at, at} }
+
+// close adds the current run to the result. If the next row group continues the run, it is joined.
 func (s *scanner) close() {
 	if !s.started {
 		return
 	}
-	runs := s.spans[s.lastSymbol]
-	if n := len(runs); n > 0 && runs[n-1].last+1 >= s.last.first {
-		runs[n-1].last, runs[n-1].lastAt = s.last.last, s.last.lastAt
+	runs := s.runs[s.lastSymbol]
+	if n := len(runs); n > 0 && runs[n-1].Last+1 >= s.last.First {
+		runs[n-1].Last, runs[n-1].LastAt = s.last.Last, s.last.LastAt
 	} else {
 		runs = append(runs, s.last)
 	}
-	s.spans[s.lastSymbol] = runs
+	s.runs[s.lastSymbol] = runs
 }
 
-// scanRows is scan for files that are not sorted or that another program wrote: it reads whole rows and sorts them.
+// scanRows is scan for files that are not sorted or that another program wrote. It reads whole rows
+// and sorts them.
 func scanRows(path, date string) (content, error) {
 	trades, err := readRows[Trade](path)
 	if err != nil {
@@ -155,7 +161,7 @@ func scanRows(path, date string) (content, error) {
 	first, next := dateBounds(date)
 	out := content{rows: int64(len(trades))}
 	for i, t := range trades {
-		if !tradeable(t.TradedAt) {
+		if !validTime(t.TradedAt) {
 			return content{}, impossibleTime(int64(i), t.TradedAt)
 		}
 		if t.TradedAt < first || t.TradedAt >= next {
@@ -164,21 +170,7 @@ func scanRows(path, date string) (content, error) {
 	}
 	slices.SortFunc(trades, compareTrades)
 	kept := slices.CompactFunc(trades, sameTrade)
-	out.twice = out.rows - int64(len(kept))
-	out.spans = spansOf(kept)
+	out.duplicates = out.rows - int64(len(kept))
+	out.runs = runsOf(kept)
 	return out, nil
-}
-
-// overlap counts the ids that stand in both of two sorted lists of runs.
-func overlap(a, b []timedSpan) int64 {
-	var n int64
-	for len(a) > 0 && len(b) > 0 {
-		n += max(0, min(a[0].last, b[0].last)-max(a[0].first, b[0].first)+1)
-		if a[0].last < b[0].last {
-			a = a[1:]
-		} else {
-			b = b[1:]
-		}
-	}
-	return n
 }

@@ -1,7 +1,6 @@
 package tape
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,9 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
-	"tapedeck/internal/durable"
+	"time"
 
 	"github.com/parquet-go/parquet-go"
 )
@@ -27,6 +25,21 @@ const (
 	Coverage Table = "coverage"
 )
 
+func allTables() []Table { return []Table{Trades, Alerts, Runs, Coverage} }
+
+// schemaOf returns a table's columns.
+func schemaOf(table Table) *parquet.Schema {
+	switch table {
+	case Alerts:
+		return parquet.SchemaOf(Alert{})
+	case Runs:
+		return parquet.SchemaOf(Run{})
+	case Coverage:
+		return parquet.SchemaOf(CoverageRow{})
+	}
+	return parquet.SchemaOf(Trade{})
+}
+
 // Segment is one published file.
 type Segment struct {
 	Table Table
@@ -34,8 +47,13 @@ type Segment struct {
 	Path string
 	// Date is its partition, as in 2026-01-15.
 	Date string
-	// Rows in the file, and its size in bytes.
+	// Rows is the number of rows in the file, Bytes its size.
 	Rows, Bytes int64
+}
+
+// IsCompacted reports whether a compaction wrote the segment.
+func (s Segment) IsCompacted() bool {
+	return strings.HasPrefix(filepath.Base(s.Path), string(FromCompact)+"-")
 }
 
 // BrokenSegment is a published file that cannot be read.
@@ -48,156 +66,26 @@ type BrokenSegment struct {
 func (b BrokenSegment) Error() string { return fmt.Sprintf("%s cannot be read: %v", b.Path, b.Err) }
 func (b BrokenSegment) Unwrap() error { return b.Err }
 
-// Keys of a segment's key-value metadata. spansKey holds, by symbol, the runs of ids and the times of their ends.
-const (
-	originKey = "tapedeck.origin"
-	feedKey   = "tapedeck.feed"
-	spansKey  = "tapedeck.spans"
-)
-
-// emptyDate is the partition of the one segment without rows that each table has from the start, so that a glob always
-// finds a file and a query on an empty tape gives no rows instead of an error.
+// emptyDate is the partition of each table's segment without rows. It exists from the start, so that
+// a glob always finds a file and a query on an empty tape returns no rows instead of an error.
 const emptyDate = "1970-01-01"
 
-// timedSpan is a run of consecutive ids with the traded_at of its ends in microseconds.
-type timedSpan struct{ first, last, firstAt, lastAt int64 }
+// emptyPath returns the path of a table's segment without rows, relative to the data directory.
+func emptyPath(table Table) string { return segmentPath(table, emptyDate, "empty.parquet") }
 
-// spansOf lists the runs of ids in trades that are sorted by (symbol, id).
-func spansOf(trades []Trade) map[string][]timedSpan {
-	out := map[string][]timedSpan{}
-	addSpans(out, trades)
-	return out
-}
+// catalog lists and reads the published segments. It writes nothing.
+type catalog struct{ layout }
 
-// addSpans adds to spans the runs of ids in trades that are sorted by (symbol, id) and come after those that spans holds.
-func addSpans(spans map[string][]timedSpan, trades []Trade) {
-	for start := 0; start < len(trades); {
-		end := start + 1
-		for end < len(trades) && trades[end].Symbol == trades[start].Symbol && trades[end].ID == trades[end-1].ID+1 {
-			end++
-		}
-		first, last := trades[start], trades[end-1]
-		runs := spans[first.Symbol]
-		if n := len(runs); n > 0 && runs[n-1].last+1 == first.ID {
-			runs[n-1].last, runs[n-1].lastAt = last.ID, last.TradedAt
-		} else {
-			runs = append(runs, timedSpan{first.ID, last.ID, first.TradedAt, last.TradedAt})
-		}
-		spans[first.Symbol] = runs
-		start = end
-	}
-}
-
-// rowGroupRows is DuckDB's own unit of parallel work, so that a scan of one large file uses every core.
-const rowGroupRows = 122_880
-
-// dictionaryLimit ends a dictionary that no longer pays, in bytes.
-const dictionaryLimit = 1 << 20
-
-func writerOptions() []parquet.WriterOption {
-	return []parquet.WriterOption{
-		parquet.DataPageVersion(2),
-		// A codec of its own: the library shares one in the process, whose encoders hold channels that tests with a clock of their own must not share.
-		parquet.Compression(newCodec()),
-		parquet.MaxRowsPerRowGroup(rowGroupRows),
-		parquet.DictionaryMaxBytes(dictionaryLimit),
-		parquet.CreatedBy("tapedeck", "1", ""),
-	}
-}
-
-// encoder writes trades as Parquet and keeps its buffers between files. It is not safe for concurrent use.
-type encoder struct {
-	writer *parquet.GenericWriter[Trade]
-}
-
-// encode writes trades, whose runs of ids are spans.
-func (e *encoder) encode(w io.Writer, trades []Trade, spans map[string][]timedSpan, feed Feed, origin Origin) error {
-	if e.writer == nil {
-		e.writer = parquet.NewGenericWriter[Trade](w, writerOptions()...)
-	} else {
-		e.writer.Reset(w)
-	}
-	if err := setSegmentMetadata(e.writer, spans, feed, origin); err != nil {
-		return err
-	}
-	if _, err := e.writer.Write(trades); err != nil {
-		return err
-	}
-	return e.writer.Close()
-}
-
-func setSegmentMetadata(writer *parquet.GenericWriter[Trade], spans map[string][]timedSpan, feed Feed, origin Origin) error {
-	ids, err := symbolSpans(spans).MarshalJSON()
-	if err != nil {
-		return err
-	}
-	from, err := json.Marshal(origin)
-	if err != nil {
-		return err
-	}
-	writer.SetKeyValueMetadata(spansKey, string(ids))
-	writer.SetKeyValueMetadata(originKey, string(from))
-	writer.SetKeyValueMetadata(feedKey, string(feed))
-	return nil
-}
-
-// allTables are the directories of Parquet files.
-func allTables() []Table { return []Table{Trades, Alerts, Runs, Coverage} }
-
-// emptyName is a table's segment without rows.
-func emptyName(table Table) string {
-	return filepath.Join(string(table), "date="+emptyDate, "empty.parquet")
-}
-
-// layEmpty publishes the tables' segments without rows.
-func (d *Dir) layEmpty(tables ...Table) error {
-	writers := map[Table]func(io.Writer) error{
-		Trades:   func(w io.Writer) error { return new(encoder).encode(w, nil, nil, d.Feed(), Origin{}) },
-		Alerts:   func(w io.Writer) error { return encodeRows[Alert](w, nil) },
-		Runs:     func(w io.Writer) error { return encodeRows[Run](w, nil) },
-		Coverage: func(w io.Writer) error { return encodeRows[CoverageRow](w, nil) },
-	}
-	for _, table := range tables {
-		staged, _, err := d.stage(durable.UniqueName("empty", ".tmp"), writers[table])
-		if err != nil {
-			return err
-		}
-		if err := d.place(staged, emptyName(table)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// rowEncoder writes rows as Parquet and keeps its buffers between files: making them costs several times as much as writing a small file. It is not
-// safe for concurrent use.
-type rowEncoder[T any] struct {
-	writer *parquet.GenericWriter[T]
-}
-
-func (e *rowEncoder[T]) encode(w io.Writer, rows []T) error {
-	if e.writer == nil {
-		e.writer = parquet.NewGenericWriter[T](w, writerOptions()...)
-	} else {
-		e.writer.Reset(w)
-	}
-	if _, err := e.writer.Write(rows); err != nil {
-		return err
-	}
-	return e.writer.Close()
-}
-
-func encodeRows[T any](w io.Writer, rows []T) error { return new(rowEncoder[T]).encode(w, rows) }
-
-// dates lists the partitions of a table between two dates, both included; an empty one leaves that end open.
-func (d *Dir) dates(table Table, from, to string) ([]string, error) {
+// dates lists the partitions of a table from one date to another, both included, in ascending order.
+// An empty date leaves that end open.
+func (c catalog) dates(table Table, from, to string) ([]string, error) {
 	if from != "" && from == to && from != emptyDate {
-		// A compaction asks date by date: to list thousands for each would make it slower than in proportion.
-		if _, err := os.Stat(filepath.Join(d.path, string(table), "date="+from)); err == nil {
+		// A compaction asks for one date after another. To list thousands each time would be slow.
+		if _, err := os.Stat(c.partition(table, from)); err == nil {
 			return []string{from}, nil
 		}
 	}
-	entries, err := os.ReadDir(filepath.Join(d.path, string(table)))
+	entries, err := os.ReadDir(c.table(table))
 	if err != nil {
 		return nil, fmt.Errorf("list the tape: %w", err)
 	}
@@ -209,13 +97,14 @@ func (d *Dir) dates(table Table, from, to string) ([]string, error) {
 		}
 		out = append(out, date)
 	}
-	sort.Strings(out)
+	slices.Sort(out)
 	return out, nil
 }
 
-// files lists the names of one partition's segments; none if the partition is not there.
-func (d *Dir) files(table Table, date string) ([]string, error) {
-	entries, err := os.ReadDir(filepath.Join(d.path, string(table), "date="+date))
+// files lists the names of one partition's segments in ascending order. A partition that does not
+// exist has none.
+func (c catalog) files(table Table, date string) ([]string, error) {
+	entries, err := os.ReadDir(c.partition(table, date))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -231,48 +120,59 @@ func (d *Dir) files(table Table, date string) ([]string, error) {
 	return out, nil
 }
 
-// Segments lists the published files of a table in the partitions from fromDate to toDate, both included (an empty one
-// leaves that end open), in the order of their paths. Files whose footer cannot be read are listed apart. The segments without rows are left out.
+// Dates lists the partitions of a table, in ascending order.
+func (d *Dir) Dates(table Table) ([]string, error) { return d.catalog.dates(table, "", "") }
+
+// Segments lists the published files of a table in the partitions from fromDate to toDate, both
+// included, in the order of their paths. An empty date leaves that end open. Files whose footer cannot
+// be read are returned separately. The segments without rows that every table has are left out.
 func (d *Dir) Segments(table Table, fromDate, toDate string) ([]Segment, []BrokenSegment, error) {
-	return eachFile(d, table, fromDate, toDate, func(date, name string) (Segment, error) { return d.look(table, date, name) })
+	return readSegments(d.catalog, table, fromDate, toDate, func(date, name string) (Segment, error) {
+		return d.catalog.stat(table, date, name)
+	})
 }
 
-// eachFile gives what look finds in the files of a table in the partitions from fromDate to toDate, both included, in the order of their paths, and lists those that
-// it has an error for.
-func eachFile[T any](d *Dir, table Table, fromDate, toDate string, look func(date, name string) (T, error)) (good []T, broken []BrokenSegment, err error) {
-	dates, err := d.dates(table, fromDate, toDate)
+// readSegments calls read for the files of a table in the partitions from fromDate to toDate, both
+// included, in the order of their paths, and returns its results. Files for which it returns an error
+// are returned as broken.
+func readSegments[T any](
+	c catalog, table Table, fromDate, toDate string, read func(date, name string) (T, error),
+) (out []T, broken []BrokenSegment, err error) {
+	dates, err := c.dates(table, fromDate, toDate)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, date := range dates {
-		found, bad, err := eachFileOf(d, table, date, look)
+		good, bad, err := readPartition(c, table, date, func(name string) (T, error) { return read(date, name) })
 		if err != nil {
 			return nil, nil, err
 		}
-		good, broken = append(good, found...), append(broken, bad...)
+		out, broken = append(out, good...), append(broken, bad...)
 	}
-	return good, broken, nil
+	return out, broken, nil
 }
 
-// eachFileOf is eachFile for one partition. Where a file vanishes under it, for a compaction replaced it, it begins anew: what that file held is in one that
-// was not listed.
-func eachFileOf[T any](d *Dir, table Table, date string, look func(date, name string) (T, error)) (good []T, broken []BrokenSegment, err error) {
-	gone := map[string]bool{}
+// readPartition is readSegments for one partition. If a file vanishes because a compaction replaced
+// it, readPartition starts again: the rows of that file are in one that was not listed.
+func readPartition[T any](
+	c catalog, table Table, date string, read func(name string) (T, error),
+) (out []T, broken []BrokenSegment, err error) {
+	missing := map[string]bool{}
 	for {
-		names, err := d.files(table, date)
+		names, err := c.files(table, date)
 		if err != nil {
 			return nil, nil, err
 		}
-		good, broken = nil, nil
+		out, broken = nil, nil
 		vanished := ""
 		for _, name := range names {
-			found, err := look(date, name)
+			found, err := read(name)
 			switch {
 			case err == nil:
-				good = append(good, found)
+				out = append(out, found)
 			case !errors.Is(err, fs.ErrNotExist):
-				broken = append(broken, BrokenSegment{filepath.Join(string(table), "date="+date, name), err})
-			case !gone[name]: // else it is listed and yet not there: a link to nothing
+				broken = append(broken, BrokenSegment{segmentPath(table, date, name), err})
+			case !missing[name]: // a file that is listed a second time is a dangling link, and is left out
 				vanished = name
 			}
 			if vanished != "" {
@@ -280,46 +180,33 @@ func eachFileOf[T any](d *Dir, table Table, date string, look func(date, name st
 			}
 		}
 		if vanished == "" {
-			return good, broken, nil
+			return out, broken, nil
 		}
-		gone[vanished] = true
+		missing[vanished] = true
 	}
 }
 
-// look reads the footer of one file.
-func (d *Dir) look(table Table, date, name string) (Segment, error) {
-	segment := Segment{Table: table, Path: filepath.Join(string(table), "date="+date, name), Date: date}
-	file, size, err := openParquet(filepath.Join(d.path, segment.Path))
+// stat reads the footer of one file.
+func (c catalog) stat(table Table, date, name string) (Segment, error) {
+	segment := Segment{Table: table, Path: segmentPath(table, date, name), Date: date}
+	file, size, err := openParquet(c.path(segment.Path))
 	if err != nil {
 		return segment, err
 	}
 	defer file.close()
 	segment.Rows, segment.Bytes = file.NumRows(), size
-	return segment, lacks(file, schemaOf(table))
+	return segment, checkColumns(file, schemaOf(table))
 }
 
-// lacks says which column of a table a file does not have, if any: one that another program put there makes every query over the table fail, and its rows
-// are not of that table.
-func lacks(file parquetFile, table *parquet.Schema) error {
+// checkColumns returns an error if a file lacks one of a table's columns. Such a file comes from
+// another program and would make every query over the table fail.
+func checkColumns(file parquetFile, table *parquet.Schema) error {
 	for _, column := range table.Columns() {
 		if _, ok := file.Schema().Lookup(column...); !ok {
 			return fmt.Errorf("has no column %q", column[0])
 		}
 	}
 	return nil
-}
-
-// schemaOf gives a table's columns.
-func schemaOf(table Table) *parquet.Schema {
-	switch table {
-	case Alerts:
-		return parquet.SchemaOf(Alert{})
-	case Runs:
-		return parquet.SchemaOf(Run{})
-	case Coverage:
-		return parquet.SchemaOf(CoverageRow{})
-	}
-	return parquet.SchemaOf(Trade{})
 }
 
 type parquetFile struct {
@@ -348,7 +235,7 @@ func openParquet(path string) (parquetFile, int64, error) {
 	return parquetFile{footer, file}, info.Size(), nil
 }
 
-// readFooter opens Parquet from r; a damaged footer that the library answers with a panic is an error here.
+// readFooter opens Parquet from r. The library panics on some damaged footers; that is an error here.
 func readFooter(r io.ReaderAt, size int64) (file *parquet.File, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -358,11 +245,31 @@ func readFooter(r io.ReaderAt, size int64) (file *parquet.File, err error) {
 	return parquet.OpenFile(r, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 }
 
-// ReadTrades reads all rows of one segment of trades, given its path relative to the data directory.
-func (d *Dir) ReadTrades(path string) ([]Trade, error) {
-	return readRows[Trade](filepath.Join(d.path, path))
+// ReadTrades reads all rows of one segment of trades. path is relative to the data directory.
+func (d *Dir) ReadTrades(path string) ([]Trade, error) { return readRows[Trade](d.catalog.path(path)) }
+
+// TimeRange returns the traded_at of the oldest and the newest row of a segment of trades, UTC. ok is
+// false if it has no rows.
+func (d *Dir) TimeRange(s Segment) (first, last time.Time, ok bool, err error) {
+	bySymbol, err := readRuns(d.catalog.path(s.Path))
+	if err != nil {
+		return first, last, false, fmt.Errorf("read %q: %w", s.Path, err)
+	}
+	for _, runs := range bySymbol {
+		for _, run := range runs {
+			if !ok || run.FirstAt < first.UnixMicro() {
+				first = timeOf(run.FirstAt)
+			}
+			if !ok || run.LastAt > last.UnixMicro() {
+				last = timeOf(run.LastAt)
+			}
+			ok = true
+		}
+	}
+	return first, last, ok, nil
 }
 
+// readRows reads all rows of a file.
 func readRows[T any](path string) (rows []T, err error) {
 	file, _, err := openParquet(path)
 	if err != nil {
@@ -374,7 +281,7 @@ func readRows[T any](path string) (rows []T, err error) {
 			rows, err = nil, fmt.Errorf("damaged content: %v", p)
 		}
 	}()
-	if err := lacks(file, parquet.SchemaOf(*new(T))); err != nil {
+	if err := checkColumns(file, parquet.SchemaOf(*new(T))); err != nil {
 		return nil, err
 	}
 	reader := parquet.NewGenericReader[T](file.File)
@@ -397,41 +304,18 @@ func readRows[T any](path string) (rows []T, err error) {
 	return rows, nil
 }
 
-// segmentSpans gives the ids of one segment of trades by symbol: from its metadata where tapedeck wrote it, else from its rows.
-func segmentSpans(path string) (map[string][]timedSpan, error) {
+// readRuns returns the ids in a segment of trades: from its metadata if tapedeck wrote it, otherwise
+// from its rows.
+func readRuns(path string) (symbolRuns, error) {
 	file, _, err := openParquet(path)
 	if err != nil {
 		return nil, err
 	}
-	text, ok := file.Lookup(spansKey)
+	text, ok := file.Lookup(runsKey)
 	file.close()
-	if !ok {
-		trades, err := readRows[Trade](path)
-		if err != nil {
-			return nil, err
-		}
-		for i := range trades {
-			if !tradeable(trades[i].TradedAt) {
-				return nil, impossibleTime(int64(i), trades[i].TradedAt)
-			}
-		}
-		slices.SortFunc(trades, compareTrades)
-		return spansOf(slices.CompactFunc(trades, sameTrade)), nil
+	if ok {
+		return parseRuns(text)
 	}
-	return parseSpans(text)
+	found, err := scanRows(path, "")
+	return found.runs, err
 }
-
-func compareTrades(a, b Trade) int {
-	if c := strings.Compare(a.Symbol, b.Symbol); c != 0 {
-		return c
-	}
-	switch {
-	case a.ID < b.ID:
-		return -1
-	case a.ID > b.ID:
-		return 1
-	}
-	return 0
-}
-
-func sameTrade(a, b Trade) bool { return a.ID == b.ID && a.Symbol == b.Symbol }

@@ -1,7 +1,8 @@
-// Package tape owns the trade tape on disk: what a row is, where its file lies, when it is visible, and which ids are there.
+// Package tape owns the trade tape on disk: its rows, its files, when they become visible, and which
+// ids they hold.
 //
-// Its one guarantee: a file whose name ends in .parquet is complete, durable and never changes, and (symbol, id) stands once
-// in whatever a reader lists. The layout is described in the project's README under "The tape".
+// Its one guarantee: a file whose name ends in .parquet is complete, durable and never changes, and
+// (symbol, id) occurs once in the files that a reader lists. docs/TAPE.md specifies the format.
 package tape
 
 import (
@@ -9,7 +10,7 @@ import (
 	"time"
 )
 
-// Feed is which of Binance's two sequences a tape records. A tape has one, chosen when it is made.
+// Feed is one of Binance's two sequences of trades. A tape has one, chosen when it is created.
 type Feed string
 
 // The two feeds. In AggTrade an id is Binance's aggregate trade id (`a`), in RawTrade the trade id (`t`).
@@ -18,7 +19,7 @@ const (
 	RawTrade Feed = "trade"
 )
 
-// ParseFeed reads a feed's name as it stands in flags and in tape.json.
+// ParseFeed parses a feed's name as it is written in flags and in tape.json.
 func ParseFeed(name string) (Feed, error) {
 	switch Feed(name) {
 	case AggTrade, RawTrade:
@@ -46,7 +47,7 @@ type Trade struct {
 	IsBuyerMaker bool `parquet:"is_buyer_maker"`
 }
 
-// Source says where a segment's trades came from.
+// Source is where a segment's trades came from.
 type Source string
 
 // The sources.
@@ -58,20 +59,20 @@ const (
 	FromCompact Source = "compact"
 )
 
-// Origin is written into a segment's key-value metadata.
+// Origin describes a segment's trades in its key-value metadata.
 type Origin struct {
 	Source Source `json:"source"`
-	// Run is the id of the run that wrote it, empty for none.
+	// Run is the id of the run that wrote it, or empty.
 	Run string `json:"run,omitempty"`
-	// Detail is free text: a file's name, its sha256.
+	// Detail is free text, such as a file's name and SHA-256.
 	Detail string `json:"detail,omitempty"`
-	// Inexact counts the values whose double does not print back as the exchange's decimal string.
+	// Inexact is the number of values whose double does not print back as the exchange's decimal.
 	Inexact int64 `json:"inexact,omitempty"`
 }
 
-// Published is what a publishing call did.
+// Published is the result of a call that publishes rows.
 type Published struct {
-	// Rows written, and rows left out because they were on the tape already or stood twice in the call.
+	// Rows written, and rows dropped because they were on the tape already or repeated in the call.
 	Rows, Dropped int64
 	// Bytes of the new segments.
 	Bytes int64
@@ -79,19 +80,26 @@ type Published struct {
 	Segments []string
 }
 
-// The times at which a trade can have been, in microseconds: [2009-01-01, 2100-01-01). Nothing was traded for bitcoin before, and what lies
-// outside is a time in another unit.
+func (p *Published) add(path string, rows, bytes int64) {
+	p.Rows += rows
+	p.Bytes += bytes
+	p.Segments = append(p.Segments, path)
+}
+
+// The valid times of a trade in microseconds since the epoch: [2009-01-01, 2100-01-01). No bitcoin was
+// traded before. A time outside is in another unit.
 const (
 	firstMicros = 1_230_768_000_000_000
 	endMicros   = 4_102_444_800_000_000
 )
 
-// tradeable says whether a trade can have been at a time in microseconds.
-func tradeable(micros int64) bool { return micros >= firstMicros && micros < endMicros }
+func validTime(micros int64) bool { return micros >= firstMicros && micros < endMicros }
+
+func timeOf(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
 
 const dayMicros = 24 * 60 * 60 * 1_000_000
 
-// dayOf gives the UTC day number since the epoch of a time in microseconds.
+// dayOf returns the UTC day number since the epoch of a time in microseconds.
 func dayOf(micros int64) int64 {
 	day := micros / dayMicros
 	if micros%dayMicros < 0 {
@@ -100,15 +108,17 @@ func dayOf(micros int64) int64 {
 	return day
 }
 
-// dateOfDay gives the date, as in 2026-01-15, of a UTC day number since the epoch.
+// dateOfDay returns the date, as in 2026-01-15, of a UTC day number since the epoch.
 func dateOfDay(day int64) string {
 	return time.Unix(day*86400, 0).UTC().Format(time.DateOnly)
 }
 
-// DateOf gives the UTC date, as in 2026-01-15, of a time in microseconds since the epoch: the partition of a row.
+// DateOf returns the UTC date, as in 2026-01-15, of a time in microseconds since the epoch. It is the
+// partition of a row.
 func DateOf(micros int64) string { return dateOfDay(dayOf(micros)) }
 
-// dateBounds gives the half-open bounds of a date in microseconds since the epoch; (0, 0) if it is not a date.
+// dateBounds returns the half-open bounds of a date in microseconds since the epoch, or (0, 0) if it
+// is not a date.
 func dateBounds(date string) (first, next int64) {
 	day, err := time.Parse(time.DateOnly, date)
 	if err != nil {

@@ -227,7 +227,7 @@ func TestCreateWithPartsLost(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, table := range allTables() {
-				if _, err := os.Stat(filepath.Join(d.Path(), emptyName(table))); err != nil {
+				if _, err := os.Stat(filepath.Join(d.Path(), emptyPath(table))); err != nil {
 					t.Error(err)
 				}
 			}
@@ -235,7 +235,7 @@ func TestCreateWithPartsLost(t *testing.T) {
 				t.Errorf("%+v", out)
 			}
 			var wrote struct{ N int }
-			if err := errors.Join(d.WriteState("x.json", struct{ N int }{1}), d.ReadState("x.json", &wrote)); err != nil || wrote.N != 1 {
+			if err := errors.Join(d.State().Write("x.json", struct{ N int }{1}), d.State().Read("x.json", &wrote)); err != nil || wrote.N != 1 {
 				t.Error(wrote, err)
 			}
 		})
@@ -350,15 +350,15 @@ func TestStateBelowADirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range 2 {
-		if err := dir.WriteState(filepath.Join("outbox", "a.json"), n); err != nil {
+		if err := dir.State().Write(filepath.Join("outbox", "a.json"), n); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var n int
-	if err := dir.ReadState(filepath.Join("outbox", "a.json"), &n); err != nil || n != 1 {
+	if err := dir.State().Read(filepath.Join("outbox", "a.json"), &n); err != nil || n != 1 {
 		t.Error(n, err)
 	}
-	if listed, err := os.ReadDir(dir.StatePath("")); err != nil || len(listed) == 0 || slices.ContainsFunc(listed, func(e os.DirEntry) bool { return strings.Contains(e.Name(), "=") }) {
+	if listed, err := os.ReadDir(dir.State().Path("")); err != nil || len(listed) == 0 || slices.ContainsFunc(listed, func(e os.DirEntry) bool { return strings.Contains(e.Name(), "=") }) {
 		t.Errorf("%v, %v", listed, err)
 	}
 }
@@ -366,13 +366,13 @@ func TestStateBelowADirectory(t *testing.T) {
 // What a process that records for months knows of the tape stays small, and is right whatever is taken away meanwhile.
 func TestARecorderForgets(t *testing.T) {
 	d := newTape(t)
-	for day := range 3 * leanDates {
+	for day := range 3 * keptDates {
 		first := int64(10 * day)
 		if out := publish(t, d, trades("ETHUSDT", first, first+9, day0.AddDate(0, 0, day))); out.Rows != 10 {
 			t.Fatalf("day %d: %+v", day, out)
 		}
 	}
-	if n := len(d.index.parts); n > leanDates+3 {
+	if n := len(d.index.parts); n > keptDates+3 {
 		t.Errorf("it knows %d partitions", n)
 	}
 	for date, part := range d.index.parts {

@@ -82,7 +82,7 @@ func (s *symbolRun) publishFile(ctx context.Context, file *binance.ArchiveFile, 
 		if t != nil {
 			t.load.Discard()
 		}
-		t = &dayStaging{day: day, load: s.dir.Load(tape.Origin{Source: tape.FromArchive, Run: s.opt.Run, Detail: file.Name + " sha256:" + file.SHA256})}
+		t = &dayStaging{day: day, load: s.dir.NewLoader(tape.Origin{Source: tape.FromArchive, Run: s.opt.Run, Detail: file.Name + " sha256:" + file.SHA256})}
 	}, func(b *ingest.Batch) error { return t.add(ctx, b.Trades, b.Inexact) })
 	defer func() { t.load.Discard() }()
 	if err != nil {
@@ -107,7 +107,7 @@ func (s *symbolRun) publishFile(ctx context.Context, file *binance.ArchiveFile, 
 // dayStaging stages the missing trades of a day's file. Rows come in the order of their ids.
 type dayStaging struct {
 	day  DayPlan
-	load *tape.Load
+	load *tape.Loader
 
 	// found are the ids that the file has once, or several times with the same content. conflicting are those
 	// that it has with different contents. staged is the part of found that was missing from the tape.

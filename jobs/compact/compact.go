@@ -208,7 +208,7 @@ func (c *compaction) groups(date string, segments []tape.Segment) ([][]tape.Segm
 	if len(segments) <= most || !c.opt.Force && len(segments) <= most+slack && !c.scattered(segments) {
 		return nil, nil
 	}
-	groups := tape.Fan(segments)
+	groups := tape.MergeGroups(segments)
 	if len(groups) > 1 && len(groups) == len(segments) {
 		return nil, nil // every one of them fills a merge by itself
 	}
@@ -228,7 +228,7 @@ func (c *compaction) hours(segments []tape.Segment) ([][]tape.Segment, error) {
 		if s.IsCompacted() {
 			continue
 		}
-		_, last, ok, err := c.dir.TimesOf(s)
+		_, last, ok, err := c.dir.TimeRange(s)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // another run merged it since it was listed
 		}
@@ -242,7 +242,7 @@ func (c *compaction) hours(segments []tape.Segment) ([][]tape.Segment, error) {
 	}
 	var out [][]tape.Segment
 	for _, group := range byHour {
-		for _, part := range tape.Fan(group) {
+		for _, part := range tape.MergeGroups(group) {
 			if len(part) > 1 {
 				out = append(out, part)
 			}

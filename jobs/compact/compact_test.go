@@ -312,7 +312,7 @@ func TestEverybodyAtOnce(t *testing.T) {
 	})
 	writers.Go(func() { // the same, the other way round and in larger pieces that overlap
 		for last := int64(ids); last > 0; last -= 5 * step {
-			l := load.Load(tape.Origin{Source: tape.FromFile})
+			l := load.NewLoader(tape.Origin{Source: tape.FromFile})
 			if err := l.Add(ctx, rows(max(last-7*step, 1), last), 0); err != nil {
 				t.Error(err)
 			}
@@ -347,7 +347,7 @@ func TestEverybodyAtOnce(t *testing.T) {
 		if err == nil {
 			_, err = verifier.PublishCoverage(ctx, c)
 		}
-		if err != nil || len(c.Symbols) == 1 && c.Symbols[0].Twice > 0 {
+		if err != nil || len(c.Symbols) == 1 && c.Symbols[0].Duplicates > 0 {
 			t.Errorf("%+v, %v", c.Symbols, err)
 		}
 	})

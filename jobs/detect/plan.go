@@ -226,9 +226,9 @@ func (r *run) late(ctx context.Context) (map[string]time.Time, error) {
 		span = span.hull(window{judged.LastAt, judged.Until})
 	}
 	// Most often the segments themselves tell that what is new is also later.
-	if touching, _ := r.index.Touching(span.start, span.end, func(symbol string, ids tape.IDRun) bool {
+	if touching, _ := r.index.SegmentsWhere(span.start, span.end, func(symbol string, ids tape.IDRun) bool {
 		judged, ok := known[symbol]
-		return ok && ids.Last > judged.LastID && ids.FirstAt.Before(judged.Until)
+		return ok && ids.Last > judged.LastID && ids.FirstAt < judged.Until.UnixMicro()
 	}); len(touching) == 0 {
 		return out, nil
 	}

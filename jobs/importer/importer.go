@@ -157,7 +157,7 @@ func (f *fileImport) run(ctx context.Context) error {
 	source.onRead = func(bytes int64) { f.opt.Progress.Set(f.path, bytes) }
 
 	origin := tape.Origin{Source: tape.FromFile, Run: f.opt.Run, Detail: source.name + " sha256:" + sum}
-	out := &staging{position: "line", newLoad: func() *tape.Load { return f.dir.Load(origin) }}
+	out := &staging{position: "line", newLoad: func() *tape.Loader { return f.dir.NewLoader(origin) }}
 	stage := stageCSV
 	if source.form == formParquet {
 		out.position, stage = "row", stageParquet

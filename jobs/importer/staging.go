@@ -12,10 +12,10 @@ import (
 // staging stages the trades of one file and checks that each id occurs once. Rows come sorted by (date, symbol, id),
 // or by id if the file has one symbol.
 type staging struct {
-	newLoad  func() *tape.Load
+	newLoad  func() *tape.Loader
 	position string // what a position in the file is called: line or row
 
-	load     *tape.Load
+	load     *tape.Loader
 	last     tape.Trade
 	lastAt   int64                  // the position of last; 0 before the first row
 	symbols  map[string]*symbolRows // by name

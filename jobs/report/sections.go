@@ -88,9 +88,9 @@ const parallelRows = 2_000_000
 // parallelSections returns how many sections run at a time.
 func parallelSections(index *tape.Index, from, to time.Time) int {
 	rows := int64(0)
-	index.Touching(from, to, func(_ string, run tape.IDRun) bool {
-		if run.FirstAt.Before(to) && !run.LastAt.Before(from) {
-			rows += run.Last - run.First + 1
+	index.SegmentsWhere(from, to, func(_ string, run tape.IDRun) bool {
+		if run.Overlaps(from, to) {
+			rows += run.Count()
 		}
 		return false
 	})

@@ -181,7 +181,7 @@ func lostBy(b *testing.B, data string, at time.Time) (lost int64, since time.Dur
 	rows, first, last := int64(0), time.Time{}, time.Time{}
 	for _, s := range segments {
 		rows += s.Rows
-		from, to, _, err := dir.TimesOf(s)
+		from, to, _, err := dir.TimeRange(s)
 		if err != nil {
 			b.Fatal(err)
 		}

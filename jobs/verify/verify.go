@@ -23,7 +23,7 @@ type Options struct {
 }
 
 // Run checks the tape, publishes its coverage and returns the certificate. An incomplete tape is not an error: see Certificate.Complete. Nor is a
-// tape that this process may not write to: see Certificate.NotKept. Where the coverage could not be written for another reason, a full disk say, the
+// tape that this process may not write to: see Certificate.SaveErr. Where the coverage could not be written for another reason, a full disk say, the
 // certificate is whole beside the error; it is nil beside any other.
 func Run(ctx context.Context, dir *tape.Dir, opt Options) (*tape.Certificate, error) {
 	certificate, err := dir.Certify(ctx, opt.Now, opt.Full, opt.Progress)
@@ -31,8 +31,8 @@ func Run(ctx context.Context, dir *tape.Dir, opt Options) (*tape.Certificate, er
 		return nil, err
 	}
 	published, err := dir.PublishCoverage(ctx, certificate)
-	if tape.ReadOnly(err) {
-		certificate.NotKept = err
+	if tape.IsReadOnly(err) {
+		certificate.SaveErr = err
 	} else if err != nil {
 		return &certificate, fmt.Errorf("write the coverage: %w", err)
 	}

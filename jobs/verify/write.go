@@ -23,7 +23,7 @@ func WriteTable(w io.Writer, c tape.Certificate) error {
 	fmt.Fprintln(table, "symbol\tfrom (UTC)\tto (UTC)\trows\tmissing\tabsent\ttwice\tdays\t")
 	for _, s := range c.Symbols {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", s.Symbol, minute(s.FirstAt), minute(s.LastAt),
-			grouped(s.Trades), grouped(s.Missing), grouped(s.Absent), grouped(s.Twice), states(s.Days))
+			grouped(s.Trades), grouped(s.Missing), grouped(s.Absent), grouped(s.Duplicates), states(s.Days))
 	}
 	if len(c.Symbols) > 0 {
 		table.Flush()
@@ -53,8 +53,8 @@ func writeTroubles(out io.Writer, s tape.SymbolCertificate) {
 			fmt.Fprintf(out, "  %d to %d (%s), after %s and before %s\n", gap.First, gap.Last, grouped(gap.Count()), second(gap.After), second(gap.Before))
 		}
 	}
-	if s.Twice > 0 {
-		fmt.Fprintf(out, "\n%s has %s ids more than once: a file was put into the tape by hand.\n", s.Symbol, grouped(s.Twice))
+	if s.Duplicates > 0 {
+		fmt.Fprintf(out, "\n%s has %s ids more than once: a file was put into the tape by hand.\n", s.Symbol, grouped(s.Duplicates))
 	}
 }
 
@@ -65,7 +65,7 @@ func Verdict(c tape.Certificate) string {
 	for _, s := range c.Symbols {
 		trades += s.Trades
 		missing += s.Missing
-		twice += s.Twice
+		twice += s.Duplicates
 		absent += s.Absent
 		holes += len(s.Gaps)
 	}
@@ -190,7 +190,7 @@ func WriteJSON(w io.Writer, c tape.Certificate) error {
 		out.Broken = append(out.Broken, jsonBroken{b.Path, b.Err.Error()})
 	}
 	for _, s := range c.Symbols {
-		symbol := jsonSymbol{Symbol: s.Symbol, Bounds: s.Bounds, Trades: s.Trades, Missing: s.Missing, Absent: s.Absent, Twice: s.Twice, Gaps: []jsonGap{}, Days: []jsonDay{}}
+		symbol := jsonSymbol{Symbol: s.Symbol, Bounds: s.Bounds, Trades: s.Trades, Missing: s.Missing, Absent: s.Absent, Twice: s.Duplicates, Gaps: []jsonGap{}, Days: []jsonDay{}}
 		for _, g := range s.Gaps {
 			symbol.Gaps = append(symbol.Gaps, jsonGap{g.First, g.Last, g.Count(), g.After, g.Before})
 		}

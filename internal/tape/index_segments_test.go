@@ -36,14 +36,14 @@ func TestPaths(t *testing.T) {
 	write(foreign)
 	want := []string{known, fresh}
 	slices.Sort(want)
-	good, broken, err := x.Paths(date, date)
+	good, broken, err := x.SegmentPaths(date, date)
 	if err != nil || !slices.Equal(good, want) {
 		t.Errorf("%q, want %q; %v", good, want, err)
 	}
 	if len(broken) != 2 || broken[0].Path != spoilt || broken[1].Path != foreign {
 		t.Errorf("broken: %v", broken)
 	}
-	if good, broken, err = x.Paths(DateOf(day0.AddDate(0, 0, 1).UnixMicro()), ""); len(good)+len(broken) > 0 || err != nil {
+	if good, broken, err = x.SegmentPaths(DateOf(day0.AddDate(0, 0, 1).UnixMicro()), ""); len(good)+len(broken) > 0 || err != nil {
 		t.Errorf("of later days: %q, %v, %v", good, broken, err)
 	}
 }
@@ -55,14 +55,14 @@ func TestListingWhileFilesAreReplaced(t *testing.T) {
 		publish(t, d, trades("BTCUSDT", 1+10*i, 10+10*i, day0))
 	}
 	date, merged := DateOf(day0.UnixMicro()), false
-	found, broken, err := eachFile(d, Trades, "", "", func(date, name string) (Segment, error) {
+	found, broken, err := readSegments(d.catalog, Trades, "", "", func(date, name string) (Segment, error) {
 		if !merged {
 			merged = true
 			if _, err := d.Merge(t.Context(), date, segmentsOf(t, d), 1<<30); err != nil {
 				t.Fatal(err)
 			}
 		}
-		return d.look(Trades, date, name)
+		return d.catalog.stat(Trades, date, name)
 	})
 	if err != nil || len(broken) > 0 || len(found) != 1 || found[0].Rows != 30 {
 		t.Errorf("%+v, %v, %v", found, broken, err)
@@ -70,7 +70,7 @@ func TestListingWhileFilesAreReplaced(t *testing.T) {
 
 	// The index reads the footers of partitions that it does not know beforehand.
 	x := d.Index()
-	footers := map[string]footer{filepath.Join(d.Path(), found[0].Path): {err: fs.ErrNotExist}}
+	footers := map[string]footer{found[0].Path: {err: fs.ErrNotExist}}
 	if err := x.refreshDate(date, footers); err != nil || !slices.Equal(x.IDs("BTCUSDT"), idset.Set{{First: 1, Last: 30}}) {
 		t.Errorf("%v, %v", x.IDs("BTCUSDT"), err)
 	}

@@ -26,7 +26,7 @@ func TestLoadIsSeenWholeOrNotAtAll(t *testing.T) {
 	d := newTape(t)
 	rows := trades("A", 1, 1000, day0.Add(23*time.Hour+50*time.Minute)) // over midnight
 	publish(t, d, slices.Clone(rows[100:200]))
-	load := d.Load(Origin{Source: FromFile})
+	load := d.NewLoader(Origin{Source: FromFile})
 	for chunk := range slices.Chunk(rows, 64) {
 		if err := load.Add(t.Context(), chunk, 1); err != nil {
 			t.Fatal(err)
@@ -70,7 +70,7 @@ func TestLoadLeavesOutWhatCameMeanwhile(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			load := d.Load(Origin{Source: FromFile, Inexact: 0})
+			load := d.NewLoader(Origin{Source: FromFile, Inexact: 0})
 			if err := load.Add(t.Context(), trades("A", 1, 1000, day0), 7); err != nil {
 				t.Fatal(err)
 			}
@@ -103,7 +103,7 @@ func TestLoadRefusesDisorder(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newTape(t)
-			load := d.Load(Origin{Source: FromFile})
+			load := d.NewLoader(Origin{Source: FromFile})
 			var err error
 			for _, rows := range calls {
 				if err == nil {
@@ -125,11 +125,11 @@ func TestLoadRefusesDisorder(t *testing.T) {
 // Any number of dates fits, for only some have a file open.
 func TestLoadOfManyDates(t *testing.T) {
 	d := newTape(t)
-	load := d.Load(Origin{Source: FromFile})
+	load := d.NewLoader(Origin{Source: FromFile})
 	defer load.Discard()
 	want := 0
 	for _, symbol := range []string{"A", "B"} {
-		for day := range 3 * loadOpen {
+		for day := range 3 * loaderOpenDates {
 			rows := trades(symbol, int64(100*day), int64(100*day+9), day0.AddDate(0, 0, day))
 			want += len(rows)
 			if err := load.Add(t.Context(), rows, 0); err != nil {
@@ -150,9 +150,9 @@ func TestLoadOfManyDates(t *testing.T) {
 // A file that a load under way has finished is not swept as a dead writer's.
 func TestSweepLeavesALoadAlone(t *testing.T) {
 	d := newTape(t)
-	load := d.Load(Origin{Source: FromFile})
+	load := d.NewLoader(Origin{Source: FromFile})
 	defer load.Discard()
-	for day := range 2 * loadOpen {
+	for day := range 2 * loaderOpenDates {
 		if err := load.Add(t.Context(), trades("A", int64(10*day), int64(10*day), day0.AddDate(0, 0, day)), 0); err != nil {
 			t.Fatal(err)
 		}
@@ -160,7 +160,7 @@ func TestSweepLeavesALoadAlone(t *testing.T) {
 	if removed, err := d.Sweep(time.Now().Add(24 * time.Hour)); removed != 0 || err != nil {
 		t.Errorf("%d files swept, %v", removed, err)
 	}
-	if out, err := load.Publish(t.Context()); err != nil || out.Rows != 2*loadOpen {
+	if out, err := load.Publish(t.Context()); err != nil || out.Rows != 2*loaderOpenDates {
 		t.Errorf("%+v, %v", out, err)
 	}
 }
@@ -168,7 +168,7 @@ func TestSweepLeavesALoadAlone(t *testing.T) {
 func TestLoadEndsWithTheContext(t *testing.T) {
 	d := newTape(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	load := d.Load(Origin{Source: FromFile})
+	load := d.NewLoader(Origin{Source: FromFile})
 	if err := load.Add(ctx, trades("A", 1, 10, day0), 0); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,104 @@
+package tape
+
+import (
+	"time"
+
+	"tapedeck/internal/state"
+)
+
+// Bounds are the first and the last id of a symbol that were ever published, even if a segment has
+// been lost since. Times are UTC.
+type Bounds struct {
+	FirstID int64     `json:"first_id"`
+	LastID  int64     `json:"last_id"`
+	FirstAt time.Time `json:"first_at"`
+	LastAt  time.Time `json:"last_at"`
+}
+
+// extend returns b with run included. known is false if b is not set yet.
+func (b Bounds) extend(run IDRun, known bool) Bounds {
+	if !known || run.First < b.FirstID {
+		b.FirstID, b.FirstAt = run.First, timeOf(run.FirstAt)
+	}
+	if !known || run.Last > b.LastID {
+		b.LastID, b.LastAt = run.Last, timeOf(run.LastAt)
+	}
+	return b
+}
+
+// Gap is a run of ids inside a symbol's bounds that are not on the tape.
+type Gap struct {
+	Symbol      string
+	First, Last int64
+	// After and Before are the traded_at of the rows before and after the gap, UTC. If rows are missing
+	// at an end of the bounds, it is the traded_at of the lost row there.
+	After, Before time.Time
+}
+
+// Count returns the number of missing ids.
+func (g Gap) Count() int64 { return g.Last - g.First + 1 }
+
+// gapsBetween returns the gaps of a symbol inside bounds, in ascending order. runs are in order of
+// their first ids and may overlap.
+func gapsBetween(symbol string, runs []IDRun, bounds Bounds) []Gap {
+	var out []Gap
+	next, after := bounds.FirstID, bounds.FirstAt
+	for _, run := range runs {
+		if run.First > next {
+			out = append(out, Gap{symbol, next, run.First - 1, after, timeOf(run.FirstAt)})
+		}
+		if run.Last >= next {
+			next, after = run.Last+1, timeOf(run.LastAt)
+		}
+	}
+	if next <= bounds.LastID {
+		out = append(out, Gap{symbol, next, bounds.LastID, after, bounds.LastAt})
+	}
+	return out
+}
+
+// extentName is the state file of all symbols' bounds. If it is lost, the loss of a whole end of a
+// symbol's record can no longer be noticed.
+const extentName = "extent.json"
+
+// extent keeps each symbol's bounds in a state file.
+type extent struct{ state *state.Dir }
+
+// read returns the bounds by symbol. Impossible ones are left out, as if they had been lost.
+func (e extent) read() (map[string]Bounds, error) {
+	bounds, err := state.ReadCache[Bounds](e.state, extentName)
+	if err != nil {
+		return nil, err
+	}
+	for symbol, b := range bounds {
+		if symbol == "" || b.FirstID < 0 || b.LastID < b.FirstID ||
+			!validTime(b.FirstAt.UnixMicro()) || !validTime(b.LastAt.UnixMicro()) {
+			delete(bounds, symbol)
+		}
+	}
+	return bounds, nil
+}
+
+// extend adds published runs to the bounds. The caller holds the writers' lock.
+func (e extent) extend(published []symbolRuns) error {
+	bounds, err := e.read()
+	if err != nil {
+		return err
+	}
+	changed := false
+	for _, bySymbol := range published {
+		for symbol, runs := range bySymbol {
+			for _, run := range runs {
+				old, ok := bounds[symbol]
+				if extended := old.extend(run, ok); !ok || extended != old {
+					bounds[symbol] = extended
+					changed = true
+				}
+			}
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return e.state.Write(extentName, bounds)
+}

@@ -1,0 +1,357 @@
+package tape
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/parquet-go/parquet-go"
+
+	"tapedeck/internal/idset"
+)
+
+const (
+	// loaderRows bounds a segment of a Loader, as a compaction does: 100 to 150 MB.
+	loaderRows = 16 << 20
+	// loaderOpenDates bounds the dates that a Loader writes at the same time. Each holds a row group in
+	// memory, about 20 MB.
+	loaderOpenDates = 4
+	// loaderRetries is how often Publish releases the lock to write segments again that overlap with what
+	// others published meanwhile. After that it writes them again under the lock.
+	loaderRetries = 3
+)
+
+// Loader adds a large number of trades to the tape: in few large segments, in bounded memory, and
+// visible only when all of them are staged. Call Publish or Discard at the end; Discard after Publish
+// does nothing. A Loader is not safe for concurrent use, but several Loaders and Publish calls may run
+// at the same time.
+type Loader struct {
+	dir      *Dir
+	origin   Origin
+	open     []*loaderSegment   // in order of their last use
+	finished []*loaderSegment   // complete and staged
+	last     map[string]lastRow // the last row added, by date
+	partial  map[string]bool    // dates of which rows on the tape were left out
+	encoders []*encoder[Trade]  // not in use
+	chunk    []Trade
+	inexact  int64
+	dropped  int64
+}
+
+// loaderSegment is a segment being written. Its file stays open, and so locked, until it is published.
+type loaderSegment struct {
+	date    string
+	file    *stagedFile
+	encoder *encoder[Trade] // nil when the segment is finished
+	rows    int64
+	runs    symbolRuns
+
+	// The symbol added last, and its ids on the tape.
+	symbol    string
+	published idset.Set
+}
+
+// NewLoader returns a Loader. origin describes all of its trades.
+func (d *Dir) NewLoader(origin Origin) *Loader {
+	return &Loader{dir: d, origin: origin, last: map[string]lastRow{}, partial: map[string]bool{}}
+}
+
+// Add stages the trades that are not on the tape. The trades of a date must be sorted by (symbol, id)
+// over all calls, each id once; otherwise the error is ErrUnsorted. inexact is the number of values in
+// trades whose double does not print back as the exchange's decimal.
+func (l *Loader) Add(ctx context.Context, trades []Trade, inexact int64) error {
+	if err := validate(trades); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	l.inexact += inexact
+	for start := 0; start < len(trades); {
+		first := trades[start]
+		day := dayOf(first.TradedAt)
+		end := start + 1
+		for end < len(trades) && trades[end].Symbol == first.Symbol && dayOf(trades[end].TradedAt) == day {
+			end++
+		}
+		if err := l.add(ctx, dateOfDay(day), trades[start:end]); err != nil {
+			return err
+		}
+		start = end
+	}
+	return nil
+}
+
+// add stages rows of one date and symbol.
+func (l *Loader) add(ctx context.Context, date string, rows []Trade) error {
+	last, ok := l.last[date]
+	if ok && (rows[0].Symbol < last.symbol || rows[0].Symbol == last.symbol && rows[0].ID <= last.id) {
+		return ErrUnsorted
+	}
+	for i := 1; i < len(rows); i++ {
+		if rows[i].ID <= rows[i-1].ID {
+			return ErrUnsorted
+		}
+	}
+	final := rows[len(rows)-1]
+	l.last[date] = lastRow{final.Symbol, final.ID}
+	s, err := l.segmentOf(ctx, date)
+	if err != nil {
+		return err
+	}
+	if s.symbol != final.Symbol {
+		s.symbol, s.published = final.Symbol, l.dir.index.idsOn(final.Symbol, adjacentDates(date))
+	}
+	kept := rows
+	if s.published.Overlaps(idset.Range{First: rows[0].ID, Last: final.ID}) {
+		kept = appendUnpublished(l.chunk[:0], rows, s.published)
+		l.chunk = kept
+		l.dropped += int64(len(rows) - len(kept))
+		l.partial[date] = true
+	}
+	return s.write(kept)
+}
+
+func (s *loaderSegment) write(rows []Trade) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	if _, err := s.encoder.writer.Write(rows); err != nil {
+		return fmt.Errorf("write %q: %w", s.file.path, err)
+	}
+	s.runs.add(rows)
+	s.rows += int64(len(rows))
+	return nil
+}
+
+// segmentOf returns the open segment of a date. It finishes a full one, and the one that was unused
+// longest if too many are open.
+func (l *Loader) segmentOf(ctx context.Context, date string) (*loaderSegment, error) {
+	if i := slices.IndexFunc(l.open, func(s *loaderSegment) bool { return s.date == date }); i >= 0 {
+		s := l.open[i]
+		l.open = slices.Delete(l.open, i, i+1)
+		if s.rows < loaderRows {
+			l.open = append(l.open, s)
+			return s, nil
+		}
+		if err := l.finish(s); err != nil {
+			return nil, err
+		}
+	}
+	if len(l.open) == loaderOpenDates {
+		oldest := l.open[0]
+		l.open = slices.Delete(l.open, 0, 1)
+		if err := l.finish(oldest); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.dir.index.refreshDates(adjacentDates(date)); err != nil {
+		return nil, err
+	}
+	s, err := l.newSegment(date)
+	if err != nil {
+		return nil, err
+	}
+	l.open = append(l.open, s)
+	return s, ctx.Err()
+}
+
+func (l *Loader) newSegment(date string) (*loaderSegment, error) {
+	file, err := l.dir.staging.create(stagedName(string(l.origin.Source)))
+	if err != nil {
+		return nil, err
+	}
+	s := &loaderSegment{date: date, file: file, runs: symbolRuns{}, encoder: new(encoder[Trade])}
+	if n := len(l.encoders); n > 0 {
+		s.encoder, l.encoders = l.encoders[n-1], l.encoders[:n-1]
+	}
+	s.encoder.start(file)
+	return s, nil
+}
+
+// finish completes a segment, which is not in l.open, and makes it durable in the staging directory.
+// A segment without rows is removed.
+func (l *Loader) finish(s *loaderSegment) error {
+	if s.rows == 0 {
+		l.encoders = append(l.encoders, s.encoder)
+		return s.file.discard()
+	}
+	l.finished = append(l.finished, s)
+	origin := l.origin
+	origin.Inexact, l.inexact = l.inexact, 0 // counted in one segment only
+	err := setMetadata(s.encoder.writer, s.runs, l.dir.Feed(), origin)
+	if err == nil {
+		err = s.encoder.writer.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("write %q: %w", s.file.path, err)
+	}
+	l.encoders = append(l.encoders, s.encoder)
+	s.encoder = nil
+	return s.file.sync()
+}
+
+// Publish makes everything added durable and visible. After an error some of the segments may be on
+// the tape, each complete; loading the same trades again completes it.
+func (l *Loader) Publish(ctx context.Context) (Published, error) {
+	defer l.Discard()
+	for len(l.open) > 0 {
+		s := l.open[0]
+		l.open = l.open[1:]
+		if err := l.finish(s); err != nil {
+			return Published{}, err
+		}
+	}
+	for retry := 0; ; retry++ {
+		out, overlapping, err := l.tryPublish(ctx, retry)
+		if err != nil || len(overlapping) == 0 {
+			out.Dropped = l.dropped
+			return out, err
+		}
+		if err := l.rewrite(ctx, overlapping); err != nil {
+			return Published{}, err
+		}
+	}
+}
+
+// tryPublish makes the segments visible under the writers' lock. If others published any of their ids
+// meanwhile, it publishes nothing and returns the indexes of the segments to write again; at the last
+// retry it writes them again itself.
+func (l *Loader) tryPublish(ctx context.Context, retry int) (out Published, overlapping []int, err error) {
+	unlock, err := l.dir.publisher.lock()
+	if err != nil {
+		return out, nil, err
+	}
+	defer unlock()
+	var dates []string
+	for _, s := range l.finished {
+		dates = append(dates, adjacentDates(s.date)...)
+	}
+	slices.Sort(dates)
+	if err := l.dir.index.refreshDates(slices.Compact(dates)); err != nil {
+		return out, nil, err
+	}
+	for i, s := range l.finished {
+		if l.dir.index.overlaps(adjacentDates(s.date), s.runs) {
+			overlapping = append(overlapping, i)
+		}
+	}
+	if len(overlapping) > 0 {
+		if retry < loaderRetries {
+			return out, overlapping, nil
+		}
+		if err := l.rewrite(ctx, overlapping); err != nil {
+			return out, nil, err
+		}
+	}
+	// This load also promises that the rows it found on the tape are durable.
+	for _, date := range slices.Sorted(maps.Keys(l.partial)) {
+		if err := l.dir.publisher.partitions.sync(Trades, date); err != nil {
+			return out, nil, err
+		}
+	}
+	var published []symbolRuns
+	for _, s := range l.finished {
+		if s.rows == 0 {
+			continue
+		}
+		var path string
+		if path, err = l.dir.publisher.publishFile(s.file, Trades, s.date); err != nil {
+			break
+		}
+		out.add(path, s.rows, s.file.bytes)
+		published = append(published, s.runs)
+	}
+	if extendErr := l.dir.publisher.extent.extend(published); err == nil {
+		err = extendErr
+	}
+	return out, nil, err
+}
+
+// rewrite writes some of the finished segments again without the ids that are on the tape.
+func (l *Loader) rewrite(ctx context.Context, indexes []int) error {
+	for _, i := range indexes {
+		if err := l.rewriteSegment(ctx, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Loader) rewriteSegment(ctx context.Context, i int) error {
+	old := l.finished[i]
+	c, err := openColumns(old.file.path)
+	if err != nil {
+		return fmt.Errorf("read %q again: %w", old.file.path, err)
+	}
+	defer c.close()
+	origin, err := readOrigin(c.file.File)
+	if err != nil {
+		return fmt.Errorf("read %q again: %w", old.file.path, err)
+	}
+	s, err := l.newSegment(old.date)
+	if err != nil {
+		return err
+	}
+	l.inexact += origin.Inexact
+	for {
+		more, err := c.read()
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err == nil && more {
+			err = l.copyUnpublished(s, c)
+		}
+		if err != nil {
+			s.file.discard()
+			return err
+		}
+		if !more {
+			break
+		}
+	}
+	l.dropped += old.rows - s.rows
+	l.partial[old.date] = true
+	if err := old.file.discard(); err != nil {
+		return err
+	}
+	n := len(l.finished)
+	if err := l.finish(s); err != nil {
+		return err
+	}
+	l.finished[i] = s
+	l.finished = l.finished[:n]
+	return nil
+}
+
+// copyUnpublished writes the rows of a row group that are not on the tape.
+func (l *Loader) copyUnpublished(s *loaderSegment, c *columns) error {
+	from := 0
+	for i, symbol := range c.symbols {
+		l.chunk = c.appendTrades(l.chunk[:0], symbol, from, c.ends[i])
+		published := l.dir.index.idsOn(symbol, adjacentDates(s.date))
+		if err := s.write(appendUnpublished(l.chunk[:0], l.chunk, published)); err != nil {
+			return err
+		}
+		from = c.ends[i]
+	}
+	return nil
+}
+
+// Discard removes everything staged and not published.
+func (l *Loader) Discard() {
+	for _, s := range slices.Concat(l.open, l.finished) {
+		s.file.discard()
+	}
+	l.open, l.finished = nil, nil
+}
+
+// readOrigin returns the origin in a segment's metadata, which is zero if another program wrote it.
+func readOrigin(file *parquet.File) (origin Origin, err error) {
+	if text, ok := file.Lookup(originKey); ok {
+		err = json.Unmarshal([]byte(text), &origin)
+	}
+	return origin, err
+}
