@@ -20,7 +20,7 @@ import (
 
 var benchRows = flag.Int("rows", 1_000_000, "aggTrades in the benchmarks' archive file")
 
-// byDuckDB makes the same Parquet of the unpacked file in DuckDB alone.
+// byDuckDB converts the unpacked file to the same Parquet with DuckDB alone.
 func byDuckDB(b *testing.B, csv, out string) time.Duration {
 	b.Helper()
 	db, err := sql.Open("duckdb", "")
@@ -40,8 +40,8 @@ func byDuckDB(b *testing.B, csv, out string) time.Duration {
 	return time.Since(begun)
 }
 
-// BenchmarkImportDay imports a zip that lies beside its checksum, and makes the same Parquet of the unpacked CSV with DuckDB, in turn. ratio is DuckDB's time over
-// the import's. -rows 20000000 is a day of the busiest symbol.
+// BenchmarkImportDay alternates between importing a zip with a checksum file and converting the unpacked CSV to the same
+// Parquet with DuckDB. ratio is DuckDB's time divided by the import's. -rows 20000000 is a day of the busiest symbol.
 func BenchmarkImportDay(b *testing.B) {
 	files, err := archivetest.WriteDay(b.TempDir(), *benchRows)
 	if err != nil {

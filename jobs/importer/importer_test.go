@@ -32,7 +32,7 @@ func newTape(t testing.TB, feed tape.Feed) *tape.Dir {
 	return dir
 }
 
-// aggTrades makes the trades with the ids from first to last, some seconds apart, and their lines as the archive writes them.
+// aggTrades returns the trades with ids from first to last, seven seconds apart, and their lines in the archive's form.
 func aggTrades(symbol string, first, last int64) (trades []tape.Trade, lines []string) {
 	for id := first; id <= last; id++ {
 		cents, units := 6_000_000+id%997, id%89+1
@@ -53,7 +53,7 @@ func aggTrades(symbol string, first, last int64) (trades []tape.Trade, lines []s
 
 func csvOf(lines []string) []byte { return []byte(strings.Join(lines, "\n") + "\n") }
 
-// zipOf packs files, given as name and content in turn.
+// zipOf returns a zip of files, which are given as alternating names and contents.
 func zipOf(t testing.TB, files ...string) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -73,7 +73,7 @@ func zipOf(t testing.TB, files ...string) []byte {
 	return out.Bytes()
 }
 
-func write(t testing.TB, name string, content []byte) string {
+func writeFile(t testing.TB, name string, content []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(path, content, 0o644); err != nil {
@@ -82,8 +82,8 @@ func write(t testing.TB, name string, content []byte) string {
 	return path
 }
 
-// onTape reads all trades back, sorted by symbol and id, and fails on one that stands twice or on the wrong date.
-func onTape(t testing.TB, dir *tape.Dir) []tape.Trade {
+// readTape returns all trades sorted by symbol and id. It fails if a trade is there twice or has the wrong date.
+func readTape(t testing.TB, dir *tape.Dir) []tape.Trade {
 	t.Helper()
 	segments, broken, err := dir.Segments(tape.Trades, "", "")
 	if err != nil || len(broken) > 0 {
@@ -97,7 +97,7 @@ func onTape(t testing.TB, dir *tape.Dir) []tape.Trade {
 		}
 		for _, trade := range trades {
 			if tape.DateOf(trade.TradedAt) != segment.Date {
-				t.Errorf("%s holds a trade of %s", segment.Path, tape.DateOf(trade.TradedAt))
+				t.Errorf("%s has a trade of %s", segment.Path, tape.DateOf(trade.TradedAt))
 			}
 		}
 		out = append(out, trades...)
@@ -116,19 +116,19 @@ func onTape(t testing.TB, dir *tape.Dir) []tape.Trade {
 	return out
 }
 
-// wantClean fails if anything was left in the staging directory.
-func wantClean(t testing.TB, dir *tape.Dir) {
+// checkStagingEmpty fails if anything was left in the staging directory.
+func checkStagingEmpty(t testing.TB, dir *tape.Dir) {
 	t.Helper()
 	entries, err := os.ReadDir(dir.StagingPath())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, entry := range entries {
-		t.Errorf("left in the staging directory: %s", entry.Name())
+		t.Errorf("still in the staging directory: %s", entry.Name())
 	}
 }
 
-// mustImport imports one file and fails if nothing was taken.
+// mustImport imports one file and fails if it was not imported.
 func mustImport(t testing.TB, dir *tape.Dir, path string, opt Options) FileSummary {
 	t.Helper()
 	summary, err := Run(t.Context(), dir, []string{path}, opt)
@@ -138,18 +138,18 @@ func mustImport(t testing.TB, dir *tape.Dir, path string, opt Options) FileSumma
 	if len(summary.Files) != 1 || summary.Files[0].Problem != nil {
 		t.Fatalf("%+v", summary)
 	}
-	wantClean(t, dir)
+	checkStagingEmpty(t, dir)
 	return summary.Files[0]
 }
 
-func wantTape(t testing.TB, dir *tape.Dir, want []tape.Trade) {
+func checkTape(t testing.TB, dir *tape.Dir, want []tape.Trade) {
 	t.Helper()
-	if diff := cmp.Diff(want, onTape(t, dir)); diff != "" {
+	if diff := cmp.Diff(want, readTape(t, dir)); diff != "" {
 		t.Errorf("the tape (-want +got):\n%.3000s", diff)
 	}
 }
 
-func TestEveryFormOfAFileGivesTheSameTape(t *testing.T) {
+func TestFormatsOfOneFileGiveTheSameTape(t *testing.T) {
 	if testing.Short() {
 		t.Skip("eleven files of two days")
 	}
@@ -171,7 +171,7 @@ func TestEveryFormOfAFileGivesTheSameTape(t *testing.T) {
 	}
 	shuffled := slices.Clone(lines)
 	rand.New(rand.NewPCG(1, 2)).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-	doubled := append(slices.Clone(lines), lines[100:300]...)
+	repeated := append(slices.Clone(lines), lines[100:300]...)
 	adjacent := slices.Insert(slices.Clone(lines), 500, lines[499], lines[499])
 	voided := slices.Insert(slices.Clone(lines), 700, "999999,0,0,-1,-1,1723075200000,True,True", "999998,0.0,0.0,999,999,1723075200000,True,True")
 	for _, tc := range []struct {
@@ -182,21 +182,21 @@ func TestEveryFormOfAFileGivesTheSameTape(t *testing.T) {
 	}{
 		{name: "CSV", file: "BTCUSDT-aggTrades-2024-08-08.csv", content: csvOf(lines)},
 		{name: "zip", file: "BTCUSDT-aggTrades-2024-08.zip", content: zipOf(t, "BTCUSDT-aggTrades-2024-08.csv", string(csvOf(lines)))},
-		{name: "a zip of another name", file: "a.zip", content: zipOf(t, "README.txt", "see below", "x/BTCUSDT-aggTrades-2024-08.csv", string(csvOf(lines)))},
-		{name: "a CSV of another name", file: "trades.txt", content: csvOf(lines), opt: Options{Symbol: "BTCUSDT"}},
-		{name: "a flag beats the name", file: "OTHER-aggTrades-2024-08.csv", content: csvOf(lines), opt: Options{Symbol: "BTCUSDT", Feed: tape.AggTrade}},
+		{name: "zip with another name", file: "a.zip", content: zipOf(t, "README.txt", "see below", "x/BTCUSDT-aggTrades-2024-08.csv", string(csvOf(lines)))},
+		{name: "CSV with another name", file: "trades.txt", content: csvOf(lines), opt: Options{Symbol: "BTCUSDT"}},
+		{name: "flag overrides the name", file: "OTHER-aggTrades-2024-08.csv", content: csvOf(lines), opt: Options{Symbol: "BTCUSDT", Feed: tape.AggTrade}},
 		{name: "header", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(slices.Insert(slices.Clone(lines), 0, header))},
-		{name: "mixed", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(mixed)},
+		{name: "mixed spellings and units", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(mixed)},
 		{name: "shuffled", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(shuffled)},
-		{name: "doubled and so unsorted", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(doubled), want: FileSummary{Repeated: 200}},
-		{name: "doubled in order", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(adjacent), want: FileSummary{Repeated: 2}},
+		{name: "repeated and unsorted", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(repeated), want: FileSummary{Repeated: 200}},
+		{name: "repeated and sorted", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(adjacent), want: FileSummary{Repeated: 2}},
 		{name: "voided rows", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(voided), want: FileSummary{Voided: 2}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := newTape(t, tape.AggTrade)
-			path := write(t, tc.file, tc.content)
+			path := writeFile(t, tc.file, tc.content)
 			got := mustImport(t, dir, path, tc.opt)
-			wantTape(t, dir, want)
+			checkTape(t, dir, want)
 			tc.want.Path, tc.want.Symbols, tc.want.Rows, tc.want.Published, tc.want.Segments = path, []string{"BTCUSDT"}, 13_001, 13_001, 2
 			tc.want.Bytes = got.Bytes
 			if diff := cmp.Diff(tc.want, got); diff != "" || got.Bytes == 0 {
@@ -204,25 +204,25 @@ func TestEveryFormOfAFileGivesTheSameTape(t *testing.T) {
 			}
 			again := mustImport(t, dir, path, tc.opt)
 			if again.Published != 0 || again.Rows != 13_001 || again.Segments != 0 {
-				t.Errorf("the second time: %+v", again)
+				t.Errorf("the second import: %+v", again)
 			}
 		})
 	}
 }
 
-func TestTradesOfATradeTape(t *testing.T) {
+func TestRawTrades(t *testing.T) {
 	dir := newTape(t, tape.RawTrade)
-	path := write(t, "BTCUSDT-trades-2024-08-08.csv", []byte("28457,4.00000100,12.00000000,48.000012,1723075200000,True,True\n28458,4.1,12.5,48.1,1723075200001000,false,True\n"))
+	path := writeFile(t, "BTCUSDT-trades-2024-08-08.csv", []byte("28457,4.00000100,12.00000000,48.000012,1723075200000,True,True\n28458,4.1,12.5,48.1,1723075200001000,false,True\n"))
 	if got := mustImport(t, dir, path, Options{}); got.Rows != 2 || got.Missing != 0 {
 		t.Errorf("%+v", got)
 	}
-	wantTape(t, dir, []tape.Trade{
+	checkTape(t, dir, []tape.Trade{
 		{Symbol: "BTCUSDT", ID: 28457, Price: 4.000001, Qty: 12, FirstTradeID: 28457, LastTradeID: 28457, TradedAt: 1723075200000000, IsBuyerMaker: true},
 		{Symbol: "BTCUSDT", ID: 28458, Price: 4.1, Qty: 12.5, FirstTradeID: 28458, LastTradeID: 28458, TradedAt: 1723075200001000},
 	})
 }
 
-func TestOnlyWhatIsMissingIsWritten(t *testing.T) {
+func TestOnlyMissingTradesAreWritten(t *testing.T) {
 	for _, order := range []string{"sorted", "shuffled"} {
 		t.Run(order, func(t *testing.T) {
 			dir := newTape(t, tape.AggTrade)
@@ -235,26 +235,26 @@ func TestOnlyWhatIsMissingIsWritten(t *testing.T) {
 			if order == "shuffled" {
 				rand.New(rand.NewPCG(1, 2)).Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
 			}
-			got := mustImport(t, dir, write(t, "BTCUSDT-aggTrades-2024-08.csv", csvOf(lines)), Options{})
+			got := mustImport(t, dir, writeFile(t, "BTCUSDT-aggTrades-2024-08.csv", csvOf(lines)), Options{})
 			if got.Rows != 8001 || got.Published != 8001-100-799-1001 {
 				t.Errorf("%+v", got)
 			}
-			wantTape(t, dir, want)
+			checkTape(t, dir, want)
 		})
 	}
 }
 
-func TestIdsThatAFileLacksAreCounted(t *testing.T) {
+func TestMissingIDsOfAFileAreCounted(t *testing.T) {
 	dir := newTape(t, tape.AggTrade)
 	_, lines := aggTrades("BTCUSDT", 1000, 2000)
 	lines = slices.Delete(lines, 500, 510)
 	lines = slices.Delete(lines, 10, 11)
-	if got := mustImport(t, dir, write(t, "BTCUSDT-aggTrades-2024-08.csv", csvOf(lines)), Options{}); got.Missing != 11 {
+	if got := mustImport(t, dir, writeFile(t, "BTCUSDT-aggTrades-2024-08.csv", csvOf(lines)), Options{}); got.Missing != 11 {
 		t.Errorf("%+v", got)
 	}
 }
 
-func TestAFileThatCannotBeReadIsNamedAndNothingOfItIsKept(t *testing.T) {
+func TestUnusableFileIsNamedAndNotImported(t *testing.T) {
 	_, lines := aggTrades("BTCUSDT", 0, 30_000)
 	good := csvOf(lines)
 	whole := zipOf(t, "BTCUSDT-aggTrades-2024-08.csv", string(good))
@@ -273,27 +273,27 @@ func TestAFileThatCannotBeReadIsNamedAndNothingOfItIsKept(t *testing.T) {
 		want       string
 	}{
 		{"a damaged line", name, broken(25_000, "x"), `line 25001: aggTrades rows have 7 or 8 columns, this has 1: "x"`},
-		{"a damaged line of an unsorted file", name, csvOf(append(unsorted, "x")), `line 30002: aggTrades rows have 7 or 8 columns, this has 1: "x"`},
-		{"cut in a line", name, good[:len(good)-20], "line 30001: "},
+		{"a damaged line in an unsorted file", name, csvOf(append(unsorted, "x")), `line 30002: aggTrades rows have 7 or 8 columns, this has 1: "x"`},
+		{"truncated in a line", name, good[:len(good)-20], "line 30001: "},
 		{"only the price is zero", name, broken(5, "7,0,1,1,1,1723075200000,True,True"), "line 6: the price or the quantity is zero"},
-		{"two rows of one id", name, csvOf(slices.Insert(slices.Clone(lines), 101, other)), "line 102: id 100 of BTCUSDT differs from the row with the same id in line 101"},
-		{"two rows of one id far apart", name, csvOf(append(slices.Clone(lines), other)), "line 30002: id 100 of BTCUSDT differs from the row with the same id in line 101"},
-		{"a cut zip", "BTCUSDT-aggTrades-2024-08.zip", whole[:len(whole)-100], "not a complete zip file"},
+		{"two rows with one id", name, csvOf(slices.Insert(slices.Clone(lines), 101, other)), "line 102: id 100 of BTCUSDT differs from the row with the same id in line 101"},
+		{"two distant rows with one id", name, csvOf(append(slices.Clone(lines), other)), "line 30002: id 100 of BTCUSDT differs from the row with the same id in line 101"},
+		{"a truncated zip", "BTCUSDT-aggTrades-2024-08.zip", whole[:len(whole)-100], "not a complete zip file"},
 		{"a damaged zip", "BTCUSDT-aggTrades-2024-08.zip", flipped, ""},
 		{"two CSVs", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "a.csv", "1", "b.csv", "2"), `there are several CSVs in the zip: "a.csv" and "b.csv"`},
 		{"no CSV", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "a.txt", "1"), "there is no CSV in the zip"},
-		{"nothing", name, nil, "the file is empty"},
+		{"an empty file", name, nil, "the file is empty"},
 		{"an empty CSV in a zip", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, name, ""), "the file is empty"},
 		{"klines", "BTCUSDT-1m-2024-08.csv", []byte("1723075200000,1,2,3,4,5,1723075259999,6,7,8,9,0\n"), "the file name does not say the symbol"},
 		{"named for the other feed", "BTCUSDT-trades-2024-08.csv", good, "the file should have trades, but its rows are aggTrades"},
 		{"gzip", name, []byte("\x1f\x8b\x08\x00\x00"), "the compression format is not supported; decompress the file first"},
-		{"Parquet that was cut", "x.parquet", []byte("PAR1\x15\x04\x15"), "not a complete Parquet file"},
+		{"truncated Parquet", "x.parquet", []byte("PAR1\x15\x04\x15"), "not a complete Parquet file"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := newTape(t, tape.AggTrade)
-			path := write(t, tc.file, tc.content)
+			path := writeFile(t, tc.file, tc.content)
 			_, more := aggTrades("ETHUSDT", 0, 10)
-			next := write(t, "ETHUSDT-aggTrades-2024-08.csv", csvOf(more))
+			next := writeFile(t, "ETHUSDT-aggTrades-2024-08.csv", csvOf(more))
 			summary, err := Run(t.Context(), dir, []string{path, next}, Options{})
 			if err != nil {
 				t.Fatal(err)
@@ -306,17 +306,17 @@ func TestAFileThatCannotBeReadIsNamedAndNothingOfItIsKept(t *testing.T) {
 			if got := problems[0].Problem.Error(); !strings.HasPrefix(got, want) || strings.Contains(got, "\n") {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}
-			if got := onTape(t, dir); len(got) != 11 || got[0].Symbol != "ETHUSDT" {
-				t.Errorf("%d trades are on the tape, and only the 11 of the good file should be", len(got))
+			if got := readTape(t, dir); len(got) != 11 || got[0].Symbol != "ETHUSDT" {
+				t.Errorf("%d trades are on the tape, want only the 11 of the good file", len(got))
 			}
-			wantClean(t, dir)
+			checkStagingEmpty(t, dir)
 		})
 	}
 }
 
-func TestTheFeedMustBeTheTapes(t *testing.T) {
+func TestFileOfTheOtherFeedIsRejected(t *testing.T) {
 	dir := newTape(t, tape.AggTrade)
-	path := write(t, "BTCUSDT-trades-2024-08-08.csv", []byte("28457,4.00000100,12.00000000,48.000012,1723075200000,True,True\n"))
+	path := writeFile(t, "BTCUSDT-trades-2024-08-08.csv", []byte("28457,4.00000100,12.00000000,48.000012,1723075200000,True,True\n"))
 	summary, err := Run(t.Context(), dir, []string{path}, Options{})
 	var feed *tape.FeedError
 	if err != nil || len(summary.Problems()) != 1 || !errors.As(summary.Files[0].Problem, &feed) || feed.Have != tape.AggTrade || feed.Want != tape.RawTrade {
@@ -327,10 +327,10 @@ func TestTheFeedMustBeTheTapes(t *testing.T) {
 	}
 }
 
-func TestAChecksumBesideTheFileIsVerified(t *testing.T) {
+func TestChecksumFileIsVerified(t *testing.T) {
 	_, lines := aggTrades("BTCUSDT", 0, 10)
 	dir := newTape(t, tape.AggTrade)
-	path := write(t, "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "BTCUSDT-aggTrades-2024-08.csv", string(csvOf(lines))))
+	path := writeFile(t, "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "BTCUSDT-aggTrades-2024-08.csv", string(csvOf(lines))))
 	content, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -338,16 +338,16 @@ func TestAChecksumBesideTheFileIsVerified(t *testing.T) {
 	sum := sha256.Sum256(content)
 	good := hex.EncodeToString(sum[:])
 	for _, tc := range []struct{ name, checksum, want string }{
-		{"another file's", strings.Repeat("0", 64) + "  BTCUSDT-aggTrades-2024-08.zip\n", "BTCUSDT-aggTrades-2024-08.zip has the sha256 " + good + ", its checksum says " + strings.Repeat("0", 64)},
-		{"of another name", good + "  x.zip\n", `read the checksum "BTCUSDT-aggTrades-2024-08.zip.CHECKSUM": no sha256 of`},
-		{"fits", good + "  BTCUSDT-aggTrades-2024-08.zip\n", ""},
+		{"wrong sum", strings.Repeat("0", 64) + "  BTCUSDT-aggTrades-2024-08.zip\n", "BTCUSDT-aggTrades-2024-08.zip has the sha256 " + good + ", its checksum says " + strings.Repeat("0", 64)},
+		{"wrong name", good + "  x.zip\n", `read the checksum "BTCUSDT-aggTrades-2024-08.zip.CHECKSUM": no sha256 of`},
+		{"match", good + "  BTCUSDT-aggTrades-2024-08.zip\n", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			beside := path + ".CHECKSUM"
-			if err := os.WriteFile(beside, []byte(tc.checksum), 0o644); err != nil {
+			checksum := path + ".CHECKSUM"
+			if err := os.WriteFile(checksum, []byte(tc.checksum), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			summary, err := Run(t.Context(), dir, []string{beside, path}, Options{})
+			summary, err := Run(t.Context(), dir, []string{checksum, path}, Options{})
 			if err != nil || len(summary.Files) != 1 {
 				t.Fatal(err, summary)
 			}
@@ -358,14 +358,14 @@ func TestAChecksumBesideTheFileIsVerified(t *testing.T) {
 				}
 				return
 			}
-			if got.Problem == nil || !strings.Contains(got.Problem.Error(), tc.want) || len(onTape(t, dir)) > 0 {
+			if got.Problem == nil || !strings.Contains(got.Problem.Error(), tc.want) || len(readTape(t, dir)) > 0 {
 				t.Errorf("%v", got.Problem)
 			}
 		})
 	}
 }
 
-func TestARealArchiveFile(t *testing.T) {
+func TestRecordedArchiveFile(t *testing.T) {
 	dir := newTape(t, tape.AggTrade)
 	got := mustImport(t, dir, recorded.Path(t, "archive/BTCUSD_PERP-aggTrades-2026-05-08.zip"), Options{Run: "r1"})
 	if got.Rows != 105_280 || got.Published != 105_280 || got.Missing != 0 || !got.Verified || got.Inexact != 0 || got.Segments != 1 {
@@ -380,7 +380,8 @@ func TestARealArchiveFile(t *testing.T) {
 	}
 }
 
-// FuzzFile imports anything at all: it is taken whole or not at all, nothing is left behind, and what is taken is a set of trades.
+// FuzzFile imports arbitrary files: each is imported completely or not at all, nothing stays in the staging directory, and
+// what is imported are valid trades.
 func FuzzFile(f *testing.F) {
 	_, lines := aggTrades("BTCUSDT", 1, 4)
 	f.Add(csvOf(lines))
@@ -390,22 +391,22 @@ func FuzzFile(f *testing.F) {
 	f.Add(zipOf(f, "x.csv", string(csvOf(lines)))[:90])
 	f.Add([]byte("PAR1"))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		path := write(t, "BTCUSDT-2024-08.csv", content)
+		path := writeFile(t, "BTCUSDT-2024-08.csv", content)
 		dir := newTape(t, tape.AggTrade)
 		summary, err := Run(t.Context(), dir, []string{path}, Options{Symbol: "BTCUSDT"})
 		if err != nil || len(summary.Files) != 1 {
 			t.Fatal(err, summary)
 		}
 		got := summary.Files[0]
-		trades := onTape(t, dir)
+		trades := readTape(t, dir)
 		if int64(len(trades)) != got.Published || got.Published != got.Rows || got.Problem != nil && got.Rows != 0 {
 			t.Fatalf("%d trades on the tape of %+v", len(trades), got)
 		}
 		for _, trade := range trades {
 			if trade.ID < 0 || trade.LastTradeID < trade.FirstTradeID || !(trade.Price > 0) || !(trade.Qty > 0) || trade.TradedAt < 1230768000_000000 || trade.TradedAt >= 4102444800_000000 {
-				t.Fatalf("not a trade: %+v", trade)
+				t.Fatalf("invalid trade: %+v", trade)
 			}
 		}
-		wantClean(t, dir)
+		checkStagingEmpty(t, dir)
 	})
 }

@@ -13,8 +13,8 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// duck runs statements in a DuckDB of their own.
-func duck(t testing.TB, statements ...string) {
+// runDuckDB runs statements in a new database.
+func runDuckDB(t testing.TB, statements ...string) {
 	t.Helper()
 	db, err := sql.Open("duckdb", "")
 	if err != nil {
@@ -29,15 +29,15 @@ func duck(t testing.TB, statements ...string) {
 	}
 }
 
-// parquetOf writes the rows of a SELECT as a Parquet file and gives its path.
-func parquetOf(t testing.TB, query string) string {
+// writeParquet writes the rows of a SELECT to a Parquet file and returns its path.
+func writeParquet(t testing.TB, query string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "some [rows]*.parquet") // characters that DuckDB takes for a pattern
-	duck(t, "SET TimeZone = 'UTC'", "COPY ("+query+") TO "+quote(path)+" (FORMAT parquet, ROW_GROUP_SIZE 4096)")
+	path := filepath.Join(t.TempDir(), "some [rows]*.parquet") // characters that DuckDB treats as a pattern
+	runDuckDB(t, "SET TimeZone = 'UTC'", "COPY ("+query+") TO "+quote(path)+" (FORMAT parquet, ROW_GROUP_SIZE 4096)")
 	return path
 }
 
-// generated gives a SELECT of the trades that aggTrades makes, with each of two symbols.
+// generated is a SELECT of the trades that aggTrades returns, for two symbols.
 const generated = `
     SELECT symbol, id, (6000000 + id % 997) / 100::DOUBLE AS price, (id % 89 + 1) / 100000::DOUBLE AS qty, 3 * id AS first_trade_id, 3 * id + 2 AS last_trade_id,
         TIMESTAMP '2024-08-08' + to_seconds(7 * id) AS traded_at, id % 2 = 0 AS is_buyer_maker,
@@ -49,42 +49,42 @@ func generatedTrades() []tape.Trade {
 	return append(btc, other...)
 }
 
-func TestParquetWithTheTapesColumns(t *testing.T) {
+func TestParquetWithTheColumnsOfTheTape(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes long: make test-all")
+		t.Skip("slow; make test-all runs it")
 	}
 	want := generatedTrades()
 	for _, tc := range []struct {
 		name, query string
-		doubled     int64
-		damaged     int64
+		repeated    int64
+		voided      int64
 	}{
-		{"as it is", generated, 0, 0},
-		{"in disorder", "SELECT * FROM (" + generated + ") ORDER BY hash(id), symbol", 0, 0},
-		{"rows twice", "SELECT * FROM (" + generated + ") UNION ALL SELECT * FROM (" + generated + ") WHERE id < 10", 20, 0},
+		{"unchanged", generated, 0, 0},
+		{"unsorted", "SELECT * FROM (" + generated + ") ORDER BY hash(id), symbol", 0, 0},
+		{"repeated rows", "SELECT * FROM (" + generated + ") UNION ALL SELECT * FROM (" + generated + ") WHERE id < 10", 20, 0},
 		{"other types", "SELECT symbol::ENUM('BTCUSDT', '币安人生USDT') AS Symbol, id::INTEGER AS id, price::DECIMAL(18, 8) AS price, qty::DECIMAL(18, 8) AS qty," +
 			" first_trade_id::UBIGINT AS first_trade_id, last_trade_id, traded_at::TIMESTAMP_NS AS traded_at, is_buyer_maker, 'x' AS more FROM (" + generated + ")", 0, 0},
-		{"times with a zone", "SELECT * REPLACE (traded_at AT TIME ZONE 'UTC' AS traded_at) FROM (" + generated + ")", 0, 0},
+		{"times with a time zone", "SELECT * REPLACE (traded_at AT TIME ZONE 'UTC' AS traded_at) FROM (" + generated + ")", 0, 0},
 		{"voided rows", "SELECT * FROM (" + generated + ") UNION ALL SELECT 'BTCUSDT', 50000 + i, 0, 0, -1, -1, TIMESTAMP '2024-08-08', true FROM range(3) AS voided(i)", 0, 3},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := newTape(t, tape.AggTrade)
-			path := parquetOf(t, tc.query)
+			path := writeParquet(t, tc.query)
 			have := slices.Clone(want[500:700])
 			if _, err := dir.Publish(t.Context(), have, tape.Origin{Source: tape.FromStream}); err != nil {
 				t.Fatal(err)
 			}
 			got := mustImport(t, dir, path, Options{})
-			if got.Rows != 26_000 || got.Published != 26_000-200 || got.Repeated != tc.doubled || got.Voided != tc.damaged || got.Missing != 0 || got.Inexact != 0 || len(got.Symbols) != 2 {
+			if got.Rows != 26_000 || got.Published != 26_000-200 || got.Repeated != tc.repeated || got.Voided != tc.voided || got.Missing != 0 || got.Inexact != 0 || len(got.Symbols) != 2 {
 				t.Errorf("%+v", got)
 			}
-			wantTape(t, dir, want)
+			checkTape(t, dir, want)
 		})
 	}
 }
 
-// What a tape's own segment holds can be put on another tape, but not on one of the other feed.
-func TestASegmentOfAnotherTape(t *testing.T) {
+// A segment of one tape can be imported into another tape, unless that has the other feed.
+func TestSegmentOfAnotherTape(t *testing.T) {
 	from := newTape(t, tape.AggTrade)
 	want, _ := aggTrades("BTCUSDT", 100, 900)
 	published, err := from.Publish(t.Context(), slices.Clone(want), tape.Origin{Source: tape.FromStream})
@@ -94,7 +94,7 @@ func TestASegmentOfAnotherTape(t *testing.T) {
 	path := filepath.Join(from.Path(), published.Segments[0])
 	dir := newTape(t, tape.AggTrade)
 	mustImport(t, dir, path, Options{})
-	wantTape(t, dir, want)
+	checkTape(t, dir, want)
 	if feed, err := FeedOf(path, Options{}); feed != tape.AggTrade || err != nil {
 		t.Errorf("FeedOf = %v, %v", feed, err)
 	}
@@ -105,21 +105,21 @@ func TestASegmentOfAnotherTape(t *testing.T) {
 	}
 }
 
-func TestParquetThatIsNotATapes(t *testing.T) {
+func TestUnusableParquetIsRejected(t *testing.T) {
 	for _, tc := range []struct {
 		name, query, want string
 		feed              tape.Feed
 	}{
 		{"a column is missing", "SELECT * EXCLUDE (qty) FROM (" + generated + ")", `no column "qty"; the tape's columns are`, ""},
-		{"a price of less digits", "SELECT * REPLACE (price::FLOAT AS price) FROM (" + generated + ")", `column "price" is FLOAT, it must be DOUBLE`, ""},
+		{"an imprecise price", "SELECT * REPLACE (price::FLOAT AS price) FROM (" + generated + ")", `column "price" is FLOAT, it must be DOUBLE`, ""},
 		{"a time as a number", "SELECT * REPLACE (epoch_us(traded_at) AS traded_at) FROM (" + generated + ")", `column "traded_at" is BIGINT, it must be TIMESTAMP`, ""},
 		{"NULL", "SELECT * REPLACE (if(symbol = 'BTCUSDT' AND id = 7, NULL, qty) AS qty) FROM (" + generated + ") WHERE symbol = 'BTCUSDT' ORDER BY id", "row 8: qty is NULL", ""},
 		{"a negative price", "SELECT * REPLACE (if(id = 12999, -price, price) AS price) FROM (" + generated + ") WHERE symbol = 'BTCUSDT' ORDER BY id", "row 13000: the price is not above zero", ""},
-		{"no number", "SELECT * REPLACE ('nan'::DOUBLE AS price) FROM (" + generated + ") LIMIT 5", "row 1: the price is not above zero", ""},
-		{"a time of no exchange", "SELECT * REPLACE (TIMESTAMP '1970-01-01' AS traded_at) FROM (" + generated + ") LIMIT 5", "row 1: the time is not between 2009 and 2100", ""},
-		{"an id with two contents", "SELECT * FROM (" + generated + ") WHERE symbol = 'BTCUSDT' UNION ALL SELECT * REPLACE (qty * 2 AS qty) FROM (" + generated + ") WHERE symbol = 'BTCUSDT' AND id = 7",
+		{"not a number", "SELECT * REPLACE ('nan'::DOUBLE AS price) FROM (" + generated + ") LIMIT 5", "row 1: the price is not above zero", ""},
+		{"an impossible time", "SELECT * REPLACE (TIMESTAMP '1970-01-01' AS traded_at) FROM (" + generated + ") LIMIT 5", "row 1: the time is not between 2009 and 2100", ""},
+		{"two different rows with one id", "SELECT * FROM (" + generated + ") WHERE symbol = 'BTCUSDT' UNION ALL SELECT * REPLACE (qty * 2 AS qty) FROM (" + generated + ") WHERE symbol = 'BTCUSDT' AND id = 7",
 			"id 7 of BTCUSDT differs from the row with the same id in row", ""},
-		{"an id on two days", "SELECT * FROM (" + generated + ") WHERE symbol = 'BTCUSDT' UNION ALL SELECT * REPLACE (traded_at + INTERVAL 5 DAY AS traded_at) FROM (" + generated + ") WHERE symbol = 'BTCUSDT' AND id = 7",
+		{"an id with two dates", "SELECT * FROM (" + generated + ") WHERE symbol = 'BTCUSDT' UNION ALL SELECT * REPLACE (traded_at + INTERVAL 5 DAY AS traded_at) FROM (" + generated + ") WHERE symbol = 'BTCUSDT' AND id = 7",
 			"id 7 of BTCUSDT is in the file with another date too", ""},
 		{"aggregated rows on a tape of raw trades", generated, "row 1: first_trade_id and last_trade_id differ from id, which a tape of raw trades does not allow", tape.RawTrade},
 	} {
@@ -128,7 +128,7 @@ func TestParquetThatIsNotATapes(t *testing.T) {
 				tc.feed = tape.AggTrade
 			}
 			dir := newTape(t, tc.feed)
-			summary, err := Run(t.Context(), dir, []string{parquetOf(t, tc.query)}, Options{})
+			summary, err := Run(t.Context(), dir, []string{writeParquet(t, tc.query)}, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -136,16 +136,16 @@ func TestParquetThatIsNotATapes(t *testing.T) {
 			if problem == nil || !strings.Contains(problem.Error(), tc.want) || strings.Contains(problem.Error(), "\n") {
 				t.Errorf("got %v, want %q", problem, tc.want)
 			}
-			if len(onTape(t, dir)) > 0 {
-				t.Error("something of it is on the tape")
+			if len(readTape(t, dir)) > 0 {
+				t.Error("part of it is on the tape")
 			}
-			wantClean(t, dir)
+			checkStagingEmpty(t, dir)
 		})
 	}
 }
 
-func TestParquetThatWasCutOrVoided(t *testing.T) {
-	content, err := os.ReadFile(parquetOf(t, generated))
+func TestTruncatedOrDamagedParquet(t *testing.T) {
+	content, err := os.ReadFile(writeParquet(t, generated))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,28 +153,28 @@ func TestParquetThatWasCutOrVoided(t *testing.T) {
 	for i := range 64 {
 		damaged[len(damaged)/3+i] ^= 0x5a
 	}
-	for name, text := range map[string][]byte{"cut": content[:len(content)/2], "damaged pages": damaged} {
+	for name, text := range map[string][]byte{"truncated": content[:len(content)/2], "damaged pages": damaged} {
 		dir := newTape(t, tape.AggTrade)
-		summary, err := Run(t.Context(), dir, []string{write(t, "x.parquet", text)}, Options{})
+		summary, err := Run(t.Context(), dir, []string{writeFile(t, "x.parquet", text)}, Options{})
 		if err != nil || summary.Files[0].Problem == nil || strings.Contains(summary.Files[0].Problem.Error(), "\n") {
 			t.Errorf("%s: %v, %+v", name, err, summary)
 		}
-		if len(onTape(t, dir)) > 0 {
-			t.Errorf("%s: something of it is on the tape", name)
+		if len(readTape(t, dir)) > 0 {
+			t.Errorf("%s: part of it is on the tape", name)
 		}
-		wantClean(t, dir)
+		checkStagingEmpty(t, dir)
 	}
 }
 
-func TestRealParquet(t *testing.T) {
+func TestRecordedParquet(t *testing.T) {
 	path := recorded.Path(t, "pumps/trades.parquet")
-	part := parquetOf(t, "FROM read_parquet("+quote(path)+") WHERE symbol < 'AP'")
+	part := writeParquet(t, "FROM read_parquet("+quote(path)+") WHERE symbol < 'AP'")
 	dir := newTape(t, tape.AggTrade)
 	got := mustImport(t, dir, part, Options{})
 	if got.Rows != 91_246 || got.Published != got.Rows || got.Missing != 0 || len(got.Symbols) != 2 {
 		t.Errorf("%+v", got)
 	}
-	if trades := onTape(t, dir); int64(len(trades)) != got.Rows {
+	if trades := readTape(t, dir); int64(len(trades)) != got.Rows {
 		t.Errorf("%d trades on the tape, %d in the file", len(trades), got.Rows)
 	}
 }
