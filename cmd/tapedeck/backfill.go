@@ -8,7 +8,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
 	"tapedeck/jobs/backfill"
 	"tapedeck/jobs/schedule"
@@ -58,16 +57,15 @@ func (c *backfillCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	symbols, err := c.symbols(ctx, a, dir)
-	if err != nil {
-		return err
-	}
 	clients := backfill.Connect(dir, backfill.Endpoints{RESTURL: string(c.RestURL), ArchiveURL: string(c.ArchiveURL), Logger: a.log})
 	defer clients.Close()
 	bar := a.newProgress()
 	options := backfill.Options{
-		From: from, To: to, Symbols: symbols, Source: backfill.Source(c.Source), Now: a.now(), Run: a.runID("backfill"), Logger: a.log,
-		Progress: bar,
+		From: from, To: to, Symbols: c.Symbols, DefaultSymbols: defaultSymbols(), Source: backfill.Source(c.Source),
+		Now: a.now(), Run: a.runID("backfill"), Logger: a.log, Progress: bar,
+	}
+	if !c.given() && !a.typed("symbols") {
+		options.Symbols = nil // without a window all gaps on the tape are filled, whatever the configuration lists
 	}
 	plan, err := backfill.Prepare(ctx, dir, clients, options)
 	if err != nil {
@@ -107,23 +105,6 @@ func (c *backfillCmd) bounds(now time.Time) (from, to time.Time, err error) {
 		return from, to, misuse("--to needs a start of the window: add --from, --since or --hours")
 	}
 	return c.window(now, 24*time.Hour)
-}
-
-// symbols returns the symbols to fetch. Without a window the configuration's symbols do not count, because gaps are
-// filled for everything on the tape, including what an earlier run has started to fetch.
-func (c *backfillCmd) symbols(ctx context.Context, a *app, dir *tape.Dir) ([]string, error) {
-	given := c.Symbols
-	if !c.given() && !a.typed("symbols") {
-		given = nil
-	}
-	names, err := a.chooseSymbols(ctx, dir, given)
-	if err != nil || len(given) > 0 {
-		return names, err
-	}
-	pending, err := backfill.Pending(dir)
-	names = slices.Concat(names, pending)
-	slices.Sort(names)
-	return slices.Compact(names), err
 }
 
 // maxRanges limits the ranges of missing ids that are named.

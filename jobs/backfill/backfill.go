@@ -43,8 +43,9 @@ type Clients struct {
 type Options struct {
 	// From and To bound the window [From, To). If both are zero, only gaps inside the tape are filled.
 	From, To time.Time
-	// Symbols are names and patterns; none means the symbols on the tape.
-	Symbols []string
+	// Symbols are names and patterns. None means the symbols on the tape, or DefaultSymbols if the tape is empty,
+	// and those that an earlier run has started and not finished.
+	Symbols, DefaultSymbols []string
 	// Source is Auto if empty.
 	Source Source
 	// Now decides which days are past, and is recorded as the time at which ids were found absent.

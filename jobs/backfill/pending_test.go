@@ -31,7 +31,7 @@ func TestPendingSymbolsSurviveACancelledRun(t *testing.T) {
 	if _, err := Run(ctx, h.dir, h.clients, cancelled); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	if pending, err := Pending(h.dir); err != nil || !slices.Equal(pending, window.Symbols) {
+	if pending, err := pendingSymbols(h.dir); err != nil || !slices.Equal(pending, window.Symbols) {
 		t.Errorf("begun: %v, %v", pending, err)
 	}
 	one := window
@@ -39,13 +39,13 @@ func TestPendingSymbolsSurviveACancelledRun(t *testing.T) {
 	if _, err := Run(t.Context(), h.dir, h.client(), one); err != nil {
 		t.Fatal(err)
 	}
-	if pending, err := Pending(h.dir); err != nil || !slices.Equal(pending, []string{"BTCUSDT"}) {
+	if pending, err := pendingSymbols(h.dir); err != nil || !slices.Equal(pending, []string{"BTCUSDT"}) {
 		t.Errorf("begun: %v, %v", pending, err)
 	}
 	if _, err := Run(t.Context(), h.dir, h.client(), window); err != nil {
 		t.Fatal(err)
 	}
-	if pending, err := Pending(h.dir); err != nil || len(pending) > 0 {
+	if pending, err := pendingSymbols(h.dir); err != nil || len(pending) > 0 {
 		t.Errorf("begun: %v, %v", pending, err)
 	}
 }
@@ -62,7 +62,7 @@ func TestDelistedPendingSymbolIsDropped(t *testing.T) {
 	if total := summary.Total(); total.Fetched == 0 {
 		t.Errorf("%+v", total)
 	}
-	if pending, err := Pending(h.dir); err != nil || len(pending) > 0 {
+	if pending, err := pendingSymbols(h.dir); err != nil || len(pending) > 0 {
 		t.Errorf("begun: %v, %v", pending, err)
 	}
 }

@@ -13,15 +13,24 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// ErrNoSymbols is returned if no symbols were named and the tape has none.
+// ErrNoSymbols is returned if there are no symbols in the options and none on the tape.
 var ErrNoSymbols = errors.New("no symbols were named and there are none on the tape yet")
 
-// resolveSymbols returns the symbols that the options name, by default those on the tape. A pending symbol
-// that the exchange no longer lists is dropped with a warning.
-func resolveSymbols(ctx context.Context, dir *tape.Dir, rest *binance.REST, opt Options, onTape []string) (symbols []string, cost binance.Cost, err error) {
+// resolveSymbols returns the symbols to fetch. A pending symbol that the exchange no longer lists is dropped with a
+// warning.
+func resolveSymbols(
+	ctx context.Context, dir *tape.Dir, rest *binance.REST, opt Options, onTape []string,
+) (symbols []string, cost binance.Cost, err error) {
+	pending, err := pendingSymbols(dir)
+	if err != nil {
+		return nil, cost, err
+	}
 	words := opt.Symbols
 	if len(words) == 0 {
-		words = onTape
+		if words = onTape; len(onTape) == 0 {
+			words = opt.DefaultSymbols
+		}
+		words = slices.Concat(words, pending)
 	}
 	for {
 		if len(words) == 0 {
@@ -37,8 +46,7 @@ func resolveSymbols(ctx context.Context, dir *tape.Dir, rest *binance.REST, opt 
 		if !errors.As(err, &unknown) {
 			return symbols, cost, err
 		}
-		pending, readErr := Pending(dir)
-		if readErr != nil || !slices.Contains(pending, unknown.Symbol) {
+		if !slices.Contains(pending, unknown.Symbol) {
 			return nil, cost, err
 		}
 		opt.Logger.Warn("pending symbol dropped because the exchange no longer lists it", "symbol", unknown.Symbol)
@@ -54,8 +62,8 @@ func resolveSymbols(ctx context.Context, dir *tape.Dir, rest *binance.REST, opt 
 // because the next one takes the symbols that are on the tape.
 const pendingDir = "begun"
 
-// Pending returns the symbols that a backfill has started and not finished, sorted.
-func Pending(dir *tape.Dir) ([]string, error) {
+// pendingSymbols returns the symbols that a backfill has started and not finished, sorted.
+func pendingSymbols(dir *tape.Dir) ([]string, error) {
 	entries, err := os.ReadDir(dir.StatePath(pendingDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
