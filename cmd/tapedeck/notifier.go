@@ -66,8 +66,8 @@ func (a *app) chatConfig() (notify.Config, error) {
 	return config, nil
 }
 
-// Send sends what is in the outbox, for a limited time. A failure to send does not fail the command,
-// because unsent messages stay in the outbox.
+// Send sends what is in the outbox, for a limited time. A failure to send does not fail the
+// command, because unsent messages stay in the outbox.
 func (n *notifier) Send(ctx context.Context) {
 	if n.sender == nil {
 		return

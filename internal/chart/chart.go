@@ -1,8 +1,8 @@
-// Package chart draws charts as SVG for a page and as PNG for a message. Both come from the same description and
-// library, so they show the same.
+// Package chart draws charts as SVG for a page and as PNG for a message. Both come from the same
+// description and library, so they show the same.
 //
-// It guarantees that an SVG loads nothing from elsewhere and takes its colors and font from the page: every color
-// is one of the CSS variables in [Variables].
+// It guarantees that an SVG loads nothing from elsewhere and takes its colors and font from the
+// page: every color is one of the CSS variables in [Variables].
 package chart
 
 import (
@@ -21,7 +21,8 @@ import (
 type Kind int
 
 const (
-	// Line draws Values as a line and Below, if any, as columns in the lower part, with an axis on the right.
+	// Line draws Values as a line and Below, if any, as columns in the lower part, with an axis on
+	// the right.
 	Line Kind = iota
 	Columns
 	Bars // horizontal, the first at the top
@@ -36,7 +37,8 @@ const (
 	Bad
 )
 
-// Chart describes a chart. Labels, Values and Below, if any, have the same length. An unknown value is NaN.
+// Chart describes a chart. Labels, Values and Below, if any, have the same length. An unknown value
+// is NaN.
 type Chart struct {
 	Title  string
 	Kind   Kind
@@ -44,7 +46,8 @@ type Chart struct {
 	Labels []string // of the categories
 	Values []float64
 	Below  []float64
-	// Format formats the values of the axis, BelowFormat those of the right axis; nil means the library's default.
+	// Format formats the values of the axis, BelowFormat those of the right axis; nil means the
+	// library's default.
 	Format, BelowFormat func(float64) string
 }
 
@@ -64,11 +67,13 @@ const (
 	bad
 )
 
-// placeholder returns a color that stands for a variable until SVG replaces it. It is used for nothing else.
+// placeholder returns a color that stands for a variable until SVG replaces it. It is used for
+// nothing else.
 func placeholder(variable int) charts.Color { return charts.ColorRGB(1, 2, uint8(3+variable)) }
 
-// The sizes of drawings in pixels. Pictures are viewed on a phone at their own size. A page shows an SVG at about half
-// its size, because the library draws in whole pixels and a hundred columns need more than two pixels each.
+// The sizes of drawings in pixels. Pictures are viewed on a phone at their own size. A page shows
+// an SVG at about half its size, because the library draws in whole pixels and a hundred columns
+// need more than two pixels each.
 const (
 	svgWidth  = 1000
 	svgHeight = 560
@@ -79,7 +84,8 @@ const (
 	pngFont   = 17
 )
 
-// MaxPoints is the most values of a chart with columns below, such that each column is wider than a line.
+// MaxPoints is the most values of a chart with columns below, such that each column is wider than a
+// line.
 const MaxPoints = 120
 
 // SVG draws a chart without its title, which the page shows.
@@ -105,8 +111,8 @@ func SVG(c Chart) (string, error) {
 	return fmt.Sprintf(`<svg viewBox="0 0 %d %d" role="img" aria-label="%s">%s`, svgWidth, drawing.heightOf(c), html.EscapeString(c.Title), svg[opening+1:]), nil
 }
 
-// replaceMissing replaces the characters that the font lacks by letters of about the same width, because the library
-// would measure them as narrow. restore undoes the replacement in an SVG.
+// replaceMissing replaces the characters that the font lacks by letters of about the same width,
+// because the library would measure them as narrow. restore undoes the replacement in an SVG.
 func replaceMissing(font *truetype.Font, labels []string) (out []string, restore *strings.Replacer) {
 	const wide = "WM@QOGDNHU"
 	taken := map[string]bool{}
@@ -140,7 +146,8 @@ func replaceMissing(font *truetype.Font, labels []string) (out []string, restore
 
 var fontSize = regexp.MustCompile(`font-size:[^"]*`)
 
-// PNG draws a chart with its title, dark on white. Characters that the font lacks are written as code points.
+// PNG draws a chart with its title, dark on white. Characters that the font lacks are written as
+// code points.
 func PNG(c Chart) ([]byte, error) {
 	color := func(variable int) charts.Color { return charts.ColorFromHex(lightColors[variable]) }
 	drawing := drawing{output: charts.ChartOutputPNG, width: pngWidth, height: pngHeight, fontSize: pngFont, color: color, titled: true}
@@ -158,7 +165,8 @@ func PNG(c Chart) ([]byte, error) {
 	return out, nil
 }
 
-// spellMissing writes the characters that a font lacks as code points: 币安USDT becomes [5e01 5b89]USDT.
+// spellMissing writes the characters that a font lacks as code points: 币安USDT becomes [5e01
+// 5b89]USDT.
 func spellMissing(font *truetype.Font, text string) string {
 	var out strings.Builder
 	inBrackets := false
@@ -363,7 +371,8 @@ func extremes(values []float64) (low, high float64) {
 	return low, high
 }
 
-// setRange sets the ends of an axis to round numbers around low and high, with labels at round steps.
+// setRange sets the ends of an axis to round numbers around low and high, with labels at round
+// steps.
 func setRange(axis *charts.ValueAxisOption, low, high float64) {
 	if !(high > low) || math.IsInf(high-low, 0) {
 		return

@@ -1,8 +1,8 @@
-// Package telegram sends messages through Telegram's Bot API (https://core.telegram.org/bots/api) with
-// github.com/go-telegram/bot.
+// Package telegram sends messages through Telegram's Bot API (https://core.telegram.org/bots/api)
+// with github.com/go-telegram/bot.
 //
-// It guarantees that every error tells whether the message may have been accepted, and that no error and no log
-// contains the token. It sends a message once; retrying is up to the caller.
+// It guarantees that every error tells whether the message may have been accepted, and that no
+// error and no log contains the token. It sends a message once; retrying is up to the caller.
 package telegram
 
 import (
@@ -58,7 +58,8 @@ type Client struct {
 type Message struct {
 	// Chat is a number, negative for a group, or the @name of a channel.
 	Chat string
-	// Text has at most TextLimit UTF-16 code units, or CaptionLimit with a File. It is HTML unless Plain is set.
+	// Text has at most TextLimit UTF-16 code units, or CaptionLimit with a File. It is HTML unless
+	// Plain is set.
 	Text  string
 	Plain bool
 	// File is sent as a photo if Photo is set, else as a document. It may be nil.
@@ -75,8 +76,8 @@ type File struct {
 	Content io.ReadSeeker
 }
 
-// NewClient returns a client for the bot with that token, at a server such as https://api.telegram.org. It does not
-// connect to the server.
+// NewClient returns a client for the bot with that token, at a server such as
+// https://api.telegram.org. It does not connect to the server.
 func NewClient(server string, token Token, opt Options) (*Client, error) {
 	if !token.Given() {
 		return nil, errors.New("no bot token")
@@ -118,8 +119,8 @@ func (c *Client) Check(ctx context.Context) (name string, err error) {
 	return name, err
 }
 
-// Send sends a message once and returns its id in the chat, or 0 if it was accepted and the rest of the reply was lost.
-// Its errors are *Error.
+// Send sends a message once and returns its id in the chat, or 0 if it was accepted and the rest of
+// the reply was lost. Its errors are *Error.
 func (c *Client) Send(ctx context.Context, m Message) (id int, err error) {
 	timeout := c.timeout
 	if m.File != nil {
@@ -229,8 +230,9 @@ func containsAny(text string, words ...string) bool {
 	return false
 }
 
-// trace records what the transport sees of one request. The library drops it: it loses the status of a reply that is
-// not JSON, such as a gateway's, and reports a truncated reply like any other error.
+// trace records what the transport sees of one request. The library drops it: it loses the status
+// of a reply that is not JSON, such as a gateway's, and reports a truncated reply like any other
+// error.
 type trace struct {
 	connected atomic.Bool // there was a connection, so bytes may have been sent; set by the transport from any goroutine
 	status    int         // of the reply; 0 if there was none

@@ -137,7 +137,8 @@ func refuses(status int, description, parameters string) http.HandlerFunc {
 	return replies(status, fmt.Sprintf(`{"ok":false,"error_code":%d,"description":%q,"parameters":{%s}}`, status, description, parameters))
 }
 
-// TestErrorKinds also checks that no error contains the token, which is in the request's URL and may be in a reply.
+// TestErrorKinds also checks that no error contains the token, which is in the request's URL and
+// may be in a reply.
 func TestErrorKinds(t *testing.T) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -12,15 +12,18 @@ type Kind string
 const (
 	// Unreached: there was no connection, so nothing was sent.
 	Unreached Kind = "unreached"
-	// Lost: the request was sent, and the reply is missing or incomplete. The message may have been accepted.
+	// Lost: the request was sent, and the reply is missing or incomplete. The message may have been
+	// accepted.
 	Lost Kind = "lost"
-	// Broken: the status is 500 or above, or the reply is not from the Bot API. The message may have been accepted.
+	// Broken: the status is 500 or above, or the reply is not from the Bot API. The message may
+	// have been accepted.
 	Broken Kind = "broken"
 	// Limited: too many messages. Wait for RetryAfter.
 	Limited Kind = "limited"
 	// Migrated: the group has become a supergroup with the id MigrateTo.
 	Migrated Kind = "migrated"
-	// NoAccess: the bot may not write to the chat, was blocked or removed, or the chat does not exist.
+	// NoAccess: the bot may not write to the chat, was blocked or removed, or the chat does not
+	// exist.
 	NoAccess Kind = "no access"
 	// BadMarkup: the text's HTML was refused.
 	BadMarkup Kind = "bad markup"

@@ -9,24 +9,27 @@ import (
 	"unicode/utf8"
 )
 
-// Telegram's limits in UTF-16 code units, counted without tags and with decoded entities (Bot API, sendMessage and
-// sendPhoto).
+// Telegram's limits in UTF-16 code units, counted without tags and with decoded entities (Bot API,
+// sendMessage and sendPhoto).
 const (
 	TextLimit    = 4096
 	CaptionLimit = 1024
 )
 
 const (
-	// maxRaw keeps the source of a part below the 35,000 bytes at which Telegram's server truncates it.
+	// maxRaw keeps the source of a part below the 35,000 bytes at which Telegram's server truncates
+	// it.
 	maxRaw = 30_000
-	// maxTags keeps a part below the 100 formatted pieces that Telegram shows. It ignores further tags silently.
+	// maxTags keeps a part below the 100 formatted pieces that Telegram shows. It ignores further
+	// tags silently.
 	maxTags = 90
-	// maxDepth limits the nesting of tags, because each part reopens them. Deeper tags are left out.
+	// maxDepth limits the nesting of tags, because each part reopens them. Deeper tags are left
+	// out.
 	maxDepth = 16
 )
 
-// Escape converts plain text to HTML. It removes control characters other than newline and tab, which Telegram refuses
-// or drops, and replaces invalid UTF-8.
+// Escape converts plain text to HTML. It removes control characters other than newline and tab,
+// which Telegram refuses or drops, and replaces invalid UTF-8.
 func Escape(text string) string {
 	var out strings.Builder
 	for _, r := range strings.ToValidUTF8(text, "�") {
@@ -64,10 +67,11 @@ func Units(markup string) int {
 	return units
 }
 
-// Split splits markup into parts whose texts have at most limit UTF-16 code units each. It splits at the end of a line
-// if the part is at least half full, else at a space, else between two characters. Tags that are open at the end of a
-// part are closed there and reopened in the next one. Each part is valid markup for Telegram: unknown tags become text,
-// unclosed tags are closed, and unmatched end tags are left out. Parts without text, which Telegram refuses, are left out.
+// Split splits markup into parts whose texts have at most limit UTF-16 code units each. It splits
+// at the end of a line if the part is at least half full, else at a space, else between two
+// characters. Tags that are open at the end of a part are closed there and reopened in the next
+// one. Each part is valid markup for Telegram: unknown tags become text, unclosed tags are closed,
+// and unmatched end tags are left out. Parts without text, which Telegram refuses, are left out.
 func Split(markup string, limit int) []string {
 	all := tokens(markup)
 	var parts []string
@@ -123,7 +127,8 @@ func splitPoint(all []token, open []string, limit int) int {
 	return len(all)
 }
 
-// joins reports whether two tokens form one character, such as a letter and its accent, or the parts of an emoji.
+// joins reports whether two tokens form one character, such as a letter and its accent, or the
+// parts of an emoji.
 func joins(a, b token) bool {
 	const joiner = '‍'
 	if a.kind != char || b.kind != char {
@@ -136,8 +141,8 @@ func joins(a, b token) bool {
 
 func isFlag(r rune) bool { return r >= 0x1F1E6 && r <= 0x1F1FF }
 
-// render returns the tokens as markup, with the open tags before them and end tags for what is open after them. after are
-// the start tags that are open after the tokens.
+// render returns the tokens as markup, with the open tags before them and end tags for what is open
+// after them. after are the start tags that are open after the tokens.
 func render(all []token, open []string) (markup string, after []string) {
 	var out strings.Builder
 	after = slices.Clone(open)
@@ -181,7 +186,8 @@ var (
 	entity = regexp.MustCompile(`^&(?:lt|gt|amp|quot|#[0-9]{1,7}|#x[0-9A-Fa-f]{1,6});`)
 )
 
-// tokens splits markup into tokens. They are balanced: each closing token closes the last opening one.
+// tokens splits markup into tokens. They are balanced: each closing token closes the last opening
+// one.
 func tokens(markup string) []token {
 	markup = strings.ReplaceAll(strings.ToValidUTF8(markup, "�"), "\r\n", "\n")
 	out := make([]token, 0, len(markup))

@@ -16,18 +16,20 @@ const (
 	TokenFileVariable = "TAPEDECK_TELEGRAM_TOKEN_FILE"
 )
 
-// Token is a bot's password. It prints as *** in logs, in JSON and with every verb of fmt. The zero value is no token.
+// Token is a bot's password. It prints as *** in logs, in JSON and with every verb of fmt. The zero
+// value is no token.
 type Token struct{ secret string }
 
-// tokenPattern matches the tokens of BotFather: the bot's number, a colon, and letters, digits, dashes and underscores.
+// tokenPattern matches the tokens of BotFather: the bot's number, a colon, and letters, digits,
+// dashes and underscores.
 var tokenPattern = regexp.MustCompile(`^[0-9]{1,20}:[A-Za-z0-9_-]{8,128}$`)
 
 // maxTokenFile is the largest size of a token's file in bytes. A larger file is not a token.
 const maxTokenFile = 4096
 
-// ReadToken reads the token from TAPEDECK_TELEGRAM_TOKEN, or from the file that TAPEDECK_TELEGRAM_TOKEN_FILE names. get
-// returns the value of a variable, or "" if it is not set. If neither is set, there is no token and no error. Errors do not
-// contain what was read.
+// ReadToken reads the token from TAPEDECK_TELEGRAM_TOKEN, or from the file that
+// TAPEDECK_TELEGRAM_TOKEN_FILE names. get returns the value of a variable, or "" if it is not set.
+// If neither is set, there is no token and no error. Errors do not contain what was read.
 func ReadToken(get func(name string) string) (Token, error) {
 	text, path := strings.TrimSpace(get(TokenVariable)), get(TokenFileVariable)
 	source := TokenVariable

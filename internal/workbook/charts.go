@@ -111,7 +111,8 @@ func (b *builder) extremes(series []Series) (low, high float64) {
 	return low, high
 }
 
-// lineAxis returns the ends of an axis on which the line is in the upper part, or nil if the line is level.
+// lineAxis returns the ends of an axis on which the line is in the upper part, or nil if the line
+// is level.
 func lineAxis(low, high float64) (bottom, top *float64) {
 	if !(high > low) || math.IsInf(low, 0) || math.IsInf(high, 0) {
 		return nil, nil
@@ -124,7 +125,8 @@ func lineAxis(low, high float64) (bottom, top *float64) {
 	return &from, &to
 }
 
-// roundUp rounds up to 1, 2, 4 or 8 times a power of ten. It returns nil if v is not positive and finite.
+// roundUp rounds up to 1, 2, 4 or 8 times a power of ten. It returns nil if v is not positive and
+// finite.
 func roundUp(v float64) *float64 {
 	if v <= 0 || math.IsInf(v, 0) || math.IsNaN(v) {
 		return nil
@@ -138,8 +140,8 @@ func roundUp(v float64) *float64 {
 	return nil
 }
 
-// textAxes prevents categories that are times from becoming an axis of days, on which all values of a day would
-// coincide. The library has no setting for it.
+// textAxes prevents categories that are times from becoming an axis of days, on which all values of
+// a day would coincide. The library has no setting for it.
 func (b *builder) textAxes() {
 	b.file.Pkg.Range(func(name, part any) bool {
 		if content, ok := part.([]byte); ok && strings.HasPrefix(name.(string), "xl/charts/chart") {
@@ -149,8 +151,8 @@ func (b *builder) textAxes() {
 	})
 }
 
-// rotation returns the angle of the category labels. LibreOffice ignores labelSkip and breaks many horizontal
-// labels into columns of letters.
+// rotation returns the angle of the category labels. LibreOffice ignores labelSkip and breaks many
+// horizontal labels into columns of letters.
 func rotation(chart Chart) int {
 	if labelSkip(chart) > 1 {
 		return -45
@@ -158,7 +160,8 @@ func rotation(chart Chart) int {
 	return 0
 }
 
-// barGap returns the space between bars in percent of their width. It is larger if there are few bars.
+// barGap returns the space between bars in percent of their width. It is larger if there are few
+// bars.
 func barGap(chart Chart) uint {
 	switch n := longest(chart); {
 	case n <= 2:

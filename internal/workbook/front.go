@@ -81,8 +81,8 @@ func (b *builder) sheetLinks(sheet string, row int) (next int, err error) {
 	return row, nil
 }
 
-// frontCharts draws the rows of charts from a row on. A row of charts that does not fit on the printed page, of
-// which pixels are used, starts a new one.
+// frontCharts draws the rows of charts from a row on. A row of charts that does not fit on the
+// printed page, of which pixels are used, starts a new one.
 func (b *builder) frontCharts(sheet string, row, pixels int) error {
 	for _, charts := range b.book.Charts {
 		charts = slices.Clone(charts)

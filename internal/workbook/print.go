@@ -9,10 +9,10 @@ import (
 const (
 	paperA4 = 9
 
-	// frontScale is the scale in percent at which the front page is printed, so that two charts fit side by
-	// side. frontPixels is the height of a printed page at that scale: 7.07 of the 8.27 inches of A4 at 96
-	// pixels per inch, less a row. Fitting the front page to the page width, as tables are, would drop its page
-	// breaks.
+	// frontScale is the scale in percent at which the front page is printed, so that two charts fit
+	// side by side. frontPixels is the height of a printed page at that scale: 7.07 of the 8.27
+	// inches of A4 at 96 pixels per inch, less a row. Fitting the front page to the page width, as
+	// tables are, would drop its page breaks.
 	frontScale  = 60
 	frontPixels = 1100
 )
@@ -23,7 +23,8 @@ func (b *builder) setUpFrontPrint(sheet string) error {
 	return b.setUpPrint(sheet, excelize.PageLayoutOptions{AdjustTo: &scale}, false)
 }
 
-// setUpTablePrint makes a table print on A4 landscape, as wide as the page, with its header on every page.
+// setUpTablePrint makes a table print on A4 landscape, as wide as the page, with its header on
+// every page.
 func (b *builder) setUpTablePrint(sheet string) error {
 	onePage, anyPages := 1, 0
 	if err := b.setUpPrint(sheet, excelize.PageLayoutOptions{FitToWidth: &onePage, FitToHeight: &anyPages}, true); err != nil {

@@ -44,7 +44,8 @@ type sheetPart struct {
 
 func (b *builder) writePart(table Table, part sheetPart) error {
 	rows := table.Rows[part.from:part.to]
-	// The print setup and the colors must be set before the stream starts. The library drops them silently later.
+	// The print setup and the colors must be set before the stream starts. The library drops them
+	// silently later.
 	if err := b.setUpTablePrint(part.sheet); err != nil {
 		return err
 	}
@@ -244,7 +245,8 @@ func quoted(text string) string { return `"` + strings.ReplaceAll(text, `"`, `""
 // widthSample is how many rows determine a column's width.
 const widthSample = 500
 
-// width returns the width of a column: that of the widest of the header and the first rows, within limits.
+// width returns the width of a column: that of the widest of the header and the first rows, within
+// limits.
 func (b *builder) width(table Table, part sheetPart, column int, millis bool) float64 {
 	spec := table.Columns[column]
 	widest := utf8.RuneCountInString(spec.Name) + 3 // for the filter button
@@ -273,8 +275,8 @@ const (
 	longTextWidth = 72
 )
 
-// rowHeight returns the height of a row with a text of several lines. Not every program adjusts the height of
-// streamed rows itself.
+// rowHeight returns the height of a row with a text of several lines. Not every program adjusts the
+// height of streamed rows itself.
 func rowHeight(table Table, row []any) []excelize.RowOpts {
 	lines := 1
 	for i, column := range table.Columns {

@@ -1,9 +1,10 @@
-// Package workbook writes Excel workbooks of tables, with frozen headers, filters, number formats, conditional
-// colors, native charts, a sheet that explains every column, and a print setup.
+// Package workbook writes Excel workbooks of tables, with frozen headers, filters, number formats,
+// conditional colors, native charts, a sheet that explains every column, and a print setup.
 //
-// It guarantees that text stays text: no cell is ever a formula, whatever its text starts with. A table that is
-// longer than a sheet continues on another one. Rows are streamed, so memory does not grow with the number of
-// cells. The format is Office Open XML (ECMA-376); the limits are those of Excel.
+// It guarantees that text stays text: no cell is ever a formula, whatever its text starts with. A
+// table that is longer than a sheet continues on another one. Rows are streamed, so memory does not
+// grow with the number of cells. The format is Office Open XML (ECMA-376); the limits are those of
+// Excel.
 package workbook
 
 import (
@@ -62,8 +63,8 @@ type Table struct {
 	Doc     string // what a row contains
 	Columns []Column
 	Rows    [][]any // nil, bool, int64, float64, string or time.Time; other values are written as text
-	// Decimals returns the decimals of a cell in a Number column. If it is nil or returns a negative number, the
-	// cell has the decimals of its column.
+	// Decimals returns the decimals of a cell in a Number column. If it is nil or returns a
+	// negative number, the cell has the decimals of its column.
 	Decimals func(row, column int) int
 	Empty    string // shown if there are no rows
 }
@@ -73,7 +74,8 @@ type Column struct {
 	Name string
 	Unit string // shown on the sheet that explains the columns
 	Doc  string
-	// Format decides how the values are displayed. The values themselves keep 15 significant digits, as in Excel.
+	// Format decides how the values are displayed. The values themselves keep 15 significant
+	// digits, as in Excel.
 	Format   Format
 	Decimals int // for Number, Percent, PlainPercent and Share
 	Paint    Paint
@@ -111,8 +113,8 @@ type Chart struct {
 	Title  string
 	Kind   Kind
 	Series []Series
-	// Format and Decimals apply to the value axis. CategoryFormat is an Excel number format for the categories, such
-	// as "hh:mm"; it is empty for text.
+	// Format and Decimals apply to the value axis. CategoryFormat is an Excel number format for the
+	// categories, such as "hh:mm"; it is empty for text.
 	Format         Format
 	Decimals       int
 	CategoryFormat string
@@ -130,8 +132,8 @@ const (
 	LineOverColumns
 )
 
-// Series takes its values from the rows [From, To) of a table. Rows that are not on the table's first sheet are left
-// out.
+// Series takes its values from the rows [From, To) of a table. Rows that are not on the table's
+// first sheet are left out.
 type Series struct {
 	Table    int // index in Book.Tables
 	Category int // column
@@ -243,7 +245,8 @@ func cutUnits(text string, limit int) string {
 	return text
 }
 
-// clean replaces characters that XML cannot hold, and truncates a text that is too long for a cell with an ellipsis.
+// clean replaces characters that XML cannot hold, and truncates a text that is too long for a cell
+// with an ellipsis.
 func clean(text string) string {
 	text = strings.ToValidUTF8(text, "\uFFFD")
 	text = strings.Map(func(r rune) rune {

@@ -13,11 +13,11 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// EnqueueAlerts stores the alerts of one run for each chat that receives them. Of the alerts of one incident
-// a chat receives the first, and another one if the severity rises or the cooldown is over. A market-wide
-// incident is one message. Alerts that were enqueued before are ignored, so the alerts of a run that died can
-// be enqueued again. Alerts older than a day are left out. When EnqueueAlerts returns without error, the
-// messages are durable.
+// EnqueueAlerts stores the alerts of one run for each chat that receives them. Of the alerts of one
+// incident a chat receives the first, and another one if the severity rises or the cooldown is
+// over. A market-wide incident is one message. Alerts that were enqueued before are ignored, so the
+// alerts of a run that died can be enqueued again. Alerts older than a day are left out. When
+// EnqueueAlerts returns without error, the messages are durable.
 func (o *Outbox) EnqueueAlerts(ctx context.Context, alerts []tape.Alert, incidents []analytics.Incident, now time.Time) (Queued, error) {
 	all := make([]alert, len(alerts))
 	for i, a := range alerts {
@@ -49,14 +49,15 @@ func (o *Outbox) EnqueueAlerts(ctx context.Context, alerts []tape.Alert, inciden
 // recoveryPeriod is how long ago an alert may have been found for EnqueueRecorded to enqueue it.
 const recoveryPeriod = time.Hour
 
-// AlertReader reads the alerts on the tape; *tape.Dir implements it. Dates are YYYY-MM-DD, both inclusive.
+// AlertReader reads the alerts on the tape; *tape.Dir implements it. Dates are YYYY-MM-DD, both
+// inclusive.
 type AlertReader interface {
 	ReadAlerts(fromDate, toDate string) ([]tape.Alert, error)
 }
 
-// EnqueueRecorded enqueues the alerts on the tape that were found in the last hour. They include those of a
-// run that died after it published its alerts and before it enqueued them. Alerts that were enqueued before
-// are ignored.
+// EnqueueRecorded enqueues the alerts on the tape that were found in the last hour. They include
+// those of a run that died after it published its alerts and before it enqueued them. Alerts that
+// were enqueued before are ignored.
 func (o *Outbox) EnqueueRecorded(ctx context.Context, reader AlertReader, incidents []analytics.Incident, now time.Time) (Queued, error) {
 	if !o.HasChats() {
 		return Queued{}, nil // the run that found them has logged them
@@ -138,8 +139,8 @@ func (o *Outbox) chooseAlerts(chat Chat, all []alert, history []*entry, now time
 	var chosen []alert
 	for _, a := range all {
 		earlier := sent[a.Symbol]
-		// A recovery from something that the chat never received is an alert like any other: for example a
-		// crash that was already over when it was detected.
+		// A recovery from something that the chat never received is an alert like any other: for
+		// example a crash that was already over when it was detected.
 		a.Recovered = a.Recovered && latest(earlier, a.At, a.isRelated) != nil
 		switch {
 		case slices.ContainsFunc(earlier, func(b sentAlert) bool { return b.Detector == a.Detector && b.At.Equal(a.At) }):
@@ -163,8 +164,8 @@ func (o *Outbox) chooseAlerts(chat Chat, all []alert, history []*entry, now time
 	return chosen
 }
 
-// isHeldBack reports whether an alert is not sent because of what was sent about its symbol earlier: a
-// second recovery, or a repetition without a recovery in between.
+// isHeldBack reports whether an alert is not sent because of what was sent about its symbol
+// earlier: a second recovery, or a repetition without a recovery in between.
 func (o *Outbox) isHeldBack(a alert, earlier []sentAlert) bool {
 	if a.Recovered {
 		return latest(earlier, a.At, a.isRelated).Recovered
@@ -173,7 +174,8 @@ func (o *Outbox) isHeldBack(a alert, earlier []sentAlert) bool {
 	return a.isRepeat(earlier, o.config.Cooldown) && (last == nil || !last.Recovered)
 }
 
-// isRepeat reports whether a related alert of at least the same severity was sent within the cooldown.
+// isRepeat reports whether a related alert of at least the same severity was sent within the
+// cooldown.
 func (a alert) isRepeat(earlier []sentAlert, cooldown time.Duration) bool {
 	return slices.ContainsFunc(earlier, func(b sentAlert) bool {
 		return a.isRelated(b) && !b.Recovered && a.At.Sub(b.At).Abs() < cooldown && severityRank(b.Severity) >= severityRank(a.Severity)

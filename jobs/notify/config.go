@@ -25,11 +25,11 @@ const (
 // Config is the configuration of the outbox. With the zero value, messages are only logged.
 type Config struct {
 	Chats []Chat
-	// Cooldown is how long after an alert a chat does not receive another one of the same detector and
-	// symbol, unless it is more severe. 0 means DefaultCooldown, a negative value none.
+	// Cooldown is how long after an alert a chat does not receive another one of the same detector
+	// and symbol, unless it is more severe. 0 means DefaultCooldown, a negative value none.
 	Cooldown time.Duration
-	// DigestAbove is the most alerts of one run that a chat receives one by one. More are combined into one
-	// message. 0 means DefaultDigestAbove.
+	// DigestAbove is the most alerts of one run that a chat receives one by one. More are combined
+	// into one message. 0 means DefaultDigestAbove.
 	DigestAbove int
 }
 
@@ -39,7 +39,8 @@ type Chat struct {
 	ID string
 	// Name is used in logs. It may be empty.
 	Name string
-	// Severity is the lowest severity of alerts that are sent: low, medium or high; empty means low.
+	// Severity is the lowest severity of alerts that are sent: low, medium or high; empty means
+	// low.
 	Severity string
 	// Symbols are names or path.Match patterns such as *USDT; empty means all.
 	Symbols []string
@@ -133,8 +134,8 @@ func (c Config) check() error {
 //	      send: [alerts, reports, notices]
 //	      silent: true
 //
-// Errors are one line that starts with FILE:LINE. detectors are the names that exist; with nil, every name is
-// valid.
+// Errors are one line that starts with FILE:LINE. detectors are the names that exist; with nil,
+// every name is valid.
 func ParseConfig(file string, node *yaml.Node, detectors []string) (Config, error) {
 	var c Config
 	if strictyaml.IsNull(node) {
@@ -254,7 +255,8 @@ func among(word string, known []string) error {
 	return nil
 }
 
-// list reads one value or a list of values. An empty list is an error, because it could mean none or all.
+// list reads one value or a list of values. An empty list is an error, because it could mean none
+// or all.
 func list(node *yaml.Node, check func(string) error) ([]string, error) {
 	items := []*yaml.Node{node}
 	if node.Kind == yaml.SequenceNode {

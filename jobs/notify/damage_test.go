@@ -148,7 +148,8 @@ func TestUnstoredResultCausesOneResend(t *testing.T) {
 		h.store.setFault(failAfterReply)
 		h.whileRunning(o, func() { time.Sleep(time.Minute) })
 		h.store.setFault(nil)
-		// The next process cannot know that the message was accepted, so it sends it again and counts it.
+		// The next process cannot know that the message was accepted, so it sends it again and
+		// counts it.
 		next := h.outbox(Chat{ID: "7"})
 		if summary := h.send(next); summary.Resent != 1 {
 			t.Errorf("%+v", summary)

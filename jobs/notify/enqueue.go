@@ -22,8 +22,8 @@ type Queued struct {
 	Messages int
 	// Known counts the alerts and messages that were in the outbox before.
 	Known int
-	// HeldBack counts the alerts and notices within the cooldown and repeated recoveries, Filtered those
-	// that a chat does not receive, and Old those older than a day.
+	// HeldBack counts the alerts and notices within the cooldown and repeated recoveries, Filtered
+	// those that a chat does not receive, and Old those older than a day.
 	HeldBack, Filtered, Old int
 }
 
@@ -38,7 +38,8 @@ type Report struct {
 	// State is empty for a complete report. Otherwise Reason explains it in plain text.
 	State  ReportState
 	Reason string
-	// Pictures and Documents are sent with the report, in this order, if the report is complete or Partial.
+	// Pictures and Documents are sent with the report, in this order, if the report is complete or
+	// Partial.
 	Pictures, Documents []File
 }
 
@@ -62,9 +63,9 @@ type File struct {
 
 // Notice is a message about tapedeck itself.
 type Notice struct {
-	// Topic names an ongoing problem, such as job/heal, and is empty for other notices. While the problem
-	// lasts, its notice is repeated only after the cooldown. A notice with Recovered goes to the chats that
-	// received the problem.
+	// Topic names an ongoing problem, such as job/heal, and is empty for other notices. While the
+	// problem lasts, its notice is repeated only after the cooldown. A notice with Recovered goes
+	// to the chats that received the problem.
 	Topic     string
 	Recovered bool
 	// Key identifies a notice without a Topic.
@@ -102,8 +103,8 @@ func JobNotice(result JobResult) Notice {
 	return notice
 }
 
-// EnqueueReport stores a report for each chat that receives reports. It is durable when EnqueueReport
-// returns.
+// EnqueueReport stores a report for each chat that receives reports. It is durable when
+// EnqueueReport returns.
 func (o *Outbox) EnqueueReport(ctx context.Context, report Report, now time.Time) (queued Queued, err error) {
 	if report.Key == "" {
 		return queued, errors.New("enqueue report: no key")
@@ -117,8 +118,8 @@ func (o *Outbox) EnqueueReport(ctx context.Context, report Report, now time.Time
 	return queued, err
 }
 
-// EnqueueNotice stores a notice for each chat that receives notices. It is durable when EnqueueNotice
-// returns.
+// EnqueueNotice stores a notice for each chat that receives notices. It is durable when
+// EnqueueNotice returns.
 func (o *Outbox) EnqueueNotice(ctx context.Context, notice Notice, now time.Time) (queued Queued, err error) {
 	if !o.HasChats() {
 		o.log.Info("notice", "title", notice.Title, "text", notice.Text, "recovered", notice.Recovered)
@@ -138,8 +139,8 @@ func (o *Outbox) EnqueueNotice(ctx context.Context, notice Notice, now time.Time
 	return queued, err
 }
 
-// isNoticeHeldBack reports whether a chat does not receive a notice about a problem: the problem recovered
-// without the chat having received it, or the chat received it within the cooldown.
+// isNoticeHeldBack reports whether a chat does not receive a notice about a problem: the problem
+// recovered without the chat having received it, or the chat received it within the cooldown.
 func (o *Outbox) isNoticeHeldBack(notice Notice, key string, history []*entry) bool {
 	var last *message
 	for _, e := range history {
@@ -164,8 +165,8 @@ type draft struct {
 	files     map[string][]byte // content by name in the outbox
 }
 
-// enqueue stores the messages that drafts returns for each chat that receives messages of the kind. history
-// holds the messages to the chat that are still stored.
+// enqueue stores the messages that drafts returns for each chat that receives messages of the kind.
+// history holds the messages to the chat that are still stored.
 func (o *Outbox) enqueue(ctx context.Context, kind Kind, queued *Queued, now time.Time, drafts func(chat Chat, history []*entry) []draft) error {
 	unlock, err := durable.Lock(o.store.StatePath(enqueueLock))
 	if err != nil {

@@ -100,7 +100,8 @@ func TestAlertIsEnqueuedOnce(t *testing.T) {
 			t.Errorf("call %d: %+v, %v", i, queued, err)
 		}
 	}
-	// Alerts of a digest are known one by one. Of known alerts and a new one, only the new one is enqueued.
+	// Alerts of a digest are known one by one. Of known alerts and a new one, only the new one is
+	// enqueued.
 	var many []tape.Alert
 	for i := range 10 {
 		many = append(many, newAlerts(now.Add(time.Second), "whale", fmt.Sprintf("S%dUSDT", i), "low")...)

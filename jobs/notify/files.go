@@ -39,8 +39,8 @@ const (
 // messageFormat is the version of a message's file.
 const messageFormat = 1
 
-// message is the content of a message's file. The process that enqueues it writes it first; from then on
-// only the sender does.
+// message is the content of a message's file. The process that enqueues it writes it first; from
+// then on only the sender does.
 type message struct {
 	Format int    `json:"format"`
 	Chat   string `json:"chat"`
@@ -55,8 +55,8 @@ type message struct {
 	Recovered bool `json:"over,omitempty"`
 	// Parts are sent in this order, each as one Telegram message.
 	Parts []part `json:"parts"`
-	// ClosedAt is when the message was sent or given up; zero while it is pending. GaveUp is why it was
-	// given up.
+	// ClosedAt is when the message was sent or given up; zero while it is pending. GaveUp is why it
+	// was given up.
 	ClosedAt time.Time `json:"closed_at,omitzero"`
 	GaveUp   string    `json:"gave_up,omitempty"`
 }
@@ -83,8 +83,8 @@ const (
 // part is one Telegram message.
 type part struct {
 	Form form `json:"form"`
-	// HTML is the text or the caption. With Plain it is sent without markup, because Telegram refused the
-	// markup.
+	// HTML is the text or the caption. With Plain it is sent without markup, because Telegram
+	// refused the markup.
 	HTML  string `json:"html,omitempty"`
 	Plain bool   `json:"plain,omitempty"`
 	// File is the name in the outbox, FileName the name that people see.
@@ -92,14 +92,14 @@ type part struct {
 	FileName string `json:"file_name,omitempty"`
 
 	Attempts int `json:"attempts,omitempty"`
-	// StartedAt is set only during an attempt. If a process finds it when it starts, the sender died during
-	// the attempt.
+	// StartedAt is set only during an attempt. If a process finds it when it starts, the sender
+	// died during the attempt.
 	StartedAt time.Time `json:"begun_at,omitzero"`
 	// TriedAt is when the last attempt ended, NotBefore when the next one may start.
 	TriedAt   time.Time `json:"tried_at,omitzero"`
 	NotBefore time.Time `json:"not_before,omitzero"`
-	// Lost are the last attempts after which it is unknown whether Telegram accepted the part; LostCount
-	// counts all of them.
+	// Lost are the last attempts after which it is unknown whether Telegram accepted the part;
+	// LostCount counts all of them.
 	Lost      []lostReply `json:"lost,omitempty"`
 	LostCount int         `json:"lost_count,omitempty"`
 	LastError string      `json:"last_error,omitempty"`
@@ -114,7 +114,8 @@ type lostReply struct {
 	At     time.Time  `json:"at"`
 }
 
-// LostReason is why it is unknown whether Telegram accepted a message. Only such a message can arrive twice.
+// LostReason is why it is unknown whether Telegram accepted a message. Only such a message can
+// arrive twice.
 type LostReason string
 
 const (
@@ -123,8 +124,8 @@ const (
 	LostServer     LostReason = "server" // the status was 500 or above, or the reply was not Telegram's
 )
 
-// keptLostReplies limits part.Lost, because the file is written again at every attempt, and a server may be
-// down for days.
+// keptLostReplies limits part.Lost, because the file is written again at every attempt, and a
+// server may be down for days.
 const keptLostReplies = 20
 
 func (p *part) addLostReply(reason LostReason, at time.Time) {
@@ -176,9 +177,9 @@ func parseSeq(name string) (seq uint64, rest string, ok bool) {
 	return seq, rest, err == nil
 }
 
-// scan returns the messages in the order of seq. Files that cannot be read are set aside and logged, so that
-// they do not block others. Files that have not changed since the last scan are not read again. next is
-// greater than every seq in use.
+// scan returns the messages in the order of seq. Files that cannot be read are set aside and
+// logged, so that they do not block others. Files that have not changed since the last scan are not
+// read again. next is greater than every seq in use.
 func (o *Outbox) scan() (entries []*entry, next uint64, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

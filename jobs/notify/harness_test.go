@@ -26,8 +26,8 @@ import (
 	"tapedeck/internal/telegram"
 )
 
-// harness is an outbox with the real client and a stand-in for Telegram without a network in between, so that
-// all of it runs on the clock of a testing/synctest bubble.
+// harness is an outbox with the real client and a stand-in for Telegram without a network in
+// between, so that all of it runs on the clock of a testing/synctest bubble.
 type harness struct {
 	t       *testing.T
 	dir     *tape.Dir

@@ -26,8 +26,8 @@ func pendingTexts(t *testing.T, o *Outbox, chat string) (texts []string) {
 	return texts
 }
 
-// TestOneIncidentIsOneMessage checks that detectors that agree cause one message, and another one only if the
-// severity rises or the cooldown is over.
+// TestOneIncidentIsOneMessage checks that detectors that agree cause one message, and another one
+// only if the severity rises or the cooldown is over.
 func TestOneIncidentIsOneMessage(t *testing.T) {
 	h := newHarness(t)
 	now := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
@@ -116,7 +116,8 @@ func TestMarketWideIncidentIsOneMessage(t *testing.T) {
 	}
 }
 
-// TestRecoveryIsSentOnceToChatsThatReceivedTheIncident checks that the recovery may come from another detector.
+// TestRecoveryIsSentOnceToChatsThatReceivedTheIncident checks that the recovery may come from
+// another detector.
 func TestRecoveryIsSentOnceToChatsThatReceivedTheIncident(t *testing.T) {
 	h := newHarness(t)
 	now := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)

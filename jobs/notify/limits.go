@@ -2,17 +2,18 @@ package notify
 
 import "time"
 
-// Telegram's limits for a bot (its FAQ, "My bot is hitting limits"): one message per second to a chat, 20 per
-// minute to a group and 30 per second in total. The limit of channels is not published; they count as groups.
+// Telegram's limits for a bot (its FAQ, "My bot is hitting limits"): one message per second to a
+// chat, 20 per minute to a group and 30 per second in total. The limit of channels is not
+// published; they count as groups.
 const (
 	chatInterval      = time.Second
 	groupPerMinute    = 20
 	messagesPerSecond = 25
 )
 
-// chatLimiter limits the messages to one chat. It counts from the time at which a reply arrived: Telegram had
-// accepted the message by then, so messages that are a second apart here are at least that far apart there.
-// A new process restores it from the outbox's files.
+// chatLimiter limits the messages to one chat. It counts from the time at which a reply arrived:
+// Telegram had accepted the message by then, so messages that are a second apart here are at least
+// that far apart there. A new process restores it from the outbox's files.
 type chatLimiter struct {
 	isGroup  bool
 	last     time.Time   // last attempt
@@ -33,8 +34,8 @@ func (l *chatLimiter) addAccepted(at time.Time) {
 	l.accepted = l.accepted[max(0, len(l.accepted)-groupPerMinute):]
 }
 
-// wait returns how long the next message must wait. Times after now, which a clock that was set back leaves
-// behind, count as now.
+// wait returns how long the next message must wait. Times after now, which a clock that was set
+// back leaves behind, count as now.
 func (l *chatLimiter) wait(now time.Time) time.Duration {
 	var wait time.Duration
 	if !l.last.IsZero() {

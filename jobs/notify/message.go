@@ -46,7 +46,8 @@ func alertDraft(a alert) draft {
 	return draft{key: a.key(), alerts: []sentAlert{a.sentAlert}, parts: textParts(text)}
 }
 
-// marketDrafts drafts one message for each market-wide incident, and returns the alerts that belong to none.
+// marketDrafts drafts one message for each market-wide incident, and returns the alerts that belong
+// to none.
 func marketDrafts(alerts []alert) (drafts []draft, rest []alert) {
 	byIncident := map[*analytics.Incident][]alert{}
 	var incidents []*analytics.Incident
@@ -80,8 +81,8 @@ func marketDrafts(alerts []alert) (drafts []draft, rest []alert) {
 	return drafts, rest
 }
 
-// digestDraft drafts one message about many alerts, the most severe first. The alerts must be in the order of
-// time.
+// digestDraft drafts one message about many alerts, the most severe first. The alerts must be in
+// the order of time.
 func digestDraft(alerts []alert) draft {
 	var d draft
 	sum := sha256.New()
@@ -161,8 +162,8 @@ func reportDraft(r Report) draft {
 	return d
 }
 
-// addFile adds a file to the draft and returns the parts that carry it. If Telegram would not accept the
-// file, the part is a text that says so.
+// addFile adds a file to the draft and returns the parts that carry it. If Telegram would not
+// accept the file, the part is a text that says so.
 func (d *draft) addFile(form form, file File) []part {
 	switch size := len(file.Content); {
 	case size == 0:
@@ -208,8 +209,8 @@ func noticeDraft(n Notice) draft {
 	return d
 }
 
-// textParts splits markup into messages. Markup without any text still becomes a message, so that something
-// arrives.
+// textParts splits markup into messages. Markup without any text still becomes a message, so that
+// something arrives.
 func textParts(markup string) []part {
 	var parts []part
 	for _, text := range telegram.Split(markup, telegram.TextLimit) {

@@ -1,11 +1,12 @@
-// Package notify owns the outbox: messages to Telegram chats, stored in the data directory before any of
-// them is sent.
+// Package notify owns the outbox: messages to Telegram chats, stored in the data directory before
+// any of them is sent.
 //
-// It guarantees that an enqueued message is delivered in its chat's order and within Telegram's limits, also
-// if a process dies in between. It is delivered once, unless Telegram's reply is lost: then the message may
-// have been accepted, so it is sent again, and Status.PossiblyTwice counts it. A message that is given up,
-// after three days of attempts or because Telegram refuses it, is kept with the reason and counted, too.
-// Several processes may enqueue at the same time; one of them sends.
+// It guarantees that an enqueued message is delivered in its chat's order and within Telegram's
+// limits, also if a process dies in between. It is delivered once, unless Telegram's reply is lost:
+// then the message may have been accepted, so it is sent again, and Status.PossiblyTwice counts it.
+// A message that is given up, after three days of attempts or because Telegram refuses it, is kept
+// with the reason and counted, too. Several processes may enqueue at the same time; one of them
+// sends.
 //
 // files.go describes the files; the protocol is https://core.telegram.org/bots/api.
 package notify
@@ -26,19 +27,20 @@ import (
 )
 
 const (
-	// retention is how long closed messages are kept. It must be longer than maxAlertAge, or an alert
-	// could be sent again.
+	// retention is how long closed messages are kept. It must be longer than maxAlertAge, or an
+	// alert could be sent again.
 	retention = 7 * 24 * time.Hour
 	// maxAlertAge is how old an alert may be to be sent. Detection over history is not news.
 	maxAlertAge = 24 * time.Hour
 	// maxDeliveryTime is how long delivery of a message is attempted.
 	maxDeliveryTime = 72 * time.Hour
-	// maxPending is the most messages that wait for one chat. Above it, the oldest alerts are given up.
+	// maxPending is the most messages that wait for one chat. Above it, the oldest alerts are given
+	// up.
 	maxPending = 1000
 )
 
-// Store holds the outbox's files; *tape.Dir implements it. Writes are durable when they return, and readers
-// see the old content or the new content.
+// Store holds the outbox's files; *tape.Dir implements it. Writes are durable when they return, and
+// readers see the old content or the new content.
 type Store interface {
 	StatePath(name string) string
 	WriteState(name string, v any) error
@@ -46,8 +48,8 @@ type Store interface {
 	ReadState(name string, v any) error
 }
 
-// Outbox is an open outbox. Its methods are safe for concurrent use, and several processes may open the same
-// outbox.
+// Outbox is an open outbox. Its methods are safe for concurrent use, and several processes may open
+// the same outbox.
 type Outbox struct {
 	store      Store
 	config     Config
@@ -58,8 +60,8 @@ type Outbox struct {
 	known map[string]*entry
 }
 
-// Open opens the outbox in store. It writes nothing. An outbox without chats logs every message and stores
-// none.
+// Open opens the outbox in store. It writes nothing. An outbox without chats logs every message and
+// stores none.
 func Open(store Store, config Config, log *slog.Logger) (*Outbox, error) {
 	if err := config.check(); err != nil {
 		return nil, err
@@ -77,12 +79,12 @@ func (o *Outbox) HasChats() bool { return len(o.config.Chats) > 0 }
 type Token = telegram.Token
 
 // ReadToken reads the bot's token from TAPEDECK_TELEGRAM_TOKEN, or from the file that
-// TAPEDECK_TELEGRAM_TOKEN_FILE names. get returns the value of a variable, or "" if it is not set. If
-// neither is set, there is no token and no error.
+// TAPEDECK_TELEGRAM_TOKEN_FILE names. get returns the value of a variable, or "" if it is not set.
+// If neither is set, there is no token and no error.
 func ReadToken(get func(name string) string) (Token, error) { return telegram.ReadToken(get) }
 
-// NewSender returns a Sender for the Bot API at server, without connecting to it. It returns nil if the
-// outbox has no chats, and logs a warning and returns nil if there are chats but no token.
+// NewSender returns a Sender for the Bot API at server, without connecting to it. It returns nil if
+// the outbox has no chats, and logs a warning and returns nil if there are chats but no token.
 func (o *Outbox) NewSender(server string, token Token) (Sender, error) {
 	if !o.HasChats() {
 		return nil, nil
@@ -100,14 +102,14 @@ func (o *Outbox) NewSender(server string, token Token) (Sender, error) {
 
 // Status is what an outbox holds.
 type Status struct {
-	// Waiting counts the messages that are still to be sent. WaitingSince is when the oldest of them was
-	// enqueued; it is zero if there is none.
+	// Waiting counts the messages that are still to be sent. WaitingSince is when the oldest of
+	// them was enqueued; it is zero if there is none.
 	Waiting      int
 	WaitingSince time.Time
 	// Sent and GaveUp count the messages of the last week that were sent and that were given up.
 	Sent, GaveUp int
-	// PossiblyTwice counts the messages of the last week that were sent again because a reply was lost, by
-	// the reason of the loss.
+	// PossiblyTwice counts the messages of the last week that were sent again because a reply was
+	// lost, by the reason of the loss.
 	PossiblyTwice map[LostReason]int
 	// Damaged counts the files that could not be read and were set aside.
 	Damaged int
@@ -119,7 +121,8 @@ type ChatStatus struct {
 	// Chat is its name, or its id if it has no name.
 	Chat    string
 	Waiting int
-	// LastError is the error of the last attempt at the first message that waits; empty if there was none.
+	// LastError is the error of the last attempt at the first message that waits; empty if there
+	// was none.
 	LastError string
 }
 
@@ -184,8 +187,8 @@ func (o *Outbox) listFiles() ([]os.DirEntry, error) {
 	return files, nil
 }
 
-// prune removes messages that were closed longer than retention ago, and files that no pending message
-// carries.
+// prune removes messages that were closed longer than retention ago, and files that no pending
+// message carries.
 func (o *Outbox) prune(now time.Time) error {
 	unlock, err := durable.Lock(o.store.StatePath(enqueueLock))
 	if err != nil {

@@ -19,14 +19,15 @@ import (
 	"tapedeck/internal/telegram"
 )
 
-// Sender sends one message once, without retrying, and returns the message's id. It is safe for concurrent
-// use. Its errors are *telegram.Error, which tells whether the message may have been accepted.
+// Sender sends one message once, without retrying, and returns the message's id. It is safe for
+// concurrent use. Its errors are *telegram.Error, which tells whether the message may have been
+// accepted.
 type Sender interface {
 	Send(ctx context.Context, m telegram.Message) (id int, err error)
 }
 
-// CommandSendTime is SendOptions.For of a command that is not a service. What is left after it is sent by the
-// next command or by the scheduler.
+// CommandSendTime is SendOptions.For of a command that is not a service. What is left after it is
+// sent by the next command or by the scheduler.
 const CommandSendTime = 20 * time.Second
 
 // SendOptions configure Send and Run. Now is required.
@@ -34,8 +35,8 @@ type SendOptions struct {
 	Now func() time.Time
 	// Sleep waits for d or until ctx is done; nil means a timer.
 	Sleep func(ctx context.Context, d time.Duration)
-	// For limits the duration of Send. Messages that would have to wait longer stay in the outbox. 0 means no
-	// limit. A request that has started is not interrupted.
+	// For limits the duration of Send. Messages that would have to wait longer stay in the outbox.
+	// 0 means no limit. A request that has started is not interrupted.
 	For time.Duration
 	// Grace is how long a request may continue after ctx is done; 0 means DefaultGrace.
 	Grace time.Duration
@@ -46,19 +47,21 @@ const DefaultGrace = 5 * time.Second
 
 // Summary is the result of a Send.
 type Summary struct {
-	// Busy means that another process is sending and will send the waiting messages. Nothing else was done.
+	// Busy means that another process is sending and will send the waiting messages. Nothing else
+	// was done.
 	Busy bool
-	// Sent and GaveUp count messages of the outbox, Parts the Telegram messages that they consist of.
+	// Sent and GaveUp count messages of the outbox, Parts the Telegram messages that they consist
+	// of.
 	Sent, Parts, GaveUp int
-	// Resent counts the parts that were sent again because an earlier reply was lost. They may have arrived
-	// twice.
+	// Resent counts the parts that were sent again because an earlier reply was lost. They may have
+	// arrived twice.
 	Resent int
 	// Waiting counts the messages that are left.
 	Waiting int
 }
 
-// Send sends what is in the outbox until nothing is left, the limit of opt is reached or ctx is done. An
-// error explains why the rest cannot be sent now; it stays in the outbox.
+// Send sends what is in the outbox until nothing is left, the limit of opt is reached or ctx is
+// done. An error explains why the rest cannot be sent now; it stays in the outbox.
 func (o *Outbox) Send(ctx context.Context, sender Sender, opt SendOptions) (Summary, error) {
 	if !o.HasChats() {
 		return Summary{}, nil
@@ -76,8 +79,8 @@ func (o *Outbox) Send(ctx context.Context, sender Sender, opt SendOptions) (Summ
 // lockRetryInterval is how often Run tries to become the sender.
 const lockRetryInterval = 10 * time.Second
 
-// Run sends what any process enqueues, and blocks until ctx is done. While another process sends, it waits.
-// If sender is nil or there are no chats, it only waits. It always returns nil.
+// Run sends what any process enqueues, and blocks until ctx is done. While another process sends,
+// it waits. If sender is nil or there are no chats, it only waits. It always returns nil.
 func (o *Outbox) Run(ctx context.Context, sender Sender, opt SendOptions) error {
 	if sender == nil || !o.HasChats() {
 		<-ctx.Done()
@@ -93,7 +96,8 @@ func (o *Outbox) Run(ctx context.Context, sender Sender, opt SendOptions) error 
 	return nil
 }
 
-// sendLocked sends while it holds the sender's lock. Its error is durable.ErrLocked if another process holds it.
+// sendLocked sends while it holds the sender's lock. Its error is durable.ErrLocked if another
+// process holds it.
 func (o *Outbox) sendLocked(ctx context.Context, sender Sender, opt SendOptions, until drainMode) (Summary, error) {
 	unlock, err := durable.TryLock(o.store.StatePath(senderLock))
 	if err != nil {
@@ -247,7 +251,8 @@ func (r *run) drain(ctx context.Context, until drainMode) error {
 	return err
 }
 
-// tidy prunes the outbox and gives up old messages to chats that are no longer in the configuration.
+// tidy prunes the outbox and gives up old messages to chats that are no longer in the
+// configuration.
 func (r *run) tidy() {
 	now := r.opt.Now()
 	if err := r.outbox.prune(now); err != nil {
@@ -268,8 +273,8 @@ func (r *run) tidy() {
 	}
 }
 
-// pending returns the messages that wait for a chat, oldest first. It gives up the oldest alerts if too many
-// messages wait; reports and notices are kept.
+// pending returns the messages that wait for a chat, oldest first. It gives up the oldest alerts if
+// too many messages wait; reports and notices are kept.
 func (r *run) pending(chat Chat) ([]*entry, error) {
 	entries, _, err := r.outbox.scan()
 	if err != nil {
@@ -296,8 +301,8 @@ func (r *run) pending(chat Chat) ([]*entry, error) {
 	return out, nil
 }
 
-// changed returns the modification time of the outbox's directory, and whether it differs from last. The zero
-// time always differs.
+// changed returns the modification time of the outbox's directory, and whether it differs from
+// last. The zero time always differs.
 func (r *run) changed(last time.Time) (time.Time, bool) {
 	info, err := os.Stat(r.outbox.store.StatePath(outboxDir))
 	if err != nil {
@@ -306,7 +311,8 @@ func (r *run) changed(last time.Time) (time.Time, bool) {
 	return info.ModTime(), last.IsZero() || !info.ModTime().Equal(last)
 }
 
-// work sends the messages of one chat in order. An error means that nothing can be sent to any chat.
+// work sends the messages of one chat in order. An error means that nothing can be sent to any
+// chat.
 func (r *run) work(ctx context.Context, chat Chat, until drainMode) error {
 	w := &worker{run: r, chat: chat, limiter: r.limiters[chat.ID]}
 	var lastModified, lastScan time.Time

@@ -32,7 +32,8 @@ func TestRateLimitsAreKept(t *testing.T) {
 		for _, m := range h.standIn.Messages() {
 			last[m.Chat] = m.At.Sub(began)
 		}
-		// 44 intervals of one second; the 41st message to the group has to wait until two minutes are over.
+		// 44 intervals of one second; the 41st message to the group has to wait until two minutes
+		// are over.
 		if got := last["7"].Round(time.Second); got != 44*time.Second {
 			t.Errorf("45 messages to a person took %v", got)
 		}

@@ -96,8 +96,9 @@ func sendForever() error {
 	return outbox.Run(ctx, client, SendOptions{Now: clock.now, Sleep: clock.sleep})
 }
 
-// TestSendingSurvivesKills enqueues messages while another process sends them to a stand-in with all faults.
-// The sender is killed repeatedly. TAPEDECK_TELEGRAM_SOAK=full sends 500 messages to 5 chats with 20 kills.
+// TestSendingSurvivesKills enqueues messages while another process sends them to a stand-in with
+// all faults. The sender is killed repeatedly. TAPEDECK_TELEGRAM_SOAK=full sends 500 messages to 5
+// chats with 20 kills.
 func TestSendingSurvivesKills(t *testing.T) {
 	perChat, kills := 20, 5
 	if os.Getenv("TAPEDECK_TELEGRAM_SOAK") == "full" {
@@ -166,7 +167,8 @@ func TestSendingSurvivesKills(t *testing.T) {
 	for deadline := time.After(4 * time.Minute); ; {
 		select {
 		case n := <-arrivals:
-			// The reply to this message is being sent: some of the kills come before the sender has stored it.
+			// The reply to this message is being sent: some of the kills come before the sender has
+			// stored it.
 			if killed < kills && n >= int64((killed+1)*total/(kills+1)) {
 				child.Process.Kill()
 				child.Wait()

@@ -38,8 +38,8 @@ const (
 	firstWriteRetry = time.Second // if the disk cannot be written
 	lastWriteRetry  = 30 * time.Second
 
-	// minAttempts is the least number of attempts before a message is given up for its age, because the clock
-	// may be wrong.
+	// minAttempts is the least number of attempts before a message is given up for its age, because
+	// the clock may be wrong.
 	minAttempts = 3
 )
 
@@ -48,8 +48,8 @@ func backoff(first, last time.Duration, attempts int) time.Duration {
 	return min(last, first<<min(max(attempts-1, 0), 20))
 }
 
-// deliver sends the parts of a message that have not been sent. An error means that nothing can be sent to any
-// chat.
+// deliver sends the parts of a message that have not been sent. An error means that nothing can be
+// sent to any chat.
 func (w *worker) deliver(ctx context.Context, e *entry) (result, error) {
 	m := e.message.clone()
 	for i := range m.Parts {
@@ -65,8 +65,8 @@ func (w *worker) deliver(ctx context.Context, e *entry) (result, error) {
 		for first := true; p.isPending() && m.isPending(); first = false {
 			wait := p.NotBefore.Sub(w.opt.Now())
 			if first {
-				// NotBefore comes from the file. If the clock has been set back since, the wait is not longer
-				// than it was meant to be.
+				// NotBefore comes from the file. If the clock has been set back since, the wait is
+				// not longer than it was meant to be.
 				wait = min(wait, p.NotBefore.Sub(p.TriedAt))
 			}
 			if result, err := w.attempt(ctx, e.name, m, p, max(wait, 0)); result == postponed || err != nil {
@@ -99,8 +99,8 @@ func (w *worker) attempt(ctx context.Context, name string, m *message, p *part, 
 	p.StartedAt = w.opt.Now().UTC()
 	p.Attempts++
 	if err := w.write(name, m); err != nil {
-		// If the start of the attempt is not stored, a crash could send the message twice without anyone
-		// noticing.
+		// If the start of the attempt is not stored, a crash could send the message twice without
+		// anyone noticing.
 		p.StartedAt = time.Time{}
 		p.Attempts--
 		w.outbox.log.Error("message held back: the outbox cannot be written", "chat", w.chat.label(), "error", err)
@@ -160,8 +160,8 @@ func (w *worker) closeIfDone(m *message, now time.Time) {
 	}
 }
 
-// storeResult writes the message's file and retries until it succeeds, because a message that was sent and not
-// marked would be sent again. It returns false if ctx is done or the deadline is near.
+// storeResult writes the message's file and retries until it succeeds, because a message that was
+// sent and not marked would be sent again. It returns false if ctx is done or the deadline is near.
 func (w *worker) storeResult(ctx context.Context, name string, m *message) bool {
 	for attempt := 1; ; attempt++ {
 		err := w.write(name, m)
@@ -197,8 +197,8 @@ func (w *worker) withGrace(ctx context.Context) (context.Context, context.Cancel
 	}
 }
 
-// request builds the Telegram message of a part. If the part's file is missing, the part becomes a text that
-// says so, and ok is false.
+// request builds the Telegram message of a part. If the part's file is missing, the part becomes a
+// text that says so, and ok is false.
 func (w *worker) request(m *message, p *part) (request telegram.Message, closeFile func(), ok bool) {
 	request = telegram.Message{Chat: w.currentID(w.chat), Text: p.HTML, Plain: p.Plain, Photo: p.Form == photoForm, Silent: w.chat.Silent && !m.isUrgent()}
 	if p.Plain {
@@ -243,8 +243,8 @@ func (m *message) isUrgent() bool {
 	return m.Topic != "" && !m.Recovered || slices.ContainsFunc(m.Alerts, func(a sentAlert) bool { return a.Severity == "high" && !a.Recovered })
 }
 
-// handleError updates a part after a failed attempt and decides when and how to try again. Its error means that
-// nothing can be sent to any chat.
+// handleError updates a part after a failed attempt and decides when and how to try again. Its
+// error means that nothing can be sent to any chat.
 func (w *worker) handleError(m *message, p *part, at time.Time, err error) error {
 	w.limiter.addAttempt(at)
 	isNew := p.LastError != err.Error()

@@ -54,8 +54,8 @@ func benchTape(b *testing.B, total int) (dir *tape.Dir, from time.Time) {
 	return dir, from
 }
 
-// BenchmarkReport compares a report with the bare SQL of its sections in one DuckDB session over the same files. Both
-// take turns.
+// BenchmarkReport compares a report with the bare SQL of its sections in one DuckDB session over
+// the same files. Both take turns.
 func BenchmarkReport(b *testing.B) {
 	dir, from := benchTape(b, *benchTrades)
 	until := from.Add(24 * time.Hour)
@@ -120,7 +120,8 @@ func BenchmarkSections(b *testing.B) {
 	}
 }
 
-// pandas is a Python with pandas, and the trades as CSV, because Debian has no Parquet reader for pandas.
+// pandas is a Python with pandas, and the trades as CSV, because Debian has no Parquet reader for
+// pandas.
 type pandas struct{ python, csv string }
 
 // newPandas returns nil if pandas is not installed.
@@ -139,7 +140,8 @@ func newPandas(b *testing.B, db *sql.DB) *pandas {
 	return nil
 }
 
-// overview returns the time in which pandas computes the section overview, without the start of Python.
+// overview returns the time in which pandas computes the section overview, without the start of
+// Python.
 func (p *pandas) overview(b *testing.B) time.Duration {
 	const script = `
 import sys, time
@@ -169,7 +171,8 @@ print(time.perf_counter() - started)
 	return time.Duration(seconds * float64(time.Second))
 }
 
-// processorTime reports the processor time of an operation, which depends less on other processes than wall time.
+// processorTime reports the processor time of an operation, which depends less on other processes
+// than wall time.
 func processorTime(b *testing.B) func() {
 	used := func() float64 {
 		var usage syscall.Rusage

@@ -24,8 +24,8 @@ const (
 	priceChart                   // price as a line over volume as columns
 )
 
-// chartSpec selects what a chart shows: the rows [from, to) of a section. Pages, pictures and workbooks
-// show the same charts.
+// chartSpec selects what a chart shows: the rows [from, to) of a section. Pages, pictures and
+// workbooks show the same charts.
 type chartSpec struct {
 	kind     chartKind
 	title    string
@@ -40,8 +40,9 @@ type chartSpec struct {
 
 func (c chartSpec) rows() [][]any { return c.section.Result.Rows[c.from:c.to] }
 
-// chartGroups chooses the report's charts: the top movers, the trades by hour, then the price and the
-// volume by hour of the most traded symbols. A group is one or two charts that belong side by side.
+// chartGroups chooses the report's charts: the top movers, the trades by hour, then the price and
+// the volume by hour of the most traded symbols. A group is one or two charts that belong side by
+// side.
 func (r *Report) chartGroups() (groups [][]chartSpec) {
 	movers := r.moverCharts()
 	if section, columns, ok := r.sectionColumns("breadth", "hour", "trades"); ok && len(section.Result.Rows) > 1 {
@@ -117,8 +118,8 @@ func (r *Report) volumeChart(symbol string) (chartSpec, bool) {
 	}, true
 }
 
-// sectionColumns returns a section and the indices of its columns. It returns false if the section or a
-// column does not exist.
+// sectionColumns returns a section and the indices of its columns. It returns false if the section
+// or a column does not exist.
 func (r *Report) sectionColumns(name string, columns ...string) (*Section, []int, bool) {
 	section := r.Section(name)
 	if section == nil {
@@ -158,8 +159,8 @@ func symbolRuns(result analytics.Result) (runs []symbolRun) {
 	return runs
 }
 
-// mostTraded returns the symbols with the most trades, the most first. Their volumes cannot be compared
-// because their quote assets may differ.
+// mostTraded returns the symbols with the most trades, the most first. Their volumes cannot be
+// compared because their quote assets may differ.
 func mostTraded(candles analytics.Result) []symbolRun {
 	runs := symbolRuns(candles)
 	slices.SortStableFunc(runs, func(a, b symbolRun) int {

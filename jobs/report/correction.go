@@ -15,20 +15,22 @@ import (
 	"tapedeck/internal/wording"
 )
 
-// correctionPeriod is how long after a window's end its report is corrected: one day longer than the
-// backfill in crontab.yaml looks back.
+// correctionPeriod is how long after a window's end its report is corrected: one day longer than
+// the backfill in crontab.yaml looks back.
 const correctionPeriod = 8 * 24 * time.Hour
 
 // Outbox takes the reports that are to be sent.
 type Outbox interface {
-	// Enqueue stores a report durably. A report with the Key of one that was enqueued before is ignored.
+	// Enqueue stores a report durably. A report with the Key of one that was enqueued before is
+	// ignored.
 	Enqueue(ctx context.Context, r *Report) error
 	// Send sends what has been enqueued. What it cannot send now stays in the outbox.
 	Send(ctx context.Context)
 }
 
-// Send sends a report that was built with opt, and then the corrected reports of earlier windows whose
-// missing data are on the tape by now. A correction that fails is logged and tried again by the next Send.
+// Send sends a report that was built with opt, and then the corrected reports of earlier windows
+// whose missing data are on the tape by now. A correction that fails is logged and tried again by
+// the next Send.
 func Send(ctx context.Context, dir *tape.Dir, r *Report, opt Options, outbox Outbox) error {
 	if err := send(ctx, dir, r, outbox); err != nil {
 		return err
@@ -59,8 +61,8 @@ func send(ctx context.Context, dir *tape.Dir, r *Report, outbox Outbox) error {
 	if err := outbox.Enqueue(ctx, r); err != nil {
 		return err
 	}
-	// The digest must not be saved before the report is enqueued: if the process died in between, the
-	// next run would find nothing to correct and nothing would be sent.
+	// The digest must not be saved before the report is enqueued: if the process died in between,
+	// the next run would find nothing to correct and nothing would be sent.
 	_, ok, err := LastDigest(dir, r.Window, r.Symbols)
 	if err != nil || !ok || len(r.Changes) > 0 {
 		if err := r.Digest().Save(dir); err != nil {
@@ -84,8 +86,8 @@ func sendCorrection(ctx context.Context, dir *tape.Dir, earlier Digest, opt Opti
 }
 
 // CorrectLast turns r into the correction of the report that was last sent for the same window and
-// symbols. It changes nothing if there was none or if the reports do not differ. An error means that the
-// earlier report's digest cannot be read.
+// symbols. It changes nothing if there was none or if the reports do not differ. An error means
+// that the earlier report's digest cannot be read.
 func (r *Report) CorrectLast(dir *tape.Dir) error {
 	earlier, ok, err := LastDigest(dir, r.Window, r.Symbols)
 	if err != nil || !ok {

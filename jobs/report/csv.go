@@ -8,13 +8,14 @@ import (
 	"time"
 )
 
-// CSV writes the sections as RFC 4180, with the column names as header row. If the report has several
-// sections, the first column is "section", followed by every column of any section once; a column that a
-// section lacks is empty.
+// CSV writes the sections as RFC 4180, with the column names as header row. If the report has
+// several sections, the first column is "section", followed by every column of any section once; a
+// column that a section lacks is empty.
 //
-// Numbers have all their digits and no thousands separators, times are RFC 3339 in UTC, and unknown values
-// are empty. A text that a spreadsheet would take for a formula, because it starts with = + - @, a tab or a
-// line break, is prefixed with an apostrophe. If a section failed, CSV writes nothing and returns an error.
+// Numbers have all their digits and no thousands separators, times are RFC 3339 in UTC, and unknown
+// values are empty. A text that a spreadsheet would take for a formula, because it starts with = +
+// - @, a tab or a line break, is prefixed with an apostrophe. If a section failed, CSV writes
+// nothing and returns an error.
 func CSV(w io.Writer, r *Report) error {
 	for _, section := range r.Sections {
 		if section.Err != nil {

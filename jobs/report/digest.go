@@ -24,8 +24,8 @@ import (
 // misread the new one. A digest with another schema is ignored.
 const DigestSchema = "tapedeck.digest/1"
 
-// Digest is a summary of a report, small enough to be saved. Once the tape has been healed, a new report
-// of the same window is compared with it.
+// Digest is a summary of a report, small enough to be saved. Once the tape has been healed, a new
+// report of the same window is compared with it.
 type Digest struct {
 	Schema   string                   `json:"schema"`
 	Start    time.Time                `json:"start"`
@@ -46,11 +46,12 @@ type SectionDigest struct {
 	Sums map[string]string `json:"sums,omitempty"`
 }
 
-// valueSections are the sections whose changes are listed value by value. For the others, a correction
-// counts the rows that changed.
+// valueSections are the sections whose changes are listed value by value. For the others, a
+// correction counts the rows that changed.
 var valueSections = [...]string{"overview", "incidents"}
 
-// uncomparedSections describe the recording rather than the market, or repeat what other sections show.
+// uncomparedSections describe the recording rather than the market, or repeat what other sections
+// show.
 var uncomparedSections = [...]string{completenessName, "runs", "candles"}
 
 // Digest returns the report's digest. Sections that failed are left out.
@@ -129,9 +130,9 @@ func (c Change) String() string {
 // ErrOtherReport means that two reports do not cover the same window, feed and symbols.
 var ErrOtherReport = errors.New("the reports cover different windows, feeds or symbols")
 
-// Changes compares the report of the digest with the later report r. It returns the change in missing ids
-// first, then the others in the order of r's sections, and nil if nothing changed. A section that only one
-// of the reports has is not compared.
+// Changes compares the report of the digest with the later report r. It returns the change in
+// missing ids first, then the others in the order of r's sections, and nil if nothing changed. A
+// section that only one of the reports has is not compared.
 func (d Digest) Changes(r *Report) ([]Change, error) {
 	now := r.Digest()
 	if !d.Start.Equal(now.Start) || !d.End.Equal(now.End) || d.Feed != now.Feed || !slices.Equal(d.Symbols, now.Symbols) {
@@ -245,8 +246,8 @@ func digestName(w window.Window, feed tape.Feed, symbols []string) string {
 
 const digestPrefix = "report-"
 
-// Save writes the digest to the tape's state. It replaces the digest of an earlier report of the same
-// window, feed and symbols.
+// Save writes the digest to the tape's state. It replaces the digest of an earlier report of the
+// same window, feed and symbols.
 func (d Digest) Save(dir *tape.Dir) error {
 	return dir.WriteState(digestName(window.Window{Start: d.Start, End: d.End}, d.Feed, d.Symbols), d)
 }
@@ -264,8 +265,8 @@ func LastDigest(dir *tape.Dir, w window.Window, symbols []string) (Digest, bool,
 	return d, d.Schema == DigestSchema, nil
 }
 
-// Digests reads the saved digests of windows that end after a time, oldest window first. Digests that
-// cannot be read are skipped.
+// Digests reads the saved digests of windows that end after a time, oldest window first. Digests
+// that cannot be read are skipped.
 func Digests(dir *tape.Dir, after time.Time) ([]Digest, error) {
 	paths, err := filepath.Glob(filepath.Join(filepath.Dir(dir.StatePath("x")), digestPrefix+"*.json"))
 	if err != nil {

@@ -14,7 +14,8 @@ import (
 	"tapedeck/jobs/report"
 )
 
-// TestDigestListsChangesAfterHealing saves the digest of a report, heals a gap and compares a new report with it.
+// TestDigestListsChangesAfterHealing saves the digest of a report, heals a gap and compares a new
+// report with it.
 func TestDigestListsChangesAfterHealing(t *testing.T) {
 	lost := func(trade tape.Trade) bool {
 		return trade.Symbol == "BTCUSDT" && (trade.ID >= 3100 && trade.ID < 3110) || trade.Symbol == "DOGEBTC" && trade.ID >= 1083

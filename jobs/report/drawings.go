@@ -9,8 +9,8 @@ import (
 	"tapedeck/internal/chart"
 )
 
-// Pictures draws the report's charts as PNG, the most important first, and returns at most limit of them;
-// a negative limit means all. A report without data has none.
+// Pictures draws the report's charts as PNG, the most important first, and returns at most limit of
+// them; a negative limit means all. A report without data has none.
 func Pictures(r *Report, limit int) (out []Attachment, err error) {
 	drawings := r.drawings()
 	if limit >= 0 {
@@ -59,8 +59,8 @@ func drawMovers(spec chartSpec) chart.Chart {
 	return out
 }
 
-// drawHours draws all hours of the window, also those without data. Several hours share a column if there
-// are too many for one chart.
+// drawHours draws all hours of the window, also those without data. Several hours share a column if
+// there are too many for one chart.
 func (r *Report) drawHours(spec chartSpec) chart.Chart {
 	sums := map[time.Time]float64{}
 	for _, row := range spec.rows() {
@@ -88,9 +88,9 @@ func (r *Report) drawHours(spec chartSpec) chart.Chart {
 	return out
 }
 
-// drawPrice draws a symbol's closes and volumes. A candle without trades repeats the price before it and
-// has no volume. There is no line inside a gap of the tape, before the first and after the last trade. It
-// returns false if there is nothing to draw.
+// drawPrice draws a symbol's closes and volumes. A candle without trades repeats the price before
+// it and has no volume. There is no line inside a gap of the tape, before the first and after the
+// last trade. It returns false if there is nothing to draw.
 func (r *Report) drawPrice(spec chartSpec, decimals int) (chart.Chart, bool) {
 	step := r.candleStep
 	if step <= 0 {
@@ -171,8 +171,8 @@ func formatAxisAmount(v float64) string {
 	return digits + unit
 }
 
-// axisDecimals returns the decimals of a price axis: those of the symbol, or more if prices hardly move and
-// the labels of the axis would be equal.
+// axisDecimals returns the decimals of a price axis: those of the symbol, or more if prices hardly
+// move and the labels of the axis would be equal.
 func axisDecimals(rows [][]any, column, decimals int) int {
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, row := range rows {

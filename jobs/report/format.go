@@ -13,8 +13,8 @@ import (
 	"tapedeck/internal/wording"
 )
 
-// kind decides how the values of a column are formatted. It follows from the column's type and from the
-// unit in the query's header, so a user's own section looks like the embedded ones.
+// kind decides how the values of a column are formatted. It follows from the column's type and from
+// the unit in the query's header, so a user's own section looks like the embedded ones.
 type kind int
 
 const (
@@ -91,7 +91,8 @@ func (k kind) rightAligned() bool { return k >= kindCount }
 // maxDecimals is the most decimals that the exchange uses. A value with more was computed.
 const maxDecimals = 8
 
-// priceDecimals returns the decimals of each symbol: the most that any of its prices in the report has.
+// priceDecimals returns the decimals of each symbol: the most that any of its prices in the report
+// has.
 func (r *Report) priceDecimals() map[string]int {
 	out := map[string]int{}
 	for _, section := range r.Sections {
@@ -153,8 +154,8 @@ func (r *Report) formatter(result analytics.Result, column int, decimals map[str
 	return formatter{kind: kindOf(c), signed: signed(c), decimals: decimals, symbol: columnIndex(result, "symbol"), window: r.Window}
 }
 
-// countForms returns how many forms the values of a column have. Times lose their year or date only if
-// they stay unambiguous.
+// countForms returns how many forms the values of a column have. Times lose their year or date only
+// if they stay unambiguous.
 func (f formatter) countForms(rows [][]any, column int) int {
 	switch f.kind {
 	case kindTime:

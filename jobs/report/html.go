@@ -21,8 +21,8 @@ import (
 //go:embed page
 var pageFiles embed.FS
 
-// htmlRows is the most rows of a section that a page shows, so that a phone can open the page of hundreds
-// of symbols.
+// htmlRows is the most rows of a section that a page shows, so that a phone can open the page of
+// hundreds of symbols.
 const htmlRows = 1000
 
 // page holds the values of the template page/page.html.
@@ -69,10 +69,11 @@ type pageRow struct {
 
 type pageCell struct{ Text, Class, Value string }
 
-// HTML writes the report as one page that loads nothing from elsewhere, in light or dark colors as the
-// reader's system prefers, with charts as SVG. If scripts run, tables can be sorted by their columns and
-// filtered by symbol; without scripts they are complete. A section with more than 1,000 rows shows the
-// 1,000 most important ones and says so. The section candles is left out unless it is the only one.
+// HTML writes the report as one page that loads nothing from elsewhere, in light or dark colors as
+// the reader's system prefers, with charts as SVG. If scripts run, tables can be sorted by their
+// columns and filtered by symbol; without scripts they are complete. A section with more than 1,000
+// rows shows the 1,000 most important ones and says so. The section candles is left out unless it
+// is the only one.
 func HTML(w io.Writer, r *Report) error {
 	templates, err := template.ParseFS(pageFiles, "page/page.html")
 	if err != nil {
@@ -194,7 +195,8 @@ func (r *Report) pageSection(section Section, decimals map[string]int) pageSecti
 	return out
 }
 
-// cellClass returns the CSS class of a column's cells. The script sorts those of class n as numbers.
+// cellClass returns the CSS class of a column's cells. The script sorts those of class n as
+// numbers.
 func cellClass(column analytics.Column, namesRow bool) string {
 	switch {
 	case namesRow:

@@ -231,8 +231,8 @@ func TestPageShowsMostImportantOfManyRows(t *testing.T) {
 	}
 }
 
-// chromium returns the path of a Chromium: the one that TAPEDECK_BROWSER names, or chromium. If there is none, it
-// fails the test if TAPEDECK_BROWSER or CI is set, and skips it otherwise.
+// chromium returns the path of a Chromium: the one that TAPEDECK_BROWSER names, or chromium. If
+// there is none, it fails the test if TAPEDECK_BROWSER or CI is set, and skips it otherwise.
 func chromium(t *testing.T) string {
 	t.Helper()
 	const variable = "TAPEDECK_BROWSER"

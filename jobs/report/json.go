@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Schema names the format that JSON writes. It changes when readers of the old format would misread the
-// new one. New keys may be added without a new name.
+// Schema names the format that JSON writes. It changes when readers of the old format would misread
+// the new one. New keys may be added without a new name.
 const Schema = "tapedeck.report/1"
 
 // JSON writes the report as one object:
@@ -26,9 +26,9 @@ const Schema = "tapedeck.report/1"
 //	statements    [{mood, text}]: how complete the data are, worst first; mood is bad, fair, good or note
 //	sections      [{name, title, doc, key, columns, rows}], or with "error" instead of rows
 //
-// A column is {name, type, unit, doc}. A row is an object with the column names as keys, in order; null
-// stands for an unknown value and for a number that is NaN or infinite. Times are RFC 3339 in UTC with as
-// many digits as they need, dates are YYYY-MM-DD, and numbers have all their digits.
+// A column is {name, type, unit, doc}. A row is an object with the column names as keys, in order;
+// null stands for an unknown value and for a number that is NaN or infinite. Times are RFC 3339 in
+// UTC with as many digits as they need, dates are YYYY-MM-DD, and numbers have all their digits.
 func JSON(w io.Writer, r *Report) error {
 	type column struct {
 		Name string `json:"name"`

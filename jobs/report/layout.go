@@ -77,9 +77,9 @@ type fitter struct {
 	visible []bool  // by column
 }
 
-// fit chooses columns and forms so that a row is no wider than limit. It first uses shorter forms, then
-// truncates long texts, then leaves out columns, and finally restores the longer forms for which there
-// is room.
+// fit chooses columns and forms so that a row is no wider than limit. It first uses shorter forms,
+// then truncates long texts, then leaves out columns, and finally restores the longer forms for
+// which there is room.
 func (g *grid) fit(limit int) layout {
 	n := len(g.heads)
 	f := &fitter{grid: g, limit: limit, natural: make([][]int, n), form: make([]int, n), visible: make([]bool, n)}
@@ -115,8 +115,8 @@ func (f *fitter) total() int {
 	return sum
 }
 
-// shrink shortens values, and then drops the columns of the lowest priority, until a row fits or only
-// key columns are left.
+// shrink shortens values, and then drops the columns of the lowest priority, until a row fits or
+// only key columns are left.
 func (f *fitter) shrink() {
 	for f.total() > f.limit {
 		if i := f.mostShortenable(); i >= 0 {
@@ -160,7 +160,8 @@ func (f *fitter) alignForms() {
 	}
 }
 
-// layout distributes the width that is left, or truncates the widest key columns if a row is too wide.
+// layout distributes the width that is left, or truncates the widest key columns if a row is too
+// wide.
 func (f *fitter) layout() layout {
 	out := layout{form: f.form, width: make([]int, len(f.form))}
 	spare := f.limit - f.total()

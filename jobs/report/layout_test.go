@@ -2,7 +2,8 @@ package report
 
 import "testing"
 
-// A time outside the window has one form less than a time inside it. Both columns are shortened, each as far as it can be.
+// A time outside the window has one form less than a time inside it. Both columns are shortened,
+// each as far as it can be.
 func TestFitShortensColumnsOfOneKindToTheirOwnLimit(t *testing.T) {
 	g := &grid{
 		heads: []string{"symbol", "since", "until"}, right: make([]bool, 3), truncates: make([]bool, 3), rank: []int{0, 1, 2}, keep: []bool{true, false, false},

@@ -12,8 +12,8 @@ import (
 // markdownRows is the most rows of a section that Markdown shows.
 const markdownRows = 100
 
-// Markdown writes the report as GitHub-flavored Markdown. A section shows at most 100 rows and says how
-// many more there are. The section candles is left out unless it is the only one.
+// Markdown writes the report as GitHub-flavored Markdown. A section shows at most 100 rows and says
+// how many more there are. The section candles is left out unless it is the only one.
 func Markdown(w io.Writer, r *Report) error {
 	out := bufio.NewWriter(w) // keeps the first error until Flush
 	decimals := r.priceDecimals()

@@ -31,8 +31,8 @@ func (r *Report) Title() string {
 	return fmt.Sprintf("%s %s to %s UTC", name, r.Window.Start.UTC().Format(layout), r.Window.End.UTC().Format(layout))
 }
 
-// Message returns a summary of the report in Telegram's HTML, without the title: how complete the data are,
-// the changes of a correction, totals, the top movers and the alerts.
+// Message returns a summary of the report in Telegram's HTML, without the title: how complete the
+// data are, the changes of a correction, totals, the top movers and the alerts.
 func Message(r *Report) string {
 	var out strings.Builder
 	for _, s := range r.Statements {

@@ -17,8 +17,8 @@ import (
 	"tapedeck/jobs/report"
 )
 
-// captureSQL creates the table raw from the JSON of the recorded streams, with decimals for the exchange's decimal
-// strings. A line is the time of receipt, a space and the message.
+// captureSQL creates the table raw from the JSON of the recorded streams, with decimals for the
+// exchange's decimal strings. A line is the time of receipt, a space and the message.
 const captureSQL = `
 CREATE TABLE raw AS
 SELECT
@@ -34,8 +34,8 @@ FROM (
 	WHERE contains(line, '@trade"')
 )`
 
-// captureQueries compute the sections from the recorded streams, independently of the sections' own SQL. w holds the
-// trades of the window. The columns have the names of the section's columns.
+// captureQueries compute the sections from the recorded streams, independently of the sections' own
+// SQL. w holds the trades of the window. The columns have the names of the section's columns.
 var captureQueries = map[string]string{
 	"overview": `
 		SELECT
@@ -132,7 +132,8 @@ var captureQueries = map[string]string{
 // floatSums are columns that sum doubles, whose last digits depend on the order of addition.
 var floatSums = map[string]bool{"realized_volatility": true, "steepest_rise": true, "steepest_fall": true, "amihud": true, "roll_spread": true, "benford_chi2": true, "benford_deviation": true, "matched_share": true}
 
-// TestReportEqualsCapture compares the reports of a whole recorded stream, and of a part of it, with its JSON.
+// TestReportEqualsCapture compares the reports of a whole recorded stream, and of a part of it,
+// with its JSON.
 func TestReportEqualsCapture(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long: make test-all")

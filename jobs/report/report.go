@@ -1,10 +1,10 @@
-// Package report builds the report of a time window from the SQL sections in sql/report and writes it
-// as a terminal table, Markdown, JSON, CSV, HTML or an Excel workbook.
+// Package report builds the report of a time window from the SQL sections in sql/report and writes
+// it as a terminal table, Markdown, JSON, CSV, HTML or an Excel workbook.
 //
-// It guarantees that a report starts with how complete its data are, and that every format shows the
-// values that the SQL returned. Numbers are rounded only where people read them (table, Markdown, HTML,
-// chat messages), never in JSON or CSV; workbook cells keep the 15 digits that Excel keeps. [JSON] and
-// [CSV] describe their formats; docs/SQL.md describes the sections.
+// It guarantees that a report starts with how complete its data are, and that every format shows
+// the values that the SQL returned. Numbers are rounded only where people read them (table,
+// Markdown, HTML, chat messages), never in JSON or CSV; workbook cells keep the 15 digits that
+// Excel keeps. [JSON] and [CSV] describe their formats; docs/SQL.md describes the sections.
 package report
 
 import (
@@ -25,16 +25,16 @@ type Options struct {
 	From, To time.Time // the half-open window
 	Symbols  []string  // empty: all symbols on the tape
 
-	// Sections are the names of the sections to build, in this order. If it is empty, all sections are
-	// built; with Brief, only those that fit a terminal.
+	// Sections are the names of the sections to build, in this order. If it is empty, all sections
+	// are built; with Brief, only those that fit a terminal.
 	Sections []string
 	Brief    bool
 
 	QueriesDir string                    // directory with the user's own queries; "" for none
 	Params     map[string]map[string]any // parameter values by section, except for the window
 
-	// Judged are the windows that detectors have judged, ascending. If JudgedKnown is set, the report
-	// says when they do not cover its window.
+	// Judged are the windows that detectors have judged, ascending. If JudgedKnown is set, the
+	// report says when they do not cover its window.
 	Judged      []window.Window
 	JudgedKnown bool
 
@@ -53,16 +53,16 @@ type Report struct {
 
 	// Empty reports whether the tape holds no trades in the window.
 	Empty bool
-	// Complete reports whether the tape holds all trades of the window: no id is missing, every symbol
-	// was recorded from the window's start to its end, and every segment can be read.
+	// Complete reports whether the tape holds all trades of the window: no id is missing, every
+	// symbol was recorded from the window's start to its end, and every segment can be read.
 	Complete bool
 	// Missing counts the ids that are not on the tape and that the exchange may still have.
 	Missing int64
 	// Statements describe how complete the data are, worst first. There is at least one.
 	Statements []Statement
 
-	// Changes are the differences from the report sent earlier for the same window. Only a correction
-	// has any.
+	// Changes are the differences from the report sent earlier for the same window. Only a
+	// correction has any.
 	Changes []Change
 
 	Sections []Section
@@ -95,8 +95,8 @@ type Section struct {
 	Err    error
 }
 
-// Partial reports whether the report lacks something: ids are missing, a segment cannot be read, or a
-// section failed.
+// Partial reports whether the report lacks something: ids are missing, a segment cannot be read, or
+// a section failed.
 func (r *Report) Partial() bool {
 	return r.Missing > 0 || slices.ContainsFunc(r.Sections, func(s Section) bool { return s.Err != nil }) ||
 		slices.ContainsFunc(r.Statements, func(s Statement) bool { return s.Level == Bad })
@@ -111,9 +111,9 @@ func (r *Report) Section(name string) *Section {
 	return &r.Sections[i]
 }
 
-// Build runs the sections over the tape. A section that fails keeps its error in the report, and the
-// other sections still run. Build returns an error if there is no report at all: the window or a
-// section's name is invalid, the tape cannot be read, or ctx is done.
+// Build runs the sections over the tape. A section that fails keeps its error in the report, and
+// the other sections still run. Build returns an error if there is no report at all: the window or
+// a section's name is invalid, the tape cannot be read, or ctx is done.
 func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 	opt.From, opt.To = opt.From.UTC(), opt.To.UTC()
 	if !opt.From.Before(opt.To) {

@@ -46,7 +46,8 @@ var markets = []market{
 	{"QUIETEUR", 1.5, 2, 2 * time.Hour, 0, 10},
 }
 
-// trades returns the same trades every time, from 15 minutes before the window to 15 minutes after it.
+// trades returns the same trades every time, from 15 minutes before the window to 15 minutes after
+// it.
 func (m market) trades() (out []tape.Trade) {
 	unit := math.Pow(10, float64(m.decimals))
 	from, until := sampleStart.Add(-15*time.Minute), sampleEnd.Add(15*time.Minute)

@@ -78,11 +78,11 @@ func chooseSections(queries []analytics.Query, problems []error, opt Options) ([
 	return out, nil
 }
 
-// parallelRows is the number of rows in the window up to which two sections run at a time. While one
-// section is being planned or sorts a few rows on one thread, the other keeps the processors busy. With
-// more rows a single section keeps them busy, and two compete for memory: at 20 million rows, two at a
-// time took a quarter longer than one after the other; at two million they took equally long
-// (BenchmarkReport).
+// parallelRows is the number of rows in the window up to which two sections run at a time. While
+// one section is being planned or sorts a few rows on one thread, the other keeps the processors
+// busy. With more rows a single section keeps them busy, and two compete for memory: at 20 million
+// rows, two at a time took a quarter longer than one after the other; at two million they took
+// equally long (BenchmarkReport).
 const parallelRows = 2_000_000
 
 // parallelSections returns how many sections run at a time.

@@ -23,8 +23,8 @@ type symbolProfile struct {
 	most    int64     // trades in the busiest hour
 }
 
-// hourlyProfile summarizes the section hourly in one line per symbol: sparklines of its closes and trades,
-// and its busiest hour. It returns false if the section lacks a column or a usable row.
+// hourlyProfile summarizes the section hourly in one line per symbol: sparklines of its closes and
+// trades, and its busiest hour. It returns false if the section lacks a column or a usable row.
 func (t *tableWriter) hourlyProfile(section Section) (*grid, string, bool) {
 	result := section.Result
 	for _, name := range [...]string{"symbol", "hour", "trades", "close"} {
@@ -90,8 +90,8 @@ func (t *tableWriter) hourlyProfile(section Section) (*grid, string, bool) {
 	return g, note, true
 }
 
-// sparkline draws one character per value, and a space for 0, which means no value. The scale starts at
-// zero, or else at the smallest value.
+// sparkline draws one character per value, and a space for 0, which means no value. The scale
+// starts at zero, or else at the smallest value.
 func sparkline(values []float64, fromZero bool) string {
 	low, high := 0.0, 0.0
 	for _, v := range values {

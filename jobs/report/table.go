@@ -19,8 +19,8 @@ type TableOptions struct {
 	Rows  int  // most rows of a section; 0: 20, negative: all
 }
 
-// Table writes the report for a terminal. No line is wider than the terminal: values take shorter forms,
-// then the least important columns are left out, which a line below the table says.
+// Table writes the report for a terminal. No line is wider than the terminal: values take shorter
+// forms, then the least important columns are left out, which a line below the table says.
 func Table(w io.Writer, r *Report, opt TableOptions) error {
 	opt.Width = max(cmp.Or(max(opt.Width, 0), 80), 40)
 	opt.Rows = cmp.Or(opt.Rows, 20)
@@ -196,8 +196,8 @@ func (r *Report) heading() string {
 	return fmt.Sprintf("%s to %s UTC, %s", formatTime(r.Window.Start), end, formatDuration(r.Window.Duration()))
 }
 
-// visibleSections returns the sections to show. The section candles, from which charts are drawn, is left
-// out unless it is the only one.
+// visibleSections returns the sections to show. The section candles, from which charts are drawn,
+// is left out unless it is the only one.
 func (r *Report) visibleSections() []Section {
 	if len(r.Sections) == 1 {
 		return r.Sections
@@ -205,8 +205,8 @@ func (r *Report) visibleSections() []Section {
 	return slices.DeleteFunc(slices.Clone(r.Sections), func(s Section) bool { return s.Query.Name == "candles" })
 }
 
-// topRows returns at most limit rows of a section, and a note if there are more. If there are more, the
-// most important rows come first; otherwise the query's order is kept.
+// topRows returns at most limit rows of a section, and a note if there are more. If there are more,
+// the most important rows come first; otherwise the query's order is kept.
 func (r *Report) topRows(section Section, limit int) (rows [][]any, note string) {
 	rows = section.Result.Rows
 	if len(rows) <= limit {
@@ -220,8 +220,8 @@ func (r *Report) topRows(section Section, limit int) (rows [][]any, note string)
 	return rows[:limit], note
 }
 
-// orderByImportance sorts the rows of a section by symbol, the most traded or the least complete first,
-// and describes the order. If the section is not about symbols, it keeps the query's order.
+// orderByImportance sorts the rows of a section by symbol, the most traded or the least complete
+// first, and describes the order. If the section is not about symbols, it keeps the query's order.
 func (r *Report) orderByImportance(section Section) (rows [][]any, order string) {
 	symbol := columnIndex(section.Result, "symbol")
 	if symbol < 0 || len(section.Query.Key) == 0 || section.Query.Key[0] != "symbol" {
@@ -250,7 +250,8 @@ func (r *Report) orderByImportance(section Section) (rows [][]any, order string)
 	return rows, order
 }
 
-// tradesBySymbol returns the trades of each symbol from the section overview; it is empty without one.
+// tradesBySymbol returns the trades of each symbol from the section overview; it is empty without
+// one.
 func (r *Report) tradesBySymbol() map[string]int64 {
 	out := map[string]int64{}
 	if overview := r.Section("overview"); overview != nil {

@@ -11,10 +11,10 @@ import (
 	"tapedeck/internal/workbook"
 )
 
-// XLSX writes the report as an Excel workbook: a front page with the statements and charts, one sheet per
-// section, and a sheet that explains the columns. Cells hold the values of the SQL with the 15 significant
-// digits that Excel keeps, more than any price or quantity of the exchange has. Only the cells' formats round
-// what is displayed.
+// XLSX writes the report as an Excel workbook: a front page with the statements and charts, one
+// sheet per section, and a sheet that explains the columns. Cells hold the values of the SQL with
+// the 15 significant digits that Excel keeps, more than any price or quantity of the exchange has.
+// Only the cells' formats round what is displayed.
 func XLSX(w io.Writer, r *Report) error {
 	book := workbook.Book{
 		Title:   "Report " + r.heading(),
@@ -93,8 +93,8 @@ func (r *Report) sheet(section Section, decimals map[string]int) workbook.Table 
 				return n
 			}
 		case kindAmount, kindNumber:
-			// Without more decimals, a small amount next to large ones, such as one in another quote
-			// asset, would be displayed as zero.
+			// Without more decimals, a small amount next to large ones, such as one in another
+			// quote asset, would be displayed as zero.
 			if v, ok := rows[row][column].(float64); ok && v != 0 {
 				return max(table.Columns[column].Decimals, decimalsNeeded(math.Abs(v), 3))
 			}
@@ -104,8 +104,8 @@ func (r *Report) sheet(section Section, decimals map[string]int) workbook.Table 
 	return table
 }
 
-// decimalsNeeded returns how many decimals a positive number needs to show that many significant digits,
-// at most maxDecimals.
+// decimalsNeeded returns how many decimals a positive number needs to show that many significant
+// digits, at most maxDecimals.
 func decimalsNeeded(size float64, digits int) int {
 	n := 0
 	for ; n < maxDecimals && size < math.Pow10(digits-1); n++ {
@@ -177,7 +177,8 @@ func amountDecimals(rows [][]any, column int) int {
 	return 8
 }
 
-// workbookCharts arranges the charts in rows of two: first the groups, then the single charts in pairs.
+// workbookCharts arranges the charts in rows of two: first the groups, then the single charts in
+// pairs.
 func (r *Report) workbookCharts(tables, decimals map[string]int) (rows [][]workbook.Chart) {
 	var singles []workbook.Chart
 	for _, group := range r.chartGroups() {

@@ -43,8 +43,8 @@ func openBytes(t *testing.T, content []byte) *excelize.File {
 	return file
 }
 
-// storedNumbers returns the numbers of a sheet by cell, exactly as the file holds them. The library rounds them to 15
-// digits when it reads.
+// storedNumbers returns the numbers of a sheet by cell, exactly as the file holds them. The library
+// rounds them to 15 digits when it reads.
 func storedNumbers(t *testing.T, content []byte, sheet string) map[string]string {
 	t.Helper()
 	archive, err := zip.NewReader(bytes.NewReader(content), int64(len(content)))
