@@ -91,7 +91,8 @@ func (n *notifier) Run(ctx context.Context) error {
 // Notify implements schedule.Notifier.
 func (n *notifier) Notify(ctx context.Context, notice schedule.Notice) error {
 	_, err := n.outbox.EnqueueNotice(ctx, notify.JobNotice(notify.JobResult{
-		Job: notice.Job, Outcome: notice.Outcome, Message: notice.Message, Output: notice.Output, Recovered: notice.Recovered, FinishedAt: notice.FinishedAt,
+		Job: notice.Job, Outcome: notice.Outcome, Message: notice.Message, Output: notice.Output,
+		Recovered: notice.Recovered, FinishedAt: notice.FinishedAt,
 	}), n.app.clock())
 	return err
 }

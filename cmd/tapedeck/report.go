@@ -96,7 +96,8 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 		}
 	}
 	options := report.Options{
-		From: from, To: to, Symbols: c.Symbols, Sections: c.Sections, Brief: format == "table" && !c.Send, QueriesDir: c.SQLDir, Params: settings.sections,
+		From: from, To: to, Symbols: c.Symbols, Sections: c.Sections, Brief: format == "table" && !c.Send,
+		QueriesDir: c.SQLDir, Params: settings.sections,
 		Now: a.now(), Threads: c.Threads, MemoryLimit: c.Memory, Logger: a.log,
 	}
 	a.addJudged(dir, &options)
@@ -166,7 +167,8 @@ func (a *app) writeReport(built *report.Report, format, out string) error {
 
 // sendFailure sends a message that a report could not be built.
 func (n *notifier) sendFailure(ctx context.Context, failed report.Report, cause error) error {
-	message := notify.Report{Key: failed.Key() + "/failed", Title: failed.Title(), State: notify.Failed, Reason: cause.Error()}
+	message := notify.Report{Key: failed.Key() + "/failed", Title: failed.Title(), State: notify.Failed,
+		Reason: cause.Error()}
 	if _, err := n.outbox.EnqueueReport(ctx, message, n.app.now()); err != nil {
 		return err
 	}
@@ -191,7 +193,8 @@ func partialReportError(dir *tape.Dir, built *report.Report) error {
 		}
 	}
 	if built.Missing > 0 {
-		return withHint(partial("the tape %q lacks %s of the window", dir.Path(), wording.Count(built.Missing, "trade")), "tapedeck backfill fetches them")
+		missing := wording.Count(built.Missing, "trade")
+		return withHint(partial("the tape %q lacks %s of the window", dir.Path(), missing), "tapedeck backfill fetches them")
 	}
 	return partial("the report is not complete: %s", built.Statements[0].Text)
 }
@@ -202,9 +205,11 @@ func (c *reportCmd) format() (string, error) {
 		return cmp.Or(c.Format, "table"), nil
 	}
 	extension := strings.TrimPrefix(strings.ToLower(filepath.Ext(c.Out)), ".")
-	formats := map[string]string{"md": "markdown", "txt": "table", "json": "json", "csv": "csv", "xlsx": "xlsx", "html": "html", "htm": "html"}
+	formats := map[string]string{"md": "markdown", "txt": "table", "json": "json", "csv": "csv", "xlsx": "xlsx",
+		"html": "html", "htm": "html"}
 	if format, ok := formats[extension]; ok {
 		return format, nil
 	}
-	return "", misuse("unknown format of %q: set --format, or use one of the extensions %s", c.Out, strings.Join(slices.Sorted(maps.Keys(formats)), ", "))
+	return "", misuse("unknown format of %q: set --format, or use one of the extensions %s", c.Out,
+		strings.Join(slices.Sorted(maps.Keys(formats)), ", "))
 }

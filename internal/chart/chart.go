@@ -52,7 +52,8 @@ type Chart struct {
 }
 
 // Variables are the CSS variables that an SVG uses.
-var Variables = [...]string{"--chart-text", "--chart-grid", "--chart-axis", "--chart-plain", "--chart-below", "--chart-good", "--chart-bad"}
+var Variables = [...]string{"--chart-text", "--chart-grid", "--chart-axis", "--chart-plain", "--chart-below",
+	"--chart-good", "--chart-bad"}
 
 // lightColors are the colors of the variables in a picture.
 var lightColors = [len(Variables)]string{"#52606d", "#e4e9ee", "#9aa5b1", "#2f6fb2", "#b7cbe2", "#1a7f4b", "#b3261e"}
@@ -90,7 +91,8 @@ const MaxPoints = 120
 
 // SVG draws a chart without its title, which the page shows.
 func SVG(c Chart) (string, error) {
-	drawing := drawing{output: charts.ChartOutputSVG, width: svgWidth, height: svgHeight, fontSize: svgFont, color: placeholder}
+	drawing := drawing{output: charts.ChartOutputSVG, width: svgWidth, height: svgHeight, fontSize: svgFont,
+		color: placeholder}
 	labels, restore := replaceMissing(charts.GetDefaultFont(), c.Labels)
 	c.Labels = labels
 	out, err := drawing.draw(c)
@@ -108,7 +110,8 @@ func SVG(c Chart) (string, error) {
 	if opening < 0 {
 		return "", fmt.Errorf("draw %q: the drawing is empty", c.Title)
 	}
-	return fmt.Sprintf(`<svg viewBox="0 0 %d %d" role="img" aria-label="%s">%s`, svgWidth, drawing.heightOf(c), html.EscapeString(c.Title), svg[opening+1:]), nil
+	return fmt.Sprintf(`<svg viewBox="0 0 %d %d" role="img" aria-label="%s">%s`, svgWidth, drawing.heightOf(c),
+		html.EscapeString(c.Title), svg[opening+1:]), nil
 }
 
 // replaceMissing replaces the characters that the font lacks by letters of about the same width,
@@ -122,7 +125,8 @@ func replaceMissing(font *truetype.Font, labels []string) (out []string, restore
 	var pairs []string
 	for _, label := range labels {
 		replacement := label
-		for n := 0; taken[replacement] && strings.ContainsFunc(label, func(r rune) bool { return font.Index(r) == 0 }) && n < len(labels)*len(wide); n++ {
+		missing := strings.ContainsFunc(label, func(r rune) bool { return font.Index(r) == 0 })
+		for n := 0; taken[replacement] && missing && n < len(labels)*len(wide); n++ {
 			digits := n
 			replacement = strings.Map(func(r rune) rune {
 				if font.Index(r) != 0 {
@@ -150,7 +154,8 @@ var fontSize = regexp.MustCompile(`font-size:[^"]*`)
 // code points.
 func PNG(c Chart) ([]byte, error) {
 	color := func(variable int) charts.Color { return charts.ColorFromHex(lightColors[variable]) }
-	drawing := drawing{output: charts.ChartOutputPNG, width: pngWidth, height: pngHeight, fontSize: pngFont, color: color, titled: true}
+	drawing := drawing{output: charts.ChartOutputPNG, width: pngWidth, height: pngHeight, fontSize: pngFont,
+		color: color, titled: true}
 	font := charts.GetDefaultFont()
 	c.Title = spellMissing(font, c.Title)
 	labels := make([]string, len(c.Labels))
@@ -212,7 +217,8 @@ func (d drawing) heightOf(c Chart) int {
 
 func (d drawing) draw(c Chart) ([]byte, error) {
 	if len(c.Values) == 0 || len(c.Labels) != len(c.Values) || len(c.Below) != 0 && len(c.Below) != len(c.Values) {
-		return nil, fmt.Errorf("%d labels, %d values and %d below do not match", len(c.Labels), len(c.Values), len(c.Below))
+		return nil, fmt.Errorf("%d labels, %d values and %d below do not match", len(c.Labels), len(c.Values),
+			len(c.Below))
 	}
 	render := d.lineOrColumns
 	if c.Kind == Bars {
@@ -298,23 +304,26 @@ func (d drawing) lineOrColumns(c Chart) (*charts.Painter, error) {
 			}
 			setRange(&axes[0], from, high)
 		}
-		right := charts.YAxisOption{LabelFontStyle: d.font(1), ValueFormatter: c.BelowFormat, LabelCount: 6, Min: charts.Ptr(0.0), SplitLineShow: no}
+		right := charts.YAxisOption{LabelFontStyle: d.font(1), ValueFormatter: c.BelowFormat, LabelCount: 6,
+			Min: charts.Ptr(0.0), SplitLineShow: no}
 		if _, top := extremes(c.Below); top > 0 && !math.IsInf(top, 0) {
 			right.Max = charts.Ptr(roundUp(2.5 * top))
 			right.LabelCount = 6
 		}
-		series = append(series, charts.GenericSeries{Type: charts.ChartTypeBar, Values: withNulls(c.Below), YAxisIndex: 1})
+		series = append(series, charts.GenericSeries{Type: charts.ChartTypeBar, Values: withNulls(c.Below),
+			YAxisIndex: 1})
 		axes = append(axes, right)
 		colors = append(colors, d.color(below))
 	}
 	option := charts.ChartOption{
-		OutputFormat:    d.output,
-		Width:           d.width,
-		Height:          d.heightOf(c),
-		Theme:           d.theme(colors...),
-		Padding:         d.padding(),
-		Legend:          charts.LegendOption{Show: no},
-		XAxis:           charts.XAxisOption{Labels: sparse(c.Labels), LabelFontStyle: d.font(1), LabelCount: len(c.Labels), BoundaryGap: yes},
+		OutputFormat: d.output,
+		Width:        d.width,
+		Height:       d.heightOf(c),
+		Theme:        d.theme(colors...),
+		Padding:      d.padding(),
+		Legend:       charts.LegendOption{Show: no},
+		XAxis: charts.XAxisOption{Labels: sparse(c.Labels), LabelFontStyle: d.font(1),
+			LabelCount: len(c.Labels), BoundaryGap: yes},
 		YAxis:           axes,
 		SeriesList:      series,
 		LineStrokeWidth: d.fontSize / 5,

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -34,6 +35,14 @@ func TestWriteFileKeepsTheOldFileWhenWritingFails(t *testing.T) {
 	}
 	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
 		t.Errorf("files left: %v, error %v", files, err)
+	}
+}
+
+func TestWriteFileErrorNamesOnlyThePath(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "missing", "report.html")
+	err := WriteFile(path, func(io.Writer) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), ".tmp") {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -96,8 +96,10 @@ func NewClient(server string, token Token, opt Options) (*Client, error) {
 		opt.Transport = http.DefaultTransport.(*http.Transport).Clone()
 	}
 	// Following a redirect would send the token, which is in the path, to another server.
-	client := &http.Client{Transport: opt.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	api, err := bot.New(token.secret, bot.WithSkipGetMe(), bot.WithServerURL(strings.TrimRight(server, "/")), bot.WithHTTPClient(0, tracingClient{client}),
+	refuse := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	client := &http.Client{Transport: opt.Transport, CheckRedirect: refuse}
+	api, err := bot.New(token.secret, bot.WithSkipGetMe(), bot.WithServerURL(strings.TrimRight(server, "/")),
+		bot.WithHTTPClient(0, tracingClient{client}),
 		bot.WithErrorsHandler(func(err error) {
 			opt.Logger.Debug("telegram client", "error", token.scrub(err.Error()))
 		}))
@@ -156,10 +158,12 @@ func (c *Client) send(ctx context.Context, m Message) (*models.Message, error) {
 	}
 	file := &models.InputFileUpload{Filename: m.File.Name, Data: m.File.Content}
 	if m.Photo {
-		return c.bot.SendPhoto(ctx, &bot.SendPhotoParams{ChatID: chat, Photo: file, Caption: m.Text, ParseMode: mode, DisableNotification: m.Silent})
+		return c.bot.SendPhoto(ctx, &bot.SendPhotoParams{ChatID: chat, Photo: file, Caption: m.Text,
+			ParseMode: mode, DisableNotification: m.Silent})
 	}
 	return c.bot.SendDocument(ctx, &bot.SendDocumentParams{
-		ChatID: chat, Document: file, Caption: m.Text, ParseMode: mode, DisableNotification: m.Silent, DisableContentTypeDetection: true,
+		ChatID: chat, Document: file, Caption: m.Text, ParseMode: mode, DisableNotification: m.Silent,
+		DisableContentTypeDetection: true,
 	})
 }
 
@@ -197,10 +201,13 @@ func (c *Client) do(ctx context.Context, timeout time.Duration, request func(con
 		return out
 	case errors.Is(err, bot.ErrorUnauthorized), errors.Is(err, bot.ErrorNotFound):
 		return c.failure(BadToken, trace.status, err)
-	case errors.Is(err, bot.ErrorForbidden), containsAny(text, "chat not found", "peer_id_invalid", "not enough rights", "have no rights",
-		"need administrator rights", "chat_write_forbidden", "chat_restricted", "group chat was deactivated", "topic_closed", "user is deactivated"):
+	case errors.Is(err, bot.ErrorForbidden), containsAny(text, "chat not found", "peer_id_invalid",
+		"not enough rights", "have no rights", "need administrator rights",
+		"chat_write_forbidden", "chat_restricted", "group chat was deactivated",
+		"topic_closed", "user is deactivated"):
 		return c.failure(NoAccess, trace.status, err)
-	case containsAny(text, "can't parse entities", "can't parse message text", "entity_", "message is too long", "caption is too long"):
+	case containsAny(text, "can't parse entities", "can't parse message text", "entity_", "message is too long",
+		"caption is too long"):
 		return c.failure(BadMarkup, trace.status, err)
 	case containsAny(text, "photo", "image", "file", "document", "media"):
 		return c.failure(BadFile, trace.status, err)
@@ -269,7 +276,8 @@ func (r tracingClient) Do(request *http.Request) (*http.Response, error) {
 	case err != nil:
 		return nil, err
 	case !trace.isAPI:
-		return nil, fmt.Errorf("the reply is not from the Bot API: %s", bytes.ToValidUTF8(body[:min(len(body), 100)], []byte("?")))
+		return nil, fmt.Errorf("the reply is not from the Bot API: %s",
+			bytes.ToValidUTF8(body[:min(len(body), 100)], []byte("?")))
 	}
 	response.Body = io.NopCloser(bytes.NewReader(body))
 	return response, nil

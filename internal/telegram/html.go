@@ -136,7 +136,8 @@ func joins(a, b token) bool {
 	}
 	last, _ := utf8.DecodeLastRuneInString(a.raw)
 	next, _ := utf8.DecodeRuneInString(b.raw)
-	return last == joiner || next == joiner || unicode.Is(unicode.M, next) || next >= 0x1F3FB && next <= 0x1F3FF || isFlag(last) && isFlag(next)
+	isSkinTone := next >= 0x1F3FB && next <= 0x1F3FF
+	return last == joiner || next == joiner || unicode.Is(unicode.M, next) || isSkinTone || isFlag(last) && isFlag(next)
 }
 
 func isFlag(r rune) bool { return r >= 0x1F1E6 && r <= 0x1F1FF }
@@ -218,7 +219,8 @@ func tokens(markup string) []token {
 		case '&':
 			if raw := entity.FindString(markup); raw != "" {
 				size = len(raw)
-				if shown := html.UnescapeString(raw); !strings.HasPrefix(shown, "&#") && Escape(shown) != "" && shown != "\uFFFD" {
+				if shown := html.UnescapeString(raw); !strings.HasPrefix(shown, "&#") && Escape(shown) != "" &&
+					shown != "\uFFFD" {
 					out = append(out, token{char, raw, units(shown)})
 				}
 			}

@@ -47,13 +47,18 @@ func (b *builder) chart(sheet string, column, row int, chart Chart) error {
 	axis := excelize.Font{Size: 9, Color: "#" + faint, Family: fontName}
 	value := style{format: chart.Format, decimals: chart.Decimals}.numberFormat()
 	out := &excelize.Chart{
-		Type:         kind,
-		Series:       main,
-		Dimension:    excelize.ChartDimension{Width: chartWidth, Height: uint(chart.Height)},
-		Title:        excelize.ChartTitle{Paragraph: []excelize.RichTextRun{{Text: clean(chart.Title), Font: &excelize.Font{Size: 12, Bold: true, Color: "#" + ink, Family: fontName}}}},
-		Legend:       excelize.ChartLegend{Position: "none"},
-		XAxis:        excelize.ChartAxis{Font: axis, NumFmt: excelize.ChartNumFmt{CustomNumFmt: chart.CategoryFormat}, TickLabelPosition: excelize.ChartTickLabelLow, TickLabelSkip: labelSkip(chart), Alignment: excelize.Alignment{TextRotation: rotation(chart)}},
-		YAxis:        excelize.ChartAxis{Font: axis, NumFmt: excelize.ChartNumFmt{CustomNumFmt: value}, MajorGridLines: true},
+		Type:      kind,
+		Series:    main,
+		Dimension: excelize.ChartDimension{Width: chartWidth, Height: uint(chart.Height)},
+		Title: excelize.ChartTitle{Paragraph: []excelize.RichTextRun{{Text: clean(chart.Title),
+			Font: &excelize.Font{Size: 12, Bold: true, Color: "#" + ink, Family: fontName}}}},
+		Legend: excelize.ChartLegend{Position: "none"},
+		XAxis: excelize.ChartAxis{Font: axis,
+			NumFmt:            excelize.ChartNumFmt{CustomNumFmt: chart.CategoryFormat},
+			TickLabelPosition: excelize.ChartTickLabelLow, TickLabelSkip: labelSkip(chart),
+			Alignment: excelize.Alignment{TextRotation: rotation(chart)}},
+		YAxis: excelize.ChartAxis{Font: axis, NumFmt: excelize.ChartNumFmt{CustomNumFmt: value},
+			MajorGridLines: true},
 		Border:       excelize.LineOptions{Type: excelize.LineNone},
 		ShowBlanksAs: "gap",
 	}
@@ -89,7 +94,8 @@ func (b *builder) chart(sheet string, column, row int, chart Chart) error {
 		Type:     excelize.Col,
 		Series:   secondary,
 		GapWidth: &gap,
-		YAxis:    excelize.ChartAxis{Font: axis, Secondary: true, Maximum: roundUp(top), NumFmt: excelize.ChartNumFmt{CustomNumFmt: `[>=1000000]0.0,,"M";[>=1000]0.0,"k";0.##`}},
+		YAxis: excelize.ChartAxis{Font: axis, Secondary: true, Maximum: roundUp(top),
+			NumFmt: excelize.ChartNumFmt{CustomNumFmt: `[>=1000000]0.0,,"M";[>=1000]0.0,"k";0.##`}},
 	}
 	return b.file.AddChart(sheet, cell, out, columns)
 }
@@ -145,7 +151,8 @@ func roundUp(v float64) *float64 {
 func (b *builder) textAxes() {
 	b.file.Pkg.Range(func(name, part any) bool {
 		if content, ok := part.([]byte); ok && strings.HasPrefix(name.(string), "xl/charts/chart") {
-			b.file.Pkg.Store(name, bytes.ReplaceAll(content, []byte(`<auto val="1"></auto>`), []byte(`<auto val="0"></auto>`)))
+			b.file.Pkg.Store(name, bytes.ReplaceAll(content, []byte(`<auto val="1"></auto>`),
+				[]byte(`<auto val="0"></auto>`)))
 		}
 		return true
 	})

@@ -27,10 +27,12 @@ func (b *builder) setUpFrontPrint(sheet string) error {
 // every page.
 func (b *builder) setUpTablePrint(sheet string) error {
 	onePage, anyPages := 1, 0
-	if err := b.setUpPrint(sheet, excelize.PageLayoutOptions{FitToWidth: &onePage, FitToHeight: &anyPages}, true); err != nil {
+	if err := b.setUpPrint(sheet, excelize.PageLayoutOptions{FitToWidth: &onePage, FitToHeight: &anyPages},
+		true); err != nil {
 		return err
 	}
-	return b.file.SetDefinedName(&excelize.DefinedName{Name: "_xlnm.Print_Titles", RefersTo: quoteSheet(sheet) + "!$1:$1", Scope: sheet})
+	return b.file.SetDefinedName(&excelize.DefinedName{Name: "_xlnm.Print_Titles",
+		RefersTo: quoteSheet(sheet) + "!$1:$1", Scope: sheet})
 }
 
 func (b *builder) setUpPrint(sheet string, layout excelize.PageLayoutOptions, fitToPage bool) error {
@@ -43,7 +45,8 @@ func (b *builder) setUpPrint(sheet string, layout excelize.PageLayoutOptions, fi
 		return err
 	}
 	side, end := 0.4, 0.6
-	if err := b.file.SetPageMargins(sheet, &excelize.PageLayoutMarginsOptions{Left: &side, Right: &side, Top: &end, Bottom: &end}); err != nil {
+	if err := b.file.SetPageMargins(sheet, &excelize.PageLayoutMarginsOptions{Left: &side, Right: &side,
+		Top: &end, Bottom: &end}); err != nil {
 		return err
 	}
 	footer := "&L&8" + strings.ReplaceAll(cutUnits(clean(b.book.Title), 100), "&", "&&") + "&C&8&A&R&8&P / &N"

@@ -154,5 +154,6 @@ func (b *builder) toneFill(tone Tone) (int, error) {
 	default:
 		font, back = faint, white
 	}
-	return b.file.NewConditionalStyle(&excelize.Style{Font: &excelize.Font{Color: font}, Fill: excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{back}}})
+	return b.file.NewConditionalStyle(&excelize.Style{Font: &excelize.Font{Color: font},
+		Fill: excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{back}}})
 }

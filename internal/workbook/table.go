@@ -87,7 +87,8 @@ func (b *builder) writePart(table Table, part sheetPart) error {
 			return err
 		}
 		stripes := true
-		if err := stream.AddTable(&excelize.Table{Range: "A1:" + last, Name: part.object, StyleName: "TableStyleLight1", ShowRowStripes: &stripes}); err != nil {
+		if err := stream.AddTable(&excelize.Table{Range: "A1:" + last, Name: part.object,
+			StyleName: "TableStyleLight1", ShowRowStripes: &stripes}); err != nil {
 			return err
 		}
 	}
@@ -139,7 +140,8 @@ func frozenHeader(table Table) *excelize.Panes {
 
 // cell converts a value for the stream. Numbers keep 15 significant digits.
 func (b *builder) cell(table Table, row, column int, value any, millis bool) (any, error) {
-	s := style{format: table.Columns[column].Format, decimals: table.Columns[column].Decimals, millis: millis, inTable: true}
+	s := style{format: table.Columns[column].Format, decimals: table.Columns[column].Decimals, millis: millis,
+		inTable: true}
 	if s.format == Number && table.Decimals != nil {
 		if n := table.Decimals(row, column); n >= 0 {
 			s.decimals = n
@@ -217,17 +219,21 @@ func (b *builder) paint(table Table, part sheetPart) error {
 				excelize.ConditionalFormatOptions{Type: "cell", Criteria: ">", Value: "0", Format: &up},
 				excelize.ConditionalFormatOptions{Type: "cell", Criteria: "<", Value: "0", Format: &down})
 		case Bars:
-			rules = append(rules, excelize.ConditionalFormatOptions{Type: "data_bar", Criteria: "=", MinType: "num", MinValue: "0", MaxType: "max", BarColor: "#" + paleBlue, BarSolid: true})
+			rules = append(rules, excelize.ConditionalFormatOptions{Type: "data_bar", Criteria: "=",
+				MinType: "num", MinValue: "0", MaxType: "max", BarColor: "#" + paleBlue, BarSolid: true})
 		case Scale:
-			rules = append(rules, excelize.ConditionalFormatOptions{Type: "3_color_scale", Criteria: "=", MinType: "num", MidType: "num", MaxType: "num",
-				MinValue: "0.3", MidValue: "0.5", MaxValue: "0.7", MinColor: "#F4B6B0", MidColor: "#FFFFFF", MaxColor: "#A9DDBD"})
+			rules = append(rules, excelize.ConditionalFormatOptions{Type: "3_color_scale", Criteria: "=",
+				MinType: "num", MidType: "num", MaxType: "num",
+				MinValue: "0.3", MidValue: "0.5", MaxValue: "0.7", MinColor: "#F4B6B0", MidColor: "#FFFFFF",
+				MaxColor: "#A9DDBD"})
 		}
 		for _, text := range slices.Sorted(maps.Keys(column.Tones)) {
 			id, err := b.toneFill(column.Tones[text])
 			if err != nil {
 				return err
 			}
-			rules = append(rules, excelize.ConditionalFormatOptions{Type: "cell", Criteria: "==", Value: quoted(text), Format: &id})
+			rules = append(rules, excelize.ConditionalFormatOptions{Type: "cell", Criteria: "==",
+				Value: quoted(text), Format: &id})
 		}
 		if len(rules) == 0 {
 			continue
@@ -284,7 +290,8 @@ func rowHeight(table Table, row []any) []excelize.RowOpts {
 			continue
 		}
 		if text, ok := row[i].(string); ok {
-			lines = max(lines, strings.Count(text, "\n")+1, (displayWidth(text, LongText, 0, false)+longTextWidth-1)/longTextWidth)
+			lines = max(lines, strings.Count(text, "\n")+1,
+				(displayWidth(text, LongText, 0, false)+longTextWidth-1)/longTextWidth)
 		}
 	}
 	if lines == 1 {

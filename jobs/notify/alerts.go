@@ -18,17 +18,20 @@ import (
 // over. A market-wide incident is one message. Alerts that were enqueued before are ignored, so the
 // alerts of a run that died can be enqueued again. Alerts older than a day are left out. When
 // EnqueueAlerts returns without error, the messages are durable.
-func (o *Outbox) EnqueueAlerts(ctx context.Context, alerts []tape.Alert, incidents []analytics.Incident, now time.Time) (Queued, error) {
+func (o *Outbox) EnqueueAlerts(ctx context.Context, alerts []tape.Alert, incidents []analytics.Incident,
+	now time.Time) (Queued, error) {
 	all := make([]alert, len(alerts))
 	for i, a := range alerts {
 		all[i] = newAlert(a).withIncident(incidents)
 	}
 	slices.SortStableFunc(all, func(a, b alert) int {
-		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Symbol, b.Symbol), a.rank()-b.rank(), strings.Compare(a.Detector, b.Detector))
+		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Symbol, b.Symbol), a.rank()-b.rank(),
+			strings.Compare(a.Detector, b.Detector))
 	})
 	if !o.HasChats() {
 		for _, a := range all {
-			o.log.Info("alert", "detector", a.Detector, "symbol", a.Symbol, "at", a.At, "severity", a.Severity, "message", a.text)
+			o.log.Info("alert", "detector", a.Detector, "symbol", a.Symbol, "at", a.At, "severity", a.Severity,
+				"message", a.text)
 		}
 		return Queued{}, nil
 	}
@@ -58,7 +61,8 @@ type AlertReader interface {
 // EnqueueRecorded enqueues the alerts on the tape that were found in the last hour. They include
 // those of a run that died after it published its alerts and before it enqueued them. Alerts that
 // were enqueued before are ignored.
-func (o *Outbox) EnqueueRecorded(ctx context.Context, reader AlertReader, incidents []analytics.Incident, now time.Time) (Queued, error) {
+func (o *Outbox) EnqueueRecorded(ctx context.Context, reader AlertReader, incidents []analytics.Incident,
+	now time.Time) (Queued, error) {
 	if !o.HasChats() {
 		return Queued{}, nil // the run that found them has logged them
 	}
@@ -84,8 +88,9 @@ func newAlert(a tape.Alert) alert {
 	}
 	_ = json.Unmarshal([]byte(a.Extra), &extra) // a user's detector may have a column recovered of another type
 	return alert{
-		sentAlert: sentAlert{Detector: a.Detector, Symbol: a.Symbol, At: time.UnixMicro(a.At).UTC(), Severity: a.Severity, Recovered: extra.Recovered},
-		text:      a.Message, score: a.Score,
+		sentAlert: sentAlert{Detector: a.Detector, Symbol: a.Symbol, At: time.UnixMicro(a.At).UTC(),
+			Severity: a.Severity, Recovered: extra.Recovered},
+		text: a.Message, score: a.Score,
 	}
 }
 
@@ -93,7 +98,8 @@ func newAlert(a tape.Alert) alert {
 func (a alert) withIncident(incidents []analytics.Incident) alert {
 	for i, incident := range incidents {
 		wide := incident.Symbol == analytics.AllSymbols
-		if a.At.Before(incident.StartedAt) || a.At.After(incident.LastAt) || incident.Symbol != a.Symbol && !(wide && slices.Contains(incident.Symbols, a.Symbol)) {
+		concerned := incident.Symbol == a.Symbol || wide && slices.Contains(incident.Symbols, a.Symbol)
+		if !concerned || a.At.Before(incident.StartedAt) || a.At.After(incident.LastAt) {
 			continue
 		}
 		if a.incident == nil || !wide { // a symbol's own incident says more than a market-wide one at the same time
@@ -143,16 +149,18 @@ func (o *Outbox) chooseAlerts(chat Chat, all []alert, history []*entry, now time
 		// example a crash that was already over when it was detected.
 		a.Recovered = a.Recovered && latest(earlier, a.At, a.isRelated) != nil
 		switch {
-		case slices.ContainsFunc(earlier, func(b sentAlert) bool { return b.Detector == a.Detector && b.At.Equal(a.At) }):
+		case slices.ContainsFunc(earlier, func(b sentAlert) bool { return a.isSame(b) && b.At.Equal(a.At) }):
 			queued.Known++
 			continue
 		case now.Sub(a.At) > maxAlertAge:
 			queued.Old++
 			continue
-		case !chat.acceptsSymbol(a.Symbol) || !chat.acceptsDetector(a.Detector) || !a.Recovered && !chat.acceptsSeverity(a.Severity):
+		case !chat.acceptsSymbol(a.Symbol) || !chat.acceptsDetector(a.Detector) ||
+			!a.Recovered && !chat.acceptsSeverity(a.Severity):
 			queued.Filtered++
 			continue
-		case a.MarketWide && !a.Recovered && a.isRepeat(sent[analytics.AllSymbols], o.config.Cooldown) || (!a.MarketWide || a.Recovered) && o.isHeldBack(a, earlier):
+		case a.MarketWide && !a.Recovered && a.isRepeat(sent[analytics.AllSymbols], o.config.Cooldown) ||
+			(!a.MarketWide || a.Recovered) && o.isHeldBack(a, earlier):
 			queued.HeldBack++
 			continue
 		}
@@ -178,7 +186,8 @@ func (o *Outbox) isHeldBack(a alert, earlier []sentAlert) bool {
 // cooldown.
 func (a alert) isRepeat(earlier []sentAlert, cooldown time.Duration) bool {
 	return slices.ContainsFunc(earlier, func(b sentAlert) bool {
-		return a.isRelated(b) && !b.Recovered && a.At.Sub(b.At).Abs() < cooldown && severityRank(b.Severity) >= severityRank(a.Severity)
+		return a.isRelated(b) && !b.Recovered && a.At.Sub(b.At).Abs() < cooldown &&
+			severityRank(b.Severity) >= severityRank(a.Severity)
 	})
 }
 

@@ -95,7 +95,8 @@ var chatPattern = regexp.MustCompile(`^(?:-?[1-9][0-9]{0,18}|@[A-Za-z][A-Za-z0-9
 // checkChatID checks that text can be the id of a chat.
 func checkChatID(text string) error {
 	if !chatPattern.MatchString(text) {
-		return fmt.Errorf("%q is not a chat: use a number, negative for a group, or the @name of a channel", strictyaml.Shorten(text))
+		return fmt.Errorf("%q is not a chat: use a number, negative for a group, or the @name of a channel",
+			strictyaml.Shorten(text))
 	}
 	if text[0] != '@' {
 		if _, err := strconv.ParseInt(text, 10, 64); err != nil {
@@ -141,7 +142,8 @@ func ParseConfig(file string, node *yaml.Node, detectors []string) (Config, erro
 	if strictyaml.IsNull(node) {
 		return c, nil
 	}
-	err := strictyaml.Each(file, node, "telegram", []string{"chats", "cooldown", "digest_above"}, func(key string, _ int, value *yaml.Node) error {
+	keys := []string{"chats", "cooldown", "digest_above"}
+	err := strictyaml.Each(file, node, "telegram", keys, func(key string, _ int, value *yaml.Node) error {
 		if strictyaml.IsNull(value) {
 			return nil
 		}
@@ -176,7 +178,8 @@ func ParseConfig(file string, node *yaml.Node, detectors []string) (Config, erro
 					return err
 				}
 				if i := slices.IndexFunc(c.Chats, func(other Chat) bool { return other.ID == chat.ID }); i >= 0 {
-					return fmt.Errorf("%s:%d: chat %s is listed twice; the first time is on line %d", file, chat.Line, chat.ID, c.Chats[i].Line)
+					return fmt.Errorf("%s:%d: chat %s is listed twice; the first time is on line %d", file,
+						chat.Line, chat.ID, c.Chats[i].Line)
 				}
 				c.Chats = append(c.Chats, chat)
 			}
@@ -191,7 +194,8 @@ func ParseConfig(file string, node *yaml.Node, detectors []string) (Config, erro
 
 func parseChat(file string, node *yaml.Node, detectors []string) (Chat, error) {
 	chat := Chat{Line: node.Line}
-	err := strictyaml.Each(file, node, "a chat", []string{"id", "name", "severity", "symbols", "detectors", "send", "silent"}, func(key string, _ int, value *yaml.Node) error {
+	keys := []string{"id", "name", "severity", "symbols", "detectors", "send", "silent"}
+	err := strictyaml.Each(file, node, "a chat", keys, func(key string, _ int, value *yaml.Node) error {
 		if strictyaml.IsNull(value) {
 			return nil
 		}
@@ -210,7 +214,8 @@ func parseChat(file string, node *yaml.Node, detectors []string) (Chat, error) {
 		case "symbols":
 			chat.Symbols, err = list(value, func(pattern string) error {
 				if _, err := path.Match(pattern, ""); err != nil {
-					return fmt.Errorf("%q is not a pattern: * matches any characters, ? matches one", strictyaml.Shorten(pattern))
+					return fmt.Errorf("%q is not a pattern: * matches any characters, ? matches one",
+						strictyaml.Shorten(pattern))
 				}
 				return nil
 			})

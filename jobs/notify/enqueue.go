@@ -110,7 +110,8 @@ func (o *Outbox) EnqueueReport(ctx context.Context, report Report, now time.Time
 		return queued, errors.New("enqueue report: no key")
 	}
 	if !o.HasChats() {
-		o.log.Info("report", "title", report.Title, "state", string(report.State), "reason", report.Reason, "text", telegram.Plain(report.HTML))
+		o.log.Info("report", "title", report.Title, "state", string(report.State), "reason", report.Reason,
+			"text", telegram.Plain(report.HTML))
 		return queued, nil
 	}
 	d := reportDraft(report)
@@ -167,7 +168,8 @@ type draft struct {
 
 // enqueue stores the messages that drafts returns for each chat that receives messages of the kind.
 // history holds the messages to the chat that are still stored.
-func (o *Outbox) enqueue(ctx context.Context, kind Kind, queued *Queued, now time.Time, drafts func(chat Chat, history []*entry) []draft) error {
+func (o *Outbox) enqueue(ctx context.Context, kind Kind, queued *Queued, now time.Time,
+	drafts func(chat Chat, history []*entry) []draft) error {
 	unlock, err := durable.Lock(o.store.StatePath(enqueueLock))
 	if err != nil {
 		return fmt.Errorf("enqueue: %w", err)
@@ -202,7 +204,8 @@ func (o *Outbox) enqueue(ctx context.Context, kind Kind, queued *Queued, now tim
 				}
 			}
 			m := message{
-				Format: messageFormat, Chat: chat.ID, Kind: kind, Key: d.key, QueuedAt: now.UTC(), Alerts: d.alerts, Topic: d.topic, Recovered: d.recovered, Parts: d.parts,
+				Format: messageFormat, Chat: chat.ID, Kind: kind, Key: d.key, QueuedAt: now.UTC(),
+				Alerts: d.alerts, Topic: d.topic, Recovered: d.recovered, Parts: d.parts,
 			}
 			if err := o.store.WriteState(filepath.Join(outboxDir, messageName(next, hash)), m); err != nil {
 				return fmt.Errorf("enqueue: %w", err)

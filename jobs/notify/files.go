@@ -207,7 +207,8 @@ func (o *Outbox) scan() (entries []*entry, next uint64, err error) {
 			return nil, 0, fmt.Errorf("read the outbox: %w", err)
 		}
 		known := o.known[file.Name()]
-		if known == nil || !os.SameFile(known.info, info) || !known.info.ModTime().Equal(info.ModTime()) || known.info.Size() != info.Size() {
+		if known == nil || !os.SameFile(known.info, info) || !known.info.ModTime().Equal(info.ModTime()) ||
+			known.info.Size() != info.Size() {
 			m, err := o.read(file.Name(), hash)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue

@@ -38,10 +38,12 @@ func (a alert) state() string {
 
 // alertDraft drafts the message about one alert.
 func alertDraft(a alert) draft {
-	text := fmt.Sprintf("%s <b>%s</b> %s, %s\n%s\n%s UTC, score %.1f", a.mark(), telegram.Escape(a.Symbol), telegram.Escape(a.Detector), a.state(),
+	text := fmt.Sprintf("%s <b>%s</b> %s, %s\n%s\n%s UTC, score %.1f", a.mark(), telegram.Escape(a.Symbol),
+		telegram.Escape(a.Detector), a.state(),
 		telegram.Escape(a.text), a.At.Format("2006-01-02 15:04:05"), a.score)
 	if a.incident != nil && !a.Recovered && len(a.incident.Detectors) > 1 {
-		text += "\n" + telegram.Escape(fmt.Sprintf("%d detectors agree: %s", len(a.incident.Detectors), strings.Join(a.incident.Detectors, ", ")))
+		text += "\n" + telegram.Escape(fmt.Sprintf("%d detectors agree: %s", len(a.incident.Detectors),
+			strings.Join(a.incident.Detectors, ", ")))
 	}
 	return draft{key: a.key(), alerts: []sentAlert{a.sentAlert}, parts: textParts(text)}
 }
@@ -62,7 +64,8 @@ func marketDrafts(alerts []alert) (drafts []draft, rest []alert) {
 		byIncident[a.incident] = append(byIncident[a.incident], a)
 	}
 	for _, incident := range incidents {
-		d := draft{key: fmt.Sprintf("market/%s/%s", byIncident[incident][0].At.Format(time.RFC3339Nano), incident.Severity)}
+		d := draft{key: fmt.Sprintf("market/%s/%s", byIncident[incident][0].At.Format(time.RFC3339Nano),
+			incident.Severity)}
 		var symbols []string
 		for _, a := range byIncident[incident] {
 			d.alerts = append(d.alerts, a.sentAlert)
@@ -74,8 +77,10 @@ func marketDrafts(alerts []alert) (drafts []draft, rest []alert) {
 		if more := len(symbols) - maxMarketSymbols; more > 0 {
 			listed += fmt.Sprintf(" and %d more, in the table alerts", more)
 		}
-		d.parts = textParts(fmt.Sprintf("%s <b>Market-wide</b>, %s\n%s (%s)\n%s\nsince %s UTC", severityMarks[incident.Severity], telegram.Escape(incident.Severity), telegram.Escape(incident.Message),
-			telegram.Escape(strings.Join(incident.Detectors, ", ")), telegram.Escape(listed), incident.StartedAt.Format("2006-01-02 15:04:05")))
+		d.parts = textParts(fmt.Sprintf("%s <b>Market-wide</b>, %s\n%s (%s)\n%s\nsince %s UTC",
+			severityMarks[incident.Severity], telegram.Escape(incident.Severity), telegram.Escape(incident.Message),
+			telegram.Escape(strings.Join(incident.Detectors, ", ")), telegram.Escape(listed),
+			incident.StartedAt.Format("2006-01-02 15:04:05")))
 		drafts = append(drafts, d)
 	}
 	return drafts, rest
@@ -105,7 +110,8 @@ func digestDraft(alerts []alert) draft {
 		layout = "15:04"
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "<b>%s</b>: %s\n%s to %s UTC\n", wording.Count(len(alerts), "alert"), strings.Join(parts, ", "), first.Format("2006-01-02 15:04"), last.Format(layout))
+	fmt.Fprintf(&text, "<b>%s</b>: %s\n%s to %s UTC\n", wording.Count(len(alerts), "alert"),
+		strings.Join(parts, ", "), first.Format("2006-01-02 15:04"), last.Format(layout))
 	sorted := slices.Clone(alerts)
 	slices.SortStableFunc(sorted, func(a, b alert) int { return a.rank() - b.rank() })
 	for i, a := range sorted {
@@ -113,14 +119,18 @@ func digestDraft(alerts []alert) draft {
 			fmt.Fprintf(&text, "\nand %d more, in the table alerts", len(sorted)-i)
 			break
 		}
-		fmt.Fprintf(&text, "\n%s %s <b>%s</b> %s: %s", a.mark(), a.At.Format(layout), telegram.Escape(a.Symbol), telegram.Escape(a.Detector), telegram.Escape(a.text))
+		fmt.Fprintf(&text, "\n%s %s <b>%s</b> %s: %s", a.mark(), a.At.Format(layout), telegram.Escape(a.Symbol),
+			telegram.Escape(a.Detector), telegram.Escape(a.text))
 	}
 	d.parts = textParts(text.String())
 	return d
 }
 
 var reportStates = map[ReportState]string{
-	Partial: "⚠️ Incomplete: ", Empty: "Nothing to report: ", Stale: "⚠️ The data are too old for a report: ", Failed: "⛔ The report failed: ",
+	Partial: "⚠️ Incomplete: ",
+	Empty:   "Nothing to report: ",
+	Stale:   "⚠️ The data are too old for a report: ",
+	Failed:  "⛔ The report failed: ",
 }
 
 // reportDraft drafts the message with a report.
@@ -152,7 +162,8 @@ func reportDraft(r Report) draft {
 	for _, document := range r.Documents {
 		fileParts = append(fileParts, d.addFile(documentForm, document)...)
 	}
-	if len(fileParts) > 0 && fileParts[0].Form == photoForm && fileParts[0].HTML == "" && telegram.Units(text) <= telegram.CaptionLimit {
+	if len(fileParts) > 0 && fileParts[0].Form == photoForm && fileParts[0].HTML == "" &&
+		telegram.Units(text) <= telegram.CaptionLimit {
 		// The text becomes the caption of the first picture: one message instead of two.
 		fileParts[0].HTML = telegram.Split(text, telegram.CaptionLimit)[0]
 	} else {

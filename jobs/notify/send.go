@@ -71,7 +71,8 @@ func (o *Outbox) Send(ctx context.Context, sender Sender, opt SendOptions) (Summ
 		return Summary{Busy: true}, nil
 	}
 	if summary.Sent+summary.GaveUp > 0 || err != nil {
-		o.log.Info("messages sent", "sent", summary.Sent, "parts", summary.Parts, "resent", summary.Resent, "gave_up", summary.GaveUp, "waiting", summary.Waiting)
+		o.log.Info("messages sent", "sent", summary.Sent, "parts", summary.Parts, "resent", summary.Resent,
+			"gave_up", summary.GaveUp, "waiting", summary.Waiting)
 	}
 	return summary, err
 }
@@ -245,7 +246,8 @@ func (r *run) drain(ctx context.Context, until drainMode) error {
 			r.summary.Waiting++
 		}
 	}
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) &&
+		!errors.Is(cause, context.DeadlineExceeded) {
 		return cause
 	}
 	return err
@@ -263,7 +265,8 @@ func (r *run) tidy() {
 		return // the workers get the same error
 	}
 	for _, e := range entries {
-		if _, known := r.chats[e.message.Chat]; !known && e.message.isPending() && now.Sub(e.message.QueuedAt) > maxDeliveryTime {
+		if _, known := r.chats[e.message.Chat]; !known && e.message.isPending() &&
+			now.Sub(e.message.QueuedAt) > maxDeliveryTime {
 			m := e.message.clone()
 			r.close(Chat{ID: m.Chat}, m, "its chat is no longer in the configuration")
 			if err := r.write(e.name, m); err != nil {
@@ -371,7 +374,8 @@ func (r *run) close(chat Chat, m *message, gaveUp string) {
 		return
 	}
 	r.summary.GaveUp++
-	r.outbox.log.Error("message given up", "chat", chat.label(), "kind", string(m.Kind), "key", m.Key, "queued_at", m.QueuedAt, "reason", gaveUp)
+	r.outbox.log.Error("message given up", "chat", chat.label(), "kind", string(m.Kind), "key", m.Key,
+		"queued_at", m.QueuedAt, "reason", gaveUp)
 }
 
 // addMigration stores the new id of a group.
@@ -380,9 +384,11 @@ func (r *run) addMigration(chat Chat, to int64) {
 	defer r.mu.Unlock()
 	r.migrations[chat.ID] = strconv.FormatInt(to, 10)
 	if err := r.outbox.store.WriteState(migrationsName, r.migrations); err != nil {
-		r.outbox.log.Warn("group migration not stored; Telegram will report it again", "chat", chat.label(), "error", err)
+		r.outbox.log.Warn("group migration not stored; Telegram will report it again", "chat", chat.label(),
+			"error", err)
 	}
-	r.outbox.log.Warn("group has migrated; put the new id into config.yaml", "chat", chat.label(), "old_id", chat.ID, "new_id", to)
+	r.outbox.log.Warn("group has migrated; put the new id into config.yaml", "chat", chat.label(),
+		"old_id", chat.ID, "new_id", to)
 }
 
 // currentID returns the id that a chat has now.

@@ -334,18 +334,18 @@ func TestClockSetBack(t *testing.T) {
 func TestUrgentMessagesAreNotSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
-		seen := &recordingSender{}
+		sender := &recordingSender{}
 		o := h.outbox(Chat{ID: "7", Silent: true})
 		for _, severity := range []string{"low", "high"} {
 			if _, err := o.EnqueueAlerts(t.Context(), newAlerts(time.Now(), "d", severity+"USDT", severity), nil, time.Now()); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := o.Send(t.Context(), seen, h.options()); err != nil {
+		if _, err := o.Send(t.Context(), sender, h.options()); err != nil {
 			t.Fatal(err)
 		}
-		if len(seen.messages) != 2 || !seen.messages[0].Silent || seen.messages[1].Silent {
-			t.Errorf("%+v", seen.messages)
+		if len(sender.messages) != 2 || !sender.messages[0].Silent || sender.messages[1].Silent {
+			t.Errorf("%+v", sender.messages)
 		}
 	})
 }

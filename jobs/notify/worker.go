@@ -60,7 +60,8 @@ func (w *worker) deliver(ctx context.Context, e *entry) (result, error) {
 			p.StartedAt, p.TriedAt = time.Time{}, now.UTC()
 			p.addLostReply(LostCrash, now.UTC())
 			w.limiter.addAccepted(now)
-			w.outbox.log.Warn("message may arrive twice: the process that sent it died before the reply", "chat", w.chat.label(), "key", m.Key, "part", i+1)
+			w.outbox.log.Warn("message may arrive twice: the process that sent it died before the reply",
+				"chat", w.chat.label(), "key", m.Key, "part", i+1)
 		}
 		for first := true; p.isPending() && m.isPending(); first = false {
 			wait := p.NotBefore.Sub(w.opt.Now())
@@ -168,7 +169,8 @@ func (w *worker) storeResult(ctx context.Context, name string, m *message) bool 
 		if err == nil {
 			return true
 		}
-		w.outbox.log.Error("result not stored: the outbox cannot be written", "chat", w.chat.label(), "key", m.Key, "error", err)
+		w.outbox.log.Error("result not stored: the outbox cannot be written", "chat", w.chat.label(),
+			"key", m.Key, "error", err)
 		wait := backoff(firstWriteRetry, lastWriteRetry, attempt)
 		if ctx.Err() != nil || w.exceedsDeadline(w.opt.Now().Add(wait)) {
 			return false
@@ -200,7 +202,8 @@ func (w *worker) withGrace(ctx context.Context) (context.Context, context.Cancel
 // request builds the Telegram message of a part. If the part's file is missing, the part becomes a
 // text that says so, and ok is false.
 func (w *worker) request(m *message, p *part) (request telegram.Message, closeFile func(), ok bool) {
-	request = telegram.Message{Chat: w.currentID(w.chat), Text: p.HTML, Plain: p.Plain, Photo: p.Form == photoForm, Silent: w.chat.Silent && !m.isUrgent()}
+	request = telegram.Message{Chat: w.currentID(w.chat), Text: p.HTML, Plain: p.Plain,
+		Photo: p.Form == photoForm, Silent: w.chat.Silent && !m.isUrgent()}
 	if p.Plain {
 		request.Text = telegram.Plain(p.HTML)
 	}
@@ -209,7 +212,8 @@ func (w *worker) request(m *message, p *part) (request telegram.Message, closeFi
 	}
 	file, size, err := openFile(w.outbox.path(p.File))
 	if err != nil {
-		w.outbox.log.Error("file of a message is missing", "chat", w.chat.label(), "key", m.Key, "file", p.FileName, "error", err)
+		w.outbox.log.Error("file of a message is missing", "chat", w.chat.label(), "key", m.Key,
+			"file", p.FileName, "error", err)
 		p.replaceByText("the file is missing")
 		return request, nil, false
 	}
@@ -240,7 +244,8 @@ func (p *part) replaceByText(reason string) {
 
 // isUrgent reports whether a message makes a sound in silent chats, too.
 func (m *message) isUrgent() bool {
-	return m.Topic != "" && !m.Recovered || slices.ContainsFunc(m.Alerts, func(a sentAlert) bool { return a.Severity == "high" && !a.Recovered })
+	isProblem := m.Topic != "" && !m.Recovered
+	return isProblem || slices.ContainsFunc(m.Alerts, func(a sentAlert) bool { return a.Severity == "high" && !a.Recovered })
 }
 
 // handleError updates a part after a failed attempt and decides when and how to try again. Its
@@ -277,7 +282,8 @@ func (w *worker) handleError(m *message, p *part, at time.Time, err error) error
 	case telegram.NoAccess:
 		p.NotBefore = at.Add(backoff(firstAccessRetry, lastAccessRetry, p.Attempts))
 		if isNew {
-			w.outbox.log.Error("chat does not let the bot write; its messages wait", "chat", w.chat.label(), "error", err)
+			w.outbox.log.Error("chat does not let the bot write; its messages wait", "chat", w.chat.label(),
+				"error", err)
 		}
 		return nil
 	case telegram.BadToken:

@@ -47,7 +47,8 @@ func (r *Report) chartGroups() (groups [][]chartSpec) {
 	movers := r.moverCharts()
 	if section, columns, ok := r.sectionColumns("breadth", "hour", "trades"); ok && len(section.Result.Rows) > 1 {
 		trades := chartSpec{
-			kind: hoursChart, title: "Trades by hour, all symbols", section: section, to: len(section.Result.Rows), category: columns[0], value: columns[1],
+			kind: hoursChart, title: "Trades by hour, all symbols", section: section,
+			to: len(section.Result.Rows), category: columns[0], value: columns[1],
 		}
 		if len(movers) != 1 {
 			groups = append(groups, []chartSpec{trades})

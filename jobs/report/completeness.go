@@ -39,7 +39,8 @@ func (r *Report) describeCompleteness(section Section, broken []tape.BrokenSegme
 	}
 	states, ok := readStates(section.Result)
 	if !ok {
-		r.addStatement(Bad, "Completeness is unknown: %s does not return the columns of the built-in query.", section.Query.Path)
+		r.addStatement(Bad, "Completeness is unknown: %s does not return the columns of the built-in query.",
+			section.Query.Path)
 		return
 	}
 	r.describeStates(states, len(broken) == 0)
@@ -73,20 +74,26 @@ func (r *Report) describeStates(states []symbolState, allReadable bool) {
 		}
 	}
 	slices.SortStableFunc(late, func(a, b symbolState) int { return strings.Compare(a.symbol, b.symbol) })
-	r.addPerSymbol(late, Fair, "is recorded only from", "are recorded only from after the window's start", func(s symbolState) string {
-		return fmt.Sprintf("%s, %s after the window's start", formatTime(s.since), formatDuration(s.since.Sub(r.Window.Start)))
-	})
-	r.addPerSymbol(byVerdict["ends early"], Fair, "is recorded only until", "are recorded only until before the window's end", func(s symbolState) string {
-		return fmt.Sprintf("%s, %s before the window's end", formatTime(s.until), formatDuration(r.Window.End.Sub(s.until)))
-	})
-	if !r.Empty {
-		r.addPerSymbol(byVerdict["not recorded"], Fair, "is not recorded in this window; the tape has it", "are not recorded in this window", func(s symbolState) string {
-			return fmt.Sprintf("from %s to %s", formatTime(s.since), formatTime(s.until))
+	r.addPerSymbol(late, Fair, "is recorded only from", "are recorded only from after the window's start",
+		func(s symbolState) string {
+			return fmt.Sprintf("%s, %s after the window's start", formatTime(s.since),
+				formatDuration(s.since.Sub(r.Window.Start)))
 		})
+	r.addPerSymbol(byVerdict["ends early"], Fair, "is recorded only until",
+		"are recorded only until before the window's end", func(s symbolState) string {
+			return fmt.Sprintf("%s, %s before the window's end", formatTime(s.until),
+				formatDuration(r.Window.End.Sub(s.until)))
+		})
+	if !r.Empty {
+		r.addPerSymbol(byVerdict["not recorded"], Fair, "is not recorded in this window; the tape has it",
+			"are not recorded in this window", func(s symbolState) string {
+				return fmt.Sprintf("from %s to %s", formatTime(s.since), formatTime(s.until))
+			})
 	}
-	r.addPerSymbol(byVerdict["absent"], Note, "lacks", "lack ids that the exchange does not have either", func(s symbolState) string {
-		return fmt.Sprintf("%s that the exchange does not have either", wording.Count(s.absent, "id"))
-	})
+	r.addPerSymbol(byVerdict["absent"], Note, "lacks", "lack ids that the exchange does not have either",
+		func(s symbolState) string {
+			return fmt.Sprintf("%s that the exchange does not have either", wording.Count(s.absent, "id"))
+		})
 	whole := append(slices.Clone(byVerdict["complete"]), byVerdict["absent"]...)
 	if quiet := byVerdict["no trades"]; len(quiet) > 0 && !r.Empty {
 		r.addStatement(Note, "No trades, as the ids prove: %s.", wording.List(symbolNames(quiet), listedNames))
@@ -97,7 +104,8 @@ func (r *Report) describeStates(states []symbolState, allReadable bool) {
 	case len(byVerdict["missing"]) > 0 || r.Empty:
 	case r.Complete:
 		since := slices.MaxFunc(states, func(a, b symbolState) int { return a.since.Compare(b.since) }).since
-		r.addStatement(Good, "Complete: every id of %s in this window is on the tape, recorded since %s.", summarizeSymbols(states), formatTime(since))
+		r.addStatement(Good, "Complete: every id of %s in this window is on the tape, recorded since %s.",
+			summarizeSymbols(states), formatTime(since))
 	case len(byVerdict["begins late"])+len(byVerdict["ends early"])+len(byVerdict["complete"]) > 0:
 		r.addStatement(Good, "No id is missing between the first and the last trade of %s.", summarizeSymbols(states))
 	}
@@ -116,22 +124,26 @@ func (r *Report) describeMissing(states []symbolState) {
 			for _, other := range rest {
 				ids += other.missing
 			}
-			r.addStatement(Bad, "Missing: %s more of %s.", wording.Count(ids, "id"), wording.List(symbolNames(rest), listedNames))
+			r.addStatement(Bad, "Missing: %s more of %s.", wording.Count(ids, "id"),
+				wording.List(symbolNames(rest), listedNames))
 			break
 		}
-		text := fmt.Sprintf("Missing: %s of %s (%d to %d)", wording.Count(state.missing, "id"), state.symbol, state.firstMissing, state.lastMissing)
+		text := fmt.Sprintf("Missing: %s of %s (%d to %d)", wording.Count(state.missing, "id"), state.symbol,
+			state.firstMissing, state.lastMissing)
 		switch {
 		case state.missing == 1:
 			text = fmt.Sprintf("Missing: id %d of %s", state.firstMissing, state.symbol)
 		case state.gaps > 1:
-			text = fmt.Sprintf("Missing: %s of %s in %d gaps (from %d to %d)", wording.Count(state.missing, "id"), state.symbol, state.gaps, state.firstMissing, state.lastMissing)
+			text = fmt.Sprintf("Missing: %s of %s in %d gaps (from %d to %d)",
+				wording.Count(state.missing, "id"), state.symbol, state.gaps, state.firstMissing, state.lastMissing)
 		}
 		switch {
 		case state.missingFrom.IsZero() || state.missingUntil.IsZero():
 		case state.missingFrom.Equal(state.missingUntil):
 			text += ", traded at " + formatMillis(state.missingFrom)
 		default:
-			text += fmt.Sprintf(", traded between %s and %s", formatMillis(state.missingFrom), formatMillis(state.missingUntil))
+			text += fmt.Sprintf(", traded between %s and %s", formatMillis(state.missingFrom),
+				formatMillis(state.missingUntil))
 		}
 		r.addStatement(Bad, "%s.", text)
 	}
@@ -150,7 +162,8 @@ func (r *Report) describeEmpty(states []symbolState) {
 	default:
 		since := slices.MinFunc(states, func(a, b symbolState) int { return a.since.Compare(b.since) }).since
 		until := slices.MaxFunc(states, func(a, b symbolState) int { return a.until.Compare(b.until) }).until
-		r.addStatement(Fair, "No trades in this window: the tape has %s from %s to %s.", summarizeSymbols(states), formatTime(since), formatTime(until))
+		r.addStatement(Fair, "No trades in this window: the tape has %s from %s to %s.",
+			summarizeSymbols(states), formatTime(since), formatTime(until))
 	}
 }
 
@@ -175,7 +188,8 @@ func (r *Report) describeDetection(judged []window.Window, now time.Time) {
 	case until.IsZero():
 		r.addStatement(Fair, "No detector has judged this window, so an empty list of alerts proves nothing. `tapedeck detect` runs the detectors.")
 	case end.Sub(until) > maxDetectionLag:
-		r.addStatement(Fair, "Detectors have judged this window only until %s, %s before its end.", formatTime(until), formatDuration(end.Sub(until)))
+		r.addStatement(Fair, "Detectors have judged this window only until %s, %s before its end.",
+			formatTime(until), formatDuration(end.Sub(until)))
 	}
 }
 

@@ -50,7 +50,8 @@ func Send(ctx context.Context, dir *tape.Dir, r *Report, opt Options, outbox Out
 			return ctx.Err()
 		}
 		if err != nil {
-			log.Warn("earlier report not corrected", "window_start", earlier.Start, "window_end", earlier.End, "error", err.Error())
+			log.Warn("earlier report not corrected", "window_start", earlier.Start, "window_end", earlier.End,
+				"error", err.Error())
 		}
 	}
 	_, err = ForgetDigests(dir, oldest)

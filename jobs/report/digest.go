@@ -57,8 +57,9 @@ var uncomparedSections = [...]string{completenessName, "runs", "candles"}
 // Digest returns the report's digest. Sections that failed are left out.
 func (r *Report) Digest() Digest {
 	d := Digest{
-		Schema: DigestSchema, Start: r.Window.Start, End: r.Window.End, Feed: r.Feed, Symbols: slices.Sorted(slices.Values(r.Symbols)),
-		MadeAt: r.MadeAt, Complete: r.Complete, Missing: r.Missing, Sections: map[string]SectionDigest{},
+		Schema: DigestSchema, Start: r.Window.Start, End: r.Window.End, Feed: r.Feed,
+		Symbols: slices.Sorted(slices.Values(r.Symbols)),
+		MadeAt:  r.MadeAt, Complete: r.Complete, Missing: r.Missing, Sections: map[string]SectionDigest{},
 	}
 	for _, section := range r.Sections {
 		name := section.Query.Name
@@ -120,7 +121,8 @@ func (c Change) String() string {
 	case c.Rows > 0:
 		return fmt.Sprintf("%s: %s changed", name, wording.Count(c.Rows, "row"))
 	case c.Column != "":
-		return fmt.Sprintf("%s %s: %s, was %s", c.Key, label(c.Column), cmp.Or(c.After, "no value"), cmp.Or(c.Before, "no value"))
+		return fmt.Sprintf("%s %s: %s, was %s", c.Key, label(c.Column), cmp.Or(c.After, "no value"),
+			cmp.Or(c.Before, "no value"))
 	case c.Before == "":
 		return fmt.Sprintf("%s, new: %s", name, c.After)
 	}
@@ -135,12 +137,14 @@ var ErrOtherReport = errors.New("the reports cover different windows, feeds or s
 // section that only one of the reports has is not compared.
 func (d Digest) Changes(r *Report) ([]Change, error) {
 	now := r.Digest()
-	if !d.Start.Equal(now.Start) || !d.End.Equal(now.End) || d.Feed != now.Feed || !slices.Equal(d.Symbols, now.Symbols) {
+	if !d.Start.Equal(now.Start) || !d.End.Equal(now.End) || d.Feed != now.Feed ||
+		!slices.Equal(d.Symbols, now.Symbols) {
 		return nil, ErrOtherReport
 	}
 	var out []Change
 	if d.Missing != now.Missing {
-		out = append(out, Change{Column: "missing ids", Before: wording.Comma(d.Missing), After: wording.Comma(now.Missing)})
+		out = append(out, Change{Column: "missing ids", Before: wording.Comma(d.Missing),
+			After: wording.Comma(now.Missing)})
 	}
 	decimals := r.priceDecimals()
 	for _, section := range r.Sections {
@@ -175,7 +179,8 @@ func countDifferences(a, b map[string]string) (n int) {
 	return n
 }
 
-func (r *Report) sectionChanges(s Section, before, after map[string]map[string]string, decimals map[string]int) (out []Change) {
+func (r *Report) sectionChanges(s Section, before, after map[string]map[string]string,
+	decimals map[string]int) (out []Change) {
 	for _, row := range s.Result.Rows {
 		key, values := s.exactValues(row)
 		old, ok := before[key]
@@ -246,10 +251,14 @@ func digestName(w window.Window, feed tape.Feed, symbols []string) string {
 
 const digestPrefix = "report-"
 
+func (d Digest) name() string {
+	return digestName(window.Window{Start: d.Start, End: d.End}, d.Feed, d.Symbols)
+}
+
 // Save writes the digest to the tape's state. It replaces the digest of an earlier report of the
 // same window, feed and symbols.
 func (d Digest) Save(dir *tape.Dir) error {
-	return dir.WriteState(digestName(window.Window{Start: d.Start, End: d.End}, d.Feed, d.Symbols), d)
+	return dir.WriteState(d.name(), d)
 }
 
 // LastDigest reads the saved digest of a window and symbols. It returns false if there is none.
@@ -275,7 +284,8 @@ func Digests(dir *tape.Dir, after time.Time) ([]Digest, error) {
 	var out []Digest
 	for _, path := range paths {
 		var d Digest
-		if err := dir.ReadState(filepath.Base(path), &d); err != nil || d.Schema != DigestSchema || !d.End.After(after) {
+		if err := dir.ReadState(filepath.Base(path), &d); err != nil || d.Schema != DigestSchema ||
+			!d.End.After(after) {
 			continue
 		}
 		out = append(out, d)
@@ -294,7 +304,7 @@ func ForgetDigests(dir *tape.Dir, before time.Time) (removed int, err error) {
 		if !d.End.Before(before) {
 			continue
 		}
-		if err := os.Remove(dir.StatePath(digestName(window.Window{Start: d.Start, End: d.End}, d.Feed, d.Symbols))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(dir.StatePath(d.name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return removed, fmt.Errorf("remove the digest of an old report: %w", err)
 		}
 		removed++

@@ -21,7 +21,8 @@ func Pictures(r *Report, limit int) (out []Attachment, err error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, Attachment{Name: fmt.Sprintf("chart-%02d.png", i+1), Caption: fmt.Sprintf("%s (%s)", drawing.Title, r.heading()), Content: content})
+		out = append(out, Attachment{Name: fmt.Sprintf("chart-%02d.png", i+1),
+			Caption: fmt.Sprintf("%s (%s)", drawing.Title, r.heading()), Content: content})
 	}
 	return out, nil
 }

@@ -70,7 +70,8 @@ func kindOf(column analytics.Column) kind {
 // unitOf returns the unit at the start of a column's documentation, and the rest of the text.
 func unitOf(column analytics.Column) (unit, meaning string) {
 	for _, u := range units {
-		if rest, ok := strings.CutPrefix(column.Doc, u.unit); ok && (rest == "" || rest[0] == ',' || rest[0] == ' ' || rest[0] == ';') {
+		if rest, ok := strings.CutPrefix(column.Doc, u.unit); ok &&
+			(rest == "" || rest[0] == ',' || rest[0] == ' ' || rest[0] == ';') {
 			if u.kind == kindShare || rest != "" && rest[0] == ' ' {
 				return u.unit, column.Doc
 			}
@@ -151,7 +152,8 @@ type formatter struct {
 // formatter returns the formatter of a column.
 func (r *Report) formatter(result analytics.Result, column int, decimals map[string]int) formatter {
 	c := result.Columns[column]
-	return formatter{kind: kindOf(c), signed: signed(c), decimals: decimals, symbol: columnIndex(result, "symbol"), window: r.Window}
+	return formatter{kind: kindOf(c), signed: signed(c), decimals: decimals,
+		symbol: columnIndex(result, "symbol"), window: r.Window}
 }
 
 // countForms returns how many forms the values of a column have. Times lose their year or date only

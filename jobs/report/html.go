@@ -111,7 +111,8 @@ func HTML(w io.Writer, r *Report) error {
 	for _, section := range r.visibleSections() {
 		shown := r.pageSection(section, decimals)
 		content.Sections = append(content.Sections, shown)
-		content.Filter = content.Filter || slices.ContainsFunc(shown.Rows, func(row pageRow) bool { return row.Symbol != "" })
+		content.Filter = content.Filter || slices.ContainsFunc(shown.Rows,
+			func(row pageRow) bool { return row.Symbol != "" })
 	}
 	out := bufio.NewWriter(w)
 	if err := templates.ExecuteTemplate(out, "page.html", content); err != nil {
@@ -126,7 +127,8 @@ func (r *Report) about() string {
 	if len(r.Symbols) > 0 {
 		symbols = wording.List(r.Symbols, listedNames)
 	}
-	return fmt.Sprintf("%s, feed %s. Times are UTC; the window includes its start and excludes its end.", symbols, r.Feed)
+	return fmt.Sprintf("%s, feed %s. Times are UTC; the window includes its start and excludes its end.",
+		symbols, r.Feed)
 }
 
 // facts returns the totals at the top of the page.
@@ -141,7 +143,8 @@ func (r *Report) facts() (out []pageFact) {
 	}
 	if incidents := r.Section("incidents"); incidents != nil && incidents.Err == nil {
 		fact := pageFact{Name: "Alerts", Value: wording.Comma(len(incidents.Result.Rows))}
-		if slices.ContainsFunc(incidents.Result.Rows, func(row []any) bool { return valueOf(incidents.Result, row, "severity") == "high" }) {
+		if slices.ContainsFunc(incidents.Result.Rows,
+			func(row []any) bool { return valueOf(incidents.Result, row, "severity") == "high" }) {
 			fact.Level = Bad
 		}
 		out = append(out, fact)
@@ -175,7 +178,8 @@ func (r *Report) pageSection(section Section, decimals map[string]int) pageSecti
 	for position, i := range columns {
 		column := result.Columns[i]
 		formatters = append(formatters, r.formatter(result, i, decimals))
-		out.Heads = append(out.Heads, pageHead{Name: label(column.Name), Doc: column.Doc, Class: cellClass(column, i == symbol && position == 0)})
+		out.Heads = append(out.Heads, pageHead{Name: label(column.Name), Doc: column.Doc,
+			Class: cellClass(column, i == symbol && position == 0)})
 	}
 	for _, row := range rows {
 		shown := pageRow{Cells: make([]pageCell, 0, len(columns))}
@@ -184,7 +188,8 @@ func (r *Report) pageSection(section Section, decimals map[string]int) pageSecti
 		}
 		for position, i := range columns {
 			f := formatters[position]
-			cell := pageCell{Text: oneLine(f.format(row, i, 0)), Class: out.Heads[position].Class, Value: sortValue(f.kind, row[i])}
+			cell := pageCell{Text: oneLine(f.format(row, i, 0)), Class: out.Heads[position].Class,
+				Value: sortValue(f.kind, row[i])}
 			if level := levelOf(result.Columns[i], row[i]); level != "" {
 				cell.Class = strings.TrimSpace(cell.Class + " " + string(level))
 			}

@@ -211,8 +211,8 @@ func TestPageOfEmptyTapeAndFailedSection(t *testing.T) {
 		t.Error("the page has a chart or a filter without data")
 	}
 	gap := write(t, build(t, sampleTape(t, func(trade tape.Trade) bool { return trade.Symbol == "ETHUSDT" && trade.ID == 1500 }), nil), report.HTML)
-	if said, first := strings.Index(gap, "Missing: id 1500 of ETHUSDT"), strings.Index(gap, "<section"); said < 0 || said > first {
-		t.Errorf("the gap is stated at %d, the first section starts at %d", said, first)
+	if stated, first := strings.Index(gap, "Missing: id 1500 of ETHUSDT"), strings.Index(gap, "<section"); stated < 0 || stated > first {
+		t.Errorf("the gap is stated at %d, the first section starts at %d", stated, first)
 	}
 }
 

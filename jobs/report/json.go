@@ -65,14 +65,17 @@ func JSON(w io.Writer, r *Report) error {
 		Statements []statement `json:"statements"`
 		Sections   []section   `json:"sections"`
 	}{
-		Schema: Schema, MadeAt: formatInstant(r.MadeAt), Feed: string(r.Feed), Window: window{formatInstant(r.Window.Start), formatInstant(r.Window.End)},
-		Symbols: append([]string{}, r.Symbols...), Empty: r.Empty, Complete: r.Complete, Missing: r.Missing, Sections: []section{},
+		Schema: Schema, MadeAt: formatInstant(r.MadeAt), Feed: string(r.Feed),
+		Window:  window{formatInstant(r.Window.Start), formatInstant(r.Window.End)},
+		Symbols: append([]string{}, r.Symbols...), Empty: r.Empty, Complete: r.Complete, Missing: r.Missing,
+		Sections: []section{},
 	}
 	for _, s := range r.Statements {
 		out.Statements = append(out.Statements, statement(s))
 	}
 	for _, s := range r.Sections {
-		object := section{Name: s.Query.Name, Title: s.Query.Title, Doc: s.Query.Doc, Key: s.Query.Key, Columns: []column{}}
+		object := section{Name: s.Query.Name, Title: s.Query.Title, Doc: s.Query.Doc, Key: s.Query.Key,
+			Columns: []column{}}
 		for _, c := range s.Query.Columns {
 			unit, _ := unitOf(c)
 			object.Columns = append(object.Columns, column{c.Name, c.Type, unit, c.Doc})

@@ -7,13 +7,15 @@ import "slices"
 func columnPriority(section string) []string {
 	switch section {
 	case "overview":
-		return []string{"symbol", "close", "change", "trades", "quote_volume", "taker_buy_share", "high", "low", "open", "volume", "vwap", "last_traded_at", "first_traded_at", "rows"}
+		return []string{"symbol", "close", "change", "trades", "quote_volume", "taker_buy_share", "high", "low",
+			"open", "volume", "vwap", "last_traded_at", "first_traded_at", "rows"}
 	case "movers":
 		return []string{"side", "rank", "symbol", "change", "close", "open", "quote_volume", "trades", "high", "low"}
 	case "incidents":
 		return []string{"at", "severity", "symbol", "message", "detector", "score"}
 	case "completeness":
-		return []string{"symbol", "verdict", "rows", "missing", "recorded_since", "recorded_until", "gaps", "absent", "missing_from", "missing_until"}
+		return []string{"symbol", "verdict", "rows", "missing", "recorded_since", "recorded_until", "gaps",
+			"absent", "missing_from", "missing_until"}
 	case "largest_trades":
 		return []string{"symbol", "rank", "traded_at", "taker_side", "quote_qty", "price", "window_share", "qty"}
 	case "taker_flow":
@@ -153,7 +155,8 @@ func (f *fitter) restoreForms() {
 func (f *fitter) alignForms() {
 	for i := range f.form {
 		for j := range f.form {
-			if f.visible[i] && f.visible[j] && f.kinds[i] == f.kinds[j] && (f.kinds[i] == kindTime || f.kinds[i] == kindAmount) {
+			if f.visible[i] && f.visible[j] && f.kinds[i] == f.kinds[j] &&
+				(f.kinds[i] == kindTime || f.kinds[i] == kindAmount) {
 				f.form[i] = max(f.form[i], min(f.form[j], len(f.natural[i])-1))
 			}
 		}

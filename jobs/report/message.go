@@ -130,7 +130,8 @@ func (r *Report) writeAlerts(out *strings.Builder) {
 		at, _ := valueOf(section.Result, row, "at").(time.Time)
 		symbol, _ := valueOf(section.Result, row, "symbol").(string)
 		message, _ := valueOf(section.Result, row, "message").(string)
-		fmt.Fprintf(out, "%s <b>%s</b> %s\n", at.UTC().Format("01-02 15:04"), html.EscapeString(symbol), html.EscapeString(message))
+		fmt.Fprintf(out, "%s <b>%s</b> %s\n", at.UTC().Format("01-02 15:04"), html.EscapeString(symbol),
+			html.EscapeString(message))
 	}
 }
 

@@ -117,7 +117,8 @@ func (r *Report) Section(name string) *Section {
 func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 	opt.From, opt.To = opt.From.UTC(), opt.To.UTC()
 	if !opt.From.Before(opt.To) {
-		return nil, fmt.Errorf("the window's end %s is not after its start %s", opt.To.Format(time.RFC3339), opt.From.Format(time.RFC3339))
+		return nil, fmt.Errorf("the window's end %s is not after its start %s", opt.To.Format(time.RFC3339),
+			opt.From.Format(time.RFC3339))
 	}
 	queries, problems := loadSections(opt.QueriesDir)
 	chosen, err := chooseSections(queries, problems, opt)
@@ -129,7 +130,8 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 		return nil, fmt.Errorf("read the tape's index: %w", err)
 	}
 	session, err := analytics.Open(ctx, dir, analytics.Options{
-		Threads: opt.Threads, MemoryLimit: opt.MemoryLimit, From: opt.From, To: opt.To, Index: index, Now: opt.Now, Logger: opt.Logger,
+		Threads: opt.Threads, MemoryLimit: opt.MemoryLimit, From: opt.From, To: opt.To, Index: index,
+		Now: opt.Now, Logger: opt.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -145,7 +147,8 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("run the sections: %w", err)
 	}
-	report := &Report{Window: window.Window{Start: opt.From, End: opt.To}, MadeAt: opt.Now.UTC(), Feed: dir.Feed(), Symbols: opt.Symbols, candleStep: candleStep(opt)}
+	report := &Report{Window: window.Window{Start: opt.From, End: opt.To}, MadeAt: opt.Now.UTC(),
+		Feed: dir.Feed(), Symbols: opt.Symbols, candleStep: candleStep(opt)}
 	for _, query := range chosen {
 		report.Sections = append(report.Sections, results[query.Name])
 	}

@@ -17,12 +17,14 @@ import (
 
 // sectionOrder is the order of the embedded sections. The user's own sections follow by name.
 var sectionOrder = [...]string{
-	"overview", "movers", "incidents", "hourly", "breadth", "largest_trades", "taker_flow", "volatility", "illiquidity", "wash_signs",
+	"overview", "movers", "incidents", "hourly", "breadth", "largest_trades", "taker_flow", "volatility",
+	"illiquidity", "wash_signs",
 	"candles", "completeness", "runs",
 }
 
 // longSections are the embedded sections that a brief report leaves out.
-var longSections = [...]string{"breadth", "largest_trades", "taker_flow", "volatility", "illiquidity", "wash_signs", "candles", "runs"}
+var longSections = [...]string{"breadth", "largest_trades", "taker_flow", "volatility", "illiquidity",
+	"wash_signs", "candles", "runs"}
 
 // UnknownSectionError names a section for which there is no query.
 type UnknownSectionError struct {
@@ -101,7 +103,8 @@ func parallelSections(index *tape.Index, from, to time.Time) int {
 }
 
 // runSections runs the queries, at most parallel at a time, and returns the sections by name.
-func runSections(ctx context.Context, session *analytics.Session, queries []analytics.Query, opt Options, parallel int) map[string]Section {
+func runSections(ctx context.Context, session *analytics.Session, queries []analytics.Query, opt Options,
+	parallel int) map[string]Section {
 	sections := make([]Section, len(queries))
 	var group errgroup.Group
 	group.SetLimit(parallel)

@@ -82,7 +82,8 @@ func (t *tableWriter) hourlyProfile(section Section) (*grid, string, bool) {
 	}
 	for _, p := range profiles {
 		for i, cell := range [...]string{
-			p.symbol, sparkline(p.closes, false), sparkline(p.trades, true), p.busiest.Format("01-02 15:04"), wording.Comma(p.most),
+			p.symbol, sparkline(p.closes, false), sparkline(p.trades, true), p.busiest.Format("01-02 15:04"),
+			wording.Comma(p.most),
 		} {
 			g.cells[i][0] = append(g.cells[i][0], oneLine(cell))
 		}

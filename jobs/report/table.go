@@ -297,7 +297,8 @@ var outcomeLevels = map[string]Level{
 var textLevels = map[string]map[string]Level{
 	"severity": {"high": Bad, "medium": Fair, "low": Note},
 	"verdict": {
-		"complete": Good, "missing": Bad, "begins late": Fair, "ends early": Fair, "not recorded": Fair, "absent": Note, "no trades": Note,
+		"complete": Good, "missing": Bad, "begins late": Fair, "ends early": Fair, "not recorded": Fair,
+		"absent": Note, "no trades": Note,
 	},
 	"side":         {"gainer": Good, "loser": Bad},
 	"taker_side":   {"buy": Good, "sell": Bad},

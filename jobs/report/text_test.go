@@ -126,12 +126,12 @@ func TestCSVOfSeveralSections(t *testing.T) {
 	if len(records) != rows+1 || records[0][0] != "section" {
 		t.Fatalf("%d records for %d rows, first column %q", len(records), rows, records[0][0])
 	}
-	seen := map[string]bool{}
+	names := map[string]bool{}
 	for _, name := range records[0] {
-		if seen[name] {
+		if names[name] {
 			t.Errorf("duplicate column %q", name)
 		}
-		seen[name] = true
+		names[name] = true
 	}
 	at := 1
 	for _, section := range built.Sections {
@@ -216,12 +216,21 @@ func TestGapsAreStatedFirst(t *testing.T) {
 		}
 	}
 	table := write(t, built, asTable(report.TableOptions{Width: 200}))
-	if said, first := strings.Index(table, "Missing: 11 ids"), strings.Index(table, "Overview"); said < 0 || said > first {
-		t.Errorf("the table states it at %d, its first section starts at %d", said, first)
+	if stated, first := strings.Index(table, "Missing: 11 ids"), strings.Index(table, "Overview"); stated < 0 || stated > first {
+		t.Errorf("the table states it at %d, its first section starts at %d", stated, first)
 	}
 	markdown := write(t, built, report.Markdown)
-	if said, first := strings.Index(markdown, "Missing: 11 ids"), strings.Index(markdown, "## "); said < 0 || said > first {
-		t.Errorf("Markdown states it at %d, its first section starts at %d", said, first)
+	if stated, first := strings.Index(markdown, "Missing: 11 ids"), strings.Index(markdown, "## "); stated < 0 || stated > first {
+		t.Errorf("Markdown states it at %d, its first section starts at %d", stated, first)
+	}
+}
+
+func TestMissingCountsEverySymbol(t *testing.T) {
+	const symbols = 8 // more than the statements list one by one
+	trades := sampleTrades(manyMarkets(symbols), func(trade tape.Trade) bool { return trade.ID == 1010 })
+	built := build(t, newTape(t, tape.AggTrade, trades), nil)
+	if built.Missing != symbols {
+		t.Errorf("missing %d, want %d: %v", built.Missing, symbols, built.Statements)
 	}
 }
 

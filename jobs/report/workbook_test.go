@@ -180,7 +180,7 @@ func sameCell(want any, have string) bool {
 
 func TestWorkbookHasNoFormulas(t *testing.T) {
 	file := openWorkbook(t, build(t, sampleTape(t, nil), nil))
-	seen := false
+	found := false
 	for _, sheet := range file.GetSheetList() {
 		rows, err := file.GetRows(sheet)
 		if err != nil {
@@ -192,11 +192,11 @@ func TestWorkbookHasNoFormulas(t *testing.T) {
 				if formula, err := file.GetCellFormula(sheet, cell); err != nil || formula != "" {
 					t.Errorf("%s!%s is the formula %q, %v", sheet, cell, formula, err)
 				}
-				seen = seen || strings.HasPrefix(text, "=HYPERLINK(")
+				found = found || strings.HasPrefix(text, "=HYPERLINK(")
 			}
 		}
 	}
-	if !seen {
+	if !found {
 		t.Error("no sheet has the text that looks like a formula")
 	}
 }
