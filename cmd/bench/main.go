@@ -32,7 +32,8 @@ func run() int {
 	only := flag.String("only", "", "only benchmarks whose name contains this; does not change BENCHMARKS.md")
 	runs := flag.Int("runs", 5, "number of runs of each benchmark")
 	large := flag.Bool("large", false, "only the large benchmarks; writes the second table of BENCHMARKS.md")
-	growth := flag.String("growth", "", "only the cost of commands on tapes of so many million trades, such as 1,10,100; writes the third table of BENCHMARKS.md and its plot "+growthPicture)
+	growth := flag.String("growth", "", "only the cost of commands on tapes of so many million trades, such as 1,10,100; "+
+		"writes the third table of BENCHMARKS.md and its plot "+growthPicture)
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -102,11 +103,14 @@ func (b benchmark) measure(ctx context.Context, built *binaries, runs int) (map[
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"-test.run", "^$", "-test.bench", "^" + b.name + "$", "-test.benchtime", "1x", "-test.count", strconv.Itoa(count), "-test.timeout", "3h"}
-	args = append(args, b.args...)
+	args := append([]string{
+		"-test.run", "^$", "-test.bench", "^" + b.name + "$", "-test.benchtime", "1x", "-test.count", strconv.Itoa(count),
+		"-test.timeout", "3h",
+	}, b.args...)
 	command := exec.CommandContext(ctx, binary, args...)
 	command.Dir = b.pkg
-	command.Env = append(os.Environ(), fmt.Sprintf("%s=%d", benchtest.RunsVariable, runs), fmt.Sprintf("%s=%s", benchtest.ProgramVariable, built.program))
+	command.Env = append(os.Environ(),
+		fmt.Sprintf("%s=%d", benchtest.RunsVariable, runs), fmt.Sprintf("%s=%s", benchtest.ProgramVariable, built.program))
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
 	out, err := command.Output()
@@ -161,7 +165,8 @@ func describe(ctx context.Context) string {
 	if out, err := exec.CommandContext(ctx, "git", "describe", "--tags", "--always", "--dirty").Output(); err == nil {
 		version = strings.TrimSpace(string(out))
 	}
-	return fmt.Sprintf("tapedeck %s, measured %s on %s, %d processors, %s", version, time.Now().UTC().Format("2006-01-02"), processor(), runtime.NumCPU(), runtime.Version())
+	return fmt.Sprintf("tapedeck %s, measured %s on %s, %d processors, %s",
+		version, time.Now().UTC().Format("2006-01-02"), processor(), runtime.NumCPU(), runtime.Version())
 }
 
 // render returns the table of the rows with figures.
@@ -199,7 +204,8 @@ func render(rows []row, figures map[string]map[string][]float64, machine string)
 		if r.runs != "" {
 			runs = r.runs
 		}
-		fmt.Fprintf(&out, "| %s | %s | %s %s | %s | %s | %s | %s | %s |\n", r.label, r.comparison, number(middle), r.unit, spread, absolute, bar, reached, runs)
+		fmt.Fprintf(&out, "| %s | %s | %s %s | %s | %s | %s | %s | %s |\n",
+			r.label, r.comparison, number(middle), r.unit, spread, absolute, bar, reached, runs)
 	}
 	return out.String()
 }

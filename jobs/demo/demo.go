@@ -52,8 +52,8 @@ const maxUnexplained = 2
 // marker is the file that identifies a demo's directory.
 const marker = ".tapedeck-demo"
 
-const configuration = `# The demo's configuration. tapedeck reads config.yaml in its working directory; the project's config.yaml
-# shows all keys.
+const configuration = `# The demo's configuration. tapedeck reads config.yaml in its working directory; the project's
+# config.yaml shows all keys.
 symbols: ["*"]
 `
 
@@ -174,7 +174,9 @@ func (d *demo) heal(ctx context.Context) error {
 	}
 	d.heading("Fill the gaps", "backfill")
 	missing, _ := before.totals()
-	d.printWrapped("", wording.Count(missing, "trade")+" are missing: those between the backfill and the stream, and those of the lost connection.")
+	d.printWrapped("", fmt.Sprintf(
+		"%s missing: those between the backfill and the stream, and those during the lost connection.",
+		wording.Count(missing, "trade is", "trades are")))
 	return d.run(ctx, d.results, "backfill")
 }
 

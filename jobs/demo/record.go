@@ -19,7 +19,8 @@ func (d *demo) record(ctx context.Context) error {
 	defer stop()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- d.wait(streaming, d.opt.Stdout, d.opt.Stderr, 0, []string{"stream", "--flush-interval", "2s", "--log-level", "error"})
+		args := []string{"stream", "--flush-interval", "2s", "--log-level", "error"}
+		ended <- d.wait(streaming, d.opt.Stdout, d.opt.Stderr, 0, args)
 		close(ended)
 	}()
 	err := d.loseConnection(ctx, ended)

@@ -29,7 +29,9 @@ const startTimeout = 30 * time.Second
 func (d *demo) command(ctx context.Context, args ...string) *exec.Cmd {
 	command := exec.CommandContext(ctx, d.opt.Binary, args...)
 	command.Dir = d.opt.Dir
-	command.Env = slices.DeleteFunc(slices.Clone(d.opt.Env), func(line string) bool { return strings.HasPrefix(line, "TAPEDECK_") })
+	command.Env = slices.DeleteFunc(slices.Clone(d.opt.Env), func(variable string) bool {
+		return strings.HasPrefix(variable, "TAPEDECK_")
+	})
 	if url := d.exchange.URL; url != "" {
 		command.Env = append(command.Env,
 			"TAPEDECK_STREAM_URL=ws"+strings.TrimPrefix(url, "http"), "TAPEDECK_REST_URL="+url, "TAPEDECK_ARCHIVE_URL="+url)

@@ -194,7 +194,8 @@ func (e *Exchange) record(settings *exchange.Options) (exchange.Source, error) {
 		messages += n
 	}
 	first, last := recording.Span()
-	e.description = fmt.Sprintf("recording of %s: %d messages of %d symbols", span(first, last), messages, len(recording.Messages))
+	e.description = fmt.Sprintf("recording of %s: %d messages of %d symbols",
+		span(first, last), messages, len(recording.Messages))
 	return recording, nil
 }
 
@@ -282,7 +283,8 @@ func (e *Exchange) Run(ctx context.Context) error {
 	stop()
 	err = errors.Join(e.server.Close(), services.Wait())
 	served := e.server.Served()
-	e.log.Info("exchange stopped", "connections", served.Connections, "messages", served.Messages, "peak_weight_1m", served.PeakWeight)
+	e.log.Info("exchange stopped",
+		"connections", served.Connections, "messages", served.Messages, "peak_weight_1m", served.PeakWeight)
 	if telegram != nil && len(telegram.Offences()) > 0 {
 		e.log.Warn("the client violated Telegram's rules", "offences", telegram.Offences())
 	}
@@ -304,14 +306,16 @@ func listen(address string) (net.Listener, error) {
 	return ln, nil
 }
 
-// serveTelegram starts the stand-in for Telegram on a free port of the host of ln. It delivers nothing
-// and prints each message to Out.
-func (e *Exchange) serveTelegram(ctx context.Context, services *errgroup.Group, ln net.Listener) (api *botapi.Server, url string, err error) {
-	host, _, err := net.SplitHostPort(ln.Addr().String())
+// serveTelegram starts the stand-in for Telegram on a free port of the exchange's host. It delivers
+// nothing and prints each message to Out.
+func (e *Exchange) serveTelegram(
+	ctx context.Context, services *errgroup.Group, exchangeLn net.Listener,
+) (api *botapi.Server, url string, err error) {
+	host, _, err := net.SplitHostPort(exchangeLn.Addr().String())
 	if err != nil {
 		return nil, "", err
 	}
-	telegramLn, err := listen(net.JoinHostPort(host, "0"))
+	ln, err := listen(net.JoinHostPort(host, "0"))
 	if err != nil {
 		return nil, "", fmt.Errorf("stand-in for Telegram: %w", err)
 	}
@@ -329,8 +333,8 @@ func (e *Exchange) serveTelegram(ctx context.Context, services *errgroup.Group, 
 		// The message was accepted, even if printing it fails.
 		_, _ = fmt.Fprintf(e.opt.Out, "telegram: to %s: %s\n", message.Chat, text)
 	}})
-	services.Go(func() error { return api.Run(ctx, telegramLn) })
-	return api, "http://" + telegramLn.Addr().String(), nil
+	services.Go(func() error { return api.Run(ctx, ln) })
+	return api, "http://" + ln.Addr().String(), nil
 }
 
 // printAddresses prints where the exchange listens, the settings that point tapedeck at it, and the
@@ -341,7 +345,8 @@ func (e *Exchange) printAddresses(url, exports string) error {
 	}
 	var text strings.Builder
 	fmt.Fprintf(&text, "stand-in exchange at %s\n%s\n\n%s", url, e.description, exports)
-	fmt.Fprintf(&text, "export TAPEDECK_STREAM_URL=ws%s\nexport TAPEDECK_REST_URL=%s\nexport TAPEDECK_ARCHIVE_URL=%s\n", strings.TrimPrefix(url, "http"), url, url)
+	fmt.Fprintf(&text, "export TAPEDECK_STREAM_URL=ws%s\n", strings.TrimPrefix(url, "http"))
+	fmt.Fprintf(&text, "export TAPEDECK_REST_URL=%s\nexport TAPEDECK_ARCHIVE_URL=%[1]s\n", url)
 	if len(e.incidents) > 0 {
 		table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 		fmt.Fprint(table, "\nINJECTED\tSYMBOL\tAT (UTC)\tWHAT\n")

@@ -235,33 +235,38 @@ func readFields(r *http.Request) (fields, error) {
 	for name, values := range r.URL.Query() {
 		f.values[name] = values[0]
 	}
-	kind, parameters, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	body := io.LimitReader(r.Body, documentLimit+2<<20)
-	switch kind {
-	case "application/json":
+	const most = documentLimit + 2<<20
+	r.Body = io.NopCloser(io.LimitReader(r.Body, most))
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "application/json" {
 		var object map[string]any
-		decoder := json.NewDecoder(body)
+		decoder := json.NewDecoder(r.Body)
 		decoder.UseNumber()
 		if err := decoder.Decode(&object); err != nil {
-			return f, fmt.Errorf("can't parse JSON object")
+			return f, errors.New("can't parse JSON object")
 		}
 		for name, value := range object {
 			f.values[name] = fmt.Sprint(value)
 		}
-	case "application/x-www-form-urlencoded":
-		if err := r.ParseForm(); err != nil {
-			return f, err
-		}
-		for name, values := range r.PostForm {
-			f.values[name] = values[0]
-		}
-	case "multipart/form-data":
-		if err := f.readParts(body, parameters["boundary"]); err != nil {
-			return f, err
+	} else if err := r.ParseMultipartForm(most); err != nil && !errors.Is(err, http.ErrNotMultipart) {
+		return f, err
+	}
+	for name, values := range r.PostForm {
+		f.values[name] = values[0]
+	}
+	if r.MultipartForm != nil {
+		for name, files := range r.MultipartForm.File {
+			file, err := files[0].Open()
+			if err != nil {
+				return f, err
+			}
+			if f.file, err = io.ReadAll(file); err != nil {
+				return f, err
+			}
+			f.fileIn, f.fileName = name, files[0].Filename
 		}
 	}
 	// net/http notices that a client has disconnected only after the body was read.
-	_, err := io.Copy(io.Discard, body)
+	_, err := io.Copy(io.Discard, r.Body)
 	return f, err
 }
 

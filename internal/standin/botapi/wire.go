@@ -2,37 +2,11 @@ package botapi
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"mime/multipart"
 	"net"
 	"net/http"
 	"strconv"
 )
-
-// readParts reads a multipart form.
-func (f *fields) readParts(body io.Reader, boundary string) error {
-	form := multipart.NewReader(body, boundary)
-	for {
-		part, err := form.NextPart()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		content, err := io.ReadAll(part)
-		if err != nil {
-			return err
-		}
-		if part.FileName() != "" {
-			f.fileName, f.file, f.fileIn = part.FileName(), content, part.FormName()
-			continue
-		}
-		f.values[part.FormName()] = string(content)
-	}
-}
 
 // write sends an answer with the status of its error_code, as the Bot API does.
 func write(w http.ResponseWriter, reply answer) {

@@ -286,7 +286,9 @@ func (a *archive) write(file *archiveFile, f period, fault FaultKind, first, las
 		}
 	}()
 	z := zip.NewWriter(out)
-	z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestSpeed) })
+	z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) {
+		return flate.NewWriter(w, flate.BestSpeed)
+	})
 	entry, err := z.CreateHeader(&zip.FileHeader{Name: f.csv, Method: zip.Deflate, Modified: file.modified})
 	if err != nil {
 		return err

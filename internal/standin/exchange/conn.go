@@ -3,10 +3,8 @@ package exchange
 import (
 	"bufio"
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -129,7 +127,7 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *conn) log(message string, attrs ...any) {
-	c.server.opt.Logger.Log(context.Background(), slog.LevelDebug, message, append([]any{"connection", c.number}, attrs...)...)
+	c.server.opt.Logger.Debug(message, append([]any{"connection", c.number}, attrs...)...)
 }
 
 // parseStreamURL returns the streams that a URL names and whether times are sent in microseconds.
@@ -192,10 +190,11 @@ func (c *conn) read() {
 		if err := c.countFrame(); err != nil || c.silent.Load() {
 			return err
 		}
-		if err := c.ws.WriteControl(websocket.PongMessage, []byte(payload), time.Time{}); !errors.Is(err, websocket.ErrCloseSent) {
-			return err
+		err := c.ws.WriteControl(websocket.PongMessage, []byte(payload), time.Time{})
+		if errors.Is(err, websocket.ErrCloseSent) {
+			return nil
 		}
-		return nil
+		return err
 	})
 	c.ws.SetPongHandler(func(payload string) error {
 		c.handlePong(payload)

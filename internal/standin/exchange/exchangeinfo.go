@@ -19,7 +19,10 @@ func (s *Server) exchangeInfo(q *query) ([]byte, *failure) {
 	if hasOne && hasNames || hasStatus && (hasOne || hasNames) {
 		return nil, badRequest(-1128, "Combination of optional parameters invalid.")
 	}
-	if hasStatus && !slices.Contains([]string{"TRADING", "HALT", "BREAK", "CANCEL_ONLY", "PRE_TRADING", "POST_TRADING", "END_OF_DAY", "AUCTION_MATCH"}, status) {
+	statuses := []string{
+		"TRADING", "HALT", "BREAK", "CANCEL_ONLY", "PRE_TRADING", "POST_TRADING", "END_OF_DAY", "AUCTION_MATCH",
+	}
+	if hasStatus && !slices.Contains(statuses, status) {
 		return nil, badRequest(-1122, "Invalid symbolStatus.")
 	}
 	if hasOne {

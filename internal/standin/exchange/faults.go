@@ -96,7 +96,10 @@ var (
 	messageFaults    = []FaultKind{Drop, Duplicate, Reorder, Damage}
 	handshakeFaults  = []FaultKind{Refuse}
 	restFaults       = []FaultKind{REST429, REST418, REST403, REST5xx, RESTReset, RESTTruncated, RESTLater, RESTSlow}
-	archiveFaults    = []FaultKind{ArchiveLate, ArchiveShort, ArchiveChecksum, ArchiveCorrupt, ArchiveNoChecksum, ArchiveHole, ArchiveUnsorted, ArchiveReset, ArchiveRepublished}
+	archiveFaults    = []FaultKind{
+		ArchiveLate, ArchiveShort, ArchiveChecksum, ArchiveCorrupt, ArchiveNoChecksum, ArchiveHole, ArchiveUnsorted,
+		ArchiveReset, ArchiveRepublished,
+	}
 )
 
 // FaultKinds lists all kinds: those of connections, messages, handshakes, REST and the archive.

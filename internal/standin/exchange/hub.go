@@ -32,7 +32,10 @@ type hub struct {
 }
 
 func newHub(s *Server) *hub {
-	h := &hub{server: s, byName: map[string]int{}, symbols: s.source.Symbols(), subscribed: make(chan struct{}), left: make(chan struct{})}
+	h := &hub{
+		server: s, byName: map[string]int{}, symbols: s.source.Symbols(),
+		subscribed: make(chan struct{}), left: make(chan struct{}),
+	}
 	for i, symbol := range h.symbols {
 		h.byName[lower(symbol.Name)] = i
 		for _, kind := range Kinds() {
@@ -65,9 +68,10 @@ func (h *hub) parseStream(name string) (kind Kind, symbol int, ok bool) {
 
 // isStreamName reports whether a name has the form of a stream's name.
 func isStreamName(name string) bool {
-	return name != "" && len(name) <= 200 && strings.ContainsRune(name, '@') && !strings.ContainsFunc(name, func(r rune) bool {
+	invalid := func(r rune) bool {
 		return unicode.IsSpace(r) || unicode.IsControl(r) || r == unicode.ReplacementChar
-	})
+	}
+	return len(name) <= 200 && strings.ContainsRune(name, '@') && !strings.ContainsFunc(name, invalid)
 }
 
 func (h *hub) add(c *conn) {

@@ -62,7 +62,9 @@ func NewMemory(symbols []Symbol, rows []MemoryRow) *Memory {
 	// By symbol, kind and id; equal rows stay in the given order.
 	slices.SortStableFunc(index, func(a, b int) int {
 		x, y := &rows[a], &rows[b]
-		return cmp.Or(cmp.Compare(m.byName[x.Symbol], m.byName[y.Symbol]), cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.ID, y.ID))
+		return cmp.Or(
+			cmp.Compare(m.byName[x.Symbol], m.byName[y.Symbol]), cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.ID, y.ID),
+		)
 	})
 	for _, i := range index {
 		m.add(rows[i], i)
@@ -101,7 +103,8 @@ func (m *Memory) add(r MemoryRow, seq int) {
 
 // guessSymbol splits a pair's name at one of Binance's quote assets.
 func guessSymbol(name string) Symbol {
-	for _, quote := range []string{"FDUSD", "USDT", "USDC", "TUSD", "BUSD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY"} {
+	quotes := []string{"FDUSD", "USDT", "USDC", "TUSD", "BUSD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY"}
+	for _, quote := range quotes {
 		if base := len(name) - len(quote); base > 0 && name[base:] == quote {
 			return Symbol{Name: name, Base: name[:base], Quote: quote}
 		}

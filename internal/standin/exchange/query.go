@@ -155,7 +155,8 @@ func (q *query) checkSymbol(parameter, name string) {
 func isSymbol(name string) bool {
 	n := 0
 	for _, r := range name {
-		if r >= 'a' && r <= 'z' || r == utf8.RuneError || !unicode.In(r, unicode.L, unicode.M, unicode.N) && !strings.ContainsRune("_.-", r) {
+		allowed := unicode.In(r, unicode.L, unicode.M, unicode.N) || strings.ContainsRune("_.-", r)
+		if !allowed || r >= 'a' && r <= 'z' || r == utf8.RuneError {
 			return false
 		}
 		n++

@@ -135,7 +135,6 @@ type Server struct {
 	archive  *archive
 	tickers  tickers
 	upgrader websocket.Upgrader
-	mux      *http.ServeMux
 	http     *http.Server
 	url      atomic.Pointer[string]
 
@@ -186,8 +185,10 @@ func New(source Source, opt Options) (*Server, error) {
 	source.Release(start)
 	s.archive = newArchive(s)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.mux = s.routes()
-	s.http = &http.Server{Handler: s.mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(s.opt.Logger.Handler(), slog.LevelDebug)}
+	s.http = &http.Server{
+		Handler: s.routes(), ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog: slog.NewLogLogger(s.opt.Logger.Handler(), slog.LevelDebug),
+	}
 	return s, nil
 }
 

@@ -159,8 +159,9 @@ func (m *Market) candidates(request Incident) ([]*pair, error) {
 	}
 	var pairs []*pair
 	for _, p := range m.pairs {
-		judgedFrom := max(p.listedAt, m.begin) + baseline.Microseconds()
-		if slices.Contains(suitableClasses(request.Kind), p.spec.class) && (p.listedAt == 0 || judgedFrom < m.config.Start.UnixMicro()) {
+		hasBaseline := p.listedAt == 0 ||
+			max(p.listedAt, m.begin)+baseline.Microseconds() < m.config.Start.UnixMicro()
+		if hasBaseline && slices.Contains(suitableClasses(request.Kind), p.spec.class) {
 			pairs = append(pairs, p)
 		}
 	}

@@ -97,7 +97,8 @@ func newIncident(kind string, p *pair, onset time.Time, scale float64, random *r
 	case CrossPair:
 		b.crossPair()
 	}
-	in.event.From, in.event.To, in.event.At = time.UnixMicro(in.from).UTC(), time.UnixMicro(in.to).UTC(), time.UnixMicro(b.at).UTC()
+	in.event.From, in.event.To = time.UnixMicro(in.from).UTC(), time.UnixMicro(in.to).UTC()
+	in.event.At = time.UnixMicro(b.at).UTC()
 	return in
 }
 

@@ -209,26 +209,27 @@ func (m *Market) Rows(dst []exchange.Row, symbol string, kind exchange.Kind, fro
 
 // FirstAt implements exchange.Source.
 func (m *Market) FirstAt(symbol string, kind exchange.Kind, at int64) (id int64, ok bool) {
-	p := m.byName[symbol]
-	if p == nil {
-		return 0, false
-	}
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	i := p.rows.searchTime(at)
-	return p.firstID(kind, i), i < p.rows.visible
+	id, i, visible := m.search(symbol, kind, at)
+	return id, i < visible
 }
 
 // LastBefore implements exchange.Source.
 func (m *Market) LastBefore(symbol string, kind exchange.Kind, at int64) (id int64, ok bool) {
+	id, i, _ := m.search(symbol, kind, at)
+	return id - 1, i > 0
+}
+
+// search returns the index of the first visible row at or after a time, the id that it begins with, and
+// the number of visible rows.
+func (m *Market) search(symbol string, kind exchange.Kind, at int64) (id int64, i, visible int) {
 	p := m.byName[symbol]
 	if p == nil {
-		return 0, false
+		return 0, 0, 0
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	i := p.rows.searchTime(at)
-	return p.firstID(kind, i) - 1, i > 0
+	i = p.rows.searchTime(at)
+	return p.firstID(kind, i), i, p.rows.visible
 }
 
 // LastReleased implements exchange.Source.

@@ -91,7 +91,9 @@ const listedBefore = 9*time.Hour + 20*time.Minute
 
 // inventPair makes up a pair. A few are busy and most are thin, as on the exchange.
 func inventPair(i int, random *rand.Rand) (spec, coin) {
-	syllables := [...]string{"BA", "CO", "DE", "FI", "GU", "HO", "JA", "KE", "LO", "MI", "NU", "PO", "RA", "SE", "TO", "VE", "WA", "XE", "YO", "ZU"}
+	syllables := [...]string{
+		"BA", "CO", "DE", "FI", "GU", "HO", "JA", "KE", "LO", "MI", "NU", "PO", "RA", "SE", "TO", "VE", "WA", "XE", "YO", "ZU",
+	}
 	// The digits of i in base 20 are three syllables, so no name repeats. No named coin has six letters.
 	base := syllables[i/400%20] + syllables[i/20%20] + syllables[i%20]
 	price := math.Exp(random.NormFloat64()*2 - 1) // median 0.37 dollars
