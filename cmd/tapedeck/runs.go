@@ -7,33 +7,35 @@ import (
 )
 
 type runsCmd struct {
-	Job    string `placeholder:"NAME" help:"Only the runs of the job NAME."`
-	Failed bool   `help:"Only runs that failed, timed out, were killed or lost."`
-	Since  length `placeholder:"LENGTH" help:"Only runs of the last LENGTH: 90m, 24h, 7d."`
-	Last   int    `short:"n" placeholder:"N" default:"20" help:"At most the last N; 0 is all."`
-	Format string `placeholder:"FORMAT" enum:"table,jsonl" default:"table" help:"table or jsonl, one line of JSON a run, the newest first."`
+	Job    string `placeholder:"NAME" help:"Only runs of the job NAME."`
+	Failed bool   `help:"Only runs that failed, timed out, were killed or were lost."`
+	Since  length `placeholder:"LENGTH" help:"Only runs that finished in the last LENGTH: 90m, 24h, 7d."`
+	Last   int    `short:"n" placeholder:"N" default:"20" help:"The last N runs at most; 0 for all."`
+	Format string `placeholder:"FORMAT" enum:"table,jsonl" default:"table" help:"table, or jsonl: one line of JSON per run, newest first."`
 }
 
 func (*runsCmd) manual() manual {
 	return manual{
-		about: `Shows the last runs of the scheduler's jobs, the newest at the end, and below them the output of the last one that failed. An outcome is
+		about: `Lists the last runs of the scheduler's jobs, newest last, and shows the output of the last one that did not get
+done. The outcome of a run is one of
   ok          done
-  incomplete  done, but not all could be had or a check found something
-  failed      it ended with an error
-  timeout     it was ended, for it ran longer than its timeout
-  killed      it was ended, for its next run replaced it or the scheduler
-              was told to stop
-  lost        the scheduler itself was killed while it ran
-  skipped     it did not take place; the message says why
-The same rows are the table runs of tapedeck query.`,
+  incomplete  done, but something is missing or a check found something
+  failed      ended with an error
+  timeout     stopped because it exceeded its timeout
+  killed      stopped because its next run replaced it or the scheduler
+              was stopped; its work is still due
+  lost        cut off because the scheduler was killed; its work is still
+              due
+  skipped     did not take place; the message says why
+With tapedeck query, the same rows are the table runs.`,
 		examples: []string{"tapedeck runs", "tapedeck runs --failed --since 7d", "tapedeck runs --job heal --format jsonl"},
-		exits:    []string{"0  done, whatever the runs did", "1  failed"},
+		exits:    []string{"0  done, whatever the outcomes", "1  failed"},
 	}
 }
 
 func (c *runsCmd) Run(a *app) error {
 	if c.Last < 0 {
-		return misuse("--last: %d is not a number from 0 on", c.Last)
+		return misuse("--last: %d is less than 0", c.Last)
 	}
 	dir, err := a.openTape()
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package runs reads the ledger for people: the last runs of the scheduler's jobs, and what failed of them. It writes nothing. A row's
-// meaning is that of the table runs in the project's README.
+// Package runs shows the ledger of the scheduler's runs to people: the last runs of each job, and which failed.
+// It writes nothing to the tape. docs/TAPE.md specifies the table runs.
 package runs
 
 import (
@@ -15,23 +15,27 @@ import (
 
 	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
+	"tapedeck/internal/wording"
 )
 
-// Ledger reads rows; the dates are those of the partitions, both included, an empty one leaves that end open.
+// Ledger reads the rows of runs.
 type Ledger interface {
+	// Dates returns the dates that have a partition, in any order.
 	Dates(table tape.Table) ([]string, error)
+	// ReadRuns returns the rows of the partitions from one date to another, both inclusive. An empty date
+	// leaves that end open.
 	ReadRuns(fromDate, toDate string) ([]tape.Run, error)
 }
 
-// Options choose rows; the zero value takes all.
+// Options select runs; the zero value selects all.
 type Options struct {
-	Job        string // only its runs
-	FailedOnly bool   // only those that failed, timed out, were killed or lost
-	Since      time.Time
-	Most       int // the last ones only; 0 is all
+	Job        string    // only its runs
+	FailedOnly bool      // only runs that started and did not get done
+	Since      time.Time // only runs that finished at or after it
+	Most       int       // only the last ones; 0 is all
 }
 
-// Last gives the chosen rows, the newest first.
+// Last returns the selected rows, newest first.
 func Last(ledger Ledger, opt Options) ([]tape.Run, error) {
 	dates, err := ledger.Dates(tape.Runs)
 	if err != nil {
@@ -48,13 +52,13 @@ func Last(ledger Ledger, opt Options) ([]tape.Run, error) {
 			return nil, err
 		}
 		for _, row := range rows {
-			if (opt.Job == "" || row.Job == opt.Job) && (!opt.FailedOnly || row.Outcome.Unfinished()) && !when(row).Before(opt.Since) {
+			if (opt.Job == "" || row.Job == opt.Job) && (!opt.FailedOnly || row.Outcome.Unfinished()) && !recordedAt(row).Before(opt.Since) {
 				out = append(out, row)
 			}
 		}
 	}
 	slices.SortStableFunc(out, func(a, b tape.Run) int {
-		return cmp.Or(when(b).Compare(when(a)), cmp.Compare(b.StartedAt, a.StartedAt), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(recordedAt(b).Compare(recordedAt(a)), cmp.Compare(b.StartedAt, a.StartedAt), cmp.Compare(a.ID, b.ID))
 	})
 	if opt.Most > 0 && len(out) > opt.Most {
 		out = out[:opt.Most]
@@ -62,14 +66,15 @@ func Last(ledger Ledger, opt Options) ([]tape.Run, error) {
 	return out, nil
 }
 
-// when is the instant that a row's partition is named after.
-func when(row tape.Run) time.Time {
+// recordedAt returns the instant whose date is the row's partition.
+func recordedAt(row tape.Run) time.Time {
 	if row.FinishedAt != 0 {
 		return instant(row.FinishedAt)
 	}
 	return instant(row.ScheduledAt)
 }
 
+// instant converts the ledger's microseconds, in which 0 is none.
 func instant(micros int64) time.Time {
 	if micros == 0 {
 		return time.Time{}
@@ -77,8 +82,11 @@ func instant(micros int64) time.Time {
 	return time.UnixMicro(micros).UTC()
 }
 
-// Summary is one line about rows: how many there are of each outcome.
+// Summary counts rows by outcome, in one line.
 func Summary(rows []tape.Run) string {
+	if len(rows) == 0 {
+		return "no runs"
+	}
 	counts := map[state.Outcome]int{}
 	for _, row := range rows {
 		counts[row.Outcome]++
@@ -86,48 +94,46 @@ func Summary(rows []tape.Run) string {
 	var parts []string
 	for _, outcome := range state.Outcomes() {
 		if n := counts[outcome]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, outcome))
+			parts = append(parts, wording.Comma(n)+" "+string(outcome))
 		}
 	}
-	if len(parts) == 0 {
-		return "no runs"
-	}
-	return fmt.Sprintf("%d runs: %s", len(rows), strings.Join(parts, ", "))
+	return wording.Count(len(rows), "run") + ": " + strings.Join(parts, ", ")
 }
 
 const (
-	longestMessage = 100
-	// leastMessage is the room that a message wants beside its row; where there is less it stands below.
-	leastMessage = 40
+	// maxMessage is the width of the column of messages, in characters.
+	maxMessage = 100
+	// minMessage is the least width of that column. If there is less room, messages go on lines of their own.
+	minMessage = 40
 )
 
-// WriteTable writes the rows in columns, the oldest first, so that the newest stands last above the prompt. Times are UTC, without the
-// year where all are of one. Lines are at most width characters long as far as can be; 0 is as long as they like.
+// WriteTable writes the rows as a table, oldest first, so that the newest is right above the prompt. Times are
+// UTC, without the year if all are in one. width is that of the terminal in characters, 0 if there is none;
+// lines that are too long even without their message are not broken.
 func WriteTable(w io.Writer, rows []tape.Run, width int) error {
-	day, tries := time.DateOnly, false
-	if ofOneYear(rows) {
-		day = "01-02"
+	dateFormat := time.DateOnly
+	if inOneYear(rows) {
+		dateFormat = "01-02"
 	}
-	for _, row := range rows {
-		tries = tries || row.Attempt > 1
-	}
+	retried := slices.ContainsFunc(rows, func(row tape.Run) bool { return row.Attempt > 1 })
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	cells := func(finished, job, outcome, try, took, window, rows string) {
-		if tries {
-			outcome += "\t" + try
+	writeCells := func(finished, job, outcome, attempt, took, window, rows string) {
+		if retried {
+			outcome += "\t" + attempt
 		}
 		fmt.Fprintln(table, strings.Join([]string{finished, job, outcome, took, window, rows}, "\t")+"\t")
 	}
-	cells("FINISHED (UTC)", "JOB", "OUTCOME", "TRY", "TOOK", "WINDOW (UTC)", "ROWS")
+	writeCells("FINISHED (UTC)", "JOB", "OUTCOME", "TRY", "TOOK", "WINDOW (UTC)", "ROWS")
 	for _, row := range slices.Backward(rows) {
-		cells(when(row).Format(day+" 15:04:05"), row.Job, string(row.Outcome), fmt.Sprint(row.Attempt), took(row), window(row, day), fmt.Sprint(row.Rows))
+		writeCells(recordedAt(row).Format(dateFormat+" 15:04:05"), row.Job, string(row.Outcome), fmt.Sprint(row.Attempt),
+			durationText(row), windowText(row, dateFormat), fmt.Sprint(row.Rows))
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	lines := strings.Split(strings.TrimSuffix(text.String(), "\n"), "\n") // the heading, and one a row
-	room := longestMessage
+	lines := strings.Split(strings.TrimSuffix(text.String(), "\n"), "\n") // the header and one per row
+	room := maxMessage
 	if width > 0 {
 		room = min(room, width-utf8.RuneCountInString(lines[0]))
 	}
@@ -137,10 +143,10 @@ func WriteTable(w io.Writer, rows []tape.Run, width int) error {
 			message = rows[len(rows)-i].Message
 		}
 		switch {
-		case room >= leastMessage:
+		case room >= minMessage:
 			line += oneLine(message, room)
 		case i > 0 && message != "":
-			line = strings.TrimRight(line, " ") + "\n  " + oneLine(message, min(longestMessage, width-2))
+			line = strings.TrimRight(line, " ") + "\n  " + oneLine(message, min(maxMessage, width-2))
 		}
 		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " ")); err != nil {
 			return err
@@ -149,11 +155,11 @@ func WriteTable(w io.Writer, rows []tape.Run, width int) error {
 	return nil
 }
 
-// ofOneYear reports whether all that the table tells of lies in one year.
-func ofOneYear(rows []tape.Run) bool {
+// inOneYear reports whether all dates in the table are in one year.
+func inOneYear(rows []tape.Run) bool {
 	years := map[int]bool{}
 	for _, row := range rows {
-		years[when(row).Year()] = true
+		years[recordedAt(row).Year()] = true
 		if row.WindowStart != 0 {
 			years[instant(row.WindowStart).Year()] = true
 		}
@@ -161,30 +167,30 @@ func ofOneYear(rows []tape.Run) bool {
 	return len(years) == 1
 }
 
-func took(row tape.Run) string {
+func durationText(row tape.Run) string {
 	if row.StartedAt == 0 || row.FinishedAt == 0 {
 		return "-"
 	}
-	length := instant(row.FinishedAt).Sub(instant(row.StartedAt))
-	if length < 10*time.Second {
-		return length.Round(10 * time.Millisecond).String()
+	took := instant(row.FinishedAt).Sub(instant(row.StartedAt))
+	if took < 10*time.Second {
+		return took.Round(10 * time.Millisecond).String()
 	}
-	return length.Round(time.Second).String()
+	return took.Round(time.Second).String()
 }
 
-// window leaves out the dates that the row's end and the window's start say already.
-func window(row tape.Run, day string) string {
+// windowText omits the dates that are equal to the one to their left: the row's and that of the window's start.
+func windowText(row tape.Run, dateFormat string) string {
 	if row.WindowStart == 0 || row.WindowEnd == 0 {
 		return "-"
 	}
 	from, to := instant(row.WindowStart), instant(row.WindowEnd)
-	clock := "15:04"
+	clockFormat := "15:04"
 	if !from.Equal(from.Truncate(time.Minute)) || !to.Equal(to.Truncate(time.Minute)) {
-		clock = "15:04:05"
+		clockFormat = "15:04:05"
 	}
-	date := func(at time.Time) string { return at.Format(day) }
-	start, end := from.Format(clock), to.Format(clock)
-	if date(from) != date(when(row)) || date(to) != date(from) {
+	date := func(at time.Time) string { return at.Format(dateFormat) }
+	start, end := from.Format(clockFormat), to.Format(clockFormat)
+	if date(from) != date(recordedAt(row)) || date(to) != date(from) {
 		start = date(from) + " " + start
 	}
 	if date(to) != date(from) {
@@ -193,6 +199,7 @@ func window(row tape.Run, day string) string {
 	return start + " to " + end
 }
 
+// oneLine joins the lines of text and truncates it to at most so many characters.
 func oneLine(text string, most int) string {
 	text = strings.Join(strings.Fields(text), " ")
 	if runes := []rune(text); len(runes) > most {
@@ -201,44 +208,48 @@ func oneLine(text string, most int) string {
 	return text
 }
 
-// line is a row as JSON.
-type line struct {
-	ID          string    `json:"id"`
-	Job         string    `json:"job"`
-	Command     string    `json:"command"`
-	Outcome     string    `json:"outcome"`
-	Exit        int32     `json:"exit"`
-	Attempt     int32     `json:"attempt"`
-	ScheduledAt time.Time `json:"scheduled_at,omitzero"`
-	StartedAt   time.Time `json:"started_at,omitzero"`
-	FinishedAt  time.Time `json:"finished_at,omitzero"`
-	WindowStart time.Time `json:"window_start,omitzero"`
-	WindowEnd   time.Time `json:"window_end,omitzero"`
-	Rows        int64     `json:"rows"`
-	Bytes       int64     `json:"bytes"`
-	Message     string    `json:"message,omitempty"`
-	Output      string    `json:"output,omitempty"`
+// runJSON is a row as JSON.
+type runJSON struct {
+	ID          string        `json:"id"`
+	Job         string        `json:"job"`
+	Command     string        `json:"command"`
+	Outcome     state.Outcome `json:"outcome"`
+	Exit        int32         `json:"exit"`
+	Attempt     int32         `json:"attempt"`
+	ScheduledAt time.Time     `json:"scheduled_at,omitzero"`
+	StartedAt   time.Time     `json:"started_at,omitzero"`
+	FinishedAt  time.Time     `json:"finished_at,omitzero"`
+	WindowStart time.Time     `json:"window_start,omitzero"`
+	WindowEnd   time.Time     `json:"window_end,omitzero"`
+	Rows        int64         `json:"rows"`
+	Bytes       int64         `json:"bytes"`
+	Message     string        `json:"message,omitempty"`
+	Output      string        `json:"output,omitempty"`
 }
 
-// WriteLines writes the rows as one line of JSON each, in the order given.
+// WriteLines writes one line of JSON per row, in the given order.
 func WriteLines(w io.Writer, rows []tape.Run) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
 	for _, row := range rows {
-		if err := encoder.Encode(line{row.ID, row.Job, row.Command, string(row.Outcome), row.Exit, row.Attempt, instant(row.ScheduledAt), instant(row.StartedAt), instant(row.FinishedAt),
-			instant(row.WindowStart), instant(row.WindowEnd), row.Rows, row.Bytes, row.Message, row.Output}); err != nil {
+		if err := encoder.Encode(runJSON{
+			ID: row.ID, Job: row.Job, Command: row.Command, Outcome: row.Outcome, Exit: row.Exit, Attempt: row.Attempt,
+			ScheduledAt: instant(row.ScheduledAt), StartedAt: instant(row.StartedAt), FinishedAt: instant(row.FinishedAt),
+			WindowStart: instant(row.WindowStart), WindowEnd: instant(row.WindowEnd),
+			Rows: row.Rows, Bytes: row.Bytes, Message: row.Message, Output: row.Output,
+		}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// WriteOutput writes what a run printed last, with a line above it that says whose it is.
+// WriteOutput writes the end of a run's output below a line that names the run.
 func WriteOutput(w io.Writer, row tape.Run) error {
 	output := strings.TrimRight(row.Output, "\n")
 	if output == "" {
-		output = "(it printed nothing)"
+		output = "(no output)"
 	}
-	_, err := fmt.Fprintf(w, "\n%s, %s, exit %d; the end of its output:\n  %s\n", row.ID, row.Outcome, row.Exit, strings.ReplaceAll(output, "\n", "\n  "))
+	_, err := fmt.Fprintf(w, "\n%s, %s, exit %d; last output:\n  %s\n", row.ID, row.Outcome, row.Exit, strings.ReplaceAll(output, "\n", "\n  "))
 	return err
 }

@@ -19,8 +19,8 @@ func at(t *testing.T, text string) int64 {
 	return instant.UnixMicro()
 }
 
-// ledger is a real tape with a few rows, in files of their own.
-func ledger(t *testing.T) *tape.Dir {
+// testLedger returns a tape with a few rows, each in a file of its own.
+func testLedger(t *testing.T) *tape.Dir {
 	t.Helper()
 	dir, err := tape.Create(t.TempDir(), "", time.Unix(0, 0))
 	if err != nil {
@@ -31,7 +31,7 @@ func ledger(t *testing.T) *tape.Dir {
 			WindowStart: at(t, "2026-01-14 22:00:00"), WindowEnd: at(t, "2026-01-14 23:00:00"), Rows: 12, Message: "12 trades"},
 		{ID: "r2", Job: "heal", Outcome: "failed", Exit: 1, Attempt: 2, ScheduledAt: at(t, "2026-01-15 00:00:00"), StartedAt: at(t, "2026-01-15 00:00:00"), FinishedAt: at(t, "2026-01-15 00:03:20"),
 			WindowStart: at(t, "2026-01-14 23:00:00"), WindowEnd: at(t, "2026-01-15 00:00:00"), Message: "no route\nto host", Output: "one\ntapedeck: no route to host\n"},
-		{ID: "r3", Job: "look", Outcome: "skipped", Exit: -1, Attempt: 1, ScheduledAt: at(t, "2026-01-15 00:10:00"), FinishedAt: at(t, "2026-01-15 00:10:00"), Message: "the run before it was still going"},
+		{ID: "r3", Job: "look", Outcome: "skipped", Exit: -1, Attempt: 1, ScheduledAt: at(t, "2026-01-15 00:10:00"), FinishedAt: at(t, "2026-01-15 00:10:00"), Message: "the previous run was still active"},
 		{ID: "r4", Job: "look", Outcome: "lost", Exit: -1, Attempt: 1, StartedAt: at(t, "2026-01-15 00:05:00"), FinishedAt: at(t, "2026-01-15 00:12:30")},
 	} {
 		if _, err := dir.PublishRuns(t.Context(), []tape.Run{row}); err != nil {
@@ -42,7 +42,7 @@ func ledger(t *testing.T) *tape.Dir {
 }
 
 func TestLast(t *testing.T) {
-	dir := ledger(t)
+	dir := testLedger(t)
 	for name, c := range map[string]struct {
 		opt  Options
 		want string
@@ -69,7 +69,7 @@ func TestLast(t *testing.T) {
 }
 
 func TestWrite(t *testing.T) {
-	rows, err := Last(ledger(t), Options{})
+	rows, err := Last(testLedger(t), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestWrite(t *testing.T) {
 FINISHED (UTC)  JOB   OUTCOME  TRY  TOOK   WINDOW (UTC)                ROWS  MESSAGE
 01-14 23:00:04  heal  ok       1    4s     22:00 to 23:00              12    12 trades
 01-15 00:03:20  heal  failed   2    3m20s  01-14 23:00 to 01-15 00:00  0     no route to host
-01-15 00:10:00  look  skipped  1    -      -                           0     the run before it was still going
+01-15 00:10:00  look  skipped  1    -      -                           0     the previous run was still active
 01-15 00:12:30  look  lost     1    7m30s  -                           0
 `,
 		75: `
@@ -89,7 +89,7 @@ FINISHED (UTC)  JOB   OUTCOME  TRY  TOOK   WINDOW (UTC)                ROWS
 01-15 00:03:20  heal  failed   2    3m20s  01-14 23:00 to 01-15 00:00  0
   no route to host
 01-15 00:10:00  look  skipped  1    -      -                           0
-  the run before it was still going
+  the previous run was still active
 01-15 00:12:30  look  lost     1    7m30s  -                           0
 `,
 	} {
@@ -98,7 +98,7 @@ FINISHED (UTC)  JOB   OUTCOME  TRY  TOOK   WINDOW (UTC)                ROWS
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(want, "\n"+table.String()); diff != "" {
-			t.Errorf("%d wide:\n%s", width, diff)
+			t.Errorf("width %d:\n%s", width, diff)
 		}
 	}
 	if err := WriteLines(&lines, rows[2:3]); err != nil {
@@ -113,7 +113,7 @@ FINISHED (UTC)  JOB   OUTCOME  TRY  TOOK   WINDOW (UTC)                ROWS
 	if err := WriteOutput(&output, rows[2]); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff("\nr2, failed, exit 1; the end of its output:\n  one\n  tapedeck: no route to host\n", output.String()); diff != "" {
+	if diff := cmp.Diff("\nr2, failed, exit 1; last output:\n  one\n  tapedeck: no route to host\n", output.String()); diff != "" {
 		t.Error(diff)
 	}
 	rows[0].Message = strings.Repeat("long ", 50)
