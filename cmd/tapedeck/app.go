@@ -10,7 +10,8 @@ import (
 	"golang.org/x/term"
 )
 
-// app is what every command is handed: the process's ends, its clock and its logger, and the global settings.
+// app is what every command gets: the process's streams and environment, its clock and logger, and the global
+// settings.
 type app struct {
 	environ []string
 	env     map[string]string
@@ -20,16 +21,16 @@ type app struct {
 
 	log    *slog.Logger
 	config *config
-	// set holds KEY=VALUE for each setting given as a flag, so that child processes see the same settings.
+	// set holds KEY=VALUE for every setting given as a flag, so that child processes get the same settings.
 	set []string
 
 	started time.Time
-	fixed   time.Time // --now; zero where the clock runs
+	fixed   time.Time // --now; zero if it was not given
 	dataDir string
 }
 
-// now is the instant that a command works from: --now where it was given, else the instant the process started. It
-// stands still, so that two windows of one run cannot disagree.
+// now returns the instant that a command works with: --now, or when the process started. It does not advance,
+// so all windows of a command agree.
 func (a *app) now() time.Time {
 	if !a.fixed.IsZero() {
 		return a.fixed
@@ -37,31 +38,30 @@ func (a *app) now() time.Time {
 	return a.started
 }
 
-// clock is for what runs on: it starts at now and goes on with real time.
+// clock returns the current time for services, in UTC. It starts at now and advances with real time.
 func (a *app) clock() time.Time {
 	return a.now().Add(time.Since(a.started)).UTC()
 }
 
-// isTerminal reports whether a person is looking at w.
+// isTerminal reports whether w is a terminal.
 func isTerminal(w any) bool {
 	file, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
-// terminalWidth is how many characters a line has on the terminal that shows w; 0 where none does.
+// terminalWidth returns the width of the terminal w in characters, or 0 if w is none.
 func terminalWidth(w io.Writer) int {
-	file, ok := w.(*os.File)
-	if !ok || !isTerminal(file) {
+	if !isTerminal(w) {
 		return 0
 	}
-	width, _, err := term.GetSize(int(file.Fd()))
+	width, _, err := term.GetSize(int(w.(*os.File).Fd()))
 	if err != nil {
 		return 0
 	}
 	return width
 }
 
-// newLogger logs as text where a person is looking and as JSON otherwise.
+// newLogger returns a logger that writes text to a terminal, and JSON to anything else.
 func newLogger(w io.Writer, level slog.Level) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	if isTerminal(w) {
@@ -70,7 +70,7 @@ func newLogger(w io.Writer, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, options))
 }
 
-// say writes a line of what is going on to standard error, where results are not disturbed.
+// say writes a line about the progress of a command to standard error. Results go to standard output.
 func (a *app) say(format string, args ...any) {
 	fmt.Fprintf(a.stderr, format+"\n", args...)
 }

@@ -19,8 +19,8 @@ type backfillCmd struct {
 	feedFlags
 	Source string `placeholder:"SOURCE" enum:"auto,rest,archive" default:"auto" help:"Where trades come from: auto, rest or archive. auto takes whole past days from the archive if that is faster, and everything else from REST."`
 	DryRun bool   `help:"Print what would be fetched and what it costs; fetch nothing."`
-	restPlace
-	archivePlace
+	restURLFlag
+	archiveURLFlag
 }
 
 func (*backfillCmd) manual() manual {
@@ -64,7 +64,7 @@ func (c *backfillCmd) Run(ctx context.Context, a *app) error {
 		From: from, To: to, Symbols: c.Symbols, DefaultSymbols: defaultSymbols(), Source: backfill.Source(c.Source),
 		Now: a.now(), Run: a.runID("backfill"), Logger: a.log, Progress: bar,
 	}
-	if !c.given() && !a.typed("symbols") {
+	if !c.given() && !a.givenAsFlag("symbols") {
 		options.Symbols = nil // without a window all gaps on the tape are filled, whatever the configuration lists
 	}
 	plan, err := backfill.Prepare(ctx, dir, clients, options)
@@ -104,7 +104,8 @@ func (c *backfillCmd) bounds(now time.Time) (from, to time.Time, err error) {
 	if c.Since == 0 && c.Hours == 0 && c.From.IsZero() {
 		return from, to, misuse("--to needs a start of the window: add --from, --since or --hours")
 	}
-	return c.window(now, 24*time.Hour)
+	window, err := c.window(now, 24*time.Hour)
+	return window.Start, window.End, err
 }
 
 // maxRanges limits the ranges of missing ids that are named.

@@ -16,71 +16,71 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// cli is the whole command line. A flag with a `key` tag can also be set as TAPEDECK_KEY in the environment and, where
-// config.yaml knows the key, there.
+// cli is the whole command line. A flag with a `key` tag can also be set as TAPEDECK_KEY in the environment and,
+// if it is one of configKeys, in config.yaml.
 type cli struct {
 	globals
 
-	Run_     runCmd      `cmd:"" name:"run" group:"record" help:"Record and run the schedule in one process: the image's default."`
-	Stream   streamCmd   `cmd:"" group:"record" help:"Record the trades of symbols as they happen."`
-	Backfill backfillCmd `cmd:"" group:"record" help:"Fetch the trades that are missing, and only those."`
-	Import   importCmd   `cmd:"" group:"record" help:"Put trades on the tape from files that you already have."`
+	Run_     runCmd      `cmd:"" name:"run" group:"record" help:"Record trades and run scheduled jobs in one process."`
+	Stream   streamCmd   `cmd:"" group:"record" help:"Record live trades."`
+	Backfill backfillCmd `cmd:"" group:"record" help:"Fetch missing trades."`
+	Import   importCmd   `cmd:"" group:"record" help:"Add trades from files that you already have."`
 	Schedule scheduleCmd `cmd:"" group:"record" help:"Run the jobs of crontab.yaml at their times."`
 
-	Detect  detectCmd  `cmd:"" group:"use" help:"Find what is out of the ordinary in what is new on the tape."`
-	Report  reportCmd  `cmd:"" group:"use" help:"Report on a window: prices, volumes, movers, alerts, completeness."`
+	Detect  detectCmd  `cmd:"" group:"use" help:"Find unusual trading in new trades."`
+	Report  reportCmd  `cmd:"" group:"use" help:"Report prices, volumes, movers, alerts and completeness."`
 	Query   queryCmd   `cmd:"" group:"use" help:"Run SQL over the tape."`
-	Runs    runsCmd    `cmd:"" group:"use" help:"Show the last runs of the jobs, and what failed."`
-	Queries queriesCmd `cmd:"" group:"use" help:"List the detectors, report sections and checks, with their parameters."`
+	Runs    runsCmd    `cmd:"" group:"use" help:"List the last runs of scheduled jobs."`
+	Queries queriesCmd `cmd:"" group:"use" help:"List detectors, report sections and checks."`
 
-	Verify  verifyCmd    `cmd:"" group:"care" help:"Prove how complete the tape is, and name what is missing."`
-	Compact compactCmd   `cmd:"" group:"care" help:"Merge the small files of hours and days that are over."`
-	Health  healthCmd    `cmd:"" group:"care" help:"Say whether what should be alive is alive and fresh."`
-	Migrate dbMigrateCmd `cmd:"" name:"db-migrate" group:"care" help:"Make the data directory and market.duckdb, or bring them to this version."`
+	Verify  verifyCmd    `cmd:"" group:"care" help:"Prove completeness and list missing trades."`
+	Compact compactCmd   `cmd:"" group:"care" help:"Merge small files of past hours and days."`
+	Health  healthCmd    `cmd:"" group:"care" help:"Check that the stream and the scheduler are alive."`
+	Migrate dbMigrateCmd `cmd:"" name:"db-migrate" group:"care" help:"Create or upgrade the data directory and market.duckdb."`
 
-	Demo     demoCmd     `cmd:"" group:"try" help:"Show all of it in under a minute, on nothing but this machine."`
-	Exchange exchangeCmd `cmd:"" group:"try" help:"Serve a stand-in Binance on this machine."`
+	Demo     demoCmd     `cmd:"" group:"try" help:"Show everything in under a minute, without a network."`
+	Exchange exchangeCmd `cmd:"" group:"try" help:"Serve a stand-in for Binance on this machine."`
 
-	Version versionCmd `cmd:"" group:"look" help:"Print version, commit and DuckDB's version."`
+	Version versionCmd `cmd:"" group:"look" help:"Print the versions of tapedeck and DuckDB."`
 }
 
-// globals are the flags that stand before or after any command.
+// globals are the flags of every command.
 type globals struct {
-	Config   string   `key:"config" placeholder:"FILE" default:"config.yaml" help:"The configuration. A missing config.yaml is fine, a missing file that was asked for is not."`
-	DataDir  string   `key:"data_dir" placeholder:"DIR" default:"data" help:"The data directory, which holds the tape."`
-	Now      instant  `key:"now" placeholder:"TIME" help:"Take TIME (RFC 3339) for the present, for replays and tests."`
-	LogLevel string   `key:"log_level" placeholder:"LEVEL" enum:"debug,info,warn,error," default:"" help:"debug, info, warn or error. Services log from info on, other commands from warn."`
-	Help     helpFlag `short:"h" help:"Show help for tapedeck or for a command, and end."`
+	Config   string   `key:"config" placeholder:"FILE" default:"config.yaml" help:"The configuration. It is an error if a FILE other than the default is missing."`
+	DataDir  string   `key:"data_dir" placeholder:"DIR" default:"data" help:"The data directory with the tape."`
+	Now      instant  `key:"now" placeholder:"TIME" help:"Use TIME (RFC 3339) as the current time, for replays and tests."`
+	LogLevel string   `key:"log_level" placeholder:"LEVEL" enum:"debug,info,warn,error," default:"" help:"debug, info, warn or error. The default is info for services and warn for other commands."`
+	Help     helpFlag `short:"h" help:"Show help for tapedeck or a command."`
 }
 
-// groups are the headings that tapedeck --help lists the commands under.
+// groups returns the headings of the commands in tapedeck --help.
 func groups() []kong.Group {
 	return []kong.Group{
 		{Key: "record", Title: "Recording"},
 		{Key: "use", Title: "Using the tape"},
-		{Key: "care", Title: "Looking after it"},
+		{Key: "care", Title: "Maintaining it"},
 		{Key: "try", Title: "Trying it out"},
 		{Key: "look", Title: "Other"},
 	}
 }
 
-// longRunning is implemented by the commands that run until they are told to stop; some of their flags make them do
-// something shorter instead.
+// longRunning is implemented by the commands that run until they are stopped, unless some of their flags make them do
+// something else.
 type longRunning interface{ runsUntilStopped() bool }
 
-// parsedCommand is a command line that fits the flags, with all values in place.
+// parsedCommand is a valid command line with the values of all flags.
 type parsedCommand struct {
 	*kong.Context
 	cli *cli
 }
 
-// parse reads args, the environment and the configuration, and prepares a: on success only Run is left to do.
+// parse parses args, the environment and the configuration, and sets up a. On success the command can run.
 func parse(a *app, args []string) (*parsedCommand, error) {
 	settings := &settings{env: a.env, config: &config{}}
 	parsed := &parsedCommand{cli: &cli{}}
 	parser, err := newParser(a, parsed.cli, settings)
 	if err != nil {
-		return nil, fmt.Errorf("the command line's own definition: %w", err)
+		return nil, fmt.Errorf("define the command line: %w", err)
 	}
 	if len(args) > 0 && args[0] == "help" {
 		args = append(slices.Clone(args[1:]), "--help")
@@ -89,7 +89,7 @@ func parse(a *app, args []string) (*parsedCommand, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Help must come out even where the configuration is broken.
+	// Help must work even if the configuration is wrong.
 	loaded, configErr := loadConfig(path, required)
 	if configErr == nil {
 		settings.config = loaded
@@ -98,7 +98,7 @@ func parse(a *app, args []string) (*parsedCommand, error) {
 	switch {
 	case errors.Is(err, errHelpShown):
 		return nil, errHelpShown
-	case configErr != nil && !isMisspelt(err):
+	case configErr != nil && !isSyntaxError(err):
 		return nil, configErr
 	case err != nil:
 		return nil, parseError(err, settings)
@@ -109,7 +109,7 @@ func parse(a *app, args []string) (*parsedCommand, error) {
 	a.started = time.Now().UTC()
 	a.fixed = parsed.cli.Now.Time
 	a.dataDir = filepath.Clean(parsed.cli.DataDir)
-	a.set = settingsGiven(context)
+	a.set = flagSettings(context)
 	level := slog.LevelWarn
 	if command, ok := context.Selected().Target.Addr().Interface().(longRunning); ok && command.runsUntilStopped() {
 		level = slog.LevelInfo
@@ -120,15 +120,15 @@ func parse(a *app, args []string) (*parsedCommand, error) {
 		}
 	}
 	a.log = newLogger(a.stderr, level)
-	a.tellMisspelt(parser.Model.Node)
+	a.warnAboutVariables(parser.Model.Node)
 	return parsed, nil
 }
 
-// tellMisspelt tells of environment variables that were probably meant for settings and are none. Others are left alone: who starts
-// tapedeck may have variables of the same beginning.
-func (a *app) tellMisspelt(commands *kong.Node) {
+// warnAboutVariables warns about environment variables that look like misspelled settings. Other variables that start
+// with TAPEDECK_ are ignored.
+func (a *app) warnAboutVariables(commands *kong.Node) {
 	known := []string{"config", "telegram_token", "telegram_token_file", strings.TrimPrefix(runIDVariable, envName("")), strings.TrimPrefix(schedule.ReportVariable, envName("")),
-		"image", "user", "data", "stream_cpus", "stream_memory", "jobs_cpus", "jobs_memory"} // these are compose.yaml's
+		"image", "user", "data", "stream_cpus", "stream_memory", "jobs_cpus", "jobs_memory"} // used by compose.yaml
 	_ = kong.Visit(commands, func(node kong.Visitable, next kong.Next) error {
 		if flag, ok := node.(*kong.Flag); ok && flag.Tag.Get("key") != "" {
 			known = append(known, flag.Tag.Get("key"))
@@ -140,8 +140,8 @@ func (a *app) tellMisspelt(commands *kong.Node) {
 		if !ours || a.env[name] == "" || slices.ContainsFunc(known, func(key string) bool { return strings.EqualFold(key, word) }) {
 			continue
 		}
-		if meant := wording.Nearest(word, known); meant != "" {
-			a.say("there is no setting %s; did you mean %s?", name, envName(meant))
+		if nearest := wording.Nearest(word, known); nearest != "" {
+			a.say("unknown setting %s; did you mean %s?", name, envName(nearest))
 		}
 	}
 }
@@ -157,7 +157,8 @@ func newParser(a *app, target *cli, settings *settings) (*kong.Kong, error) {
 	)
 }
 
-// configPath is the configuration file that args or the environment name, and whether it was asked for.
+// configPath returns the path of the configuration, and whether the file must exist because args or the environment
+// name it.
 func configPath(parser *kong.Kong, args []string, env map[string]string) (path string, required bool, err error) {
 	trace, err := kong.Trace(parser, args)
 	if err != nil {
@@ -174,13 +175,16 @@ func configPath(parser *kong.Kong, args []string, env map[string]string) (path s
 	return "config.yaml", false, nil
 }
 
-// settings gives kong the values of flags that the command line does not name: the environment's, else config.yaml's.
+// settings provides the values of flags that are not on the command line: from the environment, else from
+// config.yaml.
 type settings struct {
 	env    map[string]string
 	config *config
-	// last is where the value came from that was resolved last, for the error about it.
+	// last is the last value that was provided, for the error about it.
 	last struct{ flag, origin string }
 }
+
+// envName returns the environment variable of a key.
 
 func envName(key string) string { return "TAPEDECK_" + strings.ToUpper(key) }
 
@@ -194,62 +198,62 @@ func (s *settings) resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 		return value, nil
 	}
 	if value, ok := s.config.values[key]; ok {
-		s.last.flag, s.last.origin = flag.Name, s.config.place(value.line)+": "+key
+		s.last.flag, s.last.origin = flag.Name, s.config.position(value.line)+": "+key
 		return value.text, nil
 	}
 	return nil, nil
 }
 
-// parseError is kong's error in tapedeck's words: it says where a bad value came from, if not from the command line.
+// parseError rewrites kong's error. It names the source of a bad value that is not on the command line.
 func parseError(err error, settings *settings) error {
 	text := err.Error()
 	if rest, ok := strings.CutPrefix(text, "--"+settings.last.flag+": "); ok && settings.last.flag != "" {
 		text = settings.last.origin + ": " + rest
 	}
-	if strings.HasPrefix(text, "expected one of ") { // kong's words where no command was named
-		return withHint(misuse("no command given"), "tapedeck --help lists the commands; tapedeck demo shows all of it")
+	if strings.HasPrefix(text, "expected one of ") { // kong's error if no command is named
+		return withHint(misuse("no command given"), "tapedeck --help lists the commands; tapedeck demo shows what they do")
 	}
 	text = strings.Replace(text, "unexpected argument ", "unknown command or argument ", 1)
 	return withHint(misuse("%s", text), "%s", helpHint(err))
 }
 
-// isMisspelt reports whether the command line itself is wrong, whatever the configuration says.
-func isMisspelt(err error) bool {
+// isSyntaxError reports whether the command line is wrong whatever the configuration says.
+func isSyntaxError(err error) bool {
 	var parseError *kong.ParseError
 	return errors.As(err, &parseError) && parseError.Context.Error != nil
 }
 
-// helpHint names the help page for the command that err is about.
+// helpHint names the help page of the command that err is about.
 func helpHint(err error) string {
 	var parseError *kong.ParseError
 	if errors.As(err, &parseError) && parseError.Context != nil {
 		if node := parseError.Context.Selected(); node != nil {
-			return fmt.Sprintf("tapedeck %s --help shows what it takes, with an example", node.Name)
+			return fmt.Sprintf("tapedeck %s --help shows its flags and examples", node.Name)
 		}
 	}
 	return "tapedeck --help lists the commands"
 }
 
-// settingsGiven lists KEY=VALUE for each setting that stands on the command line itself.
-func settingsGiven(context *kong.Context) []string {
-	var given []string
+// flagSettings returns KEY=VALUE for every setting that is given as a flag.
+func flagSettings(context *kong.Context) []string {
+	var out []string
 	for _, step := range context.Path {
 		if step.Flag == nil || step.Resolved {
 			continue
 		}
 		if key := step.Flag.Tag.Get("key"); key != "" && key != "log_level" {
-			given = append(given, envName(key)+"="+flagText(context, step))
+			out = append(out, envName(key)+"="+flagText(context, step))
 		}
 	}
-	return given
+	return out
 }
 
-// typed reports whether the setting key stands on the command line itself.
-func (a *app) typed(key string) bool {
-	return slices.ContainsFunc(a.set, func(given string) bool { return strings.HasPrefix(given, envName(key)+"=") })
+// givenAsFlag reports whether a setting is given as a flag.
+func (a *app) givenAsFlag(key string) bool {
+	return slices.ContainsFunc(a.set, func(setting string) bool { return strings.HasPrefix(setting, envName(key)+"=") })
 }
 
-// flagText is the value of a flag as it would be typed.
+// flagText returns the value of a flag as it would be typed.
 func flagText(context *kong.Context, step *kong.Path) string {
 	value := context.Value(step).Interface()
 	switch value := value.(type) {

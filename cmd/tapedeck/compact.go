@@ -43,9 +43,11 @@ func (c *compactCmd) Run(ctx context.Context, a *app) error {
 		bar.Set("days", int64(done))
 	}}
 	if c.given() {
-		if options.From, options.To, err = c.window(a.now(), longest); err != nil {
+		window, err := c.window(a.now(), maxLength)
+		if err != nil {
 			return err
 		}
+		options.From, options.To = window.Start, window.End
 	}
 	summary, err := compact.Run(ctx, dir, options)
 	bar.end()

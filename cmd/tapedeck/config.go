@@ -19,28 +19,28 @@ import (
 	"tapedeck/jobs/notify"
 )
 
-// config is what config.yaml says, checked: every key is known, every value is of its kind.
+// config is the content of config.yaml. Every key is known, and every value has the right form.
 type config struct {
-	path   string // empty where there is no file
+	path   string // empty if there is no file
 	values map[string]configValue
 	// detectors and sections hold the values of parameters, by the name of the query.
 	detectors map[string]queryConfig
 	sections  map[string]queryConfig
-	// telegram is the mapping of that name, nil where there is none; package deliver knows its keys.
+	// telegram is the mapping of that name, or nil; package notify defines its keys.
 	telegram *yaml.Node
 }
 
-// configValue is one setting as the command line would spell it, and where it stands.
+// configValue is one setting as on the command line, and its line.
 type configValue struct {
 	text string
 	line int
 }
 
-// queryConfig is what config.yaml says about one detector or section.
+// queryConfig holds the parameters of one detector or section.
 type queryConfig struct {
 	line   int
 	params map[string]configParam
-	// symbols are the values for some symbols only, by a symbol or a pattern; sections have none.
+	// symbols holds the parameters for some symbols only, by symbol or pattern; sections have none.
 	symbols map[string]map[string]configParam
 }
 
@@ -49,16 +49,16 @@ type configParam struct {
 	line  int
 }
 
-// place is how errors name a line of the file: config.yaml:12.
-func (c *config) place(line int) string { return fmt.Sprintf("%s:%d", c.path, line) }
+// position returns a line of the file as errors name it: config.yaml:12.
+func (c *config) position(line int) string { return fmt.Sprintf("%s:%d", c.path, line) }
 
-// configKeys are the keys of config.yaml with the check of each value. All but detectors, sections and telegram have a flag and an environment
-// variable of the same name.
+// configKeys returns the keys of config.yaml, each with the function that checks its value and converts it to a flag's.
+// All except detectors, sections and telegram have a flag and an environment variable of the same name.
 func configKeys() map[string]func(*yaml.Node) (string, error) {
 	return map[string]func(*yaml.Node) (string, error){
 		"symbols":        symbolList,
 		"feed":           oneOf("aggTrade", "trade"),
-		"data_dir":       plainText,
+		"data_dir":       strictyaml.Text,
 		"flush_interval": lengthText,
 		"flush_rows":     countText,
 		"connections":    countText,
@@ -66,11 +66,11 @@ func configKeys() map[string]func(*yaml.Node) (string, error) {
 		"stream_url":     urlText("ws", "wss"),
 		"rest_url":       urlText("http", "https"),
 		"archive_url":    urlText("http", "https"),
-		"sql_dir":        plainText,
+		"sql_dir":        strictyaml.Text,
 		"threads":        countText,
-		"memory":         plainText,
-		"crontab":        plainText,
-		"metrics_addr":   plainText,
+		"memory":         strictyaml.Text,
+		"crontab":        strictyaml.Text,
+		"metrics_addr":   strictyaml.Text,
 		"telegram_url":   urlText("http", "https"),
 		"detectors":      nil,
 		"sections":       nil,
@@ -78,7 +78,7 @@ func configKeys() map[string]func(*yaml.Node) (string, error) {
 	}
 }
 
-// loadConfig reads the file at path. Where required is false a file that is not there is an empty configuration.
+// loadConfig reads the file at path. A missing file is an empty configuration, unless it is required.
 func loadConfig(path string, required bool) (*config, error) {
 	text, err := os.ReadFile(path)
 	switch {
@@ -94,7 +94,7 @@ func loadConfig(path string, required bool) (*config, error) {
 	return c, nil
 }
 
-// parseConfig checks text and returns the first thing that is wrong with it as FILE:LINE: what.
+// parseConfig parses a configuration. Its error is the first problem, as FILE:LINE: problem.
 func parseConfig(path string, text []byte) (*config, error) {
 	c := &config{path: path, values: map[string]configValue{}, detectors: map[string]queryConfig{}, sections: map[string]queryConfig{}}
 	root, err := strictyaml.Document(path, text)
@@ -105,7 +105,7 @@ func parseConfig(path string, text []byte) (*config, error) {
 	err = strictyaml.Each(path, root, "the configuration", sortedKeys(keys), func(key string, _ int, value *yaml.Node) error {
 		switch {
 		case strictyaml.IsNull(value):
-			return nil // `symbols:` with nothing behind it is the default
+			return nil // a key without a value has its default
 		case key == "detectors":
 			return c.parseQueries(key, value, c.detectors)
 		case key == "sections":
@@ -115,11 +115,11 @@ func parseConfig(path string, text []byte) (*config, error) {
 			_, err := notify.ParseConfig(path, value, nil)
 			return err
 		}
-		spelt, err := keys[key](value)
+		text, err := keys[key](value)
 		if err != nil {
-			return fmt.Errorf("%s: %s: %w", c.place(value.Line), key, err)
+			return fmt.Errorf("%s: %s: %w", c.position(value.Line), key, err)
 		}
-		c.values[key] = configValue{spelt, value.Line}
+		c.values[key] = configValue{text, value.Line}
 		return nil
 	})
 	if err != nil {
@@ -128,7 +128,7 @@ func parseConfig(path string, text []byte) (*config, error) {
 	return c, nil
 }
 
-// parseQueries reads what stands under detectors or sections.
+// parseQueries parses the value of detectors or sections.
 func (c *config) parseQueries(key string, node *yaml.Node, into map[string]queryConfig) error {
 	return strictyaml.Each(c.path, node, key, nil, func(name string, at int, value *yaml.Node) error {
 		query := queryConfig{line: at, params: map[string]configParam{}, symbols: map[string]map[string]configParam{}}
@@ -143,7 +143,7 @@ func (c *config) parseQueries(key string, node *yaml.Node, into map[string]query
 			}
 			return strictyaml.Each(c.path, value, what+": symbols", nil, func(symbol string, at int, value *yaml.Node) error {
 				if _, err := path.Match(symbol, ""); err != nil || symbol == "" {
-					return fmt.Errorf("%s: %s: symbols: %q is not a symbol or a pattern such as \"*BTC\"", c.place(at), name, strictyaml.Shorten(symbol))
+					return fmt.Errorf("%s: %s: symbols: %q is not a symbol or a pattern such as \"*BTC\"", c.position(at), name, strictyaml.Shorten(symbol))
 				}
 				query.symbols[symbol] = map[string]configParam{}
 				if strictyaml.IsNull(value) {
@@ -160,13 +160,13 @@ func (c *config) parseQueries(key string, node *yaml.Node, into map[string]query
 func (c *config) parseParam(name, param string, at int, node *yaml.Node, into map[string]configParam) error {
 	decoded, err := paramValue(node)
 	if err != nil {
-		return fmt.Errorf("%s: %s: %s: %w", c.place(node.Line), name, param, err)
+		return fmt.Errorf("%s: %s: %s: %w", c.position(node.Line), name, param, err)
 	}
 	into[param] = configParam{decoded, at}
 	return nil
 }
 
-// paramValue is a single value, or a list of single values.
+// paramValue returns the value of a parameter: a scalar or a list of texts.
 func paramValue(node *yaml.Node) (any, error) {
 	switch node.Kind {
 	case yaml.SequenceNode:
@@ -182,25 +182,23 @@ func paramValue(node *yaml.Node) (any, error) {
 	case yaml.ScalarNode:
 		var value any
 		if err := node.Decode(&value); err != nil {
-			return nil, fmt.Errorf("%q cannot be read", strictyaml.Shorten(node.Value))
+			return nil, fmt.Errorf("%q is not a value", strictyaml.Shorten(node.Value))
 		}
-		if when, ok := value.(time.Time); ok {
-			return when.UTC(), nil
+		if at, ok := value.(time.Time); ok {
+			return at.UTC(), nil
 		}
 		return value, nil
 	}
-	return nil, errors.New("one value or a list is wanted here")
+	return nil, errors.New("needs one value or a list")
 }
-
-func plainText(node *yaml.Node) (string, error) { return strictyaml.Text(node) }
 
 func symbolList(node *yaml.Node) (string, error) {
 	if node.Kind != yaml.SequenceNode {
-		return plainText(node)
+		return strictyaml.Text(node)
 	}
 	var symbols []string
 	for _, item := range node.Content {
-		symbol, err := plainText(strictyaml.Resolve(item))
+		symbol, err := strictyaml.Text(strictyaml.Resolve(item))
 		if err != nil {
 			return "", err
 		}
@@ -210,7 +208,7 @@ func symbolList(node *yaml.Node) (string, error) {
 }
 
 func lengthText(node *yaml.Node) (string, error) {
-	text, err := plainText(node)
+	text, err := strictyaml.Text(node)
 	if err != nil {
 		return "", err
 	}
@@ -219,7 +217,7 @@ func lengthText(node *yaml.Node) (string, error) {
 }
 
 func countText(node *yaml.Node) (string, error) {
-	text, err := plainText(node)
+	text, err := strictyaml.Text(node)
 	if err != nil {
 		return "", err
 	}
@@ -232,7 +230,7 @@ func countText(node *yaml.Node) (string, error) {
 
 func oneOf(choices ...string) func(*yaml.Node) (string, error) {
 	return func(node *yaml.Node) (string, error) {
-		text, err := plainText(node)
+		text, err := strictyaml.Text(node)
 		if err == nil && !slices.Contains(choices, text) {
 			err = fmt.Errorf("%q is not one of %s", strictyaml.Shorten(text), strings.Join(choices, ", "))
 		}
@@ -242,7 +240,7 @@ func oneOf(choices ...string) func(*yaml.Node) (string, error) {
 
 func urlText(schemes ...string) func(*yaml.Node) (string, error) {
 	return func(node *yaml.Node) (string, error) {
-		text, err := plainText(node)
+		text, err := strictyaml.Text(node)
 		if err != nil {
 			return "", err
 		}
@@ -250,7 +248,7 @@ func urlText(schemes ...string) func(*yaml.Node) (string, error) {
 	}
 }
 
-// checkURL says whether text can be the place that paths are appended to.
+// checkURL checks that text is a URL with one of the schemes, to which paths can be appended.
 func checkURL(text string, schemes ...string) error {
 	parsed, err := url.Parse(text)
 	if err != nil || !slices.Contains(schemes, parsed.Scheme) || parsed.Host == "" {

@@ -9,8 +9,8 @@ import (
 func TestConfigErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		"symbols: [BTCUSDT]\nflush_intervall: 3s\n":      `config.yaml:2: unknown key "flush_intervall"; did you mean "flush_interval"?`,
-		"flush_interval: banana\n":                       `config.yaml:1: flush_interval: "banana" is not a length of time; write for example 90m, 24h, 7d or 1h30m`,
-		"flush_interval: 15\n":                           `config.yaml:1: flush_interval: "15" is not a length of time; write for example 90m, 24h, 7d or 1h30m`,
+		"flush_interval: banana\n":                       `config.yaml:1: flush_interval: "banana" is not a duration, such as 90m, 24h, 7d or 1h30m`,
+		"flush_interval: 15\n":                           `config.yaml:1: flush_interval: "15" is not a duration, such as 90m, 24h, 7d or 1h30m`,
 		"flush_rows: many\n":                             `config.yaml:1: flush_rows: "many" is not a whole number above 0`,
 		"flush_rows: -1\n":                               `config.yaml:1: flush_rows: "-1" is not a whole number above 0`,
 		"feed: trades\n":                                 `config.yaml:1: feed: "trades" is not one of aggTrade, trade`,
@@ -22,10 +22,10 @@ func TestConfigErrors(t *testing.T) {
 		"symbols:\n  - [A]\n":                            `config.yaml:2: symbols: needs one value, not a list or a mapping`,
 		"detectors: [a]\n":                               `config.yaml:1: detectors needs lines of the form "key: value"`,
 		"detectors:\n  whale_order: 3\n":                 `config.yaml:2: detectors: whale_order needs lines of the form "key: value"`,
-		"detectors:\n  a:\n    b: {c: 1}\n":              `config.yaml:3: a: b: one value or a list is wanted here`,
+		"detectors:\n  a:\n    b: {c: 1}\n":              `config.yaml:3: a: b: needs one value or a list`,
 		"detectors:\n  a:\n    symbols: {'[': {b: 1}}\n": `config.yaml:3: a: symbols: "[" is not a symbol or a pattern such as "*BTC"`,
 		"detectors:\n  a:\n    symbols: {A: 1}\n":        `config.yaml:3: detectors: a: symbols: A needs lines of the form "key: value"`,
-		"detectors:\n  a:\n    symbols: {A: {b: {}}}\n":  `config.yaml:3: a: b: one value or a list is wanted here`,
+		"detectors:\n  a:\n    symbols: {A: {b: {}}}\n":  `config.yaml:3: a: b: needs one value or a list`,
 		"sections: 3\n":                                  `config.yaml:1: sections needs lines of the form "key: value"`,
 		"feed: trade\nfeed: trade\n":                     `config.yaml:2: duplicate key "feed"; the first is on line 1`,
 	} {

@@ -88,9 +88,11 @@ func (c *detectCmd) Run(ctx context.Context, a *app) error {
 		Now: a.now(), RunID: a.runID("detect"), Threads: c.Threads, MemoryLimit: c.Memory, Logger: a.log,
 	}
 	if c.given() {
-		if options.From, options.To, err = c.window(a.now(), 24*time.Hour); err != nil {
+		window, err := c.window(a.now(), 24*time.Hour)
+		if err != nil {
 			return err
 		}
+		options.From, options.To = window.Start, window.End
 	}
 	switch {
 	case c.Calibrate:

@@ -19,11 +19,11 @@ import (
 const (
 	exitDone    = 0  // done
 	exitFailed  = 1  // failed
-	exitPartial = 3  // done, but not all of it could be had, or a check found something
+	exitPartial = 3  // done but incomplete, or a check found something
 	exitMisuse  = 80 // the command line or the configuration is wrong; nothing was done
 )
 
-// statusError carries an exit status other than exitFailed.
+// statusError is an error with an exit status other than exitFailed.
 type statusError struct {
 	status int
 	err    error
@@ -40,7 +40,7 @@ func partial(format string, args ...any) error {
 	return &statusError{exitPartial, fmt.Errorf(format, args...)}
 }
 
-// hintError carries what to do about an error, where the place that saw it knows better than hint.
+// hintError is an error with its own hint.
 type hintError struct {
 	err  error
 	hint string
@@ -53,7 +53,7 @@ func withHint(err error, format string, args ...any) error {
 	return &hintError{err, fmt.Sprintf(format, args...)}
 }
 
-// status is the exit status that an error stands for.
+// status returns the exit status of an error.
 func status(err error) int {
 	var withStatus *statusError
 	if errors.As(err, &withStatus) {
@@ -66,7 +66,7 @@ func status(err error) int {
 	return exitFailed
 }
 
-// fail prints err as one line, with a hint below it where the cure is known, and returns the exit status.
+// fail prints err, and a hint if the remedy is known, and returns the exit status.
 func (a *app) fail(err error) int {
 	fmt.Fprintf(a.stderr, "tapedeck: %s\n", strings.TrimRight(err.Error(), "\n"))
 	if hint := a.hint(err); hint != "" {
@@ -75,7 +75,7 @@ func (a *app) fail(err error) int {
 	return status(err)
 }
 
-// hint says what to do about err; empty where we do not know.
+// hint returns what to do about err, or "".
 func (a *app) hint(err error) string {
 	var hinted *hintError
 	if errors.As(err, &hinted) {
@@ -84,51 +84,51 @@ func (a *app) hint(err error) string {
 	var newer *tape.NewerError
 	switch {
 	case errors.As(err, &newer):
-		return "take a newer tapedeck; an older one does not touch what it does not understand"
+		return "use a newer tapedeck; older versions do not change a tape whose format is newer"
 	case errors.Is(err, tape.ErrNoManifest):
-		return `restore tape.json from a backup, or write it again with the feed that was recorded: {"format": 1, "feed": "aggTrade", "made_at": "2026-01-01T00:00:00Z"}`
+		return `restore tape.json from a backup, or recreate it with the feed that was recorded: {"format": 1, "feed": "aggTrade", "made_at": "2026-01-01T00:00:00Z"}`
 	case errors.Is(err, schedule.ErrLocked):
-		return "a tapedeck run or schedule is at work here already; tapedeck stream records beside it"
+		return "a tapedeck run or schedule is already running; tapedeck stream can record next to it"
 	case errors.Is(err, syscall.EADDRINUSE):
-		return "another process listens there; choose another address, or :0 for any free port"
+		return "another process uses this address; choose another one, or :0 for any free port"
 	case errors.Is(err, syscall.ENOSPC):
-		return "the disk is full; free some space, what is on the tape is not harmed"
+		return "the disk is full; free some space; the tape is intact"
 	case errors.Is(err, syscall.EROFS):
-		return "it lies on a file system that is mounted read-only; mount it for writing, or name another directory with --data-dir"
+		return "the file system is mounted read-only; mount it for writing, or name another directory with --data-dir"
 	case errors.Is(err, fs.ErrPermission):
 		return a.permissionHint(err)
 	}
 	return ""
 }
 
-// permissionHint says what to type where this user may not do what it must. Inside a container the directory has another
-// name than outside, where it can be given away.
+// permissionHint returns the command that gives this user the data directory. In a container, it must be typed
+// outside, where the directory has another name.
 func (a *app) permissionHint(err error) string {
-	who := fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())
+	user := fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())
 	dir, absErr := filepath.Abs(a.dataDir)
 	if absErr != nil {
 		dir = a.dataDir
 	}
-	var at *fs.PathError
-	if errors.As(err, &at) {
-		if path, absErr := filepath.Abs(at.Path); absErr == nil && path != dir && !strings.HasPrefix(path, dir+string(filepath.Separator)) {
-			return fmt.Sprintf("this process runs as user %s, which may not touch %s", who, at.Path)
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		if path, absErr := filepath.Abs(pathError.Path); absErr == nil && path != dir && !strings.HasPrefix(path, dir+string(filepath.Separator)) {
+			return fmt.Sprintf("this process runs as user %s, which has no permission for %s", user, pathError.Path)
 		}
 	}
 	if inContainer() {
-		return fmt.Sprintf("this process runs as user %s; outside of the container type: sudo chown -R %s DIR, where DIR is what is mounted at %s", who, who, dir)
+		return fmt.Sprintf("this process runs as user %s; outside of the container, type: sudo chown -R %s DIR, where DIR is the directory mounted at %s", user, user, dir)
 	}
-	cure := fmt.Sprintf("chown -R %s %s", who, dir)
+	command := fmt.Sprintf("chown -R %s %s", user, dir)
 	if _, statErr := os.Stat(dir); errors.Is(statErr, fs.ErrNotExist) {
-		cure = fmt.Sprintf("install -d -o %d -g %d %s", os.Getuid(), os.Getgid(), dir)
+		command = fmt.Sprintf("install -d -o %d -g %d %s", os.Getuid(), os.Getgid(), dir)
 	}
-	return fmt.Sprintf("this process runs as user %s; type: sudo %s (or name another directory with --data-dir)", who, cure)
+	return fmt.Sprintf("this process runs as user %s; type: sudo %s (or name another directory with --data-dir)", user, command)
 }
 
-// inContainer reports whether Docker or Podman started this.
+// inContainer reports whether this process runs in a container of Docker or Podman.
 func inContainer() bool {
-	for _, mark := range []string{"/.dockerenv", "/run/.containerenv"} {
-		if _, err := os.Stat(mark); err == nil {
+	for _, path := range []string{"/.dockerenv", "/run/.containerenv"} {
+		if _, err := os.Stat(path); err == nil {
 			return true
 		}
 	}

@@ -4,21 +4,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
 )
 
-// errHelpShown ends parsing after help was printed; the exit status is 0.
+// errHelpShown stops parsing after help was printed; the exit status is 0.
 var errHelpShown = errors.New("help was shown")
 
-// helpWidth is the widest that a line of help gets: what a terminal shows that nobody has resized.
+// helpWidth is the maximum width of a line of help, in characters: that of a default terminal.
 const helpWidth = 80
 
-// helpFlag is --help: it prints the page for the command that stands before it, before any value is checked.
+// helpFlag is --help. It prints the page of the command before it, before any value is checked.
 type helpFlag bool
 
-// BeforeReset is kong's hook for flags that act while the command line is still being read.
+// BeforeReset is kong's hook for flags that act while the command line is being parsed.
 func (helpFlag) BeforeReset(context *kong.Context, stdout io.Writer) error {
 	var page string
 	if node := context.Selected(); node != nil {
@@ -32,11 +33,13 @@ func (helpFlag) BeforeReset(context *kong.Context, stdout io.Writer) error {
 	return errHelpShown
 }
 
-// manual is the part of a command's help that its flags do not say.
+// manual is the part of a command's help that does not come from its flags.
 type manual struct {
-	about    string   // how it works, in a few lines; paragraphs apart by an empty line, lines that begin with a space as they are
+	// about says how the command works. Empty lines separate paragraphs, which are wrapped; lines that start with a
+	// space are printed as they are.
+	about    string
 	examples []string // "command line  # what it does"
-	exits    []string // what 0, 1 and 3 mean here, "0  …"
+	exits    []string // what the exit statuses except 80 mean, such as "0  done"
 }
 
 // documented is implemented by every command.
@@ -44,7 +47,7 @@ type documented interface{ manual() manual }
 
 func appHelp(app *kong.Application) string {
 	var page strings.Builder
-	paragraphs(&page, "", `tapedeck records the trade tape of Binance's spot market to Parquet, proves that the record is complete, `+
+	paragraphs(&page, "", `tapedeck records the trades of Binance's spot market to Parquet, proves that the record is complete, `+
 		`and runs backfill, detection and report jobs over it as DuckDB SQL, on a schedule.`)
 	page.WriteString("\nUsage: tapedeck [flags] COMMAND [flags]\n")
 	for _, group := range groups() {
@@ -62,18 +65,18 @@ func appHelp(app *kong.Application) string {
 	page.WriteString("\nFlags for every command:\n")
 	columns(&page, flagRows(app.Flags))
 	page.WriteString("\nConfiguration:\n")
-	paragraphs(&page, "  ", `A setting is taken from its flag, else from the environment (TAPEDECK_DATA_DIR for --data-dir, and so on as each `+
-		`command's help says), else from config.yaml (data_dir), else it has its default. No command needs a config.yaml.`)
+	paragraphs(&page, "  ", `A flag such as --data-dir beats the environment (TAPEDECK_DATA_DIR), which beats config.yaml (data_dir), which `+
+		`beats the default. No command needs a config.yaml.`)
 	page.WriteString("\nExamples:\n")
 	examples(&page, []string{
-		"tapedeck demo  # all of it in under a minute, with no network",
+		"tapedeck demo  # everything in under a minute, without a network",
 		"tapedeck stream --symbols BTCUSDT,ETHUSDT  # record",
-		"tapedeck backfill --since 24h  # fetch what is missing of the last day",
-		"tapedeck report --since 24h  # and look at it",
+		"tapedeck backfill --since 24h  # fetch what is missing from the last day",
+		"tapedeck report --since 24h  # see what happened",
 	})
 	page.WriteString("\nExit status:\n")
 	columns(&page, exitRows(nil))
-	page.WriteString("\ntapedeck COMMAND --help says more about each command.\n")
+	page.WriteString("\nSee tapedeck COMMAND --help for each command.\n")
 	return page.String()
 }
 
@@ -129,26 +132,15 @@ func argumentName(argument *kong.Value) string {
 	return name
 }
 
-// exitRows are the exit statuses, with a command's own words where it has them.
-func exitRows(own []string) [][2]string {
-	words := map[string]string{
-		"0":  "done",
-		"1":  "failed",
-		"3":  "done, but not all of it could be had, or a check found something",
-		"80": "the command line or the configuration is wrong; nothing was done",
+// exitRows returns the exit statuses and their meanings: those of a command, or the general ones.
+func exitRows(exits []string) [][2]string {
+	if exits == nil {
+		exits = []string{"0  done", "1  failed", "3  done but incomplete, or a check found something"}
 	}
-	order := []string{"0", "1", "3", "80"}
-	if own != nil {
-		order = []string{"80"}
-		for i := len(own) - 1; i >= 0; i-- {
-			status, text, _ := strings.Cut(own[i], "  ")
-			words[status] = text
-			order = append([]string{status}, order...)
-		}
-	}
-	rows := make([][2]string, 0, len(order))
-	for _, status := range order {
-		rows = append(rows, [2]string{status, words[status]})
+	var rows [][2]string
+	for _, exit := range append(slices.Clone(exits), "80  the command line or the configuration is wrong; nothing was done") {
+		status, meaning, _ := strings.Cut(exit, "  ")
+		rows = append(rows, [2]string{status, meaning})
 	}
 	return rows
 }
@@ -186,7 +178,7 @@ func flagRows(flags []*kong.Flag) [][2]string {
 	return rows
 }
 
-// columns prints rows of a name and its text; the text starts in one column, or below a name that is too long for it.
+// columns prints rows of a name and a text. All texts start in one column, below a name that is too long.
 func columns(page *strings.Builder, rows [][2]string) {
 	const most = 22
 	width := 0
@@ -209,7 +201,7 @@ func columns(page *strings.Builder, rows [][2]string) {
 	}
 }
 
-// examples prints each command line with a comment above it.
+// examples prints command lines with their comments, above a line that would be too long.
 func examples(page *strings.Builder, lines []string) {
 	for _, line := range lines {
 		command, comment, _ := strings.Cut(line, "  # ")
@@ -221,7 +213,7 @@ func examples(page *strings.Builder, lines []string) {
 	}
 }
 
-// paragraphs prints text wrapped; a line that begins with a space is printed as it is.
+// paragraphs wraps text and prints it. A line that starts with a space is printed as it is.
 func paragraphs(page *strings.Builder, indent, text string) {
 	var words []string
 	flush := func() {
@@ -247,7 +239,7 @@ func paragraphs(page *strings.Builder, indent, text string) {
 	flush()
 }
 
-// wrap breaks text at spaces into lines of at most width characters; there is always one line.
+// wrap breaks text at spaces into lines of at most width characters, and returns at least one.
 func wrap(text string, width int) []string {
 	var lines []string
 	line := ""

@@ -42,7 +42,7 @@ import creates one with the feed of the first file.`,
 
 func (c *importCmd) Run(ctx context.Context, a *app) error {
 	options := importer.Options{Symbol: c.Symbol, Run: a.runID("import"), Logger: a.log}
-	if a.typed("feed") { // the configuration says what to record, not what a file has
+	if a.givenAsFlag("feed") { // the configuration says what to record, not what a file has
 		options.Feed = tape.Feed(c.Feed)
 	}
 	dir, err := c.open(a, options)

@@ -1,9 +1,10 @@
-// Command tapedeck records the trade tape of Binance's spot market, proves that the record is complete, and works on it.
+// Command tapedeck records the trades of Binance's spot market, proves that the record is complete, and runs jobs over
+// it.
 //
-// The package owns the command line and nothing else: flags and where their values come from, what goes to standard
-// output and what to standard error, exit statuses and hints. Each command is one file, a thin adapter over the package
-// of the same name below jobs. The guarantee: only main ends the process, every command works without a config.yaml,
-// and a flag beats the environment, which beats config.yaml, which beats the default.
+// The package owns the command line: flags and the sources of their values, standard output and standard error, exit
+// statuses and hints. Each command is one file, a thin adapter over a package of jobs. Its guarantee: only main exits
+// the process, every command works without a config.yaml, and a flag beats the environment, which beats config.yaml,
+// which beats the default. docs/CONFIGURATION.md specifies config.yaml.
 package main
 
 import (
@@ -14,10 +15,10 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
-	_ "time/tzdata" // crontab.yaml names time zones, and a slim image has no zone files
+	_ "time/tzdata" // for the time zones of crontab.yaml; the image has no zone files
 )
 
-// version and commit are stamped by the linker: -ldflags "-X main.version=… -X main.commit=…".
+// version and commit are set by the linker: -ldflags "-X main.version=… -X main.commit=…".
 var (
 	version = ""
 	commit  = ""
@@ -27,7 +28,7 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is one tapedeck process: it parses args, runs the command they name and returns the exit status.
+// run parses args, runs the command that they name and returns the exit status.
 func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{
 		environ: environ,
@@ -44,17 +45,18 @@ func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int 
 		return a.fail(err)
 	}
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if _, reads := parsed.Selected().Target.Addr().Interface().(reloader); !reads && !signal.Ignored(syscall.SIGHUP) { // nohup has it ignored
+	if _, ok := parsed.Selected().Target.Addr().Interface().(reloader); !ok && !signal.Ignored(syscall.SIGHUP) { // nohup ignores it
 		signals = append(signals, syscall.SIGHUP)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	defer stop()
-	// The first signal asks for a clean end; after it the default is back, so that a second one ends the process at once.
+	// The first signal stops the command cleanly. After it signals have their default effect, so a second one kills
+	// the process.
 	context.AfterFunc(ctx, stop)
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	if err := parsed.Run(a); err != nil {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-			cause := context.Cause(ctx) // which signal it was
+			cause := context.Cause(ctx) // names the signal
 			var hinted *hintError
 			if errors.As(err, &hinted) {
 				cause = withHint(cause, "%s", hinted.hint)
@@ -66,10 +68,11 @@ func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int 
 	return exitDone
 }
 
-// reloader is implemented by the commands for which SIGHUP means to read their crontab again; for others it means that the terminal is gone.
+// reloader is implemented by the commands that reload their crontab on SIGHUP. It stops the others, because it means
+// that their terminal is gone.
 type reloader interface{ reloadsOnHangup() }
 
-// environment turns KEY=VALUE lines into a map; of two lines with one key the later one counts.
+// environment turns KEY=VALUE lines into a map. The last line of a key wins.
 func environment(environ []string) map[string]string {
 	env := make(map[string]string, len(environ))
 	for _, line := range environ {

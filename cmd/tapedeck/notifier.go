@@ -13,7 +13,7 @@ import (
 
 // telegramFlags are the flags of the commands that send messages.
 type telegramFlags struct {
-	TelegramURL restURL `key:"telegram_url" placeholder:"URL" default:"https://api.telegram.org" help:"Address of Telegram's Bot API. The bot's token is read from TAPEDECK_TELEGRAM_TOKEN or from the file that TAPEDECK_TELEGRAM_TOKEN_FILE names; the chats are listed in config.yaml."`
+	TelegramURL httpURL `key:"telegram_url" placeholder:"URL" default:"https://api.telegram.org" help:"Address of Telegram's Bot API. The bot's token is read from TAPEDECK_TELEGRAM_TOKEN or from the file that TAPEDECK_TELEGRAM_TOKEN_FILE names; the chats are listed in config.yaml."`
 }
 
 // notifier enqueues messages and sends them. It implements report.Outbox and schedule.Notifier.

@@ -74,7 +74,7 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 	for i, symbol := range c.Symbols {
 		c.Symbols[i] = strings.ToUpper(strings.TrimSpace(symbol))
 	}
-	from, to, err := c.window(a.now(), 24*time.Hour)
+	reported, err := c.window(a.now(), 24*time.Hour)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 		}
 	}
 	options := report.Options{
-		From: from, To: to, Symbols: c.Symbols, Sections: c.Sections, Brief: format == "table" && !c.Send,
+		From: reported.Start, To: reported.End, Symbols: c.Symbols, Sections: c.Sections, Brief: format == "table" && !c.Send,
 		QueriesDir: c.SQLDir, Params: settings.sections,
 		Now: a.now(), Threads: c.Threads, MemoryLimit: c.Memory, Logger: a.log,
 	}
@@ -108,7 +108,7 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 			return &statusError{exitMisuse, err}
 		}
 		if c.Send && ctx.Err() == nil {
-			failed := report.Report{Window: window.Window{Start: from, End: to}, Symbols: c.Symbols}
+			failed := report.Report{Window: reported, Symbols: c.Symbols}
 			err = errors.Join(err, notifier.sendFailure(ctx, failed, err))
 		}
 		return err
@@ -126,7 +126,7 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 	}
-	a.reportToParent(schedule.Report{WindowStart: from, WindowEnd: to, Message: built.Statements[0].Text})
+	a.reportToParent(schedule.Report{WindowStart: reported.Start, WindowEnd: reported.End, Message: built.Statements[0].Text})
 	if built.Partial() {
 		return partialReportError(dir, built)
 	}

@@ -52,7 +52,7 @@ func runServices(ctx context.Context, services ...service) error {
 
 type runCmd struct {
 	recordFlags
-	archivePlace
+	archiveURLFlag
 	telegramFlags
 	crontabFlags
 	metricsFlags

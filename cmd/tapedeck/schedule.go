@@ -37,8 +37,8 @@ type scheduleCmd struct {
 	crontabFlags
 	metricsFlags
 	feedFlags
-	restPlace
-	archivePlace
+	restURLFlag
+	archiveURLFlag
 	telegramFlags
 	Check bool   `xor:"what" help:"Check the schedule, list every problem with its line, and exit."`
 	Next  int    `xor:"what" placeholder:"N" help:"Print the next N runs and exit."`

@@ -64,7 +64,7 @@ func (a *app) querySettings(sqlDir string) (querySettings, error) {
 				if slices.ContainsFunc(problems, isAbout(part.kind, name)) {
 					continue // it is there and cannot be read, which whoever runs it says
 				}
-				return out, misuse("%s: no %s is named %q%s", a.config.place(wanted.line), part.word, name, strictyaml.DidYouMean(name, sortedKeys(known)))
+				return out, misuse("%s: no %s is named %q%s", a.config.position(wanted.line), part.word, name, strictyaml.DidYouMean(name, sortedKeys(known)))
 			}
 			var err error
 			if part.into[name], err = a.heldTo(query, wanted.params); err != nil {
@@ -100,12 +100,12 @@ func (a *app) heldTo(query analytics.Query, params map[string]configParam) (map[
 		set := params[param]
 		if !slices.Contains(settable, param) {
 			if len(settable) == 0 {
-				return nil, misuse("%s: %s has nothing to set", a.config.place(set.line), query.Name)
+				return nil, misuse("%s: %s has nothing to set", a.config.position(set.line), query.Name)
 			}
-			return nil, misuse("%s: %s has no parameter %q to set%s", a.config.place(set.line), query.Name, param, strictyaml.DidYouMean(param, settable))
+			return nil, misuse("%s: %s has no parameter %q to set%s", a.config.position(set.line), query.Name, param, strictyaml.DidYouMean(param, settable))
 		}
 		if err := query.CheckArgument(param, set.value); err != nil {
-			return nil, misuse("%s: %w", a.config.place(set.line), err)
+			return nil, misuse("%s: %w", a.config.position(set.line), err)
 		}
 		values[param] = set.value
 	}

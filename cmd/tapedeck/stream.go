@@ -21,8 +21,8 @@ type recordFlags struct {
 	FlushRows     int    `key:"flush_rows" placeholder:"N" default:"200000" help:"Write sooner when N trades are waiting, which bounds memory."`
 	Connections   int    `key:"connections" placeholder:"N" default:"1" help:"Connections per symbol; with 2, the loss of one leaves no gap."`
 	GiveUpAfter   length `key:"give_up_after" placeholder:"LENGTH" help:"Exit with an error when the exchange was unreachable for LENGTH, so that a supervisor restarts tapedeck. The default is never."`
-	streamPlace
-	restPlace
+	streamURLFlag
+	restURLFlag
 }
 
 type streamCmd struct {

@@ -87,7 +87,7 @@ const symbolCheck = 15 * time.Second
 
 // symbolSource returns a function that asks the exchange which symbols the words mean. It must not be called
 // concurrently.
-func (a *app) symbolSource(dir *tape.Dir, words []string, place restURL) func(context.Context) ([]string, error) {
+func (a *app) symbolSource(dir *tape.Dir, words []string, place httpURL) func(context.Context) ([]string, error) {
 	var recorded []string
 	return func(ctx context.Context) ([]string, error) {
 		list, err := binance.ParseSymbolList(words)

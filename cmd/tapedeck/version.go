@@ -12,42 +12,42 @@ type versionCmd struct{}
 
 func (versionCmd) manual() manual {
 	return manual{
-		about: `Prints which tapedeck this is, the commit it was built from, and the version of DuckDB inside it: ` +
-			`what to say when something is wrong. It opens nothing and is quick.`,
+		about: `Prints the version of tapedeck, the commit it was built from, and the versions of DuckDB and Go. Include this ` +
+			`in bug reports. It opens no files.`,
 		examples: []string{"tapedeck version"},
 		exits:    []string{"0  printed"},
 	}
 }
 
 func (versionCmd) Run(a *app) error {
-	name, from := buildVersion()
+	name, revision := buildVersion()
 	_, err := fmt.Fprintf(a.stdout, "tapedeck %s\ncommit   %s\nduckdb   %s\ngo       %s %s/%s\n",
-		name, from, duckdb.LibraryVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		name, revision, duckdb.LibraryVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
 }
 
-// buildVersion is what the linker stamped, else what the Go command knows of the source tree.
-func buildVersion() (name, from string) {
-	name, from = version, commit
-	if info, ok := debug.ReadBuildInfo(); ok && from == "" {
+// buildVersion returns the version and the commit that the linker set, or else what the Go command recorded.
+func buildVersion() (name, revision string) {
+	name, revision = version, commit
+	if info, ok := debug.ReadBuildInfo(); ok && revision == "" {
 		dirty := ""
 		for _, setting := range info.Settings {
 			switch {
 			case setting.Key == "vcs.revision":
-				from = setting.Value
+				revision = setting.Value
 			case setting.Key == "vcs.modified" && setting.Value == "true":
 				dirty = " (with changes)"
 			}
 		}
-		if from != "" {
-			from += dirty
+		if revision != "" {
+			revision += dirty
 		}
 	}
 	if name == "" {
 		name = "development"
 	}
-	if from == "" {
-		from = "unknown"
+	if revision == "" {
+		revision = "unknown"
 	}
-	return name, from
+	return name, revision
 }

@@ -7,10 +7,10 @@ import (
 	"time"
 
 	"tapedeck/internal/strictyaml"
+	"tapedeck/internal/window"
 )
 
-// length is a length of time on the command line and in config.yaml: what Go takes (90m, 1h30m) and whole days and
-// weeks (7d, 2w).
+// length is a duration on the command line and in config.yaml: as in Go (90m, 1h30m), or in days or weeks (7d, 2w).
 type length time.Duration
 
 func (l *length) UnmarshalText(text []byte) error {
@@ -33,8 +33,8 @@ func (l length) String() string {
 	return text
 }
 
-// longest is 100 years: anything above is a slip of the finger, and would overflow further down.
-const longest = 100 * 365 * 24 * time.Hour
+// maxLength is 100 years. More is a typing error, and would overflow elsewhere.
+const maxLength = 100 * 365 * 24 * time.Hour
 
 func parseLength(text string) (time.Duration, error) {
 	text = strings.TrimSpace(text)
@@ -44,19 +44,19 @@ func parseLength(text string) (time.Duration, error) {
 		if len(text) > 1 && days[text[len(text)-1]] > 0 {
 			number, numberErr := strconv.ParseFloat(text[:len(text)-1], 64)
 			hours := number * 24 * days[text[len(text)-1]]
-			if numberErr == nil && hours > 0 && hours <= longest.Hours() {
+			if numberErr == nil && hours > 0 && hours <= maxLength.Hours() {
 				return time.Duration(hours * float64(time.Hour)), nil
 			}
 		}
-		return 0, fmt.Errorf("%q is not a length of time; write for example 90m, 24h, 7d or 1h30m", strictyaml.Shorten(text))
+		return 0, fmt.Errorf("%q is not a duration, such as 90m, 24h, 7d or 1h30m", strictyaml.Shorten(text))
 	}
-	if value <= 0 || value > longest {
-		return 0, fmt.Errorf("%q is not a usable length of time; write for example 90m, 24h, 7d or 1h30m", strictyaml.Shorten(text))
+	if value <= 0 || value > maxLength {
+		return 0, fmt.Errorf("%q is out of range; write a duration such as 90m, 24h, 7d or 1h30m", strictyaml.Shorten(text))
 	}
 	return value, nil
 }
 
-// instant is a moment on the command line, UTC unless it names its zone.
+// instant is a date and time on the command line, in UTC unless it names a zone.
 type instant struct{ time.Time }
 
 func (i *instant) UnmarshalText(text []byte) error {
@@ -78,7 +78,7 @@ func parseInstant(text string) (time.Time, error) {
 			return value.UTC(), nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%q is not a date or time; write for example 2026-01-15, \"2026-01-15 12:00\" or 2026-01-15T12:00:00Z (UTC unless it names a zone)", strictyaml.Shorten(text))
+	return time.Time{}, fmt.Errorf("%q is not a date or time, such as 2026-01-15, \"2026-01-15 12:00\" or 2026-01-15T12:00:00Z (UTC unless it names a zone)", strictyaml.Shorten(text))
 }
 
 // hours is a number of hours above 0 on the command line.
@@ -86,44 +86,43 @@ type hours float64
 
 func (h *hours) UnmarshalText(text []byte) error {
 	value, err := strconv.ParseFloat(strings.TrimSpace(string(text)), 64)
-	if err != nil || !(value > 0 && value <= longest.Hours()) {
-		return fmt.Errorf("%q is not a number of hours above 0; write for example 13", strictyaml.Shorten(string(text)))
+	if err != nil || !(value > 0 && value <= maxLength.Hours()) {
+		return fmt.Errorf("%q is not a number of hours above 0, such as 13", strictyaml.Shorten(string(text)))
 	}
 	*h = hours(value)
 	return nil
 }
 
-// windowFlags are the flags of every command that works on a half-open window [from, to).
+// windowFlags are the flags of commands that work on a half-open window of time.
 type windowFlags struct {
-	Since length  `placeholder:"LENGTH" xor:"start" help:"Work on the last LENGTH before --to: 90m, 24h, 7d."`
-	Hours hours   `placeholder:"N" xor:"start" help:"The same as --since, in hours: --hours 13."`
+	Since length  `placeholder:"LENGTH" xor:"start" help:"Start of the window, as a duration before --to: 90m, 24h, 7d."`
+	Hours hours   `placeholder:"N" xor:"start" help:"Like --since, in hours: --hours 13."`
 	From  instant `placeholder:"TIME" xor:"start" help:"Start of the window, inclusive: a date, \"2026-01-15 12:00\" or RFC 3339; UTC unless it names a zone."`
-	To    instant `placeholder:"TIME" help:"End of the window, exclusive; written like --from. The default is now."`
+	To    instant `placeholder:"TIME" help:"End of the window, exclusive, in the same form. The default is now."`
 }
 
-// given reports whether any flag of the window was used.
-func (w windowFlags) given() bool {
-	return w.Since != 0 || w.Hours != 0 || !w.From.IsZero() || !w.To.IsZero()
-}
+// given reports whether any of the flags is given.
+func (f windowFlags) given() bool { return f != windowFlags{} }
 
-// window is the window that the flags name; without a start it is the last otherwise before its end.
-func (w windowFlags) window(now time.Time, otherwise time.Duration) (from, to time.Time, err error) {
-	to = now.UTC()
-	if !w.To.IsZero() {
-		to = w.To.Time
+// window returns the window that the flags name. Its end is now unless it is given, and its length is defaultLength
+// unless its start is given.
+func (f windowFlags) window(now time.Time, defaultLength time.Duration) (window.Window, error) {
+	out := window.Window{End: now.UTC()}
+	if !f.To.IsZero() {
+		out.End = f.To.Time
 	}
 	switch {
-	case !w.From.IsZero():
-		from = w.From.Time
-	case w.Since != 0:
-		from = to.Add(-time.Duration(w.Since))
-	case w.Hours != 0:
-		from = to.Add(-time.Duration(float64(w.Hours) * float64(time.Hour)))
+	case !f.From.IsZero():
+		out.Start = f.From.Time
+	case f.Since != 0:
+		out.Start = out.End.Add(-time.Duration(f.Since))
+	case f.Hours != 0:
+		out.Start = out.End.Add(-time.Duration(float64(f.Hours) * float64(time.Hour)))
 	default:
-		from = to.Add(-otherwise)
+		out.Start = out.End.Add(-defaultLength)
 	}
-	if !from.Before(to) {
-		return from, to, misuse("the window from %s to %s is empty: its start is not before its end", from.Format(time.RFC3339), to.Format(time.RFC3339))
+	if out.IsEmpty() {
+		return out, misuse("the window from %s to %s is empty", out.Start.Format(time.RFC3339), out.End.Format(time.RFC3339))
 	}
-	return from, to, nil
+	return out, nil
 }

@@ -51,32 +51,32 @@ func TestWindows(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		flags    windowFlags
-		from, to string // to is empty where the window is an error
+		from, to string // to is empty if an error is expected
 	}{
-		"nothing":             {windowFlags{}, "2026-01-14T12:00:00Z", "2026-01-15T12:00:00Z"},
+		"default":             {windowFlags{}, "2026-01-14T12:00:00Z", "2026-01-15T12:00:00Z"},
 		"since":               {windowFlags{Since: length(time.Hour)}, "2026-01-15T11:00:00Z", "2026-01-15T12:00:00Z"},
 		"hours":               {windowFlags{Hours: 13}, "2026-01-14T23:00:00Z", "2026-01-15T12:00:00Z"},
 		"hours before an end": {windowFlags{Hours: 0.5, To: at("2026-01-10")}, "2026-01-09T23:30:00Z", "2026-01-10T00:00:00Z"},
 		"from":                {windowFlags{From: at("2026-01-01")}, "2026-01-01T00:00:00Z", "2026-01-15T12:00:00Z"},
 		"from and to":         {windowFlags{From: at("2026-01-01"), To: at("2026-01-02")}, "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"},
-		"upside down":         {windowFlags{From: at("2026-01-02"), To: at("2026-01-01")}, "", ""},
+		"reversed":            {windowFlags{From: at("2026-01-02"), To: at("2026-01-01")}, "", ""},
 		"in the future":       {windowFlags{From: at("2027-01-01")}, "", ""},
 		"empty":               {windowFlags{From: at("2026-01-01"), To: at("2026-01-01")}, "", ""},
 	} {
-		from, to, err := c.flags.window(now, 24*time.Hour)
+		window, err := c.flags.window(now, 24*time.Hour)
 		if c.to == "" {
 			if status(err) != exitMisuse {
 				t.Errorf("%s: %v", name, err)
 			}
 			continue
 		}
-		if err != nil || from.Format(time.RFC3339) != c.from || to.Format(time.RFC3339) != c.to {
-			t.Errorf("%s: %v to %v, %v", name, from, to, err)
+		if err != nil || window.Start.Format(time.RFC3339) != c.from || window.End.Format(time.RFC3339) != c.to {
+			t.Errorf("%s: %v, %v", name, window, err)
 		}
 	}
 }
 
-func TestLengthsPrintAsTheyAreWritten(t *testing.T) {
+func TestLengthString(t *testing.T) {
 	for _, text := range []string{"15s", "10m", "1h", "1h30m", "6h", "1m5s"} {
 		value, err := parseLength(text)
 		if err != nil || length(value).String() != text {
