@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"tapedeck/internal/binance"
-	"tapedeck/internal/tape"
+	"tapedeck/internal/ingest"
 )
 
 // connection is one connection to the exchange.
@@ -66,37 +66,19 @@ func (r *receiver) read(c *connection) {
 // receive takes a trade that was received at a time of the tracker's clock. It does not allocate, and takes two locks
 // one after the other, the tracker's and the batcher's; together they are 1 % of what a trade costs.
 func (r *receiver) receive(c *trackedConnection, s *trackedSymbol, m *binance.Message, at int64) {
-	price, exactPrice, err := tape.ParseDecimal(m.Price)
+	trade, inexact, err := ingest.FromMessage(s.name, m)
 	if err != nil {
-		r.malformedTrade(c, s, m, err)
-		return
-	}
-	qty, exactQty, err := tape.ParseDecimal(m.Qty)
-	if err == nil && !(price > 0 && qty > 0) {
-		err = errors.New("price or quantity too small for a double")
-	}
-	if err != nil {
-		r.malformedTrade(c, s, m, err)
+		r.tracker.malformed(c, fmt.Errorf("symbol %q, id %d: %w", s.name, m.ID, err))
 		return
 	}
 	if !r.tracker.received(c, s, m.ID, m.Time, at) {
 		return
 	}
-	var inexact int64
-	if !exactPrice {
-		inexact++
+	if inexact.Price {
 		r.tracker.inexact(s.name, m.ID, "price", m.Price)
 	}
-	if !exactQty {
-		inexact++
+	if inexact.Qty {
 		r.tracker.inexact(s.name, m.ID, "qty", m.Qty)
 	}
-	r.batcher.add(&tape.Trade{
-		Symbol: s.name, ID: m.ID, Price: price, Qty: qty, FirstTradeID: m.FirstTradeID, LastTradeID: m.LastTradeID,
-		TradedAt: m.Time, IsBuyerMaker: m.BuyerMaker,
-	}, s.index, inexact)
-}
-
-func (r *receiver) malformedTrade(c *trackedConnection, s *trackedSymbol, m *binance.Message, err error) {
-	r.tracker.malformed(c, fmt.Errorf("symbol %q, id %d: %w", s.name, m.ID, err))
+	r.batcher.add(&trade, s.index, inexact.Count())
 }
