@@ -5,26 +5,34 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
+	"tapedeck/internal/wording"
 	"tapedeck/jobs/compact"
 	"tapedeck/jobs/schedule"
 )
 
 type compactCmd struct {
 	windowFlags
-	Force bool `help:"Merge every day's files into as few as there can be, also the hour under way and days that would be left as they are."`
+	Force bool `help:"Merge every day's files into as few as possible, even those of the current hour and of days that need no merge."`
 }
 
 func (*compactCmd) manual() manual {
 	return manual{
-		about: `Merges the many small files that a tape is written in into few: those of an hour once it is over, those of a day once it is over, sorted by symbol and
-id, 16 million rows a file at most. It may run while the stream, a backfill and readers go on: whoever lists the files of a day sees those
-from before or those from after, and each row once. A query that had listed the old files and opens them later gets an error and can be run
-again; tapedeck's own commands do so by themselves. It also joins the files of alerts and runs, one a day, and deletes what
-writers that died left behind. Without a window it looks at every day.`,
-		examples: []string{"tapedeck compact", "tapedeck compact --since 2d", "tapedeck compact --from 2026-01-15 --to 2026-01-16 --force"},
+		about: `Merges the many small files of a tape into few: the files of an hour once it is over, and those of a day once it is over,
+sorted by symbol and id, with at most 16 million rows each. It can run at the same time as the stream, a backfill and
+readers: whoever lists the files of a day sees the old ones or the new ones, and every row once. A query that opens an
+old file after it was replaced fails and can be run again; tapedeck's own commands do that by themselves. It also
+merges the files of alerts and runs, and deletes what writers that died left behind. Without a window it compacts
+every day.`,
+		examples: []string{
+			"tapedeck compact",
+			"tapedeck compact --since 2d",
+			"tapedeck compact --from 2026-01-15 --to 2026-01-16 --force",
+		},
 		exits: []string{
-			"0  done, whether there was anything to merge or not",
-			"1  failed; the tape is as it was, but for days that were done before",
+			"0  done, even if there was nothing to merge",
+			"1  failed; days that were not merged yet are unchanged",
 			"3  done, but a file cannot be read and was left as it is",
 		},
 	}
@@ -36,47 +44,53 @@ func (c *compactCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	bar := a.newProgress()
-	options := compact.Options{Now: a.now(), Clock: time.Now(), Force: c.Force, Logger: a.log, Progress: func(done, of int, date string) {
+	options := compact.Options{Now: a.now(), Clock: time.Now(), Force: c.Force, Logger: a.log}
+	options.Progress = func(done, of int) {
 		if done == 0 {
 			bar.Begin("compact", int64(of))
 		}
 		bar.Set("days", int64(done))
-	}}
+	}
 	if c.given() {
-		window, err := c.window(a.now(), maxLength)
-		if err != nil {
+		if options.Window, err = c.window(a.now(), maxLength); err != nil {
 			return err
 		}
-		options.From, options.To = window.Start, window.End
 	}
 	summary, err := compact.Run(ctx, dir, options)
 	bar.end()
 	if err != nil {
 		return err
 	}
-	said := "nothing to merge"
-	if summary.Before > 0 {
-		said = fmt.Sprintf("%s files became %s: %s rows of %s, %s",
-			grouped(int64(summary.Before)), grouped(int64(summary.After)), grouped(summary.Rows), counted(len(summary.Dates), "day"), byteText(summary.Bytes))
-	}
-	if summary.Records > 0 {
-		said += fmt.Sprintf("; %s files of alerts and runs joined", grouped(int64(summary.Records)))
-	}
-	if summary.Swept > 0 {
-		said += fmt.Sprintf("; %s files of dead writers deleted", grouped(int64(summary.Swept)))
-	}
-	a.say("%s", said)
+	message := compactMessage(summary)
+	a.say("%s", message)
 	if summary.NotAtomic {
-		a.say("this file system cannot exchange two directories: a reader may have seen fewer rows for an instant, and none twice")
+		a.say("this file system cannot exchange two directories: a reader may have seen fewer rows for an instant, but none twice")
 	}
-	a.reportToParent(schedule.Report{Rows: summary.Rows, Bytes: summary.Bytes, Message: said})
+	a.reportToParent(schedule.Report{Rows: summary.Rows, Bytes: summary.Bytes, Message: message})
 	for _, broken := range summary.Broken {
 		a.say("%s", broken.Error())
 	}
 	if n := len(summary.Broken); n > 0 {
-		return withHint(partial("%s could not be merged", counted(n, "file")), "move a file that cannot be read out of the data directory; tapedeck backfill then fetches what it held")
+		return withHint(partial("%s could not be merged", wording.Count(n, "file")),
+			"move a file that cannot be read out of the data directory; tapedeck backfill then fetches its trades again")
 	}
 	return nil
+}
+
+// compactMessage says in one line what a compaction did.
+func compactMessage(s compact.Summary) string {
+	message := "nothing to merge"
+	if s.Before > 0 {
+		message = fmt.Sprintf("merged %s into %s: %s of %s, %s", wording.Count(s.Before, "file"), wording.Comma(s.After),
+			wording.Count(s.Rows, "row"), wording.Count(len(s.Dates), "day"), humanize.Bytes(uint64(s.Bytes)))
+	}
+	if s.Records > 0 {
+		message += fmt.Sprintf("; merged %s of alerts and runs", wording.Count(s.Records, "file"))
+	}
+	if s.Swept > 0 {
+		message += fmt.Sprintf("; deleted %s of dead writers", wording.Count(s.Swept, "file"))
+	}
+	return message
 }
 
 // counted is a number with its noun: 1 day, 2 days.
@@ -85,18 +99,4 @@ func counted(n int, noun string) string {
 		return "1 " + noun
 	}
 	return grouped(int64(n)) + " " + noun + "s"
-}
-
-// byteText is a size for people: 12.3 MB.
-func byteText(n int64) string {
-	size, unit := float64(n), 0
-	units := [...]string{"bytes", "kB", "MB", "GB", "TB"}
-	for size >= 1000 && unit < len(units)-1 {
-		size /= 1000
-		unit++
-	}
-	if unit == 0 {
-		return fmt.Sprintf("%d bytes", n)
-	}
-	return fmt.Sprintf("%.1f %s", size, units[unit])
 }

@@ -1,8 +1,9 @@
-// Package compact merges the many small files that a tape is written in into few that suit scans: those of hours and days that are over, sorted
-// by (symbol, id).
+// Package compact merges the many small files of a tape into few that suit scans, sorted by (symbol,
+// id): the files of an hour once it is over, and those of a day once it is over.
 //
-// The guarantee: at every instant each row is on the tape once for whoever lists its files, whatever else writes, and a run that was
-// ended at any point has changed nothing or merged whole partitions' worth of files. How a partition is replaced is described in package tape.
+// Its one guarantee: a reader that lists a partition's files sees every row exactly once at any moment,
+// whatever else writes. A run that is interrupted has merged some groups of files completely and left
+// the others unchanged. Package tape replaces the files; docs/TAPE.md describes how.
 package compact
 
 import (
@@ -15,60 +16,67 @@ import (
 	"time"
 
 	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
 )
 
-// The policy's defaults.
 const (
-	// MaxRows of a merged file: at 6 to 9 bytes a row 100 to 150 MB, of which a query that needs few symbols reads few row groups.
+	// MaxRows is the default for Options.MaxRows. At 6 to 9 bytes a row a file has 100 to 150 MB. A query
+	// that needs few symbols reads few row groups of it.
 	MaxRows = 16 << 20
-	// grace is how long after its end an hour or a day counts as over: by then the last flush of it has been written.
+	// grace is the time after its end from which an hour or a day counts as over. By then its last flush
+	// has been written.
 	grace = 5 * time.Minute
-	// slack is how many small files beyond the merged ones a day that is over may keep, so that a heal of a few trades
-	// does not rewrite it.
-	slack = 4
-	// mostRecords is how many files of alerts or runs a date may have before it is over; then it may have one.
-	mostRecords = 8
-	// attempts to merge a group of segments that others change meanwhile.
-	attempts = 3
+	// extraFiles is how many files more than necessary a finished day may have, so that a backfill of a few
+	// trades does not rewrite the day.
+	extraFiles = 4
+	// maxRecordFiles is how many files of alerts or runs a date may have before it is over. After that it
+	// may have one.
+	maxRecordFiles = 8
+	// maxRetries bounds how often a date is listed again because another process changed its segments.
+	maxRetries = 3
 )
 
-// Options are a compaction's settings.
+// Options are the settings of a compaction.
 type Options struct {
-	// Now says which hours and days are over.
+	// Now decides which hours and days are over.
 	Now time.Time
-	// Clock is what the system's clock says, by which files are old that dead writers and replaced partitions left; zero means Now.
+	// Clock is the current time of the system, which decides whether the files of dead writers and
+	// replaced partitions are old enough to delete. Zero means Now.
 	Clock time.Time
-	// From and To restrict it to the partitions of trades that the half-open window touches; zero leaves that end open.
-	From, To time.Time
-	// MaxRows of a merged file; 0 means the constant of this name.
+	// Window restricts the compaction to the partitions of trades that overlap with it. A zero time leaves
+	// that end open.
+	Window window.Window
+	// MaxRows bounds the rows of a merged file. Zero means the constant MaxRows.
 	MaxRows int64
-	// Force merges every day's segments down to as few as there can be, also those of the hour under way.
+	// Force merges every day's segments into as few as possible, even those of the current hour.
 	Force bool
-	// Logger hears of merges and of what could not be merged; nil means silence.
+	// Logger may be nil.
 	Logger *slog.Logger
-	// Progress hears, before each partition, how many are done of how many; nil means nobody.
-	Progress func(done, of int, date string)
+	// Progress, unless nil, is called before each partition with the numbers of partitions done and in all.
+	Progress func(done, of int)
 }
 
 // Summary is what a compaction did.
 type Summary struct {
-	// Dates whose segments of trades were merged.
+	// Dates are those whose segments of trades were merged.
 	Dates []string
-	// Before and After count the segments that were merged and those that they became.
+	// Before is the number of segments that were merged, After of those that replace them.
 	Before, After int
-	// Rows and Bytes of the merged segments of trades.
+	// Rows and Bytes are those of the merged segments of trades.
 	Rows, Bytes int64
-	// Records counts the files of alerts and runs that were merged into one a date.
+	// Records is the number of files of alerts and runs that were merged.
 	Records int
-	// Swept counts files of dead writers that were deleted.
+	// Swept is the number of files of dead writers that were deleted.
 	Swept int
-	// Broken are the segments that could not be read or merged; they stay as they are.
+	// Broken are the segments that could not be read. They are left as they are.
 	Broken []tape.BrokenSegment
-	// NotAtomic is true where the file system cannot exchange directories: readers may have seen fewer rows for an instant.
+	// NotAtomic is true if the file system cannot exchange directories. Then readers may have seen fewer
+	// rows for an instant.
 	NotAtomic bool
 }
 
-// Run merges what is to be merged. It may run beside the stream, a backfill, readers and another compaction.
+// Run merges what can be merged. It is safe to run at the same time as the stream, a backfill, readers
+// and another compaction. After an error the Summary describes what was done.
 func Run(ctx context.Context, dir *tape.Dir, opt Options) (Summary, error) {
 	if opt.MaxRows <= 0 {
 		opt.MaxRows = MaxRows
@@ -79,16 +87,16 @@ func Run(ctx context.Context, dir *tape.Dir, opt Options) (Summary, error) {
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &compaction{dir: dir, opt: opt, bad: map[string]bool{}}
+	c := &compaction{dir: dir, opt: opt, rejected: map[string]bool{}}
 	err := c.run(ctx)
 	return c.Summary, err
 }
 
 type compaction struct {
 	Summary
-	dir *tape.Dir
-	opt Options
-	bad map[string]bool // paths of segments that cannot be merged
+	dir      *tape.Dir
+	opt      Options
+	rejected map[string]bool // paths of segments that cannot be merged
 }
 
 func (c *compaction) run(ctx context.Context) error {
@@ -96,17 +104,17 @@ func (c *compaction) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	dates = slices.DeleteFunc(dates, func(date string) bool { return !c.wanted(date) })
+	dates = slices.DeleteFunc(dates, func(date string) bool { return !c.inWindow(date) })
 	for i, date := range dates {
 		if c.opt.Progress != nil {
-			c.opt.Progress(i, len(dates), date)
+			c.opt.Progress(i, len(dates))
 		}
-		if err := c.date(ctx, date); err != nil {
+		if err := c.compactDate(ctx, date); err != nil {
 			return fmt.Errorf("compact the trades of %s: %w", date, err)
 		}
 	}
 	for _, table := range []tape.Table{tape.Alerts, tape.Runs} {
-		if err := c.records(ctx, table); err != nil {
+		if err := c.mergeRecords(ctx, table); err != nil {
 			return err
 		}
 	}
@@ -116,18 +124,20 @@ func (c *compaction) run(ctx context.Context) error {
 	return nil
 }
 
-func (c *compaction) wanted(date string) bool {
+// inWindow reports whether date is a date and overlaps with the window.
+func (c *compaction) inWindow(date string) bool {
 	day, err := time.Parse(time.DateOnly, date)
 	if err != nil {
-		return false // not a partition of ours
+		return false
 	}
-	return (c.opt.To.IsZero() || day.Before(c.opt.To)) && (c.opt.From.IsZero() || day.AddDate(0, 0, 1).After(c.opt.From))
+	start, end := c.opt.Window.Start, c.opt.Window.End
+	return (end.IsZero() || day.Before(end)) && (start.IsZero() || day.AddDate(0, 0, 1).After(start))
 }
 
-// date merges the segments of one date until there is nothing left to merge.
-func (c *compaction) date(ctx context.Context, date string) error {
-	merged, changed := false, 0
-	for {
+// compactDate merges the segments of one date until nothing is left to merge.
+func (c *compaction) compactDate(ctx context.Context, date string) error {
+	retries := 0
+	for progress := true; progress; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -139,33 +149,26 @@ func (c *compaction) date(ctx context.Context, date string) error {
 		if err != nil {
 			return err
 		}
-		did := false
+		progress = false
 		for _, group := range groups {
-			fewer, err := c.merge(ctx, date, group)
+			changed, err := c.merge(ctx, date, group)
 			switch {
-			case errors.Is(err, tape.ErrChanged) && changed < attempts:
-				// Another process was quicker: look again.
-				changed++
-				did = true
+			case errors.Is(err, tape.ErrChanged) && retries < maxRetries:
+				retries++
+				progress = true
 			case errors.Is(err, tape.ErrChanged):
-				c.opt.Logger.Warn("segments left to another run", "date", date, "segments", len(group))
+				c.opt.Logger.Warn("segments left to another process", "date", date, "segments", len(group))
 			case err != nil:
 				return err
-			case fewer:
-				merged, did = true, true
+			case changed:
+				progress = true
 			}
 		}
-		if !did {
-			break
-		}
-	}
-	if merged {
-		c.Dates = append(c.Dates, date)
 	}
 	return nil
 }
 
-// segments lists what can be merged of a date.
+// segments lists the segments of a date that can be merged.
 func (c *compaction) segments(date string) ([]tape.Segment, error) {
 	segments, broken, err := c.dir.Segments(tape.Trades, date, date)
 	if err != nil {
@@ -174,54 +177,47 @@ func (c *compaction) segments(date string) ([]tape.Segment, error) {
 	for _, b := range broken {
 		c.reject(b.Path, b.Err)
 	}
-	return slices.DeleteFunc(segments, func(s tape.Segment) bool { return c.bad[s.Path] || s.Rows == 0 }), nil
+	return slices.DeleteFunc(segments, func(s tape.Segment) bool { return c.rejected[s.Path] || s.Rows == 0 }), nil
 }
 
 func (c *compaction) reject(path string, err error) {
-	if !c.bad[path] {
-		c.bad[path] = true
+	if !c.rejected[path] {
+		c.rejected[path] = true
 		c.Broken = append(c.Broken, tape.BrokenSegment{Path: path, Err: err})
-		c.opt.Logger.Warn("segment left as it is", "path", path, "error", err.Error())
+		c.opt.Logger.Warn("segment cannot be merged", "path", path, "error", err.Error())
 	}
 }
 
-// isOver says whether a day has ended and its last flush has been written.
+// isOver reports whether a day has ended and its last flush has been written.
 func (c *compaction) isOver(day time.Time) bool {
 	return !c.opt.Now.Before(day.AddDate(0, 0, 1).Add(grace))
 }
 
-// groups says which segments of a date are to become one another's files now. Where a day has more of them than can be open at once, its
-// groups are merged first, and what they became the next time round.
+// groups returns the segments of a date to merge now, in groups. If a day has more of them than can be
+// open at the same time, the merged groups are merged with each other in the next round.
 func (c *compaction) groups(date string, segments []tape.Segment) ([][]tape.Segment, error) {
 	day, err := time.Parse(time.DateOnly, date)
 	if err != nil {
 		return nil, err
 	}
 	if !c.opt.Force && !c.isOver(day) {
-		return c.hours(segments)
+		return c.hourGroups(segments)
 	}
-	rows := int64(0)
-	for _, s := range segments {
-		rows += s.Rows
-	}
-	most := int((rows + c.opt.MaxRows - 1) / c.opt.MaxRows)
-	if len(segments) <= most || !c.opt.Force && len(segments) <= most+slack && !c.scattered(segments) {
+	least := int((rowsOf(segments) + c.opt.MaxRows - 1) / c.opt.MaxRows)
+	// A day without a compacted file was never merged as a whole.
+	wasMerged := slices.ContainsFunc(segments, tape.Segment.IsCompacted)
+	if len(segments) <= least || !c.opt.Force && wasMerged && len(segments) <= least+extraFiles {
 		return nil, nil
 	}
 	groups := tape.MergeGroups(segments)
 	if len(groups) > 1 && len(groups) == len(segments) {
-		return nil, nil // every one of them fills a merge by itself
+		return nil, nil // each segment fills a merge by itself
 	}
-	return slices.DeleteFunc(groups, func(group []tape.Segment) bool { return len(group) < 2 }), nil
+	return severalOnly(groups), nil
 }
 
-// scattered says whether a day was never merged as a whole: none of its files is a compaction's of its size.
-func (c *compaction) scattered(segments []tape.Segment) bool {
-	return !slices.ContainsFunc(segments, tape.Segment.IsCompacted)
-}
-
-// hours groups what was written in hours that are over, of a day that is not.
-func (c *compaction) hours(segments []tape.Segment) ([][]tape.Segment, error) {
+// hourGroups groups the segments of a day that is not over by hours that are over.
+func (c *compaction) hourGroups(segments []tape.Segment) ([][]tape.Segment, error) {
 	over := c.opt.Now.Add(-grace).Truncate(time.Hour)
 	byHour := map[time.Time][]tape.Segment{}
 	for _, s := range segments {
@@ -230,7 +226,7 @@ func (c *compaction) hours(segments []tape.Segment) ([][]tape.Segment, error) {
 		}
 		_, last, ok, err := c.dir.TimeRange(s)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // another run merged it since it was listed
+			continue // another process merged it after it was listed
 		}
 		if err != nil {
 			c.reject(s.Path, err)
@@ -241,18 +237,27 @@ func (c *compaction) hours(segments []tape.Segment) ([][]tape.Segment, error) {
 		}
 	}
 	var out [][]tape.Segment
-	for _, group := range byHour {
-		for _, part := range tape.MergeGroups(group) {
-			if len(part) > 1 {
-				out = append(out, part)
-			}
-		}
+	for _, segments := range byHour {
+		out = append(out, severalOnly(tape.MergeGroups(segments))...)
 	}
 	return out, nil
 }
 
-// merge merges a group and says whether there is another look to take: there are fewer segments now, or one that cannot be read was set aside.
-func (c *compaction) merge(ctx context.Context, date string, group []tape.Segment) (bool, error) {
+// severalOnly removes the groups of a single segment.
+func severalOnly(groups [][]tape.Segment) [][]tape.Segment {
+	return slices.DeleteFunc(groups, func(group []tape.Segment) bool { return len(group) < 2 })
+}
+
+func rowsOf(segments []tape.Segment) (rows int64) {
+	for _, s := range segments {
+		rows += s.Rows
+	}
+	return rows
+}
+
+// merge merges a group. It reports whether the date must be listed again: it has fewer segments now, or
+// one that cannot be read was rejected.
+func (c *compaction) merge(ctx context.Context, date string, group []tape.Segment) (changed bool, err error) {
 	out, err := c.dir.Merge(ctx, date, group, c.opt.MaxRows)
 	var broken tape.BrokenSegment
 	if !errors.Is(err, tape.ErrChanged) && errors.As(err, &broken) {
@@ -262,23 +267,22 @@ func (c *compaction) merge(ctx context.Context, date string, group []tape.Segmen
 	if err != nil {
 		return false, err
 	}
-	rows := int64(0)
-	for _, s := range group {
-		rows += s.Rows
-	}
+	rows := rowsOf(group)
 	c.Before += out.Before
 	c.After += out.After
 	c.Rows += rows
 	c.Bytes += out.Bytes
-	if !out.Atomic {
-		c.NotAtomic = true
+	c.NotAtomic = c.NotAtomic || !out.Atomic
+	c.opt.Logger.Info("segments merged",
+		"date", date, "before", out.Before, "after", out.After, "rows", rows, "bytes", out.Bytes)
+	if changed = out.After < out.Before; changed && !slices.Contains(c.Dates, date) {
+		c.Dates = append(c.Dates, date)
 	}
-	c.opt.Logger.Info("segments merged", "date", date, "before", out.Before, "after", out.After, "rows", rows, "bytes", out.Bytes)
-	return out.After < out.Before, nil
+	return changed, nil
 }
 
-// records merges the files of alerts or runs.
-func (c *compaction) records(ctx context.Context, table tape.Table) error {
+// mergeRecords merges the files of alerts or runs of each date.
+func (c *compaction) mergeRecords(ctx context.Context, table tape.Table) error {
 	dates, err := c.dir.Dates(table)
 	if err != nil {
 		return err
@@ -287,15 +291,15 @@ func (c *compaction) records(ctx context.Context, table tape.Table) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		most := mostRecords
+		limit := maxRecordFiles
 		if day, err := time.Parse(time.DateOnly, date); err == nil && c.isOver(day) {
-			most = 1
+			limit = 1
 		}
-		before, joined, err := c.dir.MergeRecords(ctx, table, date, most)
+		before, merged, err := c.dir.MergeRecords(ctx, table, date, limit)
 		if err != nil {
 			return fmt.Errorf("compact the %s of %s: %w", table, date, err)
 		}
-		if joined {
+		if merged {
 			c.Records += before
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
 )
 
 var day = time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC)
@@ -134,7 +135,7 @@ func TestSizeAndWindow(t *testing.T) {
 	for i := range int64(10) {
 		record(t, dir, 1001+100*i, 100, day.Add(25*time.Hour+time.Duration(i)*time.Minute))
 	}
-	out := run(t, dir, Options{Now: day.Add(72 * time.Hour), From: day.Add(24 * time.Hour), MaxRows: 600})
+	out := run(t, dir, Options{Now: day.Add(72 * time.Hour), Window: window.Window{Start: day.Add(24 * time.Hour)}, MaxRows: 600})
 	if !slices.Equal(out.Dates, []string{"2026-01-16"}) || out.Rows != 2000 || out.After != 4 {
 		t.Errorf("%+v", out)
 	}
@@ -255,7 +256,7 @@ func TestAWeekOfRecordsIsFewFiles(t *testing.T) {
 			t.Errorf("%s: %d rows in %d files, want %d in %d", table, rows, len(list), want, days)
 		}
 	}
-	if most > mostRecords {
+	if most > maxRecordFiles {
 		t.Errorf("a day had %d files", most)
 	}
 	// The partitions that were replaced are gone when their grace is over by the system's clock, whatever the run's own is.
