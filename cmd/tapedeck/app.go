@@ -10,8 +10,8 @@ import (
 	"golang.org/x/term"
 )
 
-// app is what every command gets: the process's streams and environment, its clock and logger, and the global
-// settings.
+// app is what every command gets: the process's streams and environment, its clock and logger, and
+// the global settings.
 type app struct {
 	environ []string
 	env     map[string]string
@@ -21,7 +21,8 @@ type app struct {
 
 	log    *slog.Logger
 	config *config
-	// set holds KEY=VALUE for every setting given as a flag, so that child processes get the same settings.
+	// set holds KEY=VALUE for every setting given as a flag, so that child processes get the same
+	// settings.
 	set []string
 
 	started time.Time
@@ -29,8 +30,8 @@ type app struct {
 	dataDir string
 }
 
-// now returns the instant that a command works with: --now, or when the process started. It does not advance,
-// so all windows of a command agree.
+// now returns the instant that a command works with: --now, or when the process started. It does
+// not advance, so all windows of a command agree.
 func (a *app) now() time.Time {
 	if !a.fixed.IsZero() {
 		return a.fixed
@@ -38,7 +39,8 @@ func (a *app) now() time.Time {
 	return a.started
 }
 
-// clock returns the current time for services, in UTC. It starts at now and advances with real time.
+// clock returns the current time for services, in UTC. It starts at now and advances with real
+// time.
 func (a *app) clock() time.Time {
 	return a.now().Add(time.Since(a.started)).UTC()
 }
@@ -70,7 +72,8 @@ func newLogger(w io.Writer, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, options))
 }
 
-// say writes a line about the progress of a command to standard error. Results go to standard output.
+// say writes a line about the progress of a command to standard error. Results go to standard
+// output.
 func (a *app) say(format string, args ...any) {
 	fmt.Fprintf(a.stderr, format+"\n", args...)
 }

@@ -23,20 +23,20 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// The benchmarks of whole commands. Each measures two things in turn in one run and reports the ratio of their times, so that a
-// machine's mood does not matter; cmd/bench runs them and keeps the table in BENCHMARKS.md.
+// Benchmarks of whole commands. Each measures two things alternately and reports the ratio of their
+// times, so that the load of the machine matters less. cmd/bench runs them and updates BENCHMARKS.md.
 
-// benchDay is the first day of the tapes that the benchmarks make.
+// benchDay is the first day of the benchmarks' tapes.
 var benchDay = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// spent is what a process took.
-type spent struct {
+// usage is what a process used.
+type usage struct {
 	wall, cpu time.Duration
-	memory    int64 // the most that was resident, in bytes
+	memory    int64 // the most resident memory, in bytes
 }
 
-// spend runs a command line of the binary; exit statuses other than 0 and 3 end the benchmark.
-func spend(b *testing.B, binary string, args ...string) spent {
+// measure runs a command line of the binary. Exit statuses other than 0 and 3 fail the benchmark.
+func measure(b *testing.B, binary string, args ...string) usage {
 	b.Helper()
 	command := exec.Command(binary, args...)
 	command.Dir = b.TempDir()
@@ -46,32 +46,33 @@ func spend(b *testing.B, binary string, args ...string) spent {
 	if err := command.Start(); err != nil {
 		b.Fatal(err)
 	}
-	ended, most := make(chan struct{}), make(chan int64)
-	go func() { most <- highWater(command.Process.Pid, ended) }()
+	ended, peak := make(chan struct{}), make(chan int64)
+	go func() { peak <- peakMemory(command.Process.Pid, ended) }()
 	err := command.Wait()
 	wall := time.Since(started)
 	close(ended)
-	memory := <-most
+	memory := <-peak
 	if err != nil && command.ProcessState.ExitCode() != exitPartial {
 		b.Fatalf("tapedeck %v: %v\n%s", args, err, out.Bytes())
 	}
-	return spent{wall, command.ProcessState.UserTime() + command.ProcessState.SystemTime(), memory}
+	return usage{wall, command.ProcessState.UserTime() + command.ProcessState.SystemTime(), memory}
 }
 
-// highWater gives the most bytes that a process had resident, as of 20 ms before its end. What the kernel says afterwards would not do: it
-// counts what this process, which may just have run DuckDB, had when it started the other.
-func highWater(pid int, ended <-chan struct{}) (most int64) {
-	look := time.NewTicker(20 * time.Millisecond)
-	defer look.Stop()
+// peakMemory returns the most resident memory of a process in bytes, as of at most 20 ms before its
+// end. The kernel's own figure after the end also counts the memory that this process had when it
+// started the other.
+func peakMemory(pid int, ended <-chan struct{}) (most int64) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
 	for {
 		select {
 		case <-ended:
 			return most
-		case <-look.C:
+		case <-tick.C:
 		}
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 		if err != nil {
-			continue // it has just ended, or this system has no such file
+			continue // it has just ended, or this system has no /proc
 		}
 		_, rest, _ := strings.Cut(string(text), "\nVmHWM:")
 		size, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
@@ -83,11 +84,11 @@ func highWater(pid int, ended <-chan struct{}) (most int64) {
 
 // benchTape describes a tape of random walks.
 type benchTape struct {
-	days, segments, symbols, rows int // segments a day, rows a segment, evenly over the symbols
+	days, segments, symbols, rows int // segments per day; rows per segment, evenly over the symbols
 }
 
-// make publishes it and gives its directory. The generator is seeded: the same tape each time.
-func (t benchTape) make(b *testing.B) *tape.Dir {
+// create publishes the tape in a temporary directory. It has the same trades every time.
+func (t benchTape) create(b *testing.B) *tape.Dir {
 	b.Helper()
 	dir, err := tape.Create(filepath.Join(b.TempDir(), "data"), tape.AggTrade, benchDay)
 	if err != nil {
@@ -126,8 +127,8 @@ func (t benchTape) make(b *testing.B) *tape.Dir {
 	return dir
 }
 
-// inDuckDB runs statements in a database of its own with the given memory limit, and gives how long they took.
-func inDuckDB(b *testing.B, memory string, statements ...string) time.Duration {
+// timeInDuckDB runs statements in a new database with a memory limit and returns how long they took.
+func timeInDuckDB(b *testing.B, memory string, statements ...string) time.Duration {
 	b.Helper()
 	db, err := sql.Open("duckdb", "?memory_limit="+memory+"&temp_directory="+b.TempDir())
 	if err != nil {
@@ -143,8 +144,8 @@ func inDuckDB(b *testing.B, memory string, statements ...string) time.Duration {
 	return time.Since(started)
 }
 
-// copyOf copies the trades of a tape by hard links: segments never change, and each run needs those from before.
-func copyOf(b *testing.B, dir *tape.Dir) string {
+// linkCopy copies a tape with hard links, because each run needs the original segments.
+func linkCopy(b *testing.B, dir *tape.Dir) string {
 	b.Helper()
 	to := filepath.Join(b.TempDir(), "data")
 	if out, err := exec.Command("cp", "-al", dir.Path(), to).CombinedOutput(); err != nil {
@@ -153,21 +154,22 @@ func copyOf(b *testing.B, dir *tape.Dir) string {
 	return to
 }
 
-var segmentRows = flag.Int("segment-rows", 7000, "how many trades each of the 1,440 segments of BenchmarkCompact has")
+var segmentRows = flag.Int("segment-rows", 7000, "trades in each of the 1,440 segments of BenchmarkCompact")
 
-// BenchmarkCompact: a day in 1,440 segments becomes few, against one COPY of DuckDB over the same files, both within 1 GB. Above 1 compact is faster.
+// BenchmarkCompact compares compact, on a day in 1,440 segments, with one COPY of DuckDB over the same
+// files, both within 1 GB. At a ratio above 1 compact is faster.
 func BenchmarkCompact(b *testing.B) {
 	t := benchTape{days: 1, segments: 1440, symbols: 200, rows: *segmentRows}
-	binary, dir := benchtest.Program(b), t.make(b)
+	binary, dir := benchtest.Program(b), t.create(b)
 	rows := float64(t.days * t.segments * t.rows)
 	now := benchDay.AddDate(0, 0, 3).Format(time.RFC3339)
 	benchtest.Turns(b, func(b *testing.B) {
-		copied := copyOf(b, dir)
-		ours := spend(b, binary, "compact", "--data-dir", copied, "--now", now)
+		copied := linkCopy(b, dir)
+		ours := measure(b, binary, "compact", "--data-dir", copied, "--now", now)
 		if err := os.RemoveAll(copied); err != nil {
 			b.Fatal(err)
 		}
-		theirs := inDuckDB(b, "1GB", fmt.Sprintf("COPY (SELECT * EXCLUDE (date) FROM read_parquet('%s/trades/date=2026*/*.parquet') ORDER BY symbol, id) TO '%s' (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)",
+		theirs := timeInDuckDB(b, "1GB", fmt.Sprintf("COPY (SELECT * EXCLUDE (date) FROM read_parquet('%s/trades/date=2026*/*.parquet') ORDER BY symbol, id) TO '%s' (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)",
 			dir.Path(), filepath.Join(b.TempDir(), "sorted.parquet")))
 		b.ReportMetric(theirs.Seconds()/ours.wall.Seconds(), "ratio")
 		b.ReportMetric(rows/ours.wall.Seconds()/1e6, "Mtrades/s")
@@ -175,15 +177,15 @@ func BenchmarkCompact(b *testing.B) {
 	})
 }
 
-// BenchmarkVerify: a year of 50 symbols, of which nothing changed since the last time, and the first time.
+// BenchmarkVerify measures verify on a year of 50 symbols: the first time, and again without changes.
 func BenchmarkVerify(b *testing.B) {
 	t := benchTape{days: 365, segments: 1, symbols: 50, rows: 100_000}
-	binary, dir := benchtest.Program(b), t.make(b)
+	binary, dir := benchtest.Program(b), t.create(b)
 	now := benchDay.AddDate(0, 0, 366).Format(time.RFC3339)
 	benchtest.Turns(b, func(b *testing.B) {
-		path := copyOf(b, dir)
-		first := spend(b, binary, "verify", "--data-dir", path, "--now", now)
-		b.ReportMetric(middle(3, func() float64 { return spend(b, binary, "verify", "--data-dir", path, "--now", now).wall.Seconds() }), "s-again")
+		path := linkCopy(b, dir)
+		first := measure(b, binary, "verify", "--data-dir", path, "--now", now)
+		b.ReportMetric(median(3, func() float64 { return measure(b, binary, "verify", "--data-dir", path, "--now", now).wall.Seconds() }), "s-again")
 		b.ReportMetric(float64(t.days*t.rows)/first.wall.Seconds()/1e6, "Mtrades/s-first")
 		if err := os.RemoveAll(path); err != nil {
 			b.Fatal(err)
@@ -191,8 +193,8 @@ func BenchmarkVerify(b *testing.B) {
 	})
 }
 
-// middle is the median of some measurements.
-func middle(times int, measure func() float64) float64 {
+// median returns the median of several measurements.
+func median(times int, measure func() float64) float64 {
 	var all []float64
 	for range times {
 		all = append(all, measure())
@@ -201,12 +203,12 @@ func middle(times int, measure func() float64) float64 {
 	return all[times/2]
 }
 
-// BenchmarkColdStart: commands that a person or a health check starts often, on a small tape, each of them the median of five; and the DuckDB shell's own start on the
-// same files, where there is one.
+// BenchmarkColdStart measures commands that people or health checks start often, on a small tape: the
+// median of five runs each. If the DuckDB shell is installed, query is compared with it.
 func BenchmarkColdStart(b *testing.B) {
-	binary, dir := benchtest.Program(b), benchTape{days: 1, segments: 24, symbols: 16, rows: 16_000}.make(b)
+	binary, dir := benchtest.Program(b), benchTape{days: 1, segments: 24, symbols: 16, rows: 16_000}.create(b)
 	now := benchDay.AddDate(0, 0, 1).Format(time.RFC3339)
-	spend(b, binary, "db-migrate", "--data-dir", dir.Path())
+	measure(b, binary, "db-migrate", "--data-dir", dir.Path())
 	run := func(program string, args ...string) float64 {
 		command := exec.Command(program, args...)
 		command.Dir = b.TempDir()
@@ -218,13 +220,13 @@ func BenchmarkColdStart(b *testing.B) {
 	}
 	shell, noShell := exec.LookPath("duckdb")
 	benchtest.Turns(b, func(b *testing.B) {
-		b.ReportMetric(middle(5, func() float64 { return run(binary, "version") }), "ms-version")
-		b.ReportMetric(middle(5, func() float64 { return run(binary, "health", "--data-dir", dir.Path()) }), "ms-health") // nothing is alive, and it says so
-		b.ReportMetric(middle(5, func() float64 { return run(binary, "report", "--since", "24h", "--data-dir", dir.Path(), "--now", now) }), "ms-report")
-		query := middle(5, func() float64 { return run(binary, "query", "SELECT count(*) FROM trades", "--data-dir", dir.Path()) })
+		b.ReportMetric(median(5, func() float64 { return run(binary, "version") }), "ms-version")
+		b.ReportMetric(median(5, func() float64 { return run(binary, "health", "--data-dir", dir.Path()) }), "ms-health") // fails, because nothing is alive
+		b.ReportMetric(median(5, func() float64 { return run(binary, "report", "--since", "24h", "--data-dir", dir.Path(), "--now", now) }), "ms-report")
+		query := median(5, func() float64 { return run(binary, "query", "SELECT count(*) FROM trades", "--data-dir", dir.Path()) })
 		b.ReportMetric(query, "ms-query")
 		if noShell == nil {
-			theirs := middle(5, func() float64 {
+			theirs := median(5, func() float64 {
 				return run(shell, "-readonly", filepath.Join(dir.Path(), "market.duckdb"), "-c", "SELECT count(*) FROM trades")
 			})
 			b.ReportMetric(query/theirs, "of-duckdb-shell")
@@ -232,7 +234,8 @@ func BenchmarkColdStart(b *testing.B) {
 	})
 }
 
-// BenchmarkBytes: what a real day of trades takes on disk after compact, against the archive's zip of the same trades.
+// BenchmarkBytes compares the size of a real day of trades after compact with the archive's zip of the
+// same trades.
 func BenchmarkBytes(b *testing.B) {
 	zip := recorded.Path(b, "archive/BTCUSD_PERP-aggTrades-2026-05-08.zip")
 	info, err := os.Stat(zip)
@@ -241,17 +244,17 @@ func BenchmarkBytes(b *testing.B) {
 	}
 	binary := benchtest.Program(b)
 	benchtest.Turns(b, func(b *testing.B) {
-		bytes, rows := bytesOf(b, binary, zip)
+		bytes, rows := importedSize(b, binary, zip)
 		b.ReportMetric(bytes/float64(info.Size()), "ratio")
 		b.ReportMetric(bytes/rows, "B/trade")
 	})
 }
 
-// bytesOf imports a file and compacts it, and gives what is on disk then.
-func bytesOf(b *testing.B, binary, file string) (bytes, rows float64) {
+// importedSize imports a file, compacts the tape and returns its size on disk.
+func importedSize(b *testing.B, binary, file string) (bytes, rows float64) {
 	path := filepath.Join(b.TempDir(), "data")
-	spend(b, binary, "import", "--data-dir", path, file)
-	spend(b, binary, "compact", "--data-dir", path, "--force")
+	measure(b, binary, "import", "--data-dir", path, file)
+	measure(b, binary, "compact", "--data-dir", path, "--force")
 	dir, err := tape.Open(path)
 	if err != nil {
 		b.Fatal(err)

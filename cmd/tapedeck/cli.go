@@ -16,8 +16,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// cli is the whole command line. A flag with a `key` tag can also be set as TAPEDECK_KEY in the environment and,
-// if it is one of configKeys, in config.yaml.
+// cli is the whole command line. A flag with a `key` tag can also be set as TAPEDECK_KEY in the
+// environment and, if it is one of configKeys, in config.yaml.
 type cli struct {
 	globals
 
@@ -64,8 +64,8 @@ func groups() []kong.Group {
 	}
 }
 
-// longRunning is implemented by the commands that run until they are stopped, unless some of their flags make them do
-// something else.
+// longRunning is implemented by the commands that run until they are stopped, unless some of their
+// flags make them do something else.
 type longRunning interface{ runsUntilStopped() bool }
 
 // parsedCommand is a valid command line with the values of all flags.
@@ -74,7 +74,8 @@ type parsedCommand struct {
 	cli *cli
 }
 
-// parse parses args, the environment and the configuration, and sets up a. On success the command can run.
+// parse parses args, the environment and the configuration, and sets up a. On success the command
+// can run.
 func parse(a *app, args []string) (*parsedCommand, error) {
 	settings := &settings{env: a.env, config: &config{}}
 	parsed := &parsedCommand{cli: &cli{}}
@@ -124,8 +125,8 @@ func parse(a *app, args []string) (*parsedCommand, error) {
 	return parsed, nil
 }
 
-// warnAboutVariables warns about environment variables that look like misspelled settings. Other variables that start
-// with TAPEDECK_ are ignored.
+// warnAboutVariables warns about environment variables that look like misspelled settings. Other
+// variables that start with TAPEDECK_ are ignored.
 func (a *app) warnAboutVariables(commands *kong.Node) {
 	known := []string{"config", "telegram_token", "telegram_token_file", strings.TrimPrefix(runIDVariable, envName("")), strings.TrimPrefix(schedule.ReportVariable, envName("")),
 		"image", "user", "data", "stream_cpus", "stream_memory", "jobs_cpus", "jobs_memory"} // used by compose.yaml
@@ -157,8 +158,8 @@ func newParser(a *app, target *cli, settings *settings) (*kong.Kong, error) {
 	)
 }
 
-// configPath returns the path of the configuration, and whether the file must exist because args or the environment
-// name it.
+// configPath returns the path of the configuration, and whether the file must exist because args or
+// the environment name it.
 func configPath(parser *kong.Kong, args []string, env map[string]string) (path string, required bool, err error) {
 	trace, err := kong.Trace(parser, args)
 	if err != nil {
@@ -175,8 +176,8 @@ func configPath(parser *kong.Kong, args []string, env map[string]string) (path s
 	return "config.yaml", false, nil
 }
 
-// settings provides the values of flags that are not on the command line: from the environment, else from
-// config.yaml.
+// settings provides the values of flags that are not on the command line: from the environment,
+// else from config.yaml.
 type settings struct {
 	env    map[string]string
 	config *config
@@ -204,7 +205,8 @@ func (s *settings) resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 	return nil, nil
 }
 
-// parseError rewrites kong's error. It names the source of a bad value that is not on the command line.
+// parseError rewrites kong's error. It names the source of a bad value that is not on the command
+// line.
 func parseError(err error, settings *settings) error {
 	text := err.Error()
 	if rest, ok := strings.CutPrefix(text, "--"+settings.last.flag+": "); ok && settings.last.flag != "" {
@@ -265,7 +267,8 @@ func flagText(context *kong.Context, step *kong.Path) string {
 	return fmt.Sprint(value)
 }
 
-// validateCommand checks a command line that can run as a job, as a person would type it, without running it.
+// validateCommand checks a command line that can run as a job, as a person would type it, without
+// running it.
 func (a *app) validateCommand(args []string) (*parsedCommand, error) {
 	probe := &app{environ: a.environ, env: a.env, stdout: io.Discard, stderr: io.Discard}
 	parsed, err := parse(probe, args)

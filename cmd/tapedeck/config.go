@@ -52,8 +52,9 @@ type configParam struct {
 // position returns a line of the file as errors name it: config.yaml:12.
 func (c *config) position(line int) string { return fmt.Sprintf("%s:%d", c.path, line) }
 
-// configKeys returns the keys of config.yaml, each with the function that checks its value and converts it to a flag's.
-// All except detectors, sections and telegram have a flag and an environment variable of the same name.
+// configKeys returns the keys of config.yaml, each with the function that checks its value and
+// converts it to a flag's. All except detectors, sections and telegram have a flag and an
+// environment variable of the same name.
 func configKeys() map[string]func(*yaml.Node) (string, error) {
 	return map[string]func(*yaml.Node) (string, error){
 		"symbols":        symbolList,
@@ -78,7 +79,8 @@ func configKeys() map[string]func(*yaml.Node) (string, error) {
 	}
 }
 
-// loadConfig reads the file at path. A missing file is an empty configuration, unless it is required.
+// loadConfig reads the file at path. A missing file is an empty configuration, unless it is
+// required.
 func loadConfig(path string, required bool) (*config, error) {
 	text, err := os.ReadFile(path)
 	switch {

@@ -47,7 +47,7 @@ func TestConfigValues(t *testing.T) {
 		t.Errorf("flush_rows %q", got)
 	}
 	if _, set := c.values["feed"]; set {
-		t.Error("an empty key is not the default")
+		t.Error("a key without a value does not have its default")
 	}
 	params := c.detectors["whale_order"].params
 	if params["min_ratio"].value != 40 || params["quiet"].value != true || params["word"].value != "on it" || params["word"].line != 8 {
@@ -55,8 +55,9 @@ func TestConfigValues(t *testing.T) {
 	}
 }
 
-// TestShippedFiles holds config.yaml and crontab.yaml to what they are said to be: they work as they lie there.
-func TestShippedFiles(t *testing.T) {
+// TestShippedConfig checks that the repository's config.yaml is valid, also with all comments turned
+// into settings, and that it shows every key.
+func TestShippedConfig(t *testing.T) {
 	text, err := os.ReadFile("../../config.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +65,6 @@ func TestShippedFiles(t *testing.T) {
 	if _, err := parseConfig("config.yaml", text); err != nil {
 		t.Error(err)
 	}
-	// With every setting that is commented out switched on it is still right, and says every key there is.
 	var all []string
 	for line := range strings.Lines(string(text)) {
 		if rest, ok := strings.CutPrefix(line, "# "); ok && (strings.HasPrefix(rest, " ") || isSetting(rest)) {
@@ -78,21 +78,21 @@ func TestShippedFiles(t *testing.T) {
 	}
 	for key := range configKeys() {
 		if _, ok := c.values[key]; !ok && key != "detectors" && key != "sections" && key != "telegram" {
-			t.Errorf("the shipped config.yaml does not show the key %q", key)
+			t.Errorf("config.yaml does not show the key %q", key)
 		}
 	}
 	if len(c.detectors["whale_order"].symbols) == 0 || len(c.sections) == 0 {
-		t.Error("the shipped config.yaml does not show detectors and sections")
+		t.Error("config.yaml does not show detectors and sections")
 	}
 	if chats, err := (&app{config: c}).chatConfig(); err != nil || len(chats.Chats) != 1 {
-		t.Error("the shipped config.yaml shows no chat", err)
+		t.Error("config.yaml shows no chat", err)
 	}
 	if _, err := (&app{config: c}).querySettings(""); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestSettingsAreHeldToTheQueries(t *testing.T) {
+func TestSettingsAreCheckedAgainstQueries(t *testing.T) {
 	for text, want := range map[string]string{
 		"detectors:\n  whale_ordr: {min_ratio: 5}":                                    `c.yaml:2: no detector is named "whale_ordr"; did you mean "whale_order"?`,
 		"detectors:\n  whale_order: {min_ration: 5}":                                  `c.yaml:2: whale_order has no parameter "min_ration" to set; did you mean "min_ratio"?`,

@@ -101,8 +101,8 @@ func (a *app) hint(err error) string {
 	return ""
 }
 
-// permissionHint returns the command that gives this user the data directory. In a container, it must be typed
-// outside, where the directory has another name.
+// permissionHint returns the command that gives this user the data directory. In a container, it
+// must be typed outside, where the directory has another name.
 func (a *app) permissionHint(err error) string {
 	user := fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())
 	dir, absErr := filepath.Abs(a.dataDir)

@@ -11,37 +11,38 @@ import (
 	"tapedeck/internal/benchtest"
 )
 
-var growth = flag.String("growth", "1,10", "sizes of the tapes of BenchmarkGrowth, in days of a million trades each, ascending")
+var growth = flag.String("growth", "1,10", "sizes of BenchmarkGrowth's tapes, in days of a million trades, ascending")
 
-// BenchmarkGrowth: what commands cost on tapes of many sizes. A tape is days of a million trades of 50 symbols in 4 segments each, all of them past. The large ones take minutes to
-// make and some 12 GB a 1,000 million trades, and are deleted afterwards.
+// BenchmarkGrowth measures commands on tapes of several sizes. Each day of a tape has a million trades
+// of 50 symbols in 4 segments. Large tapes take minutes to create and about 12 GB per 1,000 million
+// trades; they are deleted afterwards.
 func BenchmarkGrowth(b *testing.B) {
 	binary := benchtest.Program(b)
 	for text := range strings.SplitSeq(*growth, ",") {
 		days, err := strconv.Atoi(text)
 		if err != nil || days < 1 {
-			b.Fatalf("-growth %q: %q is no number of days", *growth, text)
+			b.Fatalf("-growth %q: %q is not a number of days", *growth, text)
 		}
 		b.Run(text+"M", func(b *testing.B) { measureGrowth(b, binary, days) })
 	}
 }
 
 func measureGrowth(b *testing.B, binary string, days int) {
-	began := time.Now()
-	data := benchTape{days: days, segments: 4, symbols: 50, rows: 250_000}.make(b).Path()
-	b.Logf("%d million trades were written in %.0f s", days, time.Since(began).Seconds())
+	started := time.Now()
+	data := benchTape{days: days, segments: 4, symbols: 50, rows: 250_000}.create(b).Path()
+	b.Logf("%d million trades were written in %.0f s", days, time.Since(started).Seconds())
 	end := benchDay.AddDate(0, 0, days)
-	run := func(args ...string) spent {
-		return spend(b, binary, append(args, "--data-dir", data, "--now", end.Add(time.Hour).Format(time.RFC3339))...)
+	run := func(args ...string) usage {
+		return measure(b, binary, append(args, "--data-dir", data, "--now", end.Add(time.Hour).Format(time.RFC3339))...)
 	}
 	seconds := func(args ...string) float64 {
-		return middle(3, func() float64 { return run(args...).wall.Seconds() })
+		return median(3, func() float64 { return run(args...).wall.Seconds() })
 	}
 	b.ReportMetric(float64(days), "Mtrades")
-	// Compaction lets what is younger than some hours lie, which is nothing of these days, two days later.
-	whole := spend(b, binary, "compact", "--data-dir", data, "--now", end.AddDate(0, 0, 2).Format(time.RFC3339))
-	b.ReportMetric(whole.wall.Seconds(), "s-compact")
-	b.ReportMetric(float64(whole.memory)/1e6, "MB-compact")
+	// Compaction leaves the last hours alone. Two days later it merges everything.
+	compact := measure(b, binary, "compact", "--data-dir", data, "--now", end.AddDate(0, 0, 2).Format(time.RFC3339))
+	b.ReportMetric(compact.wall.Seconds(), "s-compact")
+	b.ReportMetric(float64(compact.memory)/1e6, "MB-compact")
 	first := run("verify")
 	b.ReportMetric(first.wall.Seconds(), "s-verify-first")
 	b.ReportMetric(float64(first.memory)/1e6, "MB-verify-first")

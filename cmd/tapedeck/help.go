@@ -35,8 +35,8 @@ func (helpFlag) BeforeReset(context *kong.Context, stdout io.Writer) error {
 
 // manual is the part of a command's help that does not come from its flags.
 type manual struct {
-	// about says how the command works. Empty lines separate paragraphs, which are wrapped; lines that start with a
-	// space are printed as they are.
+	// about says how the command works. Empty lines separate paragraphs, which are wrapped; lines
+	// that start with a space are printed as they are.
 	about    string
 	examples []string // "command line  # what it does"
 	exits    []string // what the exit statuses except 80 mean, such as "0  done"
@@ -178,7 +178,8 @@ func flagRows(flags []*kong.Flag) [][2]string {
 	return rows
 }
 
-// columns prints rows of a name and a text. All texts start in one column, below a name that is too long.
+// columns prints rows of a name and a text. All texts start in one column, below a name that is too
+// long.
 func columns(page *strings.Builder, rows [][2]string) {
 	const most = 22
 	width := 0

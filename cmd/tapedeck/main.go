@@ -1,10 +1,11 @@
-// Command tapedeck records the trades of Binance's spot market, proves that the record is complete, and runs jobs over
-// it.
+// Command tapedeck records the trades of Binance's spot market, proves that the record is complete,
+// and runs jobs over it.
 //
-// The package owns the command line: flags and the sources of their values, standard output and standard error, exit
-// statuses and hints. Each command is one file, a thin adapter over a package of jobs. Its guarantee: only main exits
-// the process, every command works without a config.yaml, and a flag beats the environment, which beats config.yaml,
-// which beats the default. docs/CONFIGURATION.md specifies config.yaml.
+// The package owns the command line: flags and the sources of their values, standard output and
+// standard error, exit statuses and hints. Each command is one file, a thin adapter over a package
+// of jobs. Its guarantee: only main exits the process, every command works without a config.yaml,
+// and a flag beats the environment, which beats config.yaml, which beats the default.
+// docs/CONFIGURATION.md specifies config.yaml.
 package main
 
 import (
@@ -50,8 +51,8 @@ func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int 
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	defer stop()
-	// The first signal stops the command cleanly. After it signals have their default effect, so a second one kills
-	// the process.
+	// The first signal stops the command cleanly. After it signals have their default effect, so a
+	// second one kills the process.
 	context.AfterFunc(ctx, stop)
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	if err := parsed.Run(a); err != nil {
@@ -68,8 +69,8 @@ func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int 
 	return exitDone
 }
 
-// reloader is implemented by the commands that reload their crontab on SIGHUP. It stops the others, because it means
-// that their terminal is gone.
+// reloader is implemented by the commands that reload their crontab on SIGHUP. It stops the others,
+// because it means that their terminal is gone.
 type reloader interface{ reloadsOnHangup() }
 
 // environment turns KEY=VALUE lines into a map. The last line of a key wins.

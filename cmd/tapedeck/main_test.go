@@ -18,13 +18,13 @@ import (
 	"tapedeck/jobs/exchange"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"tapedeck": main})
 }
 
-// TestScripts runs the command line as a person would: testdata/script/<command>_<scenario>.txtar, whose first line says
+// TestScripts runs the scripts testdata/script/<command>_<scenario>.txtar. The first line of each says
 // what it proves.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -48,7 +48,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-func TestEachScriptSaysWhatItProves(t *testing.T) {
+func TestScriptsSayWhatTheyProve(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(scripts) == 0 {
 		t.Fatal(scripts, err)
@@ -72,7 +72,7 @@ func call(args ...string) (status int, stdout, stderr string) {
 	return status, out.String(), errs.String()
 }
 
-// commands lists the commands of the command line, in the order of the help.
+// commands returns the commands, in the order of the help.
 func commands(t *testing.T) []*kong.Node {
 	t.Helper()
 	parser, err := newParser(&app{stdout: os.Stdout, stderr: os.Stderr}, &cli{}, &settings{config: &config{}})
@@ -94,7 +94,7 @@ func TestHelp(t *testing.T) {
 		}
 		for number, line := range strings.Split(page, "\n") {
 			if n := utf8.RuneCountInString(line); n > helpWidth {
-				t.Errorf("%s --help, line %d is %d characters wide: %s", name, number+1, n, line)
+				t.Errorf("%s --help, line %d has %d characters: %s", name, number+1, n, line)
 			}
 			if strings.TrimRight(line, " ") != line {
 				t.Errorf("%s --help, line %d ends in a space", name, number+1)
@@ -125,13 +125,13 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// TestExamplesFit holds every command line in a help page to the real flags.
+// TestExamplesFit checks every command line in a help page against the real flags.
 func TestExamplesFit(t *testing.T) {
 	a := &app{}
 	for _, command := range commands(t) {
 		text := command.Target.Addr().Interface().(documented).manual()
 		if text.about == "" || len(text.examples) == 0 || len(text.exits) == 0 {
-			t.Errorf("%s: its manual lacks something", command.Name)
+			t.Errorf("%s: its manual is incomplete", command.Name)
 		}
 		for _, example := range text.examples {
 			line, _, _ := strings.Cut(example, "  # ")
@@ -150,7 +150,7 @@ func TestExamplesFit(t *testing.T) {
 	}
 }
 
-func TestEveryFaultIsExplained(t *testing.T) {
+func TestHelpExplainsEveryFault(t *testing.T) {
 	about := (&exchangeCmd{}).manual().about
 	for _, kind := range exchange.FaultKinds() {
 		if !regexp.MustCompile(`\b` + kind + `\b`).MatchString(about) {
@@ -159,7 +159,7 @@ func TestEveryFaultIsExplained(t *testing.T) {
 	}
 }
 
-func TestEveryFlagIsExplained(t *testing.T) {
+func TestEveryFlagHasHelp(t *testing.T) {
 	known := configKeys()
 	onlyEnvironment := map[string]bool{"config": true, "now": true, "log_level": true}
 	used := map[string]bool{"detectors": true, "sections": true, "telegram": true} // mappings
@@ -172,7 +172,7 @@ func TestEveryFlagIsExplained(t *testing.T) {
 				if key := flag.Tag.Get("key"); key != "" {
 					used[key] = true
 					if _, ok := known[key]; !ok && !onlyEnvironment[key] {
-						t.Errorf("%s --%s has the key %q, which config.yaml does not know", command.Name, flag.Name, key)
+						t.Errorf("%s --%s has the key %q, which is not one of config.yaml", command.Name, flag.Name, key)
 					}
 				}
 			}
@@ -180,7 +180,7 @@ func TestEveryFlagIsExplained(t *testing.T) {
 	}
 	for key := range known {
 		if !used[key] {
-			t.Errorf("config.yaml knows the key %q, which no flag takes", key)
+			t.Errorf("the key %q of config.yaml has no flag", key)
 		}
 	}
 }

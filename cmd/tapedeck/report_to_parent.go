@@ -10,8 +10,8 @@ import (
 
 const runIDVariable = schedule.RunIDVariable
 
-// reportToParent sends the results of a command to the scheduler that started it, if there is one, for the row in the
-// table runs. A command calls it at most once.
+// reportToParent sends the results of a command to the scheduler that started it, if there is one,
+// for the row in the table runs. A command calls it at most once.
 func (a *app) reportToParent(report schedule.Report) {
 	fd, err := strconv.Atoi(a.env[schedule.ReportVariable])
 	if err != nil || fd < 3 {

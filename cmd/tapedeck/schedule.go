@@ -24,8 +24,8 @@ import (
 	"tapedeck/jobs/schedule"
 )
 
-// childGrace is how long a run may take to end after SIGTERM. It is less than the 10 s after which Docker kills
-// the scheduler itself.
+// childGrace is how long a run may take to end after SIGTERM. It is less than the 10 s after which
+// Docker kills the scheduler itself.
 const childGrace = 8 * time.Second
 
 // crontabFlags name the crontab.
@@ -170,8 +170,9 @@ func (a *app) loadCrontab(crontab *schedule.Crontab) ([]schedule.Job, error) {
 	return jobs, nil
 }
 
-// validateJob checks a job's command line as validateCommand does, and returns which flags of a window it gets:
-// backfill and report work on the time since their last run. Other commands keep track of what they have done.
+// validateJob checks a job's command line as validateCommand does, and returns which flags of a
+// window it gets: backfill and report work on the time since their last run. Other commands keep
+// track of what they have done.
 func (a *app) validateJob(args []string) (schedule.WindowMode, error) {
 	parsed, err := a.validateCommand(args)
 	if err != nil {
@@ -270,8 +271,8 @@ func (a *app) runOnce(ctx context.Context, dir *tape.Dir, crontab, name string, 
 	return fmt.Errorf("job %s: %s: %s", name, row.Outcome, row.Message)
 }
 
-// printUpcoming prints upcoming runs with their time in UTC and, if a job has a time zone, also in that. A line
-// below a run says how daylight saving time affects it.
+// printUpcoming prints upcoming runs with their time in UTC and, if a job has a time zone, also in
+// that. A line below a run says how daylight saving time affects it.
 func (a *app) printUpcoming(upcoming []schedule.Due) error {
 	hasZone := func(due schedule.Due) bool { return due.Job.Location.String() != "UTC" }
 	zones := slices.ContainsFunc(upcoming, hasZone)

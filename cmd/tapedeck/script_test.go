@@ -19,7 +19,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// condition is what scripts can ask besides testscript's own: [recorded], [root].
+// condition implements the conditions [recorded] and [root].
 func condition(name string) (bool, error) {
 	switch name {
 	case "recorded":
@@ -31,10 +31,10 @@ func condition(name string) (bool, error) {
 	return false, fmt.Errorf("unknown condition %q", name)
 }
 
-// patience is how long a script waits for what must happen: far longer than it takes on a busy machine.
-const patience = 60 * time.Second
+// waitTimeout is how long waitfor waits: far longer than necessary even on a busy machine.
+const waitTimeout = 60 * time.Second
 
-// scriptCommands are what scripts can do besides testscript's own commands.
+// scriptCommands returns the commands of scripts in addition to testscript's own.
 func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"exits":     exits,
@@ -48,7 +48,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	}
 }
 
-// exits runs a command that must end with the given status: exits 3 exec tapedeck verify.
+// exits runs a command that must have the given exit status: exits 3 exec tapedeck verify.
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 || args[1] != "exec" {
 		ts.Fatalf("usage: exits status exec command…")
@@ -62,12 +62,12 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 		got = strconv.Itoa(exit.ExitCode())
 	}
 	if got != args[0] {
-		ts.Fatalf("%q ended with status %s, not %s", args[2:], got, args[0])
+		ts.Fatalf("%q exited with status %s, want %s", args[2:], got, args[0])
 	}
 }
 
-// startExchange runs `tapedeck exchange` with the arguments on a free port until the script ends, and points the script's
-// environment at it.
+// startExchange runs `tapedeck exchange` with the arguments on a free port until the script ends,
+// and points the script's environment at it.
 func startExchange(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		ts.Fatalf("exchange cannot be negated")
@@ -83,15 +83,15 @@ func startExchange(ts *testscript.TestScript, neg bool, args []string) {
 	command := exec.Command(binary, append([]string{"exchange", "--listen", "127.0.0.1:0", "--log-level", "warn"}, args...)...)
 	command.Env = append(os.Environ(), "PATH="+ts.Getenv("PATH"))
 	command.Dir = ts.Getenv("WORK")
-	var said bytes.Buffer
-	command.Stderr = &said
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
 	output, err := command.StdoutPipe()
 	ts.Check(err)
 	ts.Check(command.Start())
 	ts.Defer(func() {
 		command.Process.Signal(syscall.SIGTERM)
-		if err := command.Wait(); err != nil { // status 3: it lists the rules that were broken
-			ts.Fatalf("the exchange ended with %v:\n%s", err, said.String())
+		if err := command.Wait(); err != nil { // status 3: it lists the rules that clients broke
+			ts.Fatalf("the exchange exited with %v:\n%s", err, stderr.String())
 		}
 	})
 	lines := bufio.NewScanner(output)
@@ -104,22 +104,22 @@ func startExchange(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv(key, value)
 		ts.Setenv("ADDRESS", strings.TrimPrefix(value, "http://"))
 		if key == "TAPEDECK_ARCHIVE_URL" { // the last one
-			go func() { // nothing may block on a full pipe
+			go func() { // drain the pipe so that the exchange never blocks
 				for lines.Scan() {
 				}
 			}()
 			return
 		}
 	}
-	ts.Fatalf("the exchange did not say where it listens: %v", lines.Err())
+	ts.Fatalf("the exchange did not print its address: %v", lines.Err())
 }
 
-// waitFor waits until a file that matches the pattern is there and, with a second argument, has that text in it.
+// waitFor waits until a file matches the pattern and, with a second argument, contains that text.
 func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 || len(args) > 2 {
 		ts.Fatalf("usage: waitfor pattern [text]")
 	}
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(waitTimeout); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		paths, err := filepath.Glob(ts.MkAbs(args[0]))
 		ts.Check(err)
 		for _, path := range paths {
@@ -131,10 +131,10 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 			}
 		}
 	}
-	ts.Fatalf("nothing matches %q in time", args)
+	ts.Fatalf("no file matches %q in time", args)
 }
 
-// removeOne deletes one of the files that match the pattern: the one in the middle.
+// removeOne deletes the middle one of the files that match the pattern.
 func removeOne(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: removeone pattern")
@@ -147,7 +147,7 @@ func removeOne(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.Remove(paths[len(paths)/2]))
 }
 
-// remember puts what the expression's group matches in the last command's output into a variable.
+// remember sets a variable to what a group of an expression matches in the last command's output.
 func remember(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: remember variable stdout|stderr expression")
@@ -161,7 +161,7 @@ func remember(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], match[1])
 }
 
-// same fails unless two files have the same lines.
+// same fails unless two files are equal.
 func same(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: same file file")
@@ -171,10 +171,10 @@ func same(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// sigterm asks everything that the script runs in the background to end, as docker stop does.
+// sigterm stops all background commands of the script, as docker stop does.
 func sigterm(ts *testscript.TestScript, neg bool, args []string) { signalAll(ts, syscall.SIGTERM) }
 
-// sighup does the same as a terminal that is closed.
+// sighup signals all background commands of the script, as a closed terminal does.
 func sighup(ts *testscript.TestScript, neg bool, args []string) { signalAll(ts, syscall.SIGHUP) }
 
 func signalAll(ts *testscript.TestScript, signal os.Signal) {

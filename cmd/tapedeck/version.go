@@ -26,7 +26,8 @@ func (versionCmd) Run(a *app) error {
 	return err
 }
 
-// buildVersion returns the version and the commit that the linker set, or else what the Go command recorded.
+// buildVersion returns the version and the commit that the linker set, or else what the Go command
+// recorded.
 func buildVersion() (name, revision string) {
 	name, revision = version, commit
 	if info, ok := debug.ReadBuildInfo(); ok && revision == "" {

@@ -10,7 +10,8 @@ import (
 	"tapedeck/internal/window"
 )
 
-// length is a duration on the command line and in config.yaml: as in Go (90m, 1h30m), or in days or weeks (7d, 2w).
+// length is a duration on the command line and in config.yaml: as in Go (90m, 1h30m), or in days or
+// weeks (7d, 2w).
 type length time.Duration
 
 func (l *length) UnmarshalText(text []byte) error {
@@ -104,8 +105,8 @@ type windowFlags struct {
 // given reports whether any of the flags is given.
 func (f windowFlags) given() bool { return f != windowFlags{} }
 
-// window returns the window that the flags name. Its end is now unless it is given, and its length is defaultLength
-// unless its start is given.
+// window returns the window that the flags name. Its end is now unless it is given, and its length
+// is defaultLength unless its start is given.
 func (f windowFlags) window(now time.Time, defaultLength time.Duration) (window.Window, error) {
 	out := window.Window{End: now.UTC()}
 	if !f.To.IsZero() {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestLengths(t *testing.T) {
+func TestParseLength(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"90m": 90 * time.Minute, "24h": 24 * time.Hour, "7d": 7 * 24 * time.Hour, "2w": 14 * 24 * time.Hour, "1h30m": 90 * time.Minute,
 		"0.5d": 12 * time.Hour, " 15s ": 15 * time.Second,
@@ -17,14 +17,14 @@ func TestLengths(t *testing.T) {
 	}
 	for _, text := range []string{"", "banana", "d", "7", "-3h", "0", "0d", "-1d", "1e99d", "NaNd", "Infd", "2000000h", "3 hours"} {
 		if got, err := parseLength(text); err == nil {
-			t.Errorf("%q: taken for %v", text, got)
+			t.Errorf("%q was parsed as %v", text, got)
 		} else if !strings.Contains(err.Error(), "24h") {
-			t.Errorf("%q: no example in %q", text, err)
+			t.Errorf("%q: the error %q has no example", text, err)
 		}
 	}
 }
 
-func TestInstants(t *testing.T) {
+func TestParseInstant(t *testing.T) {
 	for text, want := range map[string]string{
 		"2026-01-15": "2026-01-15T00:00:00Z", "2026-01-15 12:00": "2026-01-15T12:00:00Z", "2026-01-15T12:00:30Z": "2026-01-15T12:00:30Z",
 		"2026-01-15T12:00:00+02:00": "2026-01-15T10:00:00Z", "2026-01-15 12:00:00.25": "2026-01-15T12:00:00.25Z", "2026-01-15T12:00": "2026-01-15T12:00:00Z",
@@ -35,12 +35,12 @@ func TestInstants(t *testing.T) {
 	}
 	for _, text := range []string{"", "yesterday", "15.1.2026", "2026-02-30", "12:00", "2026-01-15 25:00"} {
 		if got, err := parseInstant(text); err == nil {
-			t.Errorf("%q: taken for %v", text, got)
+			t.Errorf("%q was parsed as %v", text, got)
 		}
 	}
 }
 
-func TestWindows(t *testing.T) {
+func TestWindowFlags(t *testing.T) {
 	now := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
 	at := func(text string) instant {
 		value, err := parseInstant(text)

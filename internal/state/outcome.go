@@ -1,7 +1,8 @@
 package state
 
-// Outcome says how a run of a job ended. Every outcome is exactly one of done, failed, interrupted and
-// skipped, so that the scheduler, `tapedeck runs` and the notifications agree on what a failure is.
+// Outcome says how a run of a job ended. Every outcome is exactly one of done, failed, interrupted
+// and skipped, so that the scheduler, `tapedeck runs` and the notifications agree on what a failure
+// is.
 type Outcome string
 
 // The outcomes of a run.
@@ -27,14 +28,14 @@ func (o Outcome) Done() bool { return o == OK || o == Incomplete }
 // failure of its job and reported to people.
 func (o Outcome) Failed() bool { return o == Failed || o == Timeout }
 
-// Interrupted reports whether the run started and was cut off for a reason outside of the job. It says
-// nothing about the job; what the run was to do is still due.
+// Interrupted reports whether the run started and was cut off for a reason outside of the job. It
+// says nothing about the job; what the run was to do is still due.
 func (o Outcome) Interrupted() bool { return o == Killed || o == Lost }
 
 // Unfinished reports whether the run started and did not get done: it failed or was interrupted.
 // `tapedeck runs --failed` lists these.
 func (o Outcome) Unfinished() bool { return o.Failed() || o.Interrupted() }
 
-// Timed reports whether the time between the run's start and its finish is how long it took. A skipped
-// run took none, and the time at which a lost run ended is unknown.
+// Timed reports whether the time between the run's start and its finish is how long it took. A
+// skipped run took none, and the time at which a lost run ended is unknown.
 func (o Outcome) Timed() bool { return o != Skipped && o != Lost }

@@ -8,21 +8,23 @@ import (
 // SchedulerFile is the name of the file that holds a Scheduler.
 const SchedulerFile = "schedule.json"
 
-// Scheduler is what the scheduler says about itself, and what it needs after a restart. Times are UTC.
+// Scheduler is what the scheduler says about itself, and what it needs after a restart. Times are
+// UTC.
 type Scheduler struct {
 	PID       int       `json:"pid"`
 	StartedAt time.Time `json:"started_at"`
 	BeatAt    time.Time `json:"beat_at"`             // when this was last written, whether anything changed or not
 	StoppedAt time.Time `json:"stopped_at,omitzero"` // set by a clean stop
-	// CrontabError says what is wrong with the crontab file, while an older version stays in force. It
-	// has been wrong since CrontabErrorAt.
+	// CrontabError says what is wrong with the crontab file, while an older version stays in force.
+	// It has been wrong since CrontabErrorAt.
 	CrontabError   string    `json:"crontab_error,omitempty"`
 	CrontabErrorAt time.Time `json:"crontab_error_at,omitzero"`
-	// UnwrittenRuns counts the finished runs that are not in the ledger yet because it cannot be written.
+	// UnwrittenRuns counts the finished runs that are not in the ledger yet because it cannot be
+	// written.
 	UnwrittenRuns int   `json:"unwritten_runs,omitempty"`
 	Jobs          []Job `json:"jobs"`
-	// DoneUntil maps the name of a job to the instant up to which its work is done or given up. It is
-	// never ahead of the ledger.
+	// DoneUntil maps the name of a job to the instant up to which its work is done or given up. It
+	// is never ahead of the ledger.
 	DoneUntil map[string]time.Time `json:"done_until"`
 }
 

@@ -1,7 +1,7 @@
-// Package strictyaml reads the YAML files that people write: config.yaml and crontab.yaml. It owns how such a
-// file is parsed and how its mistakes are reported: nothing is ignored, and every error is one line that starts
-// with the file and, if it is known, the line number. The format is YAML 1.2 as gopkg.in/yaml.v3 reads it;
-// docs/CONFIGURATION.md specifies the files.
+// Package strictyaml reads the YAML files that people write: config.yaml and crontab.yaml. It owns
+// how such a file is parsed and how its mistakes are reported: nothing is ignored, and every error
+// is one line that starts with the file and, if it is known, the line number. The format is YAML
+// 1.2 as gopkg.in/yaml.v3 reads it; docs/CONFIGURATION.md specifies the files.
 package strictyaml
 
 import (
@@ -16,11 +16,12 @@ import (
 	"tapedeck/internal/wording"
 )
 
-// Document parses text, which holds at most one document, and returns its root, or nil if it is empty. path is
-// only used in errors.
+// Document parses text, which holds at most one document, and returns its root, or nil if it is
+// empty. path is only used in errors.
 func Document(path string, text []byte) (root *yaml.Node, err error) {
 	defer func() {
-		// The parser has panicked on malformed input before, and a file that a person edits must not stop a service.
+		// The parser has panicked on malformed input before, and a file that a person edits must
+		// not stop a service.
 		if fault := recover(); fault != nil {
 			root, err = nil, fmt.Errorf("%s: not YAML: %v", path, fault)
 		}
@@ -42,9 +43,9 @@ func Document(path string, text []byte) (root *yaml.Node, err error) {
 	return document.Content[0], nil
 }
 
-// Each calls visit for each pair of the mapping node, in the order of the file, with aliases resolved. A
-// duplicate key is an error, and so is one that is not in known, unless known is nil. what names the mapping in
-// errors.
+// Each calls visit for each pair of the mapping node, in the order of the file, with aliases
+// resolved. A duplicate key is an error, and so is one that is not in known, unless known is nil.
+// what names the mapping in errors.
 func Each(path string, node *yaml.Node, what string, known []string, visit func(key string, line int, value *yaml.Node) error) error {
 	node = Resolve(node)
 	if node.Kind != yaml.MappingNode {
@@ -83,7 +84,8 @@ func IsNull(node *yaml.Node) bool {
 	return node == nil || node.Kind == 0 || node.Kind == yaml.ScalarNode && node.ShortTag() == "!!null"
 }
 
-// Text returns a scalar as text without surrounding spaces. A list, a mapping and an empty text are errors.
+// Text returns a scalar as text without surrounding spaces. A list, a mapping and an empty text are
+// errors.
 func Text(node *yaml.Node) (string, error) {
 	if node.Kind != yaml.ScalarNode {
 		return "", errors.New("needs one value, not a list or a mapping")
@@ -119,8 +121,8 @@ func Shorten(text string) string {
 	return text
 }
 
-// DidYouMean returns the end of an error about a word that is not in known: the most similar one, or all if none
-// is similar.
+// DidYouMean returns the end of an error about a word that is not in known: the most similar one,
+// or all if none is similar.
 func DidYouMean(word string, known []string) string {
 	if nearest := wording.Nearest(word, known); nearest != "" {
 		return fmt.Sprintf("; did you mean %q?", nearest)

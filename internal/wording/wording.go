@@ -32,8 +32,8 @@ func Noun[N integer](n N, noun string, plural ...string) string {
 	return english.PluralWord(2, noun, strings.Join(plural, ""))
 }
 
-// List joins names with commas and counts those after the first most: "A, B, C and 5 more". It shows
-// one name more than most instead of "and 1 more".
+// List joins names with commas and counts those after the first most: "A, B, C and 5 more". It
+// shows one name more than most instead of "and 1 more".
 func List(names []string, most int) string {
 	if len(names) <= most+1 {
 		return strings.Join(names, ", ")
@@ -44,8 +44,9 @@ func List(names []string, most int) string {
 // longestWord bounds, in bytes, the words that Nearest compares; no name is longer.
 const longestWord = 100
 
-// Nearest returns the candidate that word was probably meant to be, or "" if none is similar. Letter
-// case, spaces, dashes, slashes and underscores do not count. Of equally similar candidates the first wins.
+// Nearest returns the candidate that word was probably meant to be, or "" if none is similar.
+// Letter case, spaces, dashes, slashes and underscores do not count. Of equally similar candidates
+// the first wins.
 func Nearest(word string, candidates []string) string {
 	if len(word) > longestWord {
 		return ""

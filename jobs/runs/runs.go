@@ -1,5 +1,5 @@
-// Package runs shows the ledger of the scheduler's runs to people: the last runs of each job, and which failed.
-// It writes nothing to the tape. docs/TAPE.md specifies the table runs.
+// Package runs shows the ledger of the scheduler's runs to people: the last runs of each job, and
+// which failed. It writes nothing to the tape. docs/TAPE.md specifies the table runs.
 package runs
 
 import (
@@ -22,8 +22,8 @@ import (
 type Ledger interface {
 	// Dates returns the dates that have a partition, in any order.
 	Dates(table tape.Table) ([]string, error)
-	// ReadRuns returns the rows of the partitions from one date to another, both inclusive. An empty date
-	// leaves that end open.
+	// ReadRuns returns the rows of the partitions from one date to another, both inclusive. An
+	// empty date leaves that end open.
 	ReadRuns(fromDate, toDate string) ([]tape.Run, error)
 }
 
@@ -103,13 +103,15 @@ func Summary(rows []tape.Run) string {
 const (
 	// maxMessage is the width of the column of messages, in characters.
 	maxMessage = 100
-	// minMessage is the least width of that column. If there is less room, messages go on lines of their own.
+	// minMessage is the least width of that column. If there is less room, messages go on lines of
+	// their own.
 	minMessage = 40
 )
 
-// WriteTable writes the rows as a table, oldest first, so that the newest is right above the prompt. Times are
-// UTC, without the year if all are in one. width is that of the terminal in characters, 0 if there is none;
-// lines that are too long even without their message are not broken.
+// WriteTable writes the rows as a table, oldest first, so that the newest is right above the
+// prompt. Times are UTC, without the year if all are in one. width is that of the terminal in
+// characters, 0 if there is none; lines that are too long even without their message are not
+// broken.
 func WriteTable(w io.Writer, rows []tape.Run, width int) error {
 	dateFormat := time.DateOnly
 	if inOneYear(rows) {
@@ -178,7 +180,8 @@ func durationText(row tape.Run) string {
 	return took.Round(time.Second).String()
 }
 
-// windowText omits the dates that are equal to the one to their left: the row's and that of the window's start.
+// windowText omits the dates that are equal to the one to their left: the row's and that of the
+// window's start.
 func windowText(row tape.Run, dateFormat string) string {
 	if row.WindowStart == 0 || row.WindowEnd == 0 {
 		return "-"

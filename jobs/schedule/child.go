@@ -18,7 +18,8 @@ import (
 const (
 	// RunIDVariable holds the run's id, which the child writes into the segments it publishes.
 	RunIDVariable = "TAPEDECK_RUN_ID"
-	// ReportVariable holds the number of the file descriptor to which the child writes its Report as JSON.
+	// ReportVariable holds the number of the file descriptor to which the child writes its Report
+	// as JSON.
 	ReportVariable = "TAPEDECK_REPORT_FD"
 )
 
@@ -30,19 +31,19 @@ type Children struct {
 	// Stdout and Stderr, if set, also get the output as it comes.
 	Stdout, Stderr io.Writer
 
-	// starting is held for reading from the start of a child until alive has it, so that Reap does not take it
-	// for an orphan.
+	// starting is held for reading from the start of a child until alive has it, so that Reap does
+	// not take it for an orphan.
 	starting sync.RWMutex
 	mu       sync.Mutex // guards alive
 	alive    map[int]bool
 }
 
-// Start runs one child; it is a Start. The child leads its own process group. When ctx is done the group gets
-// SIGTERM, and SIGKILL after Grace. If this process dies, the kernel kills the child. If memory runs out, the
-// kernel kills a child before this process.
+// Start runs one child; it is a Start. The child leads its own process group. When ctx is done the
+// group gets SIGTERM, and SIGKILL after Grace. If this process dies, the kernel kills the child. If
+// memory runs out, the kernel kills a child before this process.
 func (c *Children) Start(ctx context.Context, args []string, runID string, output func(line string)) Exit {
-	// The kernel kills a child when the thread that started it ends, so this goroutine keeps its thread until the
-	// child is gone.
+	// The kernel kills a child when the thread that started it ends, so this goroutine keeps its
+	// thread until the child is gone.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
@@ -160,7 +161,8 @@ func (c *Children) terminateWhenDone(ctx context.Context, group int, ended <-cha
 // signalGroup signals a process group, which may be gone already.
 func signalGroup(group int, signal syscall.Signal) { _ = syscall.Kill(-group, signal) }
 
-// readReport reads a child's report. If it cannot be read it is empty: what counts is the exit status.
+// readReport reads a child's report. If it cannot be read it is empty: what counts is the exit
+// status.
 func readReport(r io.Reader) Report {
 	const most = 64 << 10
 	var report Report

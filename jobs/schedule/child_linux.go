@@ -14,14 +14,15 @@ func ownGroup() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// preferOOMKill makes the kernel kill a child rather than the scheduler if memory runs out. It is best effort: if
-// /proc is not writable, the kernel chooses by memory use.
+// preferOOMKill makes the kernel kill a child rather than the scheduler if memory runs out. It is
+// best effort: if /proc is not writable, the kernel chooses by memory use.
 func preferOOMKill(pid int) {
 	_ = os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("500"), 0)
 }
 
-// Reap waits for orphaned processes that became children of this one, until ctx is done. The first process of a
-// container must do this, or they stay in the process table forever; other processes get no orphans.
+// Reap waits for orphaned processes that became children of this one, until ctx is done. The first
+// process of a container must do this, or they stay in the process table forever; other processes
+// get no orphans.
 func (c *Children) Reap(ctx context.Context) {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGCHLD)

@@ -100,8 +100,8 @@ func children(grace time.Duration) *Children {
 	return &Children{Path: os.Args[0], Env: childEnviron(), Grace: grace}
 }
 
-// childEnviron returns the environment that makes this binary a child. It turns off the second that the race
-// detector would sleep at the end of each.
+// childEnviron returns the environment that makes this binary a child. It turns off the second that
+// the race detector would sleep at the end of each.
 func childEnviron() []string {
 	return append(os.Environ(), "SCHEDULE_TEST_CHILD=1", "GORACE=atexit_sleep_ms=0")
 }
@@ -200,8 +200,8 @@ func TestChildrenDieWithKilledScheduler(t *testing.T) {
 	waitGone(t, pid)
 }
 
-// TestBadJobsDoNotAffectOthers checks that jobs that hang, crash, print without end and use up memory get their rows,
-// while a good one goes on.
+// TestBadJobsDoNotAffectOthers checks that jobs that hang, crash, print without end and use up
+// memory get their rows, while a good one goes on.
 func TestBadJobsDoNotAffectOthers(t *testing.T) {
 	jobs := parseJobs(t, `
 jobs:
@@ -286,7 +286,8 @@ func TestKernelKillsChildrenFirst(t *testing.T) {
 	}
 }
 
-// TestOrphansAreReaped makes this process the one that orphans fall to, as the first process of a container is.
+// TestOrphansAreReaped makes this process the one that orphans fall to, as the first process of a
+// container is.
 func TestOrphansAreReaped(t *testing.T) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Skip("cannot become a subreaper: ", err)
@@ -327,7 +328,8 @@ func TestOrphansAreReaped(t *testing.T) {
 	<-done
 }
 
-// waitGone waits until a process has exited, whether it was reaped or not, and kills it if that takes too long.
+// waitGone waits until a process has exited, whether it was reaped or not, and kills it if that
+// takes too long.
 func waitGone(t *testing.T, pid int) {
 	t.Helper()
 	fd, err := unix.PidfdOpen(pid, 0)

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// splitCommand splits a command line into words as a shell would, and removes a leading "tapedeck". There is no
-// shell, so a word with a special meaning to one is an error.
+// splitCommand splits a command line into words as a shell would, and removes a leading "tapedeck".
+// There is no shell, so a word with a special meaning to one is an error.
 func splitCommand(text string) ([]string, error) {
 	var words []string
 	var word strings.Builder

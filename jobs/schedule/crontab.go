@@ -17,7 +17,8 @@ import (
 
 // Defaults of an entry.
 const (
-	// defaultTimeout is longer than any healthy job takes. A job that hangs blocks its entry for no longer.
+	// defaultTimeout is longer than any healthy job takes. A job that hangs blocks its entry for no
+	// longer.
 	defaultTimeout = 6 * time.Hour
 	// defaultBackoff is about as long as a short outage of an exchange or a network lasts.
 	defaultBackoff = 30 * time.Second
@@ -58,7 +59,8 @@ type WindowMode int
 const (
 	// NoWindow: none. The command has no window, names its own, or keeps track of what it has done.
 	NoWindow WindowMode = iota
-	// WindowSinceDone: --from and --to, from the end of the job's last window that was done to when the run is due.
+	// WindowSinceDone: --from and --to, from the end of the job's last window that was done to when
+	// the run is due.
 	WindowSinceDone
 	// WindowEnd: --to, when the run is due. The command line says how long the window is.
 	WindowEnd
@@ -89,12 +91,13 @@ type Job struct {
 // Next returns when the job is first due after t, in UTC; zero if it is not due within five years.
 func (j Job) Next(t time.Time) time.Time { return j.times.next(t) }
 
-// Validate checks that args are a command line that can run as a job, and returns which flags of a window it
-// gets. Its error is shown to the author of the crontab.
+// Validate checks that args are a command line that can run as a job, and returns which flags of a
+// window it gets. Its error is shown to the author of the crontab.
 type Validate func(args []string) (WindowMode, error)
 
-// Parse parses a crontab.yaml and checks every command line with validate. path is only used in errors. The
-// error lists all problems, one line each, as FILE:LINE: problem. A schedule that never comes after now is one.
+// Parse parses a crontab.yaml and checks every command line with validate. path is only used in
+// errors. The error lists all problems, one line each, as FILE:LINE: problem. A schedule that never
+// comes after now is one.
 func Parse(path string, text []byte, now time.Time, validate Validate) ([]Job, error) {
 	root, err := strictyaml.Document(path, text)
 	if err != nil {

@@ -31,8 +31,8 @@ func (c *Crontab) Load(now time.Time) ([]Job, error) {
 	return jobs, nil
 }
 
-// Reload reads the file again. It returns the jobs if they differ from those in force, and an error for as
-// long as the file cannot be used. changed reports whether the jobs or the error are new.
+// Reload reads the file again. It returns the jobs if they differ from those in force, and an error
+// for as long as the file cannot be used. changed reports whether the jobs or the error are new.
 func (c *Crontab) Reload(now time.Time) (jobs []Job, changed bool, err error) {
 	text, err := os.ReadFile(c.Path)
 	if err != nil {

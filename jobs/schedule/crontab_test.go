@@ -82,7 +82,8 @@ func TestUpcoming(t *testing.T) {
 	}
 }
 
-// TestParseErrors checks that each wrong file gets one line, with the file and, if it is known, the line.
+// TestParseErrors checks that each wrong file gets one line, with the file and, if it is known, the
+// line.
 func TestParseErrors(t *testing.T) {
 	const path = "testdata/wrong.txtar"
 	archive, err := txtar.ParseFile(path)

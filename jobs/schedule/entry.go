@@ -15,8 +15,9 @@ import (
 // entry is the scheduler's view of one job. Only the loop uses it.
 type entry struct {
 	job Job
-	// considered is the instant up to which due runs were started, queued or skipped; doneUntil is the instant
-	// up to which the job's work is done or given up. A failed run was considered and is not done.
+	// considered is the instant up to which due runs were started, queued or skipped; doneUntil is
+	// the instant up to which the job's work is done or given up. A failed run was considered and
+	// is not done.
 	considered, doneUntil time.Time
 	nextDue               time.Time               // the first due instant after considered
 	queue                 []time.Time             // due instants whose runs have not started
@@ -32,7 +33,8 @@ type finishedRun struct {
 	settled bool // the due instant needs no other run
 }
 
-// clockSetBack handles a clock that was set back: runs become due again, except for windows that are done.
+// clockSetBack handles a clock that was set back: runs become due again, except for windows that
+// are done.
 func (s *scheduler) clockSetBack(now time.Time) {
 	s.Logger.Warn("clock set back", "now", now)
 	for _, e := range s.entries {
@@ -45,7 +47,8 @@ func (s *scheduler) clockSetBack(now time.Time) {
 	}
 }
 
-// sortedEntries returns the entries by name, so that runs due at the same instant start in a fixed order.
+// sortedEntries returns the entries by name, so that runs due at the same instant start in a fixed
+// order.
 func (s *scheduler) sortedEntries() []*entry {
 	return slices.SortedFunc(maps.Values(s.entries), func(a, b *entry) int { return cmp.Compare(a.job.Name, b.job.Name) })
 }
@@ -120,8 +123,8 @@ func (s *scheduler) giveUp(e *entry, until time.Time) {
 	}
 }
 
-// writeSkipped writes the row of a run that does not take place. If from is set, the row gives up the window
-// [from, due).
+// writeSkipped writes the row of a run that does not take place. If from is set, the row gives up
+// the window [from, due).
 func (s *scheduler) writeSkipped(job Job, due, from time.Time, reason string) (accepted bool) {
 	now := s.Now().UTC()
 	row := tape.Run{

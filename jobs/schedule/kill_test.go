@@ -22,7 +22,8 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// The simulated clock: a day takes two seconds. It starts a few days before New York's clock goes forward.
+// The simulated clock: a day takes two seconds. It starts a few days before New York's clock goes
+// forward.
 const simulatedSpeed = 24 * 3600 / 2
 
 var simulatedStart = time.Date(2026, 3, 6, 0, 0, 0, 0, time.UTC)
@@ -37,8 +38,8 @@ jobs:
   - {name: look, schedule: "@every 45m", run: detect hang}
 `
 
-// simulate runs a scheduler on the tape at path, with a fast clock that starts at the real time that the environment
-// names.
+// simulate runs a scheduler on the tape at path, with a fast clock that starts at the real time
+// that the environment names.
 func simulate(path string) {
 	start, _ := strconv.ParseInt(os.Getenv("SIMULATED_FROM"), 10, 64)
 	now := func() time.Time {
@@ -69,7 +70,8 @@ func simulate(path string) {
 	}))
 }
 
-// work is one run: it appends itself to the file of notes, and then does what its command line says.
+// work is one run: it appends itself to the file of notes, and then does what its command line
+// says.
 func work(args []string) {
 	signal.Ignore(syscall.SIGTERM) // the worst case
 	notes, err := os.OpenFile(os.Getenv("SIMULATED_NOTES"), os.O_WRONLY|os.O_APPEND, 0)
@@ -91,8 +93,8 @@ func work(args []string) {
 	}
 }
 
-// TestKilledAtAnyInstant kills the scheduler repeatedly and then checks the guarantee of this package on the ledger.
-// SCHEDULE_KILLS sets how often; `make sched-soak` does it 50 times.
+// TestKilledAtAnyInstant kills the scheduler repeatedly and then checks the guarantee of this
+// package on the ledger. SCHEDULE_KILLS sets how often; `make sched-soak` does it 50 times.
 func TestKilledAtAnyInstant(t *testing.T) {
 	kills := 15
 	if testing.Short() {
@@ -223,7 +225,8 @@ func linesOf(t *testing.T, path string) []string {
 	return out
 }
 
-// checkEveryRunHasARow checks that every process that started as a run has exactly one row, and no id has two.
+// checkEveryRunHasARow checks that every process that started as a run has exactly one row, and no
+// id has two.
 func checkEveryRunHasARow(t *testing.T, notes string, rows []tape.Run) {
 	t.Helper()
 	byID := map[string]int{}
@@ -240,8 +243,8 @@ func checkEveryRunHasARow(t *testing.T, notes string, rows []tape.Run) {
 	}
 }
 
-// checkWindowsAreConsecutive checks that the windows of a job that were done or given up go from due instant to due
-// instant, without a gap or an overlap, up to the last one before lastStart.
+// checkWindowsAreConsecutive checks that the windows of a job that were done or given up go from
+// due instant to due instant, without a gap or an overlap, up to the last one before lastStart.
 func checkWindowsAreConsecutive(t *testing.T, job Job, rows []tape.Run, lastStart time.Time) {
 	t.Helper()
 	var settled []tape.Run

@@ -15,8 +15,8 @@ import (
 type Ledger interface {
 	// PublishRuns returns when the rows are durable. After an error they may be stored or not.
 	PublishRuns(ctx context.Context, runs []tape.Run) (tape.Published, error)
-	// ReadRuns returns the rows of the partitions from one date to another, both inclusive. An empty date
-	// leaves that end open.
+	// ReadRuns returns the rows of the partitions from one date to another, both inclusive. An
+	// empty date leaves that end open.
 	ReadRuns(fromDate, toDate string) ([]tape.Run, error)
 	// MergeRecords merges the files of one date into one if there are more than most.
 	MergeRecords(ctx context.Context, table tape.Table, date string, most int) (before int, merged bool, err error)
@@ -25,16 +25,19 @@ type Ledger interface {
 const (
 	// writeTimeout bounds a write to the ledger or to the outbox, also while the scheduler stops.
 	writeTimeout = 5 * time.Second
-	// maxPendingRows bounds the rows held while the ledger cannot be written: a day of a few jobs a minute.
+	// maxPendingRows bounds the rows held while the ledger cannot be written: a day of a few jobs a
+	// minute.
 	maxPendingRows = 5000
-	// maxFilesPerDate is how many files of runs a date may have; they are counted after every mergeAfter rows. A
-	// run a minute must not become a file a minute, even if no job compacts the tape.
+	// maxFilesPerDate is how many files of runs a date may have; they are counted after every
+	// mergeAfter rows. A run a minute must not become a file a minute, even if no job compacts the
+	// tape.
 	maxFilesPerDate = 8
 	mergeAfter      = 32
 )
 
-// ledgerWriter writes rows in the order in which they come. Rows that cannot be written now are held and
-// written before all later ones, so that the ledger never has a window without the one before it.
+// ledgerWriter writes rows in the order in which they come. Rows that cannot be written now are
+// held and written before all later ones, so that the ledger never has a window without the one
+// before it.
 type ledgerWriter struct {
 	ledger Ledger
 	log    *slog.Logger
@@ -46,8 +49,8 @@ type ledgerWriter struct {
 	failing    bool           // the last write failed
 }
 
-// write appends a row and returns the rows that became durable: all pending ones and row, or some of them.
-// accepted is false if too many are pending; then row is dropped.
+// write appends a row and returns the rows that became durable: all pending ones and row, or some
+// of them. accepted is false if too many are pending; then row is dropped.
 func (w *ledgerWriter) write(ctx context.Context, row tape.Run) (durable []tape.Run, accepted bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -109,7 +112,8 @@ func (w *ledgerWriter) publish(ctx context.Context, row tape.Run) error {
 	return err
 }
 
-// requestMerge makes the next merge include a date, on which a short-lived scheduler may have left many files.
+// requestMerge makes the next merge include a date, on which a short-lived scheduler may have left
+// many files.
 func (w *ledgerWriter) requestMerge(date string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -7,7 +7,8 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// Notice is what people are told about a job with on_failure: notify: that it failed, or that it has recovered.
+// Notice is what people are told about a job with on_failure: notify: that it failed, or that it
+// has recovered.
 type Notice struct {
 	Job       string
 	Recovered bool // it failed before and is done now
@@ -23,8 +24,8 @@ type Notice struct {
 
 // Notifier tells people about jobs.
 type Notifier interface {
-	// Notify returns within seconds, when the notice is durable rather than delivered. It may be called
-	// concurrently. A notice that it returned an error for is not repeated.
+	// Notify returns within seconds, when the notice is durable rather than delivered. It may be
+	// called concurrently. A notice that it returned an error for is not repeated.
 	Notify(ctx context.Context, notice Notice) error
 }
 

@@ -77,7 +77,8 @@ func truncate(text string, most int) string {
 	return text + mark
 }
 
-// lineAttr returns a line of output as an attribute. A line that is a JSON log record is not quoted again.
+// lineAttr returns a line of output as an attribute. A line that is a JSON log record is not quoted
+// again.
 func lineAttr(line string) slog.Attr {
 	if strings.HasPrefix(line, "{") && json.Valid([]byte(line)) {
 		return slog.Any("record", json.RawMessage(line))

@@ -15,8 +15,9 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// Ping sends a request to an address of a service that expects regular pings, such as healthchecks.io; text is
-// for the service's log. It gives up after a few seconds and may be called concurrently.
+// Ping sends a request to an address of a service that expects regular pings, such as
+// healthchecks.io; text is for the service's log. It gives up after a few seconds and may be called
+// concurrently.
 type Ping func(ctx context.Context, address, text string) error
 
 const (
@@ -27,8 +28,8 @@ const (
 	pingGrace = 1500 * time.Millisecond
 )
 
-// HTTPPing returns a Ping that POSTs, which all such services accept. Its errors leave out the address, which
-// is a secret.
+// HTTPPing returns a Ping that POSTs, which all such services accept. Its errors leave out the
+// address, which is a secret.
 func HTTPPing(client *http.Client) Ping {
 	return func(ctx context.Context, address, text string) error {
 		ctx, cancel := context.WithTimeout(ctx, pingTimeout)
@@ -107,7 +108,8 @@ func (p *pinger) start(address string) *runPings {
 	return r
 }
 
-// finish sends the ping of a run that is over. An incomplete run counts as done: the ledger says what is missing.
+// finish sends the ping of a run that is over. An incomplete run counts as done: the ledger says
+// what is missing.
 func (r *runPings) finish(row tape.Run) {
 	if r.queue == nil {
 		return

@@ -7,7 +7,8 @@ import (
 )
 
 const (
-	// startTolerance is how late a run may start without counting as missed; a restart of the scheduler takes less.
+	// startTolerance is how late a run may start without counting as missed; a restart of the
+	// scheduler takes less.
 	startTolerance = time.Minute
 	// maxQueue bounds the queued runs of one job.
 	maxQueue = 100
@@ -15,8 +16,8 @@ const (
 
 // plan is what to do about the instants at which a job was due.
 type plan struct {
-	// run lists the due instants to run now, oldest first. The window of each run begins where the one before
-	// ended, so the first run covers everything older, too.
+	// run lists the due instants to run now, oldest first. The window of each run begins where the
+	// one before ended, so the first run covers everything older, too.
 	run []time.Time
 	// giveUp is the due instant up to which missed runs are not made up; zero if there is none.
 	giveUp time.Time
@@ -24,8 +25,8 @@ type plan struct {
 	merged bool
 }
 
-// planRuns decides about the due instants in (after, now] of a job without an active run, whose work is settled
-// up to after.
+// planRuns decides about the due instants in (after, now] of a job without an active run, whose
+// work is settled up to after.
 func planRuns(job Job, after, now time.Time) plan {
 	newest := job.times.last(now)
 	if newest.IsZero() || !newest.After(after) {
@@ -61,8 +62,8 @@ func planRuns(job Job, after, now time.Time) plan {
 	return plan{run: []time.Time{newest}, merged: more}
 }
 
-// startDelay returns how long after it is due a run starts, in [0, Jitter). It is a function of the job and the
-// due instant, so a restart does not change it.
+// startDelay returns how long after it is due a run starts, in [0, Jitter). It is a function of the
+// job and the due instant, so a restart does not change it.
 func startDelay(job Job, due time.Time) time.Duration {
 	if job.Jitter <= 0 {
 		return 0

@@ -21,7 +21,8 @@ func (s *scheduler) setJobs(jobs []Job, now time.Time) {
 		}
 		until, known := s.state.DoneUntil[job.Name]
 		if !known {
-			// A new job has missed nothing: its first window begins when it would last have been due.
+			// A new job has missed nothing: its first window begins when it would last have been
+			// due.
 			until = latest
 			s.state.DoneUntil[job.Name] = until
 		}
@@ -29,8 +30,8 @@ func (s *scheduler) setJobs(jobs []Job, now time.Time) {
 		switch {
 		case e == nil:
 			e = &entry{considered: until, doneUntil: until}
-			// A job that was not in the crontab meanwhile has missed nothing. If the clock was ahead, a job
-			// without a window is due again.
+			// A job that was not in the crontab meanwhile has missed nothing. If the clock was
+			// ahead, a job without a window is due again.
 			if s.state.Find(job.Name) == nil || job.Window != WindowSinceDone && until.After(now) {
 				e.considered = latest
 			}
@@ -58,7 +59,8 @@ func (s *scheduler) setJobs(jobs []Job, now time.Time) {
 	}
 }
 
-// reload reads the crontab and applies it if it has changed. A wrong crontab leaves the old one in force.
+// reload reads the crontab and applies it if it has changed. A wrong crontab leaves the old one in
+// force.
 func (s *scheduler) reload(now time.Time) {
 	if s.Crontab == nil {
 		return

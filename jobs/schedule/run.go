@@ -12,8 +12,8 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// Start runs a command and returns when it is over and none of its processes is left. It stops the run when
-// ctx is done. Calls of output do not overlap.
+// Start runs a command and returns when it is over and none of its processes is left. It stops the
+// run when ctx is done. Calls of output do not overlap.
 type Start func(ctx context.Context, args []string, runID string, output func(line string)) Exit
 
 // Exit is how a run ended.
@@ -33,8 +33,8 @@ type Report struct {
 	Message     string    `json:"message,omitempty"`
 }
 
-// newRunID returns a run's id: its job, when it started, and random letters, because two runs may start in the
-// same second.
+// newRunID returns a run's id: its job, when it started, and random letters, because two runs may
+// start in the same second.
 func newRunID(job string, at time.Time) string {
 	return fmt.Sprintf("%s-%s-%s", job, at.UTC().Format("20060102T150405"), strings.ToLower(rand.Text()[:6]))
 }
@@ -47,7 +47,8 @@ var (
 // maxBackoff is where the wait before a retry stops doubling.
 const maxBackoff = time.Hour
 
-// task is one run to do: of job, for the due instant, over the window [from, due) if the job takes one.
+// task is one run to do: of job, for the due instant, over the window [from, due) if the job takes
+// one.
 type task struct {
 	job         Job
 	due, from   time.Time
@@ -99,8 +100,8 @@ func (s *scheduler) execute(ctx context.Context, t task) (settled bool) {
 	}
 }
 
-// attempt runs a task once and returns its row. The state that is written before the process starts tells the
-// next scheduler about the run if this one does not live to write the row.
+// attempt runs a task once and returns its row. The state that is written before the process starts
+// tells the next scheduler about the run if this one does not live to write the row.
 func (s *scheduler) attempt(ctx context.Context, t task, number int) tape.Run {
 	job, started := t.job, s.Now().UTC()
 	run := state.ActiveRun{ID: newRunID(job.Name, started), Command: job.Command, ScheduledAt: t.due, StartedAt: started, Attempt: number}
@@ -180,9 +181,9 @@ func (s *scheduler) record(t task, row tape.Run, last bool) (settled bool) {
 	return settled
 }
 
-// outcomeOf returns the outcome of a run, and the reason if the exit status does not tell. stopCause is why the
-// scheduler stopped the run, or nil. A run that was stopped may have left something out even if it exited with
-// status 0, so it is not done.
+// outcomeOf returns the outcome of a run, and the reason if the exit status does not tell.
+// stopCause is why the scheduler stopped the run, or nil. A run that was stopped may have left
+// something out even if it exited with status 0, so it is not done.
 func outcomeOf(stopCause error, job Job, exit Exit) (outcome state.Outcome, message string) {
 	switch {
 	case exit.Err != nil:

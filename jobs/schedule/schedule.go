@@ -1,10 +1,12 @@
-// Package schedule runs tapedeck commands at the times listed in crontab.yaml. It owns the format of that
-// file, when a job is due and for which window, the child processes, and the ledger of runs.
+// Package schedule runs tapedeck commands at the times listed in crontab.yaml. It owns the format
+// of that file, when a job is due and for which window, the child processes, and the ledger of
+// runs.
 //
-// Its guarantee: every run is a child process of the same binary and ends before its timeout and before the
-// scheduler. Every run leaves a row in the table runs, even one that was skipped or lost. The windows of a job
-// that were done or explicitly given up follow one another in the ledger without a gap or an overlap, whenever
-// and however the scheduler was stopped. docs/CONFIGURATION.md specifies crontab.yaml.
+// Its guarantee: every run is a child process of the same binary and ends before its timeout and
+// before the scheduler. Every run leaves a row in the table runs, even one that was skipped or
+// lost. The windows of a job that were done or explicitly given up follow one another in the ledger
+// without a gap or an overlap, whenever and however the scheduler was stopped.
+// docs/CONFIGURATION.md specifies crontab.yaml.
 package schedule
 
 import (
@@ -51,16 +53,16 @@ type Options struct {
 const (
 	// defaultHeartbeat is a quarter of the age at which `tapedeck health` calls the scheduler dead.
 	defaultHeartbeat = 15 * time.Second
-	// crontabInterval is how often the crontab is read. File notifications do not reach a file that is mounted
-	// into a container, so its content is compared.
+	// crontabInterval is how often the crontab is read. File notifications do not reach a file that
+	// is mounted into a container, so its content is compared.
 	crontabInterval = 2 * time.Second
 )
 
 // ErrLocked is returned by Lock if another scheduler holds the lock.
 var ErrLocked = errors.New("another scheduler runs on this data directory")
 
-// Lock makes this process the only scheduler of a ledger, by a lock on the file at path, until unlock is
-// called or the process ends.
+// Lock makes this process the only scheduler of a ledger, by a lock on the file at path, until
+// unlock is called or the process ends.
 func Lock(path string) (unlock func(), err error) {
 	unlock, err = durable.TryLock(path)
 	if errors.Is(err, durable.ErrLocked) {
@@ -100,10 +102,10 @@ func newScheduler(ctx context.Context, options Options) *scheduler {
 	}
 }
 
-// Run starts the jobs at their times until ctx is done, after making up for runs that were missed while no
-// scheduler ran. Then it stops the active runs, writes how they ended, and returns. It returns an error if it
-// cannot start, or if rows of the ledger could not be written by the end. Only one scheduler may use a ledger:
-// see Lock.
+// Run starts the jobs at their times until ctx is done, after making up for runs that were missed
+// while no scheduler ran. Then it stops the active runs, writes how they ended, and returns. It
+// returns an error if it cannot start, or if rows of the ledger could not be written by the end.
+// Only one scheduler may use a ledger: see Lock.
 func Run(ctx context.Context, options Options) error {
 	s := newScheduler(ctx, options)
 	defer s.pings.cancel()
@@ -129,8 +131,8 @@ func Run(ctx context.Context, options Options) error {
 	return nil
 }
 
-// restore takes over from the previous scheduler: it writes the rows of the runs that were lost with it, and
-// sets up the entries.
+// restore takes over from the previous scheduler: it writes the rows of the runs that were lost
+// with it, and sets up the entries.
 func (s *scheduler) restore() error {
 	previous, lost, err := restoreState(s.State, s.Ledger, s.Jobs)
 	if err != nil {
@@ -202,8 +204,8 @@ func (s *scheduler) loop(ctx context.Context) {
 	}
 }
 
-// untilNextEvent returns how long the loop has nothing to do. It is never more than a heartbeat, because the
-// machine may have been suspended or its clock set meanwhile.
+// untilNextEvent returns how long the loop has nothing to do. It is never more than a heartbeat,
+// because the machine may have been suspended or its clock set meanwhile.
 func (s *scheduler) untilNextEvent(now, stateWritten time.Time) time.Duration {
 	next := stateWritten.Add(s.Heartbeat)
 	if s.Crontab != nil && now.Add(crontabInterval).Before(next) {
@@ -222,8 +224,9 @@ func (s *scheduler) untilNextEvent(now, stateWritten time.Time) time.Duration {
 	return max(next.Sub(now), 0)
 }
 
-// Once runs job now, whether it is due or not, writes its row and returns that. A job that takes a window gets
-// the time since its last window that was done. Runs that are due later are not affected.
+// Once runs job now, whether it is due or not, writes its row and returns that. A job that takes a
+// window gets the time since its last window that was done. Runs that are due later are not
+// affected.
 func Once(ctx context.Context, job Job, options Options) (tape.Run, error) {
 	previous, _, err := restoreState(options.State, options.Ledger, []Job{job})
 	if err != nil {

@@ -29,7 +29,8 @@ type memoryLedger struct {
 	// fail is the error of the next writes; if ambiguous, they store the row all the same.
 	fail      error
 	ambiguous bool
-	// published, if set, receives after a row was stored. It is buffered, and sends are dropped if it is full.
+	// published, if set, receives after a row was stored. It is buffered, and sends are dropped if
+	// it is full.
 	published chan struct{}
 }
 
@@ -105,7 +106,8 @@ func options(jobs []Job, ledger *memoryLedger, start Start) Options {
 	return Options{Jobs: jobs, Start: start, Ledger: ledger, State: ledger, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: time.Now, PID: 1}
 }
 
-// outcomes returns the rows as "minute:second job outcome", in the order in which they were written.
+// outcomes returns the rows as "minute:second job outcome", in the order in which they were
+// written.
 func outcomes(ledger *memoryLedger) []string {
 	var out []string
 	for _, row := range ledger.runs {

@@ -11,10 +11,10 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// settledUntil returns the instant up to which a row of the ledger proves its job's work to be done or given
-// up; zero if it proves nothing. The job's next window begins there, so only a run that was done, or a skipped
-// one that names the window it gives up, settles a window. A job without windows owes nothing once a run was
-// tried.
+// settledUntil returns the instant up to which a row of the ledger proves its job's work to be done
+// or given up; zero if it proves nothing. The job's next window begins there, so only a run that
+// was done, or a skipped one that names the window it gives up, settles a window. A job without
+// windows owes nothing once a run was tried.
 func settledUntil(row tape.Run, job Job) time.Time {
 	at := time.UnixMicro(row.ScheduledAt).UTC()
 	switch {
@@ -32,8 +32,9 @@ func settledUntil(row tape.Run, job Job) time.Time {
 	return time.Time{}
 }
 
-// restoreState reads the state of the previous scheduler and brings it up to date from the ledger, which is
-// authoritative. lost are the rows of runs that were active when that scheduler was killed.
+// restoreState reads the state of the previous scheduler and brings it up to date from the ledger,
+// which is authoritative. lost are the rows of runs that were active when that scheduler was
+// killed.
 func restoreState(store StateStore, ledger Ledger, jobs []Job) (previous state.Scheduler, lost []tape.Run, err error) {
 	err = store.Read(state.SchedulerFile, &previous)
 	known := err == nil
@@ -42,7 +43,8 @@ func restoreState(store StateStore, ledger Ledger, jobs []Job) (previous state.S
 	}
 	since := ""
 	if known && previous.DoneUntil != nil {
-		// Rows that are missing in the state are younger than it. Two days allow for a clock that was set since.
+		// Rows that are missing in the state are younger than it. Two days allow for a clock that
+		// was set since.
 		since = previous.BeatAt.AddDate(0, 0, -2).UTC().Format(time.DateOnly)
 	}
 	rows, err := ledger.ReadRuns(since, "")
@@ -100,8 +102,8 @@ func instant(micros int64) time.Time {
 	return time.UnixMicro(micros).UTC()
 }
 
-// arrangeJobs orders the jobs of the state as in the crontab. It drops jobs that are not in the crontab, unless a
-// run of theirs is active.
+// arrangeJobs orders the jobs of the state as in the crontab. It drops jobs that are not in the
+// crontab, unless a run of theirs is active.
 func arrangeJobs(current *state.Scheduler, jobs []Job) {
 	var out []state.Job
 	for _, job := range jobs {
@@ -136,8 +138,8 @@ func (s *scheduler) showEntryLocked(e *entry) {
 	}
 }
 
-// write hands a row to the ledger; accepted is false if it will never be written. It also settles the windows
-// of the rows that became durable.
+// write hands a row to the ledger; accepted is false if it will never be written. It also settles
+// the windows of the rows that became durable.
 func (s *scheduler) write(row tape.Run) (accepted bool) {
 	durable, accepted := s.writer.write(s.ctx, row)
 	s.advance(durable)
@@ -155,8 +157,8 @@ func (s *scheduler) advance(rows []tape.Run) {
 	}
 }
 
-// update changes the state and writes it. A failed write is only logged, once, because the ledger is
-// authoritative.
+// update changes the state and writes it. A failed write is only logged, once, because the ledger
+// is authoritative.
 func (s *scheduler) update(change func(*state.Scheduler)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

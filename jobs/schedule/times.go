@@ -11,9 +11,10 @@ import (
 	"tapedeck/internal/strictyaml"
 )
 
-// times are the instants at which a job is due. Five fields name local times in location, and each of these is
-// due once a day: a time that a clock change skips is due at the instant of the change, a time that occurs twice
-// the first time. An interval is counted from 1970-01-01 00:00 UTC, so a restart does not shift it.
+// times are the instants at which a job is due. Five fields name local times in location, and each
+// of these is due once a day: a time that a clock change skips is due at the instant of the change,
+// a time that occurs twice the first time. An interval is counted from 1970-01-01 00:00 UTC, so a
+// restart does not shift it.
 type times struct {
 	fields   *cron.SpecSchedule // matched against local times as if they were UTC; nil for an interval
 	every    time.Duration
@@ -95,7 +96,8 @@ func (s times) next(t time.Time) time.Time {
 	if s.fields == nil {
 		return s.floor(t).Add(s.every)
 	}
-	// Due instants are in the order of their local times, so all due after t have a local time after t's.
+	// Due instants are in the order of their local times, so all due after t have a local time
+	// after t's.
 	for local := localTime(t.In(s.location)); ; {
 		local = s.fields.Next(local)
 		if local.IsZero() {
@@ -107,7 +109,8 @@ func (s times) next(t time.Time) time.Time {
 	}
 }
 
-// last returns the last due instant at or before t, in UTC; zero if there is none within five years.
+// last returns the last due instant at or before t, in UTC; zero if there is none within five
+// years.
 func (s times) last(t time.Time) time.Time {
 	if s.fields == nil {
 		return s.floor(t)
@@ -139,7 +142,8 @@ func (s times) floor(t time.Time) time.Time {
 	return time.Unix(steps*every, 0).UTC()
 }
 
-// clockChange says how daylight saving time decided that the job is due at that instant; empty if it did not.
+// clockChange says how daylight saving time decided that the job is due at that instant; empty if
+// it did not.
 func (s times) clockChange(at time.Time) string {
 	if s.fields == nil {
 		return ""
@@ -168,7 +172,8 @@ func localTime(t time.Time) time.Time {
 	return t.UTC().Add(time.Duration(offset) * time.Second)
 }
 
-// instantOf returns when it is first that local time in location, or the instant of the clock change that skips it.
+// instantOf returns when it is first that local time in location, or the instant of the clock
+// change that skips it.
 func instantOf(local time.Time, location *time.Location) time.Time {
 	const farthest = 26 * time.Hour // more than any zone's distance from UTC
 	for zone := local.Add(-farthest).In(location); ; {

@@ -16,9 +16,9 @@ import (
 	"tapedeck/internal/state"
 )
 
-// TestDaylightSavingDays runs the scheduler over days on which the clock changes, from an hour before local midnight.
-// A daily job runs once, and an hourly job once for each different local hour; the run of a skipped hour coincides
-// with the next one.
+// TestDaylightSavingDays runs the scheduler over days on which the clock changes, from an hour
+// before local midnight. A daily job runs once, and an hourly job once for each different local
+// hour; the run of a skipped hour coincides with the next one.
 func TestDaylightSavingDays(t *testing.T) {
 	for _, c := range []struct {
 		zone, day string
@@ -98,8 +98,8 @@ jobs:
 	}
 }
 
-// TestSchedulesMatchOracle compares 200 random schedules with an implementation without cron or zone transitions,
-// which goes through the local times minute by minute.
+// TestSchedulesMatchOracle compares 200 random schedules with an implementation without cron or
+// zone transitions, which goes through the local times minute by minute.
 func TestSchedulesMatchOracle(t *testing.T) {
 	cases := []struct{ zone, from string }{
 		{"UTC", "2026-02-26"}, {"America/New_York", "2026-03-06"}, {"America/New_York", "2026-10-30"}, {"America/Sao_Paulo", "2018-02-16"},
@@ -179,8 +179,8 @@ func localMinutes(location *time.Location, from, to time.Time) []localMinute {
 	return out
 }
 
-// oracle returns the due instants in [from, to): each local minute that matches is due when it, or a later one,
-// first occurs.
+// oracle returns the due instants in [from, to): each local minute that matches is due when it, or
+// a later one, first occurs.
 func oracle(matches func(time.Time) bool, first []localMinute, from, to time.Time) []time.Time {
 	var out []time.Time
 	i := 0
@@ -257,7 +257,8 @@ func randomSpec(random *rand.Rand) (string, func(local time.Time) bool) {
 	}
 }
 
-// TestDailyJobRunsEveryDay checks in several zones that a daily job has one run on each day of a year.
+// TestDailyJobRunsEveryDay checks in several zones that a daily job has one run on each day of a
+// year.
 func TestDailyJobRunsEveryDay(t *testing.T) {
 	for _, zone := range []string{"UTC", "America/New_York", "America/Sao_Paulo", "Asia/Beirut", "Europe/London", "Australia/Lord_Howe"} {
 		location, err := time.LoadLocation(zone)

@@ -21,8 +21,8 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// summarize returns the rows in the order in which they were written: job, when due, window, attempt if it is
-// not the first, outcome.
+// summarize returns the rows in the order in which they were written: job, when due, window,
+// attempt if it is not the first, outcome.
 func summarize(rows []tape.Run) []string {
 	clock := func(at int64) string { return time.UnixMicro(at).UTC().Format("15:04") }
 	var out []string
@@ -39,9 +39,9 @@ func summarize(rows []tape.Run) []string {
 	return out
 }
 
-// runSchedulers runs one scheduler after another on one ledger, each from one time of day to another on the
-// clock of synctest, which starts at midnight. A run takes as long as its command line says after "takes", and
-// fails from the first time after "fails" until the second.
+// runSchedulers runs one scheduler after another on one ledger, each from one time of day to
+// another on the clock of synctest, which starts at midnight. A run takes as long as its command
+// line says after "takes", and fails from the first time after "fails" until the second.
 func runSchedulers(t *testing.T, crontab string, lifetimes ...[2]string) []string {
 	t.Helper()
 	var rows []tape.Run
@@ -85,8 +85,8 @@ func runSchedulers(t *testing.T, crontab string, lifetimes ...[2]string) []strin
 	return summarize(rows)
 }
 
-// TestWindows checks the windows of runs for every value of catch_up and overlap, with a scheduler that was down
-// for a while, runs that fail and runs that take too long.
+// TestWindows checks the windows of runs for every value of catch_up and overlap, with a scheduler
+// that was down for a while, runs that fail and runs that take too long.
 func TestWindows(t *testing.T) {
 	downAtNight := [][2]string{{"00:30", "02:30"}, {"05:30", "07:30"}}
 	for name, c := range map[string]struct {
@@ -163,8 +163,8 @@ func TestWindowIsAppendedToCommandLine(t *testing.T) {
 	})
 }
 
-// TestRowsWaitForUnwritableLedger checks that rows are held in order while the ledger fails, and that a row whose
-// write may have succeeded is not written twice.
+// TestRowsWaitForUnwritableLedger checks that rows are held in order while the ledger fails, and
+// that a row whose write may have succeeded is not written twice.
 func TestRowsWaitForUnwritableLedger(t *testing.T) {
 	for _, ambiguous := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -199,8 +199,8 @@ func TestRowsWaitForUnwritableLedger(t *testing.T) {
 	}
 }
 
-// TestReload checks that a changed crontab is applied while active runs go on, and that a wrong one leaves the old
-// one in force and sets the error in the state.
+// TestReload checks that a changed crontab is applied while active runs go on, and that a wrong one
+// leaves the old one in force and sets the error in the state.
 func TestReload(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "crontab.yaml")
 	write := func(text string) {
