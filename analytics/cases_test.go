@@ -17,27 +17,28 @@ import (
 	"golang.org/x/tools/txtar"
 )
 
-var update = flag.Bool("update", false, "rewrite the rows wanted in sql/testdata from what the queries give")
+var update = flag.Bool("update", false, "write the current results of the queries to sql/testdata")
 
 const casesDir = "../sql/testdata"
 
-// required are the cases that a query of a kind must have, by the last part of the file's name.
-var required = map[Kind][]string{
+// requiredCases are the cases that a query of a kind must got, by the last part of the file name.
+var requiredCases = map[Kind][]string{
 	Detect:   {"ordinary", "empty", "thin", "edges", "gap"},
 	Report:   {"ordinary", "empty"},
 	Check:    {"ordinary", "empty"},
 	Cookbook: {"ordinary", "empty"},
 }
 
-// TestCases runs sql/testdata/<query>_<case>.txtar. Such a file has prose, then
+// TestCases runs sql/testdata/<query>_<case>.txtar. Such a file has prose, followed by these parts:
 //
-//	-- params --      name = value, a line each; a parameter left out takes its default
-//	-- trades.csv --  rows of a relation; a column left out takes a value that changes nothing
-//	-- trades.sql --  more rows of it, as a SELECT
-//	-- want.csv --    the rows wanted, or
-//	-- want.err --    the error wanted
+//	-- params --      one line name = value each; the other parameters take their defaults
+//	-- trades.csv --  rows of a relation; other columns get a neutral value
+//	-- trades.sql --  more rows of the relation, as a SELECT
+//	-- want.csv --    the expected rows, or
+//	-- want.err --    the expected error
 //
-// bounds is made from trades, and minutes from trades, gaps and bounds, where the case does not give it. With -update the rows wanted are written anew.
+// If a case does not give bounds, they are computed from trades; if it does not give minutes, they are
+// computed from trades, gaps and bounds. -update writes the current results to the files.
 func TestCases(t *testing.T) {
 	queries, problems := Load("")
 	for _, problem := range problems {
@@ -46,7 +47,7 @@ func TestCases(t *testing.T) {
 	byName := map[string]Query{}
 	for _, query := range queries {
 		if other, ok := byName[query.Name]; ok {
-			t.Fatalf("%s and %s have one name: their cases could not be told apart", other.Path, query.Path)
+			t.Fatalf("%s and %s got the same name, so their cases cannot be distinguished", other.Path, query.Path)
 		}
 		byName[query.Name] = query
 	}
@@ -59,27 +60,27 @@ func TestCases(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	there := map[string]bool{}
+	exists := map[string]bool{}
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
-		there[name] = true
+		exists[name] = true
 		query, ok := queryOfCase(name, byName)
 		if !ok {
-			t.Errorf("%s is the case of no query", file)
+			t.Errorf("%s: no query has the name of this case", file)
 			continue
 		}
 		t.Run(name, func(t *testing.T) { runCase(t, s, query, file) })
 	}
 	for _, query := range queries {
-		for _, name := range required[query.Kind] {
-			if !there[query.Name+"_"+name] {
+		for _, name := range requiredCases[query.Kind] {
+			if !exists[query.Name+"_"+name] {
 				t.Errorf("%s has no case %s_%s.txtar", query.Path, query.Name, name)
 			}
 		}
 	}
 }
 
-// queryOfCase finds the query with the longest name that the case's name begins with.
+// queryOfCase returns the query with the longest name that is a prefix of the name of the case.
 func queryOfCase(name string, queries map[string]Query) (found Query, ok bool) {
 	for prefix := name; prefix != ""; prefix = prefix[:max(strings.LastIndexByte(prefix, '_'), 0)] {
 		if query, ok := queries[prefix]; ok && prefix != name {
@@ -89,14 +90,14 @@ func queryOfCase(name string, queries map[string]Query) (found Query, ok bool) {
 	return Query{}, false
 }
 
-// sqlCase is a case whose relations are loaded.
+// sqlCase is a case whose rows are loaded.
 type sqlCase struct {
 	archive       *txtar.Archive
 	args          map[string]any
 	want, wantErr string
 }
 
-// loadCase puts the rows of a query's case into the relations of an empty session.
+// loadCase loads the rows of a case into the relations of an empty session.
 func loadCase(t *testing.T, s *Session, query Query, file string) sqlCase {
 	t.Helper()
 	archive, err := txtar.ParseFile(file)
@@ -135,7 +136,7 @@ func loadCase(t *testing.T, s *Session, query Query, file string) sqlCase {
 				t.Fatalf("%s: %v", part.Name, err)
 			}
 		default:
-			t.Fatalf("a case has no part %q", part.Name)
+			t.Fatalf("unknown part %q", part.Name)
 		}
 	}
 	if !given["bounds"] {
@@ -143,13 +144,13 @@ func loadCase(t *testing.T, s *Session, query Query, file string) sqlCase {
 			t.Fatal(err)
 		}
 	}
-	minutes, err := derived("minutes")
+	minutes, err := derivedSelect("minutes")
 	if err != nil {
 		t.Fatal(err)
 	}
 	statements := []string{"CREATE OR REPLACE VIEW minutes AS FROM canonical.minutes"}
-	if !given["minutes"] && slices.ContainsFunc(query.Reads, func(read Read) bool { return read.Relation == "minutes" }) {
-		// Made once for a case, and held to the canonical columns.
+	if !given["minutes"] && query.ReadsRelation("minutes") {
+		// The minutes are computed once, and the INSERT checks their columns.
 		statements = append(statements, "INSERT INTO canonical.minutes "+minutes)
 	}
 	for _, statement := range statements {
@@ -163,30 +164,30 @@ func loadCase(t *testing.T, s *Session, query Query, file string) sqlCase {
 func runCase(t *testing.T, s *Session, query Query, file string) {
 	c := loadCase(t, s, query, file)
 	result, err := s.Run(t.Context(), query, c.args)
-	have, haveErr := "", ""
+	got, gotErr := "", ""
 	if err != nil {
-		haveErr = err.Error()
+		gotErr = err.Error()
 	} else {
-		have = renderCSV(t, result)
+		got = renderCSV(t, result)
 	}
 	if *update {
-		writeWanted(t, file, c.archive, have, haveErr)
+		updateCase(t, file, c.archive, got, gotErr)
 		return
 	}
-	if diff := cmp.Diff(c.wantErr, haveErr); diff != "" {
-		t.Errorf("error (-want +have):\n%s", diff)
+	if diff := cmp.Diff(c.wantErr, gotErr); diff != "" {
+		t.Errorf("error (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(c.want, have); diff != "" && haveErr == "" {
-		t.Errorf("rows (-want +have):\n%s", diff)
+	if diff := cmp.Diff(c.want, got); diff != "" && gotErr == "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
 	}
 	if testing.Short() {
 		return
 	}
-	// A total order: the rows come in the order of the key, whatever order the tables are in, so again must be the same.
+	// The order is total, so a second run must return the same rows.
 	again, err := s.Run(t.Context(), query, c.args)
 	if err == nil {
-		if diff := cmp.Diff(have, renderCSV(t, again)); diff != "" {
-			t.Errorf("a second run differs (-first +second):\n%s", diff)
+		if diff := cmp.Diff(got, renderCSV(t, again)); diff != "" {
+			t.Errorf("the second run differs (-first +second):\n%s", diff)
 		}
 	}
 }
@@ -198,8 +199,8 @@ func caseValue(text string) any {
 	return text
 }
 
-// columnFill is what a column takes in a case that does not give it.
-var columnFill = map[string]string{
+// neutralValue is the value of a column that a case does not give.
+var neutralValue = map[string]string{
 	"trades.date": "traded_at::DATE", "alerts.date": "\"at\"::DATE", "runs.date": "coalesce(finished_at, scheduled_at)::DATE",
 	"trades.first_trade_id": "id", "trades.last_trade_id": "id", "trades.is_buyer_maker": "false",
 	"alerts.extra": "'{}'", "alerts.found_at": "\"at\"", "alerts.severity": "'low'", "runs.attempt": "1",
@@ -247,14 +248,14 @@ func loadCSV(ctx context.Context, s *Session, relation, content string) error {
 	return loadRows(ctx, s, relation, fmt.Sprintf("SELECT %s FROM (VALUES %s) AS given(%s)", strings.Join(header, ", "), values.String(), strings.Join(names, ", ")))
 }
 
-// loadRows inserts the rows of a SELECT into a canonical relation; columns that it does not give are filled.
+// loadRows inserts the rows of a SELECT into a canonical relation. Other columns get a neutral value.
 func loadRows(ctx context.Context, s *Session, relation, statement string) error {
 	columns, err := columnsOf(ctx, s.db, "canonical."+relation)
 	if err != nil {
 		return err
 	}
 	if len(columns) == 0 {
-		return fmt.Errorf("there is no relation %q", relation)
+		return fmt.Errorf("no relation %q", relation)
 	}
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
@@ -268,12 +269,12 @@ func loadRows(ctx context.Context, s *Session, relation, statement string) error
 	list := make([]string, len(columns))
 	for i, column := range columns {
 		given := slices.ContainsFunc(shape.Columns, func(c Column) bool { return c.Name == column.Name })
-		fill, ok := columnFill[relation+"."+column.Name]
+		neutral, ok := neutralValue[relation+"."+column.Name]
 		switch {
 		case given:
 			list[i] = fmt.Sprintf(`"%s"::%s`, column.Name, column.Type)
 		case ok:
-			list[i] = fill
+			list[i] = neutral
 		case column.Type == "VARCHAR":
 			list[i] = "''"
 		case column.Type == "TIMESTAMP":
@@ -319,13 +320,13 @@ func renderCSV(t *testing.T, result Result) string {
 	return out.String()
 }
 
-func writeWanted(t *testing.T, file string, archive *txtar.Archive, have, haveErr string) {
+func updateCase(t *testing.T, file string, archive *txtar.Archive, got, gotErr string) {
 	t.Helper()
 	archive.Files = slices.DeleteFunc(archive.Files, func(f txtar.File) bool { return strings.HasPrefix(f.Name, "want.") })
-	if haveErr != "" {
-		archive.Files = append(archive.Files, txtar.File{Name: "want.err", Data: []byte(haveErr + "\n")})
+	if gotErr != "" {
+		archive.Files = append(archive.Files, txtar.File{Name: "want.err", Data: []byte(gotErr + "\n")})
 	} else {
-		archive.Files = append(archive.Files, txtar.File{Name: "want.csv", Data: []byte(have)})
+		archive.Files = append(archive.Files, txtar.File{Name: "want.csv", Data: []byte(got)})
 	}
 	if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
 		t.Fatal(err)

@@ -12,41 +12,38 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// Incident is what some alerts are about together; see sql/derived/incidents.sql.
+// Incident groups the alerts of one event. sql/derived/incidents.sql defines it.
 type Incident struct {
-	// Symbol is AllSymbols where many symbols make one incident of the whole market.
+	// Symbol is AllSymbols for a market-wide incident.
 	Symbol string `json:"symbol"`
-	// StartedAt and LastAt are the at of the first and the last alert.
+	// StartedAt and LastAt are the times of the first and the last alert, UTC.
 	StartedAt time.Time `json:"started_at"`
 	LastAt    time.Time `json:"last_at"`
 	// Severity is low, medium or high.
 	Severity string `json:"severity"`
-	// Detectors that agree and Symbols concerned, by name.
+	// Detectors raised the alerts and Symbols are affected, both in alphabetical order.
 	Detectors []string `json:"detectors"`
 	Symbols   []string `json:"symbols"`
 	Alerts    int64    `json:"alerts"`
-	Message   string   `json:"message"`
+	Message   string   `json:"message"` // plain text
 }
 
-// AllSymbols is the symbol of an incident of the whole market.
+// AllSymbols is the symbol of a market-wide incident.
 const AllSymbols = "*"
 
-// Incidents makes incidents of alerts, by the time of their last alert and symbol. Symbols is of how many symbols the alerts could be.
-func Incidents(ctx context.Context, alerts []tape.Alert, symbols int) ([]Incident, error) {
+// alertsArgument is the temporary table that holds the argument of Incidents.
+const alertsArgument = "alerts_argument"
+
+// Incidents groups alerts into incidents, ordered by the time of their last alert and by symbol. The
+// alerts need not be on the tape. symbols is how many symbols are recorded, of which a market-wide
+// incident must affect a tenth.
+func (s *Session) Incidents(ctx context.Context, alerts []tape.Alert, symbols int) ([]Incident, error) {
 	if len(alerts) == 0 {
 		return nil, nil
 	}
-	s, err := OpenEmpty(ctx, Options{Threads: 1})
+	result, err := s.groupAlerts(ctx, alerts, symbols)
 	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	if err := s.fillAlerts(ctx, alerts, symbols); err != nil {
-		return nil, fmt.Errorf("make incidents of %d alerts: %w", len(alerts), err)
-	}
-	result, err := s.SQL(ctx, `SELECT symbol, started_at, last_at, severity, detectors, symbols, alerts, message FROM incidents ORDER BY last_at, symbol, started_at`)
-	if err != nil {
-		return nil, fmt.Errorf("make incidents of %d alerts: %w", len(alerts), err)
+		return nil, fmt.Errorf("group %d alerts into incidents: %w", len(alerts), err)
 	}
 	out := make([]Incident, len(result.Rows))
 	for i, row := range result.Rows {
@@ -55,42 +52,61 @@ func Incidents(ctx context.Context, alerts []tape.Alert, symbols int) ([]Inciden
 		in.StartedAt, _ = row[1].(time.Time)
 		in.LastAt, _ = row[2].(time.Time)
 		in.Severity, _ = row[3].(string)
-		in.Detectors, in.Symbols = texts(row[4]), texts(row[5])
+		in.Detectors, in.Symbols = stringList(row[4]), stringList(row[5])
 		in.Alerts, _ = row[6].(int64)
 		in.Message, _ = row[7].(string)
 	}
 	return out, nil
 }
 
-func texts(value any) (out []string) {
+func (s *Session) groupAlerts(ctx context.Context, alerts []tape.Alert, symbols int) (Result, error) {
+	definition, err := derivedSelect("incidents")
+	if err != nil {
+		return Result{}, err
+	}
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(ctx, "CREATE OR REPLACE TEMPORARY TABLE "+alertsArgument+" AS FROM canonical.alerts LIMIT 0"); err != nil {
+		return Result{}, err
+	}
+	defer conn.ExecContext(context.WithoutCancel(ctx), "DROP TABLE "+alertsArgument)
+	if err := conn.Raw(func(raw any) error { return appendAlerts(raw.(driver.Conn), alerts) }); err != nil {
+		return Result{}, err
+	}
+	// The common table expressions hide the relations of the same names.
+	return fetch(ctx, conn, fmt.Sprintf(`
+WITH alerts AS (FROM %s),
+bounds AS (SELECT symbol FROM range(%d) AS symbols(symbol))
+SELECT symbol, started_at, last_at, severity, detectors, symbols, alerts, message
+FROM (
+%s
+) AS incidents
+ORDER BY last_at, symbol, started_at`, alertsArgument, symbols, definition))
+}
+
+func appendAlerts(conn driver.Conn, alerts []tape.Alert) error {
+	appender, err := duckdb.NewAppender(conn, "temp", "main", alertsArgument)
+	if err != nil {
+		return err
+	}
+	for _, a := range alerts {
+		if err == nil {
+			at := time.UnixMicro(a.At).UTC()
+			err = appender.AppendRow(a.Detector, a.Symbol, at, a.Score, a.Severity, a.Message, a.FirstID, a.LastID, "{}", a.RunID,
+				time.UnixMicro(a.FoundAt).UTC(), at.Truncate(24*time.Hour))
+		}
+	}
+	return errors.Join(err, appender.Close())
+}
+
+func stringList(value any) (out []string) {
 	list, _ := value.([]any)
 	for _, item := range list {
 		text, _ := item.(string)
 		out = append(out, text)
 	}
 	return out
-}
-
-func (s *Session) fillAlerts(ctx context.Context, alerts []tape.Alert, symbols int) error {
-	conn, err := s.db.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if _, err := conn.ExecContext(ctx, "INSERT INTO canonical.bounds SELECT i::VARCHAR, 0, 0, TIMESTAMP '1970-01-01', TIMESTAMP '1970-01-01' FROM range(?) AS symbols(i)", symbols); err != nil {
-		return err
-	}
-	return conn.Raw(func(raw any) error {
-		appender, err := duckdb.NewAppender(raw.(driver.Conn), "memory", "canonical", "alerts")
-		if err != nil {
-			return err
-		}
-		for _, a := range alerts {
-			if err == nil {
-				at := time.UnixMicro(a.At).UTC()
-				err = appender.AppendRow(a.Detector, a.Symbol, at, a.Score, a.Severity, a.Message, a.FirstID, a.LastID, "{}", a.RunID, time.UnixMicro(a.FoundAt).UTC(), at.Truncate(24*time.Hour))
-			}
-		}
-		return errors.Join(err, appender.Close())
-	})
 }

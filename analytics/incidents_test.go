@@ -12,15 +12,15 @@ import (
 	"tapedeck/internal/tape"
 )
 
-func TestIncidents(t *testing.T) {
+func TestIncidentsGroupAlerts(t *testing.T) {
 	noon := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
 	alert := func(symbol, detector, severity string, after time.Duration) tape.Alert {
 		return tape.Alert{Detector: detector, Symbol: symbol, At: noon.Add(after).UnixMicro(), Severity: severity, Message: detector + " on " + symbol}
 	}
 	var alerts []tape.Alert
-	// Two within the hour, and one exactly an hour after the second, which is another event.
+	// Two alerts within an hour, and one exactly an hour after the second, which is another incident.
 	alerts = append(alerts, alert("AAA", "one", "low", 0), alert("AAA", "two", "medium", 59*time.Minute), alert("AAA", "one", "low", 119*time.Minute))
-	// The same detector twice does not agree with itself; three do, and six do more.
+	// The severity rises if three detectors agree, and again if six do. One detector counts once.
 	for i, detector := range []string{"a", "b", "b"} {
 		alerts = append(alerts, alert("TWO", detector, "low", time.Duration(i)*time.Minute))
 	}
@@ -33,13 +33,18 @@ func TestIncidents(t *testing.T) {
 	for i, detector := range []string{"a", "b", "c", "d", "e", "f"} {
 		alerts = append(alerts, alert("SIX", detector, "low", 10*time.Hour+time.Duration(i)*time.Minute))
 	}
-	// Five of 50 symbols in ten minutes of the clock are the market; the sixth begins in the next ten.
+	// Five of 50 symbols in the same ten minutes are a market-wide incident. The sixth begins in the next ten.
 	for i := range 5 {
 		alerts = append(alerts, alert(fmt.Sprintf("M%d", i), "fall", "high", 20*time.Hour+time.Duration(i)*2*time.Minute+time.Minute))
 	}
 	alerts = append(alerts, alert("M5", "fall", "high", 20*time.Hour+10*time.Minute))
-	show := func(symbols int) (out []string) {
-		incidents, err := Incidents(t.Context(), alerts, symbols)
+	s, err := OpenEmpty(t.Context(), Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	group := func(symbols int) (out []string) {
+		incidents, err := s.Incidents(t.Context(), alerts, symbols)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,15 +64,15 @@ func TestIncidents(t *testing.T) {
 		"* 08:01-08:09 high fall M0+M1+M2+M3+M4 5 5 of 50 symbols at once",
 		"M5 08:10-08:10 high fall M5 1 fall on M5",
 	}
-	if diff := cmp.Diff(want, show(50)); diff != "" {
-		t.Errorf("incidents (-want +have):\n%s", diff)
+	if diff := cmp.Diff(want, group(50)); diff != "" {
+		t.Errorf("incidents (-want +got):\n%s", diff)
 	}
-	// Of 51 symbols five are less than a tenth.
-	if few := show(51); len(few) != len(want)+4 || strings.HasPrefix(few[6], "*") {
+	// Five of 51 symbols are less than a tenth.
+	if few := group(51); len(few) != len(want)+4 || strings.HasPrefix(few[6], "*") {
 		t.Errorf("incidents of 51 symbols: %q", few)
 	}
 	slices.Reverse(alerts)
-	if diff := cmp.Diff(want, show(50)); diff != "" {
-		t.Errorf("the order of the alerts matters (-want +have):\n%s", diff)
+	if diff := cmp.Diff(want, group(50)); diff != "" {
+		t.Errorf("the incidents depend on the order of the alerts (-want +got):\n%s", diff)
 	}
 }

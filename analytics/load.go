@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -14,62 +15,46 @@ import (
 	text "tapedeck/sql"
 )
 
-// Load reads the embedded queries and those of a directory with subdirectories detect, report, check and cookbook ("" for none). A file
-// there with the name of an embedded query takes its place. A file that breaks the contract is a problem and is left out;
-// if it was to take an embedded query's place, that one is left out, too. Queries come by kind and name: those of the given kinds, of
-// all where none is given.
-func Load(dir string, kinds ...Kind) (queries []Query, problems []error) {
-	order := []Kind{Detect, Report, Check, Cookbook}
-	if len(kinds) == 0 {
-		kinds = order
+// kinds are all kinds, in the order in which Load returns them.
+var kinds = []Kind{Detect, Report, Check, Cookbook}
+
+// Load returns the embedded queries and those in dir, ordered by kind and name. dir has subdirectories
+// detect, report, check and cookbook; "" is none. A file in dir replaces the embedded query of the same
+// kind and name. A file that breaks the contract is a problem: it is left out, and so is the query that
+// it replaces. If any kinds are given, only those are loaded.
+func Load(dir string, only ...Kind) (queries []Query, problems []error) {
+	if len(only) == 0 {
+		only = kinds
 	}
 	found := map[string]Query{}
-	embedded, errs := loadFrom(text.Files, kinds, func(name string) string { return "sql/" + name })
-	problems = append(problems, errs...)
-	for _, loaded := range embedded {
-		found[loaded.key] = loaded.query
-	}
+	problems = loadFiles(found, text.Files, only, func(name string) string { return "sql/" + name })
 	if dir != "" {
 		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-			problems = append(problems, fmt.Errorf("the directory of queries %q is not there or is not a directory", dir))
-			dir = ""
+			problems = append(problems, fmt.Errorf("the query directory %q does not exist or is not a directory", dir))
+		} else {
+			shown := func(name string) string { return filepath.Join(dir, filepath.FromSlash(name)) }
+			problems = append(problems, loadFiles(found, os.DirFS(dir), only, shown)...)
 		}
 	}
-	if dir != "" {
-		own, errs := loadFrom(os.DirFS(dir), kinds, func(name string) string { return filepath.Join(dir, filepath.FromSlash(name)) })
-		problems = append(problems, errs...)
-		for _, loaded := range own {
-			found[loaded.key] = loaded.query
-			if loaded.query.Name == "" {
-				delete(found, loaded.key)
-			}
-		}
-	}
-	for _, query := range found {
-		queries = append(queries, query)
-	}
-	slices.SortFunc(queries, func(a, b Query) int {
-		return cmp.Or(slices.Index(order, a.Kind)-slices.Index(order, b.Kind), strings.Compare(a.Name, b.Name))
+	queries = slices.SortedFunc(maps.Values(found), func(a, b Query) int {
+		return cmp.Or(slices.Index(kinds, a.Kind)-slices.Index(kinds, b.Kind), strings.Compare(a.Name, b.Name))
 	})
 	return queries, problems
 }
 
-type loadedQuery struct {
-	key   string // kind and name
-	query Query  // without a name where the file is wrong
-}
-
-// maxQueryBytes is the size over which a file is not taken for a query.
+// maxQueryBytes is the size above which a file is not a query.
 const maxQueryBytes = 1 << 20
 
-func loadFrom(files fs.FS, kinds []Kind, pathOf func(string) string) (out []loadedQuery, problems []error) {
-	for _, kind := range kinds {
+// loadFiles puts the queries of the given kinds into found, by path relative to files, and deletes those
+// that files replaces with a wrong one. shown returns the path of a file for messages.
+func loadFiles(found map[string]Query, files fs.FS, only []Kind, shown func(string) string) (problems []error) {
+	for _, kind := range only {
 		entries, err := fs.ReadDir(files, string(kind))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			problems = append(problems, fmt.Errorf("list %q: %w", pathOf(string(kind)), err))
+			problems = append(problems, fmt.Errorf("list %q: %w", shown(string(kind)), err))
 			continue
 		}
 		for _, entry := range entries {
@@ -77,14 +62,16 @@ func loadFrom(files fs.FS, kinds []Kind, pathOf func(string) string) (out []load
 				continue
 			}
 			name := path.Join(string(kind), entry.Name())
-			query, err := loadFile(files, name, pathOf(name))
+			query, err := loadFile(files, name, shown(name))
 			if err != nil {
 				problems = append(problems, err)
+				delete(found, name)
+			} else {
+				found[name] = query
 			}
-			out = append(out, loadedQuery{name, query})
 		}
 	}
-	return out, problems
+	return problems
 }
 
 func loadFile(files fs.FS, name, shown string) (Query, error) {

@@ -15,50 +15,66 @@ import (
 	mapping "github.com/duckdb/duckdb-go-bindings"
 	"github.com/duckdb/duckdb-go/v2"
 
+	"tapedeck/internal/durable"
 	"tapedeck/internal/tape"
 	text "tapedeck/sql"
 )
 
-// MarketName is the database of views and macros in the data directory.
+// MarketName is the name of the database of views and macros in the data directory.
 const MarketName = "market.duckdb"
 
-// marketStateName is the state file that says of what market.duckdb was made.
-const marketStateName = "market.json"
+// marketStateFile describes the market.duckdb in the data directory.
+const marketStateFile = "market.json"
 
+// marketState is the content of marketStateFile.
 type marketState struct {
-	Of   string `json:"made_of"` // a digest
-	Root string `json:"root"`    // where its views look for the tape
+	Digest string `json:"made_of"` // of marketDigest
+	Root   string `json:"root"`    // where its views look for the tape
 }
 
-// Migrate makes market.duckdb in the data directory, or makes it anew: views trades, alerts, runs, coverage, gaps, bounds, minutes and incidents, and macros
-// candles(step), vwap(step), tape(symbol, from, to) and gaps(), no data. It appears whole or not at all, and a reader of the old one is not disturbed.
+// Migrate creates market.duckdb in the data directory, or replaces it. It has the views trades, alerts,
+// runs, coverage, gaps, bounds, minutes and incidents, the macros candles(step), vwap(step),
+// tape(symbol, from, to) and gaps(), and no data. The file is replaced atomically; a reader of the old
+// one is not disturbed.
 //
-// The views find the files by the data directory's absolute path as of now, for a database file cannot know where it lies. Whoever sees the directory
-// elsewhere (moved, or mounted from a container) says so in his own session, SET VARIABLE tapedeck = '/where/it/is', or runs Migrate again.
+// The views find the files by the absolute path of the data directory, because a database file does not
+// know where it is. If the directory is moved, or mounted elsewhere, run Migrate again or set the path
+// in the own session: SET VARIABLE tapedeck = '/path/to/it'.
 func Migrate(ctx context.Context, dir *tape.Dir) error {
 	root, err := dataRoot(dir)
-	if err != nil {
-		return fmt.Errorf("make %s: %w", MarketName, err)
+	if err == nil {
+		err = migrate(ctx, dir, root)
 	}
-	return migrate(ctx, dir, root)
+	if err != nil {
+		return fmt.Errorf("create %s: %w", MarketName, err)
+	}
+	return nil
 }
 
-// Upgrade is Migrate where market.duckdb is missing or was made by another version, and does nothing otherwise; made says which. One that another
-// version made goes on finding the tape where it did.
-func Upgrade(ctx context.Context, dir *tape.Dir) (made bool, err error) {
+// Upgrade is Migrate if market.duckdb is missing or was created by another version. Otherwise it does
+// nothing and returns false. A replaced file continues to look for the tape in the same place.
+func Upgrade(ctx context.Context, dir *tape.Dir) (created bool, err error) {
+	created, err = upgrade(ctx, dir)
+	if err != nil {
+		return false, fmt.Errorf("create %s: %w", MarketName, err)
+	}
+	return created, nil
+}
+
+func upgrade(ctx context.Context, dir *tape.Dir) (created bool, err error) {
 	root, err := dataRoot(dir)
 	if err != nil {
-		return false, fmt.Errorf("make %s: %w", MarketName, err)
+		return false, err
 	}
 	var state marketState
-	readErr := dir.ReadState(marketStateName, &state) // one that cannot be read is as good as none
+	readErr := dir.State().Read(marketStateFile, &state) // an unreadable file counts as missing
 	_, statErr := os.Stat(filepath.Join(dir.Path(), MarketName))
 	if statErr == nil && readErr == nil {
-		of, err := marketDigest()
+		digest, err := marketDigest()
 		if err != nil {
-			return false, fmt.Errorf("make %s: %w", MarketName, err)
+			return false, err
 		}
-		if of == state.Of {
+		if digest == state.Digest {
 			return false, nil
 		}
 		root = cmp.Or(state.Root, root)
@@ -67,26 +83,31 @@ func Upgrade(ctx context.Context, dir *tape.Dir) (made bool, err error) {
 }
 
 func migrate(ctx context.Context, dir *tape.Dir, root string) error {
-	staging, err := os.MkdirTemp(dir.StagingPath(), scratchPrefix)
+	scratch, err := createScratchIn(dir.StagingPath(), scratchPrefix)
 	if err != nil {
-		return fmt.Errorf("make %s: %w", MarketName, err)
+		return err
 	}
-	defer os.RemoveAll(staging)
-	made := filepath.Join(staging, MarketName)
-	if err := buildMarket(ctx, made, root); err != nil {
-		return fmt.Errorf("make %s: %w", MarketName, err)
+	defer scratch.remove()
+	temporary := filepath.Join(scratch.path, MarketName)
+	if err := buildMarket(ctx, temporary, root); err != nil {
+		return err
 	}
-	if err := place(made, filepath.Join(dir.Path(), MarketName)); err != nil {
-		return fmt.Errorf("make %s: %w", MarketName, err)
+	disk := durable.OS{}
+	if err := disk.SyncFile(temporary); err != nil {
+		return err
 	}
-	of, err := marketDigest()
+	if err := durable.Publish(disk, temporary, filepath.Join(dir.Path(), MarketName)); err != nil {
+		return err
+	}
+	digest, err := marketDigest()
 	if err != nil {
-		return fmt.Errorf("make %s: %w", MarketName, err)
+		return err
 	}
-	return dir.WriteState(marketStateName, marketState{Of: of, Root: root})
+	return dir.State().Write(marketStateFile, marketState{Digest: digest, Root: root})
 }
 
-// marketDigest stands for all that a market.duckdb is made of but the tape's path: DuckDB's version, whose file it is, and the text of every relation.
+// marketDigest hashes everything that determines a market.duckdb except for the path of the tape:
+// DuckDB's version, which determines the file format, and the text of every relation.
 func marketDigest() (string, error) {
 	sum := sha256.New()
 	fmt.Fprintln(sum, mapping.LibraryVersion())
@@ -109,11 +130,13 @@ func marketDigest() (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// macrosName is the file of macros that both market.duckdb and a session can have.
+// macrosName is the file of the macros that market.duckdb and a session share.
 const macrosName = "market/macros.sql"
 
+// buildMarket creates the database at path.
 func buildMarket(ctx context.Context, path, root string) (err error) {
-	// Attached, and not opened by its name: that would have to be a part of a URL, which a path with % or ? is not.
+	// The file is attached and not opened by name, because a name is parsed as a URL, in which % and ?
+	// have a meaning.
 	connector, err := duckdb.NewConnector("?autoinstall_known_extensions=false&autoload_known_extensions=false", nil)
 	if err != nil {
 		return err
@@ -125,15 +148,21 @@ func buildMarket(ctx context.Context, path, root string) (err error) {
 		return err
 	}
 	defer conn.Close()
-	// The canonical relations are made only to know their columns, in a database in memory that goes with the connection.
+	exec := func(statements ...string) error {
+		for _, statement := range statements {
+			if _, err := conn.ExecContext(ctx, statement); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	// The canonical relations are only created to list their columns, in a database in memory.
 	schema, err := Schema()
 	if err != nil {
 		return err
 	}
-	for _, statement := range []string{"ATTACH " + quote(path) + " AS market", "ATTACH ':memory:' AS shape", "CREATE SCHEMA shape.canonical", "USE shape.canonical", schema, "USE market.main"} {
-		if _, err := conn.ExecContext(ctx, statement); err != nil {
-			return err
-		}
+	if err := exec("ATTACH "+quote(path)+" AS market", "ATTACH ':memory:' AS shape", "CREATE SCHEMA shape.canonical", "USE shape.canonical", schema, "USE market.main"); err != nil {
+		return err
 	}
 	for _, table := range tables {
 		columns, err := columnsOf(ctx, conn, "shape.canonical."+string(table))
@@ -141,7 +170,7 @@ func buildMarket(ctx context.Context, path, root string) (err error) {
 			return err
 		}
 		files := fmt.Sprintf("coalesce(getvariable('tapedeck'), %s) || '/%s/*/*.parquet'", quote(root), table)
-		if _, err := conn.ExecContext(ctx, fmt.Sprintf("CREATE VIEW %s AS %s", table, selectFiles(table, columns, files))); err != nil {
+		if err := exec(fmt.Sprintf("CREATE VIEW %s AS %s", table, selectFiles(table, columns, files))); err != nil {
 			return fmt.Errorf("view %s: %w", table, err)
 		}
 	}
@@ -150,36 +179,12 @@ func buildMarket(ctx context.Context, path, root string) (err error) {
 		if err != nil {
 			return err
 		}
-		if _, err := conn.ExecContext(ctx, string(script)); err != nil {
+		if err := exec(string(script)); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	if err := makeDerived(ctx, conn); err != nil {
+	if err := createDerived(ctx, conn); err != nil {
 		return err
 	}
-	for _, statement := range []string{"DETACH shape", "CHECKPOINT market", "USE memory.main", "DETACH market"} {
-		if _, err := conn.ExecContext(ctx, statement); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// place gives a finished file its name, for good: its content is on disk before the name is, and the name before place returns.
-func place(made, final string) error {
-	file, err := os.OpenFile(made, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(made, final); err != nil {
-		return err
-	}
-	parent, err := os.Open(filepath.Dir(final))
-	if err != nil {
-		return err
-	}
-	return errors.Join(parent.Sync(), parent.Close())
+	return exec("DETACH shape", "CHECKPOINT market", "USE memory.main", "DETACH market")
 }

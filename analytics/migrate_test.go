@@ -11,8 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// plainShell opens market.duckdb as an analyst's tool does: read-only, with nothing set, from some other working directory.
-func plainShell(t *testing.T, path string) *sql.DB {
+// openMarket opens market.duckdb as another tool would: read-only, with no settings, from another working
+// directory.
+func openMarket(t *testing.T, path string) *sql.DB {
 	t.Helper()
 	t.Chdir(t.TempDir())
 	db, err := sql.Open("duckdb", path+"?access_mode=READ_ONLY")
@@ -24,7 +25,7 @@ func plainShell(t *testing.T, path string) *sql.DB {
 	return db
 }
 
-func shell(t *testing.T, db *sql.DB, statement string) string {
+func queryMarket(t *testing.T, db *sql.DB, statement string) string {
 	t.Helper()
 	conn, err := db.Conn(t.Context())
 	if err != nil {
@@ -45,24 +46,24 @@ func TestMarketDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir.Path(), MarketName)
-	db := plainShell(t, path)
+	db := openMarket(t, path)
 	for _, name := range relationNames {
-		if have := shell(t, db, "SELECT count(*) FROM "+name); have != "0" {
-			t.Errorf("%s of an empty tape has %s rows", name, have)
+		if got := queryMarket(t, db, "SELECT count(*) FROM "+name); got != "0" {
+			t.Errorf("%s of an empty tape has %s rows", name, got)
 		}
 	}
 	for _, macro := range []string{"candles('1 hour')", "vwap(INTERVAL 1 HOUR)", "tape('A', '2026-01-15', '2026-01-16')", "gaps()"} {
-		if have := shell(t, db, "SELECT count(*) FROM "+macro); have != "0" {
-			t.Errorf("%s of an empty tape has %s rows", macro, have)
+		if got := queryMarket(t, db, "SELECT count(*) FROM "+macro); got != "0" {
+			t.Errorf("%s of an empty tape has %s rows", macro, got)
 		}
 	}
-	// The same connection sees what is published meanwhile.
+	// An open connection sees what is published later.
 	for _, trades := range [][2]int64{{1, 10}, {14, 20}} {
-		if _, err := dir.Publish(t.Context(), seconds("BTCUSDT", trades[0], trades[1]), originOfTests); err != nil {
+		if _, err := dir.Publish(t.Context(), seconds("BTCUSDT", trades[0], trades[1]), testOrigin); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := dir.Publish(t.Context(), seconds("ETHUSDT", 3600, 3603), originOfTests); err != nil {
+	if _, err := dir.Publish(t.Context(), seconds("ETHUSDT", 3600, 3603), testOrigin); err != nil {
 		t.Fatal(err)
 	}
 	const candles = "BTCUSDT,2026-01-15 12:00:00,101,106,100,106,8.5,874,17\nETHUSDT,2026-01-15 12:00:00,102,102,102,102,0.5,51,1\nETHUSDT,2026-01-15 13:00:00,103,105,103,105,1.5,156,3"
@@ -80,30 +81,30 @@ func TestMarketDatabase(t *testing.T) {
 	compare := func(t *testing.T, db *sql.DB) {
 		t.Helper()
 		for statement, want := range want {
-			if diff := cmp.Diff(want, shell(t, db, statement)); diff != "" {
-				t.Errorf("%s (-want +have):\n%s", statement, diff)
+			if diff := cmp.Diff(want, queryMarket(t, db, statement)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", statement, diff)
 			}
 		}
 	}
 	compare(t, db)
 
-	t.Run("made anew under a reader", func(t *testing.T) {
+	t.Run("replaced while it is read", func(t *testing.T) {
 		if err := Migrate(t.Context(), dir); err != nil {
 			t.Fatal(err)
 		}
 		compare(t, db)
-		compare(t, plainShell(t, path))
+		compare(t, openMarket(t, path))
 		entries, err := os.ReadDir(dir.StagingPath())
 		if err != nil || len(entries) != 0 {
 			t.Errorf("left in the staging directory: %v, %v", entries, err)
 		}
 	})
-	t.Run("seen elsewhere", func(t *testing.T) {
+	t.Run("moved", func(t *testing.T) {
 		moved := filepath.Join(t.TempDir(), "moved")
 		if err := os.Rename(dir.Path(), moved); err != nil {
 			t.Fatal(err)
 		}
-		db := plainShell(t, filepath.Join(moved, MarketName))
+		db := openMarket(t, filepath.Join(moved, MarketName))
 		if _, err := db.Exec(fmt.Sprintf("SET VARIABLE tapedeck = '%s'", moved)); err != nil {
 			t.Fatal(err)
 		}
@@ -111,19 +112,19 @@ func TestMarketDatabase(t *testing.T) {
 	})
 }
 
-// TestQueriesRunInTheShell: a query's file runs as it stands over market.duckdb.
+// TestQueriesRunInTheShell runs the file of every query unchanged over market.duckdb.
 func TestQueriesRunInTheShell(t *testing.T) {
 	dir := newTape(t, seconds("BTCUSDT", 1, 10))
 	if err := Migrate(t.Context(), dir); err != nil {
 		t.Fatal(err)
 	}
-	db := plainShell(t, filepath.Join(dir.Path(), MarketName))
+	db := openMarket(t, filepath.Join(dir.Path(), MarketName))
 	queries, problems := Load("")
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
 	for _, q := range queries {
-		if q.Kind == Cookbook { // it is pasted as it stands
+		if q.Kind == Cookbook { // people paste it into a shell
 			if _, err := db.Exec(q.Text); err != nil {
 				t.Errorf("%s: %v", q.Path, err)
 			}
@@ -164,50 +165,52 @@ func shellValue(param Param) string {
 	}
 }
 
-// TestUpgrade: market.duckdb is made where there is none or where another version made it, and left alone otherwise.
-func TestUpgrade(t *testing.T) {
+// TestUpgradeReplacesOnlyOldFiles checks that Upgrade creates market.duckdb if it is missing or from another
+// version, and leaves it alone otherwise.
+func TestUpgradeReplacesOnlyOldFiles(t *testing.T) {
 	dir := newTape(t, seconds("BTCUSDT", 1, 10))
 	path := filepath.Join(dir.Path(), MarketName)
 	upgrade := func(want bool, when string) {
 		t.Helper()
-		if made, err := Upgrade(t.Context(), dir); made != want || err != nil {
-			t.Fatalf("%s: %v, %v", when, made, err)
+		if created, err := Upgrade(t.Context(), dir); created != want || err != nil {
+			t.Fatalf("%s: Upgrade = %v, %v", when, created, err)
 		}
 	}
 	rows := func() string {
-		db := plainShell(t, path)
-		defer db.Close() // or the next to open this path would share what this one read
-		return shell(t, db, "SELECT count(*) FROM trades")
+		db := openMarket(t, path)
+		defer db.Close() // DuckDB shares an open file between connections
+		return queryMarket(t, db, "SELECT count(*) FROM trades")
 	}
-	upgrade(true, "there is none")
-	upgrade(false, "it is there")
+	upgrade(true, "no file")
+	upgrade(false, "current file")
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	upgrade(true, "it is lost")
-	if have := rows(); have != "10" {
-		t.Errorf("%s trades", have)
+	upgrade(true, "file deleted")
+	if got := rows(); got != "10" {
+		t.Errorf("%s trades", got)
 	}
-	if err := os.Remove(dir.StatePath(marketStateName)); err != nil {
+	if err := os.Remove(dir.State().Path(marketStateFile)); err != nil {
 		t.Fatal(err)
 	}
-	upgrade(true, "nobody knows of what it was made")
+	upgrade(true, "state file deleted")
 
-	// Another version made it, for where somebody else sees the tape; here it is another tape, so that the difference shows.
+	// Another version created the file with another path. Here it is the path of another tape, so that the
+	// difference shows.
 	elsewhere := newTape(t, seconds("BTCUSDT", 1, 3))
 	if err := os.WriteFile(path, []byte("an older database"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := dir.WriteState(marketStateName, marketState{Of: "older text", Root: elsewhere.Path()}); err != nil {
+	if err := dir.State().Write(marketStateFile, marketState{Digest: "older text", Root: elsewhere.Path()}); err != nil {
 		t.Fatal(err)
 	}
-	upgrade(true, "another version made it")
-	if have := rows(); have != "3" {
-		t.Errorf("its views find %s trades, those before them found 3", have)
+	upgrade(true, "file from another version")
+	if got := rows(); got != "3" {
+		t.Errorf("the views read %s trades, want the 3 of the stored path", got)
 	}
-	upgrade(false, "it is there again")
+	upgrade(false, "file replaced")
 
-	// Two come at once.
+	// Several processes upgrade at the same time.
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +226,7 @@ func TestUpgrade(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if have := rows(); have != "10" {
-		t.Errorf("%s trades", have)
+	if got := rows(); got != "10" {
+		t.Errorf("%s trades", got)
 	}
 }

@@ -13,23 +13,23 @@ import (
 	"time"
 )
 
-var mutants = flag.String("mutants", "", "mutate the queries whose path holds this text, and print which mutants the cases in sql/testdata do not notice")
+var mutants = flag.String("mutants", "", "mutate the queries whose path contains this text, and print the mutants that the cases in sql/testdata miss")
 
-// mutantTimeout ends a mutant that joins without end, which counts as noticed.
+// mutantTimeout is when a mutant counts as killed, for example because it joins everything with everything.
 const mutantTimeout = 20 * time.Second
 
-// leastKilled is the share of mutants that the cases must notice.
-const leastKilled = 0.95
+// minKilled is the share of mutants that the cases must kill.
+const minKilled = 0.95
 
-// mutant is a query with one thing changed.
+// mutant is a query with one change.
 type mutant struct {
 	query  Query
 	line   int
 	change string
 }
 
-// TestMutants changes each comparison and each threshold of each query, one at a time, and runs the cases: one of them must fail. A
-// mutant that is no query any more, or that the database refuses, counts as noticed.
+// TestMutants changes each comparison and each threshold of each query, one at a time, and runs
+// the cases. At least one must fail. A mutant that is not a valid query counts as killed.
 func TestMutants(t *testing.T) {
 	if *mutants == "" {
 		t.Skip("takes minutes: make sql-mutants")
@@ -82,8 +82,8 @@ func TestMutants(t *testing.T) {
 		all, survived = all+dead+len(made), survived+len(left)
 	}
 	fmt.Printf("%d of %d mutants killed, %.1f %%\n", all-survived, all, 100*float64(all-survived)/float64(max(all, 1)))
-	if float64(all-survived) < leastKilled*float64(all) {
-		t.Errorf("fewer than %.0f %% of the mutants were killed", 100*leastKilled)
+	if float64(all-survived) < minKilled*float64(all) {
+		t.Errorf("fewer than %.0f %% of the mutants were killed", 100*minKilled)
 	}
 }
 
@@ -94,7 +94,7 @@ var (
 	lookBack      = regexp.MustCompile(`\$window_start::TIMESTAMP - INTERVAL $`)
 )
 
-// mutate makes the mutants of a query, and counts those that are no query.
+// mutate returns the mutants of a query, and how many more are not valid queries.
 func mutate(query Query) (out []mutant, dead int) {
 	text := query.Text
 	add := func(from, to int, by string) {
@@ -107,7 +107,7 @@ func mutate(query Query) (out []mutant, dead int) {
 		out = append(out, m)
 	}
 	for _, at := range headerDefault.FindAllStringSubmatchIndex(text, -1) {
-		for _, by := range nearby(text[at[2]:at[3]]) {
+		for _, by := range neighbors(text[at[2]:at[3]]) {
 			add(at[2], at[3], by)
 		}
 	}
@@ -118,43 +118,43 @@ func mutate(query Query) (out []mutant, dead int) {
 	swaps := map[string][]string{">=": {">", "<"}, ">": {">=", "<="}, "<=": {"<", ">"}, "<": {"<=", ">="}, "=": {"<>"}, "<>": {"="}}
 	for i := 0; i < len(tokens); i++ {
 		t := tokens[i]
-		if t.kind == literal && i > 0 && tokens[i-1].text == "interval" && digit(t.text[0]) {
-			for _, by := range nearby(t.text) {
-				// A query that reads further back than it needs gives the same rows, so that is no mutant.
-				if n, _ := strconv.Atoi(by); n > 0 && lookBack.MatchString(text[:t.from]) && len(by) >= len(t.text) && by > t.text {
+		if t.kind == literal && i > 0 && tokens[i-1].text == "interval" && isDigit(t.text[0]) {
+			for _, by := range neighbors(t.text) {
+				// Reading further back than necessary returns the same rows, so it is not a mutant.
+				if n, _ := strconv.Atoi(by); n > 0 && lookBack.MatchString(text[:t.offset]) && len(by) >= len(t.text) && by > t.text {
 					continue
 				}
-				add(t.from, t.from+len(t.text), by)
+				add(t.offset, t.offset+len(t.text), by)
 			}
 		}
 		if t.kind != symbol || !strings.Contains("<>=", t.text) {
 			continue
 		}
 		operator := t.text
-		if i+1 < len(tokens) && tokens[i+1].from == t.from+1 && strings.Contains(">=", tokens[i+1].text) {
+		if i+1 < len(tokens) && tokens[i+1].offset == t.offset+1 && strings.Contains(">=", tokens[i+1].text) {
 			operator += tokens[i+1].text
 			i++
 		}
 		for i, by := range swaps[operator] {
-			// Between real numbers, with or without equality is no difference that a case could show without a rounding deciding it; and a
-			// query that reads from an instant further back than it needs gives the same rows.
-			if i == 0 && len(swaps[operator]) > 1 && (realNumber.MatchString(text[t.from+len(operator):]) || readsFrom.MatchString(text[t.from+len(operator):])) {
+			// With real numbers, rounding would decide whether a case shows the difference between > and >=.
+			// And reading from an earlier instant returns the same rows.
+			if i == 0 && len(swaps[operator]) > 1 && (realNumber.MatchString(text[t.offset+len(operator):]) || readsFrom.MatchString(text[t.offset+len(operator):])) {
 				continue
 			}
-			add(t.from, t.from+len(operator), by)
+			add(t.offset, t.offset+len(operator), by)
 		}
-		if i+1 < len(tokens) && tokens[i+1].kind == literal && digit(tokens[i+1].text[0]) {
+		if i+1 < len(tokens) && tokens[i+1].kind == literal && isDigit(tokens[i+1].text[0]) {
 			next := tokens[i+1]
-			for _, by := range nearby(next.text) {
-				add(next.from, next.from+len(next.text), by)
+			for _, by := range neighbors(next.text) {
+				add(next.offset, next.offset+len(next.text), by)
 			}
 		}
 	}
 	return out, dead
 }
 
-// nearby gives values a tenth beside a number, or one beside a whole one.
-func nearby(number string) []string {
+// neighbors returns the values a tenth below and above a number, at least 1 for an integer.
+func neighbors(number string) []string {
 	number, unit, _ := strings.Cut(number, " ")
 	if unit != "" {
 		unit = " " + unit

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-const spike = `-- volume_spike lists the one-minute buckets whose quote volume is
+const spikeText = `-- volume_spike lists the one-minute buckets whose quote volume is
 -- at least min_ratio times what it was.
 --
 -- reads:   trades        from 1 hour before window_start
@@ -51,8 +51,8 @@ GROUP BY trades.symbol
 ORDER BY trades.symbol
 `
 
-func TestHeader(t *testing.T) {
-	q, err := ParseQuery("own/detect/volume_spike.sql", spike)
+func TestParseQuery(t *testing.T) {
+	q, err := ParseQuery("own/detect/volume_spike.sql", spikeText)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestHeader(t *testing.T) {
 		Key: []string{"symbol", "at"}, Cooldown: DefaultCooldown,
 	}
 	if diff := cmp.Diff(want, q, cmp.AllowUnexported(Query{})); diff != "" {
-		t.Errorf("query (-want +have):\n%s", diff)
+		t.Errorf("query (-want +got):\n%s", diff)
 	}
 	q.Text = text
 	s, err := OpenEmpty(t.Context(), Options{})
@@ -97,79 +97,79 @@ func TestHeader(t *testing.T) {
 	if err := s.Check(t.Context(), q); err != nil {
 		t.Error(err)
 	}
-	if have := q.LookBack("window_start"); have != time.Hour {
-		t.Errorf("look-back %v", have)
+	if got := q.LookBack("window_start"); got != time.Hour {
+		t.Errorf("look-back %v", got)
 	}
 }
 
-// TestWrongFiles: each wrong file is refused with its line and what is wrong, before anything of it runs.
-func TestWrongFiles(t *testing.T) {
+// TestParseQueryErrors checks that a wrong file is refused, with the line and the reason, before it runs.
+func TestParseQueryErrors(t *testing.T) {
 	for name, test := range map[string]struct{ old, new, want string }{
-		"misspelt header line":     {"-- column:  symbol ", "-- colunm:  symbol ", `12: unknown header line "colunm:": is it "column:"?`},
-		"unknown relation":         {"-- reads:   coverage", "-- reads:   covrage", `5: reads "covrage": there are trades, alerts, runs, coverage, gaps, bounds, minutes, incidents`},
-		"relation twice":           {"-- reads:   coverage      whole", "-- reads:   trades        whole", `5: reads "trades" stands twice`},
+		"misspelled header line":   {"-- column:  symbol ", "-- colunm:  symbol ", `12: unknown header line "colunm:"; did you mean "column:"?`},
+		"unknown relation":         {"-- reads:   coverage", "-- reads:   covrage", `5: reads "covrage": the relations are trades, alerts, runs, coverage, gaps, bounds, minutes, incidents`},
+		"relation twice":           {"-- reads:   coverage      whole", "-- reads:   trades        whole", `5: reads "trades" appears twice`},
 		"look-back unreadable":     {"from 1 hour before", "from one hour before", `4: reads "from one hour before window_start": write "from 24 hours before window_start" or "from window_start"`},
 		"look-back from nothing":   {"1 hour before window_start", "1 hour before window_begin", `21: reads: trades counts from "window_begin", which is not a TIMESTAMP parameter of this query`},
-		"whole tape":               {"trades        from 1 hour before window_start", "trades        whole", `21: a detector reads trades from a finite time before window_start: say so under reads:`},
-		"read and not said":        {"-- reads:   coverage      whole\n", "", `31: coverage is read, but the header has no line reads: coverage`},
-		"said and not read":        {"JOIN coverage ON trades.symbol = coverage.symbol\n", "", `5: the header says that coverage is read, but the query does not`},
-		"parameter type":           {"min_ratio     DOUBLE", "min_ratio     FLOAT ", `8: param "min_ratio" has the type "FLOAT": a parameter is BOOLEAN, BIGINT, DOUBLE, VARCHAR, VARCHAR[], TIMESTAMP, DATE, INTERVAL`},
-		"parameter twice":          {"-- param:   name          VARCHAR    text", "-- param:   min_ratio     VARCHAR    text", `9: param "min_ratio" stands twice`},
+		"whole tape":               {"trades        from 1 hour before window_start", "trades        whole", `21: a detector must read trades from a finite time before window_start, stated under reads:`},
+		"read and not said":        {"-- reads:   coverage      whole\n", "", `31: the query reads coverage, but the header has no line reads: coverage`},
+		"said and not read":        {"JOIN coverage ON trades.symbol = coverage.symbol\n", "", `5: the relation coverage is in the header, but the query does not read it`},
+		"parameter type":           {"min_ratio     DOUBLE", "min_ratio     FLOAT ", `8: param "min_ratio" has the type "FLOAT"; the types are BOOLEAN, BIGINT, DOUBLE, VARCHAR, VARCHAR[], TIMESTAMP, DATE, INTERVAL`},
+		"parameter twice":          {"-- param:   name          VARCHAR    text", "-- param:   min_ratio     VARCHAR    text", `9: param "min_ratio" appears twice`},
 		"default of another type":  {"default 8", "default eight", `8: default of param "min_ratio": "eight" is not a DOUBLE`},
-		"parameter misspelt":       {"$min_ratio::", "$min_ration::", `25: $min_ration is not in the header: is it $min_ratio?`},
+		"parameter misspelled":     {"$min_ratio::", "$min_ration::", `25: $min_ration is not in the header; did you mean $min_ratio?`},
 		"parameter not in header":  {"$min_ratio::", "$threshold::", `25: $threshold is not in the header: add a line param:`},
 		"parameter not used":       {" / $min_ratio::DOUBLE", "::DOUBLE", `8: the parameter min_ratio is in the header, but the query does not use it`},
 		"parameter without cast":   {"$min_ratio::DOUBLE", "$min_ratio", `25: cast the parameter where it is used: $min_ratio::DOUBLE`},
 		"parameter cast otherwise": {"$symbols::VARCHAR[] IS", "$symbols::VARCHAR IS", `35: cast the parameter where it is used: $symbols::VARCHAR[]`},
-		"nameless parameter":       {"$min_ratio::DOUBLE", "?", `25: parameters have names: $name, not ?`},
-		"window without a type":    {"window_end    TIMESTAMP", "window_end    DATE     ", `21: a detector has a parameter window_end of type TIMESTAMP without a default`},
+		"nameless parameter":       {"$min_ratio::DOUBLE", "?", `25: write a parameter as $name, not ?`},
+		"window without a type":    {"window_end    TIMESTAMP", "window_end    DATE     ", `21: a detector needs a parameter window_end of type TIMESTAMP without a default`},
 		"column without type":      {"VARCHAR    one sentence", "one sentence", `17: column "message" has no type: write name, TYPE, meaning with unit`},
-		"column twice":             {"-- column:  last_id       BIGINT     last trade", "-- column:  first_id      BIGINT     last trade", `19: column "first_id" stands twice`},
-		"column missing":           {"-- column:  last_id       BIGINT     last trade\n", "", `20: a detector returns a column last_id of type BIGINT`},
+		"column twice":             {"-- column:  last_id       BIGINT     last trade", "-- column:  first_id      BIGINT     last trade", `19: column "first_id" appears twice`},
+		"column missing":           {"-- column:  last_id       BIGINT     last trade\n", "", `20: a detector must return a column last_id of type BIGINT`},
 		"key unknown":              {"-- key:     symbol, at", "-- key:     symbol, when", `21: key column "when" is not among the columns above`},
-		"key other":                {"-- key:     symbol, at", "-- key:     symbol", `21: a detector's key is symbol, at`},
+		"key other":                {"-- key:     symbol, at", "-- key:     symbol", `21: the key of a detector must be symbol, at`},
 		"no key":                   {"-- key:     symbol, at\n", "", `20: the header has no key: line`},
-		"severity of a detector":   {"-- key:", "-- severity: fail\n-- key:", `21: severity: is for checks; a detector returns it as a column`},
-		"cooldown unreadable":      {"-- key:", "-- cooldown: often\n-- key:", `21: cooldown "often" is not a length of time like 30 minutes`},
-		"nothing said":             {"UTC, inclusive, on a minute", "", ``},
-		"two statements":           {"ORDER BY trades.symbol\n", "ORDER BY trades.symbol;\nSELECT 1\n", `37: a second statement begins after this semicolon: a query is one SELECT`},
-		"a statement before":       {"SELECT\n    trades.symbol,", "DELETE FROM trades; SELECT\n    trades.symbol,", `1: a query is one SELECT, with or without WITH before it`},
-		"no statement":             {spike[strings.Index(spike, "SELECT"):], "", `21: there is no SELECT under the header`},
+		"severity of a detector":   {"-- key:", "-- severity: fail\n-- key:", `21: severity: is only for checks; a detector returns a column severity`},
+		"cooldown unreadable":      {"-- key:", "-- cooldown: often\n-- key:", `21: cooldown "often" is not a duration such as 30 minutes`},
+		"no description":           {"UTC, inclusive, on a minute", "", ``},
+		"two statements":           {"ORDER BY trades.symbol\n", "ORDER BY trades.symbol;\nSELECT 1\n", `37: a second statement follows this semicolon; a query must be one SELECT`},
+		"a statement before":       {"SELECT\n    trades.symbol,", "DELETE FROM trades; SELECT\n    trades.symbol,", `1: a query must be one SELECT, which may begin with WITH`},
+		"no statement":             {spikeText[strings.Index(spikeText, "SELECT"):], "", `21: there is no SELECT below the header`},
 		"open quote":               {"'low'", "'low", `26: a quote ' is not closed`},
 		"semicolon at the end":     {"ORDER BY trades.symbol\n", "ORDER BY trades.symbol;\n", ``},
 	} {
 		t.Run(name, func(t *testing.T) {
-			text := strings.Replace(spike, test.old, test.new, 1)
-			if text == spike {
-				t.Fatal("the case changes nothing")
+			text := strings.Replace(spikeText, test.old, test.new, 1)
+			if text == spikeText {
+				t.Fatal("the text is unchanged")
 			}
 			_, err := ParseQuery("own/detect/volume_spike.sql", text)
-			have := ""
+			got := ""
 			if err != nil {
-				have = strings.TrimPrefix(err.Error(), "own/detect/volume_spike.sql:")
+				got = strings.TrimPrefix(err.Error(), "own/detect/volume_spike.sql:")
 				var syntax *SyntaxError
 				if !errors.As(err, &syntax) {
 					t.Errorf("%T", err)
 				}
 			}
-			if have != test.want {
-				t.Errorf("error:\n%s\nwant:\n%s", have, test.want)
+			if got != test.want {
+				t.Errorf("error:\n%s\nwant:\n%s", got, test.want)
 			}
 		})
 	}
 	for path, want := range map[string]string{
-		"own/detect/Spike.sql":       `own/detect/Spike.sql:1: the file's name "Spike" is not a query's: lower_snake_case.sql`,
-		"own/other/spike.sql":        `own/other/spike.sql:1: a query lies in a directory detect, report, check or cookbook, not "other"`,
-		"own/check/volume_spike.sql": `own/check/volume_spike.sql:21: a check's header has a line severity: fail, or severity: warn`,
+		"own/detect/Spike.sql":       `own/detect/Spike.sql:1: the file name "Spike" is not lower_snake_case.sql`,
+		"own/other/spike.sql":        `own/other/spike.sql:1: a query must be in a directory detect, report, check or cookbook, not "other"`,
+		"own/check/volume_spike.sql": `own/check/volume_spike.sql:21: the header of a check needs a line severity: fail or severity: warn`,
 	} {
-		if _, err := ParseQuery(path, spike); err == nil || err.Error() != want {
+		if _, err := ParseQuery(path, spikeText); err == nil || err.Error() != want {
 			t.Errorf("%s: %v\nwant: %s", path, err, want)
 		}
 	}
 }
 
-// TestWhatOnlyTheDatabaseSees: what a header says wrongly about types and names comes out when the query is tried.
-func TestWhatOnlyTheDatabaseSees(t *testing.T) {
+// TestCheckFindsWhatParsingCannot checks the errors in names and types that need the database.
+func TestCheckFindsWhatParsingCannot(t *testing.T) {
 	s, err := OpenEmpty(t.Context(), Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -183,11 +183,11 @@ func TestWhatOnlyTheDatabaseSees(t *testing.T) {
 		"one too many":    {"AS exact,\n", "AS exact,\n    1 AS more,\n", `12: the query returns a column 9, more INTEGER, that is not in the header`},
 		"unknown column":  {"min(id)", "min(idd)", `28: Binder Error: Referenced column "idd" not found in FROM clause! Candidate bindings: "id"`},
 		"no such form":    {"min(id)", "min(id, id, id, id)", `28: Binder Error: No function matches the given name and argument types 'min(BIGINT, BIGINT, BIGINT, BIGINT)'. You might need to add explicit type casts.`},
-		"at is a keyword": {"GROUP BY trades.symbol", "GROUP BY at, trades.symbol", `36: Parser Error: syntax error at or near ","; the column at needs quotes, "at", or its relation's name before it, alerts.at, for AT is a keyword`},
+		"at is a keyword": {"GROUP BY trades.symbol", "GROUP BY at, trades.symbol", `36: Parser Error: syntax error at or near ","; AT is a keyword: write the column as "at" or alerts.at`},
 		"bad syntax":      {"GROUP BY trades.symbol", "GROUP trades.symbol", `36: Parser Error: syntax error at or near "trades"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			q, err := ParseQuery("own/detect/volume_spike.sql", strings.Replace(spike, test.old, test.new, 1))
+			q, err := ParseQuery("own/detect/volume_spike.sql", strings.Replace(spikeText, test.old, test.new, 1))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -199,8 +199,8 @@ func TestWhatOnlyTheDatabaseSees(t *testing.T) {
 	}
 }
 
-func TestArguments(t *testing.T) {
-	q, err := ParseQuery("own/detect/volume_spike.sql", spike)
+func TestRunChecksArguments(t *testing.T) {
+	q, err := ParseQuery("own/detect/volume_spike.sql", spikeText)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func TestArguments(t *testing.T) {
 	for want, args := range map[string]map[string]any{
 		"": window(map[string]any{"min_ratio": 3, "symbols": []string{"A", "B"}, "pause": "5 minutes", "name": ""}),
 		"volume_spike needs a value for window_end (TIMESTAMP)":                                               {"window_start": noon},
-		`volume_spike has no parameter "min_rato": is it "min_ratio"?`:                                        window(map[string]any{"min_rato": 3}),
+		`volume_spike has no parameter "min_rato"; did you mean "min_ratio"?`:                                 window(map[string]any{"min_rato": 3}),
 		`volume_spike has no parameter "x"; it has window_start, window_end, min_ratio, name, pause, symbols`: window(map[string]any{"x": 3}),
 		`parameter min_ratio of volume_spike: true (bool) is not a DOUBLE`:                                    window(map[string]any{"min_ratio": true}),
 		`parameter min_ratio of volume_spike: "8x" is not a DOUBLE`:                                           window(map[string]any{"min_ratio": "8x"}),
@@ -227,14 +227,13 @@ func TestArguments(t *testing.T) {
 		`parameter window_end of volume_spike: "noon" is not a TIMESTAMP`:                                     window(map[string]any{"window_end": "noon"}),
 	} {
 		_, err := s.Run(t.Context(), q, args)
-		if have := fmt.Sprint(err); have != want && (want != "" || err != nil) {
-			t.Errorf("%v:\n%s\nwant:\n%s", args, have, want)
+		if got := fmt.Sprint(err); got != want && (want != "" || err != nil) {
+			t.Errorf("%v:\n%s\nwant:\n%s", args, got, want)
 		}
 	}
 }
 
-// TestEmbeddedQueriesKeepTheirHeaders holds every query that tapedeck brings to its header.
-func TestEmbeddedQueriesKeepTheirHeaders(t *testing.T) {
+func TestEmbeddedQueriesMatchTheirHeaders(t *testing.T) {
 	queries, problems := Load("")
 	for _, problem := range problems {
 		t.Error(problem)
@@ -253,16 +252,16 @@ func TestEmbeddedQueriesKeepTheirHeaders(t *testing.T) {
 		}
 		for _, column := range q.Columns {
 			if column.Doc == "" {
-				t.Errorf("%s: column %s has no meaning", q.Path, column.Name)
+				t.Errorf("%s: column %s has no description", q.Path, column.Name)
 			}
 		}
 		if strings.Contains(q.Text, "SELECT *") || strings.Contains(q.Text, "now()") || strings.Contains(q.Text, "current_date") {
-			t.Errorf("%s: SELECT *, now() and current_date have no place in a query", q.Path)
+			t.Errorf("%s: a query must not use SELECT *, now() or current_date", q.Path)
 		}
 	}
 }
 
-func TestLoadFromADirectory(t *testing.T) {
+func TestLoadFromDirectory(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) {
 		t.Helper()
@@ -274,12 +273,12 @@ func TestLoadFromADirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("detect/own_spike.sql", spike)
+	write("detect/own_spike.sql", spikeText)
 	write("detect/wrong.sql", "SELECT 1")
-	write("detect/README.md", "no query")
-	write("detect/.hidden.sql", "no query")
-	write("check/duplicate_id.sql", strings.Replace(spike, "-- key:", "-- severity: warn\n-- key:", 1))
-	write("check/id_gap.sql", "broken in place of an embedded one")
+	write("detect/README.md", "not a query")
+	write("detect/.hidden.sql", "not a query")
+	write("check/duplicate_id.sql", strings.Replace(spikeText, "-- key:", "-- severity: warn\n-- key:", 1))
+	write("check/id_gap.sql", "a broken replacement of an embedded query")
 	embedded, _ := Load("")
 	queries, problems := Load(dir)
 	var texts []string
@@ -287,13 +286,13 @@ func TestLoadFromADirectory(t *testing.T) {
 		texts = append(texts, strings.TrimPrefix(problem.Error(), dir+"/"))
 	}
 	want := []string{
-		"detect/wrong.sql:1: the header does not say what a row is",
-		"check/id_gap.sql:1: the header does not say what a row is",
+		"detect/wrong.sql:1: the header does not describe what a row is",
+		"check/id_gap.sql:1: the header does not describe what a row is",
 	}
 	if diff := cmp.Diff(want, texts); diff != "" {
-		t.Errorf("problems (-want +have):\n%s", diff)
+		t.Errorf("problems (-want +got):\n%s", diff)
 	}
-	if len(queries) != len(embedded) { // one more, one less
+	if len(queries) != len(embedded) { // one more and one less
 		t.Errorf("%d queries, %d embedded", len(queries), len(embedded))
 	}
 	for i, q := range queries {
@@ -305,12 +304,12 @@ func TestLoadFromADirectory(t *testing.T) {
 		}
 	}
 	if _, problems := Load(filepath.Join(dir, "none")); len(problems) != 1 {
-		t.Errorf("problems of a directory that is not there: %v", problems)
+		t.Errorf("problems of a missing directory: %v", problems)
 	}
 }
 
 func FuzzParseQuery(f *testing.F) {
-	f.Add("detect/a.sql", spike)
+	f.Add("detect/a.sql", spikeText)
 	f.Add("check/a.sql", "-- a\n-- reads: trades whole\n-- column: x BIGINT y\n-- key: x\n-- severity: warn\nSELECT 1 AS x FROM trades")
 	f.Add("report/a.sql", "-- a $$ 'b' /* /* */ */ e'\\' $tag$ ; $tag$ ?")
 	queries, _ := Load("")
@@ -327,7 +326,7 @@ func FuzzParseQuery(f *testing.F) {
 			return
 		}
 		if q.Name == "" || len(q.Columns) == 0 || len(q.Key) == 0 || len(q.Reads) == 0 {
-			t.Errorf("accepted without %+v", q)
+			t.Errorf("an incomplete query was accepted: %+v", q)
 		}
 	})
 }

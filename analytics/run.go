@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -16,26 +15,27 @@ import (
 
 	"github.com/duckdb/duckdb-go/v2"
 
-	"tapedeck/internal/tape"
+	"tapedeck/internal/wording"
 )
 
-// Result is what a query gave: rows in the query's order, each with a value a column. A value is nil, bool, int64, float64, string,
-// time.Time (UTC), []any or map[string]any; a DECIMAL is a float64, an INTERVAL and a UUID are strings.
+// Result is the result of a query: its rows in the order of the query, each with one value per column. A
+// value is nil, bool, int64, float64, string, time.Time (UTC), []any or map[string]any. A DECIMAL is a
+// float64; an INTERVAL and a UUID are strings.
 type Result struct {
 	Columns []Column
 	Rows    [][]any
 }
 
-// Run runs a query with the given parameters; one that is not given takes its default. What the text does not keep of its
-// header, or the arguments do not, is an error before or after it runs, and nothing of it is returned. The columns of the
-// result have their meaning from the header. The context ends it.
+// Run runs a query with the given arguments. A parameter without an argument takes its default. If the
+// arguments, the text or the result do not match the header, the error says so and no result is
+// returned. The columns of the result have the descriptions of the header.
 func (s *Session) Run(ctx context.Context, q Query, args map[string]any) (Result, error) {
 	named, err := bindArguments(q, args)
 	if err != nil {
 		return Result{}, err
 	}
 	var result Result
-	err = s.retried(ctx, func(conn *sql.Conn) (err error) {
+	err = s.retry(ctx, func(conn *sql.Conn) (err error) {
 		if q.Kind == Cookbook {
 			if err := setVariables(ctx, conn, q, args); err != nil {
 				return err
@@ -50,7 +50,7 @@ func (s *Session) Run(ctx context.Context, q Query, args map[string]any) (Result
 		return Result{}, fmt.Errorf("run %s: %w", q.Path, ctx.Err())
 	}
 	if err != nil {
-		return Result{}, located(q, err)
+		return Result{}, queryError(q, err)
 	}
 	if err := q.checkColumns(result.Columns); err != nil {
 		return Result{}, err
@@ -61,20 +61,20 @@ func (s *Session) Run(ctx context.Context, q Query, args map[string]any) (Result
 	return result, nil
 }
 
-// Check holds a query to its header by running it over empty relations. s is from OpenEmpty.
+// Check checks a query against its header by running it over empty relations. s must be from OpenEmpty.
 func (s *Session) Check(ctx context.Context, q Query) error {
 	args := map[string]any{}
 	for _, param := range q.Params {
 		if !param.HasDefault {
-			args[param.Name] = zeroOf(param.Type)
+			args[param.Name] = sampleValue(param.Type)
 		}
 	}
 	_, err := s.Run(ctx, q, args)
 	return err
 }
 
-// zeroOf gives a value of the type to try a query with.
-func zeroOf(typ string) any {
+// sampleValue returns a value of the type.
+func sampleValue(typ string) any {
 	switch typ {
 	case "BOOLEAN":
 		return false
@@ -92,22 +92,19 @@ func zeroOf(typ string) any {
 	return ""
 }
 
-// bindArguments compares the arguments with the header.
-func bindArguments(q Query, args map[string]any) ([]any, error) {
-	names := make([]string, len(q.Params))
-	for i, param := range q.Params {
-		names[i] = param.Name
-	}
+// bindArguments checks the arguments against the header and returns them as the driver takes them.
+func bindArguments(q Query, args map[string]any) ([]driver.NamedValue, error) {
+	names := q.paramNames()
 	for _, name := range slices.Sorted(maps.Keys(args)) {
 		if slices.Contains(names, name) {
 			continue
 		}
-		if near := nearest(name, names); near != "" {
-			return nil, fmt.Errorf("%s has no parameter %q: is it %q?", q.Name, name, near)
+		if near := wording.Nearest(name, names); near != "" {
+			return nil, fmt.Errorf("%s has no parameter %q; did you mean %q?", q.Name, name, near)
 		}
 		return nil, fmt.Errorf("%s has no parameter %q; it has %s", q.Name, name, strings.Join(names, ", "))
 	}
-	named := make([]any, 0, len(q.Params))
+	named := make([]driver.NamedValue, 0, len(q.Params))
 	for _, param := range q.Params {
 		value, ok := args[param.Name]
 		if !ok {
@@ -116,41 +113,79 @@ func bindArguments(q Query, args map[string]any) ([]any, error) {
 			}
 			value = param.Default
 		}
-		bound, err := bindable(param.Type, value)
+		bound, err := toDriver(param.Type, value)
 		if err != nil {
 			return nil, fmt.Errorf("parameter %s of %s: %w", param.Name, q.Name, err)
 		}
-		named = append(named, sql.Named(param.Name, bound))
+		named = append(named, driver.NamedValue{Name: param.Name, Ordinal: len(named) + 1, Value: bound})
 	}
 	return named, nil
 }
 
-// errStatements says that a text is not exactly one statement.
-var errStatements = errors.New("it is not exactly one statement")
+// CheckArgument returns an error if the query has no parameter of that name or the value does not fit it.
+func (q Query) CheckArgument(name string, value any) error {
+	param, ok := q.Param(name)
+	if !ok {
+		_, err := bindArguments(q, map[string]any{name: value})
+		return err
+	}
+	bound, err := toDriver(param.Type, value)
+	if err == nil {
+		err = param.checkLimits(bound)
+	}
+	if err != nil {
+		return fmt.Errorf("parameter %s of %s: %w", name, q.Name, err)
+	}
+	return nil
+}
 
-// runPrepared prepares a query once, holds the statement, as the database reads it, to the header's parameters, for the driver would bind a
-// name that is not there to another parameter's value, and runs it.
-func runPrepared(ctx context.Context, conn *sql.Conn, q Query, named []any) (result Result, err error) {
+// errNotOneStatement is returned for a text that is not exactly one statement.
+var errNotOneStatement = errors.New("it is not exactly one statement")
+
+// prepare prepares a text that is one statement. Unlike PrepareContext, which runs all statements but the
+// last, Prepare refuses several statements.
+func prepare(conn *duckdb.Conn, text string) (*duckdb.Stmt, error) {
+	prepared, err := conn.Prepare(text)
+	if err != nil {
+		var known *duckdb.Error
+		if !errors.As(err, &known) {
+			return nil, errNotOneStatement
+		}
+		return nil, err
+	}
+	return prepared.(*duckdb.Stmt), nil
+}
+
+// statementType returns the kind of the one statement of a text, as DuckDB understands it.
+func statementType(conn *sql.Conn, text string) (kind duckdb.StmtType, err error) {
 	err = conn.Raw(func(raw any) error {
-		// Prepare, unlike PrepareContext, refuses several statements instead of running all but the last.
-		prepared, err := raw.(*duckdb.Conn).Prepare(q.Text)
+		stmt, err := prepare(raw.(*duckdb.Conn), text)
 		if err != nil {
-			var known *duckdb.Error
-			if !errors.As(err, &known) {
-				return errStatements
-			}
 			return err
 		}
-		stmt := prepared.(*duckdb.Stmt)
+		defer stmt.Close()
+		kind, err = stmt.StatementType()
+		return err
+	})
+	return kind, err
+}
+
+// runPrepared prepares a query, checks the statement against the header and runs it. The check is needed
+// because the driver binds a name that does not exist to the value of another parameter.
+func runPrepared(ctx context.Context, conn *sql.Conn, q Query, args []driver.NamedValue) (result Result, err error) {
+	err = conn.Raw(func(raw any) error {
+		duck := raw.(*duckdb.Conn)
+		stmt, err := prepare(duck, q.Text)
+		if err != nil {
+			return err
+		}
 		defer stmt.Close()
 		if err := checkPrepared(q, stmt); err != nil {
 			return err
 		}
-		args := make([]driver.NamedValue, len(named))
-		for i, arg := range named {
-			arg := arg.(sql.NamedArg)
-			args[i] = driver.NamedValue{Name: arg.Name, Ordinal: i + 1, Value: arg.Value}
-			if err := raw.(*duckdb.Conn).CheckNamedValue(&args[i]); err != nil && !errors.Is(err, driver.ErrSkip) {
+		args := slices.Clone(args)
+		for i := range args {
+			if err := duck.CheckNamedValue(&args[i]); err != nil && !errors.Is(err, driver.ErrSkip) {
 				return err
 			}
 		}
@@ -159,60 +194,47 @@ func runPrepared(ctx context.Context, conn *sql.Conn, q Query, named []any) (res
 			return err
 		}
 		defer rows.Close()
-		types := rows.(driver.RowsColumnTypeDatabaseTypeName)
-		for i, name := range rows.Columns() {
-			result.Columns = append(result.Columns, Column{Name: name, Type: types.ColumnTypeDatabaseTypeName(i)})
-		}
-		values := make([]driver.Value, len(result.Columns))
-		for {
-			err := rows.Next(values)
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			if err == nil {
-				err = ctx.Err()
-			}
-			if err != nil {
-				return err
-			}
-			row := make([]any, len(values))
-			for i, value := range values {
-				row[i] = plain(value)
-			}
-			result.Rows = append(result.Rows, row)
-		}
+		result, err = readRows(ctx, rows)
+		return err
 	})
 	return result, err
 }
 
-// prepare gives what the database itself makes of a text: the kind of its one statement.
-func prepare(conn *sql.Conn, text string) (kind duckdb.StmtType, err error) {
-	err = conn.Raw(func(raw any) error {
-		prepared, err := raw.(*duckdb.Conn).Prepare(text) // see runPrepared
-		if err != nil {
-			var known *duckdb.Error
-			if !errors.As(err, &known) {
-				return errStatements
-			}
-			return err
+func readRows(ctx context.Context, rows driver.Rows) (result Result, err error) {
+	types := rows.(driver.RowsColumnTypeDatabaseTypeName)
+	for i, name := range rows.Columns() {
+		result.Columns = append(result.Columns, Column{Name: name, Type: types.ColumnTypeDatabaseTypeName(i)})
+	}
+	values := make([]driver.Value, len(result.Columns))
+	for {
+		err := rows.Next(values)
+		if errors.Is(err, io.EOF) {
+			return result, nil
 		}
-		defer prepared.Close()
-		kind, err = prepared.(*duckdb.Stmt).StatementType()
-		return err
-	})
-	return kind, err
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return result, err
+		}
+		row := make([]any, len(values))
+		for i, value := range values {
+			row[i] = fromDriver(value)
+		}
+		result.Rows = append(result.Rows, row)
+	}
 }
 
-// checkPrepared compares a statement with its query's header.
+// checkPrepared checks the type and the parameters of a statement against the header of its query.
 func checkPrepared(q Query, stmt *duckdb.Stmt) error {
 	kind, err := stmt.StatementType()
 	if err != nil {
 		return err
 	}
 	if kind != duckdb.STATEMENT_TYPE_SELECT {
-		return &SyntaxError{q.Path, 1, "a query is one SELECT"}
+		return &SyntaxError{q.Path, 1, "a query must be one SELECT"}
 	}
-	var params, want []string
+	var params, stated []string
 	for i := range stmt.NumInput() {
 		name, err := stmt.ParamName(i + 1)
 		if err != nil {
@@ -220,49 +242,41 @@ func checkPrepared(q Query, stmt *duckdb.Stmt) error {
 		}
 		params = append(params, name)
 	}
-	for _, param := range q.Params {
-		if q.Kind != Cookbook {
-			want = append(want, param.Name)
-		}
+	if q.Kind != Cookbook {
+		stated = q.paramNames()
 	}
-	slices.Sort(want)
+	slices.Sort(stated)
 	slices.Sort(params)
-	if !slices.Equal(want, params) {
-		return &SyntaxError{q.Path, 1, fmt.Sprintf("the header names the parameters %s, the statement has %s", strings.Join(want, ", "), strings.Join(params, ", "))}
+	if !slices.Equal(stated, params) {
+		return &SyntaxError{q.Path, 1, fmt.Sprintf("the header names the parameters %s, but the statement has %s", strings.Join(stated, ", "), strings.Join(params, ", "))}
 	}
 	return nil
 }
 
-// checkColumns compares the columns that came with those of the header.
-func (q Query) checkColumns(have []Column) error {
+// checkColumns checks the columns of a result against the header.
+func (q Query) checkColumns(returned []Column) error {
 	fail := func(format string, args ...any) error {
 		return &SyntaxError{q.Path, max(q.columnsLine, 1), fmt.Sprintf(format, args...)}
 	}
-	for i := range max(len(have), len(q.Columns)) {
+	for i := range max(len(returned), len(q.Columns)) {
 		switch {
-		case i >= len(have):
-			return fail("column %d is %s in the header, but the query returns only %d", i+1, q.Columns[i].Name, len(have))
+		case i >= len(returned):
+			return fail("column %d is %s in the header, but the query returns only %d", i+1, q.Columns[i].Name, len(returned))
 		case i >= len(q.Columns):
-			return fail("the query returns a column %d, %s %s, that is not in the header", i+1, have[i].Name, have[i].Type)
-		case have[i].Name != q.Columns[i].Name:
-			return fail("column %d is %s in the header, but the query returns %s", i+1, q.Columns[i].Name, have[i].Name)
-		case !sameType(have[i].Type, q.Columns[i].Type):
-			return fail("column %s is %s in the header, but the query returns %s", have[i].Name, q.Columns[i].Type, have[i].Type)
+			return fail("the query returns a column %d, %s %s, that is not in the header", i+1, returned[i].Name, returned[i].Type)
+		case returned[i].Name != q.Columns[i].Name:
+			return fail("column %d is %s in the header, but the query returns %s", i+1, q.Columns[i].Name, returned[i].Name)
+		case strings.ReplaceAll(returned[i].Type, " ", "") != strings.ReplaceAll(q.Columns[i].Type, " ", ""):
+			return fail("column %s is %s in the header, but the query returns %s", returned[i].Name, q.Columns[i].Type, returned[i].Type)
 		}
 	}
 	return nil
 }
 
-func sameType(a, b string) bool {
-	return strings.ReplaceAll(a, " ", "") == strings.ReplaceAll(b, " ", "")
-}
-
-var duckLine = regexp.MustCompile(`(?s)^(.*?)\n+LINE (\d+): [^\n]*\n.*$`)
-
-// located turns an error of the database into one that names the query's file and line, in one line.
-func located(q Query, err error) error {
-	if errors.Is(err, errStatements) {
-		return &SyntaxError{q.Path, 1, "a query is one SELECT: there are several statements"}
+// queryError returns an error of the database in one line, with the file of the query and the line.
+func queryError(q Query, err error) error {
+	if errors.Is(err, errNotOneStatement) {
+		return &SyntaxError{q.Path, 1, "a query must be one SELECT, but there are several statements"}
 	}
 	var known *duckdb.Error
 	if !errors.As(err, &known) {
@@ -272,35 +286,39 @@ func located(q Query, err error) error {
 		}
 		return fmt.Errorf("run %s: %w", q.Path, err)
 	}
-	line, message := duckError(known, q.Text)
+	line, message := splitDuckError(known, q.Text)
 	if line > 0 {
 		return &SyntaxError{q.Path, line, message}
 	}
 	return fmt.Errorf("run %s: %s", q.Path, message)
 }
 
-// duckError gives the line of text that an error of the database is about, 0 for none, and its message in one line.
-func duckError(err *duckdb.Error, text string) (line int, message string) {
+var duckErrorLine = regexp.MustCompile(`(?s)^(.*?)\n+LINE (\d+): [^\n]*\n.*$`)
+
+// splitDuckError returns the line of the text that an error of DuckDB is about, or 0, and the message in
+// one line.
+func splitDuckError(err *duckdb.Error, text string) (line int, message string) {
 	message = err.Msg
-	if match := duckLine.FindStringSubmatch(message + "\n"); match != nil {
+	if match := duckErrorLine.FindStringSubmatch(message + "\n"); match != nil {
 		line, _ = strconv.Atoi(match[2])
 		message = match[1]
 	}
-	// The list of a function's forms can have dozens of lines.
+	// The list of candidate functions can have dozens of lines.
 	message, _, _ = strings.Cut(message, "Candidate functions:")
 	message = strings.Join(strings.Fields(message), " ")
-	if err.Type == duckdb.ErrorTypeParser && usesAt(text) {
-		message += `; the column at needs quotes, "at", or its relation's name before it, alerts.at, for AT is a keyword`
+	if err.Type == duckdb.ErrorTypeParser && usesBareAt(text) {
+		message += `; AT is a keyword: write the column as "at" or alerts.at`
 	}
 	return line, message
 }
 
-// OutOfMemory says whether an error of a query is that it had no more memory: of those that run at once one may have had it all.
-func OutOfMemory(err error) bool {
+// IsOutOfMemory reports whether a query failed because the memory of its session ran out. Another query
+// in the same session may have used it.
+func IsOutOfMemory(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "Out of Memory Error")
 }
 
-// fetch runs a statement and reads the whole of its result.
+// fetch runs a statement and reads its whole result.
 func fetch(ctx context.Context, conn *sql.Conn, statement string, args ...any) (Result, error) {
 	rows, err := conn.QueryContext(ctx, statement, args...)
 	if err != nil {
@@ -325,135 +343,9 @@ func fetch(ctx context.Context, conn *sql.Conn, statement string, args ...any) (
 			return Result{}, err
 		}
 		for i := range row {
-			row[i] = plain(row[i])
+			row[i] = fromDriver(row[i])
 		}
 		result.Rows = append(result.Rows, row)
 	}
 	return result, rows.Err()
-}
-
-// maxRetries bounds how often one call looks for files that vanished or broke; each try either has a new listing or leaves out another file.
-const maxRetries = 5
-
-// retried runs do; where files vanished meanwhile (a compaction replaced them) it lists the tape anew, where one turns out to
-// be damaged it leaves that one out, and runs do again.
-func (s *Session) retried(ctx context.Context, do func(*sql.Conn) error) error {
-	for try := 0; ; try++ {
-		s.mu.Lock()
-		listed := s.listed
-		s.mu.Unlock()
-		conn, err := s.db.Conn(ctx)
-		if err != nil {
-			return err
-		}
-		err = do(conn)
-		conn.Close()
-		if err == nil || ctx.Err() != nil || s.dir == nil || try == maxRetries || !s.heal(ctx, err, listed) {
-			return err
-		}
-	}
-}
-
-// heal does what can be done about an error of a query over the listed-th views and says whether running it again makes sense.
-func (s *Session) heal(ctx context.Context, err error, listed int) bool {
-	var known *duckdb.Error
-	if !errors.As(err, &known) || !fileTrouble(known) {
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.listed != listed {
-		return true // another query has healed it meanwhile
-	}
-	if vanished(known) {
-		s.log.Info("files of the tape were replaced, listing it anew")
-		return s.remakeViews(ctx)
-	}
-	culprits := s.findDamaged(ctx, known.Msg)
-	for _, culprit := range culprits {
-		s.broken[culprit.Path] = culprit.Err
-		s.log.Error("a segment is damaged and left out", "segment", culprit.Path, "error", culprit.Err.Error())
-	}
-	return len(culprits) > 0 && s.remakeViews(ctx)
-}
-
-func (s *Session) remakeViews(ctx context.Context) bool {
-	if s.makeViews(ctx) != nil {
-		return false
-	}
-	s.listed++
-	return true
-}
-
-// fileTrouble says whether an error can come from a file rather than from the statement.
-func fileTrouble(err *duckdb.Error) bool {
-	switch err.Type {
-	case duckdb.ErrorTypeIO, duckdb.ErrorTypeInvalidInput, duckdb.ErrorTypeSerialization, duckdb.ErrorTypeInvalid, duckdb.ErrorTypeUnknownType,
-		duckdb.ErrorTypeConversion, duckdb.ErrorTypeInternal, duckdb.ErrorTypeOutOfRange:
-		return true
-	}
-	return strings.Contains(err.Msg, ".parquet")
-}
-
-func vanished(err *duckdb.Error) bool {
-	return strings.Contains(err.Msg, "No such file or directory") || strings.Contains(err.Msg, "No files found")
-}
-
-// findDamaged reads the segments through, those that the message names first, and gives the ones that cannot be read.
-func (s *Session) findDamaged(ctx context.Context, message string) []tape.BrokenSegment {
-	root, err := dataRoot(s.dir)
-	if err != nil {
-		return nil
-	}
-	var named, others []string
-	for _, table := range tables {
-		segments, _, err := s.dir.Segments(table, "", "")
-		if err != nil {
-			return nil
-		}
-		for _, segment := range segments {
-			if s.broken[segment.Path] != nil {
-				continue
-			}
-			if strings.Contains(message, segment.Path) {
-				named = append(named, segment.Path)
-			} else {
-				others = append(others, segment.Path)
-			}
-		}
-	}
-	for _, candidates := range [][]string{named, others} {
-		var out []tape.BrokenSegment
-		for _, path := range candidates {
-			var ignored int64
-			statement := fmt.Sprintf("SELECT count(hash(data)) FROM read_parquet(%s) AS data", quote(filepath.Join(root, path)))
-			err := s.db.QueryRowContext(ctx, statement).Scan(&ignored)
-			var known *duckdb.Error
-			if errors.As(err, &known) && !vanished(known) {
-				_, text := duckError(known, "")
-				out = append(out, tape.BrokenSegment{Path: path, Err: errors.New(text)})
-			}
-		}
-		if len(out) > 0 {
-			return out
-		}
-	}
-	return nil
-}
-
-// CheckArgument says what is wrong with a value for one parameter.
-func (q Query) CheckArgument(name string, value any) error {
-	param, ok := q.Param(name)
-	if !ok {
-		_, err := bindArguments(q, map[string]any{name: value})
-		return err
-	}
-	bound, err := bindable(param.Type, value)
-	if err == nil {
-		err = param.within(bound)
-	}
-	if err != nil {
-		return fmt.Errorf("parameter %s of %s: %w", name, q.Name, err)
-	}
-	return nil
 }

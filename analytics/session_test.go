@@ -17,11 +17,11 @@ import (
 	"tapedeck/internal/tape"
 )
 
-var originOfTests = tape.Origin{Source: tape.FromFile}
+var testOrigin = tape.Origin{Source: tape.FromFile}
 
 var noon = time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
 
-// seconds gives trades first to last of a symbol, one a second from noon on for id 1.
+// seconds returns the trades of a symbol with the ids first to last, one per second; id 1 is at noon.
 func seconds(symbol string, first, last int64) []tape.Trade {
 	var out []tape.Trade
 	for id := first; id <= last; id++ {
@@ -38,7 +38,7 @@ func newTape(t *testing.T, batches ...[]tape.Trade) *tape.Dir {
 		t.Fatal(err)
 	}
 	for _, trades := range batches {
-		if _, err := dir.Publish(t.Context(), trades, tape.Origin{Source: tape.FromFile}); err != nil {
+		if _, err := dir.Publish(t.Context(), trades, testOrigin); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -59,8 +59,8 @@ func openSession(t *testing.T, dir *tape.Dir, opt Options) *Session {
 	return s
 }
 
-// ask gives a statement's rows as text.
-func ask(t *testing.T, s *Session, statement string) string {
+// rowsOf returns the rows of a statement as CSV.
+func rowsOf(t *testing.T, s *Session, statement string) string {
 	t.Helper()
 	result, err := s.SQL(t.Context(), statement)
 	if err != nil {
@@ -79,7 +79,7 @@ func segments(t *testing.T, dir *tape.Dir) []tape.Segment {
 	return found
 }
 
-func TestRelationsOfATape(t *testing.T) {
+func TestRelationsShowTheTape(t *testing.T) {
 	day := int64(24 * 60 * 60)
 	dir := newTape(t, seconds("BTCUSDT", 1, 10), seconds("BTCUSDT", 14, 20), seconds("币安人生USDT", 5, 6), seconds("BTCUSDT", day-3, day+3))
 	if _, err := dir.PublishAlerts(t.Context(), []tape.Alert{{Detector: "whale_order", Symbol: "BTCUSDT", At: noon.UnixMicro(), Score: 3.5, Severity: "low", Message: "m", Extra: `{"side":"buy"}`}}); err != nil {
@@ -109,8 +109,8 @@ func TestRelationsOfATape(t *testing.T) {
 		"SELECT symbol, date, trades, missing, state FROM coverage ORDER BY symbol, date":                              "BTCUSDT,2026-01-15,17,86379,gap\nBTCUSDT,2026-01-16,7,0,gap\n币安人生USDT,2026-01-15,2,0,open",
 		"SELECT current_setting('TimeZone'), current_setting('threads'), current_setting('autoload_known_extensions')": "UTC,2,false",
 	} {
-		if diff := cmp.Diff(want, ask(t, s, statement)); diff != "" {
-			t.Errorf("%s (-want +have):\n%s", statement, diff)
+		if diff := cmp.Diff(want, rowsOf(t, s, statement)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", statement, diff)
 		}
 	}
 	if len(s.Broken()) != 0 {
@@ -118,16 +118,16 @@ func TestRelationsOfATape(t *testing.T) {
 	}
 	t.Run("some partitions", func(t *testing.T) {
 		narrow := openSession(t, dir, Options{From: noon.Add(12 * time.Hour), To: noon.Add(36 * time.Hour)})
-		if have := ask(t, narrow, "SELECT count(*), min(date) FROM trades"); have != "7,2026-01-16" {
-			t.Errorf("trades: %s", have)
+		if got := rowsOf(t, narrow, "SELECT count(*), min(date) FROM trades"); got != "7,2026-01-16" {
+			t.Errorf("trades: %s", got)
 		}
-		if have := ask(t, narrow, "SELECT count(*) FROM gaps"); have != "2" {
-			t.Errorf("gaps: %s", have)
+		if got := rowsOf(t, narrow, "SELECT count(*) FROM gaps"); got != "2" {
+			t.Errorf("gaps: %s", got)
 		}
 	})
 }
 
-func TestRelationsOfAnEmptyTape(t *testing.T) {
+func TestEmptyTapeHasTheSameColumns(t *testing.T) {
 	over := openSession(t, newTape(t), Options{})
 	empty, err := OpenEmpty(t.Context(), Options{})
 	if err != nil {
@@ -153,43 +153,43 @@ func TestRelationsOfAnEmptyTape(t *testing.T) {
 	with := openSession(t, full, Options{})
 	for _, name := range relationNames {
 		describe := fmt.Sprintf("SELECT column_name, column_type FROM (DESCRIBE %s)", name)
-		want := ask(t, empty, describe)
-		if have := ask(t, over, describe); have != want {
-			t.Errorf("%s of an empty tape:\n%s\nwant:\n%s", name, have, want)
+		want := rowsOf(t, empty, describe)
+		if got := rowsOf(t, over, describe); got != want {
+			t.Errorf("%s of an empty tape:\n%s\nwant:\n%s", name, got, want)
 		}
-		if have := ask(t, with, describe); have != want {
-			t.Errorf("%s of files:\n%s\nwant:\n%s", name, have, want)
+		if got := rowsOf(t, with, describe); got != want {
+			t.Errorf("%s of files:\n%s\nwant:\n%s", name, got, want)
 		}
-		if have := ask(t, over, "SELECT count(*) FROM "+name); have != "0" {
-			t.Errorf("%s of an empty tape has %s rows", name, have)
+		if got := rowsOf(t, over, "SELECT count(*) FROM "+name); got != "0" {
+			t.Errorf("%s of an empty tape has %s rows", name, got)
 		}
-		if have := ask(t, with, "SELECT count(*) FROM "+name); have != "1" && name != "gaps" {
-			t.Errorf("%s has %s rows", name, have)
+		if got := rowsOf(t, with, "SELECT count(*) FROM "+name); got != "1" && name != "gaps" {
+			t.Errorf("%s has %s rows", name, got)
 		}
 	}
 }
 
 func second[T any](_ T, err error) error { return err }
 
-func TestSegmentWithoutFooterIsLeftOutAndNamed(t *testing.T) {
+func TestSegmentWithoutFooterIsLeftOut(t *testing.T) {
 	dir := newTape(t, seconds("A", 1, 10), seconds("A", 11, 20), seconds("A", 21, 30))
 	broken := segments(t, dir)[1]
 	if err := os.Truncate(filepath.Join(dir.Path(), broken.Path), broken.Bytes/2); err != nil {
 		t.Fatal(err)
 	}
 	s := openSession(t, dir, Options{})
-	if have := ask(t, s, "SELECT count(*) FROM trades"); have != "20" {
-		t.Errorf("%s trades", have)
+	if got := rowsOf(t, s, "SELECT count(*) FROM trades"); got != "20" {
+		t.Errorf("%s trades", got)
 	}
-	if have := s.Broken(); len(have) != 1 || have[0].Path != broken.Path {
-		t.Errorf("broken: %v", have)
+	if got := s.Broken(); len(got) != 1 || got[0].Path != broken.Path {
+		t.Errorf("broken: %v", got)
 	}
-	if have := ask(t, s, "SELECT count(*) FROM gaps"); have != "1" {
-		t.Errorf("%s gaps", have)
+	if got := rowsOf(t, s, "SELECT count(*) FROM gaps"); got != "1" {
+		t.Errorf("%s gaps", got)
 	}
 }
 
-// damage changes the pages of a segment and leaves the footer as it is.
+// damage overwrites pages of a segment, but not the footer.
 func damage(t *testing.T, dir *tape.Dir, segment tape.Segment) {
 	t.Helper()
 	path := filepath.Join(dir.Path(), segment.Path)
@@ -205,27 +205,27 @@ func damage(t *testing.T, dir *tape.Dir, segment tape.Segment) {
 	}
 }
 
-func TestDamagedSegmentIsFoundLeftOutAndNamed(t *testing.T) {
+func TestDamagedSegmentIsLeftOut(t *testing.T) {
 	dir := newTape(t, seconds("A", 1, 5000), seconds("A", 5001, 10000), seconds("A", 10001, 15000))
 	broken := segments(t, dir)[2]
 	damage(t, dir, broken)
 	s := openSession(t, dir, Options{})
 	if len(s.Broken()) != 0 {
-		t.Errorf("broken before it was read: %v", s.Broken())
+		t.Errorf("broken before the first read: %v", s.Broken())
 	}
-	if have := ask(t, s, "SELECT count(price), count(DISTINCT id), sum(qty) FROM trades"); have != "10000,10000,5000" {
-		t.Errorf("trades: %s", have)
+	if got := rowsOf(t, s, "SELECT count(price), count(DISTINCT id), sum(qty) FROM trades"); got != "10000,10000,5000" {
+		t.Errorf("trades: %s", got)
 	}
-	if have := s.Broken(); len(have) != 1 || have[0].Path != broken.Path || strings.Contains(have[0].Err.Error(), "\n") {
-		t.Errorf("broken: %v", have)
+	if got := s.Broken(); len(got) != 1 || got[0].Path != broken.Path || strings.Contains(got[0].Err.Error(), "\n") {
+		t.Errorf("broken: %v", got)
 	}
 }
 
-func TestFilesThatACompactionReplaced(t *testing.T) {
+func TestReplacedFilesAreListedAgain(t *testing.T) {
 	dir := newTape(t, seconds("A", 1, 100), seconds("A", 101, 200))
 	s := openSession(t, dir, Options{})
-	if have := ask(t, s, "SELECT count(*) FROM trades"); have != "200" {
-		t.Fatalf("%s trades", have)
+	if got := rowsOf(t, s, "SELECT count(*) FROM trades"); got != "200" {
+		t.Fatalf("%s trades", got)
 	}
 	for _, segment := range segments(t, dir) {
 		path := filepath.Join(dir.Path(), segment.Path)
@@ -237,33 +237,33 @@ func TestFilesThatACompactionReplaced(t *testing.T) {
 	for _, q := range queries {
 		if q.Name == "duplicate_id" {
 			if _, err := s.Run(t.Context(), q, nil); err != nil {
-				t.Errorf("a query after the files were replaced: %v", err)
+				t.Errorf("%s after the files were replaced: %v", q.Name, err)
 			}
 		}
 	}
-	if have := ask(t, s, "SELECT count(*) FROM trades"); have != "200" {
-		t.Errorf("%s trades after the files were replaced", have)
+	if got := rowsOf(t, s, "SELECT count(*) FROM trades"); got != "200" {
+		t.Errorf("%s trades after the files were replaced", got)
 	}
 	if len(s.Broken()) != 0 {
 		t.Errorf("broken: %v", s.Broken())
 	}
 }
 
-// TestOnlyReading: what a user gives cannot change anything, nor see anything but the tape.
-func TestOnlyReading(t *testing.T) {
+// TestStatementsOnlyReadTheTape checks that a statement can neither change anything nor read other files.
+func TestStatementsOnlyReadTheTape(t *testing.T) {
 	dir := newTape(t, seconds("A", 1, 3))
 	s := openSession(t, dir, Options{})
 	secret := filepath.Join(t.TempDir(), "secret.csv")
 	if err := os.WriteFile(secret, []byte("a\n1\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	const onlyReading = " is refused: only statements that read are run here (SELECT, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN)"
+	const onlyReading = " is not allowed: only statements that read are run (SELECT, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN)"
 	for statement, want := range map[string]string{
 		"":                       "there is no statement",
 		" -- nothing\n;":         "there is no statement",
-		"SELECT 1; SELECT 2":     "there is a second statement after the semicolon in line 1: one at a time",
-		"SELECT $1":              "line 1: a statement given here has no parameters",
-		"SELECT\n?":              "line 2: a statement given here has no parameters",
+		"SELECT 1; SELECT 2":     "line 1: a second statement follows the semicolon; run one at a time",
+		"SELECT $1":              "line 1: parameters are not supported here",
+		"SELECT\n?":              "line 2: parameters are not supported here",
 		"SELECT 'a":              "line 1: a quote ' is not closed",
 		"COPY trades TO 'x.csv'": "COPY" + onlyReading,
 		"EXPLAIN ANALYZE COPY trades TO '" + dir.Path() + "/trades/x.parquet'": "COPY" + onlyReading,
@@ -277,9 +277,9 @@ func TestOnlyReading(t *testing.T) {
 		"DELETE FROM canonical.gaps": "DELETE" + onlyReading,
 		"CALL pragma_version()":      "CALL" + onlyReading,
 		"WITH x AS (SELECT 1) DELETE FROM canonical.gaps":         "WITH" + onlyReading,
-		"PIVOT trades ON symbol USING count(*)":                   "this becomes more than one statement inside the database: name the values, as in PIVOT … ON column IN (…)",
+		"PIVOT trades ON symbol USING count(*)":                   "DuckDB turns this into more than one statement; name the values, as in PIVOT … ON column IN (…)",
 		"SELECT a\nFROM trades":                                   `Binder Error: Referenced column "a" not found in FROM clause! Candidate bindings: "date", "traded_at", "last_trade_id"`,
-		"SELECT at FROM alerts":                                   `Parser Error: syntax error at or near "FROM"; the column at needs quotes, "at", or its relation's name before it, alerts.at, for AT is a keyword`,
+		"SELECT at FROM alerts":                                   `Parser Error: syntax error at or near "FROM"; AT is a keyword: write the column as "at" or alerts.at`,
 		"SELECT * FROM '" + secret + "'":                          `Permission Error: Cannot access file "` + secret + `" - file system operations are disabled by configuration`,
 		"SELECT * FROM read_text('/etc/hostname')":                `Permission Error: Cannot access file "/etc/hostname" - file system operations are disabled by configuration`,
 		"SELECT * FROM read_text('" + dir.Path() + "/tape.json')": `Permission Error: Cannot access file "` + dir.Path() + `/tape.json" - file system operations are disabled by configuration`,
@@ -298,12 +298,12 @@ func TestOnlyReading(t *testing.T) {
 			t.Errorf("%q: %v", statement, err)
 		}
 	}
-	if have := ask(t, s, "SELECT count(*) FROM trades"); have != "3" {
-		t.Errorf("%s trades afterwards", have)
+	if got := rowsOf(t, s, "SELECT count(*) FROM trades"); got != "3" {
+		t.Errorf("%s trades afterwards", got)
 	}
 }
 
-func TestExport(t *testing.T) {
+func TestExportFormats(t *testing.T) {
 	dir := newTape(t, seconds("A", 1, 3))
 	s := openSession(t, dir, Options{})
 	for format, want := range map[Format]string{
@@ -315,7 +315,7 @@ func TestExport(t *testing.T) {
 			t.Errorf("%s: %v", format, err)
 		}
 		if diff := cmp.Diff(want, out.String()); diff != "" {
-			t.Errorf("%s (-want +have):\n%s", format, diff)
+			t.Errorf("%s (-want +got):\n%s", format, diff)
 		}
 	}
 	var out bytes.Buffer
@@ -343,7 +343,7 @@ func TestExport(t *testing.T) {
 	}
 }
 
-func TestEndlessQueryIsEndedByItsContext(t *testing.T) {
+func TestContextEndsAQuery(t *testing.T) {
 	s := openSession(t, newTape(t, seconds("A", 1, 3)), Options{})
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -351,25 +351,42 @@ func TestEndlessQueryIsEndedByItsContext(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error: %v", err)
 	}
-	if have := ask(t, s, "SELECT 1"); have != "1" {
-		t.Errorf("afterwards: %s", have)
+	if got := rowsOf(t, s, "SELECT 1"); got != "1" {
+		t.Errorf("afterwards: %s", got)
 	}
 }
 
-func TestCloseLeavesNothing(t *testing.T) {
+// TestOnlyAbandonedScratchIsDeleted checks that a session deletes the scratch directories of dead sessions,
+// but not those of live ones, however old they are.
+func TestOnlyAbandonedScratchIsDeleted(t *testing.T) {
 	dir := newTape(t, seconds("A", 1, 3))
-	old := filepath.Join(dir.StagingPath(), "duckdb-123")
-	if err := os.Mkdir(old, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chtimes(old, noon, noon); err != nil {
-		t.Fatal(err)
-	}
-	s, err := Open(t.Context(), dir, Options{Now: noon.Add(scratchAge + time.Hour)})
+	live, err := Open(t.Context(), dir, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Close(); err != nil {
+	abandoned, recent := filepath.Join(dir.StagingPath(), "duckdb-123"), filepath.Join(dir.StagingPath(), "duckdb-456")
+	for _, path := range []string{abandoned, recent} {
+		if err := os.Mkdir(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{live.scratch.path, abandoned} {
+		if err := os.Chtimes(path, noon, noon); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := openSession(t, dir, Options{}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(abandoned); !os.IsNotExist(err) {
+		t.Errorf("the scratch directory of a dead session: %v", err)
+	}
+	for _, path := range []string{live.scratch.path, recent} {
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := errors.Join(live.Close(), os.Remove(recent)); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(dir.StagingPath())
@@ -378,7 +395,34 @@ func TestCloseLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestPathThatIsAPattern(t *testing.T) {
+// TestCachedMinutesEqualComputedOnes opens sessions over a growing tape that share cached minutes.
+func TestCachedMinutesEqualComputedOnes(t *testing.T) {
+	const all = "SELECT * FROM minutes ORDER BY symbol, minute"
+	dir := newTape(t)
+	from := noon.Add(-13 * time.Hour) // on the day before
+	opt := Options{MinutesFrom: from, CacheMinutes: true, Tables: []tape.Table{tape.Trades}}
+	batches := [][]tape.Trade{
+		seconds("A", 1, 500), seconds("B", 200, 300), seconds("B", 500, 900), seconds("A", 501, 2000), seconds("B", 301, 499), seconds("B", 901, 2000),
+	}
+	for i, trades := range batches {
+		if _, err := dir.Publish(t.Context(), trades, testOrigin); err != nil {
+			t.Fatal(err)
+		}
+		opt.From, opt.To = from, noon.Add(time.Hour)
+		computed := opt
+		computed.MinutesFrom = time.Time{}
+		want := rowsOf(t, openSession(t, dir, computed), fmt.Sprintf("SELECT * FROM minutes WHERE minute < %s ORDER BY symbol, minute", timestamp(opt.To)))
+		if diff := cmp.Diff(want, rowsOf(t, openSession(t, dir, opt), all)); diff != "" {
+			t.Errorf("after batch %d (-computed +cached):\n%s", i, diff)
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(dir.State().Path(minuteCacheDir), "*", "*.parquet"))
+	if err != nil || len(files) < 3 {
+		t.Errorf("cached files: %q, %v", files, err)
+	}
+}
+
+func TestPathWithSpecialCharacters(t *testing.T) {
 	dir, err := tape.Create(filepath.Join(t.TempDir(), "data[1]"), tape.AggTrade, noon)
 	if err != nil {
 		t.Fatal(err)
@@ -393,21 +437,22 @@ func TestPathThatIsAPattern(t *testing.T) {
 	if _, err := quoted.Publish(t.Context(), seconds("A", 1, 3), tape.Origin{}); err != nil {
 		t.Fatal(err)
 	}
-	if have := ask(t, openSession(t, quoted, Options{}), "SELECT count(*) FROM trades"); have != "3" {
-		t.Errorf("%s trades", have)
+	if got := rowsOf(t, openSession(t, quoted, Options{}), "SELECT count(*) FROM trades"); got != "3" {
+		t.Errorf("%s trades", got)
 	}
 }
 
-// TestSpill: what does not fit into memory goes to the tape's staging directory, not to the working directory.
-func TestSpill(t *testing.T) {
+// TestQueriesSpillToScratch checks that a query that needs more than its memory does not use the working
+// directory.
+func TestQueriesSpillToScratch(t *testing.T) {
 	if testing.Short() {
 		t.Skip("sorts three million rows")
 	}
 	dir := newTape(t, seconds("A", 1, 100_000))
 	t.Chdir(t.TempDir())
 	s := openSession(t, dir, Options{MemoryLimit: "60MB", Threads: 1})
-	if have := ask(t, s, "SELECT max(n) FROM (SELECT row_number() OVER (ORDER BY price, hash(trades.id + times.range)) AS n FROM trades, range(30) AS times)"); have != "3000000" {
-		t.Errorf("%s rows", have)
+	if got := rowsOf(t, s, "SELECT max(n) FROM (SELECT row_number() OVER (ORDER BY price, hash(trades.id + times.range)) AS n FROM trades, range(30) AS times)"); got != "3000000" {
+		t.Errorf("%s rows", got)
 	}
 	if entries, err := os.ReadDir("."); err != nil || len(entries) != 0 {
 		t.Errorf("left in the working directory: %v, %v", entries, err)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"math/big"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,7 +11,7 @@ import (
 	"github.com/duckdb/duckdb-go/v2"
 )
 
-// parseDefault reads a parameter's default as it stands in a header.
+// parseDefault parses the default of a parameter from a header.
 func parseDefault(typ, text string) (any, error) {
 	if text == "NULL" {
 		return nil, nil
@@ -21,12 +20,12 @@ func parseDefault(typ, text string) (any, error) {
 		return strings.ReplaceAll(text[1:len(text)-1], "''", "'"), nil
 	}
 	if typ == "VARCHAR[]" {
-		return nil, fmt.Errorf("%q: a list's default is NULL", text)
+		return nil, fmt.Errorf("%q: the default of a list must be NULL", text)
 	}
 	return ParseValue(typ, text)
 }
 
-// ParseValue reads the value of a parameter of the given type from text, as in a flag or a configuration file.
+// ParseValue parses the value of a parameter of the given type, as in a flag or a configuration file.
 func ParseValue(typ, text string) (any, error) {
 	switch typ {
 	case "BOOLEAN":
@@ -59,7 +58,7 @@ func ParseValue(typ, text string) (any, error) {
 	return nil, fmt.Errorf("%q is not a %s", text, typ)
 }
 
-// parseInterval reads "30 minutes", "1 day" or Go's own "90s".
+// parseInterval parses "30 minutes", "1 day" or the notation of Go, "90s".
 func parseInterval(text string) (time.Duration, error) {
 	if value, err := time.ParseDuration(text); err == nil {
 		return value, nil
@@ -80,17 +79,21 @@ func parseInterval(text string) (time.Duration, error) {
 			return time.Duration(n) * 7 * 24 * time.Hour, nil
 		}
 	}
-	return 0, fmt.Errorf("%q is not a length of time like 30 minutes", text)
+	return 0, fmt.Errorf("%q is not a duration such as 30 minutes", text)
 }
 
-// bindable turns a Go value into what the driver binds to a parameter of the given type.
-func bindable(typ string, value any) (any, error) {
+// toDriver converts a value to what the driver binds to a parameter of the given type.
+func toDriver(typ string, value any) (any, error) {
 	wrong := fmt.Errorf("%v (%T) is not a %s", value, value, typ)
 	if value == nil {
 		return nil, nil
 	}
 	if text, ok := value.(string); ok && typ != "VARCHAR" {
-		return parseBindable(typ, text)
+		value, err := ParseValue(typ, text)
+		if err != nil {
+			return nil, err
+		}
+		return toDriver(typ, value)
 	}
 	switch typ {
 	case "BOOLEAN":
@@ -151,16 +154,8 @@ func bindable(typ string, value any) (any, error) {
 	return nil, wrong
 }
 
-func parseBindable(typ, text string) (any, error) {
-	value, err := ParseValue(typ, text)
-	if err != nil {
-		return nil, err
-	}
-	return bindable(typ, value)
-}
-
-// plain turns a value of the driver into one of nil, bool, int64, float64, string, time.Time (UTC), []any, map[string]any.
-func plain(value any) any {
+// fromDriver converts a value of the driver to one of the types that Result lists.
+func fromDriver(value any) any {
 	switch v := value.(type) {
 	case nil, bool, int64, float64, string:
 		return v
@@ -204,19 +199,19 @@ func plain(value any) any {
 	case []any:
 		out := make([]any, len(v))
 		for i, element := range v {
-			out[i] = plain(element)
+			out[i] = fromDriver(element)
 		}
 		return out
 	case map[string]any:
 		out := make(map[string]any, len(v))
 		for key, element := range v {
-			out[key] = plain(element)
+			out[key] = fromDriver(element)
 		}
 		return out
 	case duckdb.Map:
 		out := make(map[string]any, len(v))
 		for key, element := range v {
-			out[fmt.Sprint(plain(key))] = plain(element)
+			out[fmt.Sprint(fromDriver(key))] = fromDriver(element)
 		}
 		return out
 	case fmt.Stringer:
@@ -237,43 +232,4 @@ func intervalText(v duckdb.Interval) string {
 		parts = append(parts, (time.Duration(v.Micros) * time.Microsecond).String())
 	}
 	return strings.Join(parts, " ")
-}
-
-// nearest gives the candidate that a misspelt word most likely meant, or nothing.
-func nearest(word string, candidates []string) string {
-	best, found := 3, ""
-	for _, candidate := range candidates {
-		if len(word) > len(candidate)+2 {
-			continue
-		}
-		if d := distance(word, candidate); d < best && d*2 < len(candidate) {
-			best, found = d, candidate
-		}
-	}
-	return found
-}
-
-// distance is how many letters must be added, dropped, replaced or swapped with a neighbour to make b of a.
-func distance(a, b string) int {
-	var before []int
-	last := make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := range len(a) {
-		row := make([]int, len(b)+1)
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			row[j+1] = slices.Min([]int{last[j+1] + 1, row[j] + 1, last[j] + cost})
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				row[j+1] = min(row[j+1], before[j-1]+1)
-			}
-		}
-		before, last = last, row
-	}
-	return last[len(b)]
 }

@@ -10,7 +10,7 @@ func TestLimitsOfParameters(t *testing.T) {
 		doc     string
 		value   any
 		wrong   string
-		nearest float64 // to -7
+		clamped float64 // -7
 	}{
 		{"how many steps of price, >= 1", int64(0), "0 is less than 1", 1},
 		{"how many steps of price, >= 1", int64(1), "", 1},
@@ -24,17 +24,16 @@ func TestLimitsOfParameters(t *testing.T) {
 		{"UTC, inclusive, on a minute", "2026", "", -7},
 	} {
 		param := Param{Name: "p", Doc: tc.doc}
-		if got := fmt.Sprint(param.within(tc.value)); got != tc.wrong && !(tc.wrong == "" && got == "<nil>") {
-			t.Errorf("%q of %v: %s instead of %q", tc.doc, tc.value, got, tc.wrong)
+		if got := fmt.Sprint(param.checkLimits(tc.value)); got != tc.wrong && !(tc.wrong == "" && got == "<nil>") {
+			t.Errorf("%q: checkLimits(%v) = %s, want %q", tc.doc, tc.value, got, tc.wrong)
 		}
-		if got := param.Nearest(-7); got != tc.nearest {
-			t.Errorf("%q: %v instead of %v", tc.doc, got, tc.nearest)
+		if got := param.Clamp(-7); got != tc.clamped {
+			t.Errorf("%q: Clamp(-7) = %v, want %v", tc.doc, got, tc.clamped)
 		}
 	}
 }
 
-// What a header says of a parameter holds of its default.
-func TestDefaultsAreWithinTheirLimits(t *testing.T) {
+func TestDefaultsAreWithinLimits(t *testing.T) {
 	queries, problems := Load("")
 	if len(problems) > 0 {
 		t.Fatal(problems)
@@ -45,12 +44,12 @@ func TestDefaultsAreWithinTheirLimits(t *testing.T) {
 			if limits := param.limits(); limits != (Param{}).limits() {
 				limited++
 			}
-			if err := param.within(param.Default); err != nil {
+			if err := param.checkLimits(param.Default); err != nil {
 				t.Errorf("%s: %s: %v", query.Path, param.Name, err)
 			}
 		}
 	}
 	if limited < 20 {
-		t.Errorf("%d parameters have limits", limited)
+		t.Errorf("only %d parameters have limits", limited)
 	}
 }

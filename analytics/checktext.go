@@ -1,0 +1,146 @@
+package analytics
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"tapedeck/internal/wording"
+)
+
+// textCheck compares the SQL of a query with its header.
+type textCheck struct {
+	q         *Query
+	tokens    []token
+	params    map[string]bool // used
+	relations map[string]bool // read
+	ctes      []string        // names of common table expressions so far
+}
+
+func (c *textCheck) fail(line int, format string, args ...any) error {
+	return &SyntaxError{c.q.Path, line, fmt.Sprintf(format, args...)}
+}
+
+// checkText checks that the SQL is one SELECT, that it has the parameters of the header, each cast to its
+// type where it is used, and that it reads the relations of the header.
+func (q *Query) checkText() error {
+	tokens, err := scan(q.Text)
+	if err != nil {
+		err.Path = q.Path
+		return err
+	}
+	c := textCheck{q: q, params: map[string]bool{}, relations: map[string]bool{}}
+	if len(tokens) == 0 {
+		return c.fail(1+strings.Count(strings.TrimRight(q.Text, "\n"), "\n"), "there is no SELECT below the header")
+	}
+	for len(tokens) > 0 && tokens[len(tokens)-1].text == ";" {
+		tokens = tokens[:len(tokens)-1]
+	}
+	if len(tokens) == 0 || tokens[0].kind != word || tokens[0].text != "select" && tokens[0].text != "with" {
+		return c.fail(1, "a query must be one SELECT, which may begin with WITH")
+	}
+	c.tokens = tokens
+	for i, t := range tokens {
+		var err error
+		switch {
+		case t.isSymbol(";"):
+			err = c.fail(t.line, "a second statement follows this semicolon; a query must be one SELECT")
+		case t.isSymbol("?"):
+			err = c.fail(t.line, "write a parameter as $name, not ?")
+		case t.kind == parameter:
+			err = c.checkParameter(i)
+		case c.definesCTE(i):
+			c.ctes = append(c.ctes, t.text)
+		case t.kind == word && i > 0 && tokens[i-1].kind == word && (tokens[i-1].text == "from" || tokens[i-1].text == "join"):
+			err = c.checkRelation(i)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return c.checkUnused()
+}
+
+// checkParameter checks the parameter that is the i-th token.
+func (c *textCheck) checkParameter(i int) error {
+	t := c.tokens[i]
+	param, ok := c.q.Param(t.text)
+	switch {
+	case c.q.Kind == Cookbook:
+		return c.fail(t.line, "a query of the cookbook has variables instead of parameters: coalesce(getvariable('%s')::%s, …)", t.text, param.Type)
+	case !ok:
+		if near := wording.Nearest(t.text, c.q.paramNames()); near != "" {
+			return c.fail(t.line, "$%s is not in the header; did you mean $%s?", t.text, near)
+		}
+		return c.fail(t.line, "$%s is not in the header: add a line param:", t.text)
+	case i+2 >= len(c.tokens) || c.tokens[i+1].text != "::" || !isType(c.tokens[i+2:], param.Type):
+		return c.fail(t.line, "cast the parameter where it is used: $%s::%s", t.text, param.Type)
+	}
+	c.params[t.text] = true
+	return nil
+}
+
+// definesCTE reports whether the i-th token is the name of a common table expression.
+func (c *textCheck) definesCTE(i int) bool {
+	if c.tokens[i].kind != word || i == 0 || i+2 >= len(c.tokens) || c.tokens[i+1].text != "as" {
+		return false
+	}
+	return slices.Contains([]string{"with", "recursive", ","}, c.tokens[i-1].text) &&
+		slices.Contains([]string{"(", "materialized", "not"}, c.tokens[i+2].text)
+}
+
+// checkRelation checks the i-th token, which follows FROM or JOIN.
+func (c *textCheck) checkRelation(i int) error {
+	t := c.tokens[i]
+	if !slices.Contains(relationNames[:], t.text) || slices.Contains(c.ctes, t.text) ||
+		i+1 < len(c.tokens) && (c.tokens[i+1].text == "(" || c.tokens[i+1].text == ".") {
+		return nil
+	}
+	c.relations[t.text] = true
+	if !slices.ContainsFunc(c.q.Reads, func(r Read) bool { return r.Relation == t.text }) {
+		return c.fail(t.line, "the query reads %s, but the header has no line reads: %s", t.text, t.text)
+	}
+	return nil
+}
+
+// checkUnused checks that the query uses everything in its header.
+func (c *textCheck) checkUnused() error {
+	if c.q.Kind == Cookbook {
+		if err := c.q.checkVariables(); err != nil {
+			return err
+		}
+	}
+	for _, param := range c.q.Params {
+		if !c.params[param.Name] && c.q.Kind != Cookbook {
+			return c.fail(c.q.headerLineOf("param", param.Name), "the parameter %s is in the header, but the query does not use it", param.Name)
+		}
+	}
+	for _, read := range c.q.Reads {
+		if !c.relations[read.Relation] {
+			return c.fail(c.q.headerLineOf("reads", read.Relation), "the relation %s is in the header, but the query does not read it", read.Relation)
+		}
+	}
+	return nil
+}
+
+// isType reports whether the tokens begin with the type.
+func isType(tokens []token, typ string) bool {
+	base, isList := strings.CutSuffix(strings.ToLower(typ), "[]")
+	if tokens[0].kind != word || tokens[0].text != base {
+		return false
+	}
+	hasBrackets := len(tokens) > 2 && tokens[1].text == "[" && tokens[2].text == "]"
+	return hasBrackets == isList
+}
+
+// headerLineOf returns the number of the header line with the key and the name, or 1.
+func (q *Query) headerLineOf(key, name string) int {
+	for i, line := range strings.Split(q.Text, "\n") {
+		if match := headerLine.FindStringSubmatch(strings.TrimRight(line, " \t\r")); match != nil && match[1] == key {
+			if first, _, _ := strings.Cut(match[2], " "); first == name {
+				return i + 1
+			}
+		}
+	}
+	return 1
+}

@@ -1,0 +1,317 @@
+package analytics
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/duckdb/duckdb-go/v2"
+
+	"tapedeck/internal/tape"
+	text "tapedeck/sql"
+)
+
+// tables are the tables of the tape that are relations.
+var tables = [...]tape.Table{tape.Trades, tape.Alerts, tape.Runs, tape.Coverage}
+
+// relationNames are all relations that a query may read.
+var relationNames = [...]string{"trades", "alerts", "runs", "coverage", "gaps", "bounds", "minutes", "incidents"}
+
+// derivedRelations are views over other relations. Each comes after those that it reads; traded_minutes
+// is an intermediate step of minutes.
+var derivedRelations = [...]string{"traded_minutes", "minutes", "incidents"}
+
+// dataRoot returns the absolute path of the tape. DuckDB would take some characters for a pattern; a
+// path with one of them is an error.
+func dataRoot(dir *tape.Dir) (string, error) {
+	root, err := filepath.Abs(dir.Path())
+	if err != nil {
+		return "", err
+	}
+	if strings.ContainsAny(root, "*?[") {
+		return "", fmt.Errorf("the path %q contains one of the characters * ? [, which DuckDB takes for a pattern", root)
+	}
+	return root, nil
+}
+
+// Schema returns the script that creates the canonical relations as empty tables.
+func Schema() (string, error) {
+	var script strings.Builder
+	for _, name := range relationNames {
+		part, err := fs.ReadFile(text.Files, "schema/"+name+".sql")
+		if err != nil {
+			return "", err
+		}
+		script.Write(part)
+	}
+	return script.String(), nil
+}
+
+// derivedSelect returns the SELECT that defines a derived relation.
+func derivedSelect(name string) (string, error) {
+	content, err := fs.ReadFile(text.Files, "derived/"+name+".sql")
+	return string(content), err
+}
+
+// createRelations creates the canonical relations as empty tables in the schema canonical, views over
+// them in the schema main, and the derived relations.
+func createRelations(ctx context.Context, db *sql.DB) error {
+	script, err := Schema()
+	if err != nil {
+		return err
+	}
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	statements := []string{"CREATE SCHEMA canonical", "USE memory.canonical", script, "USE memory.main"}
+	for _, name := range relationNames {
+		if !slices.Contains(derivedRelations[:], name) {
+			statements = append(statements, fmt.Sprintf("CREATE VIEW %s AS FROM canonical.%s", name, name))
+		}
+	}
+	for _, statement := range statements {
+		if _, err := conn.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("create the relations: %w", err)
+		}
+	}
+	return createDerived(ctx, conn)
+}
+
+// createDerived creates the views of the derived relations in the current schema.
+func createDerived(ctx context.Context, conn *sql.Conn) error {
+	for _, name := range derivedRelations {
+		definition, err := derivedSelect(name)
+		if err != nil {
+			return err
+		}
+		if _, err := conn.ExecContext(ctx, fmt.Sprintf("CREATE VIEW %s AS %s", name, definition)); err != nil {
+			return fmt.Errorf("create the view %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// loadIndex fills gaps and bounds from the index, which it reads if the options have none.
+func (s *Session) loadIndex(ctx context.Context) error {
+	if s.opt.Index == nil {
+		s.opt.Index = s.dir.Index()
+		if err := s.opt.Index.Refresh(ctx); err != nil {
+			return err
+		}
+	}
+	index := s.opt.Index
+	for _, broken := range index.Broken() {
+		s.broken[broken.Path] = broken.Err
+	}
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return conn.Raw(func(raw any) error {
+		gaps, err := duckdb.NewAppender(raw.(driver.Conn), "memory", "canonical", "gaps")
+		if err != nil {
+			return err
+		}
+		bounds, err := duckdb.NewAppender(raw.(driver.Conn), "memory", "canonical", "bounds")
+		if err != nil {
+			return errors.Join(err, gaps.Close())
+		}
+		for _, symbol := range index.Symbols() {
+			if b, ok := index.Bounds(symbol); ok && err == nil {
+				err = bounds.AppendRow(symbol, b.FirstID, b.LastID, b.FirstAt, b.LastAt)
+			}
+			for _, gap := range index.Gaps(symbol) {
+				if err == nil {
+					err = gaps.AppendRow(symbol, gap.First, gap.Last, nullableTime(gap.After), nullableTime(gap.Before))
+				}
+			}
+		}
+		return errors.Join(err, gaps.Close(), bounds.Close())
+	})
+}
+
+func nullableTime(at time.Time) any {
+	if at.IsZero() {
+		return nil
+	}
+	return at.UTC()
+}
+
+// createViews makes the views of the tables read the files that are on the tape now, except for the
+// broken ones. DuckDB opens the files to create a view; if a compaction has replaced one since it was
+// listed, createViews lists the files again.
+func (s *Session) createViews(ctx context.Context) error {
+	for try := 0; ; try++ {
+		err := s.tryCreateViews(ctx)
+		var known *duckdb.Error
+		if err == nil || ctx.Err() != nil || try == maxRetries || !errors.As(err, &known) || !isMissingFile(known) {
+			return err
+		}
+	}
+}
+
+func (s *Session) tryCreateViews(ctx context.Context) error {
+	for _, table := range tables {
+		if s.opt.Tables != nil && !slices.Contains(s.opt.Tables, table) {
+			continue
+		}
+		var from, to time.Time
+		if table == tape.Trades || table == tape.Alerts {
+			from, to = s.opt.From, s.opt.To
+		}
+		segments, err := s.segments(table, from, to)
+		if err != nil {
+			return err
+		}
+		if table == tape.Trades && !from.IsZero() && !to.IsZero() {
+			// Of these dates, only the files with trades of this window are opened.
+			matching, known := s.opt.Index.SegmentsWhere(from, to, func(_ string, run tape.IDRun) bool { return run.Overlaps(from, to) })
+			segments = slices.DeleteFunc(segments, func(path string) bool { return known[path] && !matching[path] })
+		}
+		if err := s.createView(ctx, table, segments); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// segments returns the paths of a table's files in the partitions that overlap [from, to), without the
+// broken ones. A zero time leaves that end open.
+func (s *Session) segments(table tape.Table, from, to time.Time) ([]string, error) {
+	first, last := "", ""
+	if !from.IsZero() {
+		first = from.UTC().Format(time.DateOnly)
+	}
+	if !to.IsZero() {
+		last = to.UTC().Add(-time.Microsecond).Format(time.DateOnly)
+	}
+	var paths []string
+	var broken []tape.BrokenSegment
+	var err error
+	if table == tape.Trades {
+		paths, broken, err = s.opt.Index.SegmentPaths(first, last)
+	} else {
+		var segments []tape.Segment
+		segments, broken, err = s.dir.Segments(table, first, last)
+		for _, segment := range segments {
+			paths = append(paths, segment.Path)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, segment := range broken {
+		s.broken[segment.Path] = segment.Err
+	}
+	return slices.DeleteFunc(paths, func(path string) bool { return s.broken[path] != nil }), nil
+}
+
+func (s *Session) createView(ctx context.Context, table tape.Table, segments []string) error {
+	if len(segments) == 0 {
+		return s.exec(ctx, fmt.Sprintf("CREATE OR REPLACE VIEW %s AS FROM canonical.%s", table, table))
+	}
+	columns, err := columnsOf(ctx, s.db, "canonical."+string(table))
+	if err != nil {
+		return err
+	}
+	source, err := s.selectSegments(table, columns, segments)
+	if err != nil {
+		return err
+	}
+	if !s.opt.Cutoff.IsZero() {
+		source = fmt.Sprintf("SELECT * FROM (%s) WHERE %s %s", source, cutoffCondition[table], timestamp(s.opt.Cutoff))
+	}
+	return s.exec(ctx, fmt.Sprintf("CREATE OR REPLACE VIEW %s AS %s", table, source))
+}
+
+// cutoffCondition says which rows of a table could be on the tape at an instant. An alert can be there at
+// the instant that it names.
+var cutoffCondition = map[tape.Table]string{tape.Trades: "traded_at <", tape.Alerts: `"at" <=`, tape.Runs: "finished_at <", tape.Coverage: "checked_at <"}
+
+// applyCutoff makes gaps and bounds those of a tape that ends at the cutoff.
+func (s *Session) applyCutoff(ctx context.Context) error {
+	if s.opt.Cutoff.IsZero() {
+		return nil
+	}
+	at := timestamp(s.opt.Cutoff)
+	return s.exec(ctx,
+		"DELETE FROM canonical.gaps WHERE before_at >= "+at,
+		"DELETE FROM canonical.bounds WHERE first_at >= "+at,
+		"UPDATE canonical.bounds SET last_id = ends.id, last_at = ends.at "+
+			"FROM (SELECT symbol, max(id) AS id, arg_max(traded_at, id) AS at FROM trades GROUP BY symbol) AS ends "+
+			"WHERE ends.symbol = bounds.symbol AND last_at >= "+at,
+	)
+}
+
+// selectSegments returns the SELECT that reads a relation from segments, which are given by path.
+func (s *Session) selectSegments(table tape.Table, columns []Column, segments []string) (string, error) {
+	root, err := dataRoot(s.dir)
+	if err != nil {
+		return "", err
+	}
+	paths := make([]string, len(segments))
+	for i, path := range segments {
+		paths[i] = filepath.Join(root, path)
+	}
+	return selectFiles(table, columns, pathList(paths)), nil
+}
+
+// pathList returns paths as a list literal of SQL.
+func pathList(paths []string) string {
+	quoted := make([]string, len(paths))
+	for i, path := range paths {
+		quoted[i] = quote(path)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// selectFiles returns the SELECT that reads a relation from Parquet files. files is an expression of SQL.
+// The columns are qualified because a macro over the relation may have a parameter of the same name.
+func selectFiles(table tape.Table, columns []Column, files string) string {
+	names := make([]string, len(columns))
+	for i, column := range columns {
+		names[i] = fmt.Sprintf(`data."%s"`, column.Name)
+		if column.Type == "JSON" {
+			names[i] = fmt.Sprintf(`data."%s"::JSON AS "%s"`, column.Name, column.Name)
+		}
+	}
+	statement := fmt.Sprintf("SELECT %s FROM read_parquet(%s, hive_partitioning = true, hive_types = {'date': DATE}) AS data", strings.Join(names, ", "), files)
+	if table == tape.Coverage {
+		statement += " QUALIFY row_number() OVER (PARTITION BY data.symbol, data.date ORDER BY data.checked_at DESC) = 1"
+	}
+	return statement
+}
+
+// querier is a database or one connection to it.
+type querier interface {
+	QueryContext(ctx context.Context, statement string, args ...any) (*sql.Rows, error)
+}
+
+// columnsOf returns the columns of a relation, which is named with its schema. DuckDB's own catalog of
+// columns would bind every view first.
+func columnsOf(ctx context.Context, db querier, relation string) ([]Column, error) {
+	rows, err := db.QueryContext(ctx, "SELECT column_name, column_type FROM (DESCRIBE "+relation+")")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []Column
+	for rows.Next() {
+		var column Column
+		if err := rows.Scan(&column.Name, &column.Type); err != nil {
+			return nil, err
+		}
+		out = append(out, column)
+	}
+	return out, rows.Err()
+}
