@@ -10,10 +10,12 @@ import (
 
 	"tapedeck/analytics"
 	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
 )
 
-// alertsOf makes alerts of a detector's rows, in the order of symbol and time. A row that no alert can be made of is an error of the query.
-func alertsOf(query analytics.Query, result analytics.Result, over window, opt Options) ([]tape.Alert, error) {
+// toAlerts converts the rows of a detector to alerts, ordered by symbol and time. A row that is not an alert
+// in w is an error.
+func toAlerts(query analytics.Query, result analytics.Result, w window.Window, opt Options) ([]tape.Alert, error) {
 	out := make([]tape.Alert, 0, len(result.Rows))
 	for _, row := range result.Rows {
 		alert := tape.Alert{Detector: query.Name, RunID: opt.RunID, FoundAt: opt.Now.UnixMicro()}
@@ -47,20 +49,20 @@ func alertsOf(query analytics.Query, result analytics.Result, over window, opt O
 			case "last_id":
 				alert.LastID, _ = value.(int64)
 			default:
-				extra[column.Name] = jsonable(value)
+				extra[column.Name] = jsonValue(value)
 			}
 		}
 		switch {
 		case alert.Symbol == "":
 			return nil, bad("without a symbol")
 		case !slices.Contains([]string{"low", "medium", "high"}, alert.Severity):
-			return nil, bad("whose severity is %q: it is low, medium or high", alert.Severity)
-		case !over.covers(alert.At):
-			return nil, bad("at %s, which is outside of its window, after %s and up to %s", clock(time.UnixMicro(alert.At)), clock(over.start), clock(over.end))
+			return nil, bad("whose severity is %q instead of low, medium or high", alert.Severity)
+		case !raisedIn(w, alert.At):
+			return nil, bad("at %s, outside its window, which is after %s and up to %s", rfc3339(time.UnixMicro(alert.At)), rfc3339(w.Start), rfc3339(w.End))
 		}
 		text, err := json.Marshal(extra)
 		if err != nil {
-			return nil, bad("that is no JSON: %v", err)
+			return nil, bad("that cannot be written as JSON: %v", err)
 		}
 		alert.Extra = string(text)
 		out = append(out, alert)
@@ -74,7 +76,7 @@ func alertsOf(query analytics.Query, result analytics.Result, over window, opt O
 	return out, nil
 }
 
-func jsonable(value any) any {
+func jsonValue(value any) any {
 	switch v := value.(type) {
 	case float64:
 		if math.IsNaN(v) || math.IsInf(v, 0) {
@@ -86,32 +88,35 @@ func jsonable(value any) any {
 	return value
 }
 
-// firstOfEach keeps the rows that begin an event: those with no other row of the symbol less than cooldown before them, whether that
-// one was kept or not. A row that says that an event is over is no part of one; it is kept where no such row comes right before it. So all depends on
+// dropRepeats keeps the rows that begin or end an event. A row begins an event if no other row of the
+// symbol is less than cooldown before it, whether that one was kept or not. A row that is recovered ends
+// an event; it is dropped if the row less than cooldown before it is recovered too. The result depends on
 // the rows of that short time only, and not on where a run began.
-func firstOfEach(rows []tape.Alert, cooldown time.Duration) []tape.Alert {
+func dropRepeats(rows []tape.Alert, cooldown time.Duration) []tape.Alert {
 	var out []tape.Alert
-	var lastOn, last *tape.Alert // the last row that is not over, and the last one, of the symbol
+	var last, lastActive *tape.Alert // of the symbol; lastActive is not recovered
 	for i := range rows {
 		row := &rows[i]
 		if last != nil && last.Symbol != row.Symbol {
-			lastOn, last = nil, nil
+			last, lastActive = nil, nil
 		}
-		near := func(before *tape.Alert) bool { return before != nil && row.At-before.At < cooldown.Microseconds() }
-		over := recovered(*row)
-		if over && !(near(last) && recovered(*last)) || !over && !near(lastOn) {
+		repeats := func(earlier *tape.Alert) bool {
+			return earlier != nil && row.At-earlier.At < cooldown.Microseconds()
+		}
+		isEnd := isRecovered(*row)
+		if isEnd && !(repeats(last) && isRecovered(*last)) || !isEnd && !repeats(lastActive) {
 			out = append(out, *row)
 		}
 		last = row
-		if !over {
-			lastOn = row
+		if !isEnd {
+			lastActive = row
 		}
 	}
 	return out
 }
 
-// recovered reports whether a row has a true column of that name: what it tells of is over.
-func recovered(row tape.Alert) bool {
+// isRecovered reports whether a row ends an event: its column recovered is true.
+func isRecovered(row tape.Alert) bool {
 	var extra struct {
 		Recovered bool `json:"recovered"`
 	}

@@ -13,55 +13,21 @@ import (
 	"tapedeck/analytics"
 	"tapedeck/internal/idset"
 	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
 )
 
-// window is a half-open time on whole minutes, UTC.
-type window struct{ start, end time.Time }
+// progressFile holds progress. Losing it costs judging the whole tape again, which raises nothing twice.
+const progressFile = "detect.json"
 
-func (w window) empty() bool { return !w.start.Before(w.end) }
-
-func (w window) hull(other window) window {
-	switch {
-	case other.empty():
-		return w
-	case w.empty():
-		return other
-	}
-	if other.start.Before(w.start) {
-		w.start = other.start
-	}
-	if other.end.After(w.end) {
-		w.end = other.end
-	}
-	return w
+// progress is what was judged.
+type progress struct {
+	// Judged is by detector and symbol.
+	Judged map[string]map[string]judgment `json:"judged"`
 }
 
-func (w window) cut(other window) window {
-	if other.start.After(w.start) {
-		w.start = other.start
-	}
-	if other.end.Before(w.end) {
-		w.end = other.end
-	}
-	return w
-}
-
-// covers says whether what could be known at an instant, in microseconds, belongs to the window: a bucket ends after the window's start
-// and at the latest at its end.
-func (w window) covers(at int64) bool {
-	return !w.empty() && at > w.start.UnixMicro() && at <= w.end.UnixMicro()
-}
-
-// stateName is the state file. Losing it costs judging the whole tape again, which raises nothing twice.
-const stateName = "detect.json"
-
-// state is what was judged, by detector and symbol.
-type state struct {
-	Judged map[string]map[string]judgement `json:"judged"`
-}
-
-// judgement says that a symbol was judged from From to Until, when the tape had it up to LastID, traded at LastAt.
-type judgement struct {
+// judgment says that a symbol was judged from From to Until, when the last trade on the tape had the id
+// LastID and the time LastAt.
+type judgment struct {
 	From   time.Time `json:"from"`
 	Until  time.Time `json:"until"`
 	LastID int64     `json:"last_id"`
@@ -69,17 +35,18 @@ type judgement struct {
 }
 
 const (
-	// settle is how far behind the newest trade on the tape the other symbols may be: what a flush writes together was traded
-	// up to about a second apart, and a stream with several connections flushes within seconds.
-	settle = 10 * time.Second
-	// atRest is how long the newest trade must be past for the tape to count as at rest, so that its last minute is judged, too.
-	atRest = 2 * time.Minute
+	// flushDelay is how far other symbols may be behind the newest trade on the tape. One flush writes
+	// trades up to about a second apart, and several connections flush within seconds.
+	flushDelay = 10 * time.Second
+	// idleAfter is the age of the newest trade from which the tape counts as idle, so that its last minute
+	// is judged too.
+	idleAfter = 2 * time.Minute
 )
 
-// end is up to where minutes are judged: those that ended before the newest trade on the tape, less settle. That newest trade, of
-// whatever symbol, says how far the record goes, for a symbol's own last trade does not tell where its silence ends. If a symbol turns out to
-// have been further behind (another process had not flushed, a backfill had not got there), its trades come later with ids
-// above those known then, and plan goes back to judge them.
+// end returns the end of the minutes to judge: those that ended flushDelay before the newest trade on the
+// tape, of any symbol. The last trade of the symbol itself does not show where its silence ends. If a
+// symbol was further behind, because another process had not flushed or a backfill is not done, its
+// trades arrive later with higher ids, and plan judges that time again.
 func (r *run) end() time.Time {
 	var newest time.Time
 	for _, symbol := range r.index.Symbols() {
@@ -90,8 +57,8 @@ func (r *run) end() time.Time {
 	if newest.IsZero() {
 		return newest
 	}
-	end := newest.Add(-settle).Truncate(time.Minute)
-	if r.opt.Now.Sub(newest) >= atRest {
+	end := newest.Add(-flushDelay).Truncate(time.Minute)
+	if r.opt.Now.Sub(newest) >= idleAfter {
 		end = newest.Truncate(time.Minute).Add(time.Minute)
 	}
 	if now := r.opt.Now.UTC().Truncate(time.Minute); end.After(now) {
@@ -100,16 +67,14 @@ func (r *run) end() time.Time {
 	return end
 }
 
-// plan works out which time is to be judged, for each detector and symbol.
+// plan sets the windows to judge.
 func (r *run) plan(ctx context.Context) error {
-	r.windows = map[string]map[string]window{}
-	r.failed, r.judged = map[string]bool{}, map[string]bool{}
-	if err := r.dir.ReadState(stateName, &r.state); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		r.opt.Logger.Warn("what was judged before cannot be read, judging the whole tape again", "error", err.Error())
-		r.state = state{}
+	if err := r.dir.State().Read(progressFile, &r.progress); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		r.opt.Logger.Warn("progress cannot be read; the whole tape is judged again", "error", err.Error())
+		r.progress = progress{}
 	}
-	if r.state.Judged == nil {
-		r.state.Judged = map[string]map[string]judgement{}
+	if r.progress.Judged == nil {
+		r.progress.Judged = map[string]map[string]judgment{}
 	}
 	end := r.end()
 	if end.IsZero() {
@@ -118,52 +83,41 @@ func (r *run) plan(ctx context.Context) error {
 	late := map[string]time.Time{}
 	if r.opt.From.IsZero() {
 		var err error
-		if late, err = r.late(ctx); err != nil {
+		if late, err = r.lateTrades(ctx); err != nil {
 			return err
 		}
 	} else if to := r.opt.To.UTC().Truncate(time.Minute); to.Before(end) {
 		end = to
 	}
-	gaps, err := r.healable()
+	gaps, err := r.healableGaps()
 	if err != nil {
 		return err
 	}
 	waiting := map[string]Waiting{}
 	for _, query := range r.queries {
-		windows := map[string]window{}
+		windows := map[string]window.Window{}
 		for _, symbol := range r.index.Symbols() {
 			bounds, ok := r.index.Bounds(symbol)
 			if !ok {
 				continue
 			}
-			first := bounds.FirstAt.UTC().Truncate(time.Minute)
-			w := window{first, end}
-			if !r.opt.From.IsZero() {
-				if from := r.opt.From.UTC().Add(time.Minute - 1).Truncate(time.Minute); from.After(first) {
-					w.start = from
-				}
-			} else if judged, ok := r.state.Judged[query.Name][symbol]; ok && !first.Before(judged.From) {
-				w.start = judged.Until
-				if at, ok := late[symbol]; ok && at.Before(w.start) {
-					w.start = at.Truncate(time.Minute)
-				}
-			}
+			w := window.Window{Start: r.planStart(query, symbol, bounds.FirstAt, late), End: end}
 			for _, gap := range gaps[symbol] {
-				hole := window{gap.After.UTC().Truncate(time.Minute), gap.Before.UTC().Truncate(time.Minute).Add(time.Minute)}
-				if w.cut(hole).empty() {
+				around := window.Minutes(gap.After, gap.Before)
+				if !w.Overlaps(around) {
 					continue
 				}
-				w.end = hole.start
+				w.End = around.Start
 				if old, ok := waiting[symbol]; !ok || gap.After.Before(old.Since) {
-					waiting[symbol] = Waiting{symbol, hole.start, gap, fmt.Sprintf("ids %d to %d are missing and may still be had", gap.First, gap.Last)}
+					reason := fmt.Sprintf("ids %d to %d are missing and may still arrive", gap.First, gap.Last)
+					waiting[symbol] = Waiting{symbol, around.Start, gap, reason}
 				}
 				break
 			}
-			if !w.empty() {
+			if !w.IsEmpty() {
 				windows[symbol] = w
 				r.judged[symbol] = true
-				all := window{r.summary.From, r.summary.To}.hull(w)
-				r.summary.From, r.summary.To = all.start, all.end
+				r.summary.Judged = r.summary.Judged.Hull(w)
 			}
 		}
 		r.windows[query.Name] = windows
@@ -174,8 +128,28 @@ func (r *run) plan(ctx context.Context) error {
 	return nil
 }
 
-// healable gives the gaps with ids that the exchange is not known to lack, by symbol.
-func (r *run) healable() (map[string][]tape.Gap, error) {
+// planStart returns from when a detector judges a symbol, whose first trade was at firstAt. late has the
+// symbols with late trades.
+func (r *run) planStart(query analytics.Query, symbol string, firstAt time.Time, late map[string]time.Time) time.Time {
+	start := firstAt.UTC().Truncate(time.Minute)
+	if !r.opt.From.IsZero() {
+		if from := (window.Window{Start: r.opt.From}).WholeMinutes().Start; from.After(start) {
+			return from
+		}
+		return start
+	}
+	judged, ok := r.progress.Judged[query.Name][symbol]
+	if !ok || start.Before(judged.From) {
+		return start
+	}
+	if at, ok := late[symbol]; ok && at.Before(judged.Until) {
+		return at.Truncate(time.Minute)
+	}
+	return judged.Until
+}
+
+// healableGaps returns the gaps with ids that the exchange is not known to lack, by symbol.
+func (r *run) healableGaps() (map[string][]tape.Gap, error) {
 	absent, err := r.dir.Absent()
 	if err != nil {
 		return nil, fmt.Errorf("read which ids the exchange lacks: %w", err)
@@ -193,54 +167,35 @@ func (r *run) healable() (map[string][]tape.Gap, error) {
 	return out, nil
 }
 
-// late finds the trades that came after their minute had been judged: they have ids above those known then, and an earlier time than
-// the end of what was judged. It gives the time of the first, by symbol.
-func (r *run) late(ctx context.Context) (map[string]time.Time, error) {
-	known := map[string]judgement{}
-	for _, query := range r.queries {
-		for symbol, judged := range r.state.Judged[query.Name] {
-			bounds, ok := r.index.Bounds(symbol)
-			if !ok || bounds.LastID <= judged.LastID || !judged.LastAt.Before(judged.Until) {
-				continue
-			}
-			old, ok := known[symbol]
-			if !ok {
-				known[symbol] = judged
-				continue
-			}
-			if judged.LastID < old.LastID {
-				old.LastID, old.LastAt = judged.LastID, judged.LastAt
-			}
-			if judged.Until.After(old.Until) {
-				old.Until = judged.Until
-			}
-			known[symbol] = old
-		}
-	}
+// lateTrades returns the symbols with trades that arrived after their minute was judged, and the time of
+// the first such trade. A late trade has a higher id than those known then, and a time before the end of
+// what was judged.
+func (r *run) lateTrades(ctx context.Context) (map[string]time.Time, error) {
+	suspects := r.lateSuspects()
 	out := map[string]time.Time{}
-	if len(known) == 0 {
+	if len(suspects) == 0 {
 		return out, nil
 	}
-	var span window
-	for _, judged := range known {
-		span = span.hull(window{judged.LastAt, judged.Until})
+	var all window.Window
+	for _, judged := range suspects {
+		all = all.Hull(window.Window{Start: judged.LastAt, End: judged.Until})
 	}
-	// Most often the segments themselves tell that what is new is also later.
-	if touching, _ := r.index.SegmentsWhere(span.start, span.end, func(symbol string, ids tape.IDRun) bool {
-		judged, ok := known[symbol]
+	// Usually the index of the segments already shows that the new trades are not late.
+	if matching, _ := r.index.SegmentsWhere(all.Start, all.End, func(symbol string, ids tape.IDRun) bool {
+		judged, ok := suspects[symbol]
 		return ok && ids.Last > judged.LastID && ids.FirstAt < judged.Until.UnixMicro()
-	}); len(touching) == 0 {
+	}); len(matching) == 0 {
 		return out, nil
 	}
-	var conditions []string
-	for _, symbol := range slices.Sorted(maps.Keys(known)) {
-		judged := known[symbol]
-		conditions = append(conditions, fmt.Sprintf("('%s', %d, TIMESTAMP '%s')",
-			strings.ReplaceAll(symbol, "'", "''"), judged.LastID, judged.Until.UTC().Format("2006-01-02 15:04:05.999999")))
+	const layout = "2006-01-02 15:04:05.999999"
+	var values []string
+	for _, symbol := range slices.Sorted(maps.Keys(suspects)) {
+		judged := suspects[symbol]
+		values = append(values, fmt.Sprintf("('%s', %d, TIMESTAMP '%s')", strings.ReplaceAll(symbol, "'", "''"), judged.LastID, judged.Until.UTC().Format(layout)))
 	}
 	session, err := analytics.Open(ctx, r.dir, analytics.Options{
-		Threads: r.opt.Threads, MemoryLimit: r.opt.MemoryLimit, Index: r.index, Now: r.opt.Now, Logger: r.opt.Logger,
-		From: span.start, To: span.end, Tables: []tape.Table{tape.Trades},
+		Threads: r.opt.Threads, MemoryLimit: r.opt.MemoryLimit, Index: r.index, Logger: r.opt.Logger,
+		From: all.Start, To: all.End, Tables: []tape.Table{tape.Trades},
 	})
 	if err != nil {
 		return nil, err
@@ -252,9 +207,9 @@ FROM trades
 JOIN (VALUES %s) AS judged(symbol, last_id, until) USING (symbol)
 WHERE trades.id > judged.last_id AND trades.traded_at < judged.until
     AND traded_at >= TIMESTAMP '%s' AND traded_at < TIMESTAMP '%s'
-GROUP BY symbol`, strings.Join(conditions, ", "), span.start.UTC().Format("2006-01-02 15:04:05"), span.end.UTC().Format("2006-01-02 15:04:05")))
+GROUP BY symbol`, strings.Join(values, ", "), all.Start.UTC().Format(time.DateTime), all.End.UTC().Format(time.DateTime)))
 	if err != nil {
-		return nil, fmt.Errorf("look for trades that came late: %w", err)
+		return nil, fmt.Errorf("find trades that arrived late: %w", err)
 	}
 	for _, row := range result.Rows {
 		out[row[0].(string)] = row[1].(time.Time)
@@ -262,33 +217,59 @@ GROUP BY symbol`, strings.Join(conditions, ", "), span.start.UTC().Format("2006-
 	return out, nil
 }
 
-// remember writes down that detectors judged a chunk.
-func (r *run) remember(done []analytics.Query, chunk window) error {
+// lateSuspects returns the symbols that have new trades and were judged beyond their last trade. The
+// judgment of each is the most cautious one of all detectors.
+func (r *run) lateSuspects() map[string]judgment {
+	suspects := map[string]judgment{}
+	for _, query := range r.queries {
+		for symbol, judged := range r.progress.Judged[query.Name] {
+			bounds, ok := r.index.Bounds(symbol)
+			if !ok || bounds.LastID <= judged.LastID || !judged.LastAt.Before(judged.Until) {
+				continue
+			}
+			old, ok := suspects[symbol]
+			if !ok {
+				suspects[symbol] = judged
+				continue
+			}
+			if judged.LastID < old.LastID {
+				old.LastID, old.LastAt = judged.LastID, judged.LastAt
+			}
+			if judged.Until.After(old.Until) {
+				old.Until = judged.Until
+			}
+			suspects[symbol] = old
+		}
+	}
+	return suspects
+}
+
+// recordProgress records that detectors judged one day. A run over a given window records nothing.
+func (r *run) recordProgress(done []analytics.Query, day window.Window) error {
 	if r.opt.DryRun || !r.opt.From.IsZero() {
 		return nil
 	}
 	for _, query := range done {
-		symbols := r.state.Judged[query.Name]
+		symbols := r.progress.Judged[query.Name]
 		if symbols == nil {
-			symbols = map[string]judgement{}
-			r.state.Judged[query.Name] = symbols
+			symbols = map[string]judgment{}
+			r.progress.Judged[query.Name] = symbols
 		}
 		for symbol, w := range r.windows[query.Name] {
-			part := w.cut(chunk)
+			part := w.Intersect(day)
 			bounds, ok := r.index.Bounds(symbol)
-			if part.empty() || !ok {
+			if part.IsEmpty() || !ok {
 				continue
 			}
-			old, known := symbols[symbol]
-			judged := judgement{From: bounds.FirstAt.UTC().Truncate(time.Minute), Until: part.end, LastID: bounds.LastID, LastAt: bounds.LastAt.UTC()}
-			if known && !old.From.After(judged.From) {
+			judged := judgment{From: bounds.FirstAt.UTC().Truncate(time.Minute), Until: part.End, LastID: bounds.LastID, LastAt: bounds.LastAt.UTC()}
+			if old, ok := symbols[symbol]; ok && !old.From.After(judged.From) {
 				judged.From = old.From
 			}
 			symbols[symbol] = judged
 		}
 	}
-	if err := r.dir.WriteState(stateName, r.state); err != nil {
-		return fmt.Errorf("write down what was judged: %w", err)
+	if err := r.dir.State().Write(progressFile, r.progress); err != nil {
+		return fmt.Errorf("record the progress: %w", err)
 	}
 	return nil
 }

@@ -6,37 +6,38 @@ import (
 	"time"
 
 	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
 )
 
-// Unjudged is how much of a symbol's time nothing could be said about.
+// Unjudged is how many minutes of a symbol no detector with a baseline could judge.
 type Unjudged struct {
 	Symbol string
-	// Minutes of the judged time for which the 24 hours before the full hour were not recorded long enough: fewer minutes than the
-	// detectors' min_minutes (the most that one of them asks for, 720 by default).
+	// History is the minutes whose baseline, the 24 hours before the full hour, has too few recorded
+	// minutes: fewer than min_minutes of the detector that needs most, 720 by default.
 	History int64
-	// Minutes in which ids are missing that the exchange itself does not have.
+	// Gap is the minutes in which ids are missing that the exchange itself does not have.
 	Gap int64
 }
 
-// dayBefore is the time that detectors compare with.
-const dayBefore = 24 * time.Hour
+// baseline is the time with which detectors compare.
+const baseline = 24 * time.Hour
 
-// unjudged counts what was not evaluated. It is arithmetic on what is recorded, the same that the detectors do in SQL.
-func (r *run) unjudged() {
-	least := int64(0)
-	windows := map[string]window{}
+// countUnjudged counts what was not judged. It repeats in Go what the detectors do in SQL.
+func (r *run) countUnjudged() {
+	required := int64(0)
+	windows := map[string]window.Window{}
 	for _, query := range r.queries {
 		param, ok := query.Param("min_minutes")
 		if !ok || r.failed[query.Name] {
 			continue
 		}
-		asked, _ := param.Default.(int64)
+		minutes := toFloat(param.Default, 0)
 		if set, ok := r.opt.Thresholds[query.Name]["min_minutes"]; ok {
-			asked = wholeNumber(set, asked)
+			minutes = toFloat(set, minutes)
 		}
-		least = max(least, asked)
+		required = max(required, int64(minutes))
 		for symbol, w := range r.windows[query.Name] {
-			windows[symbol] = windows[symbol].hull(w)
+			windows[symbol] = windows[symbol].Hull(w)
 		}
 	}
 	for symbol, w := range windows {
@@ -44,21 +45,13 @@ func (r *run) unjudged() {
 		if !ok {
 			continue
 		}
-		holes := holesOf(r.index.Gaps(symbol))
+		gaps := gapMinutes(r.index.Gaps(symbol))
 		recordedFrom := bounds.FirstAt.UTC().Truncate(time.Minute).Add(time.Minute)
-		u := Unjudged{Symbol: symbol, Gap: minutesIn(holes, w)}
-		for hour := w.start.Truncate(time.Hour); hour.Before(w.end); hour = hour.Add(time.Hour) {
-			before := window{hour.Add(-dayBefore), hour}
-			if recordedFrom.After(before.start) {
-				before.start = recordedFrom
-			}
-			recorded := int64(0)
-			if !before.empty() {
-				recorded = int64(before.end.Sub(before.start)/time.Minute) - minutesIn(holes, before)
-			}
-			if recorded < least {
-				part := w.cut(window{hour, hour.Add(time.Hour)})
-				u.History += int64(part.end.Sub(part.start)/time.Minute) - minutesIn(holes, part)
+		u := Unjudged{Symbol: symbol, Gap: minutesIn(gaps, w)}
+		for hour := w.Start.Truncate(time.Hour); hour.Before(w.End); hour = hour.Add(time.Hour) {
+			before := window.Window{Start: hour.Add(-baseline), End: hour}.Intersect(window.Window{Start: recordedFrom, End: hour})
+			if recordedMinutes(gaps, before) < required {
+				u.History += recordedMinutes(gaps, w.Intersect(window.Window{Start: hour, End: hour.Add(time.Hour)}))
 			}
 		}
 		if u.History+u.Gap > 0 {
@@ -68,37 +61,37 @@ func (r *run) unjudged() {
 	slices.SortFunc(r.summary.Unjudged, func(a, b Unjudged) int { return strings.Compare(a.Symbol, b.Symbol) })
 }
 
-// holesOf gives the minutes around holes in the ids, disjoint and in order.
-func holesOf(gaps []tape.Gap) (out []window) {
-	for _, gap := range gaps {
-		hole := window{gap.After.UTC().Truncate(time.Minute), gap.Before.UTC().Truncate(time.Minute).Add(time.Minute)}
-		if n := len(out); n > 0 && !hole.start.After(out[n-1].end) {
-			out[n-1] = out[n-1].hull(hole)
-			continue
-		}
-		out = append(out, hole)
+// gapMinutes returns the minutes with gaps, as from window.Merge.
+func gapMinutes(gaps []tape.Gap) []window.Window {
+	windows := make([]window.Window, len(gaps))
+	for i, gap := range gaps {
+		windows[i] = window.Minutes(gap.After, gap.Before)
 	}
-	return out
+	return window.Merge(windows)
 }
 
-func minutesIn(holes []window, w window) (minutes int64) {
-	for _, hole := range holes {
-		if part := hole.cut(w); !part.empty() {
-			minutes += int64(part.end.Sub(part.start) / time.Minute)
-		}
+// minutesIn counts the minutes of windows that are in w.
+func minutesIn(windows []window.Window, w window.Window) (minutes int64) {
+	for _, part := range windows {
+		minutes += int64(part.Intersect(w).Duration() / time.Minute)
 	}
 	return minutes
 }
 
-// wholeNumber reads a threshold as it may stand in a configuration.
-func wholeNumber(value any, otherwise int64) int64 {
+// recordedMinutes counts the minutes of w without a gap.
+func recordedMinutes(gaps []window.Window, w window.Window) int64 {
+	return int64(w.Duration()/time.Minute) - minutesIn(gaps, w)
+}
+
+// toFloat returns a threshold as a number, or otherwise if it is none.
+func toFloat(value any, otherwise float64) float64 {
 	switch v := value.(type) {
-	case int:
-		return int64(v)
-	case int64:
-		return v
 	case float64:
-		return int64(v)
+		return v
+	case int:
+		return float64(v)
+	case int64:
+		return float64(v)
 	}
 	return otherwise
 }

@@ -1,0 +1,90 @@
+package detect
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"tapedeck/analytics"
+	"tapedeck/internal/wording"
+)
+
+// Result returns the result of the run in one sentence.
+func (s Summary) Result() string {
+	if s.Judged.IsEmpty() {
+		return "nothing new to judge"
+	}
+	text := fmt.Sprintf("%s, %s of them new", wording.Count(len(s.Alerts), "alert"), wording.Comma(len(s.New)))
+	if len(s.Incidents) > 0 {
+		text += ", in " + wording.Count(len(s.Incidents), "incident")
+	}
+	return text
+}
+
+// Lines describes the run for people: the result, market-wide incidents, and what was not judged and why.
+func (s Summary) Lines() (lines []string) {
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	if s.Judged.IsEmpty() {
+		add("%s", s.Result())
+	} else {
+		add("judged %s from %s to %s: %s", wording.Count(s.Symbols, "symbol"), minuteText(s.Judged.Start), minuteText(s.Judged.End), s.Result())
+	}
+	for _, incident := range s.Incidents {
+		if incident.Symbol == analytics.AllSymbols {
+			add("market-wide, %s to %s: %s, %s (%s)", minuteText(incident.StartedAt), minuteText(incident.LastAt), incident.Message,
+				incident.Severity, strings.Join(incident.Detectors, ", "))
+		}
+	}
+	if reasons := unjudgedReasons(s.Unjudged); len(reasons) > 0 {
+		add("not judged: %s", strings.Join(reasons, "; "))
+	}
+	for _, waiting := range s.Waiting {
+		add("%s waits since %s: %s", waiting.Symbol, minuteText(waiting.Since), waiting.Reason)
+	}
+	for _, broken := range s.Broken {
+		add("%s cannot be read: %v", broken.Path, broken.Err)
+	}
+	for _, problem := range s.Problems {
+		add("%v", problem)
+	}
+	return lines
+}
+
+// Incomplete returns why the run is not complete, and what to do about it if that is known. The reason is
+// empty if the run is complete.
+func (s Summary) Incomplete() (reason, hint string) {
+	switch {
+	case len(s.Problems) > 0:
+		return wording.Count(len(s.Problems), "detector") + " failed", ""
+	case len(s.Broken) > 0:
+		return wording.Count(len(s.Broken), "file") + " of the tape could not be read", ""
+	case len(s.Waiting) > 0:
+		return wording.Count(len(s.Waiting), "symbol") + " waiting for missing trades", "tapedeck backfill fetches them, and the next run judges them"
+	}
+	return "", ""
+}
+
+// unjudgedReasons returns, for each reason, how many minutes of which symbols were not judged.
+func unjudgedReasons(all []Unjudged) (reasons []string) {
+	for _, reason := range []struct {
+		text    string
+		minutes func(Unjudged) int64
+	}{
+		{"too little of the day before is recorded", func(u Unjudged) int64 { return u.History }},
+		{"the exchange does not have all ids", func(u Unjudged) int64 { return u.Gap }},
+	} {
+		total, symbols := int64(0), []string{}
+		for _, u := range all {
+			if n := reason.minutes(u); n > 0 {
+				total += n
+				symbols = append(symbols, u.Symbol)
+			}
+		}
+		if len(symbols) > 0 {
+			reasons = append(reasons, fmt.Sprintf("%s of %s, because %s", wording.Count(total, "minute"), wording.List(symbols, 3), reason.text))
+		}
+	}
+	return reasons
+}
+
+func minuteText(at time.Time) string { return at.UTC().Format("2006-01-02 15:04") }

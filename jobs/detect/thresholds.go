@@ -1,0 +1,80 @@
+package detect
+
+import (
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"tapedeck/analytics"
+)
+
+// selectDetectors loads the detectors and checks the names and thresholds of the options. A file that is
+// not a detector is a problem, and an error if the options name it.
+func selectDetectors(opt Options) (selected []analytics.Query, problems []error, err error) {
+	loaded, problems := analytics.Load(opt.QueriesDir, analytics.Detect)
+	byName := map[string]analytics.Query{}
+	for _, query := range loaded {
+		byName[query.Name] = query
+		if len(opt.Detectors) == 0 || slices.Contains(opt.Detectors, query.Name) {
+			selected = append(selected, query)
+		}
+	}
+	known := strings.Join(slices.Sorted(maps.Keys(byName)), ", ")
+	for _, name := range opt.Detectors {
+		if _, ok := byName[name]; ok {
+			continue
+		}
+		for _, problem := range problems {
+			if strings.Contains(problem.Error(), name+".sql") {
+				return nil, problems, problem
+			}
+		}
+		return nil, problems, usageError("unknown detector %q; the detectors are %s", name, known)
+	}
+	check := func(name string, values map[string]any) error {
+		query, ok := byName[name]
+		if !ok {
+			return usageError("thresholds for an unknown detector %q; the detectors are %s", name, known)
+		}
+		for _, param := range slices.Sorted(maps.Keys(values)) {
+			if param == "window_start" || param == "window_end" {
+				return usageError("%s of %s is not a threshold", param, name)
+			}
+			if err := query.CheckArgument(param, values[param]); err != nil {
+				return usageError("%v", err)
+			}
+		}
+		return nil
+	}
+	for name, values := range opt.Thresholds {
+		if err := check(name, values); err != nil {
+			return nil, problems, err
+		}
+	}
+	for name, symbols := range opt.SymbolThresholds {
+		for pattern, values := range symbols {
+			if _, err := path.Match(pattern, ""); err != nil {
+				return nil, problems, usageError("thresholds of %s: %q is neither a symbol nor a pattern", name, pattern)
+			}
+			if err := check(name, values); err != nil {
+				return nil, problems, err
+			}
+		}
+	}
+	return selected, problems, nil
+}
+
+// symbolPattern returns the pattern of SymbolThresholds whose values apply to a symbol, or "".
+func (o Options) symbolPattern(detector, symbol string) string {
+	best := ""
+	for pattern := range o.SymbolThresholds[detector] {
+		if pattern == symbol {
+			return pattern
+		}
+		if matches, err := path.Match(pattern, symbol); err == nil && matches && (len(pattern) > len(best) || len(pattern) == len(best) && pattern < best) {
+			best = pattern
+		}
+	}
+	return best
+}
