@@ -15,17 +15,18 @@ type dbMigrateCmd struct {
 
 func (*dbMigrateCmd) manual() manual {
 	return manual{
-		about: `Makes the data directory, if there is none, and market.duckdb in it, or makes that file anew for this version of tapedeck. It is a database of views
-and macros for the duckdb shell and other tools, and holds no data; no command of tapedeck needs it. A data directory that was made by a newer version is left
-as it is. stream, schedule and run do this by themselves when they start, where it is needed.
+		about: `Creates the data directory if it does not exist, and creates or replaces market.duckdb in it. market.duckdb is a database of views and macros for the
+duckdb shell and other tools. It contains no data, and no command of tapedeck needs it. A data directory of a newer version of tapedeck is not changed. stream,
+schedule and run do this when they start, if it is needed.
 
-market.duckdb finds the tape where it is now. If the directory was moved, or is seen elsewhere from inside a container, run this again, or say in your own session
-  SET VARIABLE tapedeck = '/where/it/is';`,
+market.duckdb looks for the tape in its current directory. If the directory was moved, or has another path inside a container, run this again, or set the path in
+your session:
+  SET VARIABLE tapedeck = '/path/to/it';`,
 		examples: []string{
 			"tapedeck db-migrate",
 			"tapedeck db-migrate --feed trade --data-dir /srv/raw-trades",
 		},
-		exits: []string{"0  done, whether anything had to be made or not", "1  failed; what was there is as it was"},
+		exits: []string{"0  done", "1  failed; nothing was changed"},
 	}
 }
 
@@ -42,13 +43,14 @@ func (c *dbMigrateCmd) Run(ctx context.Context, a *app) error {
 	return err
 }
 
-// upgrade does what db-migrate does where it is needed. Nothing that records or is scheduled needs market.duckdb, so a failure is no reason to end.
+// upgrade does what db-migrate does, if it is needed. A failure is only logged, because no job needs
+// market.duckdb.
 func (a *app) upgrade(ctx context.Context, dir *tape.Dir) {
-	made, err := analytics.Upgrade(ctx, dir)
+	created, err := analytics.Upgrade(ctx, dir)
 	switch {
 	case err != nil:
-		a.log.Warn("the views for other tools are not there", "error", err)
-	case made:
-		a.log.Info("views for other tools made", "path", filepath.Join(dir.Path(), analytics.MarketName))
+		a.log.Warn("market.duckdb not created", "error", err)
+	case created:
+		a.log.Info("market.duckdb created", "path", filepath.Join(dir.Path(), analytics.MarketName))
 	}
 }

@@ -5,27 +5,30 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"tapedeck/analytics"
 	"tapedeck/internal/strictyaml"
+	"tapedeck/internal/wording"
 )
 
 type queriesCmd struct {
-	Names  []string `arg:"" optional:"" name:"name" help:"Say all there is to say about these queries."`
-	Format string   `placeholder:"FORMAT" enum:"table,json,sql" default:"table" help:"table, json, or sql: the text of the queries as it stands."`
+	Names  []string `arg:"" optional:"" name:"name" help:"Describe these queries completely."`
+	Format string   `placeholder:"FORMAT" enum:"table,json,sql" default:"table" help:"table, json or sql, which is the text of the queries."`
 	queriesFlags
 }
 
 func (*queriesCmd) manual() manual {
 	return manual{
-		about: `Lists the detectors, report sections and checks: tapedeck's own and those in --sql-dir, as detect and report take them. Of a query that is
-named it shows what it reads, its parameters with units and defaults, and its columns. A file of your own that breaks the contract is named: its SQL is held to its header, against empty tables.
+		about: `Lists the detectors, report sections, checks and cookbook queries: those of tapedeck and those in --sql-dir. For a query that you name, it shows what
+the query reads, its parameters with units and defaults, and its columns. Your own files are checked against their headers by running them over empty tables.
 
-A parameter of a detector is a threshold, and config.yaml may set it, also for some symbols only. A parameter of a section is set there, too:
+config.yaml sets the parameters of detectors, if needed only for some symbols, and those of report sections:
   detectors:
     whale_order:
       min_ratio: 5
@@ -37,7 +40,7 @@ A parameter of a detector is a threshold, and config.yaml may set it, also for s
 			"tapedeck queries flash_crash",
 			"tapedeck queries --format sql flash_crash > sql/detect/my_crash.sql",
 		},
-		exits: []string{"0  done", "1  failed", "3  done, but a file in --sql-dir is not a query; it is named"},
+		exits: []string{"0  done", "1  failed", "3  done, but a file in --sql-dir is not a valid query"},
 	}
 }
 
@@ -48,7 +51,7 @@ func (c *queriesCmd) Run(ctx context.Context, a *app) error {
 	}
 	queries, problems := analytics.Load(c.SQLDir)
 	if c.SQLDir != "" {
-		more, err := c.held(ctx, queries)
+		more, err := c.checkOwn(ctx, queries)
 		if err != nil {
 			return err
 		}
@@ -56,7 +59,7 @@ func (c *queriesCmd) Run(ctx context.Context, a *app) error {
 	}
 	chosen := queries
 	if len(c.Names) > 0 || c.Format == "sql" {
-		if chosen, err = named(queries, c.Names); err != nil {
+		if chosen, err = queriesNamed(queries, c.Names); err != nil {
 			return err
 		}
 	}
@@ -81,13 +84,13 @@ func (c *queriesCmd) Run(ctx context.Context, a *app) error {
 		a.say("%v", problem)
 	}
 	if len(problems) > 0 {
-		return partial("%s would be left out", counted(len(problems), "file"))
+		return partial("%s would be left out", wording.Count(len(problems), "file"))
 	}
 	return nil
 }
 
-// held holds the user's own queries to their headers, against relations that are empty.
-func (c *queriesCmd) held(ctx context.Context, queries []analytics.Query) (problems []error, err error) {
+// checkOwn checks the queries in --sql-dir against their headers, over empty relations.
+func (c *queriesCmd) checkOwn(ctx context.Context, queries []analytics.Query) (problems []error, err error) {
 	session, err := analytics.OpenEmpty(ctx, analytics.Options{})
 	if err != nil {
 		return nil, err
@@ -104,10 +107,10 @@ func (c *queriesCmd) held(ctx context.Context, queries []analytics.Query) (probl
 	return problems, ctx.Err()
 }
 
-// named are the queries of those names, in that order.
-func named(queries []analytics.Query, names []string) ([]analytics.Query, error) {
+// queriesNamed returns the queries of those names, in that order.
+func queriesNamed(queries []analytics.Query, names []string) ([]analytics.Query, error) {
 	if len(names) == 0 {
-		return nil, misuse("--format sql wants the names of the queries to print")
+		return nil, misuse("--format sql needs the names of the queries to print")
 	}
 	var chosen []analytics.Query
 	for _, name := range names {
@@ -126,17 +129,17 @@ func named(queries []analytics.Query, names []string) ([]analytics.Query, error)
 	return chosen, nil
 }
 
-// kindTitle is the heading of the queries of a kind.
+// kindTitle returns the heading of the queries of a kind.
 func kindTitle(kind analytics.Kind) string {
 	return map[analytics.Kind]string{
 		analytics.Detect:   "Detectors: a row is an alert",
 		analytics.Report:   "Sections of the report",
-		analytics.Check:    "Checks: a row is something wrong",
-		analytics.Cookbook: "The cookbook: what people ask of a tape; tapedeck queries --format sql NAME | tapedeck query",
+		analytics.Check:    "Checks: a row is something that is wrong",
+		analytics.Cookbook: "The cookbook: run one with tapedeck queries --format sql NAME | tapedeck query",
 	}[kind]
 }
 
-// queryList is one line or two a query.
+// queryList returns the list of queries.
 func queryList(queries []analytics.Query) string {
 	var page strings.Builder
 	for _, kind := range []analytics.Kind{analytics.Detect, analytics.Report, analytics.Check, analytics.Cookbook} {
@@ -152,18 +155,18 @@ func queryList(queries []analytics.Query) string {
 			page.WriteString("\n")
 		}
 	}
-	page.WriteString("tapedeck queries NAME says more about one.\n")
+	page.WriteString("tapedeck queries NAME describes one of them.\n")
 	return page.String()
 }
 
-// summaryOf is the first sentence of a query's prose, without the name that it begins with.
+// summaryOf returns the first sentence of the description, without the name at its beginning.
 func summaryOf(query analytics.Query) string {
 	first, _, _ := strings.Cut(query.Doc, "\n\n")
 	sentence, _, _ := strings.Cut(strings.Join(strings.Fields(first), " ")+" ", ". ")
 	return strings.TrimSuffix(strings.TrimSpace(strings.TrimPrefix(sentence, query.Name+" ")), ".")
 }
 
-// queryPages is all there is to say about some queries.
+// queryPages returns the complete description of queries.
 func queryPages(queries []analytics.Query, settings querySettings) string {
 	var page strings.Builder
 	for i, query := range queries {
@@ -194,7 +197,7 @@ func queryPages(queries []analytics.Query, settings querySettings) string {
 		columns(&page, rows)
 		fmt.Fprintf(&page, "\nKey: %s\n", strings.Join(query.Key, ", "))
 		if query.Cooldown > 0 {
-			fmt.Fprintf(&page, "Cooldown: %s; rows of a symbol that follow within it are the same event\n", length(query.Cooldown))
+			fmt.Fprintf(&page, "Cooldown: %s; a row of a symbol within this time after another belongs to the same event\n", length(query.Cooldown))
 		}
 		if query.Severity != "" {
 			fmt.Fprintf(&page, "Severity: %s\n", query.Severity)
@@ -203,24 +206,24 @@ func queryPages(queries []analytics.Query, settings querySettings) string {
 	return page.String()
 }
 
-// defaultText says what a parameter is where nobody gives it.
+// defaultText returns the default of a parameter and what the configuration sets.
 func defaultText(query analytics.Query, param analytics.Param, settings querySettings) string {
 	if !param.HasDefault {
 		return ""
 	}
 	text := "default " + valueText(param.Default)
 	if set, ok := settings.of(query)[param.Name]; ok {
-		text += "; the configuration says " + valueText(set)
+		text += "; set to " + valueText(set) + " in the configuration"
 	}
-	for _, symbol := range sortedKeys(settings.symbolsOf(query)) {
+	for _, symbol := range slices.Sorted(maps.Keys(settings.symbolsOf(query))) {
 		if set, ok := settings.symbolsOf(query)[symbol][param.Name]; ok {
-			text += "; for " + symbol + " " + valueText(set)
+			text += "; " + valueText(set) + " for " + symbol
 		}
 	}
 	return " (" + text + ")"
 }
 
-// valueText is a parameter's value as a header spells it.
+// valueText returns a value in the notation of a header.
 func valueText(value any) string {
 	switch value := value.(type) {
 	case nil:
@@ -237,7 +240,7 @@ func valueText(value any) string {
 	return fmt.Sprint(value)
 }
 
-// queryJSON is a query as JSON; lengths of time are in seconds.
+// queryJSON is one query of --format json. Durations are in seconds.
 type queryJSON struct {
 	Kind     analytics.Kind `json:"kind"`
 	Name     string         `json:"name"`
@@ -263,7 +266,7 @@ type paramJSON struct {
 	Type    string `json:"type"`
 	Doc     string `json:"doc"`
 	Default string `json:"default,omitempty"`
-	// Set and SetFor, by symbol or pattern, are the configuration's.
+	// Set is the value in the configuration, and SetFor are those of symbols and patterns.
 	Set    string            `json:"set,omitempty"`
 	SetFor map[string]string `json:"set_for,omitempty"`
 }

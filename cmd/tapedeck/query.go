@@ -15,25 +15,26 @@ import (
 	"unicode/utf8"
 
 	"tapedeck/analytics"
+	"tapedeck/internal/wording"
 )
 
 type queryCmd struct {
-	SQL    string            `arg:"" optional:"" name:"sql" placeholder:"SQL" help:"One statement that reads. Without it, or with -, standard input is read."`
+	SQL    string            `arg:"" optional:"" name:"sql" placeholder:"SQL" help:"One statement that reads. Without it, or with -, it is read from standard input."`
 	File   string            `placeholder:"FILE" help:"Read the statement from FILE: one of sql/cookbook, or your own."`
-	Set    map[string]string `placeholder:"NAME=VALUE" mapsep:"none" help:"Set a variable that the statement asks for by getvariable: --set symbol=ETHUSDT --set since=2026-01-15."`
+	Set    map[string]string `placeholder:"NAME=VALUE" mapsep:"none" help:"Set a variable that the statement reads with getvariable: --set symbol=ETHUSDT --set since=2026-01-15."`
 	Format string            `placeholder:"FORMAT" enum:"table,csv,json,parquet" default:"table" help:"table, csv, json or parquet."`
 	sessionFlags
 }
 
-// sessionFlags bound what a DuckDB session takes.
+// sessionFlags limit the resources of a DuckDB session.
 type sessionFlags struct {
-	Threads int    `key:"threads" placeholder:"N" help:"How many threads a query may use. The default is one a core."`
-	Memory  string `key:"memory" placeholder:"SIZE" help:"How much memory a query may use, such as 512MB or 2GB; what does not fit goes to disk. The default is 80 % of the machine's."`
+	Threads int    `key:"threads" placeholder:"N" help:"Threads that a query may use. The default is one per core."`
+	Memory  string `key:"memory" placeholder:"SIZE" help:"Memory that a query may use, for example 512MB or 2GB. What does not fit goes to disk. The default is 80 % of the machine's memory."`
 }
 
 func (*queryCmd) manual() manual {
 	return manual{
-		about: `Runs one SQL statement over the tape with DuckDB and prints what it gives. The relations are
+		about: `Runs one SQL statement over the tape with DuckDB and prints its result. The relations are
   trades    symbol, id, price, qty, first_trade_id, last_trade_id,
             traded_at (UTC), is_buyer_maker, date
   alerts    detector, symbol, at, score, severity, message, first_id, last_id, …
@@ -42,11 +43,11 @@ func (*queryCmd) manual() manual {
   gaps      symbol, first_id, last_id, after_at, before_at
   bounds    symbol, first_id, last_id, first_at, last_at
 and the macros candles(step), vwap(step), tape(symbol, from, to) and gaps().
-They are what is on the tape as the command starts. A condition on date reads only the files of those days. DESCRIBE trades tells the columns with their types. Statements that
-write are refused. A file that cannot be read is named on standard error, and the rest is still read.
+They show the tape as it is when the command starts. With a condition on date, only the files of those days are read. DESCRIBE trades lists the columns and their
+types. Statements that write are refused. A file that cannot be read is named on standard error; the others are still read.
 
-The cookbook (tapedeck queries) has twenty questions that people ask of a tape: candles without holes, volume by price, what a big order costs. What
-can be chosen in them are variables with defaults, here by --set and in DuckDB's own shell by SET VARIABLE.`,
+The cookbook (tapedeck queries) has twenty ready queries, for example candles without gaps, volume by price, and the cost of a large order. They have variables
+with defaults; set them with --set, or with SET VARIABLE in DuckDB's own shell.`,
 		examples: []string{
 			"tapedeck query \"SELECT symbol, count(*) FROM trades GROUP BY symbol\"",
 			"tapedeck query --format csv \"FROM alerts\" > alerts.csv",
@@ -62,7 +63,7 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 	text := c.SQL
 	switch {
 	case c.File != "" && text != "":
-		return misuse("a statement and --file are one too many")
+		return misuse("give a statement or --file, not both")
 	case c.File != "":
 		content, err := os.ReadFile(c.File)
 		if err != nil {
@@ -71,7 +72,7 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 		text = string(content)
 	case text == "" || text == "-":
 		if isTerminal(a.stdin) {
-			a.say("reading SQL from standard input; end it with ctrl-D")
+			a.say("reading SQL from standard input; end it with Ctrl-D")
 		}
 		input, err := io.ReadAll(a.stdin)
 		if err != nil {
@@ -80,16 +81,18 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 		text = string(input)
 	}
 	if c.Format == "parquet" && isTerminal(a.stdout) {
-		return misuse("parquet is not for a terminal; send it to a file: > result.parquet")
+		return misuse("parquet cannot be shown on a terminal; redirect it to a file: > result.parquet")
 	}
-	if err := readsVariables(text, c.Set); err != nil {
+	if err := checkVariables(text, c.Set); err != nil {
 		return err
 	}
 	dir, err := a.openTape()
 	if err != nil {
 		return err
 	}
-	session, err := analytics.Open(ctx, dir, analytics.Options{Threads: c.Threads, MemoryLimit: c.Memory, Variables: c.Set, Macros: true, Now: a.now(), Logger: a.log})
+	session, err := analytics.Open(ctx, dir, analytics.Options{
+		Threads: c.Threads, MemoryLimit: c.Memory, Variables: c.Set, Macros: true, Logger: a.log,
+	})
 	if err != nil {
 		return err
 	}
@@ -107,51 +110,51 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 		if errors.As(err, &refused) {
 			return &statusError{exitMisuse, err}
 		}
-		return fmt.Errorf("the statement: %w", err)
+		return fmt.Errorf("run the statement: %w", err)
 	}
-	return a.sayBroken(session)
+	return a.reportBroken(session)
 }
 
-// variableRead finds the variables that a statement reads.
-var variableRead = regexp.MustCompile(`(?i)getvariable\(\s*'([^']+)'`)
+// variableUse matches a variable that a statement reads.
+var variableUse = regexp.MustCompile(`(?i)getvariable\(\s*'([^']+)'`)
 
-// readsVariables refuses a --set that the statement would not notice.
-func readsVariables(text string, set map[string]string) error {
+// checkVariables returns an error for a --set of a variable that the statement does not read.
+func checkVariables(text string, set map[string]string) error {
 	var read []string
-	for _, match := range variableRead.FindAllStringSubmatch(text, -1) {
+	for _, match := range variableUse.FindAllStringSubmatch(text, -1) {
 		if !slices.Contains(read, match[1]) {
 			read = append(read, match[1])
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(set)) {
 		if !regexp.MustCompile(`^\w+$`).MatchString(name) {
-			continue // that it can be none is told where it would be made
+			continue // analytics.Open returns an error
 		}
 		if slices.ContainsFunc(read, func(known string) bool { return strings.EqualFold(known, name) }) {
 			continue
 		}
 		if len(read) == 0 {
-			return misuse("--set %s: the statement reads no variables; it would by getvariable('%s')", name, name)
+			return misuse("--set %s: the statement reads no variables; it would with getvariable('%s')", name, name)
 		}
-		return misuse("--set %s: the statement reads no such variable; it reads %s", name, strings.Join(read, ", "))
+		return misuse("--set %s: the statement does not read this variable; it reads %s", name, strings.Join(read, ", "))
 	}
 	return nil
 }
 
-// sayBroken names the files that a session had to leave out; then not all of it could be had.
-func (a *app) sayBroken(session *analytics.Session) error {
+// reportBroken prints the files that the session left out. If there are any, the result is partial.
+func (a *app) reportBroken(session *analytics.Session) error {
 	broken := session.Broken()
 	for _, segment := range broken {
 		a.say("%s cannot be read and is left out: %v", segment.Path, segment.Err)
 	}
 	if len(broken) > 0 {
-		return withHint(partial("%d of the tape's files could not be read", len(broken)),
-			"move them out of the data directory, then tapedeck backfill fetches their trades again")
+		return withHint(partial("%s of the tape could not be read", wording.Count(len(broken), "file")),
+			"move them out of the data directory; tapedeck backfill then fetches their trades again")
 	}
 	return nil
 }
 
-// writeTable prints a result in columns: numbers to the right, NULL for nothing, times in UTC.
+// writeTable prints a result as a table. Numbers are right-aligned and times are UTC.
 func writeTable(w io.Writer, result analytics.Result) error {
 	cells := make([][]string, 0, len(result.Rows)+1)
 	header := make([]string, len(result.Columns))
@@ -195,12 +198,12 @@ func writeTable(w io.Writer, result analytics.Result) error {
 		}
 		out.WriteByte('\n')
 	}
-	fmt.Fprintf(&out, "(%d %s)\n", len(result.Rows), map[bool]string{true: "row", false: "rows"}[len(result.Rows) == 1])
+	fmt.Fprintf(&out, "(%d %s)\n", len(result.Rows), wording.Noun(len(result.Rows), "row"))
 	_, err := io.WriteString(w, out.String())
 	return err
 }
 
-// cellText is a value on one line.
+// cellText returns a value on one line.
 func cellText(value any) string {
 	switch value := value.(type) {
 	case nil:

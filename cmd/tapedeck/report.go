@@ -14,10 +14,10 @@ import (
 	"time"
 
 	"tapedeck/internal/durable"
+	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
 	"tapedeck/internal/wording"
-	"tapedeck/jobs/detect"
 	"tapedeck/jobs/notify"
 	"tapedeck/jobs/report"
 	"tapedeck/jobs/schedule"
@@ -135,15 +135,12 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 
 // addJudged sets the windows that detectors have judged.
 func (a *app) addJudged(dir *tape.Dir, options *report.Options) {
-	looked, err := detect.LookedAt(dir)
+	judged, err := state.ReadJudged(dir.State())
 	if err != nil {
 		a.log.Warn("judged windows unknown: their state cannot be read", "error", err)
 		return
 	}
-	options.JudgedKnown = true
-	for _, l := range looked {
-		options.Judged = append(options.Judged, window.Window{Start: l.From, End: l.Until})
-	}
+	options.Judged, options.JudgedKnown = judged, true
 }
 
 // writeReport writes a report to the file out, or to standard output if out is empty.

@@ -18,20 +18,21 @@ import (
 	"tapedeck/internal/tape"
 )
 
-var origin = tape.Origin{Source: tape.FromFile}
+var testOrigin = tape.Origin{Source: tape.FromFile}
 
-// day0 is a midnight: the generated market begins 30 hours before it ends, and crosses it.
+// The generated market lasts from begin for length, across a midnight.
 var begin = time.Date(2026, 1, 14, 18, 0, 0, 0, time.UTC)
 
 const length = 30 * time.Hour
 
-// event is what is put into the generated market.
+// event is injected into the generated market.
 type event struct {
 	detector, symbol string
 	at               time.Duration // since begin
 }
 
-// masked is a pump within a day of another one of the symbol, whose rush orders are in its baseline: it is not found.
+// masked is a second pump of a symbol within a day. It is not found, because the rush orders of the first one
+// are in its baseline.
 const masked = "a second pump"
 
 var events = []event{
@@ -43,11 +44,11 @@ var events = []event{
 	{"whale_order", "THINUSDT", 29*time.Hour + 40*time.Minute},
 }
 
-// smallMarket makes the trades of a small market, the same for the same seed, in order of time for each symbol.
+// smallMarket returns the trades of a small market, ordered by time for each symbol. They only depend on the seed.
 func smallMarket(seed uint64) map[string][]tape.Trade {
 	out := map[string][]tape.Trade{}
 	for i, symbol := range []string{"PUMPBTC", "AGAINBTC", "CRASHUSDT", "WHALEUSDT", "THINUSDT", "CALMUSDT"} {
-		m := &maker{random: rand.New(rand.NewPCG(seed, uint64(i))), symbol: symbol, price: 100, id: int64(1000 * (i + 1))}
+		m := &generator{random: rand.New(rand.NewPCG(seed, uint64(i))), symbol: symbol, price: 100, id: int64(1000 * (i + 1))}
 		every := 20 * time.Second
 		if symbol == "THINUSDT" {
 			every = 40 * time.Minute
@@ -57,7 +58,7 @@ func smallMarket(seed uint64) map[string][]tape.Trade {
 			next := at + time.Duration(float64(every)*m.random.ExpFloat64())
 			for _, e := range events {
 				if e.symbol == symbol && e.at >= at && e.at < next {
-					m.play(e)
+					m.inject(e)
 				}
 			}
 			at = next
@@ -75,7 +76,7 @@ func smallMarket(seed uint64) map[string][]tape.Trade {
 	return out
 }
 
-type maker struct {
+type generator struct {
 	random *rand.Rand
 	symbol string
 	price  float64
@@ -83,8 +84,8 @@ type maker struct {
 	trades []tape.Trade
 }
 
-// order adds one taker's order of a quote value that moves the price by a fraction over some levels.
-func (m *maker) order(at time.Duration, quote, move float64, levels int) {
+// order adds one taker order of a quote value, which moves the price by a fraction over several levels.
+func (m *generator) order(at time.Duration, quote, move float64, levels int) {
 	for i := range levels {
 		m.price *= 1 + move/float64(levels)
 		price := math.Round(m.price*1e4) / 1e4
@@ -95,16 +96,16 @@ func (m *maker) order(at time.Duration, quote, move float64, levels int) {
 	}
 }
 
-func (m *maker) play(e event) {
+func (m *generator) inject(e event) {
 	switch e.detector {
-	case "pump_burst", masked: // three minutes of rush buys, then slowly back
+	case "pump_burst", masked: // three minutes of rush buys, then a slow return
 		for i := range 120 {
 			m.order(e.at+time.Duration(i)*1500*time.Millisecond, 150, 0.002, 3)
 		}
 		for i := range 60 {
 			m.order(e.at+4*time.Minute+time.Duration(i)*time.Minute, 150, -0.004, 2)
 		}
-	case "flash_crash": // 20 % down within 40 s, half of it back in two minutes
+	case "flash_crash": // 20 % down in 40 s, half of it back in two minutes
 		for i := range 40 {
 			m.order(e.at+time.Duration(i)*time.Second, 150, -0.0055, 2)
 		}
@@ -134,12 +135,12 @@ func publish(t *testing.T, dir *tape.Dir, rows map[string][]tape.Trade) {
 	for _, trades := range rows {
 		all = append(all, trades...)
 	}
-	if _, err := dir.Publish(t.Context(), all, origin); err != nil {
+	if _, err := dir.Publish(t.Context(), all, testOrigin); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// between gives the trades of [from, to), since begin.
+// between returns the trades of [from, to), counted from begin.
 func between(rows map[string][]tape.Trade, from, to time.Duration) map[string][]tape.Trade {
 	out := map[string][]tape.Trade{}
 	for symbol, trades := range rows {
@@ -152,11 +153,11 @@ func between(rows map[string][]tape.Trade, from, to time.Duration) map[string][]
 	return out
 }
 
-// found are the detectors whose events are put into the generated market, and which therefore run where a test does not say more.
-var found = []string{"flash_crash", "pump_burst", "whale_order"}
+// injectedDetectors are the detectors of the injected events. They run unless a test names others.
+var injectedDetectors = []string{"flash_crash", "pump_burst", "whale_order"}
 
-// every gives the names of all detectors that come with tapedeck.
-func every(t *testing.T) (names []string) {
+// allDetectors returns the names of the embedded detectors.
+func allDetectors(t *testing.T) (names []string) {
 	t.Helper()
 	queries, problems := analytics.Load("")
 	if len(problems) > 0 {
@@ -170,10 +171,10 @@ func every(t *testing.T) (names []string) {
 	return names
 }
 
-func mustRun(t *testing.T, dir *tape.Dir, opt Options) Summary {
+func runDetect(t *testing.T, dir *tape.Dir, opt Options) Summary {
 	t.Helper()
 	if opt.Detectors == nil && opt.QueriesDir == "" {
-		opt.Detectors = found
+		opt.Detectors = injectedDetectors
 	}
 	summary, err := Run(t.Context(), dir, opt)
 	if err != nil {
@@ -185,8 +186,8 @@ func mustRun(t *testing.T, dir *tape.Dir, opt Options) Summary {
 	return summary
 }
 
-// show gives alerts as lines, without what belongs to the run.
-func show(alerts []tape.Alert) (out []string) {
+// describe returns one line per alert, sorted, without what depends on the run.
+func describe(alerts []tape.Alert) (out []string) {
 	for _, a := range alerts {
 		out = append(out, fmt.Sprintf("%s %s %s %v %s %d-%d %s %s", time.UnixMicro(a.At).UTC().Format("02 15:04"), a.Detector, a.Symbol, a.Score, a.Severity, a.FirstID, a.LastID, a.Message, a.Extra))
 	}
@@ -194,7 +195,7 @@ func show(alerts []tape.Alert) (out []string) {
 	return out
 }
 
-// names gives the identities of what show gave.
+// names returns the identities of the alerts that describe returned.
 func names(lines []string) (out []string) {
 	for _, line := range lines {
 		out = append(out, strings.Join(strings.Fields(line)[:4], " "))
@@ -202,19 +203,19 @@ func names(lines []string) (out []string) {
 	return out
 }
 
-func onTape(t *testing.T, dir *tape.Dir) []string {
+func alertsOnTape(t *testing.T, dir *tape.Dir) []string {
 	t.Helper()
 	alerts, err := dir.ReadAlerts("", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return show(alerts)
+	return describe(alerts)
 }
 
-func TestFindsWhatWasPutInAndNothingElse(t *testing.T) {
+func TestRunFindsInjectedEventsOnly(t *testing.T) {
 	dir := newTape(t, smallMarket(1))
-	summary := mustRun(t, dir, Options{Now: begin.Add(length + time.Hour), RunID: "run-1"})
-	var want, have []string
+	summary := runDetect(t, dir, Options{Now: begin.Add(length + time.Hour), RunID: "run-1"})
+	var want, got []string
 	for _, e := range events {
 		if e.detector == masked {
 			continue
@@ -222,49 +223,50 @@ func TestFindsWhatWasPutInAndNothingElse(t *testing.T) {
 		want = append(want, fmt.Sprintf("%s %s %s", e.detector, e.symbol, begin.Add(e.at).Format("02 15:04")))
 	}
 	for _, a := range summary.Alerts {
-		// The minute of the clock that ends at At, or that At lies in.
-		have = append(have, fmt.Sprintf("%s %s %s", a.Detector, a.Symbol, time.UnixMicro(a.At-1).UTC().Format("02 15:04")))
+		// the minute that ends at At or contains it
+		got = append(got, fmt.Sprintf("%s %s %s", a.Detector, a.Symbol, time.UnixMicro(a.At-1).UTC().Format("02 15:04")))
 		if a.RunID != "run-1" || a.FoundAt != begin.Add(length+time.Hour).UnixMicro() {
 			t.Errorf("alert with run %q, found at %d", a.RunID, a.FoundAt)
 		}
 	}
 	slices.Sort(want)
-	slices.Sort(have)
-	if diff := cmp.Diff(want, have); diff != "" {
-		t.Errorf("alerts (-want +have):\n%s", diff)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("alerts (-want +got):\n%s", diff)
 	}
-	for _, line := range show(summary.Alerts) {
+	for _, line := range describe(summary.Alerts) {
 		t.Log(line)
 	}
-	if summary.Published.Rows != int64(len(have)) || len(summary.New) != len(have) || len(summary.Waiting) != 0 || summary.Symbols != 6 {
+	if summary.Published.Rows != int64(len(got)) || len(summary.New) != len(got) || len(summary.Waiting) != 0 || summary.Symbols != 6 {
 		t.Errorf("summary: %d published, %d new, %d waiting, %d symbols", summary.Published.Rows, len(summary.New), len(summary.Waiting), summary.Symbols)
 	}
-	t.Run("again nothing is new", func(t *testing.T) {
-		again := mustRun(t, dir, Options{Now: begin.Add(length + 2*time.Hour)})
-		if len(again.Alerts) != 0 || !again.From.IsZero() {
-			t.Errorf("judged %v to %v, %d alerts", again.From, again.To, len(again.Alerts))
+	t.Run("a second run finds nothing new", func(t *testing.T) {
+		again := runDetect(t, dir, Options{Now: begin.Add(length + 2*time.Hour)})
+		if len(again.Alerts) != 0 || !again.Judged.IsEmpty() {
+			t.Errorf("judged %v, %d alerts", again.Judged, len(again.Alerts))
 		}
 	})
-	t.Run("a window given adds nothing", func(t *testing.T) {
-		again := mustRun(t, dir, Options{From: begin, To: begin.Add(length), Now: begin.Add(length + 2*time.Hour)})
+	t.Run("a run over a window adds nothing", func(t *testing.T) {
+		again := runDetect(t, dir, Options{From: begin, To: begin.Add(length), Now: begin.Add(length + 2*time.Hour)})
 		if len(again.New) != 0 || again.Published.Rows != 0 {
 			t.Errorf("%d new, %d published", len(again.New), again.Published.Rows)
 		}
-		if diff := cmp.Diff(show(summary.Alerts), show(again.Alerts)); diff != "" {
+		if diff := cmp.Diff(describe(summary.Alerts), describe(again.Alerts)); diff != "" {
 			t.Errorf("alerts (-first +again):\n%s", diff)
 		}
 	})
 }
 
-// TestRunsSplitAnyWayFindTheSame holds the promise that sixty runs equal one: the tape grows and detect runs after each growth.
-func TestRunsSplitAnyWayFindTheSame(t *testing.T) {
+// TestAlertsDoNotDependOnRuns checks that many runs, over a growing tape or over given windows, raise the
+// alerts of one run.
+func TestAlertsDoNotDependOnRuns(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes long with the race detector; make test-all runs it")
+		t.Skip("takes long with the race detector: make test-all")
 	}
 	rows := smallMarket(2)
 	whole := newTape(t, rows)
-	mustRun(t, whole, Options{Detectors: every(t), Now: begin.Add(length + time.Hour)})
-	want := onTape(t, whole)
+	runDetect(t, whole, Options{Detectors: allDetectors(t), Now: begin.Add(length + time.Hour)})
+	want := alertsOnTape(t, whole)
 	if len(want) < len(events)-1 {
 		t.Fatalf("only %d alerts to compare", len(want))
 	}
@@ -278,20 +280,17 @@ func TestRunsSplitAnyWayFindTheSame(t *testing.T) {
 				to = 19*time.Hour + 55*time.Minute
 			}
 			publish(t, dir, between(rows, from, to))
-			mustRun(t, dir, Options{Detectors: every(t), Now: begin.Add(to)})
+			runDetect(t, dir, Options{Detectors: allDetectors(t), Now: begin.Add(to)})
 			from, runs = to, runs+1
 		}
-		mustRun(t, dir, Options{Detectors: every(t), Now: begin.Add(length + time.Hour)})
-		if diff := cmp.Diff(want, onTape(t, dir)); diff != "" {
+		runDetect(t, dir, Options{Detectors: allDetectors(t), Now: begin.Add(length + time.Hour)})
+		if diff := cmp.Diff(want, alertsOnTape(t, dir)); diff != "" {
 			t.Errorf("%d runs (-whole +split):\n%s", runs, diff)
 		}
 	})
-	t.Run("windows are given", func(t *testing.T) {
-		if testing.Short() {
-			t.Skip("takes long: make test-all")
-		}
+	t.Run("given windows", func(t *testing.T) {
 		dir := newTape(t, rows)
-		// Cuts through the middle of every event, and minute by minute around one.
+		// Cut through the middle of every event, and minute by minute around one.
 		cuts := []time.Duration{0}
 		for _, e := range events {
 			cuts = append(cuts, e.at+time.Minute)
@@ -302,150 +301,148 @@ func TestRunsSplitAnyWayFindTheSame(t *testing.T) {
 		cuts = append(cuts, length)
 		slices.Sort(cuts)
 		for i := range cuts[1:] {
-			mustRun(t, dir, Options{Detectors: every(t), From: begin.Add(cuts[i]), To: begin.Add(cuts[i+1]), Now: begin.Add(length + time.Hour)})
+			runDetect(t, dir, Options{Detectors: allDetectors(t), From: begin.Add(cuts[i]), To: begin.Add(cuts[i+1]), Now: begin.Add(length + time.Hour)})
 		}
-		if diff := cmp.Diff(want, onTape(t, dir)); diff != "" {
+		if diff := cmp.Diff(want, alertsOnTape(t, dir)); diff != "" {
 			t.Errorf("alerts (-whole +split):\n%s", diff)
 		}
 	})
 }
 
-// TestNoLookAhead: for an instant T, the alerts up to T of a run over the whole tape are those of a run over the tape cut at T.
+// TestNoLookAhead checks for several instants that a run over the tape up to that instant raises the alerts
+// that a run over the whole tape raises up to then.
 func TestNoLookAhead(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes long with the race detector; make test-all runs it")
+		t.Skip("takes long with the race detector: make test-all")
 	}
 	rows := smallMarket(3)
 	whole := newTape(t, rows)
-	all := mustRun(t, whole, Options{Detectors: every(t), Now: begin.Add(length + time.Hour), DryRun: true}).Alerts
+	all := runDetect(t, whole, Options{Detectors: allDetectors(t), Now: begin.Add(length + time.Hour), DryRun: true}).Alerts
 	if len(all) < len(events)-1 {
 		t.Fatalf("only %d alerts to compare", len(all))
 	}
-	instants := []time.Duration{time.Minute, 4 * time.Minute}
-	if testing.Short() {
-		instants = instants[:1]
-	}
 	for _, e := range events {
-		for _, after := range instants {
+		for _, after := range []time.Duration{time.Minute, 4 * time.Minute} {
 			cut := e.at + after
 			dir := newTape(t, between(rows, 0, cut))
-			have := mustRun(t, dir, Options{Detectors: every(t), From: begin.Add(cut - time.Hour), To: begin.Add(cut), Now: begin.Add(cut + time.Hour), DryRun: true}).Alerts
+			got := runDetect(t, dir, Options{Detectors: allDetectors(t), From: begin.Add(cut - time.Hour), To: begin.Add(cut), Now: begin.Add(cut + time.Hour), DryRun: true}).Alerts
 			var want []tape.Alert
 			for _, alert := range all {
 				if at := time.UnixMicro(alert.At); at.After(begin.Add(cut-time.Hour)) && !at.After(begin.Add(cut)) {
 					want = append(want, alert)
 				}
 			}
-			if diff := cmp.Diff(show(want), show(have)); diff != "" {
+			if diff := cmp.Diff(describe(want), describe(got)); diff != "" {
 				t.Errorf("cut at %v (-whole +cut):\n%s", begin.Add(cut), diff)
 			}
 		}
 	}
 }
 
-func TestSymbolWaitsWhereIdsAreMissing(t *testing.T) {
+func TestSymbolWaitsForMissingIDs(t *testing.T) {
 	rows := smallMarket(4)
 	want := func() []string {
 		dir := newTape(t, rows)
-		mustRun(t, dir, Options{Now: begin.Add(length + time.Hour)})
-		return onTape(t, dir)
+		runDetect(t, dir, Options{Now: begin.Add(length + time.Hour)})
+		return alertsOnTape(t, dir)
 	}()
-	// Trades are lost around the first pump, as by a stream that was down.
-	hole := between(map[string][]tape.Trade{"AGAINBTC": rows["AGAINBTC"]}, 20*time.Hour+10*time.Minute, 20*time.Hour+24*time.Minute)["AGAINBTC"]
+	// Trades around the first pump are missing, as after a disconnected stream.
+	missing := between(map[string][]tape.Trade{"AGAINBTC": rows["AGAINBTC"]}, 20*time.Hour+10*time.Minute, 20*time.Hour+24*time.Minute)["AGAINBTC"]
 	left := between(rows, 0, length)
 	left["AGAINBTC"] = slices.DeleteFunc(left["AGAINBTC"], func(trade tape.Trade) bool {
-		return trade.ID >= hole[0].ID && trade.ID <= hole[len(hole)-1].ID
+		return trade.ID >= missing[0].ID && trade.ID <= missing[len(missing)-1].ID
 	})
 	dir := newTape(t, left)
 	now := begin.Add(length + time.Hour)
-	summary := mustRun(t, dir, Options{Now: now})
-	if len(summary.Waiting) != 1 || summary.Waiting[0].Symbol != "AGAINBTC" || summary.Waiting[0].Gap.First != hole[0].ID ||
+	summary := runDetect(t, dir, Options{Now: now})
+	if len(summary.Waiting) != 1 || summary.Waiting[0].Symbol != "AGAINBTC" || summary.Waiting[0].Gap.First != missing[0].ID ||
 		summary.Waiting[0].Since.After(begin.Add(20*time.Hour+10*time.Minute)) {
 		t.Fatalf("waiting: %+v", summary.Waiting)
 	}
 	others := slices.DeleteFunc(slices.Clone(want), func(line string) bool { return strings.Contains(line, "AGAINBTC") })
-	if diff := cmp.Diff(others, onTape(t, dir)); diff != "" {
-		t.Errorf("before healing (-want +have):\n%s", diff)
+	if diff := cmp.Diff(others, alertsOnTape(t, dir)); diff != "" {
+		t.Errorf("before backfill (-want +got):\n%s", diff)
 	}
-	again := mustRun(t, dir, Options{Now: now.Add(time.Minute)})
+	again := runDetect(t, dir, Options{Now: now.Add(time.Minute)})
 	if len(again.Waiting) != 1 || again.Symbols != 0 {
 		t.Errorf("a second run judged %d symbols, %d wait", again.Symbols, len(again.Waiting))
 	}
-	t.Run("until they come", func(t *testing.T) {
-		publish(t, dir, map[string][]tape.Trade{"AGAINBTC": hole})
-		if healed := mustRun(t, dir, Options{Now: now.Add(2 * time.Minute)}); len(healed.Waiting) != 0 {
-			t.Errorf("waiting: %+v", healed.Waiting)
+	t.Run("until they arrive", func(t *testing.T) {
+		publish(t, dir, map[string][]tape.Trade{"AGAINBTC": missing})
+		if after := runDetect(t, dir, Options{Now: now.Add(2 * time.Minute)}); len(after.Waiting) != 0 {
+			t.Errorf("waiting: %+v", after.Waiting)
 		}
-		if diff := cmp.Diff(want, onTape(t, dir)); diff != "" {
-			t.Errorf("after healing (-want +have):\n%s", diff)
+		if diff := cmp.Diff(want, alertsOnTape(t, dir)); diff != "" {
+			t.Errorf("after backfill (-want +got):\n%s", diff)
 		}
 	})
-	t.Run("or until the exchange is known to lack them", func(t *testing.T) {
+	t.Run("until the exchange is known to lack them", func(t *testing.T) {
 		dir := newTape(t, left)
-		mustRun(t, dir, Options{Now: now})
-		if err := dir.RecordAbsent("AGAINBTC", idset.Set{{First: hole[0].ID, Last: hole[len(hole)-1].ID}}, now); err != nil {
+		runDetect(t, dir, Options{Now: now})
+		if err := dir.RecordAbsent("AGAINBTC", idset.Set{{First: missing[0].ID, Last: missing[len(missing)-1].ID}}, now); err != nil {
 			t.Fatal(err)
 		}
-		if summary := mustRun(t, dir, Options{Now: now.Add(time.Minute)}); len(summary.Waiting) != 0 {
+		if summary := runDetect(t, dir, Options{Now: now.Add(time.Minute)}); len(summary.Waiting) != 0 {
 			t.Errorf("waiting: %+v", summary.Waiting)
 		}
-		// The pump in the hole cannot be seen, the later one can.
-		pumps := slices.DeleteFunc(onTape(t, dir), func(line string) bool { return !strings.Contains(line, "AGAINBTC") })
+		// The pump in the gap cannot be found, but the later one is.
+		pumps := slices.DeleteFunc(alertsOnTape(t, dir), func(line string) bool { return !strings.Contains(line, "AGAINBTC") })
 		if len(pumps) != 1 || !strings.HasPrefix(pumps[0], "15 21:03") {
 			t.Errorf("pumps: %q", pumps)
 		}
 	})
 }
 
-// TestTradesThatCameLateAreJudged: one symbol reaches the tape hours after the others, as by a backfill that goes symbol by symbol.
-func TestTradesThatCameLateAreJudged(t *testing.T) {
+// TestLateTradesAreJudged publishes the trades of one symbol after those of the others were judged, as a
+// backfill that goes symbol by symbol does.
+func TestLateTradesAreJudged(t *testing.T) {
 	rows := smallMarket(5)
 	whole := newTape(t, rows)
-	mustRun(t, whole, Options{Now: begin.Add(length + time.Hour)})
-	behind := func(from, to time.Duration) map[string][]tape.Trade {
+	runDetect(t, whole, Options{Now: begin.Add(length + time.Hour)})
+	late := func(from, to time.Duration) map[string][]tape.Trade {
 		return between(map[string][]tape.Trade{"PUMPBTC": rows["PUMPBTC"]}, from, to)
 	}
 	first := between(rows, 0, length)
-	first["PUMPBTC"] = behind(0, 20*time.Hour+17*time.Minute+20*time.Second)["PUMPBTC"]
+	first["PUMPBTC"] = late(0, 20*time.Hour+17*time.Minute+20*time.Second)["PUMPBTC"]
 	dir := newTape(t, first)
-	mustRun(t, dir, Options{Now: begin.Add(length + time.Hour)})
-	publish(t, dir, behind(20*time.Hour+17*time.Minute+20*time.Second, length))
-	mustRun(t, dir, Options{Now: begin.Add(length + 2*time.Hour)})
-	// The minute in which the symbol stood still was judged as it was then, so its numbers may differ, but not what was found.
-	if diff := cmp.Diff(names(onTape(t, whole)), names(onTape(t, dir))); diff != "" {
-		t.Errorf("alerts (-at once +late):\n%s", diff)
+	runDetect(t, dir, Options{Now: begin.Add(length + time.Hour)})
+	publish(t, dir, late(20*time.Hour+17*time.Minute+20*time.Second, length))
+	runDetect(t, dir, Options{Now: begin.Add(length + 2*time.Hour)})
+	// The minute in which the trades of the symbol ended was judged as it was then, so its score may differ.
+	if diff := cmp.Diff(names(alertsOnTape(t, whole)), names(alertsOnTape(t, dir))); diff != "" {
+		t.Errorf("alerts (-complete +late):\n%s", diff)
 	}
 }
 
-// TestEarlierHistoryIsJudged: history that a backfill put before what was judged makes judging possible that was not.
+// TestEarlierHistoryIsJudged adds history before what was judged, without which there was no baseline.
 func TestEarlierHistoryIsJudged(t *testing.T) {
 	rows := smallMarket(6)
 	whole := newTape(t, rows)
-	mustRun(t, whole, Options{Now: begin.Add(length + time.Hour)})
+	runDetect(t, whole, Options{Now: begin.Add(length + time.Hour)})
 	dir := newTape(t, between(rows, 20*time.Hour, length))
-	if summary := mustRun(t, dir, Options{Now: begin.Add(length)}); len(summary.Alerts) != 0 {
-		t.Fatalf("judged without history: %q", show(summary.Alerts))
+	if summary := runDetect(t, dir, Options{Now: begin.Add(length)}); len(summary.Alerts) != 0 {
+		t.Fatalf("judged without history: %q", describe(summary.Alerts))
 	}
 	publish(t, dir, between(rows, 0, 20*time.Hour))
-	mustRun(t, dir, Options{Now: begin.Add(length + time.Hour)})
-	if diff := cmp.Diff(onTape(t, whole), onTape(t, dir)); diff != "" {
-		t.Errorf("alerts (-at once +history later):\n%s", diff)
+	runDetect(t, dir, Options{Now: begin.Add(length + time.Hour)})
+	if diff := cmp.Diff(alertsOnTape(t, whole), alertsOnTape(t, dir)); diff != "" {
+		t.Errorf("alerts (-complete +later history):\n%s", diff)
 	}
 }
 
 func TestDryRunWritesNothing(t *testing.T) {
 	dir := newTape(t, smallMarket(1))
-	summary := mustRun(t, dir, Options{Now: begin.Add(length + time.Hour), DryRun: true})
-	if len(summary.New) != len(events)-1 || summary.Published.Rows != 0 || len(onTape(t, dir)) != 0 {
+	summary := runDetect(t, dir, Options{Now: begin.Add(length + time.Hour), DryRun: true})
+	if len(summary.New) != len(events)-1 || summary.Published.Rows != 0 || len(alertsOnTape(t, dir)) != 0 {
 		t.Errorf("%d new, %d published", len(summary.New), summary.Published.Rows)
 	}
-	if _, err := os.Stat(dir.StatePath(stateName)); !os.IsNotExist(err) {
-		t.Errorf("the state: %v", err)
+	if _, err := os.Stat(dir.State().Path(progressFile)); !os.IsNotExist(err) {
+		t.Errorf("state file: %v", err)
 	}
 }
 
 func TestEmptyTape(t *testing.T) {
-	summary := mustRun(t, newTape(t), Options{Now: begin})
+	summary := runDetect(t, newTape(t), Options{Now: begin})
 	if len(summary.Alerts) != 0 || summary.Symbols != 0 || len(summary.Detectors) != 3 {
 		t.Errorf("%+v", summary)
 	}
@@ -455,17 +452,17 @@ func TestThresholds(t *testing.T) {
 	dir := newTape(t, smallMarket(1))
 	opt := Options{Now: begin.Add(length + time.Hour), DryRun: true, Detectors: []string{"pump_burst"},
 		Thresholds: map[string]map[string]any{"pump_burst": {"min_rush_buys": 1000, "thin_rush_buys": 1000}}}
-	if summary := mustRun(t, dir, opt); len(summary.Alerts) != 0 {
-		t.Errorf("alerts in spite of the threshold: %q", show(summary.Alerts))
+	if summary := runDetect(t, dir, opt); len(summary.Alerts) != 0 {
+		t.Errorf("alerts below the threshold: %q", describe(summary.Alerts))
 	}
-	all := strings.Join(every(t), ", ")
+	all := strings.Join(allDetectors(t), ", ")
 	for want, opt := range map[string]Options{
-		`there is no detector "pump"; there are ` + all:                       {Detectors: []string{"pump"}},
-		`pump_burst has no parameter "min_rush_bys": is it "min_rush_buys"?`:  {Thresholds: map[string]map[string]any{"pump_burst": {"min_rush_bys": 3}}},
-		`parameter min_rush_buys of pump_burst: "many" is not a BIGINT`:       {Thresholds: map[string]map[string]any{"pump_burst": {"min_rush_buys": "many"}}},
-		`thresholds for a detector "x", which is not there; there are ` + all: {Thresholds: map[string]map[string]any{"x": {}}},
-		`window_end of whale_order is not a threshold`:                        {Thresholds: map[string]map[string]any{"whale_order": {"window_end": begin}}},
-		`a window has a start and an end`:                                     {From: begin},
+		`unknown detector "pump"; the detectors are ` + all:                         {Detectors: []string{"pump"}},
+		`pump_burst has no parameter "min_rush_bys"; did you mean "min_rush_buys"?`: {Thresholds: map[string]map[string]any{"pump_burst": {"min_rush_bys": 3}}},
+		`parameter min_rush_buys of pump_burst: "many" is not a BIGINT`:             {Thresholds: map[string]map[string]any{"pump_burst": {"min_rush_buys": "many"}}},
+		`thresholds for an unknown detector "x"; the detectors are ` + all:          {Thresholds: map[string]map[string]any{"x": {}}},
+		`window_end of whale_order is not a threshold`:                              {Thresholds: map[string]map[string]any{"whale_order": {"window_end": begin}}},
+		`a window needs both a start and an end`:                                    {From: begin},
 	} {
 		_, err := Run(t.Context(), dir, opt)
 		if err == nil || err.Error() != want {
@@ -474,7 +471,7 @@ func TestThresholds(t *testing.T) {
 	}
 }
 
-const ownDetector = `-- own says what it is told to.
+const ownDetector = `-- own returns one row per symbol.
 --
 -- reads:   trades        from window_start
 -- param:   window_start  TIMESTAMP  UTC
@@ -503,33 +500,41 @@ GROUP BY symbol
 ORDER BY symbol
 `
 
-// TestOwnDetectors: a wrong file, or one that returns what no alert can be made of, is a problem of its own; the others run.
-func TestOwnDetectors(t *testing.T) {
+// queriesDir returns a directory with one detector.
+func queriesDir(t *testing.T, name, text string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "detect"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "detect", name+".sql"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// TestWrongDetectorIsAProblem checks that a wrong file, or one that returns something other than alerts, does
+// not stop the other detectors.
+func TestWrongDetectorIsAProblem(t *testing.T) {
 	dir := newTape(t, between(smallMarket(1), 0, 19*time.Hour))
 	for name, test := range map[string]struct {
 		text, want string
 		alerts     int
 	}{
 		"right":      {strings.NewReplacer("AT_IS", "$window_end::TIMESTAMP", "SEVERITY_IS", "low").Replace(ownDetector), "", 6},
-		"severity":   {strings.NewReplacer("AT_IS", "$window_end::TIMESTAMP", "SEVERITY_IS", "dire").Replace(ownDetector), `own.sql returned a row for "AGAINBTC" whose severity is "dire": it is low, medium or high`, 0},
-		"outside":    {strings.NewReplacer("AT_IS", "$window_start::TIMESTAMP", "SEVERITY_IS", "low").Replace(ownDetector), `own.sql returned a row for "AGAINBTC" at 2026-01-15T11:30:00Z, which is outside of its window, after 2026-01-15T11:30:00Z and up to 2026-01-15T13:00:00Z`, 0},
-		"column":     {strings.NewReplacer("AT_IS", "$window_end::TIMESTAMP", "SEVERITY_IS", "low", "message       VARCHAR", "massage       VARCHAR").Replace(ownDetector), `own.sql:13: a detector returns a column message of type VARCHAR`, 0},
+		"severity":   {strings.NewReplacer("AT_IS", "$window_end::TIMESTAMP", "SEVERITY_IS", "dire").Replace(ownDetector), `own.sql returned a row for "AGAINBTC" whose severity is "dire" instead of low, medium or high`, 0},
+		"outside":    {strings.NewReplacer("AT_IS", "$window_start::TIMESTAMP", "SEVERITY_IS", "low").Replace(ownDetector), `own.sql returned a row for "AGAINBTC" at 2026-01-15T11:30:00Z, outside its window, which is after 2026-01-15T11:30:00Z and up to 2026-01-15T13:00:00Z`, 0},
+		"column":     {strings.NewReplacer("AT_IS", "$window_end::TIMESTAMP", "SEVERITY_IS", "low", "message       VARCHAR", "massage       VARCHAR").Replace(ownDetector), `own.sql:13: a detector must return a column message of type VARCHAR`, 0},
 		"sql column": {strings.NewReplacer("AT_IS", "$window_end::TIMESTAMP", "SEVERITY_IS", "low", "min(id) AS first_id", "min(idd) AS first_id").Replace(ownDetector), `own.sql:20: Binder Error: Referenced column "idd" not found in FROM clause! Candidate bindings: "id", "traded_at", "date"`, 0},
-		"parameter":  {strings.NewReplacer("AT_IS", "$window_ende::TIMESTAMP", "SEVERITY_IS", "low").Replace(ownDetector), `own.sql:16: $window_ende is not in the header: is it $window_end?`, 0},
+		"parameter":  {strings.NewReplacer("AT_IS", "$window_ende::TIMESTAMP", "SEVERITY_IS", "low").Replace(ownDetector), `own.sql:16: $window_ende is not in the header; did you mean $window_end?`, 0},
 		"memory":     {strings.NewReplacer("AT_IS", "$window_end::TIMESTAMP", "SEVERITY_IS", "low", "min(id) AS first_id", "(SELECT len(list(i)) FROM range(500000000) AS endless(i)) AS first_id").Replace(ownDetector), "Out of Memory Error", 0},
-		"statement":  {strings.NewReplacer("AT_IS", "$window_end::TIMESTAMP", "SEVERITY_IS", "low", "ORDER BY symbol\n", "ORDER BY symbol; DROP TABLE trades").Replace(ownDetector), `own.sql:27: a second statement begins after this semicolon: a query is one SELECT`, 0},
+		"statement":  {strings.NewReplacer("AT_IS", "$window_end::TIMESTAMP", "SEVERITY_IS", "low", "ORDER BY symbol\n", "ORDER BY symbol; DROP TABLE trades").Replace(ownDetector), `own.sql:27: a second statement follows this semicolon; a query must be one SELECT`, 0},
 	} {
 		if testing.Short() && name == "memory" {
 			continue // filling it takes seconds
 		}
 		t.Run(name, func(t *testing.T) {
-			queries := t.TempDir()
-			if err := os.Mkdir(filepath.Join(queries, "detect"), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(queries, "detect", "own.sql"), []byte(test.text), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			queries := queriesDir(t, "own", test.text)
 			summary, err := Run(t.Context(), dir, Options{QueriesDir: queries, DryRun: true, MemoryLimit: "400MB",
 				From: begin.Add(18 * time.Hour), To: begin.Add(19 * time.Hour), Now: begin.Add(20 * time.Hour)})
 			if err != nil {
@@ -539,41 +544,35 @@ func TestOwnDetectors(t *testing.T) {
 			for _, problem := range summary.Problems {
 				problems = append(problems, strings.TrimPrefix(problem.Error(), filepath.Join(queries, "detect")+"/"))
 			}
-			have := strings.Join(problems, "\n")
-			if strings.Contains(have, "\n") {
-				t.Errorf("not one line: %q", have)
+			got := strings.Join(problems, "\n")
+			if strings.Contains(got, "\n") {
+				t.Errorf("more than one line: %q", got)
 			}
-			if name == "memory" && strings.Contains(have, test.want) {
-				have = test.want
+			if name == "memory" && strings.Contains(got, test.want) {
+				got = test.want
 			}
-			if have != test.want {
-				t.Errorf("problem:\n%s\nwant:\n%s", have, test.want)
+			if got != test.want {
+				t.Errorf("problem:\n%s\nwant:\n%s", got, test.want)
 			}
 			if len(summary.Alerts) != test.alerts {
-				t.Errorf("%d alerts, want %d: %q", len(summary.Alerts), test.alerts, show(summary.Alerts))
+				t.Errorf("%d alerts, want %d: %q", len(summary.Alerts), test.alerts, describe(summary.Alerts))
 			}
-			if ran := len(summary.Detectors); ran != len(every(t)) && test.want != "" || ran != len(every(t))+1 && test.want == "" {
+			if ran := len(summary.Detectors); ran != len(allDetectors(t)) && test.want != "" || ran != len(allDetectors(t))+1 && test.want == "" {
 				t.Errorf("ran: %q", summary.Detectors)
 			}
 		})
 	}
 }
 
-func TestEndlessDetectorIsEnded(t *testing.T) {
-	queries := t.TempDir()
-	if err := os.Mkdir(filepath.Join(queries, "detect"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+func TestDetectorTimeout(t *testing.T) {
 	text := strings.NewReplacer("AT_IS", "$window_end::TIMESTAMP", "SEVERITY_IS", "low", "FROM trades", "FROM trades\nCROSS JOIN range(100000000) AS a\nCROSS JOIN range(100000000) AS b").Replace(ownDetector)
-	if err := os.WriteFile(filepath.Join(queries, "detect", "own.sql"), []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	queries := queriesDir(t, "own", text)
 	dir := newTape(t, between(smallMarket(1), 0, 19*time.Hour))
 	summary, err := Run(t.Context(), dir, Options{QueriesDir: queries, Detectors: []string{"own"}, Timeout: 200 * time.Millisecond, Now: begin.Add(20 * time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(summary.Problems) != 1 || !strings.HasSuffix(summary.Problems[0].Error(), "own.sql took longer than 200ms and was ended") {
+	if len(summary.Problems) != 1 || !strings.HasSuffix(summary.Problems[0].Error(), "own.sql took longer than 200ms and was stopped") {
 		t.Errorf("problems: %v", summary.Problems)
 	}
 }
@@ -588,7 +587,7 @@ func TestDamagedSegmentStopsTheRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The footer stays whole, so that only reading the pages shows the damage.
+	// The footer stays intact, so only reading the pages shows the damage.
 	for i := 100; i < len(content)/2; i++ {
 		content[i] ^= 0x55
 	}
@@ -599,7 +598,46 @@ func TestDamagedSegmentStopsTheRun(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), filepath.Base(files[0])) {
 		t.Errorf("error %v does not name the segment", err)
 	}
-	if len(summary.Broken) != 1 || len(onTape(t, dir)) != 0 {
-		t.Errorf("broken %v, alerts %q", summary.Broken, onTape(t, dir))
+	if len(summary.Broken) != 1 || len(alertsOnTape(t, dir)) != 0 {
+		t.Errorf("broken %v, alerts %q", summary.Broken, alertsOnTape(t, dir))
+	}
+}
+
+// TestRecentAlertsAreHandedOver checks what notifications get: the alerts of this run, and in the next hour also
+// from runs that find nothing new, with the incidents that the summary has.
+func TestRecentAlertsAreHandedOver(t *testing.T) {
+	dir := newTape(t, smallMarket(1))
+	now := begin.Add(length)
+	first := runDetect(t, dir, Options{Now: now})
+	recent := slices.DeleteFunc(slices.Clone(first.New), func(a tape.Alert) bool { return a.At < now.Add(-25*time.Hour).UnixMicro() })
+	if len(recent) == 0 || len(recent) != len(first.New) || len(first.Incidents) == 0 {
+		t.Fatalf("%d of %d alerts are recent, in %d incidents", len(recent), len(first.New), len(first.Incidents))
+	}
+	for after, want := range map[time.Duration]int{0: len(recent), 59 * time.Minute: len(recent), 61 * time.Minute: 0} {
+		summary := first
+		if after > 0 {
+			summary = runDetect(t, dir, Options{Now: now.Add(after)})
+			if len(summary.New) != 0 {
+				t.Errorf("after %v: %d new alerts", after, len(summary.New))
+			}
+		}
+		if diff := cmp.Diff(describe(recent[:want]), describe(summary.Recent.Alerts)); diff != "" {
+			t.Errorf("recent alerts after %v (-want +got):\n%s", after, diff)
+		}
+		incidents := first.Incidents
+		if want == 0 {
+			incidents = nil
+		}
+		if diff := cmp.Diff(incidents, summary.Recent.Incidents); diff != "" {
+			t.Errorf("incidents after %v (-want +got):\n%s", after, diff)
+		}
+	}
+	// A run over an earlier window does not hide later alerts from the incidents of notifications.
+	window := runDetect(t, dir, Options{Now: now, From: begin.Add(20 * time.Hour), To: begin.Add(21 * time.Hour)})
+	if diff := cmp.Diff(first.Incidents, window.Recent.Incidents); diff != "" || len(window.Incidents) == 0 || len(window.Incidents) >= len(first.Incidents) {
+		t.Errorf("incidents of a window: %+v\n%s", window.Incidents, diff)
+	}
+	if dry := runDetect(t, dir, Options{Now: now, From: begin, To: now, DryRun: true}); len(dry.Recent.Alerts) != 0 {
+		t.Errorf("%d recent alerts after a dry run", len(dry.Recent.Alerts))
 	}
 }

@@ -16,31 +16,31 @@ import (
 )
 
 var (
-	detectorScore = flag.Int("detector-score", 0, "score all detectors on so many simulated markets, each with an incident of every kind")
-	update        = flag.Bool("update", false, "with -detector-score, put the table into README.md between its markers")
+	detectorScore = flag.Int("detector-score", 0, "score all detectors on this many simulated markets, each with an incident of every kind")
+	update        = flag.Bool("update", false, "with -detector-score, write the table to README.md between its markers")
 )
 
-// scoreMark and scoreEnd stand in README.md around the table.
+// scoreMark and scoreEnd enclose the table in README.md.
 const scoreMark, scoreEnd = "<!-- detector-score -->", "<!-- /detector-score -->"
 
-// scoreSymbols is how many pairs a market has: enough for one untouched pair for each kind of incident.
+// scoreSymbols is how many pairs a market has, enough for one unaffected pair for each kind of incident.
 const scoreSymbols = 40
 
-// detectorResult is how one detector did.
+// detectorResult is the score of one detector.
 type detectorResult struct {
-	put, found, false int
-	delays            []time.Duration
+	injected, found, falseAlarms int
+	delays                       []time.Duration
 }
 
-// TestDetectorScore runs all detectors over simulated markets in which one incident of each kind happens, and prints what share of those
-// made for a detector it found, and how often it was alarmed by what no incident explains.
+// TestDetectorScore runs all detectors over simulated markets with one incident of each kind. It prints which
+// share of its incidents each detector found, and how often it raised false alarms.
 func TestDetectorScore(t *testing.T) {
 	if *detectorScore == 0 {
 		t.Skip("takes minutes: make detector-score")
 	}
 	start := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
 	results := map[string]*detectorResult{}
-	for _, name := range every(t) {
+	for _, name := range allDetectors(t) {
 		results[name] = &detectorResult{}
 	}
 	var incidents []market.Incident
@@ -53,15 +53,15 @@ func TestDetectorScore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		dir := simulated(t, m, exchange.AggTrade)
-		summary := mustRun(t, dir, Options{Detectors: every(t), Now: start.Add(time.Hour), DryRun: true})
+		dir := marketTape(t, m, exchange.AggTrade)
+		summary := runDetect(t, dir, Options{Detectors: allDetectors(t), Now: start.Add(time.Hour), DryRun: true})
 		events, symbols := m.Injected(), symbolsOf(m)
 		found := map[int]bool{}
-		false := map[string]bool{}
+		falseSymbols := map[string]bool{}
 		for _, alert := range summary.Alerts {
 			r := results[alert.Detector]
-			_, explained := behind(events, symbols, alert)
-			// The pairs of a triangle share what happens to one of them.
+			_, explained := cause(events, symbols, alert)
+			// An event of one pair of a triangle affects the others.
 			if alert.Detector == market.CrossPair && !explained {
 				for _, event := range events {
 					at := time.UnixMicro(alert.At)
@@ -69,25 +69,25 @@ func TestDetectorScore(t *testing.T) {
 				}
 			}
 			if !explained {
-				r.false++
-				false[alert.Symbol] = true
+				r.falseAlarms++
+				falseSymbols[alert.Symbol] = true
 				t.Logf("seed %d: %s %s %s: %s", seed+1, time.UnixMicro(alert.At).UTC().Format("15:04"), alert.Detector, alert.Symbol, alert.Message)
 			}
 			for i, event := range events {
-				if isFound(event, alert) && !found[i] {
+				if detects(event, alert) && !found[i] {
 					found[i] = true
 					r.found++
 					began := event.At
 					if event.Kind == market.SilentSymbol {
-						began = event.To // it is told when it is over
+						began = event.To // it is detected when it ends
 					}
 					r.delays = append(r.delays, time.UnixMicro(alert.At).Sub(began))
 				}
 			}
 		}
-		falseIncidents += len(false)
+		falseIncidents += len(falseSymbols)
 		for i, event := range events {
-			results[event.Kind].put++
+			results[event.Kind].injected++
 			if !found[i] {
 				t.Logf("seed %d: not found: %s %s %s: %s", seed+1, event.At.Format("15:04"), event.Kind, event.Symbol, event.Note)
 			}
@@ -101,17 +101,17 @@ func TestDetectorScore(t *testing.T) {
 		}
 	}
 	var table strings.Builder
-	fmt.Fprintf(&table, "| detector | put in | found | median delay | false alarms a day, on 400 symbols |\n|---|---|---|---|---|\n")
-	for _, name := range every(t) {
+	fmt.Fprintf(&table, "| detector | injected | found | median delay | false alarms a day, on 400 symbols |\n|---|---|---|---|---|\n")
+	for _, name := range allDetectors(t) {
 		r := results[name]
 		slices.SortFunc(r.delays, func(a, b time.Duration) int { return cmp.Compare(a, b) })
 		delay := "-"
 		if len(r.delays) > 0 {
 			delay = r.delays[len(r.delays)/2].Round(time.Second).String()
 		}
-		fmt.Fprintf(&table, "| `%s` | %d | %.0f %% | %s | %.1f |\n", name, r.put, 100*float64(r.found)/float64(max(1, r.put)), delay, 400*float64(r.false)/symbolDays)
+		fmt.Fprintf(&table, "| `%s` | %d | %.0f %% | %s | %.1f |\n", name, r.injected, 100*float64(r.found)/float64(max(1, r.injected)), delay, 400*float64(r.falseAlarms)/symbolDays)
 	}
-	fmt.Fprintf(&table, "\n%d simulated markets of %d symbols, %.0f symbol-days judged; in all, %.1f symbols a day of 400 with a false alarm. A silence is told when it is over, and its delay counts from there. Made by `make detector-score`.\n",
+	fmt.Fprintf(&table, "\n%d simulated markets of %d symbols, %.0f symbol-days judged. Together, the detectors raise a false alarm on %.1f of 400 symbols per day. A silence is detected when it ends, and its delay counts from there. Generated by `make detector-score`.\n",
 		*detectorScore, scoreSymbols, symbolDays, 400*float64(falseIncidents)/symbolDays)
 	fmt.Print(table.String())
 	if *update {
@@ -129,7 +129,7 @@ func writeScore(t *testing.T, table string) {
 	before, rest, ok := strings.Cut(string(content), scoreMark)
 	_, after, ok2 := strings.Cut(rest, scoreEnd)
 	if !ok || !ok2 {
-		fmt.Printf("README.md has no place for the table: %s and %s go where it belongs\n", scoreMark, scoreEnd)
+		fmt.Printf("README.md has no markers %s and %s for the table\n", scoreMark, scoreEnd)
 		return
 	}
 	if err := os.WriteFile(path, []byte(before+scoreMark+"\n"+table+scoreEnd+after), 0o644); err != nil {

@@ -26,13 +26,13 @@ const incrementalSymbols = 300
 
 // BenchmarkDetect measures what a run costs over one minute of new data: all detectors, 300 symbols, on tapes of 1, 30 and 365 days in turn. The day before has the given
 // number of trades, in a file an hour as compact leaves them, and the last hour in a file each 15 seconds as the stream does. The days before
-// that have few trades each, in one file: they are there to be looked past.
+// that got few trades each, in one file: they are there to be looked past.
 func BenchmarkDetect(b *testing.B) {
 	end := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
 	days := []int{1, 30, 365}
-	stream := &steady{t: b, random: rand.New(rand.NewPCG(1, 2)), perDay: float64(*incremental)}
+	stream := &tradeSource{t: b, random: rand.New(rand.NewPCG(1, 2)), perDay: float64(*incremental)}
 	for i := range incrementalSymbols {
-		stream.price[i], stream.ids[i] = 100, mostDays*oldTrades // after those of the days before
+		stream.price[i], stream.ids[i] = 100, maxDays*oldTrades // after those of the earlier days
 	}
 	dir, err := tape.Create(b.TempDir(), tape.AggTrade, end)
 	if err != nil {
@@ -56,20 +56,20 @@ func BenchmarkDetect(b *testing.B) {
 			began := time.Now()
 			summary, err := Run(b.Context(), dir, Options{Now: at, Threads: 2, MemoryLimit: *incrementalMemory})
 			seconds = append(seconds, time.Since(began).Seconds())
-			if err != nil || len(summary.Problems) > 0 || summary.Symbols != incrementalSymbols || summary.To.Sub(summary.From) > 2*time.Minute {
-				b.Fatalf("judged %d symbols from %v to %v: %v %v", summary.Symbols, summary.From, summary.To, summary.Problems, err)
+			if err != nil || len(summary.Problems) > 0 || summary.Symbols != incrementalSymbols || summary.Judged.Duration() > 2*time.Minute {
+				b.Fatalf("judged %d symbols in %v: %v %v", summary.Symbols, summary.Judged, summary.Problems, err)
 			}
 		}
 		return seconds
 	}
 	judgedUntil(b, dir, at.Add(-time.Minute))
-	minute(b) // makes what later ones find
+	minute(b) // fills the cache of minutes
 	for range days[1:] {
 		stream.dirs = append(stream.dirs, copyOf(b, dir))
 	}
 	for i, dir := range stream.dirs {
 		for before := 1; before < days[i]; before++ {
-			stream.old(dir, end, before)
+			stream.publishOld(dir, end, before)
 		}
 		judgedUntil(b, dir, at.Add(-time.Minute))
 	}
@@ -99,7 +99,7 @@ func copyOf(b *testing.B, dir *tape.Dir) *tape.Dir {
 	return copied
 }
 
-// peakMB is the most memory that the process had since it was told to forget what it had before.
+// peakMB returns the peak memory of the process since the last reset.
 func peakMB(b *testing.B) float64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -115,33 +115,33 @@ func peakMB(b *testing.B) float64 {
 	return 0
 }
 
-// judgedUntil writes down that all was judged up to an instant, as if detect had run each minute.
+// judgedUntil records that everything was judged up to an instant, as if detect had run each minute.
 func judgedUntil(b *testing.B, dir *tape.Dir, until time.Time) {
 	index := dir.Index()
 	if err := index.Refresh(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	judged := state{Judged: map[string]map[string]judgement{}}
+	judged := progress{Judged: map[string]map[string]judgment{}}
 	queries, _ := analytics.Load("")
 	for _, query := range queries {
 		if query.Kind != analytics.Detect {
 			continue
 		}
-		judged.Judged[query.Name] = map[string]judgement{}
+		judged.Judged[query.Name] = map[string]judgment{}
 		for _, symbol := range index.Symbols() {
 			bounds, _ := index.Bounds(symbol)
-			judged.Judged[query.Name][symbol] = judgement{From: bounds.FirstAt.Truncate(time.Minute), Until: until, LastID: bounds.LastID, LastAt: bounds.LastAt}
+			judged.Judged[query.Name][symbol] = judgment{From: bounds.FirstAt.Truncate(time.Minute), Until: until, LastID: bounds.LastID, LastAt: bounds.LastAt}
 		}
 	}
-	if err := dir.WriteState(stateName, judged); err != nil {
+	if err := dir.State().Write(progressFile, judged); err != nil {
 		b.Fatal(err)
 	}
 }
 
-// steady makes trades of 300 symbols: a few have most of them, as on the exchange.
-type steady struct {
+// tradeSource generates trades of 300 symbols. A few symbols have most of the trades, as on the exchange.
+type tradeSource struct {
 	t      testing.TB
-	dirs   []*tape.Dir // that get the same trades
+	dirs   []*tape.Dir // get the same trades
 	random *rand.Rand
 	perDay float64
 	ids    [incrementalSymbols]int64
@@ -151,7 +151,7 @@ type steady struct {
 
 func symbolName(i int) string { return fmt.Sprintf("%c%c%cUSDT", 'A'+i/26/26, 'A'+i/26%26, 'A'+i%26) }
 
-func (s *steady) publish(from time.Time, length time.Duration) {
+func (s *tradeSource) publish(from time.Time, length time.Duration) {
 	s.rows = s.rows[:0]
 	sum := 0.0
 	for i := range incrementalSymbols {
@@ -166,17 +166,17 @@ func (s *steady) publish(from time.Time, length time.Duration) {
 		s.symbol(i, from, length, n)
 	}
 	for _, dir := range s.dirs {
-		if _, err := dir.Publish(s.t.Context(), s.rows, origin); err != nil {
+		if _, err := dir.Publish(s.t.Context(), s.rows, testOrigin); err != nil {
 			s.t.Fatal(err)
 		}
 	}
 }
 
-func (s *steady) symbol(i int, from time.Time, length time.Duration, n int) {
+func (s *tradeSource) symbol(i int, from time.Time, length time.Duration, n int) {
 	at := from.UnixMicro()
 	step := length.Microseconds() / int64(n+1)
 	for j := 0; j < n; j++ {
-		// Of five orders one takes two prices.
+		// One order in five has two prices.
 		at += 1 + s.random.Int64N(max(1, 2*step-1))
 		if at >= from.Add(length).UnixMicro() {
 			at = from.Add(length).UnixMicro() - 1
@@ -189,20 +189,21 @@ func (s *steady) symbol(i int, from time.Time, length time.Duration, n int) {
 	}
 }
 
-// The tape with the most days, and how many trades each symbol has on one of the days before.
-const mostDays, oldTrades = 365, 10
+// maxDays is the length of the longest tape; oldTrades is how many trades a symbol has on an earlier day.
+const maxDays, oldTrades = 365, 10
 
-// old publishes a day of little to one tape, so many days before the day of the end, with the ids just before those of the day after.
-func (s *steady) old(dir *tape.Dir, end time.Time, before int) {
+// publishOld publishes one earlier day to a tape: the number of days before the first full one, with the ids just
+// before those of the next day.
+func (s *tradeSource) publishOld(dir *tape.Dir, end time.Time, before int) {
 	day := end.Add(-26 * time.Hour).Truncate(24 * time.Hour).Add(-24 * time.Hour * time.Duration(before))
 	s.rows = s.rows[:0]
 	ids, prices := s.ids, s.price
 	for i := range incrementalSymbols {
-		s.ids[i] = (mostDays - int64(before)) * oldTrades
+		s.ids[i] = (maxDays - int64(before)) * oldTrades
 		s.symbol(i, day, 23*time.Hour, oldTrades)
 	}
 	s.ids, s.price = ids, prices
-	if _, err := dir.Publish(s.t.Context(), s.rows, origin); err != nil {
+	if _, err := dir.Publish(s.t.Context(), s.rows, testOrigin); err != nil {
 		s.t.Fatal(err)
 	}
 }

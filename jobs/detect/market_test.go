@@ -10,8 +10,8 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// simulated puts the history of a simulated market on a tape.
-func simulated(t *testing.T, m *market.Market, kind exchange.Kind) *tape.Dir {
+// marketTape returns a tape with the history of a simulated market.
+func marketTape(t *testing.T, m *market.Market, kind exchange.Kind) *tape.Dir {
 	t.Helper()
 	feed := tape.AggTrade
 	if kind == exchange.Trade {
@@ -43,16 +43,16 @@ func simulated(t *testing.T, m *market.Market, kind exchange.Kind) *tape.Dir {
 			from = rows[len(rows)-1].ID + 1
 		}
 	}
-	if _, err := dir.Publish(t.Context(), trades, origin); err != nil {
+	if _, err := dir.Publish(t.Context(), trades, testOrigin); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("%d trades", len(trades))
 	return dir
 }
 
-// behind gives the incident that an alert is about: one of the same pair, or of another with the same base asset, in its time or the hour
-// after it, for which the mean price of an hour and the swings of half an hour show it.
-func behind(events []market.Event, symbols map[string]exchange.Symbol, alert tape.Alert) (market.Event, bool) {
+// cause returns the event that explains an alert: one of the same pair, or of another pair with the same base
+// asset, during the event or in the hour after it, in which averages of an hour still show it.
+func cause(events []market.Event, symbols map[string]exchange.Symbol, alert tape.Alert) (market.Event, bool) {
 	at := time.UnixMicro(alert.At)
 	for _, event := range events {
 		if (event.Symbol == alert.Symbol || symbols[event.Symbol].Base == symbols[alert.Symbol].Base) && !at.Before(event.From) && !at.After(event.To.Add(time.Hour)) {
@@ -62,8 +62,8 @@ func behind(events []market.Event, symbols map[string]exchange.Symbol, alert tap
 	return market.Event{}, false
 }
 
-// isFound says whether an alert is the one that an incident was put in for. A silence is told at its end.
-func isFound(event market.Event, alert tape.Alert) bool {
+// detects reports whether an alert is the one for which an event was injected. A silence is detected at its end.
+func detects(event market.Event, alert tape.Alert) bool {
 	at := time.UnixMicro(alert.At)
 	return event.Kind == alert.Detector && event.Symbol == alert.Symbol && at.After(event.At) && !at.After(event.To.Add(5*time.Minute))
 }
@@ -76,7 +76,8 @@ func symbolsOf(m *market.Market) map[string]exchange.Symbol {
 	return symbols
 }
 
-// TestSimulatedMarket: in a simulated market the detectors find what was put in for them, with few alarms besides, in either feed.
+// TestSimulatedMarket checks for both feeds that the detectors find the injected events of a simulated market,
+// with few false alarms.
 func TestSimulatedMarket(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long: make test-all")
@@ -89,15 +90,15 @@ func TestSimulatedMarket(t *testing.T) {
 	events, symbols := m.Injected(), symbolsOf(m)
 	for name, kind := range map[string]exchange.Kind{"aggTrade": exchange.AggTrade, "trade": exchange.Trade} {
 		t.Run(name, func(t *testing.T) {
-			alerts := mustRun(t, simulated(t, m, kind), Options{Detectors: every(t), Now: start.Add(time.Hour), DryRun: true}).Alerts
+			alerts := runDetect(t, marketTape(t, m, kind), Options{Detectors: allDetectors(t), Now: start.Add(time.Hour), DryRun: true}).Alerts
 			others := 0
 			found := map[string]bool{}
 			for _, alert := range alerts {
-				event, expected := behind(events, symbols, alert)
+				event, expected := cause(events, symbols, alert)
 				if !expected {
 					others++
 				}
-				if expected && isFound(event, alert) {
+				if expected && detects(event, alert) {
 					found[event.Kind] = true
 				}
 				t.Logf("%v expected=%v %s %s %v %s: %s", time.UnixMicro(alert.At).UTC(), expected, alert.Detector, alert.Symbol, alert.Score, alert.Severity, alert.Message)
@@ -108,7 +109,7 @@ func TestSimulatedMarket(t *testing.T) {
 				}
 			}
 			if others > 2 {
-				t.Errorf("%d alerts about what was not put in", others)
+				t.Errorf("%d false alarms", others)
 			}
 		})
 	}

@@ -20,19 +20,20 @@ import (
 	"tapedeck/internal/tape"
 )
 
-var pumpScore = flag.Bool("pump-score", false, "score pump_burst on the recorded pumps, with split events and shifted buckets")
+var pumpScore = flag.Bool("pump-score", false, "score pump_burst on the recorded pumps, on halves of the events and with shifted buckets")
 
-// TestPumpScore imports the recorded pumps, runs pump_burst over them and has them scored by their own script. Each event is a symbol of its
-// own, so each is moved by whole days to begin on the same date: that changes nothing for a detector that looks at one symbol, and is
-// 20 days to judge instead of 640. With -pump-score it prints the score also of the earlier and the later half of the events, and with
-// every trade moved by some seconds against the clock's minutes.
+// TestPumpScore runs pump_burst over the recorded pumps, and scores its alerts with the script that comes with
+// the recording. Each event has its own symbol and is moved by whole days to the same date. That makes no
+// difference to a detector that looks at one symbol, and leaves 20 days to judge instead of 640. The score is
+// also printed for the earlier and the later half of the events, and with all trades shifted by some seconds
+// against the minutes of the clock.
 func TestPumpScore(t *testing.T) {
 	dir := recorded.Path(t, "pumps")
 	if !*pumpScore {
 		t.Skip("takes minutes: make pump-score")
 	}
 	if _, err := exec.LookPath("python3"); err != nil {
-		t.Skip("the recorded pumps are scored by a script, and there is no python3")
+		t.Skip("needs python3")
 	}
 	trades, err := parquet.ReadFile[tape.Trade](filepath.Join(dir, "trades.parquet"))
 	if err != nil {
@@ -41,7 +42,7 @@ func TestPumpScore(t *testing.T) {
 	events, spans := readRecords(t, filepath.Join(dir, "events.csv")), readRecords(t, filepath.Join(dir, "spans.csv"))
 	slices.SortFunc(events[1:], func(a, b []string) int { return strings.Compare(a[1], b[1]) })
 	half := 1 + len(events[1:])/2
-	fmt.Println("| buckets moved by | events | precision | recall | F1 | false alarms a symbol and day | median delay | 90 % within |")
+	fmt.Println("| buckets shifted by | events | precision | recall | F1 | false alarms per symbol and day | median delay | 90 % within |")
 	fmt.Println("|---|---|---|---|---|---|---|---|")
 	for _, shift := range []time.Duration{0, 5 * time.Second, 10 * time.Second, 15 * time.Second, 30 * time.Second, 45 * time.Second} {
 		alerts := pumpAlerts(t, trades, shift)
@@ -55,13 +56,14 @@ func TestPumpScore(t *testing.T) {
 			s := scoreAlerts(t, dir, part.events, spans, alerts)
 			fmt.Printf("| %v | %s, %d | %.3f | %.3f | %.3f | %.4f | %.0f s | %.0f s |\n", shift, part.name, s.Events, s.Precision, s.Recall, s.F1, s.False, s.Median, s.P90)
 			if part.name == "all" && (s.F1 < 0.95 || s.False > 0.035 || s.Median > 30) {
-				t.Errorf("moved by %v: F1 %.3f, %.4f false alarms, delay %.0f s; to reach: 0.95, 0.035, 30 s", shift, s.F1, s.False, s.Median)
+				t.Errorf("shifted by %v: F1 %.3f, %.4f false alarms, delay %.0f s; want 0.95, 0.035, 30 s", shift, s.F1, s.False, s.Median)
 			}
 		}
 	}
 }
 
-// pumpAlerts runs pump_burst over the trades moved by shift and gives the alerts in the trades' own time, as lines of JSON.
+// pumpAlerts runs pump_burst over the shifted trades and returns the alerts in the time of the original trades,
+// as lines of JSON.
 func pumpAlerts(t *testing.T, trades []tape.Trade, shift time.Duration) []byte {
 	t.Helper()
 	const day = int64(24 * time.Hour / time.Microsecond)
@@ -81,11 +83,11 @@ func pumpAlerts(t *testing.T, trades []tape.Trade, shift time.Duration) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := dir.Publish(t.Context(), rows, origin); err != nil {
+	if _, err := dir.Publish(t.Context(), rows, testOrigin); err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	for _, alert := range mustRun(t, dir, Options{Detectors: []string{"pump_burst"}, Now: start.Add(40 * 24 * time.Hour), DryRun: true}).Alerts {
+	for _, alert := range runDetect(t, dir, Options{Detectors: []string{"pump_burst"}, Now: start.Add(40 * 24 * time.Hour), DryRun: true}).Alerts {
 		at := time.UnixMicro(alert.At - moved[alert.Symbol]).UTC()
 		fmt.Fprintf(&out, "{\"symbol\":%q,\"at\":%q}\n", alert.Symbol, at.Format(time.RFC3339))
 	}

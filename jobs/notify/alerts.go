@@ -49,28 +49,14 @@ func (o *Outbox) EnqueueAlerts(ctx context.Context, alerts []tape.Alert, inciden
 	return queued, err
 }
 
-// recoveryPeriod is how long ago an alert may have been found for EnqueueRecorded to enqueue it.
-const recoveryPeriod = time.Hour
-
-// AlertReader reads the alerts on the tape; *tape.Dir implements it. Dates are YYYY-MM-DD, both
-// inclusive.
-type AlertReader interface {
-	ReadAlerts(fromDate, toDate string) ([]tape.Alert, error)
-}
-
-// EnqueueRecorded enqueues the alerts on the tape that were found in the last hour. They include
-// those of a run that died after it published its alerts and before it enqueued them. Alerts that
-// were enqueued before are ignored.
-func (o *Outbox) EnqueueRecorded(ctx context.Context, reader AlertReader, incidents []analytics.Incident,
+// EnqueueRecorded enqueues alerts on the tape that were found recently. They include those of a run
+// that died after it published its alerts and before it enqueued them. Alerts that were enqueued
+// before are ignored.
+func (o *Outbox) EnqueueRecorded(ctx context.Context, alerts []tape.Alert, incidents []analytics.Incident,
 	now time.Time) (Queued, error) {
 	if !o.HasChats() {
 		return Queued{}, nil // the run that found them has logged them
 	}
-	alerts, err := reader.ReadAlerts(now.Add(-maxAlertAge).UTC().Format(time.DateOnly), now.UTC().Format(time.DateOnly))
-	if err != nil {
-		return Queued{}, fmt.Errorf("read the alerts: %w", err)
-	}
-	alerts = slices.DeleteFunc(alerts, func(a tape.Alert) bool { return now.Sub(time.UnixMicro(a.FoundAt)).Abs() > recoveryPeriod })
 	return o.EnqueueAlerts(ctx, alerts, incidents, now)
 }
 

@@ -189,18 +189,22 @@ func TestEnqueueRecordedCompletesACrashedRun(t *testing.T) {
 	h := newHarness(t)
 	now := time.Now()
 	o := h.outbox(Chat{ID: "1"})
-	published := slices.Concat(newAlerts(now, "whale", "BTCUSDT", "high"), newAlerts(now, "whale", "ETHUSDT", "high"), newAlerts(now.Add(-3*time.Hour), "whale", "SOLUSDT", "high"))
+	published := slices.Concat(newAlerts(now, "whale", "BTCUSDT", "high"), newAlerts(now, "whale", "ETHUSDT", "high"))
 	if _, err := h.dir.PublishAlerts(t.Context(), slices.Clone(published)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := o.EnqueueAlerts(t.Context(), published[:1], nil, now); err != nil { // only the first
 		t.Fatal(err)
 	}
-	queued, err := o.EnqueueRecorded(t.Context(), h.dir, nil, now.Add(time.Minute))
+	recorded, err := h.dir.ReadAlerts("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	queued, err := o.EnqueueRecorded(t.Context(), recorded, nil, now.Add(time.Minute))
 	if err != nil || queued.Messages != 1 || queued.Known != 1 {
 		t.Errorf("%+v, %v", queued, err)
 	}
-	if queued, err = o.EnqueueRecorded(t.Context(), h.dir, nil, now.Add(2*time.Minute)); err != nil || queued.Messages != 0 {
+	if queued, err = o.EnqueueRecorded(t.Context(), recorded, nil, now.Add(2*time.Minute)); err != nil || queued.Messages != 0 {
 		t.Errorf("%+v, %v", queued, err)
 	}
 }

@@ -130,8 +130,7 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 		return nil, fmt.Errorf("read the tape's index: %w", err)
 	}
 	session, err := analytics.Open(ctx, dir, analytics.Options{
-		Threads: opt.Threads, MemoryLimit: opt.MemoryLimit, From: opt.From, To: opt.To, Index: index,
-		Now: opt.Now, Logger: opt.Logger,
+		Threads: opt.Threads, MemoryLimit: opt.MemoryLimit, From: opt.From, To: opt.To, Index: index, Logger: opt.Logger,
 	})
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -9,14 +10,15 @@ import (
 	"tapedeck/internal/strictyaml"
 )
 
-// querySettings are the values that config.yaml gives to parameters, by kind and name of the query, held to the queries' headers.
+// querySettings are the parameters in config.yaml, checked against the headers of the queries. They are by
+// name of the query and of the parameter.
 type querySettings struct {
 	detectors, sections map[string]map[string]any
-	// symbols are those of detectors for some symbols only, by detector and symbol or pattern.
+	// symbols are those of detectors for some symbols, by detector and by symbol or pattern.
 	symbols map[string]map[string]map[string]any
 }
 
-// of gives the values of one query.
+// of returns the values of one query.
 func (s querySettings) of(query analytics.Query) map[string]any {
 	switch query.Kind {
 	case analytics.Detect:
@@ -27,7 +29,7 @@ func (s querySettings) of(query analytics.Query) map[string]any {
 	return nil
 }
 
-// symbolsOf gives the values of one query for some symbols only.
+// symbolsOf returns the values of one query for some symbols, by symbol or pattern.
 func (s querySettings) symbolsOf(query analytics.Query) map[string]map[string]any {
 	if query.Kind != analytics.Detect {
 		return nil
@@ -35,7 +37,7 @@ func (s querySettings) symbolsOf(query analytics.Query) map[string]map[string]an
 	return s.symbols[query.Name]
 }
 
-// querySettings reads those of config.yaml. A name or value that does not fit is an error with file and line.
+// querySettings returns the parameters in config.yaml. The error for a wrong name or value has file and line.
 func (a *app) querySettings(sqlDir string) (querySettings, error) {
 	out := querySettings{map[string]map[string]any{}, map[string]map[string]any{}, map[string]map[string]map[string]any{}}
 	if len(a.config.detectors)+len(a.config.sections) == 0 {
@@ -44,8 +46,8 @@ func (a *app) querySettings(sqlDir string) (querySettings, error) {
 	queries, problems := analytics.Load(sqlDir)
 	for _, part := range []struct {
 		kind   analytics.Kind
-		word   string
-		wanted map[string]queryConfig
+		noun   string
+		config map[string]queryConfig
 		into   map[string]map[string]any
 	}{
 		{analytics.Detect, "detector", a.config.detectors, out.detectors},
@@ -57,21 +59,21 @@ func (a *app) querySettings(sqlDir string) (querySettings, error) {
 				known[query.Name] = query
 			}
 		}
-		for _, name := range sortedKeys(part.wanted) {
-			wanted := part.wanted[name]
+		for _, name := range slices.Sorted(maps.Keys(part.config)) {
+			config := part.config[name]
 			query, ok := known[name]
 			if !ok {
-				if slices.ContainsFunc(problems, isAbout(part.kind, name)) {
-					continue // it is there and cannot be read, which whoever runs it says
+				if slices.ContainsFunc(problems, isProblemOf(part.kind, name)) {
+					continue // the command reports the wrong file
 				}
-				return out, misuse("%s: no %s is named %q%s", a.config.position(wanted.line), part.word, name, strictyaml.DidYouMean(name, sortedKeys(known)))
+				return out, misuse("%s: no %s is named %q%s", a.config.position(config.line), part.noun, name, strictyaml.DidYouMean(name, slices.Sorted(maps.Keys(known))))
 			}
 			var err error
-			if part.into[name], err = a.heldTo(query, wanted.params); err != nil {
+			if part.into[name], err = a.checkParams(query, config.params); err != nil {
 				return out, err
 			}
-			for symbol, params := range wanted.symbols {
-				values, err := a.heldTo(query, params)
+			for symbol, params := range config.symbols {
+				values, err := a.checkParams(query, params)
 				if err != nil {
 					return out, err
 				}
@@ -85,24 +87,24 @@ func (a *app) querySettings(sqlDir string) (querySettings, error) {
 	return out, nil
 }
 
-// isAbout says whether a problem is that of the file of a query.
-func isAbout(kind analytics.Kind, name string) func(error) bool {
+// isProblemOf returns a function that reports whether a problem is about the file of a query.
+func isProblemOf(kind analytics.Kind, name string) func(error) bool {
 	return func(problem error) bool {
 		return strings.Contains(problem.Error(), filepath.Join(string(kind), name+".sql"))
 	}
 }
 
-// heldTo gives the values for a query's parameters, if they are that.
-func (a *app) heldTo(query analytics.Query, params map[string]configParam) (map[string]any, error) {
+// checkParams returns the values of parameters, after checking them against the header of the query.
+func (a *app) checkParams(query analytics.Query, params map[string]configParam) (map[string]any, error) {
 	values := map[string]any{}
 	settable := settableParams(query)
-	for _, param := range sortedKeys(params) {
+	for _, param := range slices.Sorted(maps.Keys(params)) {
 		set := params[param]
 		if !slices.Contains(settable, param) {
 			if len(settable) == 0 {
-				return nil, misuse("%s: %s has nothing to set", a.config.position(set.line), query.Name)
+				return nil, misuse("%s: %s has no parameter that can be set", a.config.position(set.line), query.Name)
 			}
-			return nil, misuse("%s: %s has no parameter %q to set%s", a.config.position(set.line), query.Name, param, strictyaml.DidYouMean(param, settable))
+			return nil, misuse("%s: %s has no parameter %q%s", a.config.position(set.line), query.Name, param, strictyaml.DidYouMean(param, settable))
 		}
 		if err := query.CheckArgument(param, set.value); err != nil {
 			return nil, misuse("%s: %w", a.config.position(set.line), err)
@@ -112,11 +114,12 @@ func (a *app) heldTo(query analytics.Query, params map[string]configParam) (map[
 	return values, nil
 }
 
-// settableParams are the parameters of a query that are not given by the run: by its window, and by report --symbols.
+// settableParams returns the parameters that the command does not set itself, as it does for the window and for
+// report --symbols.
 func settableParams(query analytics.Query) (names []string) {
 	for _, param := range query.Params {
-		given := param.Name == "window_start" || param.Name == "window_end" || query.Kind == analytics.Report && param.Name == "symbols"
-		if !given {
+		isSet := param.Name == "window_start" || param.Name == "window_end" || query.Kind == analytics.Report && param.Name == "symbols"
+		if !isSet {
 			names = append(names, param.Name)
 		}
 	}

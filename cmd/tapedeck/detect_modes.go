@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+
+	"tapedeck/internal/tape"
+	"tapedeck/internal/wording"
+	"tapedeck/jobs/detect"
+)
+
+// calibrate runs detect --calibrate.
+func (a *app) calibrate(ctx context.Context, dir *tape.Dir, options detect.Options, budget float64, format string) error {
+	found, err := detect.Calibrate(ctx, dir, options, budget)
+	if err != nil {
+		return err
+	}
+	write := writeCalibration
+	if format == "jsonl" {
+		write = writeCalibrationLines
+	}
+	if err := write(a.stdout, found); err != nil {
+		return err
+	}
+	a.say("calibrated on %s to %s for a budget of %s per day", minuteText(found.Window.Start), minuteText(found.Window.End), numberText(budget))
+	if days := found.Window.Duration().Hours() / 24; days < 7 {
+		a.say("that is only %.1f days; reliable thresholds need several weeks", days)
+	}
+	for _, c := range found.Detectors {
+		if c.Floor {
+			a.say("%s: the budget allows less than %s, a quarter of the current threshold; lower values were not tried", c.Detector, numberText(c.Threshold))
+		}
+	}
+	for _, name := range found.Skipped {
+		a.say("%s is not calibrated because its header has no threshold: line", name)
+	}
+	return a.detectorProblems(found.Problems)
+}
+
+func numberText(value float64) string { return strconv.FormatFloat(value, 'f', -1, 64) }
+
+// writeCalibration prints a table, and the lines for config.yaml.
+func writeCalibration(w io.Writer, found detect.Calibration) error {
+	if len(found.Detectors) == 0 {
+		return nil
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "DETECTOR\tPARAMETER\tNOW\tPROPOSED\tMEDIUM\tHIGH\tSYMBOL-DAYS\tALARMS NOW\tALARMS PROPOSED")
+	for _, c := range found.Detectors {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Detector, c.Param, numberText(c.Current), numberText(c.Threshold), numberText(c.Medium),
+			numberText(c.High), wording.Comma(c.SymbolDays), wording.Comma(c.AlarmsCurrent), wording.Comma(c.AlarmsThreshold))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	text := "\n# for config.yaml\ndetectors:\n"
+	for _, c := range found.Detectors {
+		text += fmt.Sprintf("  %s:\n    %s: %s\n", c.Detector, c.Param, numberText(c.Threshold))
+		if c.MediumParam != "" {
+			text += fmt.Sprintf("    %s: %s\n", c.MediumParam, numberText(c.Medium))
+		}
+		if c.HighParam != "" {
+			text += fmt.Sprintf("    %s: %s\n", c.HighParam, numberText(c.High))
+		}
+	}
+	_, err := io.WriteString(w, text)
+	return err
+}
+
+// calibrationLine is one proposal of --format jsonl.
+type calibrationLine struct {
+	Detector       string  `json:"detector"`
+	Param          string  `json:"param"`
+	Current        float64 `json:"current"`
+	Proposed       float64 `json:"proposed"`
+	Medium         float64 `json:"medium"`
+	High           float64 `json:"high"`
+	SymbolDays     int64   `json:"symbol_days"`
+	AlarmsCurrent  int64   `json:"alarms_current"`
+	AlarmsProposed int64   `json:"alarms_proposed"`
+}
+
+func writeCalibrationLines(w io.Writer, found detect.Calibration) error {
+	encoder := json.NewEncoder(w)
+	for _, c := range found.Detectors {
+		line := calibrationLine{c.Detector, c.Param, c.Current, c.Threshold, c.Medium, c.High, c.SymbolDays, c.AlarmsCurrent, c.AlarmsThreshold}
+		if err := encoder.Encode(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkLookAhead runs detect --check-lookahead.
+func (a *app) checkLookAhead(ctx context.Context, dir *tape.Dir, options detect.Options) error {
+	checked, err := detect.CheckLookAhead(ctx, dir, options)
+	if err != nil {
+		return err
+	}
+	names := map[string]bool{}
+	for _, difference := range checked.Found {
+		names[difference.Detector] = true
+		if _, err := fmt.Fprintln(a.stdout, difference); err != nil {
+			return err
+		}
+	}
+	a.say("%s checked at %s from %s to %s with %s: %s", wording.Count(len(checked.Detectors), "detector"), wording.Count(len(checked.Cutoffs), "instant"),
+		minuteText(checked.Window.Start), minuteText(checked.Window.End), wording.Count(checked.Alerts, "alert"), wording.Count(len(checked.Found), "difference"))
+	if err := a.detectorProblems(checked.Problems); err != nil {
+		return err
+	}
+	if len(checked.Found) > 0 {
+		return withHint(partial("%s: the alerts depend on later trades, or on where the run began", wording.List(slices.Sorted(maps.Keys(names)), 3)),
+			"a detector must not use trades at or after `at`, and must state its look-back before window_start in the reads: lines")
+	}
+	if checked.Alerts == 0 {
+		a.say("without alerts this proves little; take a longer window, or lower the thresholds in config.yaml")
+	}
+	return nil
+}
+
+// detectorProblems prints the errors of single detectors.
+func (a *app) detectorProblems(problems []error) error {
+	for _, problem := range problems {
+		a.say("%v", problem)
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	return partial("%s failed", wording.Count(len(problems), "detector"))
+}
