@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write the current results of the querie
 
 const casesDir = "../sql/testdata"
 
-// requiredCases are the cases that a query of a kind must got, by the last part of the file name.
+// requiredCases are the cases that a query of a kind must have, by the last part of the file name.
 var requiredCases = map[Kind][]string{
 	Detect:   {"ordinary", "empty", "thin", "edges", "gap"},
 	Report:   {"ordinary", "empty"},
@@ -47,7 +47,7 @@ func TestCases(t *testing.T) {
 	byName := map[string]Query{}
 	for _, query := range queries {
 		if other, ok := byName[query.Name]; ok {
-			t.Fatalf("%s and %s got the same name, so their cases cannot be distinguished", other.Path, query.Path)
+			t.Fatalf("%s and %s have the same name, so their cases cannot be distinguished", other.Path, query.Path)
 		}
 		byName[query.Name] = query
 	}

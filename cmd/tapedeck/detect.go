@@ -41,7 +41,7 @@ An alert names the instant from which it could be known. A run over history ther
 gap that can still be filled waits until it is. Minutes with too little history for a comparison are not judged; detect says how many.
 
 Alerts of a symbol less than an hour apart are one incident. Its severity rises if several detectors agree, and incidents of many symbols at the same time are one
-market-wide incident. Chats get one message per incident.
+market-wide incident. A chat gets one message about an incident, and another one if the severity rises or the cooldown is over.
 
 Every tape is different. --calibrate takes the highest score of each symbol and day, and from those the quantile that keeps the budget, of which every detector has
 the same share. It prints the lines for config.yaml. Calibrate on some weeks, and check the result on the next ones.

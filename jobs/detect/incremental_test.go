@@ -24,9 +24,10 @@ var (
 
 const incrementalSymbols = 300
 
-// BenchmarkDetect measures what a run costs over one minute of new data: all detectors, 300 symbols, on tapes of 1, 30 and 365 days in turn. The day before has the given
-// number of trades, in a file an hour as compact leaves them, and the last hour in a file each 15 seconds as the stream does. The days before
-// that got few trades each, in one file: they are there to be looked past.
+// BenchmarkDetect measures a run over one minute of new data with all detectors and 300 symbols, on tapes of 1,
+// 30 and 365 days in turn. The last day has the given number of trades: one file per hour, as after compact, and
+// one file per 15 seconds in the last hour, as from the stream. The days before have one file each with few
+// trades.
 func BenchmarkDetect(b *testing.B) {
 	end := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
 	days := []int{1, 30, 365}
