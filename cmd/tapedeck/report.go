@@ -16,7 +16,6 @@ import (
 	"tapedeck/internal/durable"
 	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
-	"tapedeck/internal/window"
 	"tapedeck/internal/wording"
 	"tapedeck/jobs/notify"
 	"tapedeck/jobs/report"
