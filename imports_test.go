@@ -57,7 +57,7 @@ func sameRoom(a, b string) bool {
 	return first(a) == first(b)
 }
 
-func TestImportsGoOneWay(t *testing.T) {
+func TestImportsPointDown(t *testing.T) {
 	// The go command remembers test results by the files that the test itself looked at.
 	if err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(path, ".go") {

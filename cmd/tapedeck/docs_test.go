@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -141,6 +142,38 @@ func TestConfigurationPageListsEveryKey(t *testing.T) {
 	for key := range configKeys() {
 		if !strings.Contains(string(text), "\n| `"+key+"` |") {
 			t.Errorf("docs/CONFIGURATION.md does not list the key %s", key)
+		}
+	}
+}
+
+// TestArchitecturePageNamesRealTestsAndFiles checks that every test and path that the page mentions exists.
+func TestArchitecturePageNamesRealTestsAndFiles(t *testing.T) {
+	page, err := os.ReadFile("../../docs/ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]bool{}
+	err = filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, match := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(string(text), -1) {
+			tests[match[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, match := range regexp.MustCompile("`(Test[A-Z]\\w+)`").FindAllStringSubmatch(string(page), -1) {
+		if !tests[match[1]] {
+			t.Errorf("the page names %s, which does not exist", match[1])
+		}
+	}
+	for _, match := range regexp.MustCompile("`((?:internal|jobs|sql|cmd)/[\\w/.]+)`").FindAllStringSubmatch(string(page), -1) {
+		if _, err := os.Stat(filepath.Join("../..", match[1])); err != nil {
+			t.Errorf("the page names %s: %v", match[1], err)
 		}
 	}
 }
