@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 
 	"tapedeck/internal/tape"
 	"tapedeck/jobs/schedule"
@@ -9,21 +10,21 @@ import (
 )
 
 type verifyCmd struct {
-	Full   bool   `help:"Read every file again and all of it, also those that have not changed since they were last read, and hold each page to its checksum."`
-	Format string `placeholder:"FORMAT" enum:"table,csv,json" default:"table" help:"table, csv (one line a symbol and day) or json."`
+	Full   bool   `help:"Read all files again and completely, including those that have not changed, and check the checksum of every page."`
+	Format string `placeholder:"FORMAT" enum:"table,csv,json" default:"table" help:"table, csv (one row per symbol and day) or json."`
 }
 
 func (*verifyCmd) manual() manual {
 	return manual{
-		about: `The certificate of completeness. It reads the ids of every row on the tape: an exchange numbers the trades of a symbol one after
-the other, so a number that is not there is a trade that is missing, and a quiet hour is not a gap. It says for each symbol what is there, what is
-missing and can still be had, what the exchange itself does not have, and what stands twice, and keeps the answer for each day in the table
-coverage. A file that cannot be read is named, and its rows count as missing.`,
+		about: `Proves how complete the tape is. The exchange numbers the trades of a symbol consecutively, so a missing number is a
+missing trade, and a quiet hour is not a gap. verify reads the ids of all rows and prints for each symbol what is on
+the tape, what is missing and can be fetched, what the exchange itself does not have, and what is there twice. It stores
+the result for each day in the table coverage. A file that cannot be read is named, and its rows count as missing.`,
 		examples: []string{"tapedeck verify", "tapedeck verify --full --format json"},
 		exits: []string{
-			"0  complete: every id between the first and the last is there, once",
+			"0  complete: every id from the first to the last is on the tape once",
 			"1  failed",
-			"3  not complete: something is missing, stands twice or cannot be read",
+			"3  not complete: something is missing, there twice or unreadable",
 		},
 	}
 }
@@ -33,42 +34,39 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	found, failed := verify.Run(ctx, dir, verify.Options{Now: a.now(), Full: c.Full, Logger: a.log})
-	if found == nil {
-		return failed
+	certificate, verifyErr := verify.Run(ctx, dir, verify.Options{Now: a.now(), Full: c.Full, Logger: a.log})
+	if certificate == nil {
+		return verifyErr
 	}
-	certificate := *found
-	write := map[string]func() error{
-		"table": func() error { return verify.WriteTable(a.stdout, certificate) },
-		"csv":   func() error { return verify.WriteCSV(a.stdout, certificate) },
-		"json":  func() error { return verify.WriteJSON(a.stdout, certificate) },
-	}[c.Format]
-	if err := write(); err != nil {
+	write := verify.WriteTable
+	switch c.Format {
+	case "csv":
+		write = verify.WriteCSV
+	case "json":
+		write = verify.WriteJSON
+	}
+	if err := write(a.stdout, *certificate); err != nil {
 		return err
 	}
-	if failed != nil {
-		return failed
+	if verifyErr != nil {
+		return verifyErr
 	}
 	if certificate.SaveErr != nil {
-		a.say("what was found could not be written down, for the table coverage or for the next run: %v", certificate.SaveErr)
+		a.say("the result was not saved, neither for the table coverage nor for the next run: %v", certificate.SaveErr)
 	}
-	a.reportToParent(schedule.Report{Message: verify.Verdict(certificate)})
+	a.reportToParent(schedule.Report{Message: verify.Verdict(*certificate)})
 	if !certificate.Complete() {
-		return withHint(partial("the tape is not complete"), "%s", cureOf(certificate))
+		return withHint(partial("the tape is not complete"), "%s", cureOf(*certificate))
 	}
 	return nil
 }
 
 // cureOf says what to do about a tape that is not complete.
 func cureOf(c tape.Certificate) string {
-	missing := false
-	for _, s := range c.Symbols {
-		missing = missing || s.Missing > 0
-	}
 	switch {
 	case len(c.Broken) > 0:
-		return "move a file that cannot be read out of the data directory; tapedeck backfill then fetches what it held"
-	case missing:
+		return "move a file that cannot be read out of the data directory; tapedeck backfill then fetches its trades"
+	case slices.ContainsFunc(c.Symbols, func(s tape.SymbolCertificate) bool { return s.Missing > 0 }):
 		return "tapedeck backfill fetches what is missing"
 	}
 	return "move the file that another program put there out of the data directory"

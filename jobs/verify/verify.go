@@ -1,5 +1,8 @@
-// Package verify proves how complete the tape is: it reads the ids of every row, works out by arithmetic which are missing, and
-// keeps the answer in the coverage table. Coverage and its states are specified in the project's README.
+// Package verify proves how complete the tape is: it reads the ids of all rows, computes which are missing, and
+// publishes the result in the coverage table.
+//
+// Its guarantee: a tape is called complete only if every id from the first to the last of each symbol was read exactly
+// once, or is recorded as absent at the exchange. docs/TAPE.md defines coverage and its states.
 package verify
 
 import (
@@ -11,22 +14,23 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// Options of a run; the zero value checks what is new since the last time.
+// Options are the settings of a run.
 type Options struct {
-	// Now is when the check is made.
+	// Now is the time of the check.
 	Now time.Time
-	// Full reads every file again, also those that have not changed.
+	// Full reads all files again, also those that have not changed since the last run.
 	Full bool
-	// Progress, if not nil, is told how many files of how many have been read. It may be called from any goroutine, one at a time.
-	Progress func(done, of int)
-	Logger   *slog.Logger
+	// Logger receives one line about the result; nil means none.
+	Logger *slog.Logger
 }
 
-// Run checks the tape, publishes its coverage and returns the certificate. An incomplete tape is not an error: see Certificate.Complete. Nor is a
-// tape that this process may not write to: see Certificate.SaveErr. Where the coverage could not be written for another reason, a full disk say, the
-// certificate is whole beside the error; it is nil beside any other.
+// Run checks the tape, publishes its coverage and returns the certificate.
+//
+// An incomplete tape is not an error, see Certificate.Complete. A tape that is not writable is not an error either, see
+// Certificate.SaveErr. If publishing the coverage fails for another reason, for example a full disk, Run returns both
+// the certificate and the error. With any other error the certificate is nil.
 func Run(ctx context.Context, dir *tape.Dir, opt Options) (*tape.Certificate, error) {
-	certificate, err := dir.Certify(ctx, opt.Now, opt.Full, opt.Progress)
+	certificate, err := dir.Certify(ctx, opt.Now, opt.Full, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +38,7 @@ func Run(ctx context.Context, dir *tape.Dir, opt Options) (*tape.Certificate, er
 	if tape.IsReadOnly(err) {
 		certificate.SaveErr = err
 	} else if err != nil {
-		return &certificate, fmt.Errorf("write the coverage: %w", err)
+		return &certificate, fmt.Errorf("publish the coverage: %w", err)
 	}
 	if opt.Logger != nil {
 		opt.Logger.Info("tape checked", "symbols", len(certificate.Symbols), "files", certificate.Files, "files_read", certificate.Scanned,
