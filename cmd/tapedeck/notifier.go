@@ -5,6 +5,7 @@ import (
 
 	"tapedeck/analytics"
 	"tapedeck/internal/tape"
+	"tapedeck/internal/telegram"
 	"tapedeck/internal/wording"
 	"tapedeck/jobs/notify"
 	"tapedeck/jobs/report"
@@ -29,11 +30,11 @@ func (a *app) newNotifier(dir *tape.Dir, flags telegramFlags) (*notifier, error)
 	if err != nil {
 		return nil, err
 	}
-	outbox, err := notify.Open(dir, config, a.log)
+	outbox, err := notify.Open(dir.State(), config, a.log)
 	if err != nil {
 		return nil, err
 	}
-	token, err := notify.ReadToken(func(name string) string { return a.env[name] })
+	token, err := telegram.ReadToken(func(name string) string { return a.env[name] })
 	if err != nil {
 		return nil, &statusError{exitMisuse, err}
 	}

@@ -109,18 +109,6 @@ func NewClient(server string, token Token, opt Options) (*Client, error) {
 	return &Client{bot: api, token: token, timeout: opt.Timeout}, nil
 }
 
-// Check asks the server for the bot and returns its @name.
-func (c *Client) Check(ctx context.Context) (name string, err error) {
-	err = c.do(ctx, c.timeout, func(ctx context.Context) error {
-		me, err := c.bot.GetMe(ctx)
-		if err == nil {
-			name = "@" + me.Username
-		}
-		return err
-	})
-	return name, err
-}
-
 // Send sends a message once and returns its id in the chat, or 0 if it was accepted and the rest of
 // the reply was lost. Its errors are *Error.
 func (c *Client) Send(ctx context.Context, m Message) (id int, err error) {

@@ -272,16 +272,6 @@ func TestRequestParameters(t *testing.T) {
 	}
 }
 
-func TestCheck(t *testing.T) {
-	client, err := NewClient(serve(t, replies(200, `{"ok":true,"result":{"id":1,"is_bot":true,"first_name":"x","username":"tapedeck_bot"}}`)), testToken(t), Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if name, err := client.Check(t.Context()); err != nil || name != "@tapedeck_bot" {
-		t.Errorf("%q, %v", name, err)
-	}
-}
-
 func TestNewClientErrors(t *testing.T) {
 	if _, err := NewClient("https://api.telegram.org", Token{}, Options{}); err == nil {
 		t.Error("no error without a token")

@@ -2,6 +2,7 @@ package workbook
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math"
 	"strings"
@@ -17,10 +18,7 @@ const (
 
 // chart draws a chart whose upper left corner is in a cell.
 func (b *builder) chart(sheet string, column, row int, chart Chart) error {
-	cell, err := excelize.CoordinatesToCellName(column, row)
-	if err != nil {
-		return err
-	}
+	cell := cellName(column, row)
 	var series []excelize.ChartSeries
 	for i, s := range chart.Series {
 		converted, ok, err := b.series(s, i)
@@ -35,13 +33,12 @@ func (b *builder) chart(sheet string, column, row int, chart Chart) error {
 		return nil
 	}
 	main, secondary := series, []excelize.ChartSeries(nil)
-	kind := excelize.Line
+	kind := excelize.Col
 	switch chart.Kind {
-	case Columns:
-		kind = excelize.Col
 	case Bar:
 		kind = excelize.Bar
 	case LineOverColumns:
+		kind = excelize.Line
 		main, secondary = series[:1], series[1:]
 	}
 	axis := excelize.Font{Size: 9, Color: "#" + faint, Family: fontName}
@@ -204,35 +201,16 @@ func (b *builder) series(s Series, number int) (excelize.ChartSeries, bool, erro
 	if s.From >= s.To {
 		return excelize.ChartSeries{}, false, nil
 	}
-	reference := func(column int) (string, error) {
-		name, err := excelize.ColumnNumberToName(column + 1)
-		return fmt.Sprintf("%s!$%s$%d:$%s$%d", quoteSheet(b.sheets[s.Table][0]), name, s.From+2, name, s.To+1), err
+	sheet := quoteSheet(b.sheets[s.Table][0])
+	cells := func(column int) string {
+		name := columnName(column + 1)
+		return fmt.Sprintf("%s!$%s$%d:$%s$%d", sheet, name, s.From+2, name, s.To+1)
 	}
-	categories, err := reference(s.Category)
-	if err != nil {
-		return excelize.ChartSeries{}, false, err
-	}
-	values, err := reference(s.Value)
-	if err != nil {
-		return excelize.ChartSeries{}, false, err
-	}
-	label := s.Label
-	labelRow := s.From + 2
-	if label < 0 {
-		label, labelRow = s.Value, 1
-	}
-	name, err := excelize.ColumnNumberToName(label + 1)
-	if err != nil {
-		return excelize.ChartSeries{}, false, err
-	}
-	color := s.Color
-	if color == "" {
-		color = palette[number%len(palette)]
-	}
+	color := cmp.Or(s.Color, blue)
 	return excelize.ChartSeries{
-		Name:       fmt.Sprintf("%s!$%s$%d", quoteSheet(b.sheets[s.Table][0]), name, labelRow),
-		Categories: categories,
-		Values:     values,
+		Name:       fmt.Sprintf("%s!$%s$1", sheet, columnName(s.Value+1)),
+		Categories: cells(s.Category),
+		Values:     cells(s.Value),
 		Fill:       fill(color),
 		Line:       excelize.LineOptions{Type: excelize.LineSolid, Fill: fill(color), Width: 1.75},
 		Marker:     excelize.ChartMarker{Symbol: "none"},

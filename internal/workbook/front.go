@@ -62,14 +62,10 @@ func (b *builder) sheetLinks(sheet string, row int) (next int, err error) {
 	row++
 	for i, table := range b.book.Tables {
 		for _, target := range b.sheets[i] {
-			cell, err := excelize.CoordinatesToCellName(1, row)
-			if err != nil {
-				return 0, err
-			}
 			if err := b.text(sheet, 1, row, target, style{link: true}); err != nil {
 				return 0, err
 			}
-			if err := b.file.SetCellHyperLink(sheet, cell, quoteSheet(target)+"!A1", "Location"); err != nil {
+			if err := b.file.SetCellHyperLink(sheet, cellName(1, row), quoteSheet(target)+"!A1", "Location"); err != nil {
 				return 0, err
 			}
 			if err := b.text(sheet, 4, row, firstSentence(table.Doc), style{tone: Muted}); err != nil {
@@ -94,11 +90,7 @@ func (b *builder) frontCharts(sheet string, row, pixels int) error {
 			height = max(height, charts[i].Height)
 		}
 		if pixels%frontPixels+height > frontPixels {
-			cell, err := excelize.CoordinatesToCellName(1, row)
-			if err != nil {
-				return err
-			}
-			if err := b.file.InsertPageBreak(sheet, cell); err != nil {
+			if err := b.file.InsertPageBreak(sheet, cellName(1, row)); err != nil {
 				return err
 			}
 			pixels = 0
@@ -125,10 +117,7 @@ func firstSentence(doc string) string {
 
 // text writes a text into a cell.
 func (b *builder) text(sheet string, column, row int, text string, s style) error {
-	cell, err := excelize.CoordinatesToCellName(column, row)
-	if err != nil {
-		return err
-	}
+	cell := cellName(column, row)
 	if err := b.file.SetCellStr(sheet, cell, clean(text)); err != nil {
 		return err
 	}

@@ -24,9 +24,6 @@ const (
 	fontName  = "Calibri"
 )
 
-// palette colors the series that have no color of their own.
-var palette = [...]string{"2F6FB2", "D9822B", "1A7F4B", "8E4EC6", "B3261E", "0F8B8D", "7A6A00", "6B7785"}
-
 // style is the key of a cell style.
 type style struct {
 	format   Format

@@ -15,6 +15,9 @@ import (
 
 // table writes a table on as many sheets as it needs and returns their names.
 func (b *builder) table(number int, table Table) ([]string, error) {
+	if len(table.Columns) > excelize.MaxColumns {
+		return nil, fmt.Errorf("%d columns are too many: a sheet has %d", len(table.Columns), excelize.MaxColumns)
+	}
 	var sheets []string
 	for from := 0; from == 0 || from < len(table.Rows); from += b.book.RowsPerSheet {
 		to := min(from+b.book.RowsPerSheet, len(table.Rows))
@@ -82,10 +85,7 @@ func (b *builder) writePart(table Table, part sheetPart) error {
 		return stream.Flush()
 	}
 	if len(table.Columns) > 0 {
-		last, err := excelize.CoordinatesToCellName(len(table.Columns), len(rows)+1)
-		if err != nil {
-			return err
-		}
+		last := cellName(len(table.Columns), len(rows)+1)
 		stripes := true
 		if err := stream.AddTable(&excelize.Table{Range: "A1:" + last, Name: part.object,
 			StyleName: "TableStyleLight1", ShowRowStripes: &stripes}); err != nil {
@@ -200,10 +200,6 @@ func (b *builder) paint(table Table, part sheetPart) error {
 		return nil
 	}
 	for i, column := range table.Columns {
-		letter, err := excelize.ColumnNumberToName(i + 1)
-		if err != nil {
-			return err
-		}
 		var rules []excelize.ConditionalFormatOptions
 		switch column.Paint {
 		case Sign:
@@ -238,7 +234,7 @@ func (b *builder) paint(table Table, part sheetPart) error {
 		if len(rules) == 0 {
 			continue
 		}
-		cells := fmt.Sprintf("%s2:%s%d", letter, letter, part.to-part.from+1)
+		cells := cellName(i+1, 2) + ":" + cellName(i+1, part.to-part.from+1)
 		if err := b.file.SetConditionalFormat(part.sheet, cells, rules); err != nil {
 			return err
 		}

@@ -10,18 +10,12 @@ package workbook
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf16"
 
 	"github.com/xuri/excelize/v2"
-)
-
-// Excel's limits.
-const (
-	maxRows      = 1_048_576
-	maxCellUnits = 32_767 // UTF-16 code units in a cell
-	maxSheetName = 31
 )
 
 // Book is a workbook: a front page, the tables in order, and a sheet that explains their columns.
@@ -125,9 +119,8 @@ type Chart struct {
 type Kind int
 
 const (
-	Lines Kind = iota
-	Columns
-	Bar // horizontal
+	Columns Kind = iota
+	Bar          // horizontal
 	// LineOverColumns draws the first series as a line and the others as columns on a second axis.
 	LineOverColumns
 )
@@ -135,12 +128,11 @@ const (
 // Series takes its values from the rows [From, To) of a table. Rows that are not on the table's
 // first sheet are left out.
 type Series struct {
-	Table    int // index in Book.Tables
-	Category int // column
-	Value    int // column
-	Label    int // column whose first cell names the series; negative: the name of the Value column
-	From, To int // rows
-	Color    string
+	Table    int    // index in Book.Tables
+	Category int    // column
+	Value    int    // column, whose header names the series
+	From, To int    // rows
+	Color    string // RRGGBB; empty means blue
 }
 
 // Write writes the workbook to w. After an error, what w holds is undefined.
@@ -168,8 +160,8 @@ type builder struct {
 }
 
 func (b *builder) build() error {
-	if b.book.RowsPerSheet <= 0 || b.book.RowsPerSheet > maxRows-1 {
-		b.book.RowsPerSheet = maxRows - 1
+	if b.book.RowsPerSheet <= 0 || b.book.RowsPerSheet > excelize.TotalRows-1 {
+		b.book.RowsPerSheet = excelize.TotalRows - 1
 	}
 	if err := b.properties(); err != nil {
 		return err
@@ -225,12 +217,25 @@ func (b *builder) sheetName(name string) string {
 		if n > 1 {
 			suffix = fmt.Sprintf(" (%d)", n)
 		}
-		candidate := cutUnits(name, maxSheetName-len(suffix)) + suffix
+		candidate := cutUnits(name, excelize.MaxSheetNameLength-len(suffix)) + suffix
 		if key := strings.ToLower(candidate); !b.names[key] && key != "history" { // Excel reserves "History"
 			b.names[key] = true
 			return candidate
 		}
 	}
+}
+
+// cellName returns the name of a cell, such as A1. Both arguments start at 1. It panics if there is no
+// such cell; table checks the number of columns.
+func cellName(column, row int) string { return columnName(column) + strconv.Itoa(row) }
+
+// columnName returns the name of a column, such as A. It panics like cellName.
+func columnName(column int) string {
+	name, err := excelize.ColumnNumberToName(column)
+	if err != nil {
+		panic(err)
+	}
+	return name
 }
 
 // cutUnits truncates a text to that many UTF-16 code units, never inside a character.
@@ -255,8 +260,8 @@ func clean(text string) string {
 		}
 		return r
 	}, text)
-	if short := cutUnits(text, maxCellUnits); short == text {
+	if short := cutUnits(text, excelize.TotalCellChars); short == text {
 		return text
 	}
-	return cutUnits(text, maxCellUnits-1) + "…"
+	return cutUnits(text, excelize.TotalCellChars-1) + "…"
 }

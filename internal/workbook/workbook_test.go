@@ -149,10 +149,10 @@ func TestChartsReferToTheirRows(t *testing.T) {
 	var out bytes.Buffer
 	book := workbook.Book{RowsPerSheet: 20, Tables: []workbook.Table{table}, Charts: [][]workbook.Chart{{
 		{Title: "close & volume", Kind: workbook.LineOverColumns, CategoryFormat: "hh:mm", Series: []workbook.Series{
-			{Table: 0, Category: 0, Value: 1, Label: -1, From: 2, To: 12}, {Table: 0, Category: 0, Value: 2, Label: -1, From: 2, To: 12}}},
-		{Title: "limited to the first sheet", Series: []workbook.Series{{Table: 0, Category: 0, Value: 1, Label: -1, From: 10, To: 30}}},
+			{Table: 0, Category: 0, Value: 1, From: 2, To: 12}, {Table: 0, Category: 0, Value: 2, From: 2, To: 12}}},
+		{Title: "limited to the first sheet", Series: []workbook.Series{{Table: 0, Category: 0, Value: 1, From: 10, To: 30}}},
 	}, {
-		{Title: "nothing to draw", Series: []workbook.Series{{Table: 0, Category: 0, Value: 1, Label: -1, From: 25, To: 30}}},
+		{Title: "nothing to draw", Series: []workbook.Series{{Table: 0, Category: 0, Value: 1, From: 25, To: 30}}},
 	}}}
 	if err := workbook.Write(&out, book); err != nil {
 		t.Fatal(err)

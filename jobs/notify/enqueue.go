@@ -50,7 +50,6 @@ type ReportState string
 const (
 	Partial ReportState = "partial" // data are missing
 	Empty   ReportState = "empty"   // no trades
-	Stale   ReportState = "stale"   // the data end long before the window does
 	Failed  ReportState = "failed"  // it could not be built
 )
 
@@ -170,7 +169,7 @@ type draft struct {
 // history holds the messages to the chat that are still stored.
 func (o *Outbox) enqueue(ctx context.Context, kind Kind, queued *Queued, now time.Time,
 	drafts func(chat Chat, history []*entry) []draft) error {
-	unlock, err := durable.Lock(o.store.StatePath(enqueueLock))
+	unlock, err := durable.Lock(o.store.Path(enqueueLock))
 	if err != nil {
 		return fmt.Errorf("enqueue: %w", err)
 	}
@@ -207,7 +206,7 @@ func (o *Outbox) enqueue(ctx context.Context, kind Kind, queued *Queued, now tim
 				Format: messageFormat, Chat: chat.ID, Kind: kind, Key: d.key, QueuedAt: now.UTC(),
 				Alerts: d.alerts, Topic: d.topic, Recovered: d.recovered, Parts: d.parts,
 			}
-			if err := o.store.WriteState(filepath.Join(outboxDir, messageName(next, hash)), m); err != nil {
+			if err := o.store.Write(filepath.Join(outboxDir, messageName(next, hash)), m); err != nil {
 				return fmt.Errorf("enqueue: %w", err)
 			}
 			o.log.Debug("message queued", "chat", chat.label(), "kind", string(kind), "key", d.key)
@@ -228,7 +227,7 @@ func (o *Outbox) writeFile(name string, content []byte) error {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	return o.store.WriteStateBytes(filepath.Join(outboxDir, name), content)
+	return o.store.WriteBytes(filepath.Join(outboxDir, name), content)
 }
 
 // fileName returns the name of a file in the outbox.

@@ -261,7 +261,6 @@ func TestReportStateIsSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for state, want := range map[ReportState]string{
 			Empty:   "Daily\nNothing to report: no <trades>",
-			Stale:   "Daily\n⚠️ The data are too old for a report: no <trades>",
 			Failed:  "Daily\n⛔ The report failed: no <trades>",
 			Partial: "Daily\n⚠️ Incomplete: no <trades>\nrubbish",
 		} {

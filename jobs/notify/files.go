@@ -260,4 +260,4 @@ func (o *Outbox) setAside(name string, cause error) {
 	o.log.Error("damaged outbox file set aside", "file", name+damagedSuffix, "error", cause)
 }
 
-func (o *Outbox) path(name string) string { return o.store.StatePath(filepath.Join(outboxDir, name)) }
+func (o *Outbox) path(name string) string { return o.store.Path(filepath.Join(outboxDir, name)) }

@@ -45,7 +45,7 @@ func newHarness(t *testing.T) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &harness{t: t, dir: dir, store: &faultyStore{Store: dir}, log: &lockedBuffer{}}
+	h := &harness{t: t, dir: dir, store: &faultyStore{Store: dir.State()}, log: &lockedBuffer{}}
 	h.logger = slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	h.standIn = botapi.New(botapi.Options{Token: testToken, Now: time.Now})
 	h.client = h.newClient(testToken)
@@ -54,7 +54,7 @@ func newHarness(t *testing.T) *harness {
 
 func (h *harness) newClient(secret string) *telegram.Client {
 	h.t.Helper()
-	token, err := ReadToken(func(name string) string {
+	token, err := telegram.ReadToken(func(name string) string {
 		if name == telegram.TokenVariable {
 			return secret
 		}
@@ -120,7 +120,7 @@ func (h *harness) checkOffences() {
 
 // files lists the outbox's directory.
 func (h *harness) files() []string {
-	listed, err := os.ReadDir(h.dir.StatePath(outboxDir))
+	listed, err := os.ReadDir(h.dir.State().Path(outboxDir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		h.t.Fatal(err)
 	}
@@ -181,18 +181,18 @@ func (s *faultyStore) fault(name string, v any) error {
 	return s.fail(name, v)
 }
 
-func (s *faultyStore) WriteState(name string, v any) error {
+func (s *faultyStore) Write(name string, v any) error {
 	if err := s.fault(name, v); err != nil {
 		return err
 	}
-	return s.Store.WriteState(name, v)
+	return s.Store.Write(name, v)
 }
 
-func (s *faultyStore) WriteStateBytes(name string, content []byte) error {
+func (s *faultyStore) WriteBytes(name string, content []byte) error {
 	if err := s.fault(name, content); err != nil {
 		return err
 	}
-	return s.Store.WriteStateBytes(name, content)
+	return s.Store.WriteBytes(name, content)
 }
 
 var errDiskFull = fmt.Errorf("write: %w", syscall.ENOSPC)
@@ -218,11 +218,11 @@ func (l *lockedBuffer) String() string {
 func (h *harness) rewrite(name string, change func(*message)) {
 	h.t.Helper()
 	var m message
-	if err := h.dir.ReadState(filepath.Join(outboxDir, name), &m); err != nil {
+	if err := h.dir.State().Read(filepath.Join(outboxDir, name), &m); err != nil {
 		h.t.Fatal(err)
 	}
 	change(&m)
-	if err := h.dir.WriteState(filepath.Join(outboxDir, name), m); err != nil {
+	if err := h.dir.State().Write(filepath.Join(outboxDir, name), m); err != nil {
 		h.t.Fatal(err)
 	}
 }

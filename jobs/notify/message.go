@@ -129,7 +129,6 @@ func digestDraft(alerts []alert) draft {
 var reportStates = map[ReportState]string{
 	Partial: "⚠️ Incomplete: ",
 	Empty:   "Nothing to report: ",
-	Stale:   "⚠️ The data are too old for a report: ",
 	Failed:  "⛔ The report failed: ",
 }
 

@@ -39,13 +39,13 @@ const (
 	maxPending = 1000
 )
 
-// Store holds the outbox's files; *tape.Dir implements it. Writes are durable when they return, and
+// Store holds the outbox's files; *state.Dir implements it. Writes are durable when they return, and
 // readers see the old content or the new content.
 type Store interface {
-	StatePath(name string) string
-	WriteState(name string, v any) error
-	WriteStateBytes(name string, content []byte) error
-	ReadState(name string, v any) error
+	Path(name string) string
+	Write(name string, v any) error
+	WriteBytes(name string, content []byte) error
+	Read(name string, v any) error
 }
 
 // Outbox is an open outbox. Its methods are safe for concurrent use, and several processes may open
@@ -75,17 +75,9 @@ func Open(store Store, config Config, log *slog.Logger) (*Outbox, error) {
 // HasChats reports whether the configuration has any chats.
 func (o *Outbox) HasChats() bool { return len(o.config.Chats) > 0 }
 
-// Token is a bot's password. It prints as ***.
-type Token = telegram.Token
-
-// ReadToken reads the bot's token from TAPEDECK_TELEGRAM_TOKEN, or from the file that
-// TAPEDECK_TELEGRAM_TOKEN_FILE names. get returns the value of a variable, or "" if it is not set.
-// If neither is set, there is no token and no error.
-func ReadToken(get func(name string) string) (Token, error) { return telegram.ReadToken(get) }
-
 // NewSender returns a Sender for the Bot API at server, without connecting to it. It returns nil if
 // the outbox has no chats, and logs a warning and returns nil if there are chats but no token.
-func (o *Outbox) NewSender(server string, token Token) (Sender, error) {
+func (o *Outbox) NewSender(server string, token telegram.Token) (Sender, error) {
 	if !o.HasChats() {
 		return nil, nil
 	}
@@ -113,17 +105,6 @@ type Status struct {
 	PossiblyTwice map[LostReason]int
 	// Damaged counts the files that could not be read and were set aside.
 	Damaged int
-	Chats   []ChatStatus
-}
-
-// ChatStatus describes one chat of the configuration.
-type ChatStatus struct {
-	// Chat is its name, or its id if it has no name.
-	Chat    string
-	Waiting int
-	// LastError is the error of the last attempt at the first message that waits; empty if there
-	// was none.
-	LastError string
 }
 
 // Status reads the outbox.
@@ -132,12 +113,6 @@ func (o *Outbox) Status() (Status, error) {
 	entries, _, err := o.scan()
 	if err != nil {
 		return status, err
-	}
-	byChat := map[string]*ChatStatus{}
-	status.Chats = make([]ChatStatus, len(o.config.Chats))
-	for i, chat := range o.config.Chats {
-		status.Chats[i].Chat = chat.label()
-		byChat[chat.ID] = &status.Chats[i]
 	}
 	for _, e := range entries {
 		switch {
@@ -149,14 +124,6 @@ func (o *Outbox) Status() (Status, error) {
 			status.Waiting++
 			if status.WaitingSince.IsZero() || e.message.QueuedAt.Before(status.WaitingSince) {
 				status.WaitingSince = e.message.QueuedAt
-			}
-			if chat := byChat[e.message.Chat]; chat != nil {
-				if chat.Waiting == 0 {
-					for _, p := range e.message.Parts {
-						chat.LastError = cmp.Or(chat.LastError, p.LastError)
-					}
-				}
-				chat.Waiting++
 			}
 		}
 		reasons := map[LostReason]bool{}
@@ -180,7 +147,7 @@ func (o *Outbox) Status() (Status, error) {
 
 // listFiles lists the outbox's directory. A directory that does not exist is empty.
 func (o *Outbox) listFiles() ([]os.DirEntry, error) {
-	files, err := os.ReadDir(o.store.StatePath(outboxDir))
+	files, err := os.ReadDir(o.store.Path(outboxDir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list the outbox: %w", err)
 	}
@@ -190,7 +157,7 @@ func (o *Outbox) listFiles() ([]os.DirEntry, error) {
 // prune removes messages that were closed longer than retention ago, and files that no pending
 // message carries.
 func (o *Outbox) prune(now time.Time) error {
-	unlock, err := durable.Lock(o.store.StatePath(enqueueLock))
+	unlock, err := durable.Lock(o.store.Path(enqueueLock))
 	if err != nil {
 		return err
 	}

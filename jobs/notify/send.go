@@ -100,7 +100,7 @@ func (o *Outbox) Run(ctx context.Context, sender Sender, opt SendOptions) error 
 // sendLocked sends while it holds the sender's lock. Its error is durable.ErrLocked if another
 // process holds it.
 func (o *Outbox) sendLocked(ctx context.Context, sender Sender, opt SendOptions, until drainMode) (Summary, error) {
-	unlock, err := durable.TryLock(o.store.StatePath(senderLock))
+	unlock, err := durable.TryLock(o.store.Path(senderLock))
 	if err != nil {
 		return Summary{}, fmt.Errorf("send: %w", err)
 	}
@@ -156,7 +156,7 @@ func (o *Outbox) newRun(sender Sender, opt SendOptions) (*run, error) {
 		r.chats[chat.ID] = chat
 		r.limiters[chat.ID] = &chatLimiter{isGroup: chat.ID[0] == '-' || chat.ID[0] == '@'}
 	}
-	if err := o.store.ReadState(migrationsName, &r.migrations); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := o.store.Read(migrationsName, &r.migrations); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		// Telegram reports a migration again with the next message.
 		o.log.Warn("group migrations unknown: their file cannot be read", "error", err)
 	}
@@ -307,7 +307,7 @@ func (r *run) pending(chat Chat) ([]*entry, error) {
 // changed returns the modification time of the outbox's directory, and whether it differs from
 // last. The zero time always differs.
 func (r *run) changed(last time.Time) (time.Time, bool) {
-	info, err := os.Stat(r.outbox.store.StatePath(outboxDir))
+	info, err := os.Stat(r.outbox.store.Path(outboxDir))
 	if err != nil {
 		return time.Time{}, !errors.Is(err, fs.ErrNotExist)
 	}
@@ -358,7 +358,7 @@ func (r *run) work(ctx context.Context, chat Chat, until drainMode) error {
 
 // write replaces a message's file.
 func (r *run) write(name string, m *message) error {
-	return r.outbox.store.WriteState(filepath.Join(outboxDir, name), m)
+	return r.outbox.store.Write(filepath.Join(outboxDir, name), m)
 }
 
 // close closes a message and removes its texts. gaveUp is empty if it was sent.
@@ -383,7 +383,7 @@ func (r *run) addMigration(chat Chat, to int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.migrations[chat.ID] = strconv.FormatInt(to, 10)
-	if err := r.outbox.store.WriteState(migrationsName, r.migrations); err != nil {
+	if err := r.outbox.store.Write(migrationsName, r.migrations); err != nil {
 		r.outbox.log.Warn("group migration not stored; Telegram will report it again", "chat", chat.label(),
 			"error", err)
 	}

@@ -80,11 +80,11 @@ func sendForever() error {
 	if clock.scale, err = strconv.Atoi(scale); err != nil {
 		return err
 	}
-	outbox, err := Open(dir, Config{Chats: soakChats}, nil)
+	outbox, err := Open(dir.State(), Config{Chats: soakChats}, nil)
 	if err != nil {
 		return err
 	}
-	token, err := ReadToken(os.Getenv)
+	token, err := telegram.ReadToken(os.Getenv)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func TestSendingSurvivesKills(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	outbox, err := Open(dir, Config{Chats: soakChats}, nil)
+	outbox, err := Open(dir.State(), Config{Chats: soakChats}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

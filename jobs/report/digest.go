@@ -258,13 +258,13 @@ func (d Digest) name() string {
 // Save writes the digest to the tape's state. It replaces the digest of an earlier report of the
 // same window, feed and symbols.
 func (d Digest) Save(dir *tape.Dir) error {
-	return dir.WriteState(d.name(), d)
+	return dir.State().Write(d.name(), d)
 }
 
 // LastDigest reads the saved digest of a window and symbols. It returns false if there is none.
 func LastDigest(dir *tape.Dir, w window.Window, symbols []string) (Digest, bool, error) {
 	var d Digest
-	err := dir.ReadState(digestName(w, dir.Feed(), symbols), &d)
+	err := dir.State().Read(digestName(w, dir.Feed(), symbols), &d)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return Digest{}, false, nil
@@ -277,14 +277,14 @@ func LastDigest(dir *tape.Dir, w window.Window, symbols []string) (Digest, bool,
 // Digests reads the saved digests of windows that end after a time, oldest window first. Digests
 // that cannot be read are skipped.
 func Digests(dir *tape.Dir, after time.Time) ([]Digest, error) {
-	paths, err := filepath.Glob(filepath.Join(filepath.Dir(dir.StatePath("x")), digestPrefix+"*.json"))
+	paths, err := filepath.Glob(filepath.Join(filepath.Dir(dir.State().Path("x")), digestPrefix+"*.json"))
 	if err != nil {
 		return nil, err
 	}
 	var out []Digest
 	for _, path := range paths {
 		var d Digest
-		if err := dir.ReadState(filepath.Base(path), &d); err != nil || d.Schema != DigestSchema ||
+		if err := dir.State().Read(filepath.Base(path), &d); err != nil || d.Schema != DigestSchema ||
 			!d.End.After(after) {
 			continue
 		}
@@ -304,7 +304,7 @@ func ForgetDigests(dir *tape.Dir, before time.Time) (removed int, err error) {
 		if !d.End.Before(before) {
 			continue
 		}
-		if err := os.Remove(dir.StatePath(d.name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(dir.State().Path(d.name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return removed, fmt.Errorf("remove the digest of an old report: %w", err)
 		}
 		removed++

@@ -115,7 +115,7 @@ func TestDigestsAreSavedAndForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(dir.StatePath("report-damaged.json"), []byte("{"), 0o644); err != nil {
+	if err := os.WriteFile(dir.State().Path("report-damaged.json"), []byte("{"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if after, err := report.Digests(dir, window(0).End); err != nil || len(after) != 2 || !after[0].Start.Equal(window(1).Start) {
@@ -133,7 +133,7 @@ func TestDigestsAreSavedAndForgotten(t *testing.T) {
 	if _, ok, _ := report.LastDigest(dir, window(2), []string{"BTCUSDT"}); ok {
 		t.Error("a report of other symbols has the same digest")
 	}
-	if files, err := filepath.Glob(dir.StatePath("report-*")); err != nil || len(files) != 2 {
+	if files, err := filepath.Glob(dir.State().Path("report-*")); err != nil || len(files) != 2 {
 		t.Errorf("files %v, %v", files, err)
 	}
 }

@@ -2,46 +2,35 @@ package report
 
 import "slices"
 
-// columnPriority lists a section's columns from the most important to those that a narrow terminal
+// columnPriority lists the columns of sections from the most important to those that a narrow terminal
 // leaves out first. Columns that are not listed follow in the query's order.
-func columnPriority(section string) []string {
-	switch section {
-	case "overview":
-		return []string{"symbol", "close", "change", "trades", "quote_volume", "taker_buy_share", "high", "low",
-			"open", "volume", "vwap", "last_traded_at", "first_traded_at", "rows"}
-	case "movers":
-		return []string{"side", "rank", "symbol", "change", "close", "open", "quote_volume", "trades", "high", "low"}
-	case "incidents":
-		return []string{"at", "severity", "symbol", "message", "detector", "score"}
-	case "completeness":
-		return []string{"symbol", "verdict", "rows", "missing", "recorded_since", "recorded_until", "gaps",
-			"absent", "missing_from", "missing_until"}
-	case "largest_trades":
-		return []string{"symbol", "rank", "traded_at", "taker_side", "quote_qty", "price", "window_share", "qty"}
-	case "taker_flow":
-		return []string{"symbol", "imbalance", "net_quote_volume", "buy_quote_volume", "sell_quote_volume"}
-	case "volatility":
-		return []string{"symbol", "realized_volatility", "range", "drawdown", "steepest_fall", "steepest_rise"}
-	case "illiquidity":
-		return []string{"symbol", "amihud", "roll_spread", "empty_share", "judged_minutes"}
-	case "wash_signs":
-		return []string{"symbol", "rows", "benford_deviation", "round_share", "matched_share", "flat_share"}
-	case "runs":
-		return []string{"job", "runs", "ok", "not_ok", "last_outcome", "last_started_at", "last_message"}
-	}
-	return nil
+var columnPriority = map[string][]string{
+	"overview": {"symbol", "close", "change", "trades", "quote_volume", "taker_buy_share", "high", "low",
+		"open", "volume", "vwap", "last_traded_at", "first_traded_at", "rows"},
+	"movers":    {"side", "rank", "symbol", "change", "close", "open", "quote_volume", "trades", "high", "low"},
+	"incidents": {"at", "severity", "symbol", "message", "detector", "score"},
+	"completeness": {"symbol", "verdict", "rows", "missing", "recorded_since", "recorded_until", "gaps",
+		"absent", "missing_from", "missing_until"},
+	"largest_trades": {"symbol", "rank", "traded_at", "taker_side", "quote_qty", "price", "window_share", "qty"},
+	"taker_flow":     {"symbol", "imbalance", "net_quote_volume", "buy_quote_volume", "sell_quote_volume"},
+	"volatility":     {"symbol", "realized_volatility", "range", "drawdown", "steepest_fall", "steepest_rise"},
+	"illiquidity":    {"symbol", "amihud", "roll_spread", "empty_share", "judged_minutes"},
+	"wash_signs":     {"symbol", "rows", "benford_deviation", "round_share", "matched_share", "flat_share"},
+	"runs":           {"job", "runs", "ok", "not_ok", "last_outcome", "last_started_at", "last_message"},
 }
 
-// grid is a table before layout. Its slices are indexed by column.
-type grid struct {
-	heads     []string
-	right     []bool       // aligned to the right
-	truncates []bool       // long texts, which may be truncated
-	cells     [][][]string // by form and row
-	levels    [][]Level    // by row; may be nil
-	rank      []int        // priority, 0 being the highest
-	keep      []bool       // part of the key, never left out
-	kinds     []kind
+// grid is a table before layout.
+type grid []gridColumn
+
+type gridColumn struct {
+	head      string
+	kind      kind
+	right     bool       // aligned to the right
+	truncates bool       // a long text, which may be truncated
+	cells     [][]string // by form and row
+	levels    []Level    // by row; may be nil
+	rank      int        // priority, 0 being the highest
+	keep      bool       // part of the key, never left out
 }
 
 // layout is how a grid fits a width.
@@ -59,12 +48,12 @@ const (
 )
 
 // naturalWidth returns the width that a column needs in a form.
-func (g *grid) naturalWidth(column, form int) int {
+func (c gridColumn) naturalWidth(form int) int {
 	widest := 0
-	for _, line := range headLines(g.heads[column]) {
+	for _, line := range headLines(c.head) {
 		widest = max(widest, displayWidth(line))
 	}
-	for _, cell := range g.cells[column][form] {
+	for _, cell := range c.cells[form] {
 		widest = max(widest, displayWidth(cell))
 	}
 	return widest
@@ -72,7 +61,7 @@ func (g *grid) naturalWidth(column, form int) int {
 
 // fitter is the state of fitting a grid to a width.
 type fitter struct {
-	*grid
+	grid    grid
 	limit   int
 	natural [][]int // width by column and form
 	form    []int   // by column
@@ -82,13 +71,13 @@ type fitter struct {
 // fit chooses columns and forms so that a row is no wider than limit. It first uses shorter forms,
 // then truncates long texts, then leaves out columns, and finally restores the longer forms for
 // which there is room.
-func (g *grid) fit(limit int) layout {
-	n := len(g.heads)
+func (g grid) fit(limit int) layout {
+	n := len(g)
 	f := &fitter{grid: g, limit: limit, natural: make([][]int, n), form: make([]int, n), visible: make([]bool, n)}
-	for i := range n {
+	for i, column := range g {
 		f.visible[i] = true
-		for form := range g.cells[i] {
-			f.natural[i] = append(f.natural[i], g.naturalWidth(i, form))
+		for form := range column.cells {
+			f.natural[i] = append(f.natural[i], column.naturalWidth(form))
 		}
 	}
 	f.shrink()
@@ -100,7 +89,7 @@ func (g *grid) fit(limit int) layout {
 // minWidthOf returns the least width that a column can have in its form.
 func (f *fitter) minWidthOf(column int) int {
 	width := f.natural[column][f.form[column]]
-	if f.truncates[column] {
+	if f.grid[column].truncates {
 		width = min(width, minText)
 	}
 	return width
@@ -155,8 +144,8 @@ func (f *fitter) restoreForms() {
 func (f *fitter) alignForms() {
 	for i := range f.form {
 		for j := range f.form {
-			if f.visible[i] && f.visible[j] && f.kinds[i] == f.kinds[j] &&
-				(f.kinds[i] == kindTime || f.kinds[i] == kindAmount) {
+			if f.visible[i] && f.visible[j] && f.grid[i].kind == f.grid[j].kind &&
+				(f.grid[i].kind == kindTime || f.grid[i].kind == kindAmount) {
 				f.form[i] = max(f.form[i], min(f.form[j], len(f.natural[i])-1))
 			}
 		}
@@ -207,7 +196,7 @@ func (f *fitter) mostShortenable() int {
 func (f *fitter) leastImportant() int {
 	worst := -1
 	for i, visible := range f.visible {
-		if visible && !f.keep[i] && (worst < 0 || f.rank[i] > f.rank[worst]) {
+		if visible && !f.grid[i].keep && (worst < 0 || f.grid[i].rank > f.grid[worst].rank) {
 			worst = i
 		}
 	}

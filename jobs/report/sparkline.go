@@ -25,7 +25,7 @@ type symbolProfile struct {
 
 // hourlyProfile summarizes the section hourly in one line per symbol: sparklines of its closes and
 // trades, and its busiest hour. It returns false if the section lacks a column or a usable row.
-func (t *tableWriter) hourlyProfile(section Section) (*grid, string, bool) {
+func (t *tableWriter) hourlyProfile(section Section) (grid, string, bool) {
 	result := section.Result
 	for _, name := range [...]string{"symbol", "hour", "trades", "close"} {
 		if columnIndex(result, name) < 0 {
@@ -68,24 +68,16 @@ func (t *tableWriter) hourlyProfile(section Section) (*grid, string, bool) {
 		note = fmt.Sprintf("… and %s; %s", wording.Count(more, "more symbol"), order)
 		profiles = profiles[:t.opt.Rows]
 	}
-	g := &grid{
-		heads:     []string{"symbol", "close", "trades", "busiest hour", "trades in it"},
-		right:     []bool{false, false, false, false, true},
-		truncates: make([]bool, 5),
-		rank:      []int{0, 1, 2, 3, 4},
-		keep:      []bool{true, false, false, false, false},
-		kinds:     make([]kind, 5),
-		cells:     make([][][]string, 5),
-	}
-	for i := range g.cells {
-		g.cells[i] = make([][]string, 1)
+	g := grid{{head: "symbol", keep: true}, {head: "close"}, {head: "trades"}, {head: "busiest hour"}, {head: "trades in it", right: true}}
+	for i := range g {
+		g[i].rank, g[i].cells = i, make([][]string, 1)
 	}
 	for _, p := range profiles {
 		for i, cell := range [...]string{
 			p.symbol, sparkline(p.closes, false), sparkline(p.trades, true), p.busiest.Format("01-02 15:04"),
 			wording.Comma(p.most),
 		} {
-			g.cells[i][0] = append(g.cells[i][0], oneLine(cell))
+			g[i].cells[0] = append(g[i].cells[0], oneLine(cell))
 		}
 	}
 	return g, note, true

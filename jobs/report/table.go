@@ -105,9 +105,8 @@ func (t *tableWriter) section(section Section) {
 }
 
 // newGrid formats a section's rows in all forms. Columns without any value are left out.
-func (t *tableWriter) newGrid(section Section, rows [][]any) *grid {
-	priority := columnPriority(section.Query.Name)
-	g := &grid{}
+func (t *tableWriter) newGrid(section Section, rows [][]any) (g grid) {
+	priority := columnPriority[section.Query.Name]
 	for _, i := range filledColumns(section.Result, rows) {
 		column := section.Result.Columns[i]
 		f := t.report.formatter(section.Result, i, t.decimals)
@@ -125,35 +124,32 @@ func (t *tableWriter) newGrid(section Section, rows [][]any) *grid {
 		if rank < 0 {
 			rank = len(priority) + i
 		}
-		g.heads = append(g.heads, label(column.Name))
-		g.right = append(g.right, f.kind.rightAligned())
-		g.truncates = append(g.truncates, f.kind == kindText && column.Name != "symbol")
-		g.cells = append(g.cells, forms)
-		g.levels = append(g.levels, levels)
-		g.rank = append(g.rank, rank)
-		g.kinds = append(g.kinds, f.kind)
-		g.keep = append(g.keep, slices.Contains(section.Query.Key, column.Name) && column.Name != "detector")
+		g = append(g, gridColumn{
+			head: label(column.Name), kind: f.kind, right: f.kind.rightAligned(), cells: forms, levels: levels, rank: rank,
+			truncates: f.kind == kindText && column.Name != "symbol",
+			keep:      slices.Contains(section.Query.Key, column.Name) && column.Name != "detector",
+		})
 	}
 	return g
 }
 
 // grid writes a grid, and a note below it.
-func (t *tableWriter) grid(g *grid, note string) {
-	if len(g.heads) == 0 {
+func (t *tableWriter) grid(g grid, note string) {
+	if len(g) == 0 {
 		return
 	}
 	fitted := g.fit(t.opt.Width)
 	var first, second, rule []string
 	for _, i := range fitted.columns {
-		lines := []string{g.heads[i]}
-		if displayWidth(g.heads[i]) > fitted.width[i] {
-			lines = headLines(g.heads[i])
+		lines := []string{g[i].head}
+		if displayWidth(g[i].head) > fitted.width[i] {
+			lines = headLines(g[i].head)
 		}
 		if len(lines) == 1 {
 			lines = []string{"", lines[0]}
 		}
-		first = append(first, pad(lines[0], fitted.width[i], g.right[i]))
-		second = append(second, pad(lines[1], fitted.width[i], g.right[i]))
+		first = append(first, pad(lines[0], fitted.width[i], g[i].right))
+		second = append(second, pad(lines[1], fitted.width[i], g[i].right))
 		rule = append(rule, strings.Repeat("─", fitted.width[i]))
 	}
 	space := strings.Repeat(" ", gutter)
@@ -162,12 +158,12 @@ func (t *tableWriter) grid(g *grid, note string) {
 	}
 	t.line(strings.Join(second, space))
 	t.line(t.paint(ansiFaint, strings.Join(rule, strings.Repeat("─", gutter))))
-	for row := range g.cells[0][0] {
+	for row := range g[0].cells[0] {
 		var cells []string
 		for _, i := range fitted.columns {
-			cell := pad(g.cells[i][fitted.form[i]][row], fitted.width[i], g.right[i])
-			if g.levels != nil {
-				cell = t.paint(levelColors[g.levels[i][row]], cell)
+			cell := pad(g[i].cells[fitted.form[i]][row], fitted.width[i], g[i].right)
+			if g[i].levels != nil {
+				cell = t.paint(levelColors[g[i].levels[row]], cell)
 			}
 			cells = append(cells, cell)
 		}
@@ -179,7 +175,7 @@ func (t *tableWriter) grid(g *grid, note string) {
 	if len(fitted.dropped) > 0 {
 		var names []string
 		for _, i := range fitted.dropped {
-			names = append(names, g.heads[i])
+			names = append(names, g[i].head)
 		}
 		for _, line := range wrap("not shown at this width: "+strings.Join(names, ", "), t.opt.Width) {
 			t.line(t.paint(ansiFaint, line))

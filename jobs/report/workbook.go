@@ -199,7 +199,7 @@ func (r *Report) workbookCharts(tables, decimals map[string]int) (rows [][]workb
 }
 
 func (r *Report) workbookChart(spec chartSpec, table int, decimals map[string]int) workbook.Chart {
-	series := workbook.Series{Table: table, Category: spec.category, Value: spec.value, Label: -1, From: spec.from, To: spec.to}
+	series := workbook.Series{Table: table, Category: spec.category, Value: spec.value, From: spec.from, To: spec.to}
 	timeFormat, _ := r.timeFormat()
 	out := workbook.Chart{Title: spec.title, CategoryFormat: timeFormat}
 	switch spec.kind {
