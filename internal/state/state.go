@@ -1,8 +1,28 @@
-// Package state reads and writes the small files in a data directory's .state, and defines those that more
-// than one package reads: what they contain and what their values mean.
+// Package state reads and writes the small files in a data directory's .state, and defines the schemas that more than
+// one package uses.
 //
-// Its one guarantee: a reader sees the old content of a file or the new one, and what Write has returned
-// without an error survives a power cut. docs/OPERATING.md lists the files and what is lost with each.
+// Its one guarantee: a reader sees the old content of a file or the new one, and what Write wrote without an error
+// survives a power cut. This is the full list of the files; docs/OPERATING.md describes them for operators.
+//
+//	file                             owner             lost with it
+//	absent.json                      internal/tape     which ids the exchange does not have; it is asked again, twice
+//	extent.json                      internal/tape     the first and last id seen of each symbol; until it is written again, the
+//	                                                   loss of the first or last files of a symbol goes unnoticed
+//	scanned/<date>.json              internal/tape     what files contain; they are read again
+//	writers.lock                     internal/tape     nothing; a lock
+//	budget.json, .lock               internal/binance  the request weight in use, and bans
+//	minutes/, minutes.json           analytics         one-minute buckets; they are computed again
+//	market.json                      analytics         the version of market.duckdb; it is created again
+//	stream.json                      jobs/stream       nothing; rewritten every 5 s. Schema: Stream
+//	schedule.json                    jobs/schedule     when each job last ran; the ledger of runs has most of it. Schema: Scheduler
+//	schedule.lock                    jobs/schedule     nothing; a lock
+//	begun/<symbol>                   jobs/backfill     which symbols have an unfinished first backfill
+//	detect.json                      jobs/detect       up to when each symbol was judged; recent minutes are judged again
+//	detect-looked.json               jobs/detect       which windows were judged; a report says that they were not
+//	report-*.json                    jobs/report       what recent reports said; no correction of them is sent
+//	outbox/                          jobs/notify       messages that wait to be sent
+//	telegram-chats.json              jobs/notify       the new ids of groups that became supergroups; Telegram returns them again
+//	outbox.lock, outbox-sender.lock  jobs/notify       nothing; locks
 package state
 
 import (
