@@ -85,8 +85,8 @@ type metricsFlags struct {
 	MetricsAddr string `key:"metrics_addr" placeholder:"ADDRESS" help:"Serve /metrics for Prometheus and /healthz at ADDRESS, such as 127.0.0.1:9090, or :9090 for every machine that can reach this one. Off by default."`
 }
 
-// metrics returns the service of metrics and health, or none if it is off. The notifier may be nil. The given services are the
-// ones that /healthz judges.
+// metrics returns the service of metrics and health, or none if it is off. The notifier may be nil.
+// The given services are the ones that /healthz judges.
 func (a *app) metrics(ctx context.Context, flags metricsFlags, dir *tape.Dir, notifier *notifier, services ...health.Service) ([]service, error) {
 	if flags.MetricsAddr == "" {
 		return nil, nil

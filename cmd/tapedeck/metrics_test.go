@@ -17,7 +17,8 @@ import (
 	"tapedeck/jobs/health"
 )
 
-// TestMetricsAddr requires the metrics of the scheduler's state to be served, and nothing to be served without the flag.
+// TestMetricsAddr requires the metrics of the scheduler's state to be served, and nothing to be
+// served without the flag.
 func TestMetricsAddr(t *testing.T) {
 	dir, err := tape.Create(t.TempDir(), "", time.Now())
 	if err != nil {
@@ -64,8 +65,8 @@ func TestMetricsAddr(t *testing.T) {
 	}
 }
 
-// TestRunServicesStopsAllWhenOneEnds: whether a service ends with an error or without, the others are stopped, and the
-// first error is returned.
+// TestRunServicesStopsAllWhenOneEnds: whether a service ends with an error or without, the others
+// are stopped, and the first error is returned.
 func TestRunServicesStopsAllWhenOneEnds(t *testing.T) {
 	broken := errors.New("broken")
 	untilStopped := serviceFunc(func(ctx context.Context) error { <-ctx.Done(); return nil })

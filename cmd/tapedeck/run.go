@@ -13,11 +13,12 @@ import (
 	"tapedeck/jobs/stream"
 )
 
-// service is something that runs until it is stopped: the recorder, the scheduler, the sender of messages, the metrics.
+// service is something that runs until it is stopped: the recorder, the scheduler, the sender of
+// messages, the metrics.
 type service interface {
-	// Run blocks until ctx is done or the service ends by itself. Then it stops everything it started, and waits
-	// for it; it writes what it holds within a bounded time. It returns nil after a normal stop. It may be called
-	// once.
+	// Run blocks until ctx is done or the service ends by itself. Then it stops everything it
+	// started, and waits for it; it writes what it holds within a bounded time. It returns nil
+	// after a normal stop. It may be called once.
 	Run(ctx context.Context) error
 }
 
@@ -35,8 +36,8 @@ func namedService(name string, s service) service {
 	})
 }
 
-// runServices runs services until ctx is done or one of them ends, whether with an error or not. It stops the others,
-// waits for all, and returns the first error.
+// runServices runs services until ctx is done or one of them ends, whether with an error or not. It
+// stops the others, waits for all, and returns the first error.
 func runServices(ctx context.Context, services ...service) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -108,7 +109,8 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	return runServices(ctx, append(services, metrics...)...)
 }
 
-// crontabIfExists reads the schedule. A missing crontab.yaml is an error only if another path was given.
+// crontabIfExists reads the schedule. A missing crontab.yaml is an error only if another path was
+// given.
 func (a *app) crontabIfExists(path string) (*schedule.Crontab, []schedule.Job, error) {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && path == "crontab.yaml" {
 		a.log.Warn("nothing is scheduled: no crontab.yaml")

@@ -74,15 +74,18 @@ func (c *streamCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-// recordingGCPercent is the garbage collector's target while recording. About 60 MB are in use and hardly any of it
-// becomes garbage, so that collecting four times as often as by default has no measurable cost and saves up to 60 MB.
+// recordingGCPercent is the garbage collector's target while recording. About 60 MB are in use and
+// hardly any of it becomes garbage, so that collecting four times as often as by default has no
+// measurable cost and saves up to 60 MB.
 const recordingGCPercent = 25
 
-// recordingThreads is the number of processors that run Go code while recording. 20,000 trades a second need a tenth of
-// one; with more, a tenth of that is spent on looking for work on the others (see BENCHMARKS.md).
+// recordingThreads is the number of processors that run Go code while recording. 20,000 trades a
+// second need a tenth of one; with more, a tenth of that is spent on looking for work on the others
+// (see BENCHMARKS.md).
 const recordingThreads = 1
 
-// recorder is a stream.Recorder that sets up Go's runtime for recording, unless the environment does.
+// recorder is a stream.Recorder that sets up Go's runtime for recording, unless the environment
+// does.
 type recorder struct {
 	*stream.Recorder
 	env map[string]string

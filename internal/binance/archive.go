@@ -15,33 +15,35 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/klauspost/compress/flate"
+
+	"tapedeck/internal/durable"
 )
 
-// ErrNotInArchive says that the archive does not have a file or its checksum: not yet (a day comes some hours after
-// its end, at times days), or no more.
+// ErrNotInArchive means that the archive does not have a file or its checksum. A day's files are
+// published some hours after its end, sometimes days.
 var ErrNotInArchive = errors.New("not in the archive")
 
-// ChecksumError is a file that is not the one its checksum was made for, also when fetched anew.
+// ChecksumError is a file that does not match its checksum, even after a second download.
 type ChecksumError struct {
 	Name, Want, Got string
 }
 
 func (e *ChecksumError) Error() string {
-	return fmt.Sprintf("%s has the sha256 %s, its checksum says %s", e.Name, e.Got, e.Want)
+	return fmt.Sprintf("%s has the SHA-256 %s, but its checksum file says %s", e.Name, e.Got, e.Want)
 }
 
 const (
 	archiveAttempts = 6
-	archiveStall    = time.Minute // without a byte, a download is begun again where it stood
+	archiveStall    = time.Minute // a download without a byte for this long is resumed with a new request
 	maxChecksumBody = 4 << 10
+	partSuffix      = ".part" // of an unfinished download's name
 )
 
-// Archive fetches the daily files of spot trades, as laid out in https://github.com/binance/binance-public-data.
+// Archive downloads the daily files of spot trades. docs/BINANCE.md describes their layout and
+// known defects. It is safe for concurrent use.
 type Archive struct {
 	baseURL string
 	client  *http.Client
@@ -50,26 +52,29 @@ type Archive struct {
 	close   func()
 }
 
-// ArchiveOptions are an archive's settings; the zero value is the default.
+// ArchiveOptions are optional settings.
 type ArchiveOptions struct {
-	// Transport makes the requests; nil means one with timeouts that uses the environment's proxy.
+	// Transport sends the requests; nil means one with timeouts that uses the environment's proxy.
 	Transport http.RoundTripper
 	// Sleep waits between attempts; nil means a timer.
 	Sleep func(context.Context, time.Duration) error
-	// Logger hears of downloads that are begun again; nil means silence.
+	// Logger receives retries; nil means none.
 	Logger *slog.Logger
 }
 
-// NewArchive opens the archive at baseURL (https://data.binance.vision). Close it when done.
+// NewArchive returns the archive at baseURL (https://data.binance.vision). The caller closes it.
 func NewArchive(baseURL string, opt ArchiveOptions) *Archive {
 	base := opt.Transport
 	release := func() {}
 	if base == nil {
-		own := newHTTPTransport()
-		own.DisableCompression = true // zips are compressed, and a range must be one of the file's own bytes
-		base, release = own, own.CloseIdleConnections
+		transport := newHTTPTransport()
+		transport.DisableCompression = true // a range must count the file's own bytes
+		base, release = transport, transport.CloseIdleConnections
 	}
-	a := &Archive{baseURL: strings.TrimRight(baseURL, "/"), client: &http.Client{Transport: base}, sleep: opt.Sleep, logger: opt.Logger, close: release}
+	a := &Archive{
+		baseURL: strings.TrimRight(baseURL, "/"), client: &http.Client{Transport: base},
+		sleep: opt.Sleep, logger: opt.Logger, close: release,
+	}
 	if a.sleep == nil {
 		a.sleep = sleep
 	}
@@ -79,20 +84,21 @@ func NewArchive(baseURL string, opt ArchiveOptions) *Archive {
 	return a
 }
 
-// Close closes the idle connections.
+// Close closes idle connections.
 func (a *Archive) Close() { a.close() }
 
-// ArchiveName is the name of a day's file.
+// ArchiveName returns the name of a day's file.
 func ArchiveName(kind ArchiveKind, symbol string, day time.Time) string {
 	return fmt.Sprintf("%s-%s-%s.zip", symbol, kind, day.UTC().Format(time.DateOnly))
 }
 
-// Fetch downloads a day's file into dir and holds it against its checksum. A download that broke off, also in another
-// process, is continued. It returns ErrNotInArchive, a *ChecksumError, or what Temporary knows; the caller closes the file.
+// Fetch downloads a day's file into dir and verifies its checksum. It resumes a download that
+// another call or process did not finish. The caller closes the file. The error is ErrNotInArchive,
+// a *ChecksumError, or one that Temporary classifies.
 func (a *Archive) Fetch(ctx context.Context, kind ArchiveKind, symbol string, day time.Time, dir string) (*ArchiveFile, error) {
 	name := ArchiveName(kind, symbol, day)
 	address := fmt.Sprintf("%s/data/spot/daily/%s/%s/%s", a.baseURL, kind, url.PathEscape(symbol), url.PathEscape(name))
-	file, err := openPart(filepath.Join(dir, name+".part"))
+	file, err := openPart(filepath.Join(dir, name+partSuffix))
 	if err != nil {
 		return nil, fmt.Errorf("fetch %q: %w", name, err)
 	}
@@ -104,33 +110,28 @@ func (a *Archive) Fetch(ctx context.Context, kind ArchiveKind, symbol string, da
 	return fetched, nil
 }
 
-// openPart opens the file that a download is written to, or another where somebody else is at it.
+// openPart opens the file for a download at path and locks it, which protects it from cleanup. If
+// another download has locked it, openPart creates another file beside it.
 func openPart(path string) (*os.File, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, err
+	file, err := durable.OpenLocked(path)
+	if errors.Is(err, durable.ErrLocked) {
+		return durable.OpenLocked(durable.UniqueName(strings.TrimSuffix(path, partSuffix), partSuffix))
 	}
-	if syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
-		return file, nil
-	}
-	file.Close()
-	file, err = os.CreateTemp(filepath.Dir(path), "*-"+filepath.Base(path))
-	if err != nil {
-		return nil, err
-	}
-	// A file in use is locked, so that nobody takes it for a dead process's.
-	return file, syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	return file, err
 }
 
+// closePart closes a download, and removes it if remove is set or it is empty. It removes the file
+// before it releases the lock, so that no other call resumes it.
 func closePart(file *os.File, remove bool) {
 	if info, err := file.Stat(); remove || err == nil && info.Size() == 0 {
-		os.Remove(file.Name()) // under the lock, so that nobody continues it
+		os.Remove(file.Name())
 	}
 	file.Close()
 }
 
 func (a *Archive) fetch(ctx context.Context, address, name string, file *os.File) (*ArchiveFile, error) {
-	// Twice: a file that was replaced between the two requests, or while a download was interrupted, fits when fetched anew.
+	// Two rounds: a file that the exchange replaced between the two requests, or while a download
+	// was interrupted, matches after a second download.
 	for round := 1; ; round++ {
 		want, err := a.checksum(ctx, address+".CHECKSUM", name)
 		if err != nil {
@@ -149,7 +150,7 @@ func (a *Archive) fetch(ctx context.Context, address, name string, file *os.File
 		if round == 2 {
 			return nil, &ChecksumError{Name: name, Want: want, Got: got}
 		}
-		a.logger.Warn("archive file does not fit its checksum, fetching it anew", "file", name, "want", want, "got", got)
+		a.logger.Warn("archive file does not match its checksum, downloading again", "file", name, "want", want, "got", got)
 		if err := file.Truncate(0); err != nil {
 			return nil, err
 		}
@@ -158,7 +159,8 @@ func (a *Archive) fetch(ctx context.Context, address, name string, file *os.File
 
 var checksumLine = regexp.MustCompile(`^([0-9a-fA-F]{64})(?: [ *](.+))?$`)
 
-// ParseChecksum reads a checksum file in the form of sha256sum and gives the sum of the file called name.
+// ParseChecksum returns the SHA-256 of the file called name from the output of sha256sum, in
+// lower-case hex.
 func ParseChecksum(text, name string) (string, error) {
 	for line := range strings.Lines(text) {
 		match := checksumLine.FindStringSubmatch(strings.TrimRight(line, "\r\n "))
@@ -166,7 +168,7 @@ func ParseChecksum(text, name string) (string, error) {
 			return strings.ToLower(match[1]), nil
 		}
 	}
-	return "", fmt.Errorf("no sha256 of %q in %q", name, cut([]byte(text)))
+	return "", fmt.Errorf("no SHA-256 of %q in %q", name, excerpt([]byte(text)))
 }
 
 func (a *Archive) checksum(ctx context.Context, address, name string) (string, error) {
@@ -182,14 +184,14 @@ func (a *Archive) checksum(ctx context.Context, address, name string) (string, e
 			return false, &networkError{err}
 		}
 		if sum, err = ParseChecksum(string(text), name); err != nil {
-			return false, &DamagedError{Reason: "no checksum", Body: cut(text)}
+			return false, &DamagedError{Reason: "no checksum", Body: excerpt(text)}
 		}
 		return false, nil
 	})
 	return sum, err
 }
 
-// download completes file with the bytes of address that it lacks.
+// download appends the bytes of address that file does not have yet.
 func (a *Archive) download(ctx context.Context, address string, file *os.File) error {
 	return a.retry(ctx, func(ctx context.Context) (bool, error) {
 		offset, err := file.Seek(0, io.SeekEnd)
@@ -205,7 +207,7 @@ func (a *Archive) download(ctx context.Context, address string, file *os.File) e
 		defer res.Body.Close()
 		switch {
 		case res.StatusCode == http.StatusRequestedRangeNotSatisfiable:
-			return false, nil // nothing is lacking, or it is another file: the checksum tells
+			return false, nil // the file is complete, or a different one; the checksum decides
 		case res.StatusCode == http.StatusOK && offset > 0:
 			if err := file.Truncate(0); err != nil {
 				return false, err
@@ -215,39 +217,40 @@ func (a *Archive) download(ctx context.Context, address string, file *os.File) e
 			}
 		}
 		stalled := time.AfterFunc(archiveStall, func() {
-			cancel(&networkError{fmt.Errorf("no byte in %s", archiveStall)})
+			cancel(&networkError{fmt.Errorf("no data for %s", archiveStall)})
 		})
 		defer stalled.Stop()
 		body := &watchedReader{in: res.Body, timer: stalled}
 		_, err = io.Copy(file, body)
-		if body.failed.Load() {
-			return body.seen, &networkError{fmt.Errorf("download: %w", err)}
+		if body.failed {
+			return body.received, &networkError{fmt.Errorf("download: %w", err)}
 		}
 		return false, err
 	})
 }
 
-// watchedReader puts off a timer with every byte that comes, and keeps the network's errors apart from the disk's.
+// watchedReader resets a timer with every read, and separates errors of the network from those of
+// the disk.
 type watchedReader struct {
-	in     io.Reader
-	timer  *time.Timer
-	failed atomic.Bool
-	seen   bool
+	in       io.Reader
+	timer    *time.Timer
+	failed   bool
+	received bool
 }
 
 func (r *watchedReader) Read(p []byte) (int, error) {
 	n, err := r.in.Read(p)
 	if n > 0 {
-		r.seen = true
+		r.received = true
 		r.timer.Reset(archiveStall)
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
-		r.failed.Store(true)
+		r.failed = true
 	}
 	return n, err
 }
 
-// get asks for the bytes of address from offset on. The answer's status is 200, 206 or 416.
+// get requests the bytes of address from offset on. The status of the response is 200, 206 or 416.
 func (a *Archive) get(ctx context.Context, address string, offset int64) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -259,12 +262,13 @@ func (a *Archive) get(ctx context.Context, address string, offset int64) (*http.
 	}
 	res, err := a.client.Do(req)
 	if err != nil {
-		return nil, &networkError{plainError(err)}
+		return nil, &networkError{withoutURL(err)}
 	}
 	switch {
 	case res.StatusCode == http.StatusOK:
 		return res, nil
-	case offset > 0 && res.StatusCode == http.StatusPartialContent && strings.HasPrefix(res.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", offset)):
+	case offset > 0 && res.StatusCode == http.StatusPartialContent &&
+		strings.HasPrefix(res.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", offset)):
 		return res, nil
 	case offset > 0 && res.StatusCode == http.StatusRequestedRangeNotSatisfiable:
 		return res, nil
@@ -273,19 +277,20 @@ func (a *Archive) get(ctx context.Context, address string, offset int64) (*http.
 	if res.StatusCode == http.StatusNotFound {
 		return nil, ErrNotInArchive
 	}
-	body, _ := io.ReadAll(io.LimitReader(res.Body, 256)) // only to be quoted
-	return nil, &StatusError{Status: res.StatusCode, Text: cut(body)}
+	body, _ := io.ReadAll(io.LimitReader(res.Body, 256)) // only for the error's text
+	return nil, &StatusError{Status: res.StatusCode, Text: excerpt(body)}
 }
 
-// retry makes an attempt until it succeeds, fails for good, or has failed six times without getting further.
-func (a *Archive) retry(ctx context.Context, try func(context.Context) (further bool, err error)) error {
+// retry calls try until it succeeds, fails permanently, or has failed six times in a row without
+// progress.
+func (a *Archive) retry(ctx context.Context, try func(context.Context) (progress bool, err error)) error {
 	backoff := time.Second
 	for attempt := 1; ; attempt++ {
-		further, err := try(ctx)
+		progress, err := try(ctx)
 		if cause := context.Cause(ctx); err != nil && cause != nil {
 			return cause
 		}
-		if further {
+		if progress {
 			attempt, backoff = 1, time.Second
 		}
 		var status *StatusError
@@ -293,7 +298,7 @@ func (a *Archive) retry(ctx context.Context, try func(context.Context) (further 
 		if err == nil || !again || attempt >= archiveAttempts {
 			return err
 		}
-		a.logger.Warn("archive is asked again", "attempt", attempt, "wait_ms", backoff.Milliseconds(), "error", err)
+		a.logger.Warn("archive request failed, trying again", "attempt", attempt, "wait_ms", backoff.Milliseconds(), "error", err)
 		if err := a.sleep(ctx, backoff); err != nil {
 			return err
 		}
@@ -310,7 +315,7 @@ func hashFile(file *os.File) (string, int64, error) {
 	return hex.EncodeToString(hash.Sum(nil)), size, err
 }
 
-// ArchiveFile is a downloaded file that fits its checksum.
+// ArchiveFile is a downloaded file that matches its checksum.
 type ArchiveFile struct {
 	Name   string
 	SHA256 string
@@ -319,8 +324,9 @@ type ArchiveFile struct {
 	file *os.File
 }
 
-// Open opens the CSV in the file; the caller closes it. It may be opened several times, one after the other. A checksum that fits does not mean that the zip
-// does: its own checksum is verified when the last byte has been read.
+// Open opens the CSV in the file; the caller closes it before the next Open. The zip has a checksum
+// of its own, which is verified when the last byte is read, because some archive files are broken
+// and still match their checksum file.
 func (f *ArchiveFile) Open() (io.ReadCloser, error) {
 	_, content, err := OpenZip(f.file, f.Bytes)
 	if err != nil {
@@ -332,7 +338,7 @@ func (f *ArchiveFile) Open() (io.ReadCloser, error) {
 // Close removes the downloaded file.
 func (f *ArchiveFile) Close() { closePart(f.file, true) }
 
-// OpenZip opens the one CSV in a zip and gives its name.
+// OpenZip opens the only CSV in a zip, and returns its base name. The caller closes it.
 func OpenZip(in io.ReaderAt, size int64) (name string, content io.ReadCloser, err error) {
 	packed, err := zip.NewReader(in, size)
 	if err != nil {
@@ -345,12 +351,12 @@ func OpenZip(in io.ReaderAt, size int64) (name string, content io.ReadCloser, er
 			continue
 		}
 		if found != nil {
-			return "", nil, fmt.Errorf("there are several CSVs in the zip: %q and %q", found.Name, file.Name)
+			return "", nil, fmt.Errorf("several CSVs in the zip: %q and %q", found.Name, file.Name)
 		}
 		found = file
 	}
 	if found == nil {
-		return "", nil, errors.New("there is no CSV in the zip")
+		return "", nil, errors.New("no CSV in the zip")
 	}
 	content, err = found.Open()
 	return filepath.Base(found.Name), content, err

@@ -248,7 +248,8 @@ func TestOpenZip(t *testing.T) {
 	content.Close()
 }
 
-// The bytes of the compressed rows are turned round under a checksum that fits: reading must end in an error.
+// The bytes of the compressed rows are turned round under a checksum that fits: reading must end in
+// an error.
 func TestAZipWithFlippedBitsIsNoticed(t *testing.T) {
 	var rows strings.Builder
 	for i := range 5000 {

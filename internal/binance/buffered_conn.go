@@ -8,9 +8,10 @@ import (
 // bufferedConnSize is how much is read from the network at a time: about 300 trades.
 const bufferedConnSize = 64 << 10
 
-// bufferedConn reads from the network in large pieces and notes when each arrived. The websocket library alone reads
-// 4 KB at a time, and reading the clock for each message costs about as much: together they took an eighth of the
-// processor time per trade (see BenchmarkReadLoop in jobs/stream). One goroutine at a time may read.
+// bufferedConn reads from the network in large pieces and notes when each arrived. The websocket
+// library alone reads 4 KB at a time, and reading the clock for each message costs about as much:
+// together they took an eighth of the processor time per trade (see BenchmarkReadLoop in
+// jobs/stream). One goroutine at a time may read.
 type bufferedConn struct {
 	net.Conn
 	buffer     []byte

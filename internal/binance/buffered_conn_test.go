@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// pieces is a connection whose reads deliver one piece each, a second after the one before, and then err.
+// pieces is a connection whose reads deliver one piece each, a second after the one before, and
+// then err.
 type pieces struct {
 	net.Conn
 	rest [][]byte

@@ -40,19 +40,19 @@ func (e *CSVError) Error() string {
 const (
 	csvBuffer  = 256 << 10
 	csvMaxLine = 4 << 10 // the longest row of the archive is about 120 bytes
-	csvMaxCut  = 80
+	maxExcerpt = 80
 
-	// Archive times are milliseconds before 2025-01-01 and microseconds after, and some files mix them. In
-	// microseconds 1e14 is March 1973, in milliseconds it is the year 5138.
+	// Archive times are milliseconds before 2025-01-01 and microseconds after, and some files mix
+	// them. In microseconds 1e14 is March 1973, in milliseconds it is the year 5138.
 	microsFrom = int64(1e14)
 
 	timeMin = int64(1230768000_000000) // 2009-01-01: before anything was traded for bitcoin
 	timeMax = int64(4102444800_000000) // 2100-01-01
 )
 
-// CSVReader reads the rows of an archive CSV: with or without a header, with milliseconds or microseconds row by
-// row, with True, true or TRUE. Rows come in the file's order, which need not be that of the ids. It allocates
-// nothing per row.
+// CSVReader reads the rows of an archive CSV: with or without a header, with milliseconds or
+// microseconds row by row, with True, true or TRUE. Rows come in the file's order, which need not
+// be that of the ids. It allocates nothing per row.
 type CSVReader struct {
 	in      io.Reader
 	text    []byte // read and not yet given, from its beginning
@@ -72,11 +72,12 @@ func NewCSVReader(in io.Reader, kind ArchiveKind) *CSVReader {
 // Line is the number of the line that the last call of Next read.
 func (r *CSVReader) Line() int64 { return r.line }
 
-// Damaged counts the rows left out because the exchange itself has voided them (price and quantity 0, trade ids -1).
+// Damaged counts the rows left out because the exchange itself has voided them (price and quantity
+// 0, trade ids -1).
 func (r *CSVReader) Damaged() int64 { return r.damaged }
 
-// Next reads the next trade into row. It returns io.EOF after the last, a *CSVError for a line that is no row, and
-// the reader's own error otherwise; the reader is of no use after any of them.
+// Next reads the next trade into row. It returns io.EOF after the last, a *CSVError for a line that
+// is no row, and the reader's own error otherwise; the reader is of no use after any of them.
 func (r *CSVReader) Next(row *Row) error {
 	for {
 		line, err := r.readLine()
@@ -152,18 +153,19 @@ func (r *CSVReader) fill() int {
 }
 
 func (r *CSVReader) fail(line []byte, reason string) error {
-	return &CSVError{Line: r.line, Reason: reason, Text: cut(line)}
+	return &CSVError{Line: r.line, Reason: reason, Text: excerpt(line)}
 }
 
-func cut(text []byte) string {
-	if len(text) > csvMaxCut {
-		return string(text[:csvMaxCut]) + "…"
+// excerpt returns the beginning of a text, for errors.
+func excerpt(text []byte) string {
+	if len(text) > maxExcerpt {
+		return string(text[:maxExcerpt]) + "…"
 	}
 	return string(text)
 }
 
-// parseCSVRow fills row from line and says what is wrong with the line, if anything, and whether the exchange
-// itself has voided the trade.
+// parseCSVRow fills row from line and says what is wrong with the line, if anything, and whether
+// the exchange itself has voided the trade.
 func parseCSVRow(line []byte, kind ArchiveKind, row *Row) (columns int, damaged bool, reason string) {
 	var fields [8][]byte
 	count := splitFields(line, &fields)
@@ -227,8 +229,9 @@ func parseCSVRow(line []byte, kind ArchiveKind, row *Row) (columns int, damaged 
 	return count, damaged, ""
 }
 
-// parseUsualRow is parseCSVRow for a row without anything unusual, in one pass over the line and a third of the time. It gives how many columns the
-// row has, and 0 for a row that parseCSVRow must look at.
+// parseUsualRow is parseCSVRow for a row without anything unusual, in one pass over the line and a
+// third of the time. It gives how many columns the row has, and 0 for a row that parseCSVRow must
+// look at.
 func parseUsualRow(line []byte, kind ArchiveKind, row *Row) (columns int) {
 	rest, ok := line, true
 	if row.ID, rest, ok = cutDigits(rest); !ok {
@@ -338,7 +341,8 @@ func parseDigits(text []byte) (int64, bool) {
 	return value, true
 }
 
-// toMicros takes milliseconds or microseconds since 1970, told apart by their size, and gives microseconds.
+// toMicros takes milliseconds or microseconds since 1970, told apart by their size, and gives
+// microseconds.
 func toMicros(stamp int64) (int64, bool) {
 	if stamp < microsFrom {
 		stamp *= 1000
@@ -427,8 +431,8 @@ func containsWord(words, word string) bool {
 	return false
 }
 
-// SniffKind tells the kind of a CSV from its first lines: its header, or where the time and the boolean stand in a
-// row. It returns "" where they fit neither kind.
+// SniffKind tells the kind of a CSV from its first lines: its header, or where the time and the
+// boolean stand in a row. It returns "" where they fit neither kind.
 func SniffKind(head []byte) ArchiveKind {
 	head = bytes.TrimPrefix(head, []byte("\xef\xbb\xbf"))
 	for line := range bytes.Lines(head) {

@@ -1,7 +1,7 @@
-// Package binance speaks Binance's spot API: the market streams, REST and the archive of past days. It
-// knows the protocol, its limits and its known defects, and nothing of what its users do with the rows.
-// Specified in https://developers.binance.com/docs/binance-spot-api-docs; the samples in the tests
-// are that documentation's own.
+// Package binance speaks Binance's spot API: the market streams, REST and the archive of past days.
+// It knows the protocol, its limits and its known defects, and nothing of what its users do with
+// the rows. Specified in https://developers.binance.com/docs/binance-spot-api-docs; the samples in
+// the tests are that documentation's own.
 package binance
 
 import (
@@ -34,8 +34,8 @@ type Message struct {
 	Kind Kind
 	// BuyerMaker is `m` as sent: true means that the taker sold.
 	BuyerMaker bool
-	// Damaged marks a trade that the exchange itself voided or that cannot be one: price or quantity
-	// zero, or an id below zero.
+	// Damaged marks a trade that the exchange itself voided or that cannot be one: price or
+	// quantity zero, or an id below zero.
 	Damaged bool
 	// HasRequestID is false where an answer names no request or one that is not a number.
 	HasRequestID bool
@@ -67,8 +67,8 @@ var ErrMalformed = errors.New("malformed stream message")
 //
 // The common messages are read by a strict scanner in one pass without allocating. Whatever
 // surprises it (an escape, white space, the envelope turned round, a nested value) is read again
-// with encoding/json into maps, which unlike its structs keep e/E, t/T and m/M apart. An event that is
-// neither trade nor aggTrade is reported as KindOther without reading the rest of it.
+// with encoding/json into maps, which unlike its structs keep e/E, t/T and m/M apart. An event that
+// is neither trade nor aggTrade is reported as KindOther without reading the rest of it.
 func Decode(data []byte, m *Message) error {
 	*m = Message{}
 	if scan(data, m) {
@@ -125,7 +125,8 @@ func scan(data []byte, m *Message) bool {
 	var seen uint32
 	var aggID, tradeID int64
 	for {
-		// i is just after '{' or ',': a key in quotes, a colon, a value. Every key that counts has one letter.
+		// i is just after '{' or ',': a key in quotes, a colon, a value. Every key that counts has
+		// one letter.
 		if i+5 > len(data) || data[i] != '"' {
 			return false
 		}
@@ -242,8 +243,8 @@ func scan(data []byte, m *Message) bool {
 	return finish(m)
 }
 
-// scanString reads the string that starts with the quote at i. It refuses escapes, control characters
-// and bytes that are not UTF-8; next is the byte after the closing quote.
+// scanString reads the string that starts with the quote at i. It refuses escapes, control
+// characters and bytes that are not UTF-8; next is the byte after the closing quote.
 func scanString(data []byte, i int) (value []byte, next int, ok bool) {
 	if i >= len(data) || data[i] != '"' {
 		return nil, i, false
@@ -299,7 +300,8 @@ func scanBool(data []byte, i int) (value bool, next int, ok bool) {
 	return false, i, false
 }
 
-// skipValue steps over the value of a field that is not ours: a string, an integer, true, false or null.
+// skipValue steps over the value of a field that is not ours: a string, an integer, true, false or
+// null.
 func skipValue(data []byte, i int) (next int, ok bool) {
 	if i >= len(data) {
 		return i, false
@@ -317,8 +319,8 @@ func skipValue(data []byte, i int) (next int, ok bool) {
 	return i, ok
 }
 
-// finish puts the times of a trade into microseconds and marks a damaged one. It reports false where
-// the message cannot be a trade at all.
+// finish puts the times of a trade into microseconds and marks a damaged one. It reports false
+// where the message cannot be a trade at all.
 func finish(m *Message) bool {
 	var ok bool
 	if m.Time < 0 || m.EventTime < 0 {

@@ -7,7 +7,8 @@ import (
 	"strconv"
 )
 
-// decodeSlowly is Decode for whatever the scanner would not read. Where both read a message they agree.
+// decodeSlowly is Decode for whatever the scanner would not read. Where both read a message they
+// agree.
 func decodeSlowly(data []byte, m *Message) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(data, &fields); err != nil {

@@ -237,7 +237,8 @@ var (
 	benchAggTrade = []byte(`{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1723161255343123,"s":"BTCUSDT","a":3135683259,"p":"61837.63000000","q":"0.02000000","f":3735683259,"l":3735683261,"T":1723161255342456,"m":true,"M":true}}`)
 )
 
-// BenchmarkDecode decodes many messages in turn, for of one alone the processor soon knows the length of each number.
+// BenchmarkDecode decodes many messages in turn, for of one alone the processor soon knows the
+// length of each number.
 func BenchmarkDecode(b *testing.B) {
 	for name, input := range map[string][]byte{"trade": benchTrade, "aggTrade": benchAggTrade} {
 		inputs := varied(input)
@@ -263,7 +264,8 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-// varied gives a message with other symbols, and prices and quantities of other lengths, thousands of times.
+// varied gives a message with other symbols, and prices and quantities of other lengths, thousands
+// of times.
 func varied(message []byte) [][]byte {
 	random := rand.New(rand.NewPCG(1, 2))
 	price, qty, symbol := regexp.MustCompile(`"p":"[^"]*"`), regexp.MustCompile(`"q":"[^"]*"`), regexp.MustCompile(`"s":"[^"]*"`)

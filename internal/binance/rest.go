@@ -1,6 +1,7 @@
 package binance
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,16 +21,17 @@ const (
 	weightAggTrades  = 4
 	weightHistorical = 25
 
-	// attempts bounds how often one request is made, firewallAttempts how often if the firewall refuses it: over eight minutes.
+	// attempts bounds how often one request is sent; firewallAttempts does if the firewall refuses
+	// it, which takes over eight minutes.
 	attempts         = 10
 	firewallAttempts = 6
 	backoffFirst     = 250 * time.Millisecond
 	backoffMost      = 30 * time.Second
 )
 
-// REST asks the exchange's REST endpoints of public market data. Every request waits for its place in the budget; one that
-// fails for a reason that passes (the network, a limit, the server, a damaged answer) is made again, up to ten times.
-// Its methods may be called from many goroutines.
+// REST is a client of the exchange's REST endpoints for public market data. Each request waits
+// until the budget allows it. A request that fails temporarily (the network, a limit, the server, a
+// damaged response) is retried, up to ten times in all. It is safe for concurrent use.
 type REST struct {
 	client *gobinance.Client
 	budget *Budget
@@ -38,23 +40,24 @@ type REST struct {
 	close  func()
 }
 
-// RESTOptions are a client's settings; the zero value is the default.
+// RESTOptions are optional settings.
 type RESTOptions struct {
-	// Transport makes the requests; nil means one with timeouts that uses the environment's proxy.
+	// Transport sends the requests; nil means one with timeouts that uses the environment's proxy.
 	Transport http.RoundTripper
 	// Sleep waits between attempts; nil means a timer.
 	Sleep func(context.Context, time.Duration) error
-	// Logger hears of requests that are made again; nil means silence.
+	// Logger receives retries; nil means none.
 	Logger *slog.Logger
 }
 
-// NewREST makes a client of the exchange at baseURL (https://data-api.binance.vision). Close it when done.
+// NewREST returns a client of the exchange at baseURL (https://data-api.binance.vision). The caller
+// closes it.
 func NewREST(baseURL string, budget *Budget, opt RESTOptions) *REST {
 	base := opt.Transport
 	release := func() {}
 	if base == nil {
-		own := newHTTPTransport()
-		base, release = own, own.CloseIdleConnections
+		transport := newHTTPTransport()
+		base, release = transport, transport.CloseIdleConnections
 	}
 	c := &REST{client: gobinance.NewClient("", ""), budget: budget, sleep: opt.Sleep, logger: opt.Logger, close: release}
 	if c.sleep == nil {
@@ -71,87 +74,85 @@ func NewREST(baseURL string, budget *Budget, opt RESTOptions) *REST {
 	return c
 }
 
-// Close closes the idle connections.
+// Close closes idle connections.
 func (c *REST) Close() { c.close() }
 
-// Budget is what the client's requests are held to.
+// Budget returns the budget of the client's requests.
 func (c *REST) Budget() *Budget { return c.budget }
 
-// Cost is what was asked of the exchange to get something, attempts that failed included.
+// Cost counts the requests that a result took, including failed attempts.
 type Cost struct{ Requests, Weight int64 }
 
-// Plus adds two costs.
+// Plus returns the sum of two costs.
 func (c Cost) Plus(other Cost) Cost {
 	return Cost{c.Requests + other.Requests, c.Weight + other.Weight}
 }
 
-// Page is a page of trades: in ascending order of ids, each id once.
+// Page is a page of trades.
 type Page struct {
-	Rows []Row
-	// Voided are ids that the exchange gave with price and quantity 0 and no trades in them: it has neutralised them,
-	// and they are not in Rows.
+	Rows []Row // by id, each once
+	// Voided are the ids that the exchange itself has voided: price and quantity are 0, and there
+	// are no raw trades. They are not in Rows.
 	Voided []int64
 	Cost   Cost
 }
 
-// AggTrades gets at most limit aggregate trades of a symbol with ids of at least fromID.
+// AggTrades gets at most limit aggregate trades of a symbol with ids from fromID on.
 func (c *REST) AggTrades(ctx context.Context, symbol string, fromID int64, limit int) (Page, error) {
 	what := fmt.Sprintf("get the aggTrades of %q from id %d", symbol, fromID)
-	return c.aggTrades(ctx, what, fromID, limit, func(ctx context.Context) ([]*gobinance.AggTrade, error) {
+	return getPage(ctx, c, what, fromID, limit, aggTradeRow, func(ctx context.Context) ([]*gobinance.AggTrade, error) {
 		return c.client.NewAggTradesService().Symbol(symbol).FromID(fromID).Limit(limit).Do(ctx)
 	})
 }
 
-// FirstAggTrade gets the first aggregate trade of a symbol that traded at or after a time, if there is one.
+// FirstAggTrade gets the first aggregate trade of a symbol at or after a time. The page is empty if
+// there is none.
 func (c *REST) FirstAggTrade(ctx context.Context, symbol string, from time.Time) (Page, error) {
 	what := fmt.Sprintf("get the first aggTrade of %q from %s", symbol, from.UTC().Format(time.RFC3339Nano))
-	return c.aggTrades(ctx, what, 0, 1, func(ctx context.Context) ([]*gobinance.AggTrade, error) {
+	return getPage(ctx, c, what, 0, 1, aggTradeRow, func(ctx context.Context) ([]*gobinance.AggTrade, error) {
 		return c.client.NewAggTradesService().Symbol(symbol).StartTime(from.UnixMicro()).Limit(1).Do(ctx)
 	})
 }
 
-// LastAggTrade gets the last aggregate trade of a symbol that traded before a time, if there is one.
+// LastAggTrade gets the last aggregate trade of a symbol before a time. The page is empty if there
+// is none.
 func (c *REST) LastAggTrade(ctx context.Context, symbol string, before time.Time) (Page, error) {
 	what := fmt.Sprintf("get the last aggTrade of %q before %s", symbol, before.UTC().Format(time.RFC3339Nano))
-	return c.aggTrades(ctx, what, 0, 1, func(ctx context.Context) ([]*gobinance.AggTrade, error) {
+	return getPage(ctx, c, what, 0, 1, aggTradeRow, func(ctx context.Context) ([]*gobinance.AggTrade, error) {
 		return c.client.NewAggTradesService().Symbol(symbol).EndTime(before.UnixMicro() - 1).Limit(1).Do(ctx)
 	})
 }
 
-func (c *REST) aggTrades(ctx context.Context, what string, fromID int64, limit int, get func(context.Context) ([]*gobinance.AggTrade, error)) (Page, error) {
-	var page Page
-	cost, err := c.do(ctx, what, '[', func(ctx context.Context) error {
-		trades, err := get(ctx)
-		if err != nil {
-			return err
-		}
-		page = Page{Rows: make([]Row, 0, len(trades))}
-		last := fromID - 1
-		for _, trade := range trades {
-			if trade == nil {
-				return errors.New("a row is null")
-			}
-			row, voided, reason := checkRow(Row{
-				ID: trade.AggTradeID, Price: []byte(trade.Price), Qty: []byte(trade.Quantity), FirstTradeID: trade.FirstTradeID,
-				LastTradeID: trade.LastTradeID, Time: trade.Timestamp, IsBuyerMaker: trade.IsBuyerMaker,
-			})
-			if last, err = page.take(row, voided, reason, last); err != nil {
-				return err
-			}
-		}
-		return checkLength(len(trades), limit)
-	})
-	page.Cost = cost
-	return page, err
-}
-
-// HistoricalTrades gets at most limit trades of a symbol with ids of at least fromID. The exchange has it at
-// api.binance.com and not at data-api.binance.vision.
+// HistoricalTrades gets at most limit trades of a symbol with ids from fromID on. Only
+// api.binance.com has them, not data-api.binance.vision.
 func (c *REST) HistoricalTrades(ctx context.Context, symbol string, fromID int64, limit int) (Page, error) {
-	var page Page
 	what := fmt.Sprintf("get the trades of %q from id %d", symbol, fromID)
+	return getPage(ctx, c, what, fromID, limit, tradeRow, func(ctx context.Context) ([]*gobinance.Trade, error) {
+		return c.client.NewHistoricalTradesService().Symbol(symbol).FromID(fromID).Limit(limit).Do(ctx)
+	})
+}
+
+func aggTradeRow(t *gobinance.AggTrade) Row {
+	return Row{
+		ID: t.AggTradeID, Price: []byte(t.Price), Qty: []byte(t.Quantity),
+		FirstTradeID: t.FirstTradeID, LastTradeID: t.LastTradeID, Time: t.Timestamp, IsBuyerMaker: t.IsBuyerMaker,
+	}
+}
+
+func tradeRow(t *gobinance.Trade) Row {
+	return Row{
+		ID: t.ID, Price: []byte(t.Price), Qty: []byte(t.Quantity),
+		FirstTradeID: t.ID, LastTradeID: t.ID, Time: t.Time, IsBuyerMaker: t.IsBuyerMaker,
+	}
+}
+
+// getPage requests trades of go-binance's type T and checks each row and their order.
+func getPage[T any](
+	ctx context.Context, c *REST, what string, fromID int64, limit int, toRow func(*T) Row, request func(context.Context) ([]*T, error),
+) (Page, error) {
+	var page Page
 	cost, err := c.do(ctx, what, '[', func(ctx context.Context) error {
-		trades, err := c.client.NewHistoricalTradesService().Symbol(symbol).FromID(fromID).Limit(limit).Do(ctx)
+		trades, err := request(ctx)
 		if err != nil {
 			return err
 		}
@@ -161,50 +162,36 @@ func (c *REST) HistoricalTrades(ctx context.Context, symbol string, fromID int64
 			if trade == nil {
 				return errors.New("a row is null")
 			}
-			row, voided, reason := checkRow(Row{
-				ID: trade.ID, Price: []byte(trade.Price), Qty: []byte(trade.Quantity), FirstTradeID: trade.ID,
-				LastTradeID: trade.ID, Time: trade.Time, IsBuyerMaker: trade.IsBuyerMaker,
-			})
-			if last, err = page.take(row, voided, reason, last); err != nil {
-				return err
+			row, voided, reason := checkRow(toRow(trade))
+			switch {
+			case reason != "":
+				return fmt.Errorf("row with id %d: %s", row.ID, reason)
+			case row.ID <= last:
+				return fmt.Errorf("id %d follows id %d", row.ID, last)
+			case voided:
+				page.Voided = append(page.Voided, row.ID)
+			default:
+				page.Rows = append(page.Rows, row)
 			}
+			last = row.ID
 		}
-		return checkLength(len(trades), limit)
+		if len(trades) > limit {
+			return fmt.Errorf("%d rows, requested were at most %d", len(trades), limit)
+		}
+		return nil
 	})
 	page.Cost = cost
 	return page, err
 }
 
-// take puts a checked row into the page and gives its id.
-func (p *Page) take(row Row, voided bool, reason string, last int64) (int64, error) {
-	switch {
-	case reason != "":
-		return 0, fmt.Errorf("the row of id %d: %s", row.ID, reason)
-	case row.ID <= last:
-		return 0, fmt.Errorf("id %d stands after id %d", row.ID, last)
-	case voided:
-		p.Voided = append(p.Voided, row.ID)
-	default:
-		p.Rows = append(p.Rows, row)
-	}
-	return row.ID, nil
-}
-
-func checkLength(rows, limit int) error {
-	if rows > limit {
-		return fmt.Errorf("%d rows where at most %d were asked for", rows, limit)
-	}
-	return nil
-}
-
-// checkRow says what is wrong with a row, if anything, and whether the exchange has voided it; its time becomes
-// microseconds.
+// checkRow returns the row with its time in microseconds, whether the exchange has voided it, and
+// what is wrong with it, or "".
 func checkRow(row Row) (out Row, voided bool, reason string) {
 	if row.ID < 0 {
 		return row, false, "a negative id"
 	}
 	if !isDecimal(row.Price) || !isDecimal(row.Qty) {
-		return row, false, fmt.Sprintf("price %q, quantity %q", cut(row.Price), cut(row.Qty))
+		return row, false, fmt.Sprintf("price %q, quantity %q", excerpt(row.Price), excerpt(row.Qty))
 	}
 	zeroPrice, zeroQty := isZero(row.Price), isZero(row.Qty)
 	if row.FirstTradeID == -1 && row.LastTradeID == -1 || zeroPrice && zeroQty {
@@ -214,16 +201,16 @@ func checkRow(row Row) (out Row, voided bool, reason string) {
 		return row, false, "the price or the quantity is zero"
 	}
 	if row.FirstTradeID < 0 || row.LastTradeID < row.FirstTradeID {
-		return row, false, fmt.Sprintf("trades %d to %d", row.FirstTradeID, row.LastTradeID)
+		return row, false, fmt.Sprintf("raw trades %d to %d", row.FirstTradeID, row.LastTradeID)
 	}
 	var ok bool
 	if row.Time, ok = toMicros(row.Time); !ok {
-		return row, false, "its time is not in milliseconds or microseconds since 1970"
+		return row, false, "the time is neither milliseconds nor microseconds since 1970"
 	}
 	return row, false, ""
 }
 
-// Symbol is a pair that the exchange lists.
+// Symbol is a trading pair that the exchange lists.
 type Symbol struct {
 	Name       string // as the exchange spells it
 	Status     string // TRADING, HALT, BREAK, CANCEL_ONLY, …
@@ -231,14 +218,14 @@ type Symbol struct {
 	QuoteAsset string
 }
 
-// ExchangeInfo is what the exchange says of itself.
+// ExchangeInfo describes the exchange.
 type ExchangeInfo struct {
 	ServerTime time.Time
 	Limits     []RateLimit
 	Symbols    []Symbol
 }
 
-// ExchangeInfo gets the exchange's symbols and limits, and puts the limits into the budget.
+// ExchangeInfo gets the exchange's symbols and limits. It sets the budget's limits.
 func (c *REST) ExchangeInfo(ctx context.Context) (ExchangeInfo, Cost, error) {
 	var info ExchangeInfo
 	cost, err := c.do(ctx, "get the exchange's symbols and limits", '{', func(ctx context.Context) error {
@@ -252,10 +239,14 @@ func (c *REST) ExchangeInfo(ctx context.Context) (ExchangeInfo, Cost, error) {
 		}
 		info = ExchangeInfo{ServerTime: time.UnixMicro(at).UTC()}
 		for _, limit := range got.RateLimits {
-			info.Limits = append(info.Limits, RateLimit{Kind: limit.RateLimitType, Interval: limit.Interval, Num: limit.IntervalNum, Limit: limit.Limit})
+			info.Limits = append(info.Limits, RateLimit{
+				Kind: limit.RateLimitType, Interval: limit.Interval, Num: limit.IntervalNum, Limit: limit.Limit,
+			})
 		}
 		for _, symbol := range got.Symbols {
-			info.Symbols = append(info.Symbols, Symbol{Name: symbol.Symbol, Status: symbol.Status, BaseAsset: symbol.BaseAsset, QuoteAsset: symbol.QuoteAsset})
+			info.Symbols = append(info.Symbols, Symbol{
+				Name: symbol.Symbol, Status: symbol.Status, BaseAsset: symbol.BaseAsset, QuoteAsset: symbol.QuoteAsset,
+			})
 		}
 		return nil
 	})
@@ -265,14 +256,14 @@ func (c *REST) ExchangeInfo(ctx context.Context) (ExchangeInfo, Cost, error) {
 	return info, cost, err
 }
 
-// Ticker is a symbol's last 24 hours.
+// Ticker summarizes a symbol's last 24 hours.
 type Ticker struct {
 	Symbol              string
 	Volume, QuoteVolume float64 // in base and in quote asset
 	Trades              int64
 }
 
-// Tickers gets the last 24 hours of all symbols.
+// Tickers gets the tickers of all symbols.
 func (c *REST) Tickers(ctx context.Context) ([]Ticker, error) {
 	var tickers []Ticker
 	_, err := c.do(ctx, "get the 24 h tickers", '[', func(ctx context.Context) error {
@@ -284,11 +275,11 @@ func (c *REST) Tickers(ctx context.Context) ([]Ticker, error) {
 		for _, stats := range got {
 			volume, err := strconv.ParseFloat(stats.Volume, 64)
 			if err != nil {
-				return fmt.Errorf("volume of %q: %w", stats.Symbol, err)
+				return fmt.Errorf("read the volume of %q: %w", stats.Symbol, err)
 			}
 			quote, err := strconv.ParseFloat(stats.QuoteVolume, 64)
 			if err != nil {
-				return fmt.Errorf("quote volume of %q: %w", stats.Symbol, err)
+				return fmt.Errorf("read the quote volume of %q: %w", stats.Symbol, err)
 			}
 			tickers = append(tickers, Ticker{Symbol: stats.Symbol, Volume: volume, QuoteVolume: quote, Trades: stats.Count})
 		}
@@ -297,29 +288,30 @@ func (c *REST) Tickers(ctx context.Context) ([]Ticker, error) {
 	return tickers, err
 }
 
-// do makes a request until it succeeds or fails for good. begins is the first character of the JSON it answers with.
-func (c *REST) do(ctx context.Context, what string, begins byte, ask func(context.Context) error) (Cost, error) {
+// do calls request until it succeeds or fails permanently. first is the first character of the
+// expected JSON.
+func (c *REST) do(ctx context.Context, what string, first byte, request func(context.Context) error) (Cost, error) {
 	record := &call{}
 	ctx = context.WithValue(ctx, callKey{}, record)
 	backoff := backoffFirst
 	for attempt := 1; ; attempt++ {
 		record.body = nil
-		err := plainError(ask(ctx))
-		if err == nil && !startsWith(record.body, begins) {
-			err = errors.New("not the JSON that was asked for")
+		err := withoutURL(request(ctx))
+		if err == nil && !startsWith(record.body, first) {
+			err = errors.New("unexpected JSON")
 		}
 		if err != nil && record.body != nil {
-			err = &DamagedError{Reason: cut([]byte(err.Error())), Body: cut(record.body)}
+			err = &DamagedError{Reason: excerpt([]byte(err.Error())), Body: excerpt(record.body)}
 		}
 		cost := Cost{record.requests, record.weight}
 		if err == nil {
 			return cost, nil
 		}
-		wait, again := c.again(err, attempt, backoff)
-		if ctx.Err() != nil || !again {
+		wait, retry := c.retryAfter(err, attempt, backoff)
+		if ctx.Err() != nil || !retry {
 			return cost, fmt.Errorf("%s: %w", what, err)
 		}
-		c.logger.Warn("request is made again", "request", what, "attempt", attempt, "wait_ms", wait.Milliseconds(), "error", err)
+		c.logger.Warn("request failed, trying again", "request", what, "attempt", attempt, "wait_ms", wait.Milliseconds(), "error", err)
 		if wait > 0 {
 			if err := c.sleep(ctx, wait); err != nil {
 				return cost, fmt.Errorf("%s: %w", what, err)
@@ -329,8 +321,9 @@ func (c *REST) do(ctx context.Context, what string, begins byte, ask func(contex
 	}
 }
 
-// again says whether and after what wait a request that failed is made again. The wait of a 429, a ban or the firewall is the budget's.
-func (c *REST) again(err error, attempt int, backoff time.Duration) (time.Duration, bool) {
+// retryAfter reports whether a failed request is retried, and after which wait. The budget itself
+// waits after a 429, a ban or a refusal by the firewall.
+func (c *REST) retryAfter(err error, attempt int, backoff time.Duration) (time.Duration, bool) {
 	var limited *RateLimitedError
 	var banned *BannedError
 	var firewall *FirewallError
@@ -347,11 +340,8 @@ func (c *REST) again(err error, attempt int, backoff time.Duration) (time.Durati
 	return backoff, true
 }
 
-func startsWith(body []byte, begins byte) bool {
-	for _, char := range body {
-		if char != ' ' && char != '\t' && char != '\r' && char != '\n' {
-			return char == begins
-		}
-	}
-	return false
+// startsWith reports whether JSON starts with a character.
+func startsWith(body []byte, first byte) bool {
+	body = bytes.TrimLeft(body, " \t\r\n")
+	return len(body) > 0 && body[0] == first
 }

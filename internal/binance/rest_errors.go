@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// ErrUnknownSymbol says that the exchange has no such symbol (code -1121).
+// ErrUnknownSymbol means that the exchange does not list the symbol (code -1121).
 var ErrUnknownSymbol = errors.New("the exchange does not know the symbol")
 
-// RateLimitedError is a 429: too much was asked, and asking on before Until leads to a ban.
+// RateLimitedError is a 429: too many requests. Further requests before Until lead to a ban.
 type RateLimitedError struct {
 	Until time.Time
 }
@@ -19,7 +19,7 @@ func (e *RateLimitedError) Error() string {
 	return fmt.Sprintf("the exchange limits this address (429) until %s", e.Until.UTC().Format(time.RFC3339))
 }
 
-// BannedError is a 418: the exchange answers nothing to this address before Until.
+// BannedError is a 418: the exchange refuses all requests from this address before Until.
 type BannedError struct {
 	Until time.Time
 }
@@ -28,20 +28,21 @@ func (e *BannedError) Error() string {
 	return fmt.Sprintf("the exchange has banned this address (418) until %s", e.Until.UTC().Format(time.RFC3339))
 }
 
-// FirewallError is a 403 of the web application firewall before the exchange: too many requests, or one it dislikes.
+// FirewallError is a 403 of the firewall in front of the exchange: too many requests, or one that
+// it considers suspicious.
 type FirewallError struct {
-	Body string // the answer's beginning
+	Body string // the beginning of the response
 }
 
 func (e *FirewallError) Error() string {
 	return fmt.Sprintf("the exchange's firewall refused the request (403): %q", e.Body)
 }
 
-// StatusError is an answer with any other status than 200.
+// StatusError is a response with another status than 200.
 type StatusError struct {
 	Status int
-	Code   int64  // the exchange's own error code, 0 where it gave none
-	Text   string // its message, or the answer's beginning
+	Code   int64  // the exchange's error code; 0 if there is none
+	Text   string // its message, or the beginning of the response
 }
 
 func (e *StatusError) Error() string {
@@ -51,7 +52,7 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("the exchange answered %d %s: %q", e.Status, http.StatusText(e.Status), e.Text)
 }
 
-// Unwrap makes errors.Is(err, ErrUnknownSymbol) true of code -1121.
+// Unwrap makes errors.Is(err, ErrUnknownSymbol) true for code -1121.
 func (e *StatusError) Unwrap() error {
 	if e.Code == codeBadSymbol {
 		return ErrUnknownSymbol
@@ -59,14 +60,14 @@ func (e *StatusError) Unwrap() error {
 	return nil
 }
 
-// DamagedError is an answer with status 200 that is not what was asked for.
+// DamagedError is a response with status 200 and an unexpected body.
 type DamagedError struct {
 	Reason string
-	Body   string // its beginning
+	Body   string // the beginning
 }
 
 func (e *DamagedError) Error() string {
-	return fmt.Sprintf("the exchange's answer is damaged: %s: %q", e.Reason, e.Body)
+	return fmt.Sprintf("the exchange's response is damaged: %s: %q", e.Reason, e.Body)
 }
 
 // Codes of https://github.com/binance/binance-spot-api-docs/blob/master/errors.md
@@ -82,8 +83,8 @@ const (
 	codeBadSymbol    = -1121
 )
 
-// Temporary says whether asking again later may succeed: the network, a limit, a ban, a server's fault or a damaged
-// answer. What is not temporary is the request's own fault or the caller's context.
+// Temporary reports whether a later attempt may succeed: the error is about the network, a limit, a
+// ban, the server or a damaged response, and not about the request itself or the caller's context.
 func Temporary(err error) bool {
 	var limited *RateLimitedError
 	var banned *BannedError
@@ -106,7 +107,7 @@ func Temporary(err error) bool {
 	return false
 }
 
-// networkError is a request that got no whole answer.
+// networkError is a request without a complete response.
 type networkError struct{ err error }
 
 func (e *networkError) Error() string { return e.err.Error() }

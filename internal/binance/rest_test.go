@@ -243,7 +243,8 @@ func TestRetryAfterIsWaitedFor(t *testing.T) {
 	}
 }
 
-// The firewall answers in HTML and without Retry-After. All processes on the volume wait, and longer each time.
+// The firewall answers in HTML and without Retry-After. All processes on the volume wait, and
+// longer each time.
 func TestTheFirewallIsWaitedOut(t *testing.T) {
 	clock := newTestClock()
 	refused := says(403, "<html>\r\n<head><title>403 Forbidden</title></head>\r\n</html>")

@@ -17,24 +17,25 @@ import (
 )
 
 const (
-	// restTimeout bounds one request. The exchange itself gives up after 10 s (-1007).
+	// restTimeout bounds one request. The exchange's own timeout is 10 s (-1007).
 	restTimeout = 15 * time.Second
-	// maxInfoBody bounds exchangeInfo and the tickers of all symbols (about 10 MB in 2026), maxBody everything else: a
-	// page of 1000 rows is under 200 kB.
+	// maxInfoBody bounds exchangeInfo and the tickers of all symbols, about 10 MB in 2026. maxBody
+	// bounds other responses; a page of 1000 rows is less than 200 kB.
 	maxInfoBody = 128 << 20
 	maxBody     = 4 << 20
 	userAgent   = "tapedeck"
 
-	defaultPause = time.Minute     // after a 429 without Retry-After: the length of a weight window
-	defaultBan   = 2 * time.Minute // after a 418 without: the shortest ban
+	defaultPause = time.Minute     // after a 429 without Retry-After: the window of the weight limit
+	defaultBan   = 2 * time.Minute // after a 418 without Retry-After: the shortest ban
 
-	// The firewall does not say for how long it refuses. Each refusal of the same request makes the pause longer, for all processes:
-	// who asks on is refused for longer.
+	// The firewall does not say how long to wait. The pause, which holds for all processes, triples
+	// with each refusal of the same request, because further requests prolong the refusal.
 	firewallPause = 5 * time.Second
 	firewallMost  = 5 * time.Minute
 )
 
-// newHTTPTransport is a transport with a limit on every wait. It keeps the connections of a backfill open.
+// newHTTPTransport returns a transport with timeouts that keeps enough idle connections for a
+// backfill.
 func newHTTPTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -47,18 +48,19 @@ func newHTTPTransport() *http.Transport {
 	}
 }
 
-// transport stands between go-binance and the network. go-binance loses the status, Retry-After and (without
-// a lock) the used weight, and does not close every body: here they are seen, the budget is kept, and an answer goes on only when it
-// is whole and has status 200. Everything else becomes one of this package's errors.
+// transport sends go-binance's requests. go-binance discards the status and Retry-After, stores the
+// used weight without a lock, and does not close every body. So transport reads the response
+// itself, keeps the budget, and passes on only complete responses with status 200. Everything else
+// becomes one of this package's errors.
 type transport struct {
 	base   http.RoundTripper
 	budget *Budget
 }
 
-// call is one request's record, carried in its context.
+// call records what one call of a REST method cost. The request's context carries it.
 type call struct {
 	requests, weight int64
-	body             []byte // of the last answer with status 200
+	body             []byte // of the last response with status 200
 }
 
 type callKey struct{}
@@ -77,12 +79,12 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	record.weight += weight
 
 	res, body, err := t.send(req)
-	got := answer{}
+	var limits reportedLimits
 	if res != nil {
-		got = t.readAnswer(res, body, record.requests)
+		limits = t.readLimits(res, body, record.requests)
 	}
-	if settled := t.budget.settle(held, got); settled != nil {
-		return nil, settled
+	if err := t.budget.complete(held, limits); err != nil {
+		return nil, err
 	}
 	if err != nil {
 		if cause := context.Cause(req.Context()); cause != nil {
@@ -90,23 +92,25 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	if err := checkAnswer(res, body, got); err != nil {
+	if err := checkResponse(res, body, limits); err != nil {
 		return nil, err
 	}
 	record.body = body
-	// The headers stay behind: go-binance would write the used weight into the client without a lock.
+	// Without headers, because go-binance would store the used weight without a lock.
 	return &http.Response{
-		Status: res.Status, StatusCode: res.StatusCode, Proto: res.Proto, ProtoMajor: res.ProtoMajor, ProtoMinor: res.ProtoMinor,
+		Status: res.Status, StatusCode: res.StatusCode,
+		Proto: res.Proto, ProtoMajor: res.ProtoMajor, ProtoMinor: res.ProtoMinor,
 		Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)), Request: req,
 	}, nil
 }
 
-// send makes the request and reads the answer whole. The answer is given, without its body, also beside an error.
+// send sends the request and reads the whole response. If reading fails, it returns the response
+// with the error.
 func (t *transport) send(req *http.Request) (*http.Response, []byte, error) {
 	ctx, cancel := context.WithTimeout(req.Context(), restTimeout)
 	defer cancel()
 	out := req.Clone(ctx)
-	out.Header.Del("X-Mbx-Apikey") // empty here; nothing we ask needs one
+	out.Header.Del("X-Mbx-Apikey") // public data needs none, and it is empty
 	out.Header.Set("X-Mbx-Time-Unit", "MICROSECOND")
 	out.Header.Set("User-Agent", userAgent)
 	res, err := t.base.RoundTrip(out)
@@ -123,19 +127,20 @@ func (t *transport) send(req *http.Request) (*http.Response, []byte, error) {
 		err = closed
 	}
 	if err != nil {
-		return res, nil, &networkError{fmt.Errorf("read the answer: %w", err)}
+		return res, nil, &networkError{fmt.Errorf("read the response: %w", err)}
 	}
 	if int64(len(body)) > limit {
-		return res, nil, &DamagedError{Reason: fmt.Sprintf("over %d bytes long", limit), Body: cut(body[:csvMaxCut])}
+		return res, nil, &DamagedError{Reason: fmt.Sprintf("longer than %d bytes", limit), Body: excerpt(body)}
 	}
 	return res, body, nil
 }
 
 var bannedUntil = regexp.MustCompile(`banned until (\d{13})`)
 
-// readAnswer reads what an answer's headers say of the limits. attempt is how often the request has been made, this time included.
-func (t *transport) readAnswer(res *http.Response, body []byte, attempt int64) answer {
-	got := answer{used: map[string]int64{}}
+// readLimits reads what a response says about the limits. attempt is 1 for the first response to a
+// request.
+func (t *transport) readLimits(res *http.Response, body []byte, attempt int64) reportedLimits {
+	got := reportedLimits{used: map[string]int64{}}
 	const prefix = "X-Mbx-Used-Weight-"
 	for name, values := range res.Header {
 		if window, ok := strings.CutPrefix(name, prefix); ok {
@@ -172,29 +177,30 @@ func (t *transport) readAnswer(res *http.Response, body []byte, attempt int64) a
 	return got
 }
 
-// checkAnswer turns whatever is not a whole answer with status 200 into an error.
-func checkAnswer(res *http.Response, body []byte, got answer) error {
+// checkResponse returns an error unless the status is 200.
+func checkResponse(res *http.Response, body []byte, limits reportedLimits) error {
 	switch res.StatusCode {
 	case http.StatusOK:
 		return nil
 	case http.StatusTooManyRequests:
-		return &RateLimitedError{Until: got.blockedUntil}
+		return &RateLimitedError{Until: limits.blockedUntil}
 	case http.StatusTeapot:
-		return &BannedError{Until: got.blockedUntil}
+		return &BannedError{Until: limits.blockedUntil}
 	case http.StatusForbidden:
-		return &FirewallError{Body: cut(body)}
+		return &FirewallError{Body: excerpt(body)}
 	}
 	var refusal struct {
 		Code int64  `json:"code"`
 		Msg  string `json:"msg"`
 	}
 	if json.Unmarshal(body, &refusal) == nil && refusal.Msg != "" {
-		return &StatusError{Status: res.StatusCode, Code: refusal.Code, Text: cut([]byte(refusal.Msg))}
+		return &StatusError{Status: res.StatusCode, Code: refusal.Code, Text: excerpt([]byte(refusal.Msg))}
 	}
-	return &StatusError{Status: res.StatusCode, Text: cut(body)}
+	return &StatusError{Status: res.StatusCode, Text: excerpt(body)}
 }
 
-// weightOf is what a request costs, from rest-api.md as of 2026-07. The header of the answer corrects it.
+// weightOf returns the weight of a request, from rest-api.md as of 2026-07. The response's header
+// corrects it.
 func weightOf(address *url.URL) int64 {
 	query := address.Query()
 	switch {
@@ -213,8 +219,8 @@ func weightOf(address *url.URL) int64 {
 	return 1
 }
 
-// plainError takes off what net/http puts around a transport's error: the whole URL.
-func plainError(err error) error {
+// withoutURL unwraps the error of an http.Client, whose text repeats the whole URL.
+func withoutURL(err error) error {
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {
 		return wrapped.Err

@@ -23,7 +23,8 @@ import (
 const (
 	// MaxStreams is the documented number of streams on a connection.
 	MaxStreams = 1024
-	// maxFrame keeps a request under the 4096 bytes above which the exchange is known not to answer.
+	// maxFrame keeps a request under the 4096 bytes above which the exchange is known not to
+	// answer.
 	maxFrame = 4000
 	// maxURL keeps a connection's URL under the 8,004 characters above which it has been refused.
 	maxURL = 6000
@@ -42,9 +43,9 @@ func StreamName(symbol, feed string) string {
 	return strings.ToLower(symbol) + "@" + feed
 }
 
-// StreamURL is the address of a combined stream with times in microseconds, for as many of the streams
-// as fit into it in their order; rest are the others, to be subscribed to once connected. The base has
-// a scheme (ws, wss, http, https), a host and, behind a proxy, a path.
+// StreamURL is the address of a combined stream with times in microseconds, for as many of the
+// streams as fit into it in their order; rest are the others, to be subscribed to once connected.
+// The base has a scheme (ws, wss, http, https), a host and, behind a proxy, a path.
 func StreamURL(base string, streams []string) (address string, rest []string, err error) {
 	parsed, err := url.Parse(base)
 	if err != nil {
@@ -64,7 +65,8 @@ func StreamURL(base string, streams []string) (address string, rest []string, er
 	b.WriteString("/stream?")
 	n := 0
 	for ; n < len(streams); n++ {
-		// The exchange takes percent-encoding in names; '@' and '/' stay as its documentation has them.
+		// The exchange takes percent-encoding in names; '@' and '/' stay as its documentation has
+		// them.
 		name := strings.ReplaceAll(url.QueryEscape(streams[n]), "%40", "@")
 		if b.Len()+len("streams=/&")+len(name)+len(unit) > maxURL {
 			break
@@ -89,8 +91,8 @@ type DialOptions struct {
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 	// UserAgent is sent with the handshake where it is not empty.
 	UserAgent string
-	// Clock returns the present in nanoseconds, for ReceivedAt and LastPing. nil means nanoseconds since the epoch,
-	// which jump when the system's clock is set.
+	// Clock returns the present in nanoseconds, for ReceivedAt and LastPing. nil means nanoseconds
+	// since the epoch, which jump when the system's clock is set.
 	Clock func() int64
 }
 
@@ -125,8 +127,8 @@ func (e *RequestError) Error() string {
 	return fmt.Sprintf("%s refused: code %d, %q", e.Method, e.Code, e.Text)
 }
 
-// Conn is one websocket connection for market streams. One goroutine calls Read until it fails, which
-// also answers the exchange's pings and hands answers to the requests that wait for them; the
+// Conn is one websocket connection for market streams. One goroutine calls Read until it fails,
+// which also answers the exchange's pings and hands answers to the requests that wait for them; the
 // other methods may be called from anywhere meanwhile. The caller closes it.
 type Conn struct {
 	ws       *websocket.Conn
@@ -148,8 +150,8 @@ type reply struct {
 	err    error
 }
 
-// Dial connects to an address of StreamURL. The context bounds the handshake and no more. A refusal is
-// a *RefusedError.
+// Dial connects to an address of StreamURL. The context bounds the handshake and no more. A refusal
+// is a *RefusedError.
 func Dial(ctx context.Context, address string, options DialOptions) (*Conn, error) {
 	clock := options.Clock
 	if clock == nil {
@@ -221,9 +223,9 @@ func retryAfter(value string) time.Duration {
 	return 0
 }
 
-// Read waits for the next message and decodes it into m, whose slices are valid until the next Read. An
-// error that wraps ErrMalformed is that message's alone and the connection goes on; any other ends it.
-// Close makes it return.
+// Read waits for the next message and decodes it into m, whose slices are valid until the next
+// Read. An error that wraps ErrMalformed is that message's alone and the connection goes on; any
+// other ends it. Close makes it return.
 func (c *Conn) Read(m *Message) error {
 	data, err := c.next()
 	if err != nil {
@@ -261,8 +263,8 @@ func (c *Conn) next() ([]byte, error) {
 	}
 }
 
-// ReceivedAt returns when the message that Read returned last arrived, by the clock of DialOptions. Messages that
-// arrived in one piece have the same time.
+// ReceivedAt returns when the message that Read returned last arrived, by the clock of DialOptions.
+// Messages that arrived in one piece have the same time.
 func (c *Conn) ReceivedAt() int64 { return c.raw.receivedAt.Load() }
 
 // LastPing returns when the exchange last pinged, by the clock of DialOptions, or 0.
@@ -366,8 +368,8 @@ func (c *Conn) request(ctx context.Context, method string, params []string) ([]b
 	}
 }
 
-// deliver hands an answer to its request. A refusal without an id belongs to the request that waits,
-// for the exchange can't name one in a frame that it could not read.
+// deliver hands an answer to its request. A refusal without an id belongs to the request that
+// waits, for the exchange can't name one in a frame that it could not read.
 func (c *Conn) deliver(m *Message) {
 	got := reply{result: append([]byte(nil), m.Result...)}
 	if m.Kind == KindError {
@@ -387,8 +389,8 @@ func (c *Conn) end() {
 	c.endOnce.Do(func() { close(c.ended) })
 }
 
-// Close says goodbye and closes the connection, after a second at the latest even if the exchange does
-// not answer. Messages that arrive meanwhile are dropped. It may be called more than once.
+// Close says goodbye and closes the connection, after a second at the latest even if the exchange
+// does not answer. Messages that arrive meanwhile are dropped. It may be called more than once.
 func (c *Conn) Close() {
 	// The library waits up to 10 s for the peer; without the network connection it waits no longer.
 	timer := time.AfterFunc(closeGrace, func() { c.raw.Close() })

@@ -14,8 +14,9 @@ import (
 	"tapedeck/internal/wording"
 )
 
-// UnknownSymbolError is a symbol that the exchange does not list, or a pattern that no symbol matches. The
-// exchange itself accepts a subscription to any name and then sends nothing, so names have to be checked.
+// UnknownSymbolError is a symbol that the exchange does not list, or a pattern that no symbol
+// matches. The exchange itself accepts a subscription to any name and then sends nothing, so names
+// have to be checked.
 type UnknownSymbolError struct {
 	Symbol  string // the name or the pattern, as written
 	Nearest string // the listed name that was probably meant; empty if none is similar
@@ -38,11 +39,12 @@ type Pattern struct {
 	minVolume float64 // of the last 24 hours in quote asset; 0 for no condition
 }
 
-// isPattern reports whether a word has to be read by ParsePattern. A word that is not a pattern is a name.
+// isPattern reports whether a word has to be read by ParsePattern. A word that is not a pattern is
+// a name.
 func isPattern(word string) bool { return strings.ContainsAny(word, "*?[>") }
 
-// ParsePattern reads a pattern: a glob in any letter case, optionally with the least volume of the last 24
-// hours in quote asset, for example *USDT or *USDT>1000000.
+// ParsePattern reads a pattern: a glob in any letter case, optionally with the least volume of the
+// last 24 hours in quote asset, for example *USDT or *USDT>1000000.
 func ParsePattern(text string) (Pattern, error) {
 	glob, amount, conditional := strings.Cut(text, ">")
 	p := Pattern{text: text, glob: strings.ToUpper(strings.TrimSpace(glob))}
@@ -70,8 +72,8 @@ type SymbolList struct {
 	patterns, excluded []Pattern
 }
 
-// ParseSymbolList reads words. A word with a leading ! excludes the symbols that match the rest of it; any
-// other word is a name or a pattern.
+// ParseSymbolList reads words. A word with a leading ! excludes the symbols that match the rest of
+// it; any other word is a name or a pattern.
 func ParseSymbolList(words []string) (SymbolList, error) {
 	var list SymbolList
 	for _, word := range words {
@@ -98,21 +100,22 @@ func ParseSymbolList(words []string) (SymbolList, error) {
 
 // ResolveOptions are the settings of Resolve; the zero value is the default.
 type ResolveOptions struct {
-	// OnTape are symbols that exist whether or not the exchange lists them. Patterns match them regardless of
-	// their status and volume.
+	// OnTape are symbols that exist whether or not the exchange lists them. Patterns match them
+	// regardless of their status and volume.
 	OnTape []string
-	// Recorded are symbols that an earlier call returned. They keep matching a pattern until their volume
-	// falls below half of the pattern's, so that they do not come and go.
+	// Recorded are symbols that an earlier call returned. They keep matching a pattern until their
+	// volume falls below half of the pattern's, so that they do not come and go.
 	Recorded []string
-	// UncheckedAfter, if not 0, is how long to wait for the exchange if the list consists of names only. Then
-	// they are returned unchecked, with a warning in the log.
+	// UncheckedAfter, if not 0, is how long to wait for the exchange if the list consists of names
+	// only. Then they are returned unchecked, with a warning in the log.
 	UncheckedAfter time.Duration
 }
 
-// Resolve returns the symbols that a list means, sorted and without duplicates. A name means a symbol in any
-// state; a pattern means only symbols that are trading. The error is an *UnknownSymbolError for a name that
-// does not exist and for a pattern that matches nothing. Resolve asks the exchange, and blocks until the
-// request budget permits it, unless every name is on the tape and the exchange's limits are known.
+// Resolve returns the symbols that a list means, sorted and without duplicates. A name means a
+// symbol in any state; a pattern means only symbols that are trading. The error is an
+// *UnknownSymbolError for a name that does not exist and for a pattern that matches nothing.
+// Resolve asks the exchange, and blocks until the request budget permits it, unless every name is
+// on the tape and the exchange's limits are known.
 func (c *REST) Resolve(ctx context.Context, list SymbolList, opt ResolveOptions) ([]string, Cost, error) {
 	if list.onlyNamesOf(opt.OnTape) {
 		state, err := c.budget.State()
@@ -165,8 +168,8 @@ func (l SymbolList) onlyNamesOf(symbols []string) bool {
 	})
 }
 
-// choose returns the symbols that the list means among those that are listed and those on the tape. volumes
-// are in quote asset.
+// choose returns the symbols that the list means among those that are listed and those on the tape.
+// volumes are in quote asset.
 func (l SymbolList) choose(listed []Symbol, volumes map[string]float64, onTape []string) ([]string, error) {
 	names := make([]string, 0, len(listed))
 	exists := map[string]bool{}

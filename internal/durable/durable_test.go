@@ -79,3 +79,36 @@ func TestAbandonedIsFalseWhileTheWriterLives(t *testing.T) {
 		t.Error("not abandoned after it was closed")
 	}
 }
+
+func TestOpenLockedExcludesOthersUntilItIsClosed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "download.part")
+	file, err := OpenLocked(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenLocked(path); !errors.Is(err, ErrLocked) {
+		t.Errorf("second opening: %v, want ErrLocked", err)
+	}
+	file.Close()
+	again, err := OpenLocked(path)
+	if err != nil {
+		t.Fatalf("after closing: %v", err)
+	}
+	again.Close()
+}
+
+func TestReplaceUnsyncedLeavesNoTemporaryFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "budget.json")
+	for _, text := range []string{"old", "new"} {
+		if err := ReplaceUnsynced(path, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != text {
+			t.Errorf("content %q, error %v", got, err)
+		}
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
+		t.Errorf("files: %v, error %v", files, err)
+	}
+}

@@ -7,12 +7,13 @@ import (
 	"syscall"
 )
 
-// ErrLocked is returned by TryLock if another process or another caller holds the lock.
+// ErrLocked is returned by TryLock and OpenLocked if another process or another caller holds the
+// lock.
 var ErrLocked = errors.New("locked by another process")
 
-// Lock takes an exclusive lock on the file at path, which it creates if necessary, and blocks until it has
-// it. The lock excludes other processes and other callers in this process. The system releases the lock of a
-// process that dies.
+// Lock takes an exclusive lock on the file at path, which it creates if necessary, and blocks until
+// it has it. The lock excludes other processes and other callers in this process. The system
+// releases the lock of a process that dies.
 func Lock(path string) (unlock func(), err error) { return lock(path, syscall.LOCK_EX) }
 
 // TryLock is Lock without waiting: its error is ErrLocked if the lock is held.
@@ -21,9 +22,23 @@ func TryLock(path string) (unlock func(), err error) {
 }
 
 func lock(path string, how int) (unlock func(), err error) {
+	file, err := openLocked(path, how)
+	if err != nil {
+		return nil, err
+	}
+	return func() { file.Close() }, nil
+}
+
+// OpenLocked opens the file at path for reading and writing, creates it if necessary, and locks it
+// until it is closed. Its error is ErrLocked if the lock is held.
+func OpenLocked(path string) (*os.File, error) {
+	return openLocked(path, syscall.LOCK_EX|syscall.LOCK_NB)
+}
+
+func openLocked(path string, how int) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("open the lock: %w", err)
+		return nil, fmt.Errorf("open with a lock: %w", err)
 	}
 	if err := flock(file, how); err != nil {
 		file.Close()
@@ -32,11 +47,11 @@ func lock(path string, how int) (unlock func(), err error) {
 		}
 		return nil, fmt.Errorf("lock %q: %w", path, err)
 	}
-	return func() { file.Close() }, nil
+	return file, nil
 }
 
-// Abandoned reports whether the writer that created the file with Disk.Create has closed it or died. It is
-// false for a file that cannot be opened.
+// Abandoned reports whether the writer that created the file with Disk.Create has closed it or
+// died. It is false for a file that cannot be opened.
 func Abandoned(path string) bool {
 	file, err := os.Open(path)
 	if err != nil {

@@ -17,8 +17,8 @@ func UniqueName(prefix, suffix string) string {
 	return prefix + "-" + hex.EncodeToString(bits[:]) + suffix
 }
 
-// Replace writes content to path by way of a temporary file in the directory staging, which must be on the
-// same file system. On an error the temporary file is removed.
+// Replace writes content to path by way of a temporary file in the directory staging, which must be
+// on the same file system. On an error the temporary file is removed.
 func Replace(disk Disk, staging, path string, content []byte) error {
 	temporary := filepath.Join(staging, UniqueName("state", ".tmp"))
 	file, err := disk.Create(temporary)
@@ -43,6 +43,22 @@ func Replace(disk Disk, staging, path string, content []byte) error {
 	return nil
 }
 
+// ReplaceUnsynced writes content to path by way of path+".tmp", and syncs nothing: a reader finds
+// the old content or the new one, but if the machine crashes the file may be empty or damaged. The
+// caller must be the only writer.
+func ReplaceUnsynced(path string, content []byte) error {
+	temporary := path + ".tmp"
+	if err := os.WriteFile(temporary, content, 0o644); err != nil {
+		os.Remove(temporary)
+		return err
+	}
+	if err := os.Rename(temporary, path); err != nil {
+		os.Remove(temporary)
+		return err
+	}
+	return nil
+}
+
 // Publish renames a file whose content is durable to its final name, and makes that name durable.
 func Publish(disk Disk, temporary, path string) error {
 	if err := disk.Rename(temporary, path); err != nil {
@@ -54,9 +70,9 @@ func Publish(disk Disk, temporary, path string) error {
 	return nil
 }
 
-// WriteFile writes a file that a person named, by way of a temporary file in the same directory: afterwards
-// path holds everything that write wrote, or what it held before. An existing file keeps its permissions. A
-// pipe or a device is written directly.
+// WriteFile writes a file that a person named, by way of a temporary file in the same directory:
+// afterwards path holds everything that write wrote, or what it held before. An existing file keeps
+// its permissions. A pipe or a device is written directly.
 func WriteFile(path string, write func(io.Writer) error) (err error) {
 	mode := os.FileMode(0o644)
 	if info, statErr := os.Stat(path); statErr == nil {
@@ -103,7 +119,8 @@ func writeDirectly(path string, write func(io.Writer) error) error {
 	return file.Close()
 }
 
-// withoutPath removes the temporary file's name from an error, because it means nothing to a person.
+// withoutPath removes the temporary file's name from an error, because it means nothing to a
+// person.
 func withoutPath(err error) error {
 	var known *os.PathError
 	if errors.As(err, &known) {

@@ -100,7 +100,7 @@ func (c *CSV) read(ctx context.Context, use func(*csvBatch) error) (voided int64
 	}
 	defer content.Close()
 	line := int64(0)
-	voided, err = binance.ReadAhead(ctx, content, c.Kind, func() *csvBatch { return &csvBatch{csv: c} }, func(b *csvBatch) error {
+	voided, err = binance.ReadRows(ctx, content, c.Kind, func() *csvBatch { return &csvBatch{csv: c} }, func(b *csvBatch) error {
 		if n := len(b.Positions); n > 0 {
 			line = b.Positions[n-1]
 		}

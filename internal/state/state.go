@@ -1,27 +1,28 @@
-// Package state reads and writes the small files in a data directory's .state, and defines the schemas that more than
-// one package uses.
+// Package state reads and writes the small files in a data directory's .state, and defines the
+// schemas that more than one package uses.
 //
-// Its one guarantee: a reader sees the old content of a file or the new one, and what Write wrote without an error
-// survives a power cut. This is the full list of the files; docs/OPERATING.md describes them for operators.
+// Its one guarantee: a reader sees the old content of a file or the new one, and what Write wrote
+// without an error survives a power cut. This is the full list of the files; docs/OPERATING.md
+// describes them for operators.
 //
 //	file                             owner             lost with it
-//	absent.json                      internal/tape     which ids the exchange does not have; it is asked again, twice
-//	extent.json                      internal/tape     the first and last id seen of each symbol; until it is written again, the
-//	                                                   loss of the first or last files of a symbol goes unnoticed
+//	absent.json                      internal/tape     ids that the exchange lacks; it is asked again
+//	extent.json                      internal/tape     each symbol's bounds; a loss at either end of
+//	                                                   a symbol goes unnoticed until it is rewritten
 //	scanned/<date>.json              internal/tape     what files contain; they are read again
 //	writers.lock                     internal/tape     nothing; a lock
 //	budget.json, .lock               internal/binance  the request weight in use, and bans
-//	minutes/, minutes.json           analytics         one-minute buckets; they are computed again
-//	market.json                      analytics         the version of market.duckdb; it is created again
-//	stream.json                      jobs/stream       nothing; rewritten every 5 s. Schema: Stream
-//	schedule.json                    jobs/schedule     when each job last ran; the ledger of runs has most of it. Schema: Scheduler
+//	minutes/, minutes.json           analytics         one-minute buckets; computed again
+//	market.json                      analytics         market.duckdb's version; it is created again
+//	stream.json                      jobs/stream       nothing; rewritten every 5 s (type Stream)
+//	schedule.json                    jobs/schedule     what is not in the ledger yet (type Scheduler)
 //	schedule.lock                    jobs/schedule     nothing; a lock
-//	begun/<symbol>                   jobs/backfill     which symbols have an unfinished first backfill
-//	detect.json                      jobs/detect       up to when each symbol was judged; recent minutes are judged again
-//	detect-looked.json               jobs/detect       which windows were judged; a report says that they were not
-//	report-*.json                    jobs/report       what recent reports said; no correction of them is sent
+//	begun/<symbol>                   jobs/backfill     which symbols are being backfilled first
+//	detect.json                      jobs/detect       recent minutes are judged again
+//	detect-looked.json               jobs/detect       which windows were judged
+//	report-*.json                    jobs/report       corrections of recent reports
 //	outbox/                          jobs/notify       messages that wait to be sent
-//	telegram-chats.json              jobs/notify       the new ids of groups that became supergroups; Telegram returns them again
+//	telegram-chats.json              jobs/notify       new ids of groups; Telegram sends them again
 //	outbox.lock, outbox-sender.lock  jobs/notify       nothing; locks
 package state
 
@@ -41,8 +42,8 @@ const (
 	stagingName = ".staging"
 )
 
-// Dir is the state directory of one data directory. It is safe for concurrent use, and several processes may
-// use the same one.
+// Dir is the state directory of one data directory. It is safe for concurrent use, and several
+// processes may use the same one.
 type Dir struct {
 	path    string // of .state
 	staging string
@@ -82,8 +83,8 @@ func (d *Dir) Write(name string, v any) error {
 	return d.WriteBytes(name, append(text, '\n'))
 }
 
-// WriteBytes replaces a state file with content as it is. It creates the directory in the name, if there is
-// one.
+// WriteBytes replaces a state file with content as it is. It creates the directory in the name, if
+// there is one.
 func (d *Dir) WriteBytes(name string, content []byte) error {
 	path := d.Path(name)
 	if parent := filepath.Dir(path); parent != d.path {
@@ -94,8 +95,8 @@ func (d *Dir) WriteBytes(name string, content []byte) error {
 	return durable.Replace(d.disk, d.staging, path, content)
 }
 
-// ReadCache reads a state file whose loss costs only the work to compute it again: a file that is missing or
-// damaged is an empty map.
+// ReadCache reads a state file whose loss costs only the work to compute it again: a file that is
+// missing or damaged is an empty map.
 func ReadCache[V any](d *Dir, name string) (map[string]V, error) {
 	out := map[string]V{}
 	text, err := os.ReadFile(d.Path(name))

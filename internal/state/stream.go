@@ -5,8 +5,8 @@ import "time"
 // StreamFile is the name of the file that holds a Stream.
 const StreamFile = "stream.json"
 
-// Stream is the content of stream.json. The recorder rewrites it every 5 s and when it ends. If EndedAt is zero
-// and UpdatedAt is older than that, the process hangs or was killed. Times are UTC.
+// Stream is the content of stream.json. The recorder rewrites it every 5 s and when it ends. If
+// EndedAt is zero and UpdatedAt is older than that, the process hangs or was killed. Times are UTC.
 type Stream struct {
 	PID       int       `json:"pid"`
 	RunID     string    `json:"run_id,omitempty"`
@@ -19,8 +19,8 @@ type Stream struct {
 	Feed            string `json:"feed"`
 	URL             string `json:"url"`
 	FlushIntervalMS int64  `json:"flush_interval_ms"`
-	// LastFlushAt is when trades were last published, zero if never. UnflushedTrades wait to be published,
-	// the first of them since UnflushedSince.
+	// LastFlushAt is when trades were last published, zero if never. UnflushedTrades wait to be
+	// published, the first of them since UnflushedSince.
 	LastFlushAt     time.Time `json:"last_flush_at,omitzero"`
 	UnflushedTrades int       `json:"unflushed_trades"`
 	UnflushedSince  time.Time `json:"unflushed_since,omitzero"`
@@ -31,8 +31,8 @@ type Stream struct {
 	Counters StreamCounters          `json:"counters"`
 }
 
-// StreamConnection describes one connection that should be up. The recorder replaces a connection that ends, so
-// that this is about a succession of them.
+// StreamConnection describes one connection that should be up. The recorder replaces a connection
+// that ends, so that this is about a succession of them.
 type StreamConnection struct {
 	// Name is the number of the group of symbols and that of the copy, such as 2.1.
 	Name    string `json:"link"`
@@ -48,7 +48,8 @@ type StreamConnection struct {
 	UsualSilenceMS int64 `json:"usual_silence_ms,omitempty"`
 }
 
-// StreamSymbol describes what the recorder received of one symbol since it started: zeros if nothing.
+// StreamSymbol describes what the recorder received of one symbol since it started: zeros if
+// nothing.
 type StreamSymbol struct {
 	Trades         int64     `json:"trades"`
 	LastID         int64     `json:"last_id,omitempty"`
@@ -59,29 +60,30 @@ type StreamSymbol struct {
 
 // StreamCounters count events since the recorder started.
 type StreamCounters struct {
-	// Messages counts all messages, Trades the trades that were received for the first time, and Duplicates
-	// those that this or another connection had delivered before.
+	// Messages counts all messages, Trades the trades that were received for the first time, and
+	// Duplicates those that this or another connection had delivered before.
 	Messages   int64 `json:"messages"`
 	Trades     int64 `json:"trades"`
 	Duplicates int64 `json:"duplicates"`
-	// Malformed counts messages that cannot be decoded, Unknown messages of other streams, feeds or symbols, and
-	// Damaged trades that the exchange voided. None of them is stored.
+	// Malformed counts messages that cannot be decoded, Unknown messages of other streams, feeds or
+	// symbols, and Damaged trades that the exchange voided. None of them is stored.
 	Malformed int64 `json:"malformed"`
 	Unknown   int64 `json:"unknown"`
 	Damaged   int64 `json:"damaged"`
-	// Inexact counts prices and quantities that a double does not represent exactly. They are stored and marked.
+	// Inexact counts prices and quantities that a double does not represent exactly. They are
+	// stored and marked.
 	Inexact int64 `json:"inexact"`
 	// Gaps counts ranges of ids that no connection delivered in time, Missing the ids in them.
 	Gaps    int64 `json:"gaps"`
 	Missing int64 `json:"missing"`
-	// Connects counts established connections. Reconnects of them followed a lost connection, and Replaced took
-	// over from a connection that was still up. Refused counts failed attempts.
+	// Connects counts established connections. Reconnects of them followed a lost connection, and
+	// Replaced took over from a connection that was still up. Refused counts failed attempts.
 	Connects   int64 `json:"connects"`
 	Reconnects int64 `json:"reconnects"`
 	Replaced   int64 `json:"replaced"`
 	Refused    int64 `json:"refused"`
-	// Flushes counts published batches, Rows and Bytes what they wrote, and Dropped the trades that were on the
-	// tape already.
+	// Flushes counts published batches, Rows and Bytes what they wrote, and Dropped the trades that
+	// were on the tape already.
 	Flushes int64 `json:"flushes"`
 	Rows    int64 `json:"rows"`
 	Dropped int64 `json:"dropped"`

@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// daysLeast is the number of days of room below which there is a warning: time for a person to act after a weekend.
+	// daysLeast is the number of days of room below which there is a warning: time for a person to
+	// act after a weekend.
 	daysLeast = 7
 	// rateDays is the number of complete days that the rate is measured over.
 	rateDays = 3
@@ -26,7 +27,8 @@ const (
 type Room struct {
 	// Free is in bytes, as available to an unprivileged user.
 	Free uint64
-	// PerDay is the number of bytes of trades per day at the present rate; 0 if that is not known yet.
+	// PerDay is the number of bytes of trades per day at the present rate; 0 if that is not known
+	// yet.
 	PerDay uint64
 }
 
@@ -43,8 +45,8 @@ func (r Room) Warning() string {
 		short(time.Duration(days*24*float64(time.Hour))), humanize.Bytes(r.Free), humanize.Bytes(r.PerDay))
 }
 
-// MeasureRoom measures the disk of a data directory. The rate is that of the last complete days, or else that of today
-// since the first trade.
+// MeasureRoom measures the disk of a data directory. The rate is that of the last complete days, or
+// else that of today since the first trade.
 func MeasureRoom(dataDir string, now time.Time) (Room, error) {
 	var room Room
 	var system syscall.Statfs_t

@@ -1,8 +1,9 @@
-// Package health judges from the services' state files whether each service is alive and up to date.
+// Package health judges from the services' state files whether each service is alive and up to
+// date.
 //
-// A lack of evidence is never healthy: a missing state file, a state that is no longer updated, a connection without
-// data, and symbols that went silent while others trade are each unhealthy, with one line that says why.
-// docs/OPERATING.md lists the limits.
+// A lack of evidence is never healthy: a missing state file, a state that is no longer updated, a
+// connection without data, and symbols that went silent while others trade are each unhealthy, with
+// one line that says why. docs/OPERATING.md lists the limits.
 package health
 
 import (
@@ -37,13 +38,14 @@ func (s Service) noun() string {
 	return string(s)
 }
 
-// StateReader reads a state file, which is JSON, into v. The error is fs.ErrNotExist if there is no such file.
+// StateReader reads a state file, which is JSON, into v. The error is fs.ErrNotExist if there is no
+// such file.
 type StateReader interface {
 	ReadState(name string, v any) error
 }
 
-// Limits. They are far from what a healthy service shows, because a verdict that flaps is worse than one that comes a
-// minute late.
+// Limits. They are far from what a healthy service shows, because a verdict that flaps is worse
+// than one that comes a minute late.
 const (
 	streamStateAge   = 30 * time.Second // the stream writes its state every 5 s
 	scheduleStateAge = time.Minute      // the scheduler writes its state every 15 s
@@ -54,8 +56,8 @@ const (
 	failuresMost     = 3               // consecutive failures of a job
 )
 
-// silenceLimit is how long something may be silent: factor times its usual silence, but not less than least. If its usual
-// silence is unknown, the limit is unknown.
+// silenceLimit is how long something may be silent: factor times its usual silence, but not less
+// than least. If its usual silence is unknown, the limit is unknown.
 type silenceLimit struct {
 	least, unknown time.Duration
 	factor         int64
@@ -82,8 +84,9 @@ type Verdict struct {
 	Warning string
 }
 
-// Check judges the services. If none are given, it judges those that have run on this data directory and were not
-// stopped normally; at least one must be alive. The error is about a state file that cannot be read.
+// Check judges the services. If none are given, it judges those that have run on this data
+// directory and were not stopped normally; at least one must be alive. The error is about a state
+// file that cannot be read.
 func Check(reader StateReader, now time.Time, services []Service) (Verdict, error) {
 	named := len(services) > 0
 	if !named {
@@ -192,8 +195,8 @@ func judgeStream(s state.Stream, now time.Time) finding {
 	return found
 }
 
-// hasReceived reports whether a trade was received since the start. Until then nothing proves that one will be, so not
-// even a stream that was just started is healthy.
+// hasReceived reports whether a trade was received since the start. Until then nothing proves that
+// one will be, so not even a stream that was just started is healthy.
 func hasReceived(s state.Stream) bool {
 	for _, symbol := range s.Symbols {
 		if !symbol.LastReceivedAt.IsZero() {
@@ -212,7 +215,8 @@ func firstTrouble(s state.Stream) string {
 	return ""
 }
 
-// judgeSymbols returns what is wrong with the symbols, or "". A few may be silent: tokens are suspended and delisted.
+// judgeSymbols returns what is wrong with the symbols, or "". A few may be silent: tokens are
+// suspended and delisted.
 func judgeSymbols(symbols map[string]state.StreamSymbol, now time.Time, age time.Duration) string {
 	var silent []string
 	untraded := 0

@@ -280,8 +280,8 @@ func TestUnusableFileIsNamedAndNotImported(t *testing.T) {
 		{"two distant rows with one id", name, csvOf(append(slices.Clone(lines), other)), "line 30002: id 100 of BTCUSDT differs from the row with the same id in line 101"},
 		{"a truncated zip", "BTCUSDT-aggTrades-2024-08.zip", whole[:len(whole)-100], "not a complete zip file"},
 		{"a damaged zip", "BTCUSDT-aggTrades-2024-08.zip", flipped, ""},
-		{"two CSVs", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "a.csv", "1", "b.csv", "2"), `there are several CSVs in the zip: "a.csv" and "b.csv"`},
-		{"no CSV", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "a.txt", "1"), "there is no CSV in the zip"},
+		{"two CSVs", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "a.csv", "1", "b.csv", "2"), `several CSVs in the zip: "a.csv" and "b.csv"`},
+		{"no CSV", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "a.txt", "1"), "no CSV in the zip"},
 		{"an empty file", name, nil, "the file is empty"},
 		{"an empty CSV in a zip", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, name, ""), "the file is empty"},
 		{"klines", "BTCUSDT-1m-2024-08.csv", []byte("1723075200000,1,2,3,4,5,1723075259999,6,7,8,9,0\n"), "the file name does not say the symbol"},
@@ -338,8 +338,8 @@ func TestChecksumFileIsVerified(t *testing.T) {
 	sum := sha256.Sum256(content)
 	good := hex.EncodeToString(sum[:])
 	for _, tc := range []struct{ name, checksum, want string }{
-		{"wrong sum", strings.Repeat("0", 64) + "  BTCUSDT-aggTrades-2024-08.zip\n", "BTCUSDT-aggTrades-2024-08.zip has the sha256 " + good + ", its checksum says " + strings.Repeat("0", 64)},
-		{"wrong name", good + "  x.zip\n", `read the checksum "BTCUSDT-aggTrades-2024-08.zip.CHECKSUM": no sha256 of`},
+		{"wrong sum", strings.Repeat("0", 64) + "  BTCUSDT-aggTrades-2024-08.zip\n", "BTCUSDT-aggTrades-2024-08.zip has the SHA-256 " + good + ", but its checksum file says " + strings.Repeat("0", 64)},
+		{"wrong name", good + "  x.zip\n", `read the checksum "BTCUSDT-aggTrades-2024-08.zip.CHECKSUM": no SHA-256 of`},
 		{"match", good + "  BTCUSDT-aggTrades-2024-08.zip\n", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

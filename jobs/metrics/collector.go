@@ -199,7 +199,8 @@ func (c *collector) collectScheduler(out output, s state.Scheduler) {
 		}
 		collected[job.Name] = true
 		timed := uint64(0)
-		// Outcomes that did not occur are sent as 0: increase() does not count a counter's first value.
+		// Outcomes that did not occur are sent as 0: increase() does not count a counter's first
+		// value.
 		for _, outcome := range state.Outcomes() {
 			n := job.Totals.Runs[outcome]
 			out.counter(c.runs, n, job.Name, string(outcome))

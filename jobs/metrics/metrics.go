@@ -1,8 +1,9 @@
 // Package metrics serves /metrics in the text format of Prometheus, and /healthz.
 //
-// Each scrape reads the services' state files anew. So one address covers the stream, the scheduler and the outbox of a
-// data directory, regardless of the process that serves it, and nothing is computed between scrapes. The counters of the
-// stream start at zero when it starts; those of the scheduler survive a restart. docs/OPERATING.md lists the metrics.
+// Each scrape reads the services' state files anew. So one address covers the stream, the scheduler
+// and the outbox of a data directory, regardless of the process that serves it, and nothing is
+// computed between scrapes. The counters of the stream start at zero when it starts; those of the
+// scheduler survive a restart. docs/OPERATING.md lists the metrics.
 package metrics
 
 import (
@@ -18,13 +19,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// StateReader reads a state file, which is JSON, into v. The error is fs.ErrNotExist if there is no such file.
+// StateReader reads a state file, which is JSON, into v. The error is fs.ErrNotExist if there is no
+// such file.
 type StateReader interface {
 	ReadState(name string, v any) error
 }
 
-// Sources are where the numbers come from. Health, Outbox and Disk may be nil; their metrics are left out then. They are
-// called concurrently.
+// Sources are where the numbers come from. Health, Outbox and Disk may be nil; their metrics are
+// left out then. They are called concurrently.
 type Sources struct {
 	State   StateReader
 	Version string
@@ -32,7 +34,8 @@ type Sources struct {
 	Health func() (healthy bool, why string, err error)
 	// Outbox returns how many messages wait, and since when the oldest does.
 	Outbox func() (waiting int, since time.Time, err error)
-	// Disk returns how many bytes are free, and how many a day of recording takes; 0 if that is unknown.
+	// Disk returns how many bytes are free, and how many a day of recording takes; 0 if that is
+	// unknown.
 	Disk func() (free, perDay uint64, err error)
 }
 
@@ -87,7 +90,8 @@ func (s *Server) Run(ctx context.Context) error {
 	return fmt.Errorf("serve metrics: %w", err)
 }
 
-// Handler answers /metrics, and /healthz with 200 if all is well, else with 503. The answer of /healthz says why.
+// Handler answers /metrics, and /healthz with 200 if all is well, else with 503. The answer of
+// /healthz says why.
 func Handler(sources Sources, logger *slog.Logger) http.Handler {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(newCollector(sources))

@@ -85,8 +85,8 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestMissingAndUnreadableSources: a missing source has no metrics; an unreadable one is reported and does not affect the
-// others.
+// TestMissingAndUnreadableSources: a missing source has no metrics; an unreadable one is reported
+// and does not affect the others.
 func TestMissingAndUnreadableSources(t *testing.T) {
 	status, text := scrape(t, Sources{State: files{}}, "/metrics")
 	if status != http.StatusOK || strings.Contains(text, "tapedeck_stream") || strings.Contains(text, "tapedeck_run") || !strings.Contains(text, "tapedeck_build_info") {

@@ -11,8 +11,9 @@ import (
 
 // batcher collects the trades that wait to be published.
 //
-// One batch fills while the batch before it is published. When it is full too, add waits. The exchange then buffers
-// for a while and finally closes the connection, which shows as a gap; memory does not grow.
+// One batch fills while the batch before it is published. When it is full too, add waits. The
+// exchange then buffers for a while and finally closes the connection, which shows as a gap; memory
+// does not grow.
 type batcher struct {
 	interval time.Duration   // how long a trade waits at most for its batch to be due
 	maxRows  int             // a batch of this many rows is due
@@ -35,8 +36,9 @@ func newBatcher(interval time.Duration, maxRows int, stopping <-chan struct{}) *
 	}
 }
 
-// add adds a trade of the symbol with that index, in which as many values as inexact says are not exact as doubles.
-// It waits for room. Callers that still wait when the recorder stops overfill the batch by one trade each.
+// add adds a trade of the symbol with that index, in which as many values as inexact says are not
+// exact as doubles. It waits for room. Callers that still wait when the recorder stops overfill the
+// batch by one trade each.
 func (b *batcher) add(t *tape.Trade, symbolIndex int, inexact int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -68,8 +70,8 @@ func (b *batcher) add(t *tape.Trade, symbolIndex int, inexact int64) {
 // close makes the trades that are left due at once. No trade may be added afterwards.
 func (b *batcher) close() { close(b.closed) }
 
-// next waits until a batch is due, and returns its rows by symbol and id in reuse or a larger slice. last is true if
-// it is the last batch, which may be empty.
+// next waits until a batch is due, and returns its rows by symbol and id in reuse or a larger
+// slice. last is true if it is the last batch, which may be empty.
 func (b *batcher) next(reuse []tape.Trade) (rows []tape.Trade, inexact int64, last bool) {
 	var due <-chan time.Time
 	for {
@@ -128,9 +130,9 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// batch holds trades in the order of their arrival. Publishing needs them by symbol and id. Each trade carries its
-// symbol's index, so that two passes sort the batch; sorting it by comparison would cost as much as everything else
-// that is done with a trade (see BenchmarkReadLoop).
+// batch holds trades in the order of their arrival. Publishing needs them by symbol and id. Each
+// trade carries its symbol's index, so that two passes sort the batch; sorting it by comparison
+// would cost as much as everything else that is done with a trade (see BenchmarkReadLoop).
 type batch struct {
 	rows    []tape.Trade
 	symbols []uint32 // index of each row's symbol
@@ -138,7 +140,8 @@ type batch struct {
 	inexact int64    // values that are not exact as doubles
 }
 
-// append adds a row. The capacity doubles up to the limit, so that a quiet tape needs little memory.
+// append adds a row. The capacity doubles up to the limit, so that a quiet tape needs little
+// memory.
 func (b *batch) append(t *tape.Trade, symbol, limit int) {
 	if n := len(b.rows); n == cap(b.rows) {
 		grown := min(max(1024, 2*n), max(limit, n+8))

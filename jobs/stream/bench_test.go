@@ -26,9 +26,9 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// The sender of the benchmarks is this test binary in a process of its own, so that what is measured is
-// the recorder alone. It plays when it finds firehoseEnv: symbols, trades. It sends as fast as
-// they are taken.
+// The sender of the benchmarks is this test binary in a process of its own, so that what is
+// measured is the recorder alone. It plays when it finds firehoseEnv: symbols, trades. It sends as
+// fast as they are taken.
 const firehoseEnv = "TAPEDECK_TEST_FIREHOSE"
 
 func TestMain(m *testing.M) {
@@ -44,7 +44,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// firehose sends pre-encoded aggTrades. Each symbol's ids are consecutive and the times are near the present.
+// firehose sends pre-encoded aggTrades. Each symbol's ids are consecutive and the times are near
+// the present.
 type firehose struct {
 	frames  []byte
 	ids     []int // offsets of the ids' 10 digits
@@ -164,11 +165,13 @@ func startFirehose(b *testing.B, symbols, trades int) string {
 	return "ws://" + strings.TrimSpace(address)
 }
 
-// BenchmarkReadLoop compares recording (frames read, decoded, each id checked, published as Parquet) with
-// reading the same frames and dropping them, which is what the websocket library itself costs, and with
-// go-binance's stream loop, which reads and decodes them for a handler that does nothing. All of them have one processor, as the program has
-// while it records, and the sender another. They take turns at short pieces, because the machine's speed changes within seconds; what is compared
-// is the processor time that a trade takes. Bare reading is also measured with the recorder's larger pieces, which the library has not by itself.
+// BenchmarkReadLoop compares recording (frames read, decoded, each id checked, published as
+// Parquet) with reading the same frames and dropping them, which is what the websocket library
+// itself costs, and with go-binance's stream loop, which reads and decodes them for a handler that
+// does nothing. All of them have one processor, as the program has while it records, and the sender
+// another. They take turns at short pieces, because the machine's speed changes within seconds;
+// what is compared is the processor time that a trade takes. Bare reading is also measured with the
+// recorder's larger pieces, which the library has not by itself.
 func BenchmarkReadLoop(b *testing.B) {
 	const symbols, pieces, trades = 200, 3, 1_000_000
 	benchtest.Turns(b, func(b *testing.B) {

@@ -16,18 +16,19 @@ import (
 // Timing of a connector.
 const (
 	dialTimeout = 15 * time.Second
-	// answerTimeout bounds a change of subscriptions, in addition to the time that sending its frames takes.
+	// answerTimeout bounds a change of subscriptions, in addition to the time that sending its
+	// frames takes.
 	answerTimeout = 5 * time.Second
-	// overlap is how long the old connection stays open beside the new one, so that trades that were in flight
-	// when the new one was subscribed still arrive.
+	// overlap is how long the old connection stays open beside the new one, so that trades that
+	// were in flight when the new one was subscribed still arrive.
 	overlap = 2 * time.Second
-	// Waits after consecutive refusals double from backoffLeast to backoffMost; each is shortened by up to a half
-	// at random. The same holds from the second consecutive connection on that ended within shortLife. After other
-	// losses there is no wait.
+	// Waits after consecutive refusals double from backoffLeast to backoffMost; each is shortened
+	// by up to a half at random. The same holds from the second consecutive connection on that
+	// ended within shortLife. After other losses there is no wait.
 	backoffLeast, backoffMost = time.Second, 20 * time.Second
 	shortLife                 = 5 * time.Second
-	// unverifiedMost is how many connections in a row are given up because they neither answer nor deliver. The
-	// next one is kept: perhaps this exchange never answers and nothing trades.
+	// unverifiedMost is how many connections in a row are given up because they neither answer nor
+	// deliver. The next one is kept: perhaps this exchange never answers and nothing trades.
 	unverifiedMost = 3
 	// banPause and limitPause are the shortest waits after 418 and 429 without a Retry-After.
 	banPause, limitPause = 2 * time.Minute, 30 * time.Second
@@ -46,8 +47,8 @@ const (
 	reasonRequest  = "request_failed"
 )
 
-// connector keeps one connection for its group of symbols up. It replaces a connection that has ended, will end soon
-// or is silent; if it can, it opens the new one before it closes the old one.
+// connector keeps one connection for its group of symbols up. It replaces a connection that has
+// ended, will end soon or is silent; if it can, it opens the new one before it closes the old one.
 type connector struct {
 	name     string // number of the group and of the copy
 	group    *group
@@ -65,8 +66,8 @@ type connector struct {
 	unverified int // connections whose subscriptions could not be verified, in a row
 }
 
-// run keeps a connection up until ctx is done. With Options.Once it also returns when the exchange closes a connection
-// normally, or cannot be reached.
+// run keeps a connection up until ctx is done. With Options.Once it also returns when the exchange
+// closes a connection normally, or cannot be reached.
 func (c *connector) run(ctx context.Context) error {
 	var old *connection
 	var reason string
@@ -104,8 +105,8 @@ func (c *connector) run(ctx context.Context) error {
 	}
 }
 
-// open returns a connection that is up, however long that takes. Its error is the context's, or with Options.Once the
-// exchange's.
+// open returns a connection that is up, however long that takes. Its error is the context's, or
+// with Options.Once the exchange's.
 func (c *connector) open(ctx context.Context) (*connection, error) {
 	if c.shortLives > 1 {
 		if err := sleep(ctx, backoff(c.shortLives-1, nil)); err != nil {
@@ -171,8 +172,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// dial opens a connection, subscribes it to the group's streams and verifies the subscriptions. The connection is read
-// from the start.
+// dial opens a connection, subscribes it to the group's streams and verifies the subscriptions. The
+// connection is read from the start.
 func (c *connector) dial(ctx context.Context) (*connection, error) {
 	_, streams, _ := c.group.current()
 	address, rest, err := binance.StreamURL(c.opt.URL, streams)
@@ -205,8 +206,9 @@ func requestTimeout(streams int) time.Duration {
 	return answerTimeout + time.Duration(streams)*answerTimeout/100
 }
 
-// subscribe subscribes to the streams that are not in the address, and verifies that the connection has all. It returns
-// nil for a connection that has ended meanwhile; what it delivered before may be all there is.
+// subscribe subscribes to the streams that are not in the address, and verifies that the connection
+// has all. It returns nil for a connection that has ended meanwhile; what it delivered before may
+// be all there is.
 func (c *connector) subscribe(ctx context.Context, conn *connection, rest []string) error {
 	asking, cancel := context.WithTimeout(ctx, requestTimeout(len(rest)))
 	defer cancel()
@@ -239,8 +241,8 @@ func (c *connector) subscribe(ctx context.Context, conn *connection, rest []stri
 	return fmt.Errorf("subscribe: %w", err)
 }
 
-// handOver closes the old connection once it has overlapped with the new one, and returns true. If the new one ends
-// first, the old one stays until the next attempt, and handOver returns false.
+// handOver closes the old connection once it has overlapped with the new one, and returns true. If
+// the new one ends first, the old one stays until the next attempt, and handOver returns false.
 func (c *connector) handOver(ctx context.Context, old, conn *connection, reason string) bool {
 	timer := time.NewTimer(overlap)
 	defer timer.Stop()
@@ -275,7 +277,8 @@ func (c *connector) lost(conn, other *connection) {
 	c.observe(Event{Kind: Lost, Connection: c.name, Reason: conn.err.Error()})
 }
 
-// watch returns why the connection must be replaced while it is still up, or "" once it has ended or ctx is done.
+// watch returns why the connection must be replaced while it is still up, or "" once it has ended
+// or ctx is done.
 func (c *connector) watch(ctx context.Context, conn *connection) string {
 	ticker := time.NewTicker(checkEvery)
 	defer ticker.Stop()

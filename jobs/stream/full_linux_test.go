@@ -11,7 +11,8 @@ import (
 	"tapedeck/internal/standin/exchange"
 )
 
-// TestFullVolumeStopsTheRecorder fills a real volume. What was published stays, and with more room the next run records.
+// TestFullVolumeStopsTheRecorder fills a real volume. What was published stays, and with more room
+// the next run records.
 func TestFullVolumeStopsTheRecorder(t *testing.T) {
 	if testing.Short() {
 		t.Skip("slow with the race detector; make test-all runs it")

@@ -59,7 +59,8 @@ func (g *group) notifyChanged() {
 	g.changed = make(chan struct{})
 }
 
-// current returns the symbols, the names of their streams, and a channel that is closed when the symbols change.
+// current returns the symbols, the names of their streams, and a channel that is closed when the
+// symbols change.
 func (g *group) current() (symbols, streams []string, changed <-chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -8,20 +8,20 @@ import (
 	"tapedeck/internal/idset"
 )
 
-// maxRuns is how many separate runs of ids are kept per symbol. The oldest run is dropped for another; the tape
-// still recognizes its ids.
+// maxRuns is how many separate runs of ids are kept per symbol. The oldest run is dropped for
+// another; the tape still recognizes its ids.
 const maxRuns = 256
 
-// receivedIDs is the set of ids of one symbol that were received: runs in ascending order, with a gap before each
-// except the first. It is usually one run that each id extends.
+// receivedIDs is the set of ids of one symbol that were received: runs in ascending order, with a
+// gap before each except the first. It is usually one run that each id extends.
 type receivedIDs struct {
 	runs []idRun
 }
 
 type idRun struct {
 	first, last int64
-	// gapSince is when the gap before the run was noticed, by the run's clock; gapReported is set once it was
-	// reported.
+	// gapSince is when the gap before the run was noticed, by the run's clock; gapReported is set
+	// once it was reported.
 	gapSince    int64
 	gapReported bool
 }

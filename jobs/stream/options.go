@@ -16,12 +16,14 @@ import (
 // Defaults of Options.
 const (
 	defaultURL = "wss://data-stream.binance.vision"
-	// defaultFlushInterval bounds what kill -9 loses. It makes 240 segments an hour, which compact merges.
+	// defaultFlushInterval bounds what kill -9 loses. It makes 240 segments an hour, which compact
+	// merges.
 	defaultFlushInterval = 15 * time.Second
-	// defaultFlushRows is about 20 MB in memory, twice: one batch fills while the other is published.
+	// defaultFlushRows is about 20 MB in memory, twice: one batch fills while the other is
+	// published.
 	defaultFlushRows = 200_000
-	// defaultStreamsPerConnection fits into one URL and keeps the loss of a connection small. The exchange allows
-	// 1,024.
+	// defaultStreamsPerConnection fits into one URL and keeps the loss of a connection small. The
+	// exchange allows 1,024.
 	defaultStreamsPerConnection = 200
 	// defaultRefreshEvery is how soon a new listing is recorded.
 	defaultRefreshEvery = 10 * time.Minute
@@ -31,31 +33,33 @@ const (
 
 // Options select what to record and how. Symbols is required; a zero value means the default.
 type Options struct {
-	// Symbols returns the symbols to record, as the exchange spells them. It is called at the start, where a
-	// permanent error ends Run, and then every RefreshEvery, where an error changes nothing.
+	// Symbols returns the symbols to record, as the exchange spells them. It is called at the
+	// start, where a permanent error ends Run, and then every RefreshEvery, where an error changes
+	// nothing.
 	Symbols      func(context.Context) ([]string, error)
 	RefreshEvery time.Duration
 
 	// URL is the address of the streams: scheme (ws or wss) and host.
 	URL string
-	// FlushInterval is how long a trade waits at most to be published. With FlushRows trades it is sooner.
+	// FlushInterval is how long a trade waits at most to be published. With FlushRows trades it is
+	// sooner.
 	FlushInterval time.Duration
 	FlushRows     int
-	// Connections is the number of connections per symbol, 1 to 8. With more than one, the loss of one leaves no
-	// gap.
+	// Connections is the number of connections per symbol, 1 to 8. With more than one, the loss of
+	// one leaves no gap.
 	Connections          int
 	StreamsPerConnection int
-	// MaxAge is the age at which a connection is replaced, less up to a twentieth, so that not all connections are
-	// replaced at the same time.
+	// MaxAge is the age at which a connection is replaced, less up to a twentieth, so that not all
+	// connections are replaced at the same time.
 	MaxAge time.Duration
 
-	// Once ends Run when the exchange has closed every connection normally (close code 1000), as the stand-in does
-	// at the end of a recording. An unreachable exchange is an error then.
+	// Once ends Run when the exchange has closed every connection normally (close code 1000), as
+	// the stand-in does at the end of a recording. An unreachable exchange is an error then.
 	Once bool
 	// For ends Run after that long; 0 means never.
 	For time.Duration
-	// GiveUpAfter ends Run with an error when no connection has reached the exchange for that long; 0 means never.
-	// It is meant for a process that is restarted by something else.
+	// GiveUpAfter ends Run with an error when no connection has reached the exchange for that long;
+	// 0 means never. It is meant for a process that is restarted by something else.
 	GiveUpAfter time.Duration
 
 	// RunID is written into the segments' metadata.

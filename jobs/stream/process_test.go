@@ -108,9 +108,10 @@ func (p process) kill(b *testing.B) time.Time {
 	return at
 }
 
-// BenchmarkStreamProcess measures the processor time and the memory of the real program at 20,000 trades a second of
-// 1,000 symbols, for three minutes, minute by minute. Then, five times and with a flush every two seconds, it measures
-// how long after its match a trade can be read from the tape, and how much kill -9 loses.
+// BenchmarkStreamProcess measures the processor time and the memory of the real program at 20,000
+// trades a second of 1,000 symbols, for three minutes, minute by minute. Then, five times and with
+// a flush every two seconds, it measures how long after its match a trade can be read from the
+// tape, and how much kill -9 loses.
 func BenchmarkStreamProcess(b *testing.B) {
 	p := newProgram(b)
 	for range benchtest.Runs(b) {
@@ -167,8 +168,8 @@ func (p program) threeMinutes(b *testing.B) {
 	running.kill(b)
 }
 
-// lostBy returns how many trades between the first on the tape and a time are not on the tape, and how long before that
-// time the last one on the tape was matched.
+// lostBy returns how many trades between the first on the tape and a time are not on the tape, and
+// how long before that time the last one on the tape was matched.
 func lostBy(b *testing.B, data string, at time.Time) (lost int64, since time.Duration) {
 	dir, err := tape.Open(data)
 	if err != nil {

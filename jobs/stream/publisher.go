@@ -25,8 +25,8 @@ type publisher struct {
 	lastFlushAt                   time.Time
 }
 
-// publish writes the rows, sorted by symbol and id, in one or more attempts. What it returns with an error is on the
-// tape nevertheless.
+// publish writes the rows, sorted by symbol and id, in one or more attempts. What it returns with
+// an error is on the tape nevertheless.
 func (p *publisher) publish(ctx context.Context, rows []tape.Trade, inexact int64) (tape.Published, error) {
 	startedAt := time.Now()
 	origin := tape.Origin{Source: tape.FromStream, Run: p.runID, Inexact: inexact}

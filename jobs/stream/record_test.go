@@ -47,8 +47,8 @@ func fixedSymbols(names ...string) func(context.Context) ([]string, error) {
 	return func(context.Context) ([]string, error) { return names, nil }
 }
 
-// readTrades reads a segment with a decoder of its own. The Parquet library keeps decoders for reuse, and with them
-// channels that belong to the synctest bubble in which they were created.
+// readTrades reads a segment with a decoder of its own. The Parquet library keeps decoders for
+// reuse, and with them channels that belong to the synctest bubble in which they were created.
 func readTrades(dir *tape.Dir, path string) ([]tape.Trade, error) {
 	parquet.Zstd = zstd.Codec{Level: parquet.Zstd.Level}
 	return dir.ReadTrades(path)

@@ -2,8 +2,8 @@ package stream
 
 import "time"
 
-// usualSilence estimates how long a symbol or a connection usually goes without a trade: the longest recent silence,
-// which fades. It is not a mean, because trades come in bursts.
+// usualSilence estimates how long a symbol or a connection usually goes without a trade: the
+// longest recent silence, which fades. It is not a mean, because trades come in bursts.
 type usualSilence struct {
 	count   int           // silences observed
 	total   time.Duration // their sum
@@ -44,18 +44,19 @@ func (u *usualSilence) milliseconds() int64 {
 	return max(longest.Milliseconds(), 1)
 }
 
-// Limits of silence. A connection that is usually not silent for longer than 6 s, and a symbol not for longer than
-// 3 s, are found within 25 s, which leaves the new connection 5 s to be up. An unnecessary replacement costs one
-// connection and loses nothing.
+// Limits of silence. A connection that is usually not silent for longer than 6 s, and a symbol not
+// for longer than 3 s, are found within 25 s, which leaves the new connection 5 s to be up. An
+// unnecessary replacement costs one connection and loses nothing.
 const (
 	connectionFactor, connectionLeast = 4, 5 * time.Second
 	symbolFactor, symbolLeast         = 8, 15 * time.Second
 	// Minima for a connection with some trades but no estimate yet, and for one with hardly any.
 	connectionYoung, connectionNew = 15 * time.Second, time.Minute
-	// A limit doubles with each replacement in a row that brought no trade, up to these. Symbols are often
-	// suspended; all symbols of a connection rarely are.
+	// A limit doubles with each replacement in a row that brought no trade, up to these. Symbols
+	// are often suspended; all symbols of a connection rarely are.
 	connectionMost, silenceMost = 25 * time.Second, 30 * time.Minute
-	// The exchange pings every 20 s, even if nothing trades. A connection without pings for this long is dead.
+	// The exchange pings every 20 s, even if nothing trades. A connection without pings for this
+	// long is dead.
 	pingMost = 75 * time.Second
 )
 

@@ -1,12 +1,13 @@
 // Package stream records the market streams: from the websocket to the tape.
 //
-// It owns the connections to the exchange and the trades that are not on the tape yet. Its guarantee: a trade that one
-// of its connections received is published once, within the flush interval, or at the latest when Run returns. What no
-// connection delivered shows as a gap in the ids, which a backfill heals. docs/BINANCE.md describes the protocol.
+// It owns the connections to the exchange and the trades that are not on the tape yet. Its
+// guarantee: a trade that one of its connections received is published once, within the flush
+// interval, or at the latest when Run returns. What no connection delivered shows as a gap in the
+// ids, which a backfill heals. docs/BINANCE.md describes the protocol.
 //
-// Three types hold what is shared between goroutines, each with its own lock: the tracker (what was received), the
-// batcher (which trades wait) and the publisher (what was written). A connector per group of symbols keeps a connection
-// up; a receiver reads it.
+// Three types hold what is shared between goroutines, each with its own lock: the tracker (what was
+// received), the batcher (which trades wait) and the publisher (what was written). A connector per
+// group of symbols keeps a connection up; a receiver reads it.
 package stream
 
 import (
@@ -26,10 +27,12 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// lastFlush bounds the publishing that is left when Run is stopped. Docker kills a container after 10 s.
+// lastFlush bounds the publishing that is left when Run is stopped. Docker kills a container after
+// 10 s.
 const lastFlush = 8 * time.Second
 
-// dialEvery and dialBurst keep all connections of a recorder below the exchange's limit of 300 in 5 minutes.
+// dialEvery and dialBurst keep all connections of a recorder below the exchange's limit of 300 in 5
+// minutes.
 const (
 	dialEvery = 1250 * time.Millisecond
 	dialBurst = 40
@@ -86,9 +89,10 @@ func New(dir *tape.Dir, opt Options) (*Recorder, error) {
 	return r, nil
 }
 
-// Run records until ctx is done, then publishes everything that was received, within 8 s, and returns nil. It returns an
-// error if the tape cannot be written: what was published stays, the rest is lost. A connection that fails is not an
-// error; it is retried until it succeeds, or until Options.GiveUpAfter.
+// Run records until ctx is done, then publishes everything that was received, within 8 s, and
+// returns nil. It returns an error if the tape cannot be written: what was published stays, the
+// rest is lost. A connection that fails is not an error; it is retried until it succeeds, or until
+// Options.GiveUpAfter.
 func (r *Recorder) Run(ctx context.Context) error {
 	names, err := r.firstSymbols(ctx)
 	if err != nil {
@@ -128,8 +132,8 @@ func (r *Recorder) observe(event Event) {
 	r.opt.Observe(event)
 }
 
-// firstSymbols looks the symbols up, and like a connection it retries: an exchange that limits or refuses this address,
-// or is unreachable, is no reason to stop.
+// firstSymbols looks the symbols up, and like a connection it retries: an exchange that limits or
+// refuses this address, or is unreachable, is no reason to stop.
 func (r *Recorder) firstSymbols(ctx context.Context) ([]string, error) {
 	startedAt := time.Now()
 	for attempt := 1; ; attempt++ {
@@ -207,7 +211,8 @@ func (r *Recorder) record(ctx context.Context, names []string) error {
 	return err
 }
 
-// publishBatches publishes batches until the batcher is closed and the last one is published, or until one cannot be.
+// publishBatches publishes batches until the batcher is closed and the last one is published, or
+// until one cannot be.
 func (r *Recorder) publishBatches(ctx context.Context) error {
 	var rows []tape.Trade
 	for {
@@ -232,8 +237,8 @@ func (r *Recorder) publishBatches(ctx context.Context) error {
 	}
 }
 
-// awaitUnreachable returns an error when no connection has reached the exchange for Options.GiveUpAfter, and nil when
-// ctx is done.
+// awaitUnreachable returns an error when no connection has reached the exchange for
+// Options.GiveUpAfter, and nil when ctx is done.
 func (r *Recorder) awaitUnreachable(ctx context.Context) error {
 	ticker := time.NewTicker(checkEvery)
 	defer ticker.Stop()

@@ -151,8 +151,8 @@ func (r *rig) eventsOf(kind EventKind) []timedEvent {
 	return out
 }
 
-// requireComplete fails the test unless each symbol's rows on the tape are consecutive rows of the source, as many as
-// want says.
+// requireComplete fails the test unless each symbol's rows on the tape are consecutive rows of the
+// source, as many as want says.
 func (r *rig) requireComplete(source exchange.Source, want map[string]int) {
 	r.t.Helper()
 	rows := tapeRows(r.t, r.dir)
@@ -191,7 +191,8 @@ func inject(t *testing.T, s *exchange.Server, f exchange.Fault) {
 	}
 }
 
-// TestEndingConnectionIsReplacedWithoutLoss requires the new connection to be up before the old one is closed.
+// TestEndingConnectionIsReplacedWithoutLoss requires the new connection to be up before the old one
+// is closed.
 func TestEndingConnectionIsReplacedWithoutLoss(t *testing.T) {
 	const n = 6000 // ten minutes
 	for name, test := range map[string]struct {
@@ -238,8 +239,8 @@ func TestEndingConnectionIsReplacedWithoutLoss(t *testing.T) {
 	}
 }
 
-// TestSilentConnectionIsReplaced requires a connection without trades, with or without pings, to be replaced within
-// 30 s if its symbols usually trade.
+// TestSilentConnectionIsReplaced requires a connection without trades, with or without pings, to be
+// replaced within 30 s if its symbols usually trade.
 func TestSilentConnectionIsReplaced(t *testing.T) {
 	for name, kind := range map[string]exchange.FaultKind{"pings but no trades": exchange.Mute, "half open": exchange.Silence} {
 		t.Run(name, func(t *testing.T) {
@@ -268,8 +269,8 @@ func TestSilentConnectionIsReplaced(t *testing.T) {
 	}
 }
 
-// TestSilentSymbolReplacesItsConnection: a symbol that stops trading while others of its connection continue is
-// detected; one that always trades rarely is not.
+// TestSilentSymbolReplacesItsConnection: a symbol that stops trading while others of its connection
+// continue is detected; one that always trades rarely is not.
 func TestSilentSymbolReplacesItsConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rows := evenRows("BTCUSDT", 2400, 100*time.Millisecond)
@@ -285,7 +286,8 @@ func TestSilentSymbolReplacesItsConnection(t *testing.T) {
 		<-r.server.Done()
 		time.Sleep(time.Second)
 		summary := r.stop()
-		// The symbol stays silent on the new connection, where the limit is twice as long, and so on.
+		// The symbol stays silent on the new connection, where the limit is twice as long, and so
+		// on.
 		if summary.Replaced < 2 || summary.Replaced > 3 {
 			t.Errorf("%d replacements", summary.Replaced)
 		}
@@ -340,7 +342,8 @@ func TestRedundantConnectionsLoseNothing(t *testing.T) {
 	})
 }
 
-// TestEveryFaultTogether requires each trade to be on the tape once, exactly as it was sent, or to be counted as missing.
+// TestEveryFaultTogether requires each trade to be on the tape once, exactly as it was sent, or to
+// be counted as missing.
 func TestEveryFaultTogether(t *testing.T) {
 	seeds := []uint64{1, 2, 3}
 	if testing.Short() {
@@ -387,7 +390,8 @@ func TestEveryFaultTogether(t *testing.T) {
 	}
 }
 
-// TestFaultyMessagesAreCountedAndSkipped also requires duplicated and reordered trades to be stored once.
+// TestFaultyMessagesAreCountedAndSkipped also requires duplicated and reordered trades to be stored
+// once.
 func TestFaultyMessagesAreCountedAndSkipped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := exchange.NewMemory(nil, evenRows("BTCUSDT", 1200, 100*time.Millisecond))
@@ -418,8 +422,8 @@ func TestFaultyMessagesAreCountedAndSkipped(t *testing.T) {
 	})
 }
 
-// TestRefusedConnectionWaitsForRetryAfter requires each attempt to wait as long as the exchange asked, and not much
-// longer.
+// TestRefusedConnectionWaitsForRetryAfter requires each attempt to wait as long as the exchange
+// asked, and not much longer.
 func TestRefusedConnectionWaitsForRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := exchange.NewMemory(nil, evenRows("BTCUSDT", 3000, 100*time.Millisecond))
@@ -461,8 +465,8 @@ func TestBackoffGrowsWithJitterAndIsBounded(t *testing.T) {
 	}
 }
 
-// TestRefreshChangesSubscriptions: a new symbol is subscribed to and a removed one unsubscribed from, while the others
-// are recorded without interruption.
+// TestRefreshChangesSubscriptions: a new symbol is subscribed to and a removed one unsubscribed
+// from, while the others are recorded without interruption.
 func TestRefreshChangesSubscriptions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var rows []exchange.MemoryRow
@@ -513,7 +517,8 @@ func TestRefreshChangesSubscriptions(t *testing.T) {
 	})
 }
 
-// TestManySymbolsKeepTheExchangesLimits records 2,000 symbols. The rig polices the limits of connections and requests.
+// TestManySymbolsKeepTheExchangesLimits records 2,000 symbols. The rig polices the limits of
+// connections and requests.
 func TestManySymbolsKeepTheExchangesLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var rows []exchange.MemoryRow
@@ -537,8 +542,8 @@ func TestManySymbolsKeepTheExchangesLimits(t *testing.T) {
 	})
 }
 
-// TestUnansweredRequestsDoNotStopRecording: an exchange that does not answer requests still delivers the streams that the
-// address named.
+// TestUnansweredRequestsDoNotStopRecording: an exchange that does not answer requests still
+// delivers the streams that the address named.
 func TestUnansweredRequestsDoNotStopRecording(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := exchange.NewMemory(nil, evenRows("BTCUSDT", 600, 100*time.Millisecond))
@@ -574,8 +579,8 @@ func TestFlushIntervalBoundsTheWait(t *testing.T) {
 	})
 }
 
-// TestFullBatchesStallReading: while one batch is published the next one fills. When it is full too, reading waits.
-// Nothing is lost, and the connection does not count as silent.
+// TestFullBatchesStallReading: while one batch is published the next one fills. When it is full
+// too, reading waits. Nothing is lost, and the connection does not count as silent.
 func TestFullBatchesStallReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := exchange.NewMemory(nil, evenRows("BTCUSDT", 1200, 100*time.Millisecond))
@@ -716,7 +721,8 @@ func TestFirstSymbolLookupIsRetried(t *testing.T) {
 	}
 }
 
-// TestPriceTooSmallForADoubleIsMalformed: such a trade must not reach the tape, which would refuse its whole batch.
+// TestPriceTooSmallForADoubleIsMalformed: such a trade must not reach the tape, which would refuse
+// its whole batch.
 func TestPriceTooSmallForADoubleIsMalformed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rows := evenRows("BTCUSDT", 300, 100*time.Millisecond)

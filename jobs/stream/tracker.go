@@ -14,11 +14,13 @@ import (
 	"tapedeck/internal/state"
 )
 
-// gapPatience is how long another connection may take to deliver an id before its absence is reported.
+// gapPatience is how long another connection may take to deliver an id before its absence is
+// reported.
 const gapPatience = 5 * time.Second
 
-// tracker keeps account of what was received: the ids of each symbol and their gaps, what was received when, which
-// connections are up, and how many messages of each kind there were. Times are by its clock.
+// tracker keeps account of what was received: the ids of each symbol and their gaps, what was
+// received when, which connections are up, and how many messages of each kind there were. Times are
+// by its clock.
 type tracker struct {
 	log   *slog.Logger
 	clock clock
@@ -34,8 +36,8 @@ type tracker struct {
 	limiter    logLimiter
 }
 
-// trackedSymbol, trackedConnector and trackedConnection are the tracker's records. Its mutex guards all fields except
-// the name and the index of a symbol, which do not change.
+// trackedSymbol, trackedConnector and trackedConnection are the tracker's records. Its mutex guards
+// all fields except the name and the index of a symbol, which do not change.
 type trackedSymbol struct {
 	name  string
 	index int // position in trackedConnection.receivedBySymbol
@@ -73,13 +75,14 @@ type trackedConnection struct {
 	receivedBySymbol []int64
 }
 
-// clock counts nanoseconds from the system's time at its start and ignores changes of that time. Otherwise a step of
-// an hour would look like an hour of silence, or hide one.
+// clock counts nanoseconds from the system's time at its start and ignores changes of that time.
+// Otherwise a step of an hour would look like an hour of silence, or hide one.
 type clock struct{ start time.Time }
 
 func (c clock) now() int64 { return c.start.UnixNano() + int64(time.Since(c.start)) }
 
-// wall converts a time of the clock into the system's time, as it is set now. 0 becomes the zero time.
+// wall converts a time of the clock into the system's time, as it is set now. 0 becomes the zero
+// time.
 func (c clock) wall(at int64) time.Time {
 	if at == 0 {
 		return time.Time{}
@@ -93,8 +96,8 @@ func newTracker(log *slog.Logger) *tracker {
 	return t
 }
 
-// request sets which symbols are recorded. Others stay known, because their last trades may arrive after they were
-// unsubscribed from.
+// request sets which symbols are recorded. Others stay known, because their last trades may arrive
+// after they were unsubscribed from.
 func (t *tracker) request(names []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -114,7 +117,8 @@ func (t *tracker) request(names []string) {
 // lookup returns a symbol that is or was requested, or nil.
 func (t *tracker) lookup(name []byte) *trackedSymbol { return (*t.symbols.Load())[string(name)] }
 
-// addConnector starts to track a connector. streams returns how many streams its connection should have.
+// addConnector starts to track a connector. streams returns how many streams its connection should
+// have.
 func (t *tracker) addConnector(name string, streams func() int) *trackedConnector {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -129,7 +133,8 @@ func (t *tracker) removeConnector(c *trackedConnector) {
 	t.connectors = slices.DeleteFunc(t.connectors, func(other *trackedConnector) bool { return other == c })
 }
 
-// newConnection returns a record for a connection that was opened now. connected makes it the connector's.
+// newConnection returns a record for a connection that was opened now. connected makes it the
+// connector's.
 func (t *tracker) newConnection(c *trackedConnector, lastPing func() int64) *trackedConnection {
 	return &trackedConnection{connector: c, openedAt: time.Now(), opened: t.clock.now(), lastPing: lastPing}
 }
@@ -168,8 +173,8 @@ func (t *tracker) lost(c *trackedConnection, err error, current *trackedConnecti
 	c.connector.current, c.connector.lastError = current, err.Error()
 }
 
-// refused records a failed attempt to connect. An exchange that answers, even with a refusal, is reachable: it says
-// when to come back, and a new process would get the same answer.
+// refused records a failed attempt to connect. An exchange that answers, even with a refusal, is
+// reachable: it says when to come back, and a new process would get the same answer.
 func (t *tracker) refused(c *trackedConnector, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -184,8 +189,8 @@ func (t *tracker) refused(c *trackedConnector, err error) {
 	}
 }
 
-// unreachable returns for how long no connector has reached the exchange, and the error of the one that failed last.
-// ok is false if one has reached it.
+// unreachable returns for how long no connector has reached the exchange, and the error of the one
+// that failed last. ok is false if one has reached it.
 func (t *tracker) unreachable() (since time.Duration, lastError string, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -201,8 +206,8 @@ func (t *tracker) unreachable() (since time.Duration, lastError string, ok bool)
 	return time.Duration(t.clock.now() - latest), lastError, latest > 0
 }
 
-// received records a trade and reports whether its id is new. It does not allocate, except for a symbol's first trade
-// on a connection.
+// received records a trade and reports whether its id is new. It does not allocate, except for a
+// symbol's first trade on a connection.
 func (t *tracker) received(c *trackedConnection, s *trackedSymbol, id, tradedAt, at int64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -223,8 +228,8 @@ func (t *tracker) received(c *trackedConnection, s *trackedSymbol, id, tradedAt,
 	return true
 }
 
-// received updates the silences of a symbol and of a connection. They are measured within one connection, so that a
-// dead connection does not count as usual silence.
+// received updates the silences of a symbol and of a connection. They are measured within one
+// connection, so that a dead connection does not count as usual silence.
 func (c *trackedConnection) received(s *trackedSymbol, at int64) {
 	if s.index >= len(c.receivedBySymbol) {
 		c.receivedBySymbol = append(c.receivedBySymbol, make([]int64, s.index+1-len(c.receivedBySymbol))...)
@@ -259,8 +264,8 @@ func (t *tracker) stalled() {
 	t.stalledAt = t.clock.now()
 }
 
-// tooSilent returns what on the connection has been silent for much longer than usual: "connection", "pings", or the
-// name of a symbol. It returns "" if nothing has.
+// tooSilent returns what on the connection has been silent for much longer than usual:
+// "connection", "pings", or the name of a symbol. It returns "" if nothing has.
 func (t *tracker) tooSilent(c *trackedConnection, names []string) (what string, silence time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

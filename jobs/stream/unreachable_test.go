@@ -13,7 +13,8 @@ import (
 	"tapedeck/internal/standin/exchange"
 )
 
-// TestGiveUpAfterEndsTheRun when the exchange was unreachable for that long, with everything received on the tape.
+// TestGiveUpAfterEndsTheRun when the exchange was unreachable for that long, with everything
+// received on the tape.
 func TestGiveUpAfterEndsTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const giveUpAfter = 5 * time.Minute
@@ -39,8 +40,8 @@ func TestGiveUpAfterEndsTheRun(t *testing.T) {
 	})
 }
 
-// TestUnreachableNeedsAllConnectors: only failures to reach the exchange count, on all connectors, and reaching it once
-// starts the count again.
+// TestUnreachableNeedsAllConnectors: only failures to reach the exchange count, on all connectors,
+// and reaching it once starts the count again.
 func TestUnreachableNeedsAllConnectors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		noHost := errors.New("no such host")

@@ -6,21 +6,23 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
+
+	"tapedeck/internal/durable"
 )
 
-// RateLimit is one of the exchange's limits, as exchangeInfo.rateLimits gives it.
+// RateLimit is one of the exchange's limits, as in exchangeInfo.rateLimits.
 type RateLimit struct {
 	Kind     string // REQUEST_WEIGHT or RAW_REQUESTS
 	Interval string // SECOND, MINUTE, HOUR or DAY
-	Num      int64  // how many of them
+	Num      int64  // number of intervals
 	Limit    int64
 }
 
@@ -29,22 +31,24 @@ const (
 	limitCalls  = "RAW_REQUESTS"
 )
 
-// Window is the time in which Limit may be used; 0 for an unknown interval.
+// Window returns the time in which Limit may be used; 0 if the interval is unknown.
 func (l RateLimit) Window() time.Duration {
 	unit := map[string]time.Duration{"SECOND": time.Second, "MINUTE": time.Minute, "HOUR": time.Hour, "DAY": 24 * time.Hour}[l.Interval]
 	return unit * time.Duration(l.Num)
 }
 
 const (
-	// budgetShare is how much of a limit is used, in percent: the rest is for what else this address may be asking.
+	// budgetShare is the part of a limit that is used, in percent. The rest is for other programs
+	// at this address.
 	budgetShare = 98
-	// budgetSlots is into how many slots a window is divided. Weight is given back a slot late, so this costs 1/240 of it.
+	// budgetSlots is the number of slots per window. Weight becomes free up to a slot late, which
+	// costs 1/240 of it.
 	budgetSlots = 240
-	// budgetSkew is how far in the future a state file may lie before the clock is taken to have been set back.
+	// budgetSkew is how far in the future usage may be before it means that the clock was set back.
 	budgetSkew = 10 * time.Second
 )
 
-// defaultLimits hold until exchangeInfo has told the server's own (enums.md, "Rate limiters").
+// defaultLimits hold until exchangeInfo is read (from enums.md, "Rate limiters").
 func defaultLimits() []RateLimit {
 	return []RateLimit{
 		{Kind: limitWeight, Interval: "MINUTE", Num: 1, Limit: 6000},
@@ -52,30 +56,32 @@ func defaultLimits() []RateLimit {
 	}
 }
 
-// Budget is the one request budget of all processes that share a file: it holds each request back until the
-// exchange's limits allow it, and remembers a ban beyond the process.
+// Budget is the request budget of all processes that share its file. It delays each request until
+// the exchange's limits allow it, and keeps a ban across restarts. It is safe for concurrent use.
 //
-// What a request weighs counts from before it is sent until one window after its answer, so whichever way the
-// server's windows lie, none of them sees more than the limit. Where the server says that more was used than we know of,
-// somebody else at this address used it, and that counts too.
+// A request counts from before it is sent until one window after its response, so that no window of
+// the server exceeds the limit, whenever that window starts. If the server reports more usage than
+// the file, the difference was used by another program at this address, and counts as well.
 type Budget struct {
 	path    string
 	now     func() time.Time
 	sleep   func(context.Context, time.Duration) error
 	maxWait time.Duration
 
-	mu sync.Mutex // one goroutine of a process at a time takes the file's lock
+	mu sync.Mutex // held with the file's lock, so that only one goroutine blocks a thread on it
 }
 
-// BudgetOptions are a budget's settings; the zero value is the system's clock.
+// BudgetOptions are optional settings.
 type BudgetOptions struct {
 	Now   func() time.Time                           // nil: the system's clock
 	Sleep func(context.Context, time.Duration) error // nil: a timer
-	// MaxWait is the longest that a request waits for the end of a 429 or a ban before it fails; 0 means 10 minutes.
+	// MaxWait bounds how long a request waits for the end of a 429 or a ban; a longer one is an
+	// error. 0 means 10 minutes.
 	MaxWait time.Duration
 }
 
-// OpenBudget opens the budget kept in the file at path, beside which path+".lock" is made. Nothing is read or written yet.
+// OpenBudget returns the budget in the file at path, which path+".lock" guards. It does not access
+// the file yet.
 func OpenBudget(path string, opt BudgetOptions) *Budget {
 	b := &Budget{path: path, now: opt.Now, sleep: opt.Sleep, maxWait: opt.MaxWait}
 	if b.now == nil {
@@ -101,17 +107,17 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// BudgetState is what a budget's file says at this instant.
+// BudgetState is the state of a budget.
 type BudgetState struct {
 	Limits       []RateLimit
-	LimitsAt     time.Time // when exchangeInfo was last read; zero for never
-	LimitsFresh  bool      // that was within a day
-	UsedWeight   int64     // of the weight limit, requests under way included
-	BlockedUntil time.Time // zero where the exchange has not asked us to wait
+	LimitsAt     time.Time // when exchangeInfo was last read; zero if never
+	LimitsFresh  bool      // LimitsAt was within the last day
+	UsedWeight   int64     // including requests in progress
+	BlockedUntil time.Time // zero unless the exchange demands a wait
 	Banned       bool      // the wait is a ban
 }
 
-// WeightPerMinute is what may be used in a minute.
+// WeightPerMinute returns how much weight may be used per minute.
 func (s BudgetState) WeightPerMinute() int64 {
 	for _, limit := range s.Limits {
 		if limit.Kind == limitWeight && limit.Window() > 0 {
@@ -121,7 +127,7 @@ func (s BudgetState) WeightPerMinute() int64 {
 	return 6000 * budgetShare / 100
 }
 
-// State reads the budget.
+// State reads the file.
 func (b *Budget) State() (BudgetState, error) {
 	var state BudgetState
 	err := b.locked(func(file *budgetFile, now time.Time) (bool, bool) {
@@ -140,7 +146,8 @@ func (b *Budget) State() (BudgetState, error) {
 	return state, err
 }
 
-// SetLimits takes the server's own limits; kinds other than weight and requests are ignored.
+// SetLimits sets the limits that the exchange reports. Kinds other than weight and requests are
+// ignored.
 func (b *Budget) SetLimits(limits []RateLimit) error {
 	var kept []RateLimit
 	for _, limit := range limits {
@@ -153,18 +160,19 @@ func (b *Budget) SetLimits(limits []RateLimit) error {
 	}
 	return b.locked(func(file *budgetFile, now time.Time) (bool, bool) {
 		file.Limits, file.LimitsAt = kept, now
-		file.arrange()
+		file.resetMeters()
 		return true, false
 	})
 }
 
-// reservation is what a request under way holds.
+// reservation is the usage of a request in progress.
 type reservation struct {
 	weight int64
-	until  time.Time // when it is given back if nobody settles it, because the process was killed
+	until  time.Time // it counts as used at this time if it is never completed
 }
 
-// reserve waits until a request of a weight may be sent. hold is how long its answer may take at most.
+// reserve waits until a request of a weight may be sent. hold bounds how long its response may
+// take.
 func (b *Budget) reserve(ctx context.Context, weight int64, hold time.Duration) (reservation, error) {
 	for {
 		var wait time.Duration
@@ -204,129 +212,93 @@ func (b *Budget) reserve(ctx context.Context, weight int64, hold time.Duration) 
 	}
 }
 
-// answer is what an answer's headers say.
-type answer struct {
-	used         map[string]int64 // by window as in the header's name: 1m
+// reportedLimits is what a response says about the limits.
+type reportedLimits struct {
+	used         map[string]int64 // weight by window, as in the header's name: 1m
 	blockedUntil time.Time        // zero for no wait
 	banned       bool
 }
 
-// settle books a reservation's answer.
-func (b *Budget) settle(held reservation, got answer) error {
+// complete replaces a reservation by the usage of the request, which has ended.
+func (b *Budget) complete(held reservation, reported reportedLimits) error {
 	return b.locked(func(file *budgetFile, now time.Time) (bool, bool) {
 		for i := range file.Meters {
 			meter := &file.Meters[i]
 			meter.remove(held.until, meter.cost(held.weight))
 			meter.add(now, meter.cost(held.weight))
-			if used := got.used[meter.header()]; meter.Kind == limitWeight && used > meter.sum() {
+			if used := reported.used[meter.header()]; meter.Kind == limitWeight && used > meter.sum() {
 				meter.add(now, used-meter.sum())
 			}
 		}
-		if got.blockedUntil.After(file.BlockedUntil) {
-			file.BlockedUntil, file.Banned = got.blockedUntil, got.banned
+		if reported.blockedUntil.After(file.BlockedUntil) {
+			file.BlockedUntil, file.Banned = reported.blockedUntil, reported.banned
 			return true, true
 		}
 		return true, false
 	})
 }
 
-// locked runs do on the file's content under the lock of all processes, and writes it back where do says that it is
-// changed; durable says that it must outlive a crash of the machine.
-func (b *Budget) locked(do func(file *budgetFile, now time.Time) (changed, durable bool)) error {
+// locked calls do with the file's content under the lock of all processes, and writes the content
+// back if do changed it. mustLast means that the change must survive a crash of the machine.
+func (b *Budget) locked(do func(file *budgetFile, now time.Time) (changed, mustLast bool)) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	lock, err := os.OpenFile(b.path+".lock", os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return fmt.Errorf("open the request budget: %w", err)
-	}
-	defer lock.Close() // which gives the lock back
-	for {
-		err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX)
-		if !errors.Is(err, syscall.EINTR) {
-			break
-		}
-	}
+	unlock, err := durable.Lock(b.path + ".lock")
 	if err != nil {
 		return fmt.Errorf("lock the request budget: %w", err)
 	}
+	defer unlock()
 	now := b.now()
 	file, repaired, err := b.read(now)
 	if err != nil {
 		return fmt.Errorf("read the request budget: %w", err)
 	}
-	changed, durable := do(file, now)
+	changed, mustLast := do(file, now)
 	if !changed && !repaired {
 		return nil
 	}
-	if err := b.write(file, durable); err != nil {
+	text, err := json.Marshal(file)
+	if err != nil {
+		return fmt.Errorf("encode the request budget: %w", err)
+	}
+	text = append(text, '\n')
+	if mustLast {
+		err = durable.Replace(durable.OS{}, filepath.Dir(b.path), b.path, text)
+	} else {
+		err = durable.ReplaceUnsynced(b.path, text)
+	}
+	if err != nil {
 		return fmt.Errorf("write the request budget: %w", err)
 	}
 	return nil
 }
 
-// read gives the file's content, settled to now. A file that is no budget is replaced by one that is all used: it is the
-// way that cannot lead to a ban.
+// read returns the file's content without expired usage. A damaged file is replaced by a budget
+// that is used up, which cannot lead to a ban.
 func (b *Budget) read(now time.Time) (file *budgetFile, repaired bool, err error) {
 	file = &budgetFile{}
 	text, err := os.ReadFile(b.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		file.Limits = defaultLimits()
-		file.arrange()
+		file.resetMeters()
 		return file, false, nil
 	case err != nil:
 		return nil, false, err
 	}
 	if json.Unmarshal(text, file) != nil || len(file.Limits) == 0 {
 		*file = budgetFile{Limits: defaultLimits()}
-		file.arrange()
+		file.resetMeters()
 		for i := range file.Meters {
 			file.Meters[i].add(now, file.Meters[i].Limit)
 		}
 		return file, true, nil
 	}
-	file.arrange()
+	file.resetMeters()
 	for i := range file.Meters {
 		repaired = file.Meters[i].expire(now) || repaired
 	}
 	return file, repaired, nil
-}
-
-// write replaces the file. The rename is atomic; a budget lost with the machine's power is only worth syncing where it
-// names a ban.
-func (b *Budget) write(file *budgetFile, durable bool) error {
-	text, err := json.Marshal(file)
-	if err != nil {
-		return err
-	}
-	staged := b.path + ".tmp" // the lock is held: nobody else writes it
-	out, err := os.Create(staged)
-	if err != nil {
-		return err
-	}
-	_, err = out.Write(append(text, '\n'))
-	if err == nil && durable {
-		err = out.Sync()
-	}
-	if closed := out.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Rename(staged, b.path)
-	}
-	if err != nil {
-		os.Remove(staged)
-		return err
-	}
-	if durable {
-		dir, err := os.Open(filepath.Dir(b.path))
-		if err != nil {
-			return err
-		}
-		defer dir.Close()
-		return dir.Sync()
-	}
-	return nil
 }
 
 // budgetFile is the file's content.
@@ -345,8 +317,8 @@ func (f *budgetFile) blocked() error {
 	return &RateLimitedError{Until: f.BlockedUntil}
 }
 
-// arrange gives every limit a meter, and keeps what was counted where the window is the same.
-func (f *budgetFile) arrange() {
+// resetMeters gives each limit a meter, and keeps the usage if the window is unchanged.
+func (f *budgetFile) resetMeters() {
 	meters := make([]meter, len(f.Limits))
 	for i, limit := range f.Limits {
 		meters[i] = meter{RateLimit: limit, Used: map[int64]int64{}}
@@ -359,11 +331,11 @@ func (f *budgetFile) arrange() {
 	f.Meters = meters
 }
 
-// meter counts what was used of one limit.
+// meter counts the usage of one limit.
 type meter struct {
 	RateLimit
-	// Used is the weight by slot of time in which the request was answered, or will have been at the latest. It counts
-	// until a window after that slot.
+	// Used is the weight by the slot of time in which the response came, or will have come at the
+	// latest. It counts until one window after the slot.
 	Used map[int64]int64 `json:"used"`
 }
 
@@ -371,8 +343,8 @@ func (m *meter) slot() time.Duration { return max(m.Window()/budgetSlots, time.M
 
 func (m *meter) slotOf(at time.Time) int64 { return at.UnixNano() / int64(m.slot()) }
 
-// free is when what was used in a slot is given back.
-func (m *meter) free(slot int64) time.Time {
+// freeAt returns when the usage of a slot stops counting.
+func (m *meter) freeAt(slot int64) time.Time {
 	return time.Unix(0, (slot+1)*int64(m.slot())).Add(m.Window())
 }
 
@@ -383,7 +355,8 @@ func (m *meter) cost(weight int64) int64 {
 	return weight
 }
 
-// header is the end of the name of the header that tells what was used: X-MBX-USED-WEIGHT-1M.
+// header returns the end of the name of the header with the usage, such as X-MBX-USED-WEIGHT-1m, in
+// lower case.
 func (m *meter) header() string {
 	return strconv.FormatInt(m.Num, 10) + strings.ToLower(m.Interval[:1])
 }
@@ -405,15 +378,16 @@ func (m *meter) sum() int64 {
 	return sum
 }
 
-// expire gives back what is over. What lies further ahead than any request can be held means that the clock was
-// set back: it counts from now, and has to be written so.
+// expire removes usage that no longer counts. Usage further ahead than any reservation means that
+// the clock was set back; it counts from now on, and expire returns true because that has to be
+// written.
 func (m *meter) expire(now time.Time) (moved bool) {
-	ahead := m.slotOf(now.Add(restTimeout + budgetSkew))
+	latest := m.slotOf(now.Add(restTimeout + budgetSkew))
 	for slot, cost := range m.Used {
 		switch {
-		case !m.free(slot).After(now):
+		case !m.freeAt(slot).After(now):
 			delete(m.Used, slot)
-		case slot > ahead:
+		case slot > latest:
 			delete(m.Used, slot)
 			m.add(now, cost)
 			moved = true
@@ -422,21 +396,16 @@ func (m *meter) expire(now time.Time) (moved bool) {
 	return moved
 }
 
-// wait is how long until cost more may be used.
+// wait returns how long to wait until cost more may be used.
 func (m *meter) wait(now time.Time, cost int64) time.Duration {
 	room := max(m.Limit*budgetShare/100, cost) - cost
 	if m.sum() <= room {
 		return 0
 	}
 	over := m.sum() - room
-	var slots []int64
-	for slot := range m.Used {
-		slots = append(slots, slot)
-	}
-	slices.Sort(slots)
-	for _, slot := range slots {
+	for _, slot := range slices.Sorted(maps.Keys(m.Used)) {
 		if over -= m.Used[slot]; over <= 0 {
-			return max(m.free(slot).Sub(now), time.Millisecond)
+			return max(m.freeAt(slot).Sub(now), time.Millisecond)
 		}
 	}
 	return m.Window()

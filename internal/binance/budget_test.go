@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// slidingServer is the strictest exchange: in no span of a window may the weight it saw go over its limit.
+// slidingServer is the strictest exchange: in no span of a window may the weight it saw go over its
+// limit.
 type slidingServer struct {
 	mu    sync.Mutex
 	at    []time.Time
@@ -37,8 +38,8 @@ func (s *slidingServer) take(at time.Time, window time.Duration, cost int64) {
 	s.peak = max(s.peak, used)
 }
 
-// Two processes and several goroutines share a file, in a bubble where waiting takes no time, so this is as fast as
-// clients could ask.
+// Two processes and several goroutines share a file, in a bubble where waiting takes no time, so
+// this is as fast as clients could ask.
 func TestTheBudgetIsKeptAndUsed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "budget.json")
 	synctest.Test(t, func(t *testing.T) {
@@ -64,7 +65,7 @@ func TestTheBudgetIsKeptAndUsed(t *testing.T) {
 						time.Sleep(50 * time.Millisecond)
 						server.take(time.Now(), time.Minute, cost)
 						time.Sleep(50 * time.Millisecond)
-						if err := budget.settle(held, answer{}); err != nil {
+						if err := budget.complete(held, reportedLimits{}); err != nil {
 							t.Errorf("process %d: %v", process, err)
 						}
 					}

@@ -14,7 +14,7 @@ import (
 // idBatch collects ids and lines.
 type idBatch struct {
 	ids, lines []int64
-	refuse     int64 // the id that Add refuses
+	refuse     int64 // an id for which Add returns an error
 }
 
 var errRefused = errors.New("refused")
@@ -38,7 +38,7 @@ func rowsText(count int) string {
 	return text.String()
 }
 
-func TestReadAheadGivesEveryRowInOrder(t *testing.T) {
+func TestReadRowsReturnsAllRowsInOrder(t *testing.T) {
 	const count = 3*batchRows + 17
 	text := rowsText(count)
 	for name, in := range map[string]io.Reader{
@@ -46,10 +46,10 @@ func TestReadAheadGivesEveryRowInOrder(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			next := int64(0)
-			damaged, err := ReadAhead(t.Context(), in, KindTrades, func() *idBatch { return &idBatch{refuse: -1} }, func(b *idBatch) error {
+			damaged, err := ReadRows(t.Context(), in, KindTrades, func() *idBatch { return &idBatch{refuse: -1} }, func(b *idBatch) error {
 				for i := range b.ids {
 					if b.ids[i] != next || b.lines[i] != next+2 {
-						t.Fatalf("id %d of line %d, and not %d", b.ids[i], b.lines[i], next)
+						t.Fatalf("id %d in line %d, want %d", b.ids[i], b.lines[i], next)
 					}
 					next++
 				}
@@ -62,42 +62,42 @@ func TestReadAheadGivesEveryRowInOrder(t *testing.T) {
 	}
 }
 
-func TestReadAheadEndsWithTheFirstError(t *testing.T) {
-	errDo, errDisk := errors.New("do"), errors.New("disk")
+func TestReadRowsReturnsTheFirstError(t *testing.T) {
+	errUse, errDisk := errors.New("use"), errors.New("disk")
 	text := rowsText(20 * batchRows)
 	short := text[:len(text)/2]
 	for _, tc := range []struct {
 		name   string
 		in     io.Reader
 		refuse int64
-		do     error
+		use    error
 		want   error
 	}{
-		{"of the use", strings.NewReader(text), -1, errDo, errDo},
-		{"of a batch", strings.NewReader(text), 5 * batchRows, nil, errRefused},
-		{"of the reader", io.MultiReader(strings.NewReader(short), iotest.ErrReader(errDisk)), -1, nil, errDisk},
-		{"of a zip that ends early", io.MultiReader(strings.NewReader(short), iotest.ErrReader(io.ErrUnexpectedEOF)), -1, nil, io.ErrUnexpectedEOF},
+		{"use", strings.NewReader(text), -1, errUse, errUse},
+		{"Add", strings.NewReader(text), 5 * batchRows, nil, errRefused},
+		{"reader", io.MultiReader(strings.NewReader(short), iotest.ErrReader(errDisk)), -1, nil, errDisk},
+		{"truncated zip", io.MultiReader(strings.NewReader(short), iotest.ErrReader(io.ErrUnexpectedEOF)), -1, nil, io.ErrUnexpectedEOF},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := ReadAhead(t.Context(), tc.in, KindTrades, func() *idBatch { return &idBatch{refuse: tc.refuse} }, func(*idBatch) error { return tc.do })
+			_, err := ReadRows(t.Context(), tc.in, KindTrades, func() *idBatch { return &idBatch{refuse: tc.refuse} }, func(*idBatch) error { return tc.use })
 			var unreadable *UnreadableError
-			if !errors.Is(err, tc.want) || errors.As(err, &unreadable) != (tc.do == nil) {
+			if !errors.Is(err, tc.want) || errors.As(err, &unreadable) != (tc.use == nil) {
 				t.Errorf("err = %#v, want %v", err, tc.want)
 			}
 		})
 	}
-	t.Run("of the context", func(t *testing.T) {
+	t.Run("context", func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		_, err := ReadAhead(ctx, io.MultiReader(bytes.NewReader([]byte(text)), &endless{line: []byte("7,4.0,12.0,48.0,1499865549590,true\n")}), KindTrades,
-			func() *idBatch { return &idBatch{refuse: -1} }, func(*idBatch) error { cancel(errDo); return nil })
+		_, err := ReadRows(ctx, io.MultiReader(bytes.NewReader([]byte(text)), &endless{line: []byte("7,4.0,12.0,48.0,1499865549590,true\n")}), KindTrades,
+			func() *idBatch { return &idBatch{refuse: -1} }, func(*idBatch) error { cancel(errUse); return nil })
 		var unreadable *UnreadableError
-		if !errors.Is(err, errDo) || errors.As(err, &unreadable) {
+		if !errors.Is(err, errUse) || errors.As(err, &unreadable) {
 			t.Errorf("err = %#v", err)
 		}
 	})
 }
 
-// endless gives a line again and again.
+// endless repeats a line forever.
 type endless struct{ line []byte }
 
 func (e *endless) Read(p []byte) (int, error) {
