@@ -83,7 +83,7 @@ soak: tools ## three minutes of kill -9, faults and a full volume, then compare 
 
 .PHONY: crash
 crash: tools ## fail every disk operation in every way; minutes
-	$(GO) test -count=1 -timeout 30m -run '^TestEachOperationGoesWrong$$' ./internal/tape -every
+	$(GO) test -count=1 -timeout 30m -run '^TestOperationsSurviveDiskFaults$$' ./internal/tape -every
 
 .PHONY: telegram-soak
 telegram-soak: tools ## send 500 messages to a stand-in Telegram, killing the sender 20 times

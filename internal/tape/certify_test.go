@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"tapedeck/internal/durable"
-	"tapedeck/internal/idset"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"tapedeck/internal/durable"
+	"tapedeck/internal/idset"
 )
 
 func certify(t *testing.T, d *Dir, now time.Time) Certificate {
@@ -24,13 +25,14 @@ func certify(t *testing.T, d *Dir, now time.Time) Certificate {
 	return c
 }
 
-// days renders a symbol's certificate, a line a day.
+// days formats a symbol's certificate, one line for each day.
 func days(c Certificate, symbol string) []string {
 	var out []string
 	for _, s := range c.Symbols {
 		if s.Symbol == symbol {
 			for _, d := range s.Days {
-				out = append(out, fmt.Sprintf("%s %s trades=%d missing=%d absent=%d", d.Date[5:], d.State, d.Trades, d.Missing, d.AbsentAtSource))
+				out = append(out, fmt.Sprintf("%s %s trades=%d missing=%d absent=%d",
+					d.Date[5:], d.State, d.Trades, d.Missing, d.AbsentAtSource))
 			}
 		}
 	}
@@ -42,7 +44,8 @@ func TestCertifyStates(t *testing.T) {
 	day := func(n int) time.Time { return day0.AddDate(0, 0, n) }
 	publish(t, d, trades("ETHUSDT", 101, 110, day(0)))
 	publish(t, d, trades("ETHUSDT", 111, 120, day(1)))
-	// Day 2 is quiet. Days 3 and 4 have a seam of 5 missing ids between them, day 5 a hole of 2 that the exchange does not have, day 6 is today.
+	// Day 2 has no trades. Between days 3 and 4 five ids are missing. Day 5 has a gap of two ids that the
+	// exchange does not have. Day 6 is today.
 	publish(t, d, trades("ETHUSDT", 121, 130, day(3)))
 	publish(t, d, trades("ETHUSDT", 136, 140, day(4)))
 	publish(t, d, trades("ETHUSDT", 141, 145, day(5)))
@@ -65,11 +68,13 @@ func TestCertifyStates(t *testing.T) {
 	if diff := cmp.Diff(want, days(c, "ETHUSDT")); diff != "" {
 		t.Fatal(diff)
 	}
-	if c.Complete() || c.Symbols[0].Gaps[0].First != 131 || c.Symbols[0].Gaps[0].Last != 135 || len(c.Symbols[0].Gaps) != 1 {
+	gaps := c.Symbols[0].Gaps
+	if c.Complete() || len(gaps) != 1 || gaps[0].First != 131 || gaps[0].Last != 135 {
 		t.Fatalf("%+v", c)
 	}
-	if again := certify(t, d, now); again.Scanned != 0 || !cmp.Equal(c, again, cmpopts.IgnoreFields(Certificate{}, "Scanned")) {
-		t.Fatal("a second look differs", again.Scanned)
+	again := certify(t, d, now)
+	if again.Scanned != 0 || !cmp.Equal(c, again, cmpopts.IgnoreFields(Certificate{}, "Scanned")) {
+		t.Fatalf("the second certificate differs; %d files scanned", again.Scanned)
 	}
 	publish(t, d, trades("ETHUSDT", 131, 135, day(3).Add(time.Hour)))
 	if c := certify(t, d, now); !c.Complete() || c.Scanned != 1 {
@@ -77,7 +82,7 @@ func TestCertifyStates(t *testing.T) {
 	}
 }
 
-func TestCertifyNamesDamageThatComesLater(t *testing.T) {
+func TestCertifyFindsLaterDamage(t *testing.T) {
 	d := newTape(t)
 	path := publish(t, d, trades("ETHUSDT", 1, 5000, day0)).Segments[0]
 	if c := certify(t, d, day0); !c.Complete() {
@@ -103,24 +108,26 @@ func TestCertifyNamesDamageThatComesLater(t *testing.T) {
 	}
 }
 
-func TestCertifyCountsWhatStandsTwice(t *testing.T) {
+func TestCertifyCountsDuplicates(t *testing.T) {
 	d := newTape(t)
 	publish(t, d, trades("ETHUSDT", 1, 100, day0))
 	file, err := os.Create(filepath.Join(d.Path(), "trades", "date=2026-01-15", "foreign.parquet"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := encodeRows(file, append(trades("ETHUSDT", 91, 110, day0), trades("ETHUSDT", 105, 106, day0.Add(-time.Hour))...)); err != nil {
+	rows := append(trades("ETHUSDT", 91, 110, day0), trades("ETHUSDT", 105, 106, day0.Add(-time.Hour))...)
+	if err := encodeRows(file, rows); err != nil {
 		t.Fatal(err)
 	}
 	file.Close()
 	c := certify(t, d, day0)
-	if s := c.Symbols[0]; s.Duplicates != 12 || s.Trades != 110 || s.Missing != 0 || c.Misplaced != 2 || c.Complete() {
+	s := c.Symbols[0]
+	if s.Duplicates != 12 || s.Trades != 110 || s.Missing != 0 || c.Misplaced != 2 || c.Complete() {
 		t.Fatalf("%+v", c)
 	}
 }
 
-// stageRows writes the rows of segments as one staged file.
+// stageRows writes the rows of segments to one staged file and returns its path.
 func stageRows(t *testing.T, d *Dir, segments []Segment) string {
 	t.Helper()
 	var rows []Trade
@@ -143,7 +150,7 @@ func stageRows(t *testing.T, d *Dir, segments []Segment) string {
 	return path
 }
 
-func TestReplaceKeepsWhatCameMeanwhile(t *testing.T) {
+func TestReplaceKeepsSegmentsPublishedMeanwhile(t *testing.T) {
 	for _, atomic := range []bool{true, false} {
 		d := newTape(t)
 		if !atomic {
@@ -172,10 +179,10 @@ func TestReplaceKeepsWhatCameMeanwhile(t *testing.T) {
 			t.Fatal("rows lost")
 		}
 		if _, err := d.publisher.replaceTrades(context.Background(), "2026-01-15", nil, old); err == nil {
-			t.Fatal("replaced what is not there")
+			t.Fatal("replaced segments that do not exist")
 		}
 		if out := publish(t, d, trades("ETHUSDT", 1, 150, day0)); out.Rows != 0 {
-			t.Fatal("the index forgot the replaced rows", out)
+			t.Fatal("rows published again after they were replaced", out)
 		}
 		if _, err := d.Sweep(time.Now().Add(time.Hour)); err != nil {
 			t.Fatal(err)
@@ -186,13 +193,15 @@ func TestReplaceKeepsWhatCameMeanwhile(t *testing.T) {
 	}
 }
 
-func TestReplaceRefusesOtherRows(t *testing.T) {
+func TestReplaceRefusesDifferentIDs(t *testing.T) {
 	d := newTape(t)
 	publish(t, d, trades("ETHUSDT", 1, 100, day0))
 	old, _, _ := d.Segments(Trades, "", "")
 	for name, rows := range map[string][]Trade{
-		"fewer": trades("ETHUSDT", 1, 99, day0), "twice": append(trades("ETHUSDT", 1, 100, day0), trades("ETHUSDT", 100, 100, day0)...),
-		"another date": trades("ETHUSDT", 1, 100, day0.AddDate(0, 0, 1)), "another symbol": trades("ETHUSDC", 1, 100, day0),
+		"fewer":          trades("ETHUSDT", 1, 99, day0),
+		"repeated":       append(trades("ETHUSDT", 1, 100, day0), trades("ETHUSDT", 100, 100, day0)...),
+		"another date":   trades("ETHUSDT", 1, 100, day0.AddDate(0, 0, 1)),
+		"another symbol": trades("ETHUSDC", 1, 100, day0),
 	} {
 		path := filepath.Join(d.StagingPath(), stagedName("compact"))
 		file, err := os.Create(path)
@@ -204,7 +213,7 @@ func TestReplaceRefusesOtherRows(t *testing.T) {
 		}
 		file.Close()
 		if _, err := d.publisher.replaceTrades(context.Background(), "2026-01-15", []string{path}, old); err == nil {
-			t.Fatal(name, "was taken")
+			t.Fatal(name, "was accepted")
 		}
 		if len(all(t, d)["ETHUSDT"]) != 100 {
 			t.Fatal(name, "changed the tape")
@@ -216,7 +225,7 @@ type noExchange struct{ durable.Disk }
 
 func (noExchange) Exchange(string, string) error { return errors.ErrUnsupported }
 
-func TestCoverageHasOneRowASymbolAndDay(t *testing.T) {
+func TestCoverageHasOneRowPerSymbolAndDay(t *testing.T) {
 	d := newTape(t)
 	publish(t, d, trades("ETHUSDT", 1, 10, day0))
 	for i, want := range []int64{1, 0} {
@@ -230,13 +239,14 @@ func TestCoverageHasOneRowASymbolAndDay(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows, err := readTable[CoverageRow](d.catalog, Coverage, "", "")
-	if err != nil || len(rows) != 1 || rows[0].Missing != 2 || rows[0].State != StateGap || rows[0].CheckedAt != day0.Add(time.Hour).UnixMicro() {
+	if err != nil || len(rows) != 1 || rows[0].Missing != 2 || rows[0].State != StateGap ||
+		rows[0].CheckedAt != day0.Add(time.Hour).UnixMicro() {
 		t.Fatal(rows, err)
 	}
 }
 
-// A byte that the disk changed in a column that the ids do not need is found where every page is held to its checksum.
-func TestCertifyAfreshFindsDamagedPages(t *testing.T) {
+// A full check verifies the checksum of every page, also of columns that the ids do not need.
+func TestFullCertifyFindsDamagedPages(t *testing.T) {
 	d := newTape(t)
 	published := publish(t, d, trades("BTCUSDT", 1, 5000, day0))
 	path := filepath.Join(d.Path(), published.Segments[0])

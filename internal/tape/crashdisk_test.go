@@ -10,28 +10,29 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"tapedeck/internal/durable"
 	"testing"
+
+	"tapedeck/internal/durable"
 )
 
-// crashDisk is a disk on which one chosen operation goes wrong, and from which the power can be taken. Beside the real files it
-// keeps what a file system promises to have after a power cut and no more: the content of a file as of its last Sync, and an entry of a directory
-// once that directory was synced. A rename happens in both its directories or in neither.
+// crashDisk is a disk with a fault at one chosen operation and with power cuts. Besides the real files
+// it keeps a model of what a file system promises to have after a power cut, and no more: the content of
+// a file at its last Sync, and the entries of a directory at its last sync. A rename is durable in both
+// its directories or in neither.
 type crashDisk struct {
 	t    testing.TB
 	base string // the test's directory
-	root string // of the real files, in base; the data directory lies in it
+	root string // of the real files, in base; it contains the data directory
 
-	mu    sync.Mutex // held for the length of an operation
-	trace []string
-	// At the operation of this number, from 0, the fault happens.
-	at    int
+	mu    sync.Mutex // held during an operation
+	trace []string   // the operations since arm
+	at    int        // index in trace of the operation with the fault, or -1
 	fault fault
 	dead  bool
 	// after is called after each operation, if not nil.
 	after func()
 
-	top     *inode // the directory that root names
+	top     *inode // the directory root
 	pending []pendingOp
 	open    map[*crashFile]bool
 }
@@ -40,16 +41,16 @@ type fault int
 
 const (
 	healthy fault = iota
-	// fails: the operation does nothing and says so.
+	// fails: the operation is not done and returns an error.
 	fails
-	// lies: the operation is done, and reports failure.
-	lies
-	// dies: the process is killed after the operation, and before the next.
-	dies
+	// failsLate: the operation is done and returns an error all the same.
+	failsLate
+	// kills: the process is killed after the operation.
+	kills
 )
 
 func (f fault) String() string {
-	return [...]string{"healthy", "fails", "lies", "dies"}[f]
+	return [...]string{"healthy", "fails", "fails after it was done", "kills the process"}[f]
 }
 
 var (
@@ -62,7 +63,7 @@ type inode struct {
 	durable []byte // a file's content as of its last Sync
 	synced  bool
 	latest  func() []byte
-	// A directory's entries: as the process sees them, and as they are on the disk.
+	// A directory's entries as the process sees them, and as they are durable.
 	live, disk map[string]*inode
 }
 
@@ -71,12 +72,13 @@ func newDirInode() *inode { return &inode{live: map[string]*inode{}, disk: map[s
 type edit struct {
 	dir  *inode
 	name string
-	to   *inode // nil where the entry goes
+	to   *inode // nil if the entry is removed
 }
 
+// pendingOp is an operation that is not durable yet.
 type pendingOp []edit
 
-// newCrashDisk makes an empty disk in a new directory below base.
+// newCrashDisk creates an empty disk in a new directory below base.
 func newCrashDisk(t testing.TB, base string) *crashDisk {
 	root, err := os.MkdirTemp(base, "")
 	if err != nil {
@@ -85,7 +87,7 @@ func newCrashDisk(t testing.TB, base string) *crashDisk {
 	return &crashDisk{t: t, base: base, root: root, at: -1, open: map[*crashFile]bool{}, top: newDirInode()}
 }
 
-// clone gives another disk in the same state.
+// clone returns another disk in the same state.
 func (c *crashDisk) clone() *crashDisk {
 	out := newCrashDisk(c.t, c.base)
 	copies := map[*inode]*inode{c.top: out.top}
@@ -117,7 +119,7 @@ func (c *crashDisk) clone() *crashDisk {
 		}
 		out.pending = append(out.pending, edits)
 	}
-	// Files do not change, so links of them are as good as copies.
+	// Files do not change, so hard links serve as copies.
 	var build func(dir *inode, path string)
 	build = func(dir *inode, path string) {
 		for name, child := range dir.live {
@@ -139,8 +141,8 @@ func (c *crashDisk) clone() *crashDisk {
 	return out
 }
 
-// durable gives the content of all files that would be found after a power cut in which nothing came through that was not durable, by path below
-// the data directory.
+// afterPowerCut returns the content of all files after a power cut that loses all that is not durable,
+// by path below the data directory.
 func (c *crashDisk) afterPowerCut() map[string][]byte {
 	out := map[string][]byte{}
 	var walk func(dir *inode, path string)
@@ -161,19 +163,19 @@ func (c *crashDisk) afterPowerCut() map[string][]byte {
 
 func (c *crashDisk) data() string { return filepath.Join(c.root, "data") }
 
-// arm lets the operation of this number from now on go wrong.
+// arm sets the fault for the operation with this number from now on, starting at 0.
 func (c *crashDisk) arm(at int, f fault) {
 	c.trace, c.at, c.fault = nil, at, f
 }
 
-// revive is a new process.
+// revive ends the fault, and starts a new process if the last one was killed.
 func (c *crashDisk) revive() {
 	c.arm(-1, healthy)
 	c.dead = false
 }
 
-// do is every operation: act is what it does.
-func (c *crashDisk) do(name string, act func() error) error {
+// do performs an operation, unless a fault prevents it.
+func (c *crashDisk) do(name string, perform func() error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.dead {
@@ -188,22 +190,22 @@ func (c *crashDisk) do(name string, act func() error) error {
 	if f == fails {
 		return errFault
 	}
-	err := act()
+	err := perform()
 	if c.after != nil {
 		c.after()
 	}
 	switch f {
-	case lies:
+	case failsLate:
 		return errFault
-	case dies:
-		c.die()
+	case kills:
+		c.kill()
 		return errDead
 	}
 	return err
 }
 
-// die ends the process: the system closes its files, and with them their locks.
-func (c *crashDisk) die() {
+// kill ends the process: the system closes its files and releases their locks.
+func (c *crashDisk) kill() {
 	c.dead = true
 	for file := range c.open {
 		file.real.Close()
@@ -211,7 +213,7 @@ func (c *crashDisk) die() {
 	clear(c.open)
 }
 
-// short names a path for the trace.
+// short returns a path as the trace shows it.
 func (c *crashDisk) short(path string) string {
 	if rel, err := filepath.Rel(c.data(), path); err == nil {
 		return rel
@@ -219,11 +221,11 @@ func (c *crashDisk) short(path string) string {
 	return path
 }
 
-// find gives the directory that holds path, and its name there.
+// find returns the directory that contains path, and the name in it.
 func (c *crashDisk) find(path string) (dir *inode, name string) {
 	rel, err := filepath.Rel(c.root, path)
 	if err != nil || strings.HasPrefix(rel, "..") {
-		c.t.Fatalf("%s is outside", path)
+		c.t.Fatalf("%s is outside of the disk", path)
 	}
 	parts := strings.Split(rel, string(filepath.Separator))
 	dir = c.top
@@ -243,7 +245,7 @@ func (c *crashDisk) inode(path string) *inode {
 	return dir.live[name]
 }
 
-// change does edits in what the process sees and notes them as not durable.
+// change applies edits to what the process sees, and records them as not durable.
 func (c *crashDisk) change(edits ...edit) {
 	for _, e := range edits {
 		e.apply(e.dir.live)
@@ -259,13 +261,14 @@ func (e edit) apply(to map[string]*inode) {
 	}
 }
 
-// commit makes those pending operations durable that wanted picks, and all before them that they build upon.
-func (c *crashDisk) commit(wanted func(pendingOp) bool) {
+// commit makes durable the pending operations for which selected returns true, and all earlier ones that
+// they depend on.
+func (c *crashDisk) commit(selected func(pendingOp) bool) {
 	needed := map[edit]bool{} // by directory and name
 	key := func(e edit) edit { return edit{dir: e.dir, name: e.name} }
 	picked := make([]bool, len(c.pending))
 	for i, op := range slices.Backward(c.pending) {
-		picked[i] = wanted(op) || slices.ContainsFunc(op, func(e edit) bool { return needed[key(e)] })
+		picked[i] = selected(op) || slices.ContainsFunc(op, func(e edit) bool { return needed[key(e)] })
 		if picked[i] {
 			for _, e := range op {
 				needed[key(e)] = true
@@ -285,16 +288,16 @@ func (c *crashDisk) commit(wanted func(pendingOp) bool) {
 	c.pending = left
 }
 
-// cutPower gives what is found when the power comes back: a disk of which everything is durable. keep says how much of what was not
-// durable got through nevertheless: nothing at 0, everything at 1, a choice between.
+// cutPower returns the disk after a power cut. Everything on it is durable. keep is the fraction of what
+// was not durable that survived nevertheless.
 func (c *crashDisk) cutPower(keep float64, rnd *rand.Rand) *crashDisk {
-	lucky := make(map[*edit]bool)
+	survives := make(map[*edit]bool)
 	for _, op := range c.pending {
-		lucky[&op[0]] = rnd.Float64() < keep
+		survives[&op[0]] = rnd.Float64() < keep
 	}
-	c.commit(func(op pendingOp) bool { return lucky[&op[0]] })
+	c.commit(func(op pendingOp) bool { return survives[&op[0]] })
 	out := newCrashDisk(c.t, c.base)
-	seen := map[*inode]*inode{}
+	copies := map[*inode]*inode{}
 	paths := map[*inode]string{}
 	var build func(from, to *inode, path string)
 	build = func(from, to *inode, path string) {
@@ -309,7 +312,7 @@ func (c *crashDisk) cutPower(keep float64, rnd *rand.Rand) *crashDisk {
 				build(child, made, full)
 				continue
 			}
-			if made := seen[child]; made != nil { // a second link
+			if made := copies[child]; made != nil { // a second link
 				to.live[name], to.disk[name] = made, made
 				if err := os.Link(paths[child], full); err != nil {
 					c.t.Fatal(err)
@@ -322,7 +325,7 @@ func (c *crashDisk) cutPower(keep float64, rnd *rand.Rand) *crashDisk {
 				content = content[:int(rnd.Float64()*float64(len(content)))]
 			}
 			made := &inode{durable: content, synced: true}
-			seen[child], paths[child] = made, full
+			copies[child], paths[child] = made, full
 			to.live[name], to.disk[name] = made, made
 			if err := os.WriteFile(full, content, 0o644); err != nil {
 				c.t.Fatal(err)
@@ -382,7 +385,7 @@ func (f *crashFile) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// Sync spares the real disk: what is durable is the model's to know.
+// Sync does not sync the real file, because only the model decides what is durable.
 func (f *crashFile) Sync() error {
 	return f.disk.do("sync "+f.disk.short(f.path), func() error {
 		f.inode.durable, f.inode.synced = bytes.Clone(f.text.Bytes()), true
@@ -404,7 +407,7 @@ func (c *crashDisk) Rename(from, to string) error {
 		}
 		a, x := c.find(from)
 		b, y := c.find(to)
-		if a.live[x] != b.live[y] { // of two links to one file rename leaves both
+		if a.live[x] != b.live[y] { // rename does nothing for two links to the same file
 			c.change(edit{a, x, nil}, edit{b, y, a.live[x]})
 		}
 		return nil
@@ -450,7 +453,7 @@ func (c *crashDisk) SyncFile(path string) error {
 }
 
 func (c *crashDisk) Mkdir(path string) error {
-	return c.do("make "+c.short(path), func() error {
+	return c.do("create the directory "+c.short(path), func() error {
 		dir, name := c.find(path)
 		if err := (durable.OS{}).Mkdir(path); err != nil || dir.live[name] != nil {
 			return err
@@ -471,7 +474,7 @@ func (c *crashDisk) Remove(path string) error {
 	})
 }
 
-// removeAll is as many operations as there are files, in the order of the listing, as os.RemoveAll's.
+// RemoveAll is one operation for each file, in the order of the listing, as os.RemoveAll is.
 func (c *crashDisk) RemoveAll(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, os.ErrNotExist) {

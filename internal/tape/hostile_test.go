@@ -7,24 +7,29 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"tapedeck/internal/durable"
-	"tapedeck/internal/idset"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"tapedeck/internal/durable"
+	"tapedeck/internal/idset"
 )
 
-// State files are caches: whatever stands in them, the tape is written, certified and indexed as if they were not there.
-func TestStateThatIsNotWhatItShouldBe(t *testing.T) {
+// State files are caches: damaged ones must not affect publishing, certifying and indexing.
+func TestDamagedStateIsIgnored(t *testing.T) {
 	contents := map[string]string{
-		"empty": "", "cut": `{"ETHUSDT": {"first_id": 1, "la`, "null": "null", "list": "[1, 2]", "number": "7", "zeros": strings.Repeat("\x00", 4096),
-		"text in a number's place": `{"ETHUSDT": {"first_id": "1"}, "files": {"x": 1}}`,
-		"nothing in it":            `{"ETHUSDT": {}, "": {}, "files": {"NAME": {"size": SIZE, "modified_ns": TIME, "spans": {"ETHUSDT": []}, "twice": 3}}}`,
-		"impossible":               `{"ETHUSDT": {"first_id": 9, "last_id": 3, "first_at": "0001-01-01T00:00:00Z", "last_at": "9999-01-01T00:00:00Z"}}`,
-		"impossible spans":         `{"files": {"NAME": {"size": SIZE, "modified_ns": TIME, "spans": {"ETHUSDT": [[5, 1, 0, 0]]}}}}`,
-		"spans upside down":        `{"ETHUSDT": [{"first": 9, "last": 3}, {"first": -4, "last": 3}]}`,
+		"empty": "", "truncated": `{"ETHUSDT": {"first_id": 1, "la`, "null": "null", "list": "[1, 2]", "number": "7",
+		"zeros":                  strings.Repeat("\x00", 4096),
+		"text instead of number": `{"ETHUSDT": {"first_id": "1"}, "files": {"x": 1}}`,
+		"empty values": `{"ETHUSDT": {}, "": {}, "files": {"NAME": {"size": SIZE, "modified_ns": TIME,
+			"spans": {"ETHUSDT": []}, "twice": 3}}}`,
+		"impossible bounds": `{"ETHUSDT": {"first_id": 9, "last_id": 3, "first_at": "0001-01-01T00:00:00Z",
+			"last_at": "9999-01-01T00:00:00Z"}}`,
+		"impossible runs": `{"files": {"NAME": {"size": SIZE, "modified_ns": TIME,
+			"spans": {"ETHUSDT": [[5, 1, 0, 0]]}}}}`,
+		"reversed ranges": `{"ETHUSDT": [{"first": 9, "last": 3}, {"first": -4, "last": 3}]}`,
 	}
 	now := day0.Add(time.Hour)
 	for name, content := range contents {
@@ -38,7 +43,8 @@ func TestStateThatIsNotWhatItShouldBe(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				text := strings.NewReplacer("NAME", filepath.Base(out.Segments[0]), "SIZE", fmt.Sprint(info.Size()), "TIME", fmt.Sprint(info.ModTime().UnixNano())).Replace(content)
+				text := strings.NewReplacer("NAME", filepath.Base(out.Segments[0]), "SIZE", fmt.Sprint(info.Size()),
+					"TIME", fmt.Sprint(info.ModTime().UnixNano())).Replace(content)
 				if err := os.WriteFile(d.State().Path(state), []byte(text), 0o644); err != nil {
 					t.Fatal(err)
 				}
@@ -57,7 +63,8 @@ func TestStateThatIsNotWhatItShouldBe(t *testing.T) {
 				if err := d.RecordAbsent("ETHUSDT", idset.Set{{First: 11, Last: 12}}, now); err != nil {
 					t.Fatal(err)
 				}
-				if c := certify(t, d, now); len(c.Symbols) != 1 || c.Symbols[0].Absent != 2 || c.Symbols[0].Trades != 28 || !c.Complete() {
+				c := certify(t, d, now)
+				if len(c.Symbols) != 1 || c.Symbols[0].Absent != 2 || c.Symbols[0].Trades != 28 || !c.Complete() {
 					t.Errorf("%+v", c)
 				}
 			})
@@ -65,18 +72,19 @@ func TestStateThatIsNotWhatItShouldBe(t *testing.T) {
 	}
 }
 
-// An id that stands on two days, as some files of the archive have it, is written once, and counted as twice where another program wrote it.
-func TestAnIDStandsOnOneDate(t *testing.T) {
+// Some files of the archive have an id on two days. It is published once, and counted as a duplicate if
+// another program wrote it.
+func TestIDIsPublishedOnOneDate(t *testing.T) {
 	ctx := context.Background()
 	seam := day0.AddDate(0, 0, 1).Add(-20 * time.Second)
 	d := newTape(t)
 	publish(t, d, trades("ETHUSDT", 1, 10, seam))
-	again := trades("ETHUSDT", 10, 19, seam.Add(30*time.Second)) // its first id is there, on the day before
-	if out := publish(t, d, again); out.Rows != 9 || out.Dropped != 1 {
+	next := trades("ETHUSDT", 10, 19, seam.Add(30*time.Second)) // its first id is on the tape, on the day before
+	if out := publish(t, d, next); out.Rows != 9 || out.Dropped != 1 {
 		t.Errorf("published %+v", out)
 	}
 	load := d.NewLoader(Origin{Source: FromFile})
-	if err := load.Add(ctx, trades("ETHUSDT", 18, 30, seam.Add(-time.Hour)), 0); err != nil { // and two on the day after
+	if err := load.Add(ctx, trades("ETHUSDT", 18, 30, seam.Add(-time.Hour)), 0); err != nil { // two are on the day after
 		t.Fatal(err)
 	}
 	if out, err := load.Publish(ctx); err != nil || out.Rows != 11 || out.Dropped != 2 {
@@ -95,13 +103,14 @@ func TestAnIDStandsOnOneDate(t *testing.T) {
 	if err := encodeRows(foreign, trades("ETHUSDT", 5, 7, seam.Add(time.Hour))); err != nil {
 		t.Fatal(err)
 	}
-	if c := certify(t, d, seam); c.Complete() || c.Symbols[0].Duplicates != 3 || c.Symbols[0].Trades != 30 || c.Symbols[0].Missing != 0 {
+	c := certify(t, d, seam)
+	if s := c.Symbols[0]; c.Complete() || s.Duplicates != 3 || s.Trades != 30 || s.Missing != 0 {
 		t.Errorf("%+v", c.Symbols)
 	}
 }
 
-// A load that met another writer's rows on the day beside its own writes its segment again.
-func TestALoadMeetsTheDayBeside(t *testing.T) {
+// A Loader writes its segment again if another writer published some of its ids on the adjacent day.
+func TestLoaderDropsIDsOfAdjacentDate(t *testing.T) {
 	ctx := context.Background()
 	d := newTape(t)
 	load := d.NewLoader(Origin{Source: FromFile})
@@ -115,17 +124,21 @@ func TestALoadMeetsTheDayBeside(t *testing.T) {
 	all(t, d)
 }
 
-// A time in another unit would make a record of thousands of years: it is refused, and a file with one is named.
-func TestTimesThatCannotBe(t *testing.T) {
-	for _, at := range []time.Time{time.UnixMicro(0), time.Date(2008, 12, 31, 23, 59, 59, 0, time.UTC), time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC), time.UnixMicro(1 << 62)} {
+// A time in another unit would make a record of thousands of years. Publish refuses it, and a file with
+// one counts as broken.
+func TestInvalidTimesAreRefused(t *testing.T) {
+	for _, at := range []time.Time{
+		time.UnixMicro(0), time.Date(2008, 12, 31, 23, 59, 59, 0, time.UTC), time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC),
+		time.UnixMicro(1 << 62),
+	} {
 		d := newTape(t)
 		publish(t, d, trades("ETHUSDT", 1, 10, day0))
 		bad := trades("ETHUSDT", 11, 12, day0.Add(time.Minute))
 		bad[1].TradedAt = at.UnixMicro()
 		if _, err := d.Publish(context.Background(), bad, Origin{}); err == nil || !strings.Contains(err.Error(), "not a trade") {
-			t.Errorf("%v: published with %v", at, err)
+			t.Errorf("%v: Publish returned %v", at, err)
 		}
-		for _, rows := range [][]Trade{bad, {bad[1], bad[0]}} { // in order and not
+		for _, rows := range [][]Trade{bad, {bad[1], bad[0]}} { // sorted and unsorted
 			file, err := os.Create(filepath.Join(d.Path(), "trades", "date=2026-01-15", "foreign.parquet"))
 			if err != nil {
 				t.Fatal(err)
@@ -135,7 +148,8 @@ func TestTimesThatCannotBe(t *testing.T) {
 			}
 			file.Close()
 			c, err := d.Certify(context.Background(), day0, true, nil)
-			if err != nil || len(c.Broken) != 1 || len(c.Symbols) != 1 || c.Symbols[0].Trades != 10 || len(c.Symbols[0].Days) != 1 {
+			if err != nil || len(c.Broken) != 1 || len(c.Symbols) != 1 ||
+				c.Symbols[0].Trades != 10 || len(c.Symbols[0].Days) != 1 {
 				t.Errorf("%v: %+v, %v", at, c, err)
 			}
 			index := d.Index()
@@ -152,10 +166,10 @@ func TestTimesThatCannotBe(t *testing.T) {
 	}
 }
 
-// Names are what the exchange says, and ids and raw ids go up to the end of their type.
-func TestSymbolsAndIDsThatAreUnusual(t *testing.T) {
+// Symbols are as the exchange spells them, and ids use their whole type.
+func TestUnusualSymbolsAndIDs(t *testing.T) {
 	d := newTape(t)
-	const big = 1<<62 + 1 // no double holds it
+	const big = 1<<62 + 1 // not exact as a double
 	symbols := []string{"币安人生USDT", "ÆØÅUSDT", "1000SATSUSDT", "A", `"';--USDT`, "../../x"}
 	for _, symbol := range symbols {
 		rows := trades(symbol, big, big+9, day0)
@@ -174,20 +188,21 @@ func TestSymbolsAndIDsThatAreUnusual(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(got, all(t, d)); diff != "" {
-		t.Errorf("merging changed (-before +after):\n%s", diff)
+		t.Errorf("rows changed by merging (-before +after):\n%s", diff)
 	}
 	c := certify(t, d, day0)
 	if len(c.Symbols) != len(symbols) || len(got) != len(symbols) {
 		t.Fatalf("%+v", c)
 	}
 	for _, s := range c.Symbols {
-		if s.Trades != 12 || s.LastID != big+9 || s.FirstID != 1<<53+1 || len(s.Gaps) != 1 || s.Missing != big-(1<<53+3) {
+		if s.Trades != 12 || s.FirstID != 1<<53+1 || s.LastID != big+9 || len(s.Gaps) != 1 ||
+			s.Missing != big-(1<<53+3) {
 			t.Errorf("%+v", s)
 		}
 	}
 }
 
-// readOnly is a file system that is mounted for reading alone.
+// readOnly is a file system that is mounted read-only.
 type readOnly struct{ durable.Disk }
 
 func (readOnly) Create(path string) (durable.File, error) {
@@ -198,7 +213,7 @@ func (readOnly) Mkdir(path string) error {
 	return &os.PathError{Op: "mkdir", Path: path, Err: syscall.EROFS}
 }
 
-func TestAVolumeThatIsReadOnlyIsCertified(t *testing.T) {
+func TestCertifyReadOnlyVolume(t *testing.T) {
 	writable := newTape(t)
 	out := publish(t, writable, trades("ETHUSDT", 1, 10, day0))
 	publish(t, writable, trades("ETHUSDT", 14, 20, day0.AddDate(0, 0, 1)))
@@ -213,7 +228,7 @@ func TestAVolumeThatIsReadOnlyIsCertified(t *testing.T) {
 	if _, err := d.PublishCoverage(context.Background(), c); !IsReadOnly(err) {
 		t.Errorf("coverage: %v", err)
 	}
-	// Where nothing was learnt nothing has to be kept.
+	// If nothing new was read, nothing has to be saved.
 	if c := certify(t, writable, day0); c.SaveErr != nil {
 		t.Error(c.SaveErr)
 	}
@@ -228,8 +243,8 @@ func TestAVolumeThatIsReadOnlyIsCertified(t *testing.T) {
 	}
 }
 
-// A whole file of another program, or of another table, is named as broken: it has not the columns that queries ask for.
-func TestAFileOfAnotherTableIsNamed(t *testing.T) {
+// A file with the columns of another table is listed as broken, because queries need the table's own.
+func TestFileOfAnotherTableIsBroken(t *testing.T) {
 	ctx := context.Background()
 	d := newTape(t)
 	out := publish(t, d, trades("ETHUSDT", 1, 10, day0))
@@ -246,7 +261,7 @@ func TestAFileOfAnotherTableIsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, table := range []Table{Trades, Alerts, Runs, Coverage} {
+	for _, table := range allTables() {
 		foreign := filepath.Join(string(table), "date=2026-01-15", "foreign.parquet")
 		if table == Trades {
 			runs, err := os.ReadDir(filepath.Join(d.Path(), "runs", "date=2026-01-15"))
@@ -265,14 +280,15 @@ func TestAFileOfAnotherTableIsNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 		good, broken, err := d.Segments(table, "", "")
-		if err != nil || len(good) != 1 || len(broken) != 1 || broken[0].Path != foreign || !strings.Contains(broken[0].Err.Error(), "has no column") {
+		if err != nil || len(good) != 1 || len(broken) != 1 || broken[0].Path != foreign ||
+			!strings.Contains(broken[0].Err.Error(), "has no column") {
 			t.Errorf("%s: %v, %v, %v", table, good, broken, err)
 		}
 	}
 	if c := certify(t, d, day0); len(c.Broken) != 1 || c.Symbols[0].Trades != 10 {
 		t.Errorf("%+v", c)
 	}
-	// Nor are its rows taken for rows of the table, when they are read and when files are merged.
+	// Reading and merging records skip it.
 	for i := range 3 {
 		if _, err := d.PublishRuns(ctx, []Run{{ID: fmt.Sprint(i), FinishedAt: day0.UnixMicro()}}); err != nil {
 			t.Fatal(err)

@@ -5,30 +5,31 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"tapedeck/internal/idset"
 	"testing"
+
+	"tapedeck/internal/idset"
 )
 
-// Paths lists what is there now, reads no footer that Refresh has read, and looks into what came since.
-func TestPaths(t *testing.T) {
+// SegmentPaths lists the files that exist now. It reads the footers of those that Refresh has not read.
+func TestSegmentPathsReadsOnlyNewFooters(t *testing.T) {
 	d := newTape(t)
 	known := publish(t, d, trades("ETHUSDT", 1, 10, day0)).Segments[0]
 	gone := publish(t, d, trades("BTCUSDT", 1, 10, day0)).Segments[0]
 	inside := func(path string) string { return filepath.Join(d.Path(), path) }
 	dirOf, date := filepath.Dir(known), DateOf(day0.UnixMicro())
-	spoilt, foreign := filepath.Join(dirOf, "aspoilt.parquet"), filepath.Join(dirOf, "foreign.parquet")
+	damaged, foreign := filepath.Join(dirOf, "adamaged.parquet"), filepath.Join(dirOf, "foreign.parquet")
 	write := func(path string) {
 		t.Helper()
 		if err := os.WriteFile(inside(path), []byte("not Parquet"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write(spoilt)
+	write(damaged)
 	x := d.Index()
 	if err := x.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	write(known) // its footer was read and is not read again
+	write(known) // its footer is not read again
 	if err := os.Remove(inside(gone)); err != nil {
 		t.Fatal(err)
 	}
@@ -40,15 +41,15 @@ func TestPaths(t *testing.T) {
 	if err != nil || !slices.Equal(good, want) {
 		t.Errorf("%q, want %q; %v", good, want, err)
 	}
-	if len(broken) != 2 || broken[0].Path != spoilt || broken[1].Path != foreign {
+	if len(broken) != 2 || broken[0].Path != damaged || broken[1].Path != foreign {
 		t.Errorf("broken: %v", broken)
 	}
 	if good, broken, err = x.SegmentPaths(DateOf(day0.AddDate(0, 0, 1).UnixMicro()), ""); len(good)+len(broken) > 0 || err != nil {
-		t.Errorf("of later days: %q, %v, %v", good, broken, err)
+		t.Errorf("later days: %q, %v, %v", good, broken, err)
 	}
 }
 
-// A compaction that comes between the list of the files and the reading of their footers takes no row out of sight.
+// A compaction between listing the files and reading their footers hides no row.
 func TestListingWhileFilesAreReplaced(t *testing.T) {
 	d := newTape(t)
 	for i := range int64(3) {
@@ -68,14 +69,14 @@ func TestListingWhileFilesAreReplaced(t *testing.T) {
 		t.Errorf("%+v, %v, %v", found, broken, err)
 	}
 
-	// The index reads the footers of partitions that it does not know beforehand.
+	// Refresh reads footers before it lists the files again.
 	x := d.Index()
 	footers := map[string]footer{found[0].Path: {err: fs.ErrNotExist}}
 	if err := x.refreshDate(date, footers); err != nil || !slices.Equal(x.IDs("BTCUSDT"), idset.Set{{First: 1, Last: 30}}) {
 		t.Errorf("%v, %v", x.IDs("BTCUSDT"), err)
 	}
 
-	// What is a link to nothing is passed over.
+	// A dangling link is left out.
 	if err := os.Symlink("nothing", filepath.Join(d.Path(), filepath.Dir(found[0].Path), "link.parquet")); err != nil {
 		t.Fatal(err)
 	}

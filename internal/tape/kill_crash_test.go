@@ -15,15 +15,15 @@ import (
 	"time"
 )
 
-// writerEnv names the tape that this test binary, run again, writes until it is killed.
+// writerEnv is the environment variable with the path of the tape that TestWriterProcess writes to.
 const writerEnv = "TAPEDECK_TEST_WRITER"
 
-// TestWriterProcess is not a test of its own: it is the process that TestKilledWriter kills. It publishes, loads, merges, and keeps alerts and state without end,
-// and says on standard output what the tape told it is there.
+// TestWriterProcess is the process that TestPublishSurvivesKill kills. It publishes, loads, merges and
+// writes alerts and state until it is killed, and prints what was acknowledged.
 func TestWriterProcess(t *testing.T) {
 	path := os.Getenv(writerEnv)
 	if path == "" {
-		t.Skip("it is a process that TestKilledWriter starts")
+		t.Skip("started by TestPublishSurvivesKill")
 	}
 	ctx := context.Background()
 	d, err := Create(path, AggTrade, day0)
@@ -35,8 +35,8 @@ func TestWriterProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := int64(1)
-	if spans := index.IDs("ETHUSDT"); len(spans) > 0 {
-		next = spans[0].Last + 1 // above it the killed process may have published some of a batch
+	if ids := index.IDs("ETHUSDT"); len(ids) > 0 {
+		next = ids[0].Last + 1 // the killed process may have published a part of a batch above it
 	}
 	for round := 0; ; round++ {
 		rows := writerRows(next, next+int64(1+rand.IntN(200)))
@@ -54,7 +54,8 @@ func TestWriterProcess(t *testing.T) {
 		}
 		next = rows[len(rows)-1].ID + 1
 		fmt.Printf("published %d\n", next-1)
-		if _, err := d.PublishAlerts(ctx, []Alert{{Detector: "d", Symbol: "ETHUSDT", At: day0.UnixMicro() + next, Extra: "{}"}}); err != nil {
+		alert := Alert{Detector: "d", Symbol: "ETHUSDT", At: day0.UnixMicro() + next, Extra: "{}"}
+		if _, err := d.PublishAlerts(ctx, []Alert{alert}); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.State().Write("x.json", next); err != nil {
@@ -85,7 +86,7 @@ func TestWriterProcess(t *testing.T) {
 	}
 }
 
-// writerRows are ids from first to last, each a function of its id alone, that go over midnight again and again.
+// writerRows returns rows with the ids from first to last on two dates. Each depends on its id only.
 func writerRows(first, last int64) []Trade {
 	rows := trades("ETHUSDT", first, last, day0)
 	for i := range rows {
@@ -94,9 +95,10 @@ func writerRows(first, last int64) []Trade {
 	return rows
 }
 
-// TestKilledWriter kills a process that writes to a tape, again and again at random instants: what it reported as published is there, once and as it was,
-// no file is broken, and the next process goes on.
-func TestKilledWriter(t *testing.T) {
+// TestPublishSurvivesKill kills a writing process repeatedly at random moments. What it reported as
+// published must be on the tape, once and unchanged, no file may be broken, and the next process must be
+// able to continue.
+func TestPublishSurvivesKill(t *testing.T) {
 	kills := 8
 	if testing.Short() {
 		kills = 3
@@ -112,7 +114,7 @@ func TestKilledWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "data")
-	promised, merges := int64(0), 0
+	acknowledged, merges := int64(0), 0
 	for n := range kills {
 		writer := exec.Command(self, "-test.run=^TestWriterProcess$")
 		writer.Env = append(os.Environ(), writerEnv+"="+path)
@@ -123,17 +125,19 @@ func TestKilledWriter(t *testing.T) {
 		if err := writer.Start(); err != nil {
 			t.Fatal(err)
 		}
-		// The first line says that it is writing; from then on any instant is as good as another, but for the last: by then it has merged.
+		// It is killed at a random moment after its first line, the last time after a merge.
 		var kill *time.Timer
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
-			if merged := strings.HasPrefix(lines.Text(), "merged"); kill == nil && (n < kills-1 || merges > 0 || merged) {
-				kill = time.AfterFunc(time.Duration(rnd.Int64N(int64(250*time.Millisecond))), func() { _ = writer.Process.Kill() })
+			merged := strings.HasPrefix(lines.Text(), "merged")
+			if kill == nil && (n < kills-1 || merges > 0 || merged) {
+				delay := time.Duration(rnd.Int64N(int64(250 * time.Millisecond)))
+				kill = time.AfterFunc(delay, func() { _ = writer.Process.Kill() })
 			}
 			var id int64
 			if _, err := fmt.Sscanf(lines.Text(), "published %d", &id); err == nil {
-				promised = id
-			} else if strings.HasPrefix(lines.Text(), "merged") {
+				acknowledged = id
+			} else if merged {
 				merges++
 			} else {
 				t.Error(lines.Text())
@@ -142,40 +146,40 @@ func TestKilledWriter(t *testing.T) {
 		err = writer.Wait()
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) || exit.ExitCode() != -1 {
-			t.Fatalf("the writer ended by itself: %v", err)
+			t.Fatalf("the writer exited by itself: %v", err)
 		}
 		d, err := Open(path)
-		if errors.Is(err, ErrNoTape) && promised == 0 {
+		if errors.Is(err, ErrNoTape) && acknowledged == 0 {
 			continue
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		promised = wholeTape(t, d, promised)
+		acknowledged = checkTape(t, d, acknowledged)
 	}
-	if promised == 0 || merges == 0 {
-		t.Fatalf("%d published, %d merges", promised, merges)
+	if acknowledged == 0 || merges == 0 {
+		t.Fatalf("%d published, %d merges", acknowledged, merges)
 	}
-	t.Logf("%d kills, %d rows, %d merges", kills, promised, merges)
+	t.Logf("%d kills, %d rows, %d merges", kills, acknowledged, merges)
 }
 
-// wholeTape holds the tape to the guarantees: all ids up to promised, and above them no more than a batch, each once and right. It gives the id up to
-// which there is no hole.
-func wholeTape(t *testing.T, d *Dir, promised int64) int64 {
+// checkTape checks that all ids up to acknowledged are on the tape, and at most one batch above, each
+// once and unchanged. It returns the id up to which there is no gap.
+func checkTape(t *testing.T, d *Dir, acknowledged int64) int64 {
 	t.Helper()
 	rows := all(t, d)["ETHUSDT"]
-	whole, last := int64(0), int64(0)
+	complete, last := int64(0), int64(0)
 	for id, row := range rows {
 		last = max(last, id)
 		if row != writerRows(id, id)[0] {
 			t.Fatalf("%+v is not what was published", row)
 		}
 	}
-	for rows[whole+1].ID == whole+1 {
-		whole++
+	for rows[complete+1].ID == complete+1 {
+		complete++
 	}
-	if whole < promised || last > promised+201 {
-		t.Fatalf("whole up to %d and on up to %d, %d were reported as published", whole, last, promised)
+	if complete < acknowledged || last > acknowledged+201 {
+		t.Fatalf("complete up to %d, last id %d, %d were reported as published", complete, last, acknowledged)
 	}
 	err := filepath.WalkDir(d.Path(), func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.Name() == stagingDir {
@@ -195,5 +199,5 @@ func wholeTape(t *testing.T, d *Dir, promised int64) int64 {
 	if _, err := d.ReadAlerts("", ""); err != nil {
 		t.Fatal(err)
 	}
-	return whole
+	return complete
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func wantNothingStaged(t *testing.T, d *Dir) {
+// checkStagingEmpty fails if anything is left in the staging directory.
+func checkStagingEmpty(t *testing.T, d *Dir) {
 	t.Helper()
 	entries, err := os.ReadDir(d.StagingPath())
 	if err != nil {
@@ -22,7 +23,7 @@ func wantNothingStaged(t *testing.T, d *Dir) {
 	}
 }
 
-func TestLoadIsSeenWholeOrNotAtAll(t *testing.T) {
+func TestLoaderPublishesAllAtOnce(t *testing.T) {
 	d := newTape(t)
 	rows := trades("A", 1, 1000, day0.Add(23*time.Hour+50*time.Minute)) // over midnight
 	publish(t, d, slices.Clone(rows[100:200]))
@@ -33,21 +34,21 @@ func TestLoadIsSeenWholeOrNotAtAll(t *testing.T) {
 		}
 	}
 	if n := len(all(t, d)["A"]); n != 100 {
-		t.Errorf("%d rows are seen before Publish", n)
+		t.Errorf("%d rows are visible before Publish", n)
 	}
 	out, err := load.Publish(t.Context())
 	if err != nil || out.Rows != 900 || out.Dropped != 100 || len(out.Segments) != 2 {
 		t.Errorf("%+v, %v", out, err)
 	}
-	seen := all(t, d)["A"]
+	got := all(t, d)["A"]
 	for _, row := range rows {
-		if diff := cmp.Diff(row, seen[row.ID]); diff != "" {
+		if diff := cmp.Diff(row, got[row.ID]); diff != "" {
 			t.Fatal(diff)
 		}
 	}
 	load.Discard() // does nothing
 	if len(all(t, d)["A"]) != 1000 {
-		t.Error("Discard took something published")
+		t.Error("Discard removed published rows")
 	}
 	index := d.Index()
 	if err := index.Refresh(t.Context()); err != nil {
@@ -56,13 +57,14 @@ func TestLoadIsSeenWholeOrNotAtAll(t *testing.T) {
 	if gaps := index.Gaps("A"); len(gaps) > 0 {
 		t.Errorf("gaps: %v", gaps)
 	}
-	wantNothingStaged(t, d)
+	checkStagingEmpty(t, d)
 }
 
-// What others publish while a load is under way is not written a second time.
-func TestLoadLeavesOutWhatCameMeanwhile(t *testing.T) {
+// Rows that others publish before Publish are dropped.
+func TestLoaderDropsRowsPublishedMeanwhile(t *testing.T) {
 	for name, meanwhile := range map[string][]Trade{
-		"nothing": nil, "some": trades("A", 400, 600, day0.Add(399*time.Second)), "everything": trades("A", 1, 1000, day0), "another symbol": trades("B", 1, 1000, day0),
+		"none": nil, "some": trades("A", 400, 600, day0.Add(399*time.Second)), "all": trades("A", 1, 1000, day0),
+		"another symbol": trades("B", 1, 1000, day0),
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newTape(t)
@@ -79,27 +81,27 @@ func TestLoadLeavesOutWhatCameMeanwhile(t *testing.T) {
 			if err != nil || out.Rows+out.Dropped != 1000 {
 				t.Errorf("%+v, %v", out, err)
 			}
-			seen := all(t, d)
+			got := all(t, d)
 			for _, row := range trades("A", 1, 1000, day0) {
-				if seen["A"][row.ID] != row {
-					t.Fatalf("id %d: %+v", row.ID, seen["A"][row.ID])
+				if got["A"][row.ID] != row {
+					t.Fatalf("id %d: %+v", row.ID, got["A"][row.ID])
 				}
 			}
-			wantNothingStaged(t, d)
+			checkStagingEmpty(t, d)
 		})
 	}
 }
 
-func TestLoadRefusesDisorder(t *testing.T) {
+func TestLoaderRefusesUnsortedRows(t *testing.T) {
 	a, b := trades("A", 1, 10, day0), trades("B", 1, 10, day0)
 	for name, calls := range map[string][][]Trade{
-		"an id twice":         {a[:5], a[4:]},
-		"an id before":        {a[5:], a[:5]},
-		"in one call":         {{a[1], a[0]}},
-		"a symbol before":     {b, a},
-		"a symbol once more":  {a[:5], b, a[5:]},
-		"a row that is none":  {{{Symbol: "A", ID: 1}}},
-		"a row twice in them": {{a[0], a[0]}},
+		"repeated id":             {a[:5], a[4:]},
+		"smaller id":              {a[5:], a[:5]},
+		"smaller id in one call":  {{a[1], a[0]}},
+		"smaller symbol":          {b, a},
+		"symbol that was done":    {a[:5], b, a[5:]},
+		"invalid row":             {{{Symbol: "A", ID: 1}}},
+		"repeated id in one call": {{a[0], a[0]}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newTape(t)
@@ -110,20 +112,20 @@ func TestLoadRefusesDisorder(t *testing.T) {
 					err = load.Add(t.Context(), rows, 0)
 				}
 			}
-			if err == nil || name != "a row that is none" && !errors.Is(err, ErrUnsorted) {
+			if err == nil || name != "invalid row" && !errors.Is(err, ErrUnsorted) {
 				t.Errorf("err = %v", err)
 			}
 			load.Discard()
-			wantNothingStaged(t, d)
+			checkStagingEmpty(t, d)
 			if len(all(t, d)) > 0 {
-				t.Error("something was published")
+				t.Error("rows were published")
 			}
 		})
 	}
 }
 
-// Any number of dates fits, for only some have a file open.
-func TestLoadOfManyDates(t *testing.T) {
+// A Loader takes any number of dates, although few have an open file.
+func TestLoaderOfManyDates(t *testing.T) {
 	d := newTape(t)
 	load := d.NewLoader(Origin{Source: FromFile})
 	defer load.Discard()
@@ -141,14 +143,14 @@ func TestLoadOfManyDates(t *testing.T) {
 	if err != nil || out.Rows != int64(want) {
 		t.Errorf("%+v, %v", out, err)
 	}
-	if seen := all(t, d); len(seen["A"])+len(seen["B"]) != want {
-		t.Errorf("%d and %d of %d rows are seen", len(seen["A"]), len(seen["B"]), want)
+	if got := all(t, d); len(got["A"])+len(got["B"]) != want {
+		t.Errorf("%d and %d of %d rows are visible", len(got["A"]), len(got["B"]), want)
 	}
-	wantNothingStaged(t, d)
+	checkStagingEmpty(t, d)
 }
 
-// A file that a load under way has finished is not swept as a dead writer's.
-func TestSweepLeavesALoadAlone(t *testing.T) {
+// Sweep does not delete the finished files of a running load.
+func TestSweepKeepsFilesOfLoader(t *testing.T) {
 	d := newTape(t)
 	load := d.NewLoader(Origin{Source: FromFile})
 	defer load.Discard()
@@ -165,7 +167,7 @@ func TestSweepLeavesALoadAlone(t *testing.T) {
 	}
 }
 
-func TestLoadEndsWithTheContext(t *testing.T) {
+func TestLoaderStopsWithContext(t *testing.T) {
 	d := newTape(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	load := d.NewLoader(Origin{Source: FromFile})
@@ -177,5 +179,5 @@ func TestLoadEndsWithTheContext(t *testing.T) {
 		t.Errorf("err = %v", err)
 	}
 	load.Discard()
-	wantNothingStaged(t, d)
+	checkStagingEmpty(t, d)
 }

@@ -138,7 +138,7 @@ func (p *publisher) replaceTrades(
 		out.Bytes += info.Size()
 	}
 	if !maps.EqualFunc(want, have, func(a, b *runSet) bool { return slices.Equal(idsOf(a.runs), idsOf(b.runs)) }) {
-		return out, fmt.Errorf("check the merged segments of %s: their ids differ from those of the segments they replace", date)
+		return out, fmt.Errorf("check the merged segments of %s: their ids differ from the replaced segments'", date)
 	}
 	unlock, err := p.lock()
 	if err != nil {

@@ -13,8 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// scattered publishes rows of some symbols in many segments, interleaved by time, and gives all of them sorted.
-func scattered(t *testing.T, d *Dir, symbols []string, perSymbol, pieces int) []Trade {
+// publishScattered publishes rows of some symbols in many segments, interleaved by time, and returns all
+// of them sorted.
+func publishScattered(t *testing.T, d *Dir, symbols []string, perSymbol, pieces int) []Trade {
 	t.Helper()
 	var want []Trade
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -65,7 +66,7 @@ func readAll(t *testing.T, d *Dir, segments []Segment) []Trade {
 
 func TestMergeKeepsEveryRow(t *testing.T) {
 	d := newTape(t)
-	want := scattered(t, d, []string{"BTCUSDT", "ETHUSDT", "币安人生USDT"}, 3000, 40)
+	want := publishScattered(t, d, []string{"BTCUSDT", "ETHUSDT", "币安人生USDT"}, 3000, 40)
 	out, err := d.Merge(context.Background(), "2026-01-15", segmentsOf(t, d), 2500)
 	if err != nil {
 		t.Fatal(err)
@@ -83,13 +84,13 @@ func TestMergeKeepsEveryRow(t *testing.T) {
 		if !s.IsCompacted() || s.Rows > 2500 {
 			t.Errorf("%+v", s)
 		}
-		spans, err := readRuns(filepath.Join(d.Path(), s.Path))
+		runs, err := readRuns(filepath.Join(d.Path(), s.Path))
 		if err != nil {
 			t.Fatal(err)
 		}
 		found, err := scan(filepath.Join(d.Path(), s.Path), s.Date)
-		if err != nil || found.misplaced+found.duplicates > 0 || !cmp.Equal(found.runs, spans) {
-			t.Errorf("the metadata says %v, the rows %v (%v)", spans, found.runs, err)
+		if err != nil || found.misplaced+found.duplicates > 0 || !cmp.Equal(found.runs, runs) {
+			t.Errorf("metadata %v, rows %v (%v)", runs, found.runs, err)
 		}
 	}
 	index := d.Index()
@@ -103,7 +104,7 @@ func TestMergeKeepsEveryRow(t *testing.T) {
 	}
 }
 
-// More than one row group a file, and rows of one segment that end in the middle of another's.
+// Files have several row groups, and the rows of one segment end inside a row group of another.
 func TestMergeAcrossRowGroups(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long: make test-all")
@@ -127,12 +128,12 @@ func TestMergeAcrossRowGroups(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := readAll(t, d, segmentsOf(t, d)); !slices.Equal(got, rows) {
-		t.Errorf("%d rows, want %d, or others", len(got), len(rows))
+		t.Errorf("got %d rows, want %d; or their content differs", len(got), len(rows))
 	}
 }
 
-// Only another program can put an id into the tape twice; a merge keeps it once.
-func TestMergeKeepsTwiceOnce(t *testing.T) {
+// Another program may have repeated an id on the tape.
+func TestMergeDropsDuplicates(t *testing.T) {
 	d := newTape(t)
 	rows := trades("BTCUSDT", 1, 500, day0)
 	publish(t, d, rows)
@@ -148,13 +149,13 @@ func TestMergeKeepsTwiceOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := readAll(t, d, segmentsOf(t, d)); !slices.Equal(got, rows) {
-		t.Errorf("%d rows, want %d, or others", len(got), len(rows))
+		t.Errorf("got %d rows, want %d; or their content differs", len(got), len(rows))
 	}
 }
 
-func TestMergeLeavesTheTapeOnError(t *testing.T) {
+func TestMergeKeepsTheTapeOnError(t *testing.T) {
 	d := newTape(t)
-	rows := scattered(t, d, []string{"BTCUSDT"}, 500, 3)
+	rows := publishScattered(t, d, []string{"BTCUSDT"}, 500, 3)
 	segments := segmentsOf(t, d)
 	listed := func() []string {
 		entries, err := os.ReadDir(d.StagingPath())
@@ -190,19 +191,20 @@ func TestMergeLeavesTheTapeOnError(t *testing.T) {
 	}
 }
 
-type fullDisk struct{ room int }
+// fullDisk is a writer that fails after free bytes.
+type fullDisk struct{ free int }
 
-var errDiskFull = errors.New("no room")
+var errDiskFull = errors.New("disk full")
 
 func (w *fullDisk) Write(p []byte) (int, error) {
-	if w.room -= len(p); w.room < 0 {
+	if w.free -= len(p); w.free < 0 {
 		return 0, errDiskFull
 	}
 	return len(p), nil
 }
 
-// Decoding and encoding are goroutines of their own: each must end with the other.
-func TestMergeEndsAsAWhole(t *testing.T) {
+// Decoding and encoding run in goroutines of their own. If one fails, the other must end too.
+func TestMergeEndsBothGoroutinesOnError(t *testing.T) {
 	d := newTape(t)
 	rows := trades("BTCUSDT", 1, rowGroupRows+30_000, day0)
 	for i := range rows {
@@ -214,7 +216,7 @@ func TestMergeEndsAsAWhole(t *testing.T) {
 	if err := m.open(context.Background(), d.catalog, segments); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.write(context.Background(), &fullDisk{room: 1000}, 1<<30); !errors.Is(err, errDiskFull) {
+	if err := m.write(context.Background(), &fullDisk{free: 1000}, 1<<30); !errors.Is(err, errDiskFull) {
 		t.Error(err)
 	}
 	m.close()
@@ -244,7 +246,7 @@ func TestMergeEndsAsAWhole(t *testing.T) {
 	}
 }
 
-func TestFan(t *testing.T) {
+func TestMergeGroups(t *testing.T) {
 	small := slices.Repeat([]Segment{{Rows: 10}}, maxMergeFiles+1)
 	if groups := MergeGroups(small); len(groups) != 2 || len(groups[0]) != maxMergeFiles {
 		t.Error(len(groups))
@@ -256,9 +258,11 @@ func TestFan(t *testing.T) {
 		}
 	}
 	if MergeGroups(nil) != nil {
-		t.Error("groups of nothing")
+		t.Error("groups of no segments")
 	}
 }
+
+func benchSymbol(n int) string { return "S" + string(rune('A'+n/26)) + string(rune('A'+n%26)) + "USDT" }
 
 func BenchmarkMerge(b *testing.B) {
 	d, err := Create(b.TempDir(), AggTrade, day0)
@@ -275,8 +279,11 @@ func BenchmarkMerge(b *testing.B) {
 			for range per {
 				next[s]++
 				price += float64(rnd.IntN(11)-5) / 100
-				rows = append(rows, Trade{Symbol: "S" + string(rune('A'+s/26)) + string(rune('A'+s%26)) + "USDT", ID: next[s], Price: price, Qty: float64(1+rnd.IntN(5000)) / 1000, FirstTradeID: 2 * next[s], LastTradeID: 2*next[s] + int64(rnd.IntN(2)),
-					TradedAt: day0.Add(time.Duration(piece)*time.Minute).UnixMicro() + next[s]*100, IsBuyerMaker: rnd.IntN(2) == 0})
+				rows = append(rows, Trade{
+					Symbol: benchSymbol(s), ID: next[s], Price: price, Qty: float64(1+rnd.IntN(5000)) / 1000,
+					FirstTradeID: 2 * next[s], LastTradeID: 2*next[s] + int64(rnd.IntN(2)),
+					TradedAt: day0.Add(time.Duration(piece)*time.Minute).UnixMicro() + next[s]*100, IsBuyerMaker: rnd.IntN(2) == 0,
+				})
 			}
 		}
 		if _, err := d.Publish(context.Background(), rows, Origin{}); err != nil {
@@ -310,8 +317,11 @@ func BenchmarkScan(b *testing.B) {
 	var rows []Trade
 	for s := range symbols {
 		for i := range int64(per) {
-			rows = append(rows, Trade{Symbol: "S" + string(rune('A'+s/26)) + string(rune('A'+s%26)) + "USDT", ID: i, Price: float64(1 + rnd.IntN(1000)), Qty: float64(1 + rnd.IntN(1000)), FirstTradeID: 2 * i, LastTradeID: 2*i + int64(rnd.IntN(2)),
-				TradedAt: day0.UnixMicro() + i*4_000_000 + rnd.Int64N(4_000_000), IsBuyerMaker: rnd.IntN(2) == 0})
+			rows = append(rows, Trade{
+				Symbol: benchSymbol(s), ID: i, Price: float64(1 + rnd.IntN(1000)), Qty: float64(1 + rnd.IntN(1000)),
+				FirstTradeID: 2 * i, LastTradeID: 2*i + int64(rnd.IntN(2)),
+				TradedAt: day0.UnixMicro() + i*4_000_000 + rnd.Int64N(4_000_000), IsBuyerMaker: rnd.IntN(2) == 0,
+			})
 		}
 	}
 	if _, err := d.Publish(context.Background(), rows, Origin{}); err != nil {

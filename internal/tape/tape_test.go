@@ -9,11 +9,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"tapedeck/internal/durable"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"tapedeck/internal/durable"
 )
 
 var day0 = time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC)
@@ -27,7 +28,7 @@ func newTape(t *testing.T) *Dir {
 	return d
 }
 
-// trades makes rows with the ids from first to last, a second apart from at.
+// trades returns rows with the ids from first to last, one second apart from at.
 func trades(symbol string, first, last int64, at time.Time) []Trade {
 	var out []Trade
 	for id := first; id <= last; id++ {
@@ -49,7 +50,7 @@ func publish(t *testing.T, d *Dir, rows []Trade) Published {
 	return out
 }
 
-// all reads every row of the tape and fails on one that stands twice.
+// all reads every row of the tape. It fails on a repeated row and on one in the wrong partition.
 func all(t *testing.T, d *Dir) map[string]map[int64]Trade {
 	t.Helper()
 	segments, broken, err := d.Segments(Trades, "", "")
@@ -67,10 +68,10 @@ func all(t *testing.T, d *Dir) map[string]map[int64]Trade {
 				out[row.Symbol] = map[int64]Trade{}
 			}
 			if _, ok := out[row.Symbol][row.ID]; ok {
-				t.Fatalf("%s %d stands twice", row.Symbol, row.ID)
+				t.Fatalf("%s %d is repeated", row.Symbol, row.ID)
 			}
 			if DateOf(row.TradedAt) != s.Date {
-				t.Fatalf("%s %d of %s lies in %s", row.Symbol, row.ID, DateOf(row.TradedAt), s.Path)
+				t.Fatalf("%s %d of %s is in %s", row.Symbol, row.ID, DateOf(row.TradedAt), s.Path)
 			}
 			out[row.Symbol][row.ID] = row
 		}
@@ -78,7 +79,7 @@ func all(t *testing.T, d *Dir) map[string]map[int64]Trade {
 	return out
 }
 
-func TestPublishKeepsEachRowOnce(t *testing.T) {
+func TestPublishDropsDuplicates(t *testing.T) {
 	d := newTape(t)
 	rows := trades("BTCUSDT", 1, 100, day0)
 	rand.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
@@ -99,10 +100,11 @@ func TestPublishKeepsEachRowOnce(t *testing.T) {
 	}
 }
 
-func TestPublishSplitsByTheDateOfTheTrade(t *testing.T) {
+func TestPublishPartitionsByDateOfTrade(t *testing.T) {
 	d := newTape(t)
 	out := publish(t, d, trades("币安人生USDT", 1, 20, day0.Add(-10*time.Second)))
-	if len(out.Segments) != 2 || !strings.Contains(out.Segments[0], "date=2026-01-14/") || !strings.Contains(out.Segments[1], "date=2026-01-15/") {
+	if len(out.Segments) != 2 ||
+		!strings.Contains(out.Segments[0], "date=2026-01-14/") || !strings.Contains(out.Segments[1], "date=2026-01-15/") {
 		t.Fatal(out.Segments)
 	}
 	if len(all(t, d)["币安人生USDT"]) != 20 {
@@ -110,7 +112,7 @@ func TestPublishSplitsByTheDateOfTheTrade(t *testing.T) {
 	}
 }
 
-func TestIndexFindsGapsAndRemembersLostEnds(t *testing.T) {
+func TestIndexGapsIncludeLostEnds(t *testing.T) {
 	d := newTape(t)
 	var paths []string
 	for _, s := range [][2]int64{{1, 10}, {11, 20}, {31, 40}} {
@@ -146,7 +148,7 @@ func TestIndexFindsGapsAndRemembersLostEnds(t *testing.T) {
 	}
 }
 
-func TestBrokenSegmentIsNamedAndTheRestReadable(t *testing.T) {
+func TestBrokenSegmentsAreListedSeparately(t *testing.T) {
 	d := newTape(t)
 	a := publish(t, d, trades("ETHUSDT", 1, 10, day0)).Segments[0]
 	publish(t, d, trades("ETHUSDT", 11, 20, day0.Add(10*time.Second)))
@@ -169,7 +171,7 @@ func TestBrokenSegmentIsNamedAndTheRestReadable(t *testing.T) {
 	}
 }
 
-func TestFilesWithoutOurMetadataAreRead(t *testing.T) {
+func TestPublishReadsFilesWithoutMetadata(t *testing.T) {
 	d := newTape(t)
 	rows := trades("ETHUSDT", 5, 9, day0)
 	path := filepath.Join(d.Path(), "trades", "date=2026-01-15")
@@ -213,8 +215,9 @@ func TestCreateAndOpen(t *testing.T) {
 	}
 }
 
-// What of a tape somebody deletes is made again, empty, and no tape is made over trades of which nobody knows the feed.
-func TestCreateWithPartsLost(t *testing.T) {
+// Create restores what was deleted from a tape, empty. It does not create a tape over trades whose feed
+// is unknown.
+func TestCreateRestoresDeletedDirectories(t *testing.T) {
 	for _, part := range []string{"trades", "alerts", "runs", "coverage", "alerts/date=1970-01-01", ".staging", ".state"} {
 		t.Run(part, func(t *testing.T) {
 			d := newTape(t)
@@ -234,9 +237,10 @@ func TestCreateWithPartsLost(t *testing.T) {
 			if out := publish(t, d, trades("ETHUSDT", 1, 12, day0)); out.Rows != 12 && out.Rows != 2 {
 				t.Errorf("%+v", out)
 			}
-			var wrote struct{ N int }
-			if err := errors.Join(d.State().Write("x.json", struct{ N int }{1}), d.State().Read("x.json", &wrote)); err != nil || wrote.N != 1 {
-				t.Error(wrote, err)
+			var got struct{ N int }
+			err = errors.Join(d.State().Write("x.json", struct{ N int }{1}), d.State().Read("x.json", &got))
+			if err != nil || got.N != 1 {
+				t.Error(got, err)
 			}
 		})
 	}
@@ -246,11 +250,11 @@ func TestCreateWithPartsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Create(d.Path(), "", day0); !errors.Is(err, ErrNoManifest) {
-		t.Errorf("a tape without its description: %v", err)
+		t.Errorf("trades without tape.json: %v, want ErrNoManifest", err)
 	}
 }
 
-func TestAlertsAreKeptOnce(t *testing.T) {
+func TestPublishAlertsDropsDuplicates(t *testing.T) {
 	d := newTape(t)
 	a := Alert{Detector: "pump_burst", Symbol: "AUSDT", At: day0.UnixMicro(), Score: 3, Severity: "high", Extra: "{}"}
 	b := a
@@ -270,7 +274,7 @@ func TestAlertsAreKeptOnce(t *testing.T) {
 	}
 }
 
-func TestSweepTakesOnlyWhatDeadWritersLeft(t *testing.T) {
+func TestSweepDeletesOnlyFilesOfDeadWriters(t *testing.T) {
 	d := newTape(t)
 	live, err := durable.OS{}.Create(filepath.Join(d.StagingPath(), "live.tmp"))
 	if err != nil {
@@ -282,7 +286,7 @@ func TestSweepTakesOnlyWhatDeadWritersLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n, err := d.Sweep(time.Now()); n != 0 || err != nil {
-		t.Fatal("a file just made was taken", n, err)
+		t.Fatal("a new file was deleted", n, err)
 	}
 	if n, err := d.Sweep(time.Now().Add(time.Hour)); n != 1 || err != nil {
 		t.Fatal(n, err)
@@ -298,9 +302,11 @@ func TestParseDecimal(t *testing.T) {
 		value float64
 		exact bool
 	}{
-		{"61837.63000000", 61837.63, true}, {"0.00000001", 1e-8, true}, {"0", 0, true}, {"0.00000000", 0, true}, {"7", 7, true}, {"007.50", 7.5, true}, {".5", .5, true},
-		{"92233720368.54775807", 92233720368.54775807, false}, {"123456789012345.6", 123456789012345.6, true}, {"9007199254740993", 9007199254740992, false},
-		{"999999999999999.00000000", 999999999999999, true}, {"1000000000000000", 1e15, true}, {"100000000000000000000000000000", 1e29, true}, {"0.1000000000000000055511151231257827", 0.1, false},
+		{"61837.63000000", 61837.63, true}, {"0.00000001", 1e-8, true}, {"0", 0, true}, {"0.00000000", 0, true},
+		{"7", 7, true}, {"007.50", 7.5, true}, {".5", .5, true}, {"92233720368.54775807", 92233720368.54775807, false},
+		{"123456789012345.6", 123456789012345.6, true}, {"9007199254740993", 9007199254740992, false},
+		{"999999999999999.00000000", 999999999999999, true}, {"1000000000000000", 1e15, true},
+		{"100000000000000000000000000000", 1e29, true}, {"0.1000000000000000055511151231257827", 0.1, false},
 	} {
 		value, exact, err := ParseDecimal([]byte(c.text))
 		if err != nil || value != c.value || exact != c.exact {
@@ -309,12 +315,13 @@ func TestParseDecimal(t *testing.T) {
 	}
 	for _, text := range []string{"", ".", "-1", "1e5", "1.2.3", "NaN", " 1", "1,5"} {
 		if _, _, err := ParseDecimal([]byte(text)); err == nil {
-			t.Errorf("%q was taken", text)
+			t.Errorf("%q was accepted", text)
 		}
 	}
 }
 
-// FuzzParseDecimal holds ParseDecimal to strconv: the same double, and exact only where the shortest form is the same number.
+// FuzzParseDecimal compares ParseDecimal with strconv: the double is the same, and exact is true only if
+// its shortest form is the same number.
 func FuzzParseDecimal(f *testing.F) {
 	f.Add(uint64(6183763), uint8(2))
 	f.Add(uint64(999999999999999999), uint8(8))
@@ -336,15 +343,16 @@ func FuzzParseDecimal(f *testing.F) {
 		if err != nil || value != want {
 			t.Fatalf("%s: %v, want %v (%v)", text, value, want, err)
 		}
-		same := string(trimDecimal([]byte(text))) == string(trimDecimal(strconv.AppendFloat(nil, want, 'f', -1, 64)))
+		printed := strconv.AppendFloat(nil, want, 'f', -1, 64)
+		same := string(trimDecimal([]byte(text))) == string(trimDecimal(printed))
 		if exact != same {
-			t.Fatalf("%s: exact %v, but prints back %v", text, exact, same)
+			t.Fatalf("%s: exact is %v, printed back it is %s", text, exact, printed)
 		}
 	})
 }
 
-// TestStateBelowADirectory: the outbox keeps its messages in a directory of their own, which is made with the first.
-func TestStateBelowADirectory(t *testing.T) {
+// A state file can be in a directory of its own, as the messages of the outbox are.
+func TestStateInDirectory(t *testing.T) {
 	dir, err := Create(t.TempDir(), "", time.Unix(0, 0))
 	if err != nil {
 		t.Fatal(err)
@@ -358,13 +366,15 @@ func TestStateBelowADirectory(t *testing.T) {
 	if err := dir.State().Read(filepath.Join("outbox", "a.json"), &n); err != nil || n != 1 {
 		t.Error(n, err)
 	}
-	if listed, err := os.ReadDir(dir.State().Path("")); err != nil || len(listed) == 0 || slices.ContainsFunc(listed, func(e os.DirEntry) bool { return strings.Contains(e.Name(), "=") }) {
+	listed, err := os.ReadDir(dir.State().Path(""))
+	isPartition := func(e os.DirEntry) bool { return strings.Contains(e.Name(), "=") }
+	if err != nil || len(listed) == 0 || slices.ContainsFunc(listed, isPartition) {
 		t.Errorf("%v, %v", listed, err)
 	}
 }
 
-// What a process that records for months knows of the tape stays small, and is right whatever is taken away meanwhile.
-func TestARecorderForgets(t *testing.T) {
+// The index of a process that publishes for months stays small, and correct when segments are removed.
+func TestPublishIndexEvictsPartitions(t *testing.T) {
 	d := newTape(t)
 	for day := range 3 * keptDates {
 		first := int64(10 * day)
@@ -373,27 +383,28 @@ func TestARecorderForgets(t *testing.T) {
 		}
 	}
 	if n := len(d.index.parts); n > keptDates+3 {
-		t.Errorf("it knows %d partitions", n)
+		t.Errorf("the index holds %d partitions", n)
 	}
 	for date, part := range d.index.parts {
-		for name, spans := range part.files {
-			if spans != nil {
-				t.Errorf("it keeps what %s of %s holds", name, date)
+		for name, runs := range part.files {
+			if runs != nil {
+				t.Errorf("the index keeps the runs of %s of %s", name, date)
 			}
 		}
 	}
-	// What it has forgotten it reads again.
+	// It reads an evicted partition again.
 	if out := publish(t, d, trades("ETHUSDT", 0, 9, day0)); out.Rows != 0 || out.Dropped != 10 {
-		t.Errorf("of a day long ago it published %+v", out)
+		t.Errorf("published on a day long ago: %+v", out)
 	}
-	// A segment is taken away: its ids are wanted again, those of the others are not.
+	// The ids of a removed segment are published again, those of the others are not.
 	out := publish(t, d, trades("BTCUSDT", 1, 10, day0))
 	publish(t, d, trades("BTCUSDT", 11, 20, day0.Add(time.Minute)))
 	if err := os.Remove(filepath.Join(d.Path(), out.Segments[0])); err != nil {
 		t.Fatal(err)
 	}
-	if out := publish(t, d, append(trades("BTCUSDT", 1, 10, day0), trades("BTCUSDT", 11, 20, day0.Add(time.Minute))...)); out.Rows != 10 || out.Dropped != 10 {
-		t.Errorf("of a segment that was taken away it published %+v", out)
+	rows := append(trades("BTCUSDT", 1, 10, day0), trades("BTCUSDT", 11, 20, day0.Add(time.Minute))...)
+	if out := publish(t, d, rows); out.Rows != 10 || out.Dropped != 10 {
+		t.Errorf("published after a segment was removed: %+v", out)
 	}
 	if c := certify(t, d, day0.AddDate(1, 0, 0)); !c.Complete() {
 		t.Errorf("%+v", c)

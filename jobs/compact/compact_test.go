@@ -27,13 +27,16 @@ func newTape(t *testing.T) *tape.Dir {
 	return dir
 }
 
-// record publishes n trades of two symbols from an id on, a second apart from at.
+// record publishes n trades of each of two symbols, with ids from first, one second apart from at.
 func record(t *testing.T, dir *tape.Dir, first, n int64, at time.Time) {
 	t.Helper()
 	var rows []tape.Trade
 	for _, symbol := range []string{"BTCUSDT", "ETHUSDT"} {
 		for i := range n {
-			rows = append(rows, tape.Trade{Symbol: symbol, ID: first + i, Price: 1.5, Qty: 2, FirstTradeID: first + i, LastTradeID: first + i, TradedAt: at.Add(time.Duration(i) * time.Second).UnixMicro()})
+			rows = append(rows, tape.Trade{
+				Symbol: symbol, ID: first + i, Price: 1.5, Qty: 2, FirstTradeID: first + i, LastTradeID: first + i,
+				TradedAt: at.Add(time.Duration(i) * time.Second).UnixMicro(),
+			})
 		}
 	}
 	if _, err := dir.Publish(context.Background(), rows, tape.Origin{Source: tape.FromStream}); err != nil {
@@ -41,14 +44,15 @@ func record(t *testing.T, dir *tape.Dir, first, n int64, at time.Time) {
 	}
 }
 
-// segments gives how many segments a date has, and fails unless the tape holds the ids from 1 to last of both symbols, each once.
-func segments(t *testing.T, dir *tape.Dir, date string, last int64) int {
+// countSegments returns the number of segments of a date. It fails unless the tape holds the ids from 1
+// to last of both symbols, each once.
+func countSegments(t *testing.T, dir *tape.Dir, date string, last int64) int {
 	t.Helper()
 	list, broken, err := dir.Segments(tape.Trades, "", "")
 	if err != nil || len(broken) > 0 {
 		t.Fatal(err, broken)
 	}
-	seen := map[string]bool{}
+	found := map[string]bool{}
 	n := 0
 	for _, s := range list {
 		if s.Date == date {
@@ -60,14 +64,14 @@ func segments(t *testing.T, dir *tape.Dir, date string, last int64) int {
 		}
 		for _, row := range rows {
 			key := fmt.Sprint(row.Symbol, row.ID)
-			if seen[key] || row.ID < 1 || row.ID > last {
-				t.Fatalf("%s stands twice or should not be there", key)
+			if found[key] || row.ID < 1 || row.ID > last {
+				t.Fatalf("%s is repeated or unexpected", key)
 			}
-			seen[key] = true
+			found[key] = true
 		}
 	}
-	if int64(len(seen)) != 2*last {
-		t.Fatalf("%d rows, want %d", len(seen), 2*last)
+	if int64(len(found)) != 2*last {
+		t.Fatalf("%d rows, want %d", len(found), 2*last)
 	}
 	return n
 }
@@ -81,7 +85,7 @@ func run(t *testing.T, dir *tape.Dir, opt Options) Summary {
 	return out
 }
 
-func TestHoursThenDays(t *testing.T) {
+func TestRunMergesHoursThenDays(t *testing.T) {
 	dir := newTape(t)
 	// A flush every ten minutes from 00:00 to 03:30.
 	id := int64(1)
@@ -90,21 +94,21 @@ func TestHoursThenDays(t *testing.T) {
 		id += 100
 	}
 	const date = "2026-01-15"
-	if n := segments(t, dir, date, id-1); n != 21 {
+	if n := countSegments(t, dir, date, id-1); n != 21 {
 		t.Fatal(n)
 	}
 	// Nothing is over.
 	if out := run(t, dir, Options{Now: day.Add(30 * time.Minute)}); out.Before != 0 {
 		t.Errorf("%+v", out)
 	}
-	// At 03:04 the hour from 02:00 is not over for sure: its last flush may be under way.
+	// At 03:04 the last flush of the hour from 02:00 may not be written yet.
 	if out := run(t, dir, Options{Now: day.Add(3*time.Hour + 4*time.Minute)}); out.Before != 12 || out.After != 2 {
 		t.Errorf("%+v", out)
 	}
 	if out := run(t, dir, Options{Now: day.Add(3*time.Hour + 30*time.Minute)}); out.Before != 6 || out.After != 1 {
 		t.Errorf("%+v", out)
 	}
-	if n := segments(t, dir, date, id-1); n != 3+3 {
+	if n := countSegments(t, dir, date, id-1); n != 3+3 {
 		t.Error(n)
 	}
 	// A second run finds nothing to do.
@@ -113,41 +117,42 @@ func TestHoursThenDays(t *testing.T) {
 	}
 	// The day is over.
 	out := run(t, dir, Options{Now: day.Add(24*time.Hour + 6*time.Minute)})
-	if out.After != 1 || !slices.Equal(out.Dates, []string{date}) || segments(t, dir, date, id-1) != 1 {
+	if out.After != 1 || !slices.Equal(out.Dates, []string{date}) || countSegments(t, dir, date, id-1) != 1 {
 		t.Errorf("%+v", out)
 	}
-	// A heal of a few trades does not rewrite it, more than a few heals do.
+	// A backfill of a few trades does not rewrite it, several do.
 	for i := range 6 {
 		record(t, dir, id, 3, day.Add(5*time.Hour))
 		id += 3
 		out := run(t, dir, Options{Now: day.Add(30 * time.Hour)})
 		if want := i == 4; (out.Before > 0) != want {
-			t.Errorf("after heal %d: %+v", i, out)
+			t.Errorf("after backfill %d: %+v", i, out)
 		}
 	}
-	segments(t, dir, date, id-1)
+	countSegments(t, dir, date, id-1)
 }
 
-func TestSizeAndWindow(t *testing.T) {
+func TestRunKeepsToWindowAndMaxRows(t *testing.T) {
 	dir := newTape(t)
 	record(t, dir, 1, 500, day)
 	record(t, dir, 501, 500, day.Add(time.Hour))
 	for i := range int64(10) {
 		record(t, dir, 1001+100*i, 100, day.Add(25*time.Hour+time.Duration(i)*time.Minute))
 	}
-	out := run(t, dir, Options{Now: day.Add(72 * time.Hour), Window: window.Window{Start: day.Add(24 * time.Hour)}, MaxRows: 600})
+	from := window.Window{Start: day.Add(24 * time.Hour)}
+	out := run(t, dir, Options{Now: day.Add(72 * time.Hour), Window: from, MaxRows: 600})
 	if !slices.Equal(out.Dates, []string{"2026-01-16"}) || out.Rows != 2000 || out.After != 4 {
 		t.Errorf("%+v", out)
 	}
-	if n := segments(t, dir, "2026-01-16", 2000); n != 4 {
+	if n := countSegments(t, dir, "2026-01-16", 2000); n != 4 {
 		t.Error(n)
 	}
-	if n := segments(t, dir, "2026-01-15", 2000); n != 2 {
+	if n := countSegments(t, dir, "2026-01-15", 2000); n != 2 {
 		t.Error(n)
 	}
 }
 
-func TestBrokenSegmentIsLeftAndNamed(t *testing.T) {
+func TestRunKeepsBrokenSegment(t *testing.T) {
 	dir := newTape(t)
 	for i := range int64(3) {
 		record(t, dir, 1+100*i, 100, day.Add(time.Duration(i)*time.Hour))
@@ -161,7 +166,7 @@ func TestBrokenSegmentIsLeftAndNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Its footer is whole, its pages are not.
+	// Damage its pages, not its footer.
 	for i := 8; i < 300; i++ {
 		content[i] ^= 0x5a
 	}
@@ -173,15 +178,16 @@ func TestBrokenSegmentIsLeftAndNamed(t *testing.T) {
 		t.Errorf("%+v", out)
 	}
 	if after, err := os.ReadFile(path); err != nil || !slices.Equal(after, content) {
-		t.Error("the broken segment was touched", err)
+		t.Error("the broken segment was changed", err)
 	}
 }
 
-func TestRecordsAreMerged(t *testing.T) {
+func TestRunMergesRecords(t *testing.T) {
 	dir := newTape(t)
 	for i := range 20 {
 		at := day.Add(time.Duration(i) * time.Minute).UnixMicro()
-		if _, err := dir.PublishRuns(context.Background(), []tape.Run{{ID: fmt.Sprint(i), Job: "detect", StartedAt: at, ScheduledAt: at}}); err != nil {
+		row := tape.Run{ID: fmt.Sprint(i), Job: "detect", StartedAt: at, ScheduledAt: at}
+		if _, err := dir.PublishRuns(context.Background(), []tape.Run{row}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -198,10 +204,11 @@ func TestRecordsAreMerged(t *testing.T) {
 	}
 }
 
-// A week with a run every ten minutes, an alert an hour and a verify an hour: what a day has written is one file of each when it is over, and few before.
-func TestAWeekOfRecordsIsFewFiles(t *testing.T) {
+// In a week with a run every ten minutes and an alert and a verify every hour, a day has few files of
+// each table, and one when it is over.
+func TestRecordsOfAWeekAreFewFiles(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes seconds on a slow disk")
+		t.Skip("takes seconds on a slow disk: make test-all")
 	}
 	ctx := context.Background()
 	dir := newTape(t)
@@ -218,7 +225,8 @@ func TestAWeekOfRecordsIsFewFiles(t *testing.T) {
 			}
 			runs++
 		}
-		if _, err := dir.PublishAlerts(ctx, []tape.Alert{{Detector: "pump_burst", Symbol: "BTCUSDT", At: now.UnixMicro(), Extra: "{}"}}); err != nil {
+		alert := tape.Alert{Detector: "pump_burst", Symbol: "BTCUSDT", At: now.UnixMicro(), Extra: "{}"}
+		if _, err := dir.PublishAlerts(ctx, []tape.Alert{alert}); err != nil {
 			t.Fatal(err)
 		}
 		alerts++
@@ -243,7 +251,8 @@ func TestAWeekOfRecordsIsFewFiles(t *testing.T) {
 		}
 	}
 	run(t, dir, Options{Now: day.AddDate(0, 0, days).Add(time.Hour)})
-	for table, want := range map[tape.Table]int64{tape.Runs: int64(runs), tape.Alerts: int64(alerts), tape.Coverage: 2 * days} {
+	rowsWanted := map[tape.Table]int64{tape.Runs: int64(runs), tape.Alerts: int64(alerts), tape.Coverage: 2 * days}
+	for table, want := range rowsWanted {
 		list, broken, err := dir.Segments(table, "", "")
 		if err != nil || len(broken) > 0 {
 			t.Fatal(err, broken)
@@ -259,7 +268,7 @@ func TestAWeekOfRecordsIsFewFiles(t *testing.T) {
 	if most > maxRecordFiles {
 		t.Errorf("a day had %d files", most)
 	}
-	// The partitions that were replaced are gone when their grace is over by the system's clock, whatever the run's own is.
+	// Replaced partitions are deleted when their grace is over by Clock, whatever Now is.
 	left := func() int {
 		entries, err := os.ReadDir(dir.StagingPath())
 		if err != nil {
@@ -278,8 +287,9 @@ func TestAWeekOfRecordsIsFewFiles(t *testing.T) {
 	}
 }
 
-// Three compactions, an import, a stream and a verify at once, and a reader that lists and reads as slowly as it likes: the rows are there once, all the while.
-func TestEverybodyAtOnce(t *testing.T) {
+// Three compactions, a load, a stream and a verify run at the same time. A slow reader must find each row
+// once at any moment.
+func TestRunWithConcurrentWriters(t *testing.T) {
 	ctx := context.Background()
 	dir := newTape(t)
 	at := func(id int64) int64 { return day.Add(23*time.Hour + time.Duration(id)*time.Second).UnixMicro() } // over midnight
@@ -294,7 +304,7 @@ func TestEverybodyAtOnce(t *testing.T) {
 	if testing.Short() {
 		ids = 3600
 	}
-	process := func() *tape.Dir { // each has opened the tape by itself
+	open := func() *tape.Dir { // as another process does
 		d, err := tape.Open(dir.Path())
 		if err != nil {
 			t.Fatal(err)
@@ -303,7 +313,7 @@ func TestEverybodyAtOnce(t *testing.T) {
 	}
 	var writers, others sync.WaitGroup
 	done := make(chan struct{})
-	stream, load := process(), process()
+	stream, load := open(), open()
 	writers.Go(func() {
 		for first := int64(1); first <= ids; first += step {
 			if _, err := stream.Publish(ctx, rows(first, first+step-1), tape.Origin{Source: tape.FromStream}); err != nil {
@@ -311,7 +321,7 @@ func TestEverybodyAtOnce(t *testing.T) {
 			}
 		}
 	})
-	writers.Go(func() { // the same, the other way round and in larger pieces that overlap
+	writers.Go(func() { // the same rows backwards, in larger pieces that overlap
 		for last := int64(ids); last > 0; last -= 5 * step {
 			l := load.NewLoader(tape.Origin{Source: tape.FromFile})
 			if err := l.Add(ctx, rows(max(last-7*step, 1), last), 0); err != nil {
@@ -334,15 +344,18 @@ func TestEverybodyAtOnce(t *testing.T) {
 			}
 		})
 	}
-	for _, opt := range []Options{{Now: day.AddDate(0, 0, 5), Force: true, MaxRows: 3000}, {Now: day.AddDate(0, 0, 5), Force: true}, {Now: day.Add(25*time.Hour + 30*time.Minute)}} {
-		d := process()
+	later := day.AddDate(0, 0, 5)
+	for _, opt := range []Options{
+		{Now: later, Force: true, MaxRows: 3000}, {Now: later, Force: true}, {Now: day.Add(25*time.Hour + 30*time.Minute)},
+	} {
+		d := open()
 		until(func() {
 			if out, err := Run(ctx, d, opt); err != nil || len(out.Broken) > 0 {
 				t.Error(out.Broken, err)
 			}
 		})
 	}
-	verifier := process()
+	verifier := open()
 	until(func() {
 		c, err := verifier.Certify(ctx, day, false, nil)
 		if err == nil {
@@ -352,42 +365,42 @@ func TestEverybodyAtOnce(t *testing.T) {
 			t.Errorf("%+v, %v", c.Symbols, err)
 		}
 	})
-	reader := process()
+	reader := open()
 	least := 0
 	until(func() {
-		seen := map[int64]bool{}
+		found := map[int64]bool{}
 		for {
 			list, broken, err := reader.Segments(tape.Trades, "", "")
 			if err != nil || len(broken) > 0 {
 				t.Error(err, broken)
 			}
-			clear(seen)
-			again := false
+			clear(found)
+			replaced := false
 			for _, s := range list {
 				runtime.Gosched()
 				part, err := reader.ReadTrades(s.Path)
 				if errors.Is(err, os.ErrNotExist) {
-					again = true // replaced meanwhile: as any query, it is run again
+					replaced = true // list and read again, as a query does
 					break
 				}
 				if err != nil {
 					t.Error(err)
 				}
 				for _, row := range part {
-					if seen[row.ID] {
-						t.Errorf("id %d stands twice", row.ID)
+					if found[row.ID] {
+						t.Errorf("id %d is repeated", row.ID)
 					}
-					seen[row.ID] = true
+					found[row.ID] = true
 				}
 			}
-			if !again {
+			if !replaced {
 				break
 			}
 		}
-		if len(seen) < least {
-			t.Errorf("%d rows, before there were %d", len(seen), least)
+		if len(found) < least {
+			t.Errorf("%d rows, before there were %d", len(found), least)
 		}
-		least = len(seen)
+		least = len(found)
 	})
 	writers.Wait()
 	close(done)
@@ -397,7 +410,7 @@ func TestEverybodyAtOnce(t *testing.T) {
 	}
 }
 
-func TestCancelled(t *testing.T) {
+func TestRunStopsWithContext(t *testing.T) {
 	dir := newTape(t)
 	record(t, dir, 1, 10, day)
 	record(t, dir, 11, 10, day)
@@ -406,5 +419,5 @@ func TestCancelled(t *testing.T) {
 	if _, err := Run(ctx, dir, Options{Now: day.Add(72 * time.Hour)}); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	segments(t, dir, "2026-01-15", 20)
+	countSegments(t, dir, "2026-01-15", 20)
 }
