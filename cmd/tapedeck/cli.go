@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -128,17 +129,21 @@ func parse(a *app, args []string) (*parsedCommand, error) {
 // warnAboutVariables warns about environment variables that look like misspelled settings. Other
 // variables that start with TAPEDECK_ are ignored.
 func (a *app) warnAboutVariables(commands *kong.Node) {
-	known := []string{"config", "telegram_token", "telegram_token_file", strings.TrimPrefix(runIDVariable, envName("")), strings.TrimPrefix(schedule.ReportVariable, envName("")),
-		"image", "user", "data", "stream_cpus", "stream_memory", "jobs_cpus", "jobs_memory"} // used by compose.yaml
+	known := []string{
+		"config", "telegram_token", "telegram_token_file",
+		strings.TrimPrefix(schedule.RunIDVariable, envName("")), strings.TrimPrefix(schedule.ReportVariable, envName("")),
+		"image", "user", "data", "stream_cpus", "stream_memory", "jobs_cpus", "jobs_memory", // used by compose.yaml
+	}
 	_ = kong.Visit(commands, func(node kong.Visitable, next kong.Next) error {
 		if flag, ok := node.(*kong.Flag); ok && flag.Tag.Get("key") != "" {
 			known = append(known, flag.Tag.Get("key"))
 		}
 		return next(nil)
 	})
-	for _, name := range sortedKeys(a.env) {
-		word, ours := strings.CutPrefix(name, envName(""))
-		if !ours || a.env[name] == "" || slices.ContainsFunc(known, func(key string) bool { return strings.EqualFold(key, word) }) {
+	for _, name := range slices.Sorted(maps.Keys(a.env)) {
+		word, ok := strings.CutPrefix(name, envName(""))
+		isKnown := slices.ContainsFunc(known, func(key string) bool { return strings.EqualFold(key, word) })
+		if !ok || a.env[name] == "" || isKnown {
 			continue
 		}
 		if nearest := wording.Nearest(word, known); nearest != "" {
@@ -213,7 +218,8 @@ func parseError(err error, settings *settings) error {
 		text = settings.last.origin + ": " + rest
 	}
 	if strings.HasPrefix(text, "expected one of ") { // kong's error if no command is named
-		return withHint(misuse("no command given"), "tapedeck --help lists the commands; tapedeck demo shows what they do")
+		return withHint(misuse("no command given"),
+			"tapedeck --help lists the commands; tapedeck demo shows what they do")
 	}
 	text = strings.Replace(text, "unexpected argument ", "unknown command or argument ", 1)
 	return withHint(misuse("%s", text), "%s", helpHint(err))

@@ -98,13 +98,17 @@ func loadConfig(path string, required bool) (*config, error) {
 
 // parseConfig parses a configuration. Its error is the first problem, as FILE:LINE: problem.
 func parseConfig(path string, text []byte) (*config, error) {
-	c := &config{path: path, values: map[string]configValue{}, detectors: map[string]queryConfig{}, sections: map[string]queryConfig{}}
+	c := &config{
+		path: path, values: map[string]configValue{},
+		detectors: map[string]queryConfig{}, sections: map[string]queryConfig{},
+	}
 	root, err := strictyaml.Document(path, text)
 	if err != nil || root == nil {
 		return c, err
 	}
 	keys := configKeys()
-	err = strictyaml.Each(path, root, "the configuration", sortedKeys(keys), func(key string, _ int, value *yaml.Node) error {
+	known := slices.Sorted(maps.Keys(keys))
+	err = strictyaml.Each(path, root, "the configuration", known, func(key string, _ int, value *yaml.Node) error {
 		switch {
 		case strictyaml.IsNull(value):
 			return nil // a key without a value has its default
@@ -132,39 +136,48 @@ func parseConfig(path string, text []byte) (*config, error) {
 
 // parseQueries parses the value of detectors or sections.
 func (c *config) parseQueries(key string, node *yaml.Node, into map[string]queryConfig) error {
-	return strictyaml.Each(c.path, node, key, nil, func(name string, at int, value *yaml.Node) error {
-		query := queryConfig{line: at, params: map[string]configParam{}, symbols: map[string]map[string]configParam{}}
+	return strictyaml.Each(c.path, node, key, nil, func(name string, line int, value *yaml.Node) error {
+		query := queryConfig{line: line, params: map[string]configParam{}, symbols: map[string]map[string]configParam{}}
 		into[name] = query
-		if strictyaml.IsNull(value) {
-			return nil
-		}
 		what := key + ": " + name
-		return strictyaml.Each(c.path, value, what, nil, func(param string, at int, value *yaml.Node) error {
+		return c.eachIfAny(value, what, func(param string, line int, value *yaml.Node) error {
 			if key != "detectors" || param != "symbols" || value.Kind != yaml.MappingNode {
-				return c.parseParam(name, param, at, value, query.params)
+				return c.parseParam(name, param, line, value, query.params)
 			}
-			return strictyaml.Each(c.path, value, what+": symbols", nil, func(symbol string, at int, value *yaml.Node) error {
-				if _, err := path.Match(symbol, ""); err != nil || symbol == "" {
-					return fmt.Errorf("%s: %s: symbols: %q is not a symbol or a pattern such as \"*BTC\"", c.position(at), name, strictyaml.Shorten(symbol))
-				}
-				query.symbols[symbol] = map[string]configParam{}
-				if strictyaml.IsNull(value) {
-					return nil
-				}
-				return strictyaml.Each(c.path, value, what+": symbols: "+symbol, nil, func(param string, at int, value *yaml.Node) error {
-					return c.parseParam(name, param, at, value, query.symbols[symbol])
-				})
-			})
+			return c.parseSymbols(name, what+": symbols", value, query.symbols)
 		})
 	})
 }
 
-func (c *config) parseParam(name, param string, at int, node *yaml.Node, into map[string]configParam) error {
+// parseSymbols parses the parameters of a detector for some symbols only.
+func (c *config) parseSymbols(query, what string, node *yaml.Node, into map[string]map[string]configParam) error {
+	return strictyaml.Each(c.path, node, what, nil, func(symbol string, line int, value *yaml.Node) error {
+		if _, err := path.Match(symbol, ""); err != nil || symbol == "" {
+			return fmt.Errorf("%s: %s: symbols: %q is not a symbol or a pattern such as \"*BTC\"",
+				c.position(line), query, strictyaml.Shorten(symbol))
+		}
+		params := map[string]configParam{}
+		into[symbol] = params
+		return c.eachIfAny(value, what+": "+symbol, func(param string, line int, value *yaml.Node) error {
+			return c.parseParam(query, param, line, value, params)
+		})
+	})
+}
+
+// eachIfAny is strictyaml.Each for a mapping that may be empty.
+func (c *config) eachIfAny(node *yaml.Node, what string, visit func(key string, line int, value *yaml.Node) error) error {
+	if strictyaml.IsNull(node) {
+		return nil
+	}
+	return strictyaml.Each(c.path, node, what, nil, visit)
+}
+
+func (c *config) parseParam(query, param string, line int, node *yaml.Node, into map[string]configParam) error {
 	decoded, err := paramValue(node)
 	if err != nil {
-		return fmt.Errorf("%s: %s: %s: %w", c.position(node.Line), name, param, err)
+		return fmt.Errorf("%s: %s: %s: %w", c.position(node.Line), query, param, err)
 	}
-	into[param] = configParam{decoded, at}
+	into[param] = configParam{decoded, line}
 	return nil
 }
 
@@ -254,7 +267,8 @@ func urlText(schemes ...string) func(*yaml.Node) (string, error) {
 func checkURL(text string, schemes ...string) error {
 	parsed, err := url.Parse(text)
 	if err != nil || !slices.Contains(schemes, parsed.Scheme) || parsed.Host == "" {
-		return fmt.Errorf("%q is not a URL that starts with %s://", strictyaml.Shorten(text), strings.Join(schemes, ":// or "))
+		return fmt.Errorf("%q is not a URL that starts with %s://",
+			strictyaml.Shorten(text), strings.Join(schemes, ":// or "))
 	}
 	return nil
 }

@@ -86,7 +86,8 @@ func (a *app) hint(err error) string {
 	case errors.As(err, &newer):
 		return "use a newer tapedeck; older versions do not change a tape whose format is newer"
 	case errors.Is(err, tape.ErrNoManifest):
-		return `restore tape.json from a backup, or recreate it with the feed that was recorded: {"format": 1, "feed": "aggTrade", "made_at": "2026-01-01T00:00:00Z"}`
+		return "restore tape.json from a backup, or recreate it with the feed that was recorded: " +
+			`{"format": 1, "feed": "aggTrade", "made_at": "2026-01-01T00:00:00Z"}`
 	case errors.Is(err, schedule.ErrLocked):
 		return "a tapedeck run or schedule is already running; tapedeck stream can record next to it"
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -111,12 +112,14 @@ func (a *app) permissionHint(err error) string {
 	}
 	var pathError *fs.PathError
 	if errors.As(err, &pathError) {
-		if path, absErr := filepath.Abs(pathError.Path); absErr == nil && path != dir && !strings.HasPrefix(path, dir+string(filepath.Separator)) {
+		path, absErr := filepath.Abs(pathError.Path)
+		if absErr == nil && path != dir && !strings.HasPrefix(path, dir+string(filepath.Separator)) {
 			return fmt.Sprintf("this process runs as user %s, which has no permission for %s", user, pathError.Path)
 		}
 	}
 	if inContainer() {
-		return fmt.Sprintf("this process runs as user %s; outside of the container, type: sudo chown -R %s DIR, where DIR is the directory mounted at %s", user, user, dir)
+		return fmt.Sprintf("this process runs as user %s; outside of the container, type: sudo chown -R %s DIR, "+
+			"where DIR is the directory mounted at %s", user, user, dir)
 	}
 	command := fmt.Sprintf("chown -R %s %s", user, dir)
 	if _, statErr := os.Stat(dir); errors.Is(statErr, fs.ErrNotExist) {

@@ -46,7 +46,8 @@ func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int 
 		return a.fail(err)
 	}
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if _, ok := parsed.Selected().Target.Addr().Interface().(reloader); !ok && !signal.Ignored(syscall.SIGHUP) { // nohup ignores it
+	_, reloads := parsed.Selected().Target.Addr().Interface().(reloader)
+	if !reloads && !signal.Ignored(syscall.SIGHUP) { // nohup ignores it
 		signals = append(signals, syscall.SIGHUP)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), signals...)

@@ -8,8 +8,6 @@ import (
 	"tapedeck/jobs/schedule"
 )
 
-const runIDVariable = schedule.RunIDVariable
-
 // reportToParent sends the results of a command to the scheduler that started it, if there is one,
 // for the row in the table runs. A command calls it at most once.
 func (a *app) reportToParent(report schedule.Report) {

@@ -128,7 +128,8 @@ func (c *scheduleCmd) Run(ctx context.Context, a *app) error {
 		return misuse("--next: %d is not a number above 0", c.Next)
 	}
 	if c.Once == "" && !a.fixed.IsZero() {
-		return misuse("--now stops the clock, and the scheduler needs a running one; use --now with --check, --next or --once")
+		return misuse("--now stops the clock, and the scheduler needs a running one; " +
+			"use --now with --check, --next or --once")
 	}
 	dir, err := a.createTape(c.Feed)
 	if err != nil {
@@ -161,7 +162,8 @@ func (a *app) loadCrontab(crontab *schedule.Crontab) ([]schedule.Job, error) {
 	var pathError *fs.PathError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, withHint(misuse("no schedule at %q", crontab.Path), "name another file with --crontab; tapedeck schedule --help shows an example")
+		return nil, withHint(misuse("no schedule at %q", crontab.Path),
+			"name another file with --crontab; tapedeck schedule --help shows an example")
 	case errors.As(err, &pathError):
 		return nil, &statusError{exitMisuse, fmt.Errorf("read the schedule: %w", err)}
 	case err != nil:
@@ -233,7 +235,7 @@ func (a *app) children() (*schedule.Children, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the path of this program: %w", err)
 	}
-	return &schedule.Children{Path: binary, Env: append(append([]string{}, a.environ...), a.set...), Grace: childGrace}, nil
+	return &schedule.Children{Path: binary, Env: slices.Concat(a.environ, a.set), Grace: childGrace}, nil
 }
 
 func (a *app) scheduleOptions(dir *tape.Dir, children *schedule.Children) schedule.Options {
@@ -247,7 +249,7 @@ func (a *app) scheduleOptions(dir *tape.Dir, children *schedule.Children) schedu
 func (a *app) runOnce(ctx context.Context, dir *tape.Dir, crontab, name string, jobs []schedule.Job) error {
 	i := slices.IndexFunc(jobs, func(job schedule.Job) bool { return job.Name == name })
 	if i < 0 {
-		names := []string{}
+		var names []string
 		for _, job := range jobs {
 			names = append(names, job.Name)
 		}
@@ -290,7 +292,8 @@ func (a *app) printUpcoming(upcoming []schedule.Due) error {
 		if hasZone(due) {
 			local = due.At.In(due.Job.Location).Format("2006-01-02 15:04:05 MST")
 		}
-		fmt.Fprintln(table, cells(due.At.Format(time.DateTime), local, due.Job.Name, strings.Join(strings.Fields(due.Job.Command), " ")))
+		command := strings.Join(strings.Fields(due.Job.Command), " ")
+		fmt.Fprintln(table, cells(due.At.Format(time.DateTime), local, due.Job.Name, command))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -301,7 +304,8 @@ func (a *app) printUpcoming(upcoming []schedule.Due) error {
 			return err
 		}
 		if row >= 0 && upcoming[row].ClockChange != "" {
-			if _, err := fmt.Fprintf(a.stdout, "%*s%s\n", len(time.DateTime)+2, "", upcoming[row].ClockChange); err != nil {
+			indent := strings.Repeat(" ", len(time.DateTime)+2)
+			if _, err := io.WriteString(a.stdout, indent+upcoming[row].ClockChange+"\n"); err != nil {
 				return err
 			}
 		}

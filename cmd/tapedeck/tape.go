@@ -13,6 +13,7 @@ import (
 	"tapedeck/internal/binance"
 	"tapedeck/internal/tape"
 	"tapedeck/jobs/backfill"
+	"tapedeck/jobs/schedule"
 )
 
 // feedName is the value of --feed: the feed of a new tape. An existing tape must have the same.
@@ -109,7 +110,7 @@ func (a *app) symbolSource(dir *tape.Dir, names []string, url httpURL) func(cont
 // runID returns the id of this run in the metadata of the files that it writes. If the scheduler
 // started the run, it is the scheduler's.
 func (a *app) runID(command string) string {
-	if id := a.env[runIDVariable]; id != "" {
+	if id := a.env[schedule.RunIDVariable]; id != "" {
 		return id
 	}
 	return fmt.Sprintf("%s-%s-%s", command, a.started.Format("20060102T150405"), strings.ToLower(rand.Text()[:6]))

@@ -79,7 +79,8 @@ func parseInstant(text string) (time.Time, error) {
 			return value.UTC(), nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%q is not a date or time, such as 2026-01-15, \"2026-01-15 12:00\" or 2026-01-15T12:00:00Z (UTC unless it names a zone)", strictyaml.Shorten(text))
+	return time.Time{}, fmt.Errorf("%q is not a date or time, such as 2026-01-15, \"2026-01-15 12:00\" or "+
+		"2026-01-15T12:00:00Z (UTC unless it names a zone)", strictyaml.Shorten(text))
 }
 
 // hours is a number of hours above 0 on the command line.
@@ -123,7 +124,8 @@ func (f windowFlags) window(now time.Time, defaultLength time.Duration) (window.
 		out.Start = out.End.Add(-defaultLength)
 	}
 	if out.IsEmpty() {
-		return out, misuse("the window from %s to %s is empty", out.Start.Format(time.RFC3339), out.End.Format(time.RFC3339))
+		return out, misuse("the window from %s to %s is empty",
+			out.Start.Format(time.RFC3339), out.End.Format(time.RFC3339))
 	}
 	return out, nil
 }

@@ -35,6 +35,11 @@ type Options struct {
 	Most       int       // only the last ones; 0 is all
 }
 
+func (o Options) selects(row tape.Run) bool {
+	return (o.Job == "" || row.Job == o.Job) && (!o.FailedOnly || row.Outcome.Unfinished()) &&
+		!recordedAt(row).Before(o.Since)
+}
+
 // Last returns the selected rows, newest first.
 func Last(ledger Ledger, opt Options) ([]tape.Run, error) {
 	dates, err := ledger.Dates(tape.Runs)
@@ -52,13 +57,14 @@ func Last(ledger Ledger, opt Options) ([]tape.Run, error) {
 			return nil, err
 		}
 		for _, row := range rows {
-			if (opt.Job == "" || row.Job == opt.Job) && (!opt.FailedOnly || row.Outcome.Unfinished()) && !recordedAt(row).Before(opt.Since) {
+			if opt.selects(row) {
 				out = append(out, row)
 			}
 		}
 	}
 	slices.SortStableFunc(out, func(a, b tape.Run) int {
-		return cmp.Or(recordedAt(b).Compare(recordedAt(a)), cmp.Compare(b.StartedAt, a.StartedAt), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(recordedAt(b).Compare(recordedAt(a)),
+			cmp.Compare(b.StartedAt, a.StartedAt), cmp.Compare(a.ID, b.ID))
 	})
 	if opt.Most > 0 && len(out) > opt.Most {
 		out = out[:opt.Most]
@@ -128,8 +134,8 @@ func WriteTable(w io.Writer, rows []tape.Run, width int) error {
 	}
 	writeCells("FINISHED (UTC)", "JOB", "OUTCOME", "TRY", "TOOK", "WINDOW (UTC)", "ROWS")
 	for _, row := range slices.Backward(rows) {
-		writeCells(recordedAt(row).Format(dateFormat+" 15:04:05"), row.Job, string(row.Outcome), fmt.Sprint(row.Attempt),
-			durationText(row), windowText(row, dateFormat), fmt.Sprint(row.Rows))
+		writeCells(recordedAt(row).Format(dateFormat+" 15:04:05"), row.Job, string(row.Outcome),
+			fmt.Sprint(row.Attempt), durationText(row), windowText(row, dateFormat), fmt.Sprint(row.Rows))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -253,6 +259,7 @@ func WriteOutput(w io.Writer, row tape.Run) error {
 	if output == "" {
 		output = "(no output)"
 	}
-	_, err := fmt.Fprintf(w, "\n%s, %s, exit %d; last output:\n  %s\n", row.ID, row.Outcome, row.Exit, strings.ReplaceAll(output, "\n", "\n  "))
+	_, err := fmt.Fprintf(w, "\n%s, %s, exit %d; last output:\n  %s\n",
+		row.ID, row.Outcome, row.Exit, strings.ReplaceAll(output, "\n", "\n  "))
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -55,7 +56,7 @@ func (c *Children) Start(ctx context.Context, args []string, runID string, outpu
 
 	// Not exec.CommandContext, which would kill the process but not its group.
 	command := exec.Command(c.Path, args...)
-	command.Env = append(append([]string{}, c.Env...), RunIDVariable+"="+runID, ReportVariable+"=3")
+	command.Env = append(slices.Clone(c.Env), RunIDVariable+"="+runID, ReportVariable+"=3")
 	command.ExtraFiles = []*os.File{childEnd} // descriptor 3
 	command.SysProcAttr = ownGroup()
 	command.WaitDelay = c.Grace // in case another process still holds the pipes open

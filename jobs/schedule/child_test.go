@@ -317,8 +317,8 @@ func TestOrphansAreReaped(t *testing.T) {
 		t.Fatal(err)
 	}
 	writer.Close()
-	// This returns at once while the orphan is dead and not reaped, and fails when it is gone.
-	for unix.Waitid(unix.P_PID, orphan, nil, unix.WEXITED|unix.WNOWAIT, nil) == nil {
+	// WNOWAIT waits for the orphan's end without reaping it. The error is ECHILD when it was reaped.
+	for !errors.Is(unix.Waitid(unix.P_PID, orphan, nil, unix.WEXITED|unix.WNOWAIT, nil), unix.ECHILD) {
 		runtime.Gosched()
 	}
 	if err := syscall.Kill(orphan, 0); err != syscall.ESRCH {

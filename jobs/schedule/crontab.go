@@ -118,7 +118,8 @@ func Parse(path string, text []byte, now time.Time, validate Validate) ([]Job, e
 			job := e.parse(strictyaml.Resolve(item))
 			problems = append(problems, e.problems...)
 			if first, found := names[job.Name]; found && job.Name != "" {
-				problems = append(problems, fmt.Errorf("%s:%d: duplicate job %q; the first is on line %d", path, job.Line, job.Name, first))
+				problems = append(problems,
+					fmt.Errorf("%s:%d: duplicate job %q; the first is on line %d", path, job.Line, job.Name, first))
 			}
 			names[job.Name] = job.Line
 			jobs = append(jobs, job)
@@ -148,7 +149,8 @@ func explainSyntaxError(path string, text []byte, err error) error {
 	key, value, _ := strings.Cut(lines[number-1], ":")
 	switch {
 	case strings.HasSuffix(strings.TrimSpace(key), "schedule") && strings.HasPrefix(strings.TrimSpace(value), "*"):
-		return fmt.Errorf("%s:%d: a schedule that starts with * needs quotes: \"%s\"", path, number, strictyaml.Shorten(strings.TrimSpace(value)))
+		return fmt.Errorf("%s:%d: a schedule that starts with * needs quotes: \"%s\"",
+			path, number, strictyaml.Shorten(strings.TrimSpace(value)))
 	case strings.HasPrefix(strings.TrimLeft(lines[number-1], " "), "\t"):
 		return fmt.Errorf("%s:%d: the line is indented with a tab; YAML needs spaces", path, number)
 	case strings.Contains(err.Error(), "unexpected end of stream"):
@@ -166,8 +168,10 @@ func lineOf(path string, problem error) int {
 
 // entryKeys returns the keys of an entry, in the order of the help.
 func entryKeys() []string {
-	return []string{"name", "schedule", "timezone", "run", "timeout", "retries", "backoff", "overlap", "catch_up", "catch_up_limit",
-		"jitter", "on_failure", "ping_url"}
+	return []string{
+		"name", "schedule", "run", "timezone", "timeout", "retries", "backoff", "overlap", "catch_up", "catch_up_limit",
+		"jitter", "on_failure", "ping_url",
+	}
 }
 
 // entryParser parses one entry and collects its problems.
@@ -217,7 +221,8 @@ func (e *entryParser) set(job *Job, key, text string) (err error) {
 	switch key {
 	case "name":
 		if strings.ContainsFunc(text, func(r rune) bool { return !isNameRune(r) }) {
-			return fmt.Errorf("%q has characters other than letters, digits, dashes, dots and underscores", strictyaml.Shorten(text))
+			return fmt.Errorf("%q has characters other than letters, digits, dashes, dots and underscores",
+				strictyaml.Shorten(text))
 		}
 		job.Name = text
 	case "schedule":
@@ -252,7 +257,8 @@ func (e *entryParser) set(job *Job, key, text string) (err error) {
 		job.Notify = err == nil
 	case "ping_url":
 		// The error does not quote the address, which is a secret.
-		if address, parseErr := url.Parse(text); parseErr != nil || address.Scheme != "http" && address.Scheme != "https" || address.Host == "" {
+		address, parseErr := url.Parse(text)
+		if parseErr != nil || address.Scheme != "http" && address.Scheme != "https" || address.Host == "" {
 			err = errors.New("not a web address; copy it from the service, such as https://hc-ping.com/…")
 		}
 		job.PingURL = strings.TrimRight(text, "/")
@@ -268,11 +274,13 @@ func (e *entryParser) checkCombination(job *Job) {
 		case err != nil:
 			e.addProblem(e.lines["schedule"], "schedule: %w", err)
 		case job.Next(e.now).IsZero():
-			e.addProblem(e.lines["schedule"], "schedule: %q never happens: there is no such day within five years", strictyaml.Shorten(job.Spec))
+			e.addProblem(e.lines["schedule"], "schedule: %q never happens: there is no such day within five years",
+				strictyaml.Shorten(job.Spec))
 		case job.Jitter > 0:
 			first := job.Next(e.now)
 			if second := job.Next(first); !second.IsZero() && second.Sub(first) <= job.Jitter {
-				e.addProblem(e.lines["jitter"], "jitter: %s is not shorter than the time between two runs, %s", job.Jitter, second.Sub(first))
+				e.addProblem(e.lines["jitter"], "jitter: %s is not shorter than the time between two runs, %s",
+					job.Jitter, second.Sub(first))
 			}
 		}
 	}
@@ -308,7 +316,8 @@ func oneOf[T ~string](text string, known ...T) (T, error) {
 	for i, word := range known {
 		words[i] = string(word)
 	}
-	return known[0], fmt.Errorf("%q is not a value of this key; write %s", strictyaml.Shorten(text), english.WordSeries(words, "or"))
+	return known[0], fmt.Errorf("%q is not a value of this key; write %s",
+		strictyaml.Shorten(text), english.WordSeries(words, "or"))
 }
 
 func isNameRune(r rune) bool {

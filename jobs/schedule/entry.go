@@ -50,7 +50,9 @@ func (s *scheduler) clockSetBack(now time.Time) {
 // sortedEntries returns the entries by name, so that runs due at the same instant start in a fixed
 // order.
 func (s *scheduler) sortedEntries() []*entry {
-	return slices.SortedFunc(maps.Values(s.entries), func(a, b *entry) int { return cmp.Compare(a.job.Name, b.job.Name) })
+	return slices.SortedFunc(maps.Values(s.entries), func(a, b *entry) int {
+		return cmp.Compare(a.job.Name, b.job.Name)
+	})
 }
 
 // enqueueDue queues the runs of a job that became due since it was last considered.
@@ -72,7 +74,8 @@ func (s *scheduler) enqueueDue(e *entry, now time.Time) {
 		e.queue = plan.run
 		e.catchingUp = len(plan.run) > 1
 		if plan.merged {
-			s.Logger.Info("one run makes up for several missed ones", "job", e.job.Name, "since", after, "scheduled_at", plan.run[0])
+			s.Logger.Info("one run makes up for several missed ones",
+				"job", e.job.Name, "since", after, "scheduled_at", plan.run[0])
 		}
 	}
 	e.considered = e.job.times.last(now)
@@ -151,7 +154,8 @@ func (s *scheduler) startNext(e *entry, now time.Time) {
 	e.queue = e.queue[1:]
 	s.showEntry(e)
 	if e.job.Window == WindowSinceDone && !e.doneUntil.Before(due) {
-		s.Logger.Warn("run left out: its window is done", "job", e.job.Name, "scheduled_at", due, "done_until", e.doneUntil)
+		s.Logger.Warn("run left out: its window is done",
+			"job", e.job.Name, "scheduled_at", due, "done_until", e.doneUntil)
 		return
 	}
 	ctx, cancel := context.WithCancelCause(s.ctx)

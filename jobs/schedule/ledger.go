@@ -55,7 +55,8 @@ func (w *ledgerWriter) write(ctx context.Context, row tape.Run) (durable []tape.
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.pending) >= maxPendingRows {
-		w.log.Error("run dropped: too many rows wait for the ledger", "job", row.Job, "run_id", row.ID, "outcome", row.Outcome, "pending", len(w.pending))
+		w.log.Error("run dropped: too many rows wait for the ledger",
+			"job", row.Job, "run_id", row.ID, "outcome", row.Outcome, "pending", len(w.pending))
 		return nil, false
 	}
 	w.pending = append(w.pending, row)
@@ -82,7 +83,8 @@ func (w *ledgerWriter) flush(ctx context.Context) (durable []tape.Run) {
 		row := w.pending[0]
 		if err := w.publish(ctx, row); err != nil {
 			if !w.failing {
-				w.log.Error("ledger not written; will retry", "job", row.Job, "run_id", row.ID, "outcome", row.Outcome, "pending", len(w.pending), "error", err)
+				w.log.Error("ledger not written; will retry",
+					"job", row.Job, "run_id", row.ID, "outcome", row.Outcome, "pending", len(w.pending), "error", err)
 			}
 			w.maybeThere, w.failing = true, true
 			return durable

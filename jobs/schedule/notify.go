@@ -45,13 +45,14 @@ func (s *scheduler) notify(job Job, row tape.Run) {
 		return
 	}
 	notice := Notice{
-		Job: job.Name, Recovered: recovered, RunID: row.ID, Command: row.Command, Outcome: string(row.Outcome), Message: row.Message,
-		Output: row.Output, Attempts: int(row.Attempt), ScheduledAt: instant(row.ScheduledAt),
+		Job: job.Name, Recovered: recovered, RunID: row.ID, Command: row.Command,
+		Outcome: string(row.Outcome), Message: row.Message, Output: row.Output, Attempts: int(row.Attempt), ScheduledAt: instant(row.ScheduledAt),
 		WindowStart: instant(row.WindowStart), WindowEnd: instant(row.WindowEnd), FinishedAt: instant(row.FinishedAt),
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), writeTimeout)
 	defer cancel()
 	if err := s.Notifier.Notify(ctx, notice); err != nil {
-		s.Logger.Error("notification about a run not stored", "job", job.Name, "run_id", row.ID, "outcome", row.Outcome, "error", err)
+		s.Logger.Error("notification about a run not stored",
+			"job", job.Name, "run_id", row.ID, "outcome", row.Outcome, "error", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,22 +56,14 @@ type task struct {
 	unscheduled bool // run by hand: due is only the present
 }
 
-// window returns the window that the task's command line gets.
-func (t task) window() (from, to time.Time) {
-	if t.job.Window == WindowSinceDone {
-		return t.from, t.due
-	}
-	return time.Time{}, time.Time{}
-}
-
 // args returns the command line including the window.
 func (t task) args() []string {
-	args := append([]string{}, t.job.Args...)
+	args, to := slices.Clone(t.job.Args), t.due.UTC().Format(time.RFC3339Nano)
 	switch t.job.Window {
 	case WindowSinceDone:
-		args = append(args, "--from", t.from.UTC().Format(time.RFC3339Nano), "--to", t.due.UTC().Format(time.RFC3339Nano))
+		args = append(args, "--from", t.from.UTC().Format(time.RFC3339Nano), "--to", to)
 	case WindowEnd:
-		args = append(args, "--to", t.due.UTC().Format(time.RFC3339Nano))
+		args = append(args, "--to", to)
 	}
 	return args
 }
@@ -104,8 +97,12 @@ func (s *scheduler) execute(ctx context.Context, t task) (settled bool) {
 // tells the next scheduler about the run if this one does not live to write the row.
 func (s *scheduler) attempt(ctx context.Context, t task, number int) tape.Run {
 	job, started := t.job, s.Now().UTC()
-	run := state.ActiveRun{ID: newRunID(job.Name, started), Command: job.Command, ScheduledAt: t.due, StartedAt: started, Attempt: number}
-	run.WindowStart, run.WindowEnd = t.window()
+	run := state.ActiveRun{
+		ID: newRunID(job.Name, started), Command: job.Command, ScheduledAt: t.due, StartedAt: started, Attempt: number,
+	}
+	if job.Window == WindowSinceDone {
+		run.WindowStart, run.WindowEnd = t.from, t.due
+	}
 	row := rowOf(run, job.Name)
 	if t.unscheduled {
 		row.ScheduledAt = 0

@@ -98,7 +98,8 @@ func newScheduler(ctx context.Context, options Options) *scheduler {
 	return &scheduler{
 		Options: options, ctx: ctx, pings: newPinger(ctx, options),
 		writer:  &ledgerWriter{ledger: options.Ledger, log: options.Logger, unmerged: map[string]int{}},
-		entries: map[string]*entry{}, finished: make(chan finishedRun), jobs: map[string]Job{}, notified: map[string]bool{},
+		entries: map[string]*entry{}, finished: make(chan finishedRun),
+		jobs: map[string]Job{}, notified: map[string]bool{},
 	}
 }
 
@@ -139,7 +140,9 @@ func (s *scheduler) restore() error {
 		return err
 	}
 	now := s.Now().UTC()
-	s.state = state.Scheduler{PID: s.PID, StartedAt: now, BeatAt: now, Jobs: previous.Jobs, DoneUntil: previous.DoneUntil}
+	s.state = state.Scheduler{
+		PID: s.PID, StartedAt: now, BeatAt: now, Jobs: previous.Jobs, DoneUntil: previous.DoneUntil,
+	}
 	for i := range s.state.Jobs {
 		job := &s.state.Jobs[i]
 		job.Run, job.Waiting = nil, 0
@@ -156,7 +159,8 @@ func (s *scheduler) restore() error {
 	s.setJobs(s.Jobs, now)
 	for _, job := range s.Jobs {
 		if e := s.entries[job.Name]; e.nextDue.Before(now) && !e.nextDue.IsZero() {
-			s.Logger.Warn("runs missed while no scheduler ran", "job", job.Name, "since", e.nextDue, "catch_up", string(job.CatchUp))
+			s.Logger.Warn("runs missed while no scheduler ran",
+				"job", job.Name, "since", e.nextDue, "catch_up", string(job.CatchUp))
 		}
 	}
 	for _, at := range []time.Time{now.AddDate(0, 0, -1), now} {
