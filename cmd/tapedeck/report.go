@@ -16,6 +16,7 @@ import (
 	"tapedeck/internal/durable"
 	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
 	"tapedeck/internal/wording"
 	"tapedeck/jobs/notify"
 	"tapedeck/jobs/report"
@@ -94,8 +95,7 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 			a.say("nothing is sent: config.yaml lists no chats under telegram")
 		}
 	}
-	options := report.Options{
-		From: reported.Start, To: reported.End, Symbols: c.Symbols, Sections: c.Sections, Brief: format == "table" && !c.Send,
+	options := report.Options{Window: window.Window{Start: reported.Start, End: reported.End}, Symbols: c.Symbols, Sections: c.Sections, Brief: format == "table" && !c.Send,
 		QueriesDir: c.SQLDir, Params: settings.sections,
 		Now: a.now(), Threads: c.Threads, MemoryLimit: c.Memory, Logger: a.log,
 	}

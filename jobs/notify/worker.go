@@ -182,21 +182,8 @@ func (w *worker) storeResult(ctx context.Context, name string, m *message) bool 
 // withGrace returns a context that is done when the grace after the end of ctx is over.
 func (w *worker) withGrace(ctx context.Context) (context.Context, context.CancelFunc) {
 	request, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.NewTimer(w.opt.Grace)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			cancel()
-		case <-ended:
-		}
-	})
-	return request, func() {
-		stop()
-		close(ended)
-		cancel()
-	}
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(w.opt.Grace, cancel) })
+	return request, func() { stop(); cancel() }
 }
 
 // request builds the Telegram message of a part. If the part's file is missing, the part becomes a

@@ -17,6 +17,7 @@ import (
 	"tapedeck/analytics"
 	"tapedeck/internal/benchtest"
 	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
 	"tapedeck/jobs/report"
 )
 
@@ -81,7 +82,7 @@ func buildReport(b *testing.B, dir *tape.Dir, from time.Time, sections ...string
 	want := cmp.Or(len(sections), len(reportQueries(b)))
 	until := from.Add(24 * time.Hour)
 	started := time.Now()
-	built, err := report.Build(b.Context(), dir, report.Options{From: from, To: until, Now: until, Sections: sections})
+	built, err := report.Build(b.Context(), dir, report.Options{Window: window.Window{Start: from, End: until}, Now: until, Sections: sections})
 	if err != nil {
 		b.Fatal(err)
 	}

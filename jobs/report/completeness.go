@@ -233,24 +233,19 @@ func summarizeSymbols(states []symbolState) string {
 
 // readStates reads the rows of the section completeness. It returns false if a column is missing.
 func readStates(result analytics.Result) (out []symbolState, ok bool) {
-	columns := map[string]int{}
-	for i, column := range result.Columns {
-		columns[column.Name] = i
-	}
 	for _, name := range [...]string{
 		"symbol", "verdict", "rows", "missing", "absent", "gaps", "first_missing_id", "last_missing_id",
 		"missing_from", "missing_until", "recorded_since", "recorded_until",
 	} {
-		if _, ok := columns[name]; !ok {
+		if columnIndex(result, name) < 0 {
 			return nil, false
 		}
 	}
 	for _, row := range result.Rows {
-		text := func(name string) string { v, _ := row[columns[name]].(string); return v }
-		number := func(name string) int64 { v, _ := row[columns[name]].(int64); return v }
-		instant := func(name string) time.Time { v, _ := row[columns[name]].(time.Time); return v }
+		number := func(name string) int64 { return field[int64](result, row, name) }
+		instant := func(name string) time.Time { return field[time.Time](result, row, name) }
 		out = append(out, symbolState{
-			symbol: text("symbol"), verdict: text("verdict"),
+			symbol: field[string](result, row, "symbol"), verdict: field[string](result, row, "verdict"),
 			rows: number("rows"), missing: number("missing"), absent: number("absent"), gaps: number("gaps"),
 			firstMissing: number("first_missing_id"), lastMissing: number("last_missing_id"),
 			missingFrom: instant("missing_from"), missingUntil: instant("missing_until"),

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
 	"tapedeck/internal/wording"
 )
 
@@ -75,7 +76,7 @@ func send(ctx context.Context, dir *tape.Dir, r *Report, outbox Outbox) error {
 }
 
 func sendCorrection(ctx context.Context, dir *tape.Dir, earlier Digest, opt Options, outbox Outbox) error {
-	opt.From, opt.To, opt.Symbols = earlier.Start, earlier.End, earlier.Symbols
+	opt.Window, opt.Symbols = window.Window{Start: earlier.Start, End: earlier.End}, earlier.Symbols
 	r, err := Build(ctx, dir, opt)
 	if err != nil || !earlier.healedIn(r) {
 		return err

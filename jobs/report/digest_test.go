@@ -94,7 +94,7 @@ func TestDigestRefusesOtherReport(t *testing.T) {
 	kept := build(t, dir, nil).Digest()
 	for name, change := range map[string]func(*report.Options){
 		"symbols": func(o *report.Options) { o.Symbols = []string{"BTCUSDT"} },
-		"window":  func(o *report.Options) { o.To = o.To.Add(-time.Hour) },
+		"window":  func(o *report.Options) { o.Window.End = o.Window.End.Add(-time.Hour) },
 	} {
 		if changes, err := kept.Changes(build(t, dir, change)); !errors.Is(err, report.ErrOtherReport) {
 			t.Errorf("other %s: changes %v, error %v", name, changes, err)
@@ -109,7 +109,7 @@ func TestDigestsAreSavedAndForgotten(t *testing.T) {
 	}
 	for hour := range 3 {
 		built := build(t, dir, func(o *report.Options) {
-			o.From, o.To, o.Sections = window(hour).Start, window(hour).End, []string{"overview"}
+			o.Window.Start, o.Window.End, o.Sections = window(hour).Start, window(hour).End, []string{"overview"}
 		})
 		if err := built.Digest().Save(dir); err != nil {
 			t.Fatal(err)

@@ -144,7 +144,7 @@ func (r *Report) facts() (out []pageFact) {
 	if incidents := r.Section("incidents"); incidents != nil && incidents.Err == nil {
 		fact := pageFact{Name: "Alerts", Value: wording.Comma(len(incidents.Result.Rows))}
 		if slices.ContainsFunc(incidents.Result.Rows,
-			func(row []any) bool { return valueOf(incidents.Result, row, "severity") == "high" }) {
+			func(row []any) bool { return field[string](incidents.Result, row, "severity") == "high" }) {
 			fact.Level = Bad
 		}
 		out = append(out, fact)

@@ -102,12 +102,10 @@ func (r *Report) writeMovers(out *strings.Builder) {
 	for _, side := range [...]struct{ name, title string }{{"gainer", "Up"}, {"loser", "Down"}} {
 		var lines []string
 		for _, row := range section.Result.Rows {
-			if valueOf(section.Result, row, "side") != side.name || len(lines) == messageMovers {
-				continue
+			if field[string](section.Result, row, "side") == side.name && len(lines) < messageMovers {
+				symbol, change := field[string](section.Result, row, "symbol"), field[float64](section.Result, row, "change")
+				lines = append(lines, fmt.Sprintf("%-12s %+7.2f%%", symbol, change))
 			}
-			symbol, _ := valueOf(section.Result, row, "symbol").(string)
-			change, _ := valueOf(section.Result, row, "change").(float64)
-			lines = append(lines, fmt.Sprintf("%-12s %+7.2f%%", symbol, change))
 		}
 		if len(lines) > 0 {
 			fmt.Fprintf(out, "\n<b>%s</b>\n<pre>%s</pre>\n", side.title, html.EscapeString(strings.Join(lines, "\n")))
@@ -127,20 +125,20 @@ func (r *Report) writeAlerts(out *strings.Builder) {
 			fmt.Fprintf(out, "… and %d more\n", len(rows)-i)
 			break
 		}
-		at, _ := valueOf(section.Result, row, "at").(time.Time)
-		symbol, _ := valueOf(section.Result, row, "symbol").(string)
-		message, _ := valueOf(section.Result, row, "message").(string)
+		at := field[time.Time](section.Result, row, "at")
+		symbol, message := field[string](section.Result, row, "symbol"), field[string](section.Result, row, "message")
 		fmt.Fprintf(out, "%s <b>%s</b> %s\n", at.UTC().Format("01-02 15:04"), html.EscapeString(symbol),
 			html.EscapeString(message))
 	}
 }
 
-// valueOf returns a row's value in the column with that name, or nil if there is no such column.
-func valueOf(result analytics.Result, row []any, name string) any {
+// field returns a row's value in the column with that name. It returns the zero value if there is no
+// such column or if the value is of another type.
+func field[T any](result analytics.Result, row []any, name string) (value T) {
 	if i := columnIndex(result, name); i >= 0 {
-		return row[i]
+		value, _ = row[i].(T)
 	}
-	return nil
+	return value
 }
 
 // textPart is a part of a statement: text, or a command.

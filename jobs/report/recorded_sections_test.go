@@ -14,6 +14,7 @@ import (
 
 	"tapedeck/internal/recorded"
 	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
 	"tapedeck/jobs/report"
 )
 
@@ -158,19 +159,18 @@ func TestReportEqualsCapture(t *testing.T) {
 		t.Fatal(err)
 	}
 	midnight := time.Date(2024, 8, 9, 0, 0, 0, 0, time.UTC)
-	for name, window := range map[string][2]time.Time{ // candles of both have a step of ten seconds
-		"whole": {midnight.Add(-9 * time.Minute), midnight.Add(6 * time.Minute)}, // --since 15m --now 2024-08-09T00:06:00Z
-		"part":  {midnight.Add(-5*time.Minute + 500*time.Millisecond), midnight.Add(4*time.Minute + 30250*time.Millisecond)},
+	for name, w := range map[string]window.Window{ // candles of both have a step of ten seconds
+		"whole": {Start: midnight.Add(-9 * time.Minute), End: midnight.Add(6 * time.Minute)}, // --since 15m --now 2024-08-09T00:06:00Z
+		"part":  {Start: midnight.Add(-5*time.Minute + 500*time.Millisecond), End: midnight.Add(4*time.Minute + 30250*time.Millisecond)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			built, err := report.Build(t.Context(), recorded, report.Options{
-				From: window[0], To: window[1], Now: window[1], Params: map[string]map[string]any{"illiquidity": {"min_minutes": int64(2)}},
-			})
+			built, err := report.Build(t.Context(), recorded, report.Options{Window: w, Now: w.End,
+				Params: map[string]map[string]any{"illiquidity": {"min_minutes": int64(2)}}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			const layout = "2006-01-02 15:04:05.999999"
-			view := fmt.Sprintf("CREATE OR REPLACE VIEW w AS FROM raw WHERE traded_at >= '%s' AND traded_at < '%s'", window[0].Format(layout), window[1].Format(layout))
+			view := fmt.Sprintf("CREATE OR REPLACE VIEW w AS FROM raw WHERE traded_at >= '%s' AND traded_at < '%s'", w.Start.Format(layout), w.End.Format(layout))
 			if _, err := db.ExecContext(t.Context(), view); err != nil {
 				t.Fatal(err)
 			}

@@ -20,10 +20,10 @@ import (
 	"tapedeck/internal/window"
 )
 
-// Options select what a report covers. From and To are required.
+// Options select what a report covers. Window is required.
 type Options struct {
-	From, To time.Time // the half-open window
-	Symbols  []string  // empty: all symbols on the tape
+	Window  window.Window
+	Symbols []string // empty: all symbols on the tape
 
 	// Sections are the names of the sections to build, in this order. If it is empty, all sections
 	// are built; with Brief, only those that fit a terminal.
@@ -115,10 +115,10 @@ func (r *Report) Section(name string) *Section {
 // the other sections still run. Build returns an error if there is no report at all: the window or
 // a section's name is invalid, the tape cannot be read, or ctx is done.
 func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
-	opt.From, opt.To = opt.From.UTC(), opt.To.UTC()
-	if !opt.From.Before(opt.To) {
-		return nil, fmt.Errorf("the window's end %s is not after its start %s", opt.To.Format(time.RFC3339),
-			opt.From.Format(time.RFC3339))
+	opt.Window.Start, opt.Window.End = opt.Window.Start.UTC(), opt.Window.End.UTC()
+	if !opt.Window.Start.Before(opt.Window.End) {
+		return nil, fmt.Errorf("the window's end %s is not after its start %s", opt.Window.End.Format(time.RFC3339),
+			opt.Window.Start.Format(time.RFC3339))
 	}
 	queries, problems := loadSections(opt.QueriesDir)
 	chosen, err := chooseSections(queries, problems, opt)
@@ -130,7 +130,7 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 		return nil, fmt.Errorf("read the tape's index: %w", err)
 	}
 	session, err := analytics.Open(ctx, dir, analytics.Options{
-		Threads: opt.Threads, MemoryLimit: opt.MemoryLimit, From: opt.From, To: opt.To, Index: index, Logger: opt.Logger,
+		Threads: opt.Threads, MemoryLimit: opt.MemoryLimit, From: opt.Window.Start, To: opt.Window.End, Index: index, Logger: opt.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -142,11 +142,11 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 	if i := slices.IndexFunc(queries, isCompleteness); i >= 0 {
 		toRun = slices.Insert(toRun, 0, queries[i])
 	}
-	results := runSections(ctx, session, toRun, opt, parallelSections(index, opt.From, opt.To))
+	results := runSections(ctx, session, toRun, opt, parallelSections(index, opt.Window))
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("run the sections: %w", err)
 	}
-	report := &Report{Window: window.Window{Start: opt.From, End: opt.To}, MadeAt: opt.Now.UTC(),
+	report := &Report{Window: opt.Window, MadeAt: opt.Now.UTC(),
 		Feed: dir.Feed(), Symbols: opt.Symbols, candleStep: candleStep(opt)}
 	for _, query := range chosen {
 		report.Sections = append(report.Sections, results[query.Name])

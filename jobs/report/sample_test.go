@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
 	"tapedeck/jobs/report"
 )
 
@@ -102,7 +103,7 @@ func sampleTape(t *testing.T, skip func(tape.Trade) bool) *tape.Dir {
 // build builds the report of the samples.
 func build(t *testing.T, dir *tape.Dir, change func(*report.Options)) *report.Report {
 	t.Helper()
-	opt := report.Options{From: sampleStart, To: sampleEnd, Now: sampleEnd.Add(time.Minute), Threads: 2}
+	opt := report.Options{Window: window.Window{Start: sampleStart, End: sampleEnd}, Now: sampleEnd.Add(time.Minute), Threads: 2}
 	if change != nil {
 		change(&opt)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"tapedeck/analytics"
 	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
 )
 
 // sectionOrder is the order of the embedded sections. The user's own sections follow by name.
@@ -88,10 +89,10 @@ func chooseSections(queries []analytics.Query, problems []error, opt Options) ([
 const parallelRows = 2_000_000
 
 // parallelSections returns how many sections run at a time.
-func parallelSections(index *tape.Index, from, to time.Time) int {
+func parallelSections(index *tape.Index, w window.Window) int {
 	rows := int64(0)
-	index.SegmentsWhere(from, to, func(_ string, run tape.IDRun) bool {
-		if run.Overlaps(from, to) {
+	index.SegmentsWhere(w.Start, w.End, func(_ string, run tape.IDRun) bool {
+		if run.Overlaps(w.Start, w.End) {
 			rows += run.Count()
 		}
 		return false
@@ -130,15 +131,15 @@ func runSection(ctx context.Context, session *analytics.Session, query analytics
 	for _, param := range query.Params {
 		switch param.Name {
 		case "window_start":
-			args[param.Name] = opt.From
+			args[param.Name] = opt.Window.Start
 		case "window_end":
-			args[param.Name] = opt.To
+			args[param.Name] = opt.Window.End
 		case "symbols":
 			if param.Type == "VARCHAR" {
 				args[param.Name] = strings.Join(opt.Symbols, ",")
 			}
 		case "step_seconds":
-			args[param.Name] = int64(chartStep(opt.To.Sub(opt.From)) / time.Second)
+			args[param.Name] = int64(chartStep(opt.Window.Duration()) / time.Second)
 		}
 	}
 	for name, value := range opt.Params[query.Name] {
@@ -183,5 +184,5 @@ func candleStep(opt Options) time.Duration {
 			return time.Duration(seconds) * time.Second
 		}
 	}
-	return chartStep(opt.To.Sub(opt.From))
+	return chartStep(opt.Window.Duration())
 }

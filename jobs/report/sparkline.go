@@ -41,10 +41,9 @@ func (t *tableWriter) hourlyProfile(section Section) (grid, string, bool) {
 	bySymbol := map[string]*symbolProfile{}
 	var profiles []*symbolProfile
 	for _, row := range rows {
-		symbol, _ := valueOf(result, row, "symbol").(string)
-		hour, ok := valueOf(result, row, "hour").(time.Time)
+		symbol, hour := field[string](result, row, "symbol"), field[time.Time](result, row, "hour")
 		slot := int(hour.Sub(first)/time.Hour) / hoursPerSlot
-		if !ok || slot < 0 || slot >= slots {
+		if hour.Before(first) || slot >= slots {
 			continue
 		}
 		profile := bySymbol[symbol]
@@ -53,8 +52,8 @@ func (t *tableWriter) hourlyProfile(section Section) (grid, string, bool) {
 			bySymbol[symbol] = profile
 			profiles = append(profiles, profile)
 		}
-		profile.closes[slot], _ = valueOf(result, row, "close").(float64)
-		trades, _ := valueOf(result, row, "trades").(int64)
+		profile.closes[slot] = field[float64](result, row, "close")
+		trades := field[int64](result, row, "trades")
 		profile.trades[slot] += float64(trades)
 		if trades > profile.most {
 			profile.most, profile.busiest = trades, hour

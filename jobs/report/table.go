@@ -252,8 +252,7 @@ func (r *Report) tradesBySymbol() map[string]int64 {
 	out := map[string]int64{}
 	if overview := r.Section("overview"); overview != nil {
 		for _, row := range overview.Result.Rows {
-			name, _ := valueOf(overview.Result, row, "symbol").(string)
-			out[name], _ = valueOf(overview.Result, row, "trades").(int64)
+			out[field[string](overview.Result, row, "symbol")] = field[int64](overview.Result, row, "trades")
 		}
 	}
 	return out

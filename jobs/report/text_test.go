@@ -171,7 +171,7 @@ func TestEmptyWindowIsStated(t *testing.T) {
 		"before": {sampleStart.Add(-48 * time.Hour), "No trades in this window"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			built := build(t, dir, func(o *report.Options) { o.From, o.To = c.from, c.from.Add(time.Hour) })
+			built := build(t, dir, func(o *report.Options) { o.Window.Start, o.Window.End = c.from, c.from.Add(time.Hour) })
 			if !built.Empty || built.Complete || built.Missing != 0 {
 				t.Errorf("empty %v, complete %v, missing %d", built.Empty, built.Complete, built.Missing)
 			}
@@ -253,7 +253,7 @@ func TestReportOf400Symbols(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long: make test-all")
 	}
-	built := build(t, newTape(t, tape.AggTrade, sampleTrades(manyMarkets(400), nil)), func(o *report.Options) { o.To = o.From.Add(20 * time.Minute) })
+	built := build(t, newTape(t, tape.AggTrade, sampleTrades(manyMarkets(400), nil)), func(o *report.Options) { o.Window.End = o.Window.Start.Add(20 * time.Minute) })
 	if n := len(built.Section("overview").Result.Rows); n != 400 || !built.Complete {
 		t.Fatalf("%d symbols, complete %v: %v", n, built.Complete, built.Statements)
 	}
