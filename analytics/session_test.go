@@ -88,7 +88,7 @@ func TestRelationsShowTheTape(t *testing.T) {
 	if _, err := dir.PublishRuns(t.Context(), []tape.Run{{ID: "r1", Job: "detect", FinishedAt: noon.UnixMicro(), Outcome: "ok", Rows: 7}}); err != nil {
 		t.Fatal(err)
 	}
-	certificate, err := dir.Certify(t.Context(), noon, false, nil)
+	certificate, err := dir.Certify(t.Context(), noon, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestEmptyTapeHasTheSameColumns(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	certificate, err := full.Certify(t.Context(), noon, false, nil)
+	certificate, err := full.Certify(t.Context(), noon, false)
 	if err != nil {
 		t.Fatal(err)
 	}

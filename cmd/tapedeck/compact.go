@@ -44,13 +44,7 @@ func (c *compactCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	bar := a.newProgress()
-	options := compact.Options{Now: a.now(), Clock: time.Now(), Force: c.Force, Logger: a.log}
-	options.Progress = func(done, of int) {
-		if done == 0 {
-			bar.Begin("compact", int64(of))
-		}
-		bar.Set("days", int64(done))
-	}
+	options := compact.Options{Now: a.now(), Clock: time.Now(), Force: c.Force, Logger: a.log, Progress: bar}
 	if c.given() {
 		if options.Window, err = c.window(a.now(), maxLength); err != nil {
 			return err

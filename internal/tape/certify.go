@@ -71,10 +71,8 @@ func (c Certificate) Complete() bool {
 // Certify reads the ids of all rows on the tape and computes what is missing at the time now. It skips
 // files that it read before, by name, size and modification time. If full is set it reads them again,
 // and every column, which verifies the checksum of every page. It saves what it read for the next time;
-// see Certificate.SaveErr. It calls progress, unless nil, after each file that it read.
-func (d *Dir) Certify(
-	ctx context.Context, now time.Time, full bool, progress func(done, of int),
-) (Certificate, error) {
+// see Certificate.SaveErr.
+func (d *Dir) Certify(ctx context.Context, now time.Time, full bool) (Certificate, error) {
 	out := Certificate{CheckedAt: now.UTC()}
 	dates, err := d.Dates(Trades)
 	if err != nil {
@@ -88,7 +86,7 @@ func (d *Dir) Certify(
 	if err != nil {
 		return out, err
 	}
-	scan, err := d.scanTape(ctx, dates, full, progress)
+	scan, err := d.scanTape(ctx, dates, full)
 	if err != nil {
 		return out, err
 	}

@@ -85,16 +85,14 @@ type pendingScan struct{ date, name string }
 const maxListings = 8
 
 // scanTape reads the files of all partitions that were not read before.
-func (d *Dir) scanTape(
-	ctx context.Context, dates []string, full bool, progress func(done, of int),
-) (*tapeScan, error) {
+func (d *Dir) scanTape(ctx context.Context, dates []string, full bool) (*tapeScan, error) {
 	parts := map[string]*scannedPartition{}
 	for range maxListings {
 		scan, err := d.planScan(dates, full, parts)
 		if err != nil {
 			return nil, err
 		}
-		if err := scan.run(ctx, progress); err != nil {
+		if err := scan.run(ctx); err != nil {
 			return nil, err
 		}
 		scan.saveErr = scan.save()
@@ -150,10 +148,9 @@ func (d *Dir) planScan(dates []string, full bool, parts map[string]*scannedParti
 }
 
 // run reads the pending files, on every core.
-func (s *tapeScan) run(ctx context.Context, progress func(done, of int)) error {
+func (s *tapeScan) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
-	done := 0
 	for _, p := range s.pending {
 		group.Go(func() error {
 			if err := ctx.Err(); err != nil {
@@ -167,10 +164,6 @@ func (s *tapeScan) run(ctx context.Context, progress func(done, of int)) error {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.record(p, found, err)
-			done++
-			if progress != nil {
-				progress(done, len(s.pending))
-			}
 			return nil
 		})
 	}

@@ -18,7 +18,7 @@ import (
 
 func certify(t *testing.T, d *Dir, now time.Time) Certificate {
 	t.Helper()
-	c, err := d.Certify(context.Background(), now, false, nil)
+	c, err := d.Certify(context.Background(), now, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,14 +265,14 @@ func TestFullCertifyFindsDamagedPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := day0.Add(48 * time.Hour)
-	if c, err := d.Certify(context.Background(), now, true, nil); err != nil || len(c.Broken) > 0 {
+	if c, err := d.Certify(context.Background(), now, true); err != nil || len(c.Broken) > 0 {
 		t.Fatal(c.Broken, err)
 	}
 	content[meta.DataPageOffset+meta.TotalCompressedSize/2] ^= 1
 	if err := os.WriteFile(path, content, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c, err := d.Certify(context.Background(), now, true, nil)
+	c, err := d.Certify(context.Background(), now, true)
 	if err != nil || len(c.Broken) != 1 || c.Complete() {
 		t.Errorf("%+v %v", c.Broken, err)
 	}

@@ -277,12 +277,12 @@ func operations() []operation {
 		}
 	}
 	certify := func(h *harness) Certificate {
-		c, err := h.dir.Certify(ctx, day0.AddDate(0, 0, 3), false, nil)
+		c, err := h.dir.Certify(ctx, day0.AddDate(0, 0, 3), false)
 		h.must(err)
 		return c
 	}
 	publishCoverage := func(h *harness) error {
-		c, err := h.dir.Certify(ctx, day0.AddDate(0, 0, 4), false, nil)
+		c, err := h.dir.Certify(ctx, day0.AddDate(0, 0, 4), false)
 		if err != nil {
 			return err
 		}

@@ -147,7 +147,7 @@ func TestInvalidTimesAreRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			file.Close()
-			c, err := d.Certify(context.Background(), day0, true, nil)
+			c, err := d.Certify(context.Background(), day0, true)
 			if err != nil || len(c.Broken) != 1 || len(c.Symbols) != 1 ||
 				c.Symbols[0].Trades != 10 || len(c.Symbols[0].Days) != 1 {
 				t.Errorf("%v: %+v, %v", at, c, err)

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"time"
 
+	"tapedeck/internal/progress"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
 )
@@ -52,8 +53,8 @@ type Options struct {
 	Force bool
 	// Logger may be nil.
 	Logger *slog.Logger
-	// Progress, unless nil, is called before each partition with the numbers of partitions done and in all.
-	Progress func(done, of int)
+	// Progress shows the partitions that are done; nil means nothing is shown.
+	Progress progress.Display
 }
 
 // Summary is what a compaction did.
@@ -87,6 +88,9 @@ func Run(ctx context.Context, dir *tape.Dir, opt Options) (Summary, error) {
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
+	if opt.Progress == nil {
+		opt.Progress = progress.None{}
+	}
 	c := &compaction{dir: dir, opt: opt, rejected: map[string]bool{}}
 	err := c.run(ctx)
 	return c.Summary, err
@@ -105,10 +109,9 @@ func (c *compaction) run(ctx context.Context) error {
 		return err
 	}
 	dates = slices.DeleteFunc(dates, func(date string) bool { return !c.inWindow(date) })
+	c.opt.Progress.Begin("compact", int64(len(dates)))
 	for i, date := range dates {
-		if c.opt.Progress != nil {
-			c.opt.Progress(i, len(dates))
-		}
+		c.opt.Progress.Set("days", int64(i))
 		if err := c.compactDate(ctx, date); err != nil {
 			return fmt.Errorf("compact the trades of %s: %w", date, err)
 		}

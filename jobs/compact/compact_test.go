@@ -230,7 +230,7 @@ func TestRecordsOfAWeekAreFewFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		alerts++
-		certificate, err := dir.Certify(ctx, now, false, nil)
+		certificate, err := dir.Certify(ctx, now, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -357,7 +357,7 @@ func TestRunWithConcurrentWriters(t *testing.T) {
 	}
 	verifier := open()
 	until(func() {
-		c, err := verifier.Certify(ctx, day, false, nil)
+		c, err := verifier.Certify(ctx, day, false)
 		if err == nil {
 			_, err = verifier.PublishCoverage(ctx, c)
 		}
@@ -405,7 +405,7 @@ func TestRunWithConcurrentWriters(t *testing.T) {
 	writers.Wait()
 	close(done)
 	others.Wait()
-	if c, err := dir.Certify(ctx, day, true, nil); err != nil || !c.Complete() || c.Symbols[0].Trades != ids {
+	if c, err := dir.Certify(ctx, day, true); err != nil || !c.Complete() || c.Symbols[0].Trades != ids {
 		t.Errorf("%+v, %v", c.Symbols, err)
 	}
 }

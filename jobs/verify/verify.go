@@ -30,7 +30,7 @@ type Options struct {
 // Certificate.SaveErr. If publishing the coverage fails for another reason, for example a full disk, Run returns both
 // the certificate and the error. With any other error the certificate is nil.
 func Run(ctx context.Context, dir *tape.Dir, opt Options) (*tape.Certificate, error) {
-	certificate, err := dir.Certify(ctx, opt.Now, opt.Full, nil)
+	certificate, err := dir.Certify(ctx, opt.Now, opt.Full)
 	if err != nil {
 		return nil, err
 	}
