@@ -307,7 +307,7 @@ func TestOlderDirectoryIsMigrated(t *testing.T) {
 		})
 	}
 	host.run(t, "docker exec "+services["stream"]+" tapedeck verify")
-	if log := host.run(t, "docker logs "+services["stream"]+" 2>&1; docker logs "+services["schedule"]+" 2>&1"); !strings.Contains(log, "views for other tools made") || strings.Contains(log, `"level":"ERROR"`) {
+	if log := host.run(t, "docker logs "+services["stream"]+" 2>&1; docker logs "+services["schedule"]+" 2>&1"); !strings.Contains(log, "market.duckdb created") || strings.Contains(log, `"level":"ERROR"`) {
 		t.Errorf("the logs are\n%s", log)
 	}
 	host.run(t, script+"--entrypoint bash "+image+" -c 'test -d data/coverage && test -d data/alerts && test -d data/.staging && ! grep -q older data/.state/market.json && test $(stat -c %s data/market.duckdb) -gt 1000'")
