@@ -44,30 +44,30 @@ func checksumOf(content []byte) string {
 	return fmt.Sprintf("%x  BTCUSDT-aggTrades-2026-01-15.zip\n", sha256.Sum256(content))
 }
 
-// archiveFor serves a file and its checksum and gives an archive of it and the requests it saw.
-func archiveFor(t *testing.T, serve http.HandlerFunc) (*Archive, *[]string) {
+// newArchive returns an archive that serve implements, and the requests that it received.
+func newArchive(t *testing.T, serve http.HandlerFunc) (*Archive, *[]string) {
 	t.Helper()
-	var seen []string
+	var requests []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		line := strings.TrimPrefix(r.URL.Path, "/data/spot/daily/aggTrades/BTCUSDT/BTCUSDT-aggTrades-2026-01-15.")
 		if part := r.Header.Get("Range"); part != "" {
 			line += " " + part
 		}
-		seen = append(seen, line)
+		requests = append(requests, line)
 		serve(w, r)
 	}))
 	t.Cleanup(server.Close)
 	clock := newTestClock()
 	archive := NewArchive(server.URL, ArchiveOptions{Sleep: clock.sleep})
 	t.Cleanup(archive.Close)
-	return archive, &seen
+	return archive, &requests
 }
 
 const archiveRows = "26129,0.01633102,4.70443515,27781,27781,1498793709153,True,True\n"
 
-func TestFetchVerifiesAndUnpacks(t *testing.T) {
+func TestFetchVerifiesTheChecksum(t *testing.T) {
 	content := zipOf(t, "BTCUSDT-aggTrades-2026-01-15.csv", archiveRows)
-	archive, seen := archiveFor(t, func(w http.ResponseWriter, r *http.Request) {
+	archive, requests := newArchive(t, func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, ".CHECKSUM") {
 			io.WriteString(w, checksumOf(content))
 			return
@@ -95,23 +95,23 @@ func TestFetchVerifiesAndUnpacks(t *testing.T) {
 		content.Close()
 	}
 	file.Close()
-	if diff := cmp.Diff([]string{"zip.CHECKSUM", "zip"}, *seen); diff != "" {
+	if diff := cmp.Diff([]string{"zip.CHECKSUM", "zip"}, *requests); diff != "" {
 		t.Error(diff)
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 0 {
-		t.Errorf("left behind: %v", left)
+		t.Errorf("files left: %v", left)
 	}
 }
 
-func TestFetchGoesOnWhereItWasCutOff(t *testing.T) {
+func TestFetchResumesADownload(t *testing.T) {
 	content := zipOf(t, "BTCUSDT-aggTrades-2026-01-15.csv", strings.Repeat(archiveRows, 10000))
-	cuts := 0
-	archive, seen := archiveFor(t, func(w http.ResponseWriter, r *http.Request) {
+	attempts := 0
+	archive, requests := newArchive(t, func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, ".CHECKSUM") {
 			io.WriteString(w, checksumOf(content))
 			return
 		}
-		if cuts++; cuts <= 2 {
+		if attempts++; attempts <= 2 {
 			from := 0
 			fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from)
 			w.Header().Set("Content-Length", fmt.Sprint(len(content)-from))
@@ -126,7 +126,7 @@ func TestFetchGoesOnWhereItWasCutOff(t *testing.T) {
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 	})
 	dir := t.TempDir()
-	// What another process had got before it was killed.
+	// A process that was killed left the first bytes.
 	if err := os.WriteFile(filepath.Join(dir, "BTCUSDT-aggTrades-2026-01-15.zip.part"), content[:100], 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -135,14 +135,14 @@ func TestFetchGoesOnWhereItWasCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	file.Close()
-	if diff := cmp.Diff([]string{"zip.CHECKSUM", "zip bytes=100-", "zip bytes=400-", "zip bytes=700-"}, *seen); diff != "" {
+	if diff := cmp.Diff([]string{"zip.CHECKSUM", "zip bytes=100-", "zip bytes=400-", "zip bytes=700-"}, *requests); diff != "" {
 		t.Error(diff)
 	}
 }
 
-func TestFetchOfAFileThatWasReplacedMeanwhile(t *testing.T) {
+func TestFetchDownloadsAReplacedFileAgain(t *testing.T) {
 	old, content := zipOf(t, "x.csv", archiveRows), zipOf(t, "x.csv", archiveRows+archiveRows)
-	archive, seen := archiveFor(t, func(w http.ResponseWriter, r *http.Request) {
+	archive, requests := newArchive(t, func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, ".CHECKSUM") {
 			io.WriteString(w, checksumOf(content))
 			return
@@ -158,12 +158,12 @@ func TestFetchOfAFileThatWasReplacedMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	file.Close()
-	if got := len(*seen); got != 4 || (*seen)[3] != "zip" {
-		t.Errorf("asked %v", *seen)
+	if got := len(*requests); got != 4 || (*requests)[3] != "zip" {
+		t.Errorf("requests %v", *requests)
 	}
 }
 
-func TestFetchRefuses(t *testing.T) {
+func TestFetchErrors(t *testing.T) {
 	content := zipOf(t, "x.csv", archiveRows)
 	for _, tc := range []struct {
 		name          string
@@ -171,15 +171,15 @@ func TestFetchRefuses(t *testing.T) {
 		requests      int
 		check         func(error) bool
 	}{
-		{"no file yet", says(404, "<Error/>"), says(200, checksumOf(content)), 2, func(err error) bool { return errors.Is(err, ErrNotInArchive) }},
-		{"no checksum", says(200, string(content)), says(404, "<Error/>"), 1, func(err error) bool { return errors.Is(err, ErrNotInArchive) }},
-		{"wrong checksum", says(200, string(content)), says(200, checksumOf([]byte("else"))), 4, func(err error) bool { var c *ChecksumError; return errors.As(err, &c) }},
-		{"checksum of another file", says(200, string(content)), says(200, strings.Replace(checksumOf(content), "BTC", "ETH", 1)), 6, func(err error) bool { var d *DamagedError; return errors.As(err, &d) }},
-		{"access denied", says(403, "<Error>AccessDenied"), says(200, checksumOf(content)), 2, func(err error) bool { var s *StatusError; return errors.As(err, &s) && !Temporary(err) }},
-		{"503", says(503, "slow down"), says(200, checksumOf(content)), 7, Temporary},
+		{"no file yet", respond(404, "<Error/>"), respond(200, checksumOf(content)), 2, func(err error) bool { return errors.Is(err, ErrNotInArchive) }},
+		{"no checksum", respond(200, string(content)), respond(404, "<Error/>"), 1, func(err error) bool { return errors.Is(err, ErrNotInArchive) }},
+		{"wrong checksum", respond(200, string(content)), respond(200, checksumOf([]byte("else"))), 4, func(err error) bool { var c *ChecksumError; return errors.As(err, &c) }},
+		{"checksum of another file", respond(200, string(content)), respond(200, strings.Replace(checksumOf(content), "BTC", "ETH", 1)), 6, func(err error) bool { var d *DamagedError; return errors.As(err, &d) }},
+		{"access denied", respond(403, "<Error>AccessDenied"), respond(200, checksumOf(content)), 2, func(err error) bool { var s *StatusError; return errors.As(err, &s) && !Temporary(err) }},
+		{"503", respond(503, "slow down"), respond(200, checksumOf(content)), 7, Temporary},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			archive, seen := archiveFor(t, func(w http.ResponseWriter, r *http.Request) {
+			archive, requests := newArchive(t, func(w http.ResponseWriter, r *http.Request) {
 				if strings.HasSuffix(r.URL.Path, ".CHECKSUM") {
 					tc.checksum(w, r)
 				} else {
@@ -188,19 +188,19 @@ func TestFetchRefuses(t *testing.T) {
 			})
 			dir := t.TempDir()
 			_, err := archive.Fetch(t.Context(), KindAggTrades, "BTCUSDT", archiveDay, dir)
-			if err == nil || !tc.check(err) || len(*seen) != tc.requests {
-				t.Errorf("err = %v after %v", err, *seen)
+			if err == nil || !tc.check(err) || len(*requests) != tc.requests {
+				t.Errorf("err = %v after %v", err, *requests)
 			}
 			if left, _ := os.ReadDir(dir); len(left) != 0 {
-				t.Errorf("left behind: %v", left)
+				t.Errorf("files left: %v", left)
 			}
 		})
 	}
 }
 
-func TestFetchEndsWithTheContext(t *testing.T) {
+func TestFetchIsCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	archive, _ := archiveFor(t, func(w http.ResponseWriter, r *http.Request) {
+	archive, _ := newArchive(t, func(w http.ResponseWriter, r *http.Request) {
 		cancel()
 		<-r.Context().Done()
 	})
@@ -209,7 +209,7 @@ func TestFetchEndsWithTheContext(t *testing.T) {
 	}
 }
 
-func TestTwoProcessesAtOneFileDoNotMeet(t *testing.T) {
+func TestConcurrentDownloadsUseTwoFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.zip.part")
 	first, err := openPart(path)
 	if err != nil {
@@ -220,7 +220,7 @@ func TestTwoProcessesAtOneFileDoNotMeet(t *testing.T) {
 		t.Fatal(err)
 	}
 	if first.Name() == second.Name() {
-		t.Error("both write the same file")
+		t.Error("both write to one file")
 	}
 	closePart(first, true)
 	closePart(second, true)
@@ -248,9 +248,8 @@ func TestOpenZip(t *testing.T) {
 	content.Close()
 }
 
-// The bytes of the compressed rows are turned round under a checksum that fits: reading must end in
-// an error.
-func TestAZipWithFlippedBitsIsNoticed(t *testing.T) {
+// TestFlippedBitInAZipIsAnError: the checksum file may match, so reading must detect it.
+func TestFlippedBitInAZipIsAnError(t *testing.T) {
 	var rows strings.Builder
 	for i := range 5000 {
 		fmt.Fprintf(&rows, "%d,0.0%d,4.70443515,%d,%d,%d,True,True\n", i, 1633102+i*7919%1000000, i, i, 1498793709153+i)
@@ -269,7 +268,7 @@ func TestAZipWithFlippedBitsIsNoticed(t *testing.T) {
 			err = reader.Next(&row)
 		}
 		if errors.Is(err, io.EOF) {
-			t.Errorf("byte %d turned: no error in %d lines", at, reader.Line())
+			t.Errorf("byte %d flipped: no error in %d lines", at, reader.Line())
 		}
 	}
 }

@@ -14,8 +14,7 @@ import (
 	"time"
 )
 
-// slidingServer is the strictest exchange: in no span of a window may the weight it saw go over its
-// limit.
+// slidingServer is the strictest exchange: it measures the weight in every span of a window.
 type slidingServer struct {
 	mu    sync.Mutex
 	at    []time.Time
@@ -24,7 +23,7 @@ type slidingServer struct {
 	total int64
 }
 
-func (s *slidingServer) take(at time.Time, window time.Duration, cost int64) {
+func (s *slidingServer) record(at time.Time, window time.Duration, cost int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.at, s.costs = append(s.at, at), append(s.costs, cost)
@@ -38,16 +37,16 @@ func (s *slidingServer) take(at time.Time, window time.Duration, cost int64) {
 	s.peak = max(s.peak, used)
 }
 
-// Two processes and several goroutines share a file, in a bubble where waiting takes no time, so
-// this is as fast as clients could ask.
-func TestTheBudgetIsKeptAndUsed(t *testing.T) {
+// TestBudgetKeepsAndUsesTheLimit: two budgets with several goroutines share a file. The test runs
+// in a synctest bubble, so the clients send as fast as they are allowed to.
+func TestBudgetKeepsAndUsesTheLimit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "budget.json")
 	synctest.Test(t, func(t *testing.T) {
 		const limit, cost, bursts = 200, 4, 11
 		const requests = bursts * (limit * budgetShare / 100 / cost)
 		var made atomic.Int64
 		server := &slidingServer{}
-		begin := time.Now()
+		start := time.Now()
 		var work sync.WaitGroup
 		for process := range 2 {
 			budget := OpenBudget(path, BudgetOptions{})
@@ -63,7 +62,7 @@ func TestTheBudgetIsKeptAndUsed(t *testing.T) {
 							return
 						}
 						time.Sleep(50 * time.Millisecond)
-						server.take(time.Now(), time.Minute, cost)
+						server.record(time.Now(), time.Minute, cost)
 						time.Sleep(50 * time.Millisecond)
 						if err := budget.complete(held, reportedLimits{}); err != nil {
 							t.Errorf("process %d: %v", process, err)
@@ -76,65 +75,65 @@ func TestTheBudgetIsKeptAndUsed(t *testing.T) {
 		if server.peak > limit {
 			t.Errorf("%d used in a minute, the limit is %d", server.peak, limit)
 		}
-		elapsed := time.Since(begin)
-		rate := float64(server.total) * (bursts - 1) / bursts / elapsed.Minutes() // the first minute's share is there from the start
+		elapsed := time.Since(start)
+		rate := float64(server.total) * (bursts - 1) / bursts / elapsed.Minutes() // the first minute's share is available from the start
 		t.Logf("%d weight in %s: %.1f a minute of %d, at most %d in any minute", server.total, elapsed, rate, limit, server.peak)
 		if rate < 0.95*limit {
-			t.Errorf("%.1f used a minute, under 95%% of %d", rate, limit)
+			t.Errorf("%.1f used per minute, less than 95%% of %d", rate, limit)
 		}
 	})
 }
 
-func TestTheServersCountIsBelieved(t *testing.T) {
+func TestReportedUsageCounts(t *testing.T) {
 	clock := newTestClock()
-	client, _ := restFor(t, clock, says(200, `[]`, "X-MBX-USED-WEIGHT-1M", "5878"), says(200, `[]`, "X-MBX-USED-WEIGHT-1M", "5900"))
+	client, _ := newTestREST(t, clock, respond(200, `[]`, "X-MBX-USED-WEIGHT-1M", "5878"), respond(200, `[]`, "X-MBX-USED-WEIGHT-1M", "5900"))
 	for range 2 {
 		if _, err := client.AggTrades(t.Context(), "BNBBTC", 1, 1); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if len(clock.slept) == 0 || clock.slept[0] < 50*time.Second {
-		t.Errorf("went on although another program at this address has used the minute: waits %v", clock.slept)
+		t.Errorf("sent a request although another program had used the limit: waits %v", clock.slept)
 	}
 }
 
-func TestWhatAKilledProcessHeldComesBack(t *testing.T) {
+func TestReservationOfAKilledProcessExpires(t *testing.T) {
 	clock := newTestClock()
 	path := filepath.Join(t.TempDir(), "budget.json")
 	budget := OpenBudget(path, BudgetOptions{Now: clock.now, Sleep: clock.sleep})
 	if err := budget.SetLimits([]RateLimit{{limitWeight, "MINUTE", 1, 10}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := budget.reserve(t.Context(), 8, restTimeout); err != nil { // and never settled
+	if _, err := budget.reserve(t.Context(), 8, restTimeout); err != nil { // never completed
 		t.Fatal(err)
 	}
-	begin := clock.now()
+	start := clock.now()
 	other := OpenBudget(path, BudgetOptions{Now: clock.now, Sleep: clock.sleep})
 	if _, err := other.reserve(t.Context(), 8, restTimeout); err != nil {
 		t.Fatal(err)
 	}
-	if waited := clock.now().Sub(begin); waited < time.Minute+restTimeout || waited > time.Minute+restTimeout+time.Second {
+	if waited := clock.now().Sub(start); waited < time.Minute+restTimeout || waited > time.Minute+restTimeout+time.Second {
 		t.Errorf("waited %s", waited)
 	}
 }
 
-func TestABudgetFileThatIsNoneCountsAsUsed(t *testing.T) {
+func TestDamagedBudgetFileCountsAsUsed(t *testing.T) {
 	clock := newTestClock()
 	path := filepath.Join(t.TempDir(), "budget.json")
 	if err := os.WriteFile(path, []byte("{cut"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	begin := clock.now()
+	start := clock.now()
 	budget := OpenBudget(path, BudgetOptions{Now: clock.now, Sleep: clock.sleep})
 	if _, err := budget.reserve(t.Context(), 4, restTimeout); err != nil {
 		t.Fatal(err)
 	}
-	if waited := clock.now().Sub(begin); waited < time.Minute || waited > 5*time.Minute+2*time.Second {
+	if waited := clock.now().Sub(start); waited < time.Minute || waited > 5*time.Minute+2*time.Second {
 		t.Errorf("waited %s", waited)
 	}
 }
 
-func TestAClockSetBackDoesNotStopTheBudget(t *testing.T) {
+func TestClockSetBackDoesNotBlockTheBudget(t *testing.T) {
 	clock := newTestClock()
 	budget := OpenBudget(filepath.Join(t.TempDir(), "budget.json"), BudgetOptions{Now: clock.now, Sleep: clock.sleep})
 	if err := budget.SetLimits([]RateLimit{{limitWeight, "MINUTE", 1, 10}}); err != nil {
@@ -144,26 +143,26 @@ func TestAClockSetBackDoesNotStopTheBudget(t *testing.T) {
 		t.Fatal(err)
 	}
 	clock.sleep(t.Context(), -24*time.Hour)
-	begin := clock.now()
+	start := clock.now()
 	if _, err := budget.reserve(t.Context(), 8, restTimeout); err != nil {
 		t.Fatal(err)
 	}
-	if waited := clock.now().Sub(begin); waited > 2*time.Minute {
+	if waited := clock.now().Sub(start); waited > 2*time.Minute {
 		t.Errorf("waited %s", waited)
 	}
 }
 
-func TestABudgetThatCannotBeWrittenFailsTheRequest(t *testing.T) {
+func TestUnwritableBudgetFailsTheRequest(t *testing.T) {
 	budget := OpenBudget(filepath.Join(t.TempDir(), "missing", "budget.json"), BudgetOptions{})
 	if _, err := budget.reserve(t.Context(), 4, restTimeout); err == nil {
 		t.Error("no error")
 	}
 }
 
-func TestWaitingEndsWithTheContext(t *testing.T) {
+func TestWaitForTheBudgetIsCancelled(t *testing.T) {
 	clock := newTestClock()
 	ctx, cancel := context.WithCancel(t.Context())
-	client, _ := restFor(t, clock, func(w http.ResponseWriter, r *http.Request) {
+	client, _ := newTestREST(t, clock, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-MBX-USED-WEIGHT-1M", strconv.Itoa(6000))
 		fmt.Fprint(w, `[]`)
 		cancel()

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// ArchiveKind is the kind of rows in an archive file, spelt as in its path and name.
+// ArchiveKind is the kind of rows in an archive file, as in its path and name.
 type ArchiveKind string
 
 const (
@@ -16,20 +16,20 @@ const (
 	KindTrades    ArchiveKind = "trades"    // id, price, qty, quote qty, time, is buyer maker[, best match]
 )
 
-// Row is one trade as REST and the archive give it, its numbers still the exchange's own text.
+// Row is one trade from REST or the archive. Its decimals are the exchange's own text.
 type Row struct {
 	ID           int64
-	Price, Qty   []byte // decimal text; from a CSVReader valid until its next call of Next
+	Price, Qty   []byte // decimal text; from a CSVReader it is valid until the next call of Next
 	FirstTradeID int64  // equal to ID in raw trades
 	LastTradeID  int64
 	Time         int64 // microseconds since 1970-01-01 UTC
 	IsBuyerMaker bool
 }
 
-// CSVError is a line of a CSV that is not a row of its kind.
+// CSVError is a line of a CSV that is not a valid row.
 type CSVError struct {
-	Line   int64  // from 1
-	Reason string // what is wrong with it
+	Line   int64 // from 1
+	Reason string
 	Text   string // the line's beginning
 }
 
@@ -43,41 +43,42 @@ const (
 	maxExcerpt = 80
 
 	// Archive times are milliseconds before 2025-01-01 and microseconds after, and some files mix
-	// them. In microseconds 1e14 is March 1973, in milliseconds it is the year 5138.
+	// them. 1e14 is March 1973 in microseconds, and the year 5138 in milliseconds.
 	microsFrom = int64(1e14)
 
-	timeMin = int64(1230768000_000000) // 2009-01-01: before anything was traded for bitcoin
+	timeMin = int64(1230768000_000000) // 2009-01-01, before any bitcoin was traded
 	timeMax = int64(4102444800_000000) // 2100-01-01
 )
 
-// CSVReader reads the rows of an archive CSV: with or without a header, with milliseconds or
-// microseconds row by row, with True, true or TRUE. Rows come in the file's order, which need not
-// be that of the ids. It allocates nothing per row.
+// CSVReader reads the rows of an archive CSV, with or without a header. Each row may be in
+// milliseconds or microseconds, and spell true as True, true or TRUE. Rows are returned in the
+// order of the file, which may differ from that of the ids. It allocates nothing per row.
 type CSVReader struct {
 	in      io.Reader
-	text    []byte // read and not yet given, from its beginning
-	buffer  []byte // text lies in it
+	text    []byte // read and not returned yet
+	buffer  []byte // contains text
 	err     error  // of in, after text
 	kind    ArchiveKind
 	line    int64
-	columns int // of the first row, and so of all
+	columns int // of the first row, which all rows must have
 	damaged int64
 }
 
-// NewCSVReader reads rows of kind from in.
+// NewCSVReader returns a reader of rows of kind from in.
 func NewCSVReader(in io.Reader, kind ArchiveKind) *CSVReader {
 	return &CSVReader{in: in, buffer: make([]byte, csvBuffer), kind: kind}
 }
 
-// Line is the number of the line that the last call of Next read.
+// Line returns the number of the line that Next read last, from 1.
 func (r *CSVReader) Line() int64 { return r.line }
 
-// Damaged counts the rows left out because the exchange itself has voided them (price and quantity
-// 0, trade ids -1).
+// Damaged returns how many rows were skipped because the exchange has voided them (price and
+// quantity 0, trade ids -1).
 func (r *CSVReader) Damaged() int64 { return r.damaged }
 
-// Next reads the next trade into row. It returns io.EOF after the last, a *CSVError for a line that
-// is no row, and the reader's own error otherwise; the reader is of no use after any of them.
+// Next reads the next trade into row. It returns io.EOF after the last row, a *CSVError for an
+// invalid line, and otherwise the underlying reader's error. The reader cannot be used after an
+// error.
 func (r *CSVReader) Next(row *Row) error {
 	for {
 		line, err := r.readLine()
@@ -104,8 +105,8 @@ func (r *CSVReader) Next(row *Row) error {
 			return r.fail(line, reason)
 		}
 		if columns != r.columns {
-			if r.columns != 0 { // a line that was cut at a comma is a row too, by its own
-				return r.fail(line, fmt.Sprintf("it has %d columns, those before have %d", columns, r.columns))
+			if r.columns != 0 { // a line that is truncated at a comma would be a valid row by itself
+				return r.fail(line, fmt.Sprintf("it has %d columns, previous rows have %d", columns, r.columns))
 			}
 			r.columns = columns
 		}
@@ -117,7 +118,7 @@ func (r *CSVReader) Next(row *Row) error {
 	}
 }
 
-// readLine gives the next line without its end; it is valid until the next call.
+// readLine returns the next line without its line end; it is valid until the next call.
 func (r *CSVReader) readLine() ([]byte, error) {
 	end := bytes.IndexByte(r.text, '\n')
 	for end < 0 && r.err == nil && len(r.text) <= csvMaxLine {
@@ -141,7 +142,7 @@ func (r *CSVReader) readLine() ([]byte, error) {
 	return bytes.TrimSuffix(line, []byte{'\r'}), nil
 }
 
-// fill reads more of the text and gives where the first line end in it is, or -1.
+// fill reads more text and returns the position of the first line end in it, or -1.
 func (r *CSVReader) fill() int {
 	had := copy(r.buffer, r.text)
 	n, err := r.in.Read(r.buffer[had:])
@@ -164,8 +165,8 @@ func excerpt(text []byte) string {
 	return string(text)
 }
 
-// parseCSVRow fills row from line and says what is wrong with the line, if anything, and whether
-// the exchange itself has voided the trade.
+// parseCSVRow parses line into row. It returns the number of columns, whether the exchange has
+// voided the trade, and what is wrong with the line, or "".
 func parseCSVRow(line []byte, kind ArchiveKind, row *Row) (columns int, damaged bool, reason string) {
 	var fields [8][]byte
 	count := splitFields(line, &fields)
@@ -229,25 +230,24 @@ func parseCSVRow(line []byte, kind ArchiveKind, row *Row) (columns int, damaged 
 	return count, damaged, ""
 }
 
-// parseUsualRow is parseCSVRow for a row without anything unusual, in one pass over the line and a
-// third of the time. It gives how many columns the row has, and 0 for a row that parseCSVRow must
-// look at.
+// parseUsualRow is parseCSVRow for a row without anything unusual. It makes one pass, which takes a
+// third of the time. It returns the number of columns, or 0 if parseCSVRow has to decide.
 func parseUsualRow(line []byte, kind ArchiveKind, row *Row) (columns int) {
 	rest, ok := line, true
-	if row.ID, rest, ok = cutDigits(rest); !ok {
+	if row.ID, rest, ok = nextDigits(rest); !ok {
 		return 0
 	}
-	if row.Price, rest, ok = cutPositive(rest); !ok {
+	if row.Price, rest, ok = nextPositive(rest); !ok {
 		return 0
 	}
-	if row.Qty, rest, ok = cutPositive(rest); !ok {
+	if row.Qty, rest, ok = nextPositive(rest); !ok {
 		return 0
 	}
 	if kind == KindAggTrades {
-		if row.FirstTradeID, rest, ok = cutDigits(rest); !ok {
+		if row.FirstTradeID, rest, ok = nextDigits(rest); !ok {
 			return 0
 		}
-		if row.LastTradeID, rest, ok = cutDigits(rest); !ok || row.LastTradeID < row.FirstTradeID {
+		if row.LastTradeID, rest, ok = nextDigits(rest); !ok || row.LastTradeID < row.FirstTradeID {
 			return 0
 		}
 		columns = 7
@@ -260,7 +260,7 @@ func parseUsualRow(line []byte, kind ArchiveKind, row *Row) (columns int) {
 		}
 		columns = 6
 	}
-	stamp, rest, ok := cutDigits(rest)
+	stamp, rest, ok := nextDigits(rest)
 	if !ok {
 		return 0
 	}
@@ -280,8 +280,8 @@ func parseUsualRow(line []byte, kind ArchiveKind, row *Row) (columns int) {
 	return columns + 1
 }
 
-// cutDigits takes a whole number and the comma after it off a line.
-func cutDigits(line []byte) (value int64, rest []byte, ok bool) {
+// nextDigits parses the whole number before the next comma. rest follows the comma.
+func nextDigits(line []byte) (value int64, rest []byte, ok bool) {
 	for i, char := range line {
 		if digit := char - '0'; digit <= 9 {
 			value = value*10 + int64(digit)
@@ -292,8 +292,8 @@ func cutDigits(line []byte) (value int64, rest []byte, ok bool) {
 	return 0, nil, false
 }
 
-// cutPositive takes a decimal number above zero and the comma after it off a line.
-func cutPositive(line []byte) (text, rest []byte, ok bool) {
+// nextPositive returns the decimal number before the next comma, which must be above zero.
+func nextPositive(line []byte) (text, rest []byte, ok bool) {
 	points, nonzero := 0, byte(0)
 	for i, char := range line {
 		if digit := char - '0'; digit <= 9 {
@@ -309,6 +309,7 @@ func cutPositive(line []byte) (text, rest []byte, ok bool) {
 	return nil, nil, false
 }
 
+// splitFields returns the number of fields; it stops at one more than fits.
 func splitFields(line []byte, fields *[8][]byte) int {
 	count := 0
 	for {
@@ -341,8 +342,8 @@ func parseDigits(text []byte) (int64, bool) {
 	return value, true
 }
 
-// toMicros takes milliseconds or microseconds since 1970, told apart by their size, and gives
-// microseconds.
+// toMicros converts milliseconds or microseconds since 1970 into microseconds. Their size tells
+// them apart. It returns false for a time outside 2009 to 2099.
 func toMicros(stamp int64) (int64, bool) {
 	if stamp < microsFrom {
 		stamp *= 1000
@@ -360,7 +361,7 @@ func parseBool(text []byte) (value, ok bool) {
 	return false, false
 }
 
-// isDecimal says whether text is digits with at most one point among them: no sign, no exponent.
+// isDecimal reports whether text is digits with at most one point, without sign and exponent.
 func isDecimal(text []byte) bool {
 	digits, points := 0, 0
 	for _, char := range text {
@@ -385,15 +386,12 @@ func isZero(text []byte) bool {
 	return true
 }
 
+// isHeader reports whether a line starts with a letter or an underscore.
 func isHeader(line []byte) bool {
-	return len(line) > 0 && line[0] != ',' && !isDigit(line[0]) && line[0] < 0x80 && isLetter(line[0])
+	return len(line) > 0 && ((line[0]|0x20)-'a' < 26 || line[0] == '_')
 }
 
-func isDigit(char byte) bool { return char-'0' <= 9 }
-
-func isLetter(char byte) bool { return (char|0x20)-'a' < 26 || char == '_' }
-
-// headerNames are the spellings that the archive's files and their README use for each column.
+// headerNames are the column names that the archive's files and their README use.
 var headerNames = map[ArchiveKind][]string{
 	KindAggTrades: {
 		"agg_trade_id aggtradeid agg_id a id", "price p", "quantity qty q", "first_trade_id firsttradeid first_id f",
@@ -431,8 +429,8 @@ func containsWord(words, word string) bool {
 	return false
 }
 
-// SniffKind tells the kind of a CSV from its first lines: its header, or where the time and the
-// boolean stand in a row. It returns "" where they fit neither kind.
+// SniffKind returns the kind of a CSV from its first line that is not empty: from a header, or from
+// the positions of the time and the boolean in a row. It returns "" if the line fits neither kind.
 func SniffKind(head []byte) ArchiveKind {
 	head = bytes.TrimPrefix(head, []byte("\xef\xbb\xbf"))
 	for line := range bytes.Lines(head) {

@@ -20,7 +20,7 @@ type plainRow struct {
 	Maker                 bool
 }
 
-func readAll(t *testing.T, text string, kind ArchiveKind) ([]plainRow, *CSVReader, error) {
+func readRows(t *testing.T, text string, kind ArchiveKind) ([]plainRow, *CSVReader, error) {
 	t.Helper()
 	reader := NewCSVReader(strings.NewReader(text), kind)
 	var rows []plainRow
@@ -37,7 +37,7 @@ func readAll(t *testing.T, text string, kind ArchiveKind) ([]plainRow, *CSVReade
 	}
 }
 
-func TestCSVReadsEveryFormOfTheArchive(t *testing.T) {
+func TestCSVReaderReadsEveryForm(t *testing.T) {
 	agg := plainRow{ID: 26129, First: 27781, Last: 27782, Time: 1498793709153000, Price: "0.01633102", Qty: "4.70443515", Maker: true}
 	raw := plainRow{ID: 28457, First: 28457, Last: 28457, Time: 1499865549590000, Price: "4.00000100", Qty: "12.00000000", Maker: true}
 	for _, tc := range []struct {
@@ -49,15 +49,15 @@ func TestCSVReadsEveryFormOfTheArchive(t *testing.T) {
 		{"spot aggTrades", "26129,0.01633102,4.70443515,27781,27782,1498793709153,True,True\n", KindAggTrades, []plainRow{agg}, 0},
 		{"microseconds", "26129,0.01633102,4.70443515,27781,27782,1498793709153000,TRUE,TRUE\n", KindAggTrades, []plainRow{agg}, 0},
 		{"a header, no best match", "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker\n26129,0.01633102,4.70443515,27781,27782,1498793709153,true\n", KindAggTrades, []plainRow{agg}, 0},
-		{"a mark of UTF-8 and CRLF, no last newline", "\xef\xbb\xbf26129,0.01633102,4.70443515,27781,27782,1498793709153,true\r\n\r\n26129,0.01633102,4.70443515,27781,27782,1498793709153,true", KindAggTrades, []plainRow{agg, agg}, 0},
+		{"byte order mark, CRLF, no final newline", "\xef\xbb\xbf26129,0.01633102,4.70443515,27781,27782,1498793709153,true\r\n\r\n26129,0.01633102,4.70443515,27781,27782,1498793709153,true", KindAggTrades, []plainRow{agg, agg}, 0},
 		{"spot trades", "28457,4.00000100,12.00000000,48.000012,1499865549590,True,True\n", KindTrades, []plainRow{raw}, 0},
 		{"futures trades", "id,price,qty,quote_qty,time,is_buyer_maker\n28457,4.00000100,12.00000000,48.000012,1499865549590,true\n", KindTrades, []plainRow{raw}, 0},
-		{"units mixed", "28457,4.00000100,12.00000000,48.000012,1499865549590,True,True\n28457,4.00000100,12.00000000,48.000012,1499865549590000,True,True\n", KindTrades, []plainRow{raw, raw}, 0},
+		{"mixed units", "28457,4.00000100,12.00000000,48.000012,1499865549590,True,True\n28457,4.00000100,12.00000000,48.000012,1499865549590000,True,True\n", KindTrades, []plainRow{raw, raw}, 0},
 		{"voided rows", "1,0,0,-1,-1,1498793709153,True,True\n26129,0.01633102,4.70443515,27781,27782,1498793709153,True,True\n2,0.00000000,0.00000000,-1,-1,1498793709153,True,True\n", KindAggTrades, []plainRow{agg}, 2},
-		{"nothing", "", KindTrades, nil, 0},
+		{"empty", "", KindTrades, nil, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			rows, reader, err := readAll(t, tc.text, tc.kind)
+			rows, reader, err := readRows(t, tc.text, tc.kind)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -76,7 +76,7 @@ func TestCSVReadsEveryFormOfTheArchive(t *testing.T) {
 	}
 }
 
-func TestCSVErrorsGiveTheLineAndItsText(t *testing.T) {
+func TestCSVErrorsNameTheLineAndItsText(t *testing.T) {
 	good := "28457,4.00000100,12.00000000,48.000012,1499865549590,True,True\n"
 	for _, tc := range []struct {
 		name, text string
@@ -93,9 +93,9 @@ func TestCSVErrorsGiveTheLineAndItsText(t *testing.T) {
 		{"bool", "1,4.0,12.0,48.0,1499865549590,yes,True\n", KindTrades, "line 1: is_buyer_maker is neither"},
 		{"few columns", good + good + "1,4.0,12.0\n", KindTrades, "line 3: trades rows have 6 or 7 columns, this has 3"},
 		{"many columns", "1,4.0,12.0,48.0,1499865549590,True,True,True,1,2\n", KindTrades, "line 1: trades rows have 6 or 7 columns, this has 9"},
-		{"cut in the last line", good + "28458,4.00000100,12.000", KindTrades, "line 2: trades rows have"},
-		{"cut at a comma", good + "28458,4.00000100,12.00000000,48.000012,1499865549590,True", KindTrades, "line 2: it has 6 columns, those before have 7"},
-		{"cut in the last word", good + "28458,4.00000100,12.00000000,48.000012,1499865549590,True,Tr", KindTrades, "line 2: is_best_match is neither true nor false"},
+		{"truncated last line", good + "28458,4.00000100,12.000", KindTrades, "line 2: trades rows have"},
+		{"truncated at a comma", good + "28458,4.00000100,12.00000000,48.000012,1499865549590,True", KindTrades, "line 2: it has 6 columns, previous rows have 7"},
+		{"truncated last word", good + "28458,4.00000100,12.00000000,48.000012,1499865549590,True,Tr", KindTrades, "line 2: is_best_match is neither true nor false"},
 		{"last before first", "26129,0.0163,4.70,27782,27781,1498793709153,True,True\n", KindAggTrades, "line 1: the last trade id is before the first"},
 		{"wrong kind", good, KindAggTrades, "line 1: the first trade id is not a whole number"},
 		{"header of klines", "open_time,open,high,low,close,volume,close_time\n", KindTrades, "line 1: column 1 of the header of trades cannot be \"open_time\""},
@@ -103,22 +103,22 @@ func TestCSVErrorsGiveTheLineAndItsText(t *testing.T) {
 		{"very long line", strings.Repeat("1", csvBuffer+10), KindTrades, "line 1: not a line of text"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, _, err := readAll(t, tc.text, tc.kind)
+			_, _, err := readRows(t, tc.text, tc.kind)
 			var rowErr *CSVError
 			if !errors.As(err, &rowErr) {
 				t.Fatalf("err = %v, want a *CSVError", err)
 			}
 			if !strings.HasPrefix(err.Error(), tc.want) {
-				t.Errorf("err = %q, want it to begin %q", err, tc.want)
+				t.Errorf("err = %q, want the prefix %q", err, tc.want)
 			}
 			if len(err.Error()) > 420 {
-				t.Errorf("the offending text is not cut: %d bytes", len(err.Error()))
+				t.Errorf("the offending text is not shortened: %d bytes", len(err.Error()))
 			}
 		})
 	}
 }
 
-func TestCSVReadsARealArchiveFile(t *testing.T) {
+func TestCSVReaderReadsARealArchiveFile(t *testing.T) {
 	packed, err := zip.OpenReader(recorded.Path(t, "archive/BTCUSD_PERP-aggTrades-2026-05-08.zip"))
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestCSVReadsARealArchiveFile(t *testing.T) {
 	}
 }
 
-func FuzzCSV(f *testing.F) {
+func FuzzCSVReader(f *testing.F) {
 	f.Add([]byte("26129,0.01633102,4.70443515,27781,27782,1498793709153,True,True\n"), true)
 	f.Add([]byte("28457,4.00000100,12.00000000,48.000012,1499865549590,True,True\n"), false)
 	f.Add([]byte("agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker\n1,0,0,-1,-1,1498793709153,true\r\n"), true)
@@ -180,7 +180,7 @@ func FuzzCSV(f *testing.F) {
 			}
 			if row.ID < 0 || row.LastTradeID < row.FirstTradeID || row.Time < timeMin || row.Time >= timeMax ||
 				isZero(row.Price) || isZero(row.Qty) {
-				t.Fatalf("a row that is none: %+v %q", row, text)
+				t.Fatalf("invalid row %+v of %q", row, text)
 			}
 		}
 	})

@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// decodeSlowly is Decode for whatever the scanner would not read. Where both read a message they
-// agree.
+// decodeSlowly decodes what the scanner refuses. If both can decode a message, the results are
+// equal.
 func decodeSlowly(data []byte, m *Message) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(data, &fields); err != nil {
@@ -25,7 +25,7 @@ func decodeSlowly(data []byte, m *Message) error {
 		inner := fields["data"]
 		fields = nil
 		if err := json.Unmarshal(inner, &fields); err != nil || fields == nil {
-			// An array of events (!ticker@arr) is another stream's business, not damage.
+			// An array of events (!ticker@arr) is another stream, not damage.
 			*m = Message{Stream: stream}
 			return nil
 		}
@@ -75,8 +75,8 @@ func decodeSlowly(data []byte, m *Message) error {
 	return nil
 }
 
-// decodeAnswer reads an object without an event type. Besides {"result":…,"id":…} and
-// {"code":…,"msg":…} the exchange is known to send {"error":{"code":…,"msg":…},"id":…}.
+// decodeAnswer decodes an object without an event type. Besides {"result":…,"id":…} and
+// {"code":…,"msg":…} the exchange sometimes sends {"error":{"code":…,"msg":…},"id":…}.
 func decodeAnswer(data []byte, fields map[string]json.RawMessage, m *Message) error {
 	if raw, ok := fields["id"]; ok {
 		if id, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
@@ -108,7 +108,7 @@ func decodeAnswer(data []byte, fields map[string]json.RawMessage, m *Message) er
 	return nil
 }
 
-// fieldReader reads typed fields by their exact names and keeps the first error.
+// fieldReader reads typed fields by exact name and keeps the first error.
 type fieldReader struct {
 	fields map[string]json.RawMessage
 	err    error
@@ -156,7 +156,7 @@ func (r *fieldReader) bool(name string) bool {
 	return false
 }
 
-// text unquotes a JSON string; null is not one.
+// text unquotes a JSON string. null is an error.
 func text(raw json.RawMessage) ([]byte, error) {
 	if len(raw) == 0 || raw[0] != '"' {
 		return nil, fmt.Errorf("%q is not a string", raw)
@@ -168,7 +168,7 @@ func text(raw json.RawMessage) ([]byte, error) {
 	return []byte(value), nil
 }
 
-// malformed quotes the beginning of the message, so that a log line stays a line.
+// malformed returns an error that quotes the beginning of the message.
 func malformed(data []byte, err error) error {
 	const most = 120
 	if len(data) > most {

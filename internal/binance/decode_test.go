@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The exchange's documented payloads, in every form in which they reach a client.
+// TestDecodeReadsTheDocumentedPayloads in every form in which they arrive.
 func TestDecodeReadsTheDocumentedPayloads(t *testing.T) {
 	const us = 1_672_515_782_136_000
 	trade := Message{
@@ -38,10 +38,10 @@ func TestDecodeReadsTheDocumentedPayloads(t *testing.T) {
 	foreign.Symbol = []byte("币安人生USDT")
 	voided := agg
 	voided.Price, voided.Qty, voided.FirstTradeID, voided.LastTradeID, voided.Damaged = []byte("0"), []byte("0"), -1, -1, true
-	worthless := trade
-	worthless.Price, worthless.Damaged = []byte("0.00000000"), true
-	nothing := trade
-	nothing.Qty, nothing.Damaged = []byte("0.000"), true
+	zeroPrice := trade
+	zeroPrice.Price, zeroPrice.Damaged = []byte("0.00000000"), true
+	zeroQty := trade
+	zeroQty.Qty, zeroQty.Damaged = []byte("0.000"), true
 	negative := trade
 	negative.ID, negative.FirstTradeID, negative.LastTradeID, negative.Damaged = -1, -1, -1, true
 
@@ -52,22 +52,22 @@ func TestDecodeReadsTheDocumentedPayloads(t *testing.T) {
 		"trade": {`{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}`, trade},
 		"combined": {`{"stream":"bnbbtc@trade","data":{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}}`,
 			combined},
-		"aggTrade":                 {`{"e":"aggTrade","E":1672515782136,"s":"BNBBTC","a":12345,"p":"0.001","q":"100","f":100,"l":105,"T":1672515782136,"m":true,"M":true}`, agg},
-		"microseconds, seller":     {`{"e":"trade","E":1672515782136009,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136007,"m":false,"M":true}`, seller},
-		"keys the other way round": {`{"M":true,"m":true,"T":1672515782136,"q":"100","p":"0.001","t":12345,"s":"BNBBTC","E":1672515782136,"e":"trade"}`, trade},
-		"white space":              {"{ \"e\": \"trade\",\n\"E\":1672515782136,\"s\":\"BNBBTC\",\"t\":12345,\"p\":\"0.001\",\"q\":\"100\",\"T\":1672515782136,\"m\":true,\"M\":true}", trade},
+		"aggTrade":             {`{"e":"aggTrade","E":1672515782136,"s":"BNBBTC","a":12345,"p":"0.001","q":"100","f":100,"l":105,"T":1672515782136,"m":true,"M":true}`, agg},
+		"microseconds, seller": {`{"e":"trade","E":1672515782136009,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136007,"m":false,"M":true}`, seller},
+		"reversed keys":        {`{"M":true,"m":true,"T":1672515782136,"q":"100","p":"0.001","t":12345,"s":"BNBBTC","E":1672515782136,"e":"trade"}`, trade},
+		"white space":          {"{ \"e\": \"trade\",\n\"E\":1672515782136,\"s\":\"BNBBTC\",\"t\":12345,\"p\":\"0.001\",\"q\":\"100\",\"T\":1672515782136,\"m\":true,\"M\":true}", trade},
 		"data before stream": {`{"data":{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true},"stream":"bnbbtc@trade"}`,
 			combined},
-		"a field that is new":      {`{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true,"new":{"x":[1]}}`, trade},
-		"a long name that is new":  {`{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true,"venue":"x","x":-5,"y":null}`, trade},
-		"order ids of before 2024": {`{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","b":88,"a":50,"T":1672515782136,"m":true,"M":true}`, trade},
+		"new field":                {`{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true,"new":{"x":[1]}}`, trade},
+		"new field, long name":     {`{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true,"venue":"x","x":-5,"y":null}`, trade},
+		"order ids as before 2024": {`{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","b":88,"a":50,"T":1672515782136,"m":true,"M":true}`, trade},
 		"without M":                {`{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":true}`, trade},
-		"symbol in UTF-8":          {`{"e":"trade","E":1672515782136,"s":"币安人生USDT","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}`, foreign},
-		"symbol escaped":           {`{"e":"trade","E":1672515782136,"s":"\u5e01\u5b89\u4eba\u751fUSDT","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}`, foreign},
+		"non-ASCII symbol":         {`{"e":"trade","E":1672515782136,"s":"币安人生USDT","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}`, foreign},
+		"escaped symbol":           {`{"e":"trade","E":1672515782136,"s":"\u5e01\u5b89\u4eba\u751fUSDT","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}`, foreign},
 		"voided aggTrade":          {`{"e":"aggTrade","E":1672515782136,"s":"BNBBTC","a":12345,"p":"0","q":"0","f":-1,"l":-1,"T":1672515782136,"m":true,"M":true}`, voided},
-		"price zero":               {`{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.00000000","q":"100","T":1672515782136,"m":true,"M":true}`, worthless},
-		"quantity zero":            {`{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"0.000","T":1672515782136,"m":true,"M":true}`, nothing},
-		"id below zero":            {`{"e":"trade","E":1672515782136,"s":"BNBBTC","t":-1,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}`, negative},
+		"price zero":               {`{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.00000000","q":"100","T":1672515782136,"m":true,"M":true}`, zeroPrice},
+		"quantity zero":            {`{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"0.000","T":1672515782136,"m":true,"M":true}`, zeroQty},
+		"negative id":              {`{"e":"trade","E":1672515782136,"s":"BNBBTC","t":-1,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}`, negative},
 		"shutdown":                 {`{"e":"serverShutdown","E":1770123456789}`, Message{Kind: KindServerShutdown, EventTime: 1_770_123_456_789_000}},
 		"shutdown, combined": {`{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}`,
 			Message{Kind: KindServerShutdown, Stream: []byte("!serverShutdown"), EventTime: 1_770_123_456_789_000}},
@@ -96,32 +96,32 @@ func TestDecodeReadsTheDocumentedPayloads(t *testing.T) {
 	}
 }
 
-func TestDecodeRefusesWhatIsNotAMessage(t *testing.T) {
+func TestDecodeRefusesMalformedMessages(t *testing.T) {
 	for name, input := range map[string]string{
 		"empty":              ``,
 		"text":               `hello`,
 		"null":               `null`,
 		"array":              `[]`,
-		"cut":                `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":123`,
-		"cut envelope":       `{"stream":"bnbbtc@trade","data":{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}`,
+		"truncated":          `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":123`,
+		"truncated envelope": `{"stream":"bnbbtc@trade","data":{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}`,
 		"two messages":       `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}{}`,
 		"no id":              `{"e":"trade","E":1672515782136,"s":"BNBBTC","p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}`,
 		"T but no t":         `{"e":"trade","E":1672515782136,"s":"BNBBTC","T":1672515782136,"p":"0.001","q":"100","m":true,"M":true}`,
 		"t but no T":         `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":1672515782136,"p":"0.001","q":"100","m":true,"M":true}`,
 		"M but no m":         `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136,"M":true}`,
 		"aggTrade without f": `{"e":"aggTrade","E":1672515782136,"s":"BNBBTC","a":12345,"p":"0.001","q":"100","l":105,"T":1672515782136,"m":true}`,
-		"id as text":         `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":"12345","p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}`,
-		"price as number":    `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":0.001,"q":"100","T":1672515782136,"m":true,"M":true}`,
+		"id is a string":     `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":"12345","p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}`,
+		"price is a number":  `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":0.001,"q":"100","T":1672515782136,"m":true,"M":true}`,
 		"id too long":        `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":99999999999999999999,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}`,
 		"id with fraction":   `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":1.5,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}`,
 		"leading zero":       `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":012,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}`,
 		"time in seconds":    `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782,"m":true,"M":true}`,
-		"time below zero":    `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":-1672515782136,"m":true,"M":true}`,
+		"negative time":      `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":-1672515782136,"m":true,"M":true}`,
 		"m is null":          `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":null,"M":true}`,
 		"empty symbol":       `{"e":"trade","E":1672515782136,"s":"","t":12345,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}`,
 		"empty price":        `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"","q":"100","T":1672515782136,"m":true,"M":true}`,
 		"e is a number":      `{"e":5}`,
-		"a line break":       "{\"e\":\"trade\",\"E\":1672515782136,\"s\":\"BNB\nBTC\",\"t\":12345,\"p\":\"0.001\",\"q\":\"100\",\"T\":1672515782136,\"m\":true}",
+		"line break":         "{\"e\":\"trade\",\"E\":1672515782136,\"s\":\"BNB\nBTC\",\"t\":12345,\"p\":\"0.001\",\"q\":\"100\",\"T\":1672515782136,\"m\":true}",
 	} {
 		t.Run(name, func(t *testing.T) {
 			var m Message
@@ -144,10 +144,11 @@ func TestDecodeDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// Every line of the real captures is read without falling back, and as encoding/json reads it.
+// TestDecodeReadsTheRecordedStreams requires the scanner to decode each trade of real streams, and
+// with the same result as encoding/json.
 func TestDecodeReadsTheRecordedStreams(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes long with the race detector; make test-all runs it")
+		t.Skip("slow with the race detector; make test-all runs it")
 	}
 	want := map[string]int{
 		"btcusdt_20240808.gz": 9757, "btcusdt_20240809.gz": 10147, "ethusdt_20240808.gz": 6106, "ethusdt_20240809.gz": 8409,
@@ -179,7 +180,7 @@ func TestDecodeReadsTheRecordedStreams(t *testing.T) {
 				if m.Kind == KindTrade || m.Kind == KindAggTrade {
 					found++
 					if !scan(line, &m) {
-						t.Fatalf("the scanner did not read %s", line)
+						t.Fatalf("the scanner refused %s", line)
 					}
 					if err := decodeSlowly(line, &slow); err != nil {
 						t.Fatal(err)
@@ -199,8 +200,8 @@ func TestDecodeReadsTheRecordedStreams(t *testing.T) {
 	}
 }
 
-// FuzzDecode holds the scanner to encoding/json: whatever it reads as a trade, encoding/json
-// reads as the same trade.
+// FuzzDecode compares the scanner with encoding/json: a trade that the scanner decodes must be
+// equal.
 func FuzzDecode(f *testing.F) {
 	for _, seed := range [][]byte{
 		benchTrade, benchAggTrade,
@@ -216,14 +217,14 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var fast, slow Message
 		if err := Decode(data, &fast); err != nil && !errors.Is(err, ErrMalformed) {
-			t.Fatalf("an error that is not ErrMalformed: %v", err)
+			t.Fatalf("error %v, want ErrMalformed", err)
 		}
 		fast = Message{}
 		if !scan(data, &fast) || fast.Kind == KindOther {
 			return
 		}
 		if err := decodeSlowly(data, &slow); err != nil {
-			t.Fatalf("the scanner read %q, encoding/json did not: %v", data, err)
+			t.Fatalf("the scanner decoded %q, encoding/json failed: %v", data, err)
 		}
 		if diff := cmp.Diff(slow, fast); diff != "" {
 			t.Fatalf("%q\n-slow +fast:\n%s", data, diff)
@@ -237,8 +238,8 @@ var (
 	benchAggTrade = []byte(`{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1723161255343123,"s":"BTCUSDT","a":3135683259,"p":"61837.63000000","q":"0.02000000","f":3735683259,"l":3735683261,"T":1723161255342456,"m":true,"M":true}}`)
 )
 
-// BenchmarkDecode decodes many messages in turn, for of one alone the processor soon knows the
-// length of each number.
+// BenchmarkDecode decodes many different messages, because for a repeated one the processor's
+// branch prediction learns the length of each number.
 func BenchmarkDecode(b *testing.B) {
 	for name, input := range map[string][]byte{"trade": benchTrade, "aggTrade": benchAggTrade} {
 		inputs := varied(input)
@@ -264,8 +265,7 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-// varied gives a message with other symbols, and prices and quantities of other lengths, thousands
-// of times.
+// varied returns thousands of variants of a message, with other symbols, prices and quantities.
 func varied(message []byte) [][]byte {
 	random := rand.New(rand.NewPCG(1, 2))
 	price, qty, symbol := regexp.MustCompile(`"p":"[^"]*"`), regexp.MustCompile(`"q":"[^"]*"`), regexp.MustCompile(`"s":"[^"]*"`)

@@ -18,7 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// testClock is a clock that moves only when somebody sleeps.
+// testClock is a clock that only sleep advances.
 type testClock struct {
 	mu    sync.Mutex
 	at    time.Time
@@ -43,15 +43,16 @@ func (c *testClock) sleep(ctx context.Context, d time.Duration) error {
 	return ctx.Err()
 }
 
-// restFor serves answers in turn, the last of them for ever, and gives a client of it.
-func restFor(t *testing.T, clock *testClock, answers ...http.HandlerFunc) (*REST, func() []*http.Request) {
+// newTestREST returns a client of a server that gives the answers in turn, and the last one again
+// and again. requests returns what the server received.
+func newTestREST(t *testing.T, clock *testClock, answers ...http.HandlerFunc) (*REST, func() []*http.Request) {
 	t.Helper()
 	var mu sync.Mutex
-	var seen []*http.Request
+	var received []*http.Request
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
-		seen = append(seen, r)
-		answer := answers[min(len(seen), len(answers))-1]
+		received = append(received, r)
+		answer := answers[min(len(received), len(answers))-1]
 		mu.Unlock()
 		answer(w, r)
 	}))
@@ -62,11 +63,11 @@ func restFor(t *testing.T, clock *testClock, answers ...http.HandlerFunc) (*REST
 	return client, func() []*http.Request {
 		mu.Lock()
 		defer mu.Unlock()
-		return seen
+		return received
 	}
 }
 
-func says(status int, body string, headers ...string) http.HandlerFunc {
+func respond(status int, body string, headers ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		for i := 0; i < len(headers); i += 2 {
 			w.Header().Set(headers[i], headers[i+1])
@@ -87,8 +88,8 @@ func plainPage(page Page) (rows []plainRow) {
 	return rows
 }
 
-func TestAggTradesAsksInMicrosecondsAndLeavesVoidedRowsOut(t *testing.T) {
-	client, seen := restFor(t, newTestClock(), says(200, aggPage, "X-MBX-USED-WEIGHT-1M", "4"))
+func TestAggTradesRequestsMicrosecondsAndSeparatesVoidedRows(t *testing.T) {
+	client, requests := newTestREST(t, newTestClock(), respond(200, aggPage, "X-MBX-USED-WEIGHT-1M", "4"))
 	page, err := client.AggTrades(t.Context(), "BNBBTC", 26129, 3)
 	if err != nil {
 		t.Fatal(err)
@@ -106,19 +107,19 @@ func TestAggTradesAsksInMicrosecondsAndLeavesVoidedRowsOut(t *testing.T) {
 	if page.Cost != (Cost{1, 4}) {
 		t.Errorf("cost = %+v", page.Cost)
 	}
-	request := seen()[0]
+	request := requests()[0]
 	if got := request.URL.String(); got != "/api/v3/aggTrades?fromId=26129&limit=3&symbol=BNBBTC" {
-		t.Errorf("asked %s", got)
+		t.Errorf("requested %s", got)
 	}
 	if request.Header.Get("X-MBX-TIME-UNIT") != "MICROSECOND" || request.Header.Values("X-Mbx-Apikey") != nil || request.Header.Get("User-Agent") != "tapedeck" {
 		t.Errorf("headers: %v", request.Header)
 	}
 }
 
-func TestHistoricalTradesAndTheEdgesOfAWindow(t *testing.T) {
-	client, seen := restFor(t, newTestClock(),
-		says(200, `[{"id":28457,"price":"4.00000100","qty":"12.00000000","quoteQty":"48.000012","time":1499865549590,"isBuyerMaker":true,"isBestMatch":true}]`),
-		says(200, `[]`))
+func TestHistoricalTradesFirstAndLastAggTrade(t *testing.T) {
+	client, requests := newTestREST(t, newTestClock(),
+		respond(200, `[{"id":28457,"price":"4.00000100","qty":"12.00000000","quoteQty":"48.000012","time":1499865549590,"isBuyerMaker":true,"isBestMatch":true}]`),
+		respond(200, `[]`))
 	page, err := client.HistoricalTrades(t.Context(), "BNBBTC", 28457, 1000)
 	if err != nil {
 		t.Fatal(err)
@@ -142,45 +143,45 @@ func TestHistoricalTradesAndTheEdgesOfAWindow(t *testing.T) {
 		"/api/v3/aggTrades?limit=1&startTime=1768435200000000&symbol=BNBBTC",
 		"/api/v3/aggTrades?endTime=1768435199999999&limit=1&symbol=BNBBTC",
 	} {
-		if got := seen()[i].URL.String(); got != want {
+		if got := requests()[i].URL.String(); got != want {
 			t.Errorf("request %d: %s, want %s", i, got, want)
 		}
 	}
 }
 
-func TestFaultsThatPassAreAskedAgain(t *testing.T) {
+func TestTemporaryFaultsAreRetried(t *testing.T) {
 	reset := func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }
 	short := func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "1000")
 		fmt.Fprint(w, aggPage[:100])
 	}
 	for name, fault := range map[string]http.HandlerFunc{
-		"503":                 says(503, `{"code":-1008,"msg":"Request throttled by system-level protection."}`),
-		"500 in HTML":         says(500, `<html>oops</html>`),
+		"503":                 respond(503, `{"code":-1008,"msg":"Request throttled by system-level protection."}`),
+		"500 in HTML":         respond(500, `<html>oops</html>`),
 		"reset":               reset,
-		"body cut off":        short,
-		"JSON cut off":        says(200, aggPage[:100]),
-		"an object":           says(200, `{"code":0,"msg":"later"}`),
-		"null":                says(200, `null`),
-		"null row":            says(200, `[null]`),
-		"nothing":             says(200, ``),
-		"HTML":                says(200, `<html>maintenance</html>`),
-		"ids in disorder":     says(200, `[{"a":26131,"p":"1","q":"1","f":1,"l":1,"T":1498793709153},{"a":26130,"p":"1","q":"1","f":1,"l":1,"T":1498793709153}]`),
-		"ids before the page": says(200, `[{"a":7,"p":"1","q":"1","f":1,"l":1,"T":1498793709153}]`),
-		"too many rows":       says(200, `[`+strings.Repeat(`{"a":7,"p":"1","q":"1","f":1,"l":1,"T":1498793709153},`, 3)+aggPage[1:]),
-		"a price that is not": says(200, `[{"a":26129,"p":"NaN","q":"1","f":1,"l":1,"T":1498793709153}]`),
-		"no time":             says(200, `[{"a":26129,"p":"1","q":"1","f":1,"l":1}]`),
-		"keys of another row": says(200, `[{"id":26129,"price":"1"}]`),
+		"truncated body":      short,
+		"truncated JSON":      respond(200, aggPage[:100]),
+		"an object":           respond(200, `{"code":0,"msg":"later"}`),
+		"null":                respond(200, `null`),
+		"null row":            respond(200, `[null]`),
+		"empty":               respond(200, ``),
+		"HTML":                respond(200, `<html>maintenance</html>`),
+		"unordered ids":       respond(200, `[{"a":26131,"p":"1","q":"1","f":1,"l":1,"T":1498793709153},{"a":26130,"p":"1","q":"1","f":1,"l":1,"T":1498793709153}]`),
+		"ids before the page": respond(200, `[{"a":7,"p":"1","q":"1","f":1,"l":1,"T":1498793709153}]`),
+		"too many rows":       respond(200, `[`+strings.Repeat(`{"a":7,"p":"1","q":"1","f":1,"l":1,"T":1498793709153},`, 3)+aggPage[1:]),
+		"price is NaN":        respond(200, `[{"a":26129,"p":"NaN","q":"1","f":1,"l":1,"T":1498793709153}]`),
+		"no time":             respond(200, `[{"a":26129,"p":"1","q":"1","f":1,"l":1}]`),
+		"keys of a trade":     respond(200, `[{"id":26129,"price":"1"}]`),
 	} {
 		t.Run(name, func(t *testing.T) {
 			clock := newTestClock()
-			client, seen := restFor(t, clock, fault, fault, says(200, aggPage))
+			client, requests := newTestREST(t, clock, fault, fault, respond(200, aggPage))
 			page, err := client.AggTrades(t.Context(), "BNBBTC", 26129, 3)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(page.Rows) != 2 || page.Cost.Requests != int64(len(seen())) {
-				t.Errorf("page = %+v after %d requests", page, len(seen()))
+			if len(page.Rows) != 2 || page.Cost.Requests != int64(len(requests())) {
+				t.Errorf("page = %+v after %d requests", page, len(requests()))
 			}
 			if diff := cmp.Diff([]time.Duration{250 * time.Millisecond, 500 * time.Millisecond}, clock.slept); diff != "" {
 				t.Errorf("waits (-want +got):\n%s", diff)
@@ -189,51 +190,51 @@ func TestFaultsThatPassAreAskedAgain(t *testing.T) {
 	}
 }
 
-func TestFaultsThatStayEndInTheirOwnError(t *testing.T) {
+func TestPermanentFaultsReturnTheirError(t *testing.T) {
 	for _, tc := range []struct {
-		name     string
-		answer   http.HandlerFunc
-		requests int
-		check    func(error) bool
-		text     string
-		again    bool
+		name      string
+		answer    http.HandlerFunc
+		requests  int
+		check     func(error) bool
+		text      string
+		temporary bool
 	}{
-		{"unknown symbol", says(400, `{"code":-1121,"msg":"Invalid symbol."}`), 1,
+		{"unknown symbol", respond(400, `{"code":-1121,"msg":"Invalid symbol."}`), 1,
 			func(err error) bool { return errors.Is(err, ErrUnknownSymbol) }, `get the aggTrades of "NOPE" from id 5: the exchange answered 400 Bad Request: code -1121, "Invalid symbol."`, false},
-		{"bad parameter", says(400, `{"code":-1100,"msg":"Illegal characters"}`), 1,
+		{"bad parameter", respond(400, `{"code":-1100,"msg":"Illegal characters"}`), 1,
 			func(err error) bool { return !errors.Is(err, ErrUnknownSymbol) }, "code -1100", false},
-		{"moved", says(302, ``, "Location", "/elsewhere"), 1, func(error) bool { return true }, "302 Found", false},
-		{"not there", says(404, `<html>`), 1, func(error) bool { return true }, `404 Not Found: "<html>"`, false},
-		{"server", says(502, strings.Repeat("x", 5000)), 10,
+		{"moved", respond(302, ``, "Location", "/elsewhere"), 1, func(error) bool { return true }, "302 Found", false},
+		{"not found", respond(404, `<html>`), 1, func(error) bool { return true }, `404 Not Found: "<html>"`, false},
+		{"server", respond(502, strings.Repeat("x", 5000)), 10,
 			func(err error) bool { var s *StatusError; return errors.As(err, &s) && s.Status == 502 }, "502 Bad Gateway", true},
-		{"firewall", says(403, `<html>Request blocked`), 6,
+		{"firewall", respond(403, `<html>Request blocked`), 6,
 			func(err error) bool { var f *FirewallError; return errors.As(err, &f) }, "firewall refused", true},
-		{"damage", says(200, `[{`), 10, func(err error) bool { var d *DamagedError; return errors.As(err, &d) }, `damaged`, true},
-		{"a ban of an hour", says(418, `{"code":-1003,"msg":"banned"}`, "Retry-After", "3600"), 1,
+		{"damage", respond(200, `[{`), 10, func(err error) bool { var d *DamagedError; return errors.As(err, &d) }, `damaged`, true},
+		{"a ban of an hour", respond(418, `{"code":-1003,"msg":"banned"}`, "Retry-After", "3600"), 1,
 			func(err error) bool { var b *BannedError; return errors.As(err, &b) }, "banned this address (418) until 2026-01-15T13:00:30Z", true},
-		{"a limit of an hour", says(429, `{"code":-1003,"msg":"Too many"}`, "Retry-After", "3600"), 1,
+		{"a limit of an hour", respond(429, `{"code":-1003,"msg":"Too many"}`, "Retry-After", "3600"), 1,
 			func(err error) bool { var b *RateLimitedError; return errors.As(err, &b) }, "(429) until 2026-01-15T13:00:30Z", true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			client, seen := restFor(t, newTestClock(), tc.answer)
+			client, requests := newTestREST(t, newTestClock(), tc.answer)
 			page, err := client.AggTrades(t.Context(), "NOPE", 5, 10)
 			if err == nil || !tc.check(err) || !strings.Contains(err.Error(), tc.text) || len(err.Error()) > 300 {
 				t.Errorf("err = %v", err)
 			}
-			if len(seen()) != tc.requests || page.Cost.Requests != int64(tc.requests) {
-				t.Errorf("%d requests seen, %d counted, want %d", len(seen()), page.Cost.Requests, tc.requests)
+			if len(requests()) != tc.requests || page.Cost.Requests != int64(tc.requests) {
+				t.Errorf("%d requests received, %d counted, want %d", len(requests()), page.Cost.Requests, tc.requests)
 			}
-			if Temporary(err) != tc.again {
-				t.Errorf("Temporary = %v", !tc.again)
+			if Temporary(err) != tc.temporary {
+				t.Errorf("Temporary = %v", !tc.temporary)
 			}
 		})
 	}
 }
 
-func TestRetryAfterIsWaitedFor(t *testing.T) {
+func TestRetryAfterIsObeyed(t *testing.T) {
 	for _, status := range []int{429, 418} {
 		clock := newTestClock()
-		client, _ := restFor(t, clock, says(status, `{"code":-1003,"msg":"x"}`, "Retry-After", "17"), says(200, `[]`))
+		client, _ := newTestREST(t, clock, respond(status, `{"code":-1003,"msg":"x"}`, "Retry-After", "17"), respond(200, `[]`))
 		if _, err := client.AggTrades(t.Context(), "BNBBTC", 5, 10); err != nil {
 			t.Fatal(err)
 		}
@@ -243,26 +244,25 @@ func TestRetryAfterIsWaitedFor(t *testing.T) {
 	}
 }
 
-// The firewall answers in HTML and without Retry-After. All processes on the volume wait, and
-// longer each time.
-func TestTheFirewallIsWaitedOut(t *testing.T) {
+// TestFirewallPausesGrow: the firewall answers in HTML and without Retry-After.
+func TestFirewallPausesGrow(t *testing.T) {
 	clock := newTestClock()
-	refused := says(403, "<html>\r\n<head><title>403 Forbidden</title></head>\r\n</html>")
-	client, seen := restFor(t, clock, refused, refused, refused, says(200, aggPage))
+	refused := respond(403, "<html>\r\n<head><title>403 Forbidden</title></head>\r\n</html>")
+	client, requests := newTestREST(t, clock, refused, refused, refused, respond(200, aggPage))
 	page, err := client.AggTrades(t.Context(), "BNBBTC", 26129, 3)
-	if err != nil || len(page.Rows) != 2 || len(seen()) != 4 {
-		t.Fatalf("%+v, %v after %d requests", page, err, len(seen()))
+	if err != nil || len(page.Rows) != 2 || len(requests()) != 4 {
+		t.Fatalf("%+v, %v after %d requests", page, err, len(requests()))
 	}
 	if diff := cmp.Diff([]time.Duration{5 * time.Second, 15 * time.Second, 45 * time.Second}, clock.slept); diff != "" {
 		t.Errorf("waits (-want +got):\n%s", diff)
 	}
 }
 
-func TestABanOutlivesTheProcess(t *testing.T) {
+func TestBanIsKeptAcrossRestarts(t *testing.T) {
 	clock := newTestClock()
 	until := clock.now().Add(3 * time.Hour)
 	message := fmt.Sprintf(`{"code":-1003,"msg":"Way too much request weight used; IP banned until %d. Please use WebSocket Streams."}`, until.UnixMilli())
-	client, seen := restFor(t, clock, says(418, message), says(200, `[]`))
+	client, requests := newTestREST(t, clock, respond(418, message), respond(200, `[]`))
 	for range 2 {
 		_, err := client.AggTrades(t.Context(), "BNBBTC", 5, 10)
 		var banned *BannedError
@@ -270,10 +270,10 @@ func TestABanOutlivesTheProcess(t *testing.T) {
 			t.Fatalf("err = %v, want a ban until %v", err, until)
 		}
 	}
-	if len(seen()) != 1 {
-		t.Errorf("%d requests, one of them under the ban", len(seen()))
+	if len(requests()) != 1 {
+		t.Errorf("%d requests, some of them during the ban", len(requests()))
 	}
-	// Another process opens the same file.
+	// As another process would, with the same file.
 	other := OpenBudget(client.Budget().path, BudgetOptions{Now: clock.now, Sleep: clock.sleep})
 	state, err := other.State()
 	if err != nil || !state.Banned || !state.BlockedUntil.Equal(until) {
@@ -285,10 +285,10 @@ func TestABanOutlivesTheProcess(t *testing.T) {
 	}
 }
 
-func TestExchangeInfoOfTheRealExchange(t *testing.T) {
+func TestExchangeInfoReadsARealResponse(t *testing.T) {
 	packed := recorded.Path(t, "rest/exchangeInfo_20240908.json.gz")
 	clock := newTestClock()
-	client, _ := restFor(t, clock, func(w http.ResponseWriter, _ *http.Request) {
+	client, _ := newTestREST(t, clock, func(w http.ResponseWriter, _ *http.Request) {
 		content, err := os.ReadFile(packed)
 		if err != nil {
 			t.Error(err)
@@ -314,17 +314,17 @@ func TestExchangeInfoOfTheRealExchange(t *testing.T) {
 }
 
 func TestTickers(t *testing.T) {
-	client, _ := restFor(t, newTestClock(),
-		says(200, `[{"symbol":"BNBBTC","volume":"8913.30000000","quoteVolume":"15.30000000","count":76}]`))
+	client, _ := newTestREST(t, newTestClock(),
+		respond(200, `[{"symbol":"BNBBTC","volume":"8913.30000000","quoteVolume":"15.30000000","count":76}]`))
 	tickers, err := client.Tickers(t.Context())
 	if diff := cmp.Diff([]Ticker{{"BNBBTC", 8913.3, 15.3, 76}}, tickers); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}
 }
 
-func TestCancelledRequestsEndAtOnce(t *testing.T) {
+func TestCancelledRequestReturns(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	client, _ := restFor(t, newTestClock(), func(w http.ResponseWriter, r *http.Request) {
+	client, _ := newTestREST(t, newTestClock(), func(w http.ResponseWriter, r *http.Request) {
 		cancel()
 		<-r.Context().Done()
 	})

@@ -19,45 +19,44 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// What the exchange allows on one connection, and what stays clear of it.
+// Limits of one connection.
 const (
 	// MaxStreams is the documented number of streams on a connection.
 	MaxStreams = 1024
-	// maxFrame keeps a request under the 4096 bytes above which the exchange is known not to
-	// answer.
+	// maxFrame is below the 4096 bytes above which the exchange does not answer a request.
 	maxFrame = 4000
-	// maxURL keeps a connection's URL under the 8,004 characters above which it has been refused.
+	// maxURL is below the 8,004 characters above which the exchange has refused a URL.
 	maxURL = 6000
-	// frameEvery spaces requests: 3 in a second leave room for a pong and a close frame under the
-	// documented 5.
+	// frameEvery spaces requests: 3 a second leave room for a pong and a close frame below the
+	// documented limit of 5.
 	frameEvery = 350 * time.Millisecond
-	// maxMessage bounds one message from the exchange. A trade has some 200 bytes; a list of 1,024
+	// maxMessage bounds one message from the exchange. A trade has about 200 bytes, a list of 1,024
 	// subscriptions about 25,000.
 	maxMessage = 1 << 20
 	// closeGrace is how long Close waits for the exchange to answer the close frame.
 	closeGrace = time.Second
 )
 
-// StreamName is the name of a symbol's stream, for example btcusdt@aggTrade.
+// StreamName returns the name of a symbol's stream, for example btcusdt@aggTrade.
 func StreamName(symbol, feed string) string {
 	return strings.ToLower(symbol) + "@" + feed
 }
 
-// StreamURL is the address of a combined stream with times in microseconds, for as many of the
-// streams as fit into it in their order; rest are the others, to be subscribed to once connected.
-// The base has a scheme (ws, wss, http, https), a host and, behind a proxy, a path.
+// StreamURL returns the address of a combined stream with times in microseconds. It contains as
+// many of the streams as fit, in their order; the caller subscribes to the rest. The base has a
+// scheme (ws, wss, http, https), a host and, behind a proxy, a path.
 func StreamURL(base string, streams []string) (address string, rest []string, err error) {
 	parsed, err := url.Parse(base)
 	if err != nil {
-		return "", nil, fmt.Errorf("stream url: %w", err)
+		return "", nil, fmt.Errorf("read the stream URL: %w", err)
 	}
 	switch {
 	case parsed.Scheme != "ws" && parsed.Scheme != "wss" && parsed.Scheme != "http" && parsed.Scheme != "https":
-		return "", nil, fmt.Errorf("stream url %q: the scheme is not ws or wss", base)
+		return "", nil, fmt.Errorf("stream URL %q: the scheme is not ws or wss", base)
 	case parsed.Host == "":
-		return "", nil, fmt.Errorf("stream url %q: no host", base)
+		return "", nil, fmt.Errorf("stream URL %q: no host", base)
 	case parsed.RawQuery != "" || parsed.Fragment != "":
-		return "", nil, fmt.Errorf("stream url %q: wants no query", base)
+		return "", nil, fmt.Errorf("stream URL %q: a query or fragment is not allowed", base)
 	}
 	const unit = "timeUnit=MICROSECOND"
 	var b strings.Builder
@@ -65,8 +64,7 @@ func StreamURL(base string, streams []string) (address string, rest []string, er
 	b.WriteString("/stream?")
 	n := 0
 	for ; n < len(streams); n++ {
-		// The exchange takes percent-encoding in names; '@' and '/' stay as its documentation has
-		// them.
+		// The exchange accepts percent-encoded names; '@' stays as in its documentation.
 		name := strings.ReplaceAll(url.QueryEscape(streams[n]), "%40", "@")
 		if b.Len()+len("streams=/&")+len(name)+len(unit) > maxURL {
 			break
@@ -85,11 +83,11 @@ func StreamURL(base string, streams []string) (address string, rest []string, er
 	return b.String(), streams[n:], nil
 }
 
-// DialOptions is what Dial can be told. The zero value is the default.
+// DialOptions are optional settings of Dial.
 type DialOptions struct {
 	// DialContext opens the network connection; nil means net.Dialer's.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
-	// UserAgent is sent with the handshake where it is not empty.
+	// UserAgent is sent with the handshake; empty means none.
 	UserAgent string
 	// Clock returns the present in nanoseconds, for ReceivedAt and LastPing. nil means nanoseconds
 	// since the epoch, which jump when the system's clock is set.
@@ -98,11 +96,11 @@ type DialOptions struct {
 
 func unixNanos() int64 { return time.Now().UnixNano() }
 
-// RefusedError is a handshake that the exchange answered with something other than an upgrade.
+// RefusedError is a handshake that the exchange did not answer with an upgrade.
 type RefusedError struct {
 	Status     int
-	RetryAfter time.Duration // 0 where the answer had none
-	Body       string        // the first part of it
+	RetryAfter time.Duration // 0 if there was none
+	Body       string        // the beginning of the response
 }
 
 func (e *RefusedError) Error() string {
@@ -127,13 +125,13 @@ func (e *RequestError) Error() string {
 	return fmt.Sprintf("%s refused: code %d, %q", e.Method, e.Code, e.Text)
 }
 
-// Conn is one websocket connection for market streams. One goroutine calls Read until it fails,
-// which also answers the exchange's pings and hands answers to the requests that wait for them; the
-// other methods may be called from anywhere meanwhile. The caller closes it.
+// Conn is a websocket connection for market streams. One goroutine must call Read until it fails;
+// Read also answers pings and completes requests. The other methods are safe for concurrent use.
+// The caller closes the connection.
 type Conn struct {
 	ws       *websocket.Conn
 	raw      *bufferedConn
-	readCtx  context.Context // has no Done, so that reading a message allocates nothing
+	readCtx  context.Context // has no Done channel, so that reading a message does not allocate
 	buffer   []byte
 	pace     *rate.Limiter
 	lastPing atomic.Int64 // by the options' clock, 0 before the first
@@ -150,8 +148,8 @@ type reply struct {
 	err    error
 }
 
-// Dial connects to an address of StreamURL. The context bounds the handshake and no more. A refusal
-// is a *RefusedError.
+// Dial connects to an address of StreamURL. The context bounds only the handshake. The error is a
+// *RefusedError if the exchange refuses.
 func Dial(ctx context.Context, address string, options DialOptions) (*Conn, error) {
 	clock := options.Clock
 	if clock == nil {
@@ -212,7 +210,8 @@ func refused(response *http.Response) error {
 	return refusal
 }
 
-// retryAfter reads the header's seconds or date; what is neither, or is over, counts as none.
+// retryAfter parses a Retry-After header in seconds or as a date. It returns 0 if it is invalid or
+// over.
 func retryAfter(value string) time.Duration {
 	if seconds, err := strconv.Atoi(value); err == nil && seconds > 0 {
 		return time.Duration(seconds) * time.Second
@@ -224,8 +223,8 @@ func retryAfter(value string) time.Duration {
 }
 
 // Read waits for the next message and decodes it into m, whose slices are valid until the next
-// Read. An error that wraps ErrMalformed is that message's alone and the connection goes on; any
-// other ends it. Close makes it return.
+// Read. An error that wraps ErrMalformed concerns only that message; after any other error the
+// connection has ended. Close makes Read return.
 func (c *Conn) Read(m *Message) error {
 	data, err := c.next()
 	if err != nil {
@@ -241,7 +240,7 @@ func (c *Conn) Read(m *Message) error {
 	return nil
 }
 
-// next reads one message into the buffer, which grows to the longest seen.
+// next reads one message into the buffer, which grows as needed.
 func (c *Conn) next() ([]byte, error) {
 	_, r, err := c.ws.Reader(c.readCtx)
 	if err != nil {
@@ -270,7 +269,7 @@ func (c *Conn) ReceivedAt() int64 { return c.raw.receivedAt.Load() }
 // LastPing returns when the exchange last pinged, by the clock of DialOptions, or 0.
 func (c *Conn) LastPing() int64 { return c.lastPing.Load() }
 
-// CloseCode is the code of the close frame that the exchange sent, from an error of Read, or 0.
+// CloseCode returns the code of the exchange's close frame from an error of Read, or 0.
 func CloseCode(err error) int {
 	if status := websocket.CloseStatus(err); status > 0 {
 		return int(status)
@@ -278,13 +277,13 @@ func CloseCode(err error) int {
 	return 0
 }
 
-// Subscribe asks for streams and returns when the exchange has agreed to all of them. It needs a
-// goroutine in Read. Long lists go out as several spaced frames.
+// Subscribe subscribes to streams and returns when the exchange has confirmed all of them. Long
+// lists are sent as several spaced frames. Another goroutine must be in Read.
 func (c *Conn) Subscribe(ctx context.Context, streams []string) error {
 	return c.change(ctx, "SUBSCRIBE", streams)
 }
 
-// Unsubscribe is Subscribe's opposite.
+// Unsubscribe ends subscriptions, as Subscribe starts them.
 func (c *Conn) Unsubscribe(ctx context.Context, streams []string) error {
 	return c.change(ctx, "UNSUBSCRIBE", streams)
 }
@@ -310,7 +309,7 @@ func (c *Conn) change(ctx context.Context, method string, streams []string) erro
 	return nil
 }
 
-// Subscriptions asks the exchange which streams this connection has. It needs a goroutine in Read.
+// Subscriptions returns the streams of this connection. Another goroutine must be in Read.
 func (c *Conn) Subscriptions(ctx context.Context) ([]string, error) {
 	result, err := c.request(ctx, "LIST_SUBSCRIPTIONS", nil)
 	if err != nil {
@@ -323,10 +322,10 @@ func (c *Conn) Subscriptions(ctx context.Context) ([]string, error) {
 	return streams, nil
 }
 
-// errUnanswered is a request whose connection ended before its answer came.
-var errUnanswered = errors.New("the connection ended before the answer")
+// errUnanswered means that the connection ended before the response to a request.
+var errUnanswered = errors.New("the connection ended before the response")
 
-// request sends one request, not sooner than the pace allows, and waits for its answer.
+// request sends one request, as soon as the pace allows, and waits for the response.
 func (c *Conn) request(ctx context.Context, method string, params []string) ([]byte, error) {
 	if err := c.pace.Wait(ctx); err != nil {
 		return nil, fmt.Errorf("%s: %w", method, err)
@@ -368,8 +367,8 @@ func (c *Conn) request(ctx context.Context, method string, params []string) ([]b
 	}
 }
 
-// deliver hands an answer to its request. A refusal without an id belongs to the request that
-// waits, for the exchange can't name one in a frame that it could not read.
+// deliver passes a response to its request. An error without an id belongs to the waiting request,
+// because the exchange cannot name the id of a frame that it could not read.
 func (c *Conn) deliver(m *Message) {
 	got := reply{result: append([]byte(nil), m.Result...)}
 	if m.Kind == KindError {
@@ -389,10 +388,10 @@ func (c *Conn) end() {
 	c.endOnce.Do(func() { close(c.ended) })
 }
 
-// Close says goodbye and closes the connection, after a second at the latest even if the exchange
-// does not answer. Messages that arrive meanwhile are dropped. It may be called more than once.
+// Close closes the connection, within a second even if the exchange does not answer the close
+// frame. Messages that arrive meanwhile are dropped. It may be called more than once.
 func (c *Conn) Close() {
-	// The library waits up to 10 s for the peer; without the network connection it waits no longer.
+	// The library waits up to 10 s for the peer, unless the network connection is closed.
 	timer := time.AfterFunc(closeGrace, func() { c.raw.Close() })
 	defer timer.Stop()
 	_ = c.ws.Close(websocket.StatusNormalClosure, "")

@@ -16,8 +16,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// venue is a websocket server in memory, so that it shares a test's clock.
-type venue struct {
+// wsServer is a websocket server in memory, for use in a synctest bubble.
+type wsServer struct {
 	conns   chan net.Conn
 	done    chan struct{}
 	urls    chan string
@@ -27,8 +27,11 @@ type venue struct {
 	stopped chan struct{}
 }
 
-func newVenue(t *testing.T, serve func(*websocket.Conn)) *venue {
-	v := &venue{conns: make(chan net.Conn), done: make(chan struct{}), urls: make(chan string, 10), serve: serve, stopped: make(chan struct{})}
+func newWSServer(t *testing.T, serve func(*websocket.Conn)) *wsServer {
+	v := &wsServer{
+		conns: make(chan net.Conn), done: make(chan struct{}), urls: make(chan string, 10), serve: serve,
+		stopped: make(chan struct{}),
+	}
 	v.server.Handler = v
 	go func() {
 		defer close(v.stopped)
@@ -42,7 +45,7 @@ func newVenue(t *testing.T, serve func(*websocket.Conn)) *venue {
 	return v
 }
 
-func (v *venue) Accept() (net.Conn, error) {
+func (v *wsServer) Accept() (net.Conn, error) {
 	select {
 	case conn := <-v.conns:
 		return conn, nil
@@ -50,10 +53,10 @@ func (v *venue) Accept() (net.Conn, error) {
 		return nil, net.ErrClosed
 	}
 }
-func (v *venue) Close() error   { return nil }
-func (v *venue) Addr() net.Addr { return &net.TCPAddr{} }
+func (v *wsServer) Close() error   { return nil }
+func (v *wsServer) Addr() net.Addr { return &net.TCPAddr{} }
 
-func (v *venue) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+func (v *wsServer) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	client, server := net.Pipe()
 	select {
 	case v.conns <- server:
@@ -63,7 +66,7 @@ func (v *venue) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	}
 }
 
-func (v *venue) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (v *wsServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v.urls <- r.URL.String()
 	if v.refuse != nil && v.refuse(w) {
 		return
@@ -77,9 +80,9 @@ func (v *venue) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v.serve(ws)
 }
 
-func (v *venue) connect(t *testing.T) *Conn {
+func (v *wsServer) connect(t *testing.T) *Conn {
 	t.Helper()
-	c, err := Dial(t.Context(), "ws://venue/stream", DialOptions{DialContext: v.dial})
+	c, err := Dial(t.Context(), "ws://exchange/stream", DialOptions{DialContext: v.dial})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +90,7 @@ func (v *venue) connect(t *testing.T) *Conn {
 	return c
 }
 
-// frame is a request as the server sees it.
+// frame is a request as received by the server.
 type frame struct {
 	at     time.Time
 	size   int
@@ -105,7 +108,7 @@ func receive(ws *websocket.Conn) (f frame, err error) {
 	return f, json.Unmarshal(data, &f)
 }
 
-// keepReading is the goroutine that a connection needs; it keeps what was read.
+// keepReading calls Read until it fails, and returns what it read.
 func keepReading(c *Conn) (messages *[]Message, ended chan error) {
 	messages, ended = &[]Message{}, make(chan error, 1)
 	go func() {
@@ -126,12 +129,12 @@ func keepReading(c *Conn) (messages *[]Message, ended chan error) {
 	return messages, ended
 }
 
-// Long lists go out in frames that the exchange answers, no faster than it allows.
+// TestSubscribeKeepsTheLimits on the size of a frame and on frames per second.
 func TestSubscribeKeepsTheLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var frames []frame
 		subscribed := map[string]bool{}
-		v := newVenue(t, func(ws *websocket.Conn) {
+		v := newWSServer(t, func(ws *websocket.Conn) {
 			for {
 				f, err := receive(ws)
 				if err != nil {
@@ -181,7 +184,7 @@ func TestSubscribeKeepsTheLimits(t *testing.T) {
 		}
 		for i, f := range frames {
 			if f.size >= 4096 {
-				t.Errorf("a frame of %d bytes", f.size)
+				t.Errorf("frame of %d bytes", f.size)
 			}
 			if i >= 4 && f.at.Sub(frames[i-4].at) < time.Second {
 				t.Errorf("5 frames within %v", f.at.Sub(frames[i-4].at))
@@ -193,21 +196,21 @@ func TestSubscribeKeepsTheLimits(t *testing.T) {
 	})
 }
 
-func TestRequestsThatFail(t *testing.T) {
+func TestFailedRequests(t *testing.T) {
 	for name, test := range map[string]struct {
-		answer string // with %d for the id; empty for none
+		answer string // %d stands for the id; empty means none
 		want   func(error) bool
 	}{
 		"refused":            {`{"code":2,"msg":"Invalid request","id":%d}`, isRequestError},
 		"refused, nested":    {`{"error":{"code":2,"msg":"Invalid request"},"id":%d}`, isRequestError},
 		"refused without id": {`{"code":2,"msg":"Invalid request"}`, isRequestError},
-		"another's answer":   {`{"result":null,"id":999}`, func(err error) bool { return errors.Is(err, context.DeadlineExceeded) }},
+		"other id":           {`{"result":null,"id":999}`, func(err error) bool { return errors.Is(err, context.DeadlineExceeded) }},
 		"unanswered":         {``, func(err error) bool { return errors.Is(err, context.DeadlineExceeded) }},
 		"closed":             {`close`, func(err error) bool { return errors.Is(err, errUnanswered) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				v := newVenue(t, func(ws *websocket.Conn) {
+				v := newWSServer(t, func(ws *websocket.Conn) {
 					for {
 						f, err := receive(ws)
 						if err != nil || test.answer == "close" {
@@ -235,15 +238,15 @@ func isRequestError(err error) bool {
 	return errors.As(err, &refusal) && refusal.Code == 2 && refusal.Method == "SUBSCRIBE" && refusal.Text == "Invalid request"
 }
 
-// A refused handshake says with what status and for how long.
-func TestDialSaysWhyItWasRefused(t *testing.T) {
+// TestRefusedDialReturnsStatusAndRetryAfter covers all forms of Retry-After.
+func TestRefusedDialReturnsStatusAndRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for header, want := range map[string]time.Duration{
 			"17": 17 * time.Second, "": 0, "soon": 0, "-5": 0,
 			time.Now().Add(time.Minute).UTC().Format(http.TimeFormat):  time.Minute,
 			time.Now().Add(-time.Minute).UTC().Format(http.TimeFormat): 0,
 		} {
-			v := newVenue(t, nil)
+			v := newWSServer(t, nil)
 			v.refuse = func(w http.ResponseWriter) bool {
 				if header != "" {
 					w.Header().Set("Retry-After", header)
@@ -252,7 +255,7 @@ func TestDialSaysWhyItWasRefused(t *testing.T) {
 				_, _ = w.Write([]byte(`{"code":-1003,"msg":"banned"}`))
 				return true
 			}
-			_, err := Dial(t.Context(), "ws://venue/stream", DialOptions{DialContext: v.dial})
+			_, err := Dial(t.Context(), "ws://exchange/stream", DialOptions{DialContext: v.dial})
 			var refusal *RefusedError
 			if !errors.As(err, &refusal) || refusal.Status != 418 || refusal.RetryAfter != want || !strings.Contains(refusal.Body, "banned") {
 				t.Errorf("Retry-After %q: %v", header, err)
@@ -267,7 +270,7 @@ func TestDialIsBoundedByItsContext(t *testing.T) {
 		defer cancel()
 		silent := func(context.Context, string, string) (net.Conn, error) {
 			client, server := net.Pipe()
-			go func() { // takes the request and never answers
+			go func() { // reads the request and never answers
 				buffer := make([]byte, 1024)
 				for {
 					if _, err := server.Read(buffer); err != nil {
@@ -277,24 +280,25 @@ func TestDialIsBoundedByItsContext(t *testing.T) {
 			}()
 			return client, nil
 		}
-		if _, err := Dial(ctx, "ws://venue/stream", DialOptions{DialContext: silent}); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := Dial(ctx, "ws://exchange/stream", DialOptions{DialContext: silent}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v", err)
 		}
 	})
 }
 
-// Pings are answered with their own payload while Read waits, fragmented and long messages are put
-// together, a malformed one does not end the connection, and a close frame does, with its code.
-func TestReadTakesWhatAServerMaySend(t *testing.T) {
+// TestReadHandlesEveryKindOfFrame: pings are answered with their payload, fragmented and long
+// messages are assembled, a malformed message does not end the connection, and a close frame does,
+// with its code.
+func TestReadHandlesEveryKindOfFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pong := make(chan string, 1)
 		long := `{"e":"trade","E":1672515782136,"s":"LONG","t":7,"p":"1","q":"1","T":1672515782136,"m":true,"pad":"` + strings.Repeat("x", 100_000) + `"}`
-		v := newVenue(t, func(ws *websocket.Conn) {
+		v := newWSServer(t, func(ws *websocket.Conn) {
 			ws.SetPongHandler(func(payload string) error {
 				pong <- payload
 				return nil
 			})
-			go func() { // the reader below takes the pong meanwhile
+			go func() { // the loop below reads the pong
 				_ = ws.WriteControl(websocket.PingMessage, []byte("1672515782136"), time.Time{})
 				w, _ := ws.NextWriter(websocket.TextMessage)
 				for _, part := range []string{`{"e":"trade","E":1672515782136,"s":"PAR`, `TS","t":6,"p":"1","q":"1",`, `"T":1672515782136,"m":true}`} {
@@ -314,7 +318,7 @@ func TestReadTakesWhatAServerMaySend(t *testing.T) {
 		})
 		c := v.connect(t)
 		if c.LastPing() != 0 {
-			t.Error("pinged already")
+			t.Error("LastPing before the first ping")
 		}
 		messages, ended := keepReading(c)
 		if payload := <-pong; payload != "1672515782136" {
@@ -332,9 +336,9 @@ func TestReadTakesWhatAServerMaySend(t *testing.T) {
 	})
 }
 
-func TestReadRefusesAMessageWithoutEnd(t *testing.T) {
+func TestReadRefusesATooLongMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		v := newVenue(t, func(ws *websocket.Conn) {
+		v := newWSServer(t, func(ws *websocket.Conn) {
 			go func() { _ = ws.WriteMessage(websocket.TextMessage, make([]byte, maxMessage+1000)) }()
 			_, _, _ = ws.ReadMessage()
 		})
@@ -346,20 +350,20 @@ func TestReadRefusesAMessageWithoutEnd(t *testing.T) {
 	})
 }
 
-// Close ends a Read that waits, even where the server does not answer.
+// TestCloseIsBounded requires Close to end a waiting Read, even if the server does not answer.
 func TestCloseIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		v := newVenue(t, func(*websocket.Conn) { <-release })
+		v := newWSServer(t, func(*websocket.Conn) { <-release })
 		c := v.connect(t)
 		_, ended := keepReading(c)
-		began := time.Now()
+		start := time.Now()
 		c.Close()
 		c.Close()
 		if err := <-ended; err == nil || CloseCode(err) != 0 {
 			t.Errorf("ended with %v", err)
 		}
-		if took := time.Since(began); took > 2*time.Second {
+		if took := time.Since(start); took > 2*time.Second {
 			t.Errorf("took %v", took)
 		}
 		close(release)
@@ -391,15 +395,14 @@ func TestStreamURL(t *testing.T) {
 	}
 	for _, base := range []string{"", "data-stream.binance.vision", "ftp://x", "ws://", "ws://x?streams=a", "ws://%zz"} {
 		if _, _, err := StreamURL(base, nil); err == nil {
-			t.Errorf("%q was taken", base)
+			t.Errorf("%q was accepted", base)
 		}
 	}
 }
 
-// What a connection reads in steady state, it reads without allocating.
 func TestReadDoesNotAllocate(t *testing.T) {
 	stop := make(chan struct{})
-	v := newVenue(t, func(ws *websocket.Conn) {
+	v := newWSServer(t, func(ws *websocket.Conn) {
 		prepared, _ := websocket.NewPreparedMessage(websocket.TextMessage, benchTrade)
 		for {
 			select {
@@ -423,8 +426,8 @@ func TestReadDoesNotAllocate(t *testing.T) {
 	for range 100 {
 		read()
 	}
-	// The server in the same process allocates nothing for a prepared message either.
+	// The server in this process does not allocate for a prepared message either.
 	if allocs := testing.AllocsPerRun(2000, read); allocs > 0 {
-		t.Errorf("%v allocations a message", allocs)
+		t.Errorf("%v allocations per message", allocs)
 	}
 }

@@ -1,5 +1,5 @@
-// Package archivetest makes files in the form of data.binance.vision, as large as a test or a benchmark wants them. The same call gives the same
-// bytes.
+// Package archivetest writes files in the format of data.binance.vision, of any size, for tests and
+// benchmarks. The same call writes the same bytes.
 package archivetest
 
 import (
@@ -20,19 +20,20 @@ import (
 // Day is the UTC day of the trades.
 var Day = time.Date(2025, 8, 8, 0, 0, 0, 0, time.UTC)
 
-// Symbol is what is traded.
+// Symbol is the traded symbol.
 const Symbol = "BTCUSDT"
 
 // FirstID is the id of the first aggTrade of the day.
 const FirstID = 3_000_000_000
 
-// Files are a day's aggTrades, whose ids follow one another from FirstID on.
+// Files are a day's aggTrades, with consecutive ids from FirstID on.
 type Files struct {
 	CSV, Zip    string // paths
 	First, Last string // lines
 }
 
-// WriteDay writes a day of aggTrades into dir: prices that walk at random, quantities and gaps in time as of a busy symbol.
+// WriteDay writes a day of aggTrades into dir: a random walk of prices, and quantities and
+// intervals like those of a busy symbol.
 func WriteDay(dir string, rows int) (files Files, err error) {
 	name := fmt.Sprintf("%s-aggTrades-%s", Symbol, Day.Format(time.DateOnly))
 	files.CSV, files.Zip = filepath.Join(dir, name+".csv"), filepath.Join(dir, name+".zip")
@@ -72,7 +73,7 @@ func WriteDay(dir string, rows int) (files Files, err error) {
 	return files, w.Close()
 }
 
-// generator makes one line after the other.
+// generator returns one line after the other.
 type generator struct {
 	random         *rand.Rand
 	id, raw, price int64
@@ -114,7 +115,7 @@ func (g *generator) next() []byte {
 	return line
 }
 
-// appendDecimal writes a number of so many digits after the point with eight of them, as the exchange does.
+// appendDecimal appends a number that has so many decimals, padded to eight, as the exchange does.
 func appendDecimal(line []byte, number int64, digits int) []byte {
 	scale := int64(1)
 	for range digits {
