@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"tapedeck/internal/window"
 	"tapedeck/internal/wording"
 	"tapedeck/jobs/backfill"
 	"tapedeck/jobs/schedule"
@@ -49,7 +50,7 @@ minute and address. A request returns up to 1000 trades; its weight is 4 for the
 }
 
 func (c *backfillCmd) Run(ctx context.Context, a *app) error {
-	from, to, err := c.bounds(a.now())
+	span, err := c.fetchWindow(a.now())
 	if err != nil {
 		return err
 	}
@@ -61,7 +62,7 @@ func (c *backfillCmd) Run(ctx context.Context, a *app) error {
 	defer clients.Close()
 	bar := a.newProgress()
 	options := backfill.Options{
-		From: from, To: to, Symbols: c.Symbols, DefaultSymbols: defaultSymbols(), Source: backfill.Source(c.Source),
+		Window: span, Symbols: c.Symbols, DefaultSymbols: defaultSymbols(), Source: backfill.Source(c.Source),
 		Now: a.now(), Run: a.runID("backfill"), Logger: a.log, Progress: bar,
 	}
 	if !c.given() && !a.givenAsFlag("symbols") {
@@ -81,7 +82,7 @@ func (c *backfillCmd) Run(ctx context.Context, a *app) error {
 	bar.end()
 	total := summary.Total()
 	a.say("%v", total)
-	a.reportToParent(schedule.Report{Rows: total.Fetched, Bytes: total.Bytes, WindowStart: from, WindowEnd: to, Message: total.String()})
+	a.reportToParent(schedule.Report{Rows: total.Fetched, Bytes: total.Bytes, WindowStart: span.Start, WindowEnd: span.End, Message: total.String()})
 	if err != nil {
 		return hintIfStopped(ctx, err)
 	}
@@ -96,16 +97,15 @@ func hintIfStopped(ctx context.Context, err error) error {
 	return withHint(fmt.Errorf("backfill stopped: %w", err), "what was fetched is on the tape; run the same command again to continue")
 }
 
-// bounds returns the window; both times are zero if no flag sets one.
-func (c *backfillCmd) bounds(now time.Time) (from, to time.Time, err error) {
+// fetchWindow returns the window, the zero value if no flag sets one.
+func (c *backfillCmd) fetchWindow(now time.Time) (window.Window, error) {
 	if !c.given() {
-		return from, to, nil
+		return window.Window{}, nil
 	}
 	if c.Since == 0 && c.Hours == 0 && c.From.IsZero() {
-		return from, to, misuse("--to needs a start of the window: add --from, --since or --hours")
+		return window.Window{}, misuse("--to needs a start of the window: add --from, --since or --hours")
 	}
-	window, err := c.window(now, 24*time.Hour)
-	return window.Start, window.End, err
+	return c.window(now, 24*time.Hour)
 }
 
 // maxRanges limits the ranges of missing ids that are named.

@@ -86,11 +86,3 @@ func compactMessage(s compact.Summary) string {
 	}
 	return message
 }
-
-// counted is a number with its noun: 1 day, 2 days.
-func counted(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return grouped(int64(n)) + " " + noun + "s"
-}

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/schollz/progressbar/v3"
-
-	"tapedeck/internal/wording"
 )
 
 // progressBar is a progress.Display: a bar on a terminal, and elsewhere only its lines.
@@ -87,6 +85,3 @@ func (p *progressBar) remove() {
 		p.bar = nil
 	}
 }
-
-// grouped writes a number with commas between its thousands.
-func grouped(n int64) string { return wording.Comma(n) }

@@ -33,7 +33,7 @@ var fewRequests = exchange.Options{WeightLimit: 600}
 
 // wholeDay sets the window to the day.
 func wholeDay(opt *Options) {
-	opt.From, opt.To, opt.Symbols = day0, day0.AddDate(0, 0, 1), []string{"BTCUSDT"}
+	opt.Window.Start, opt.Window.End, opt.Symbols = day0, day0.AddDate(0, 0, 1), []string{"BTCUSDT"}
 }
 
 func (h *harness) checkStagingEmpty() {
@@ -312,7 +312,7 @@ func TestPlanMatchesTheRequests(t *testing.T) {
 			wholeDay(&opt)
 			opt.Source = source
 			if source != ArchiveOnly {
-				opt.To = opt.To.Add(90 * time.Minute) // part of a day, too little for a file
+				opt.Window.End = opt.Window.End.Add(90 * time.Minute) // part of a day, too little for a file
 			}
 			plan, err := Prepare(t.Context(), h.dir, h.clients, opt)
 			if err != nil {

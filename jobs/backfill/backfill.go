@@ -21,6 +21,7 @@ import (
 	"tapedeck/internal/idset"
 	"tapedeck/internal/progress"
 	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
 )
 
 // Source says where trades may come from.
@@ -41,8 +42,8 @@ type Clients struct {
 
 // Options are the settings of a backfill.
 type Options struct {
-	// From and To bound the window [From, To). If both are zero, only gaps inside the tape are filled.
-	From, To time.Time
+	// Window is the time whose trades are fetched. If it is the zero value, the gaps inside the tape are filled.
+	Window window.Window
 	// Symbols are names and patterns. None means the symbols on the tape, or DefaultSymbols if the tape is empty,
 	// and those that an earlier run has started and not finished.
 	Symbols, DefaultSymbols []string

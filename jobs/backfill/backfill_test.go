@@ -19,6 +19,7 @@ import (
 	"tapedeck/internal/progress"
 	"tapedeck/internal/standin/exchange"
 	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
 )
 
 var (
@@ -239,11 +240,11 @@ func (h *harness) checkTape(symbol string, ranges ...idset.Range) {
 func TestWindowIsFetchedIntoAnEmptyTape(t *testing.T) {
 	rows := append(market("BTCUSDT", 1000, 5000, day0, now), market("ETHUSDT", 0, 300, day0, now)...)
 	h := newHarness(t, tape.AggTrade, rows)
-	window := func(opt *Options) {
-		opt.From, opt.To, opt.Symbols = day0.Add(12*time.Hour), now, []string{"BTCUSDT", "ETHUSDT"}
+	secondHalf := func(opt *Options) {
+		opt.Window.Start, opt.Window.End, opt.Symbols = day0.Add(12*time.Hour), now, []string{"BTCUSDT", "ETHUSDT"}
 	}
 	before := h.requests(aggTradesPath)
-	summary := h.mustBackfill(window)
+	summary := h.mustBackfill(secondHalf)
 	h.checkTape("BTCUSDT", idset.Range{First: 2000, Last: 5999})
 	h.checkTape("ETHUSDT", idset.Range{First: 60, Last: 299})
 	total := summary.Total()
@@ -254,7 +255,7 @@ func TestWindowIsFetchedIntoAnEmptyTape(t *testing.T) {
 	if asked != 4+5 || total.Cost.Requests != asked+1 || total.Cost.Weight != 4*asked+20 {
 		t.Errorf("asked %d requests, counted %+v", asked, total.Cost)
 	}
-	again := h.mustBackfill(window)
+	again := h.mustBackfill(secondHalf)
 	if again.Plan.Missing() != 0 || len(again.Symbols) != 0 {
 		t.Errorf("the second run found missing ids: %+v", again)
 	}
@@ -313,14 +314,16 @@ func TestOnlyTheWindowIsFetched(t *testing.T) {
 	h := newHarness(t, tape.AggTrade, rows)
 	h.publish("BTCUSDT", idset.Range{First: 1000, Last: 1099}, idset.Range{First: 4000, Last: 4099})
 	// A window inside a gap.
-	h.mustBackfill(func(opt *Options) { opt.From, opt.To = day0.Add(20*time.Hour), day0.Add(30*time.Hour) })
+	h.mustBackfill(func(opt *Options) { opt.Window.Start, opt.Window.End = day0.Add(20*time.Hour), day0.Add(30*time.Hour) })
 	h.checkTape("BTCUSDT", idset.Range{First: 1000, Last: 1099}, idset.Range{First: 2000, Last: 2999}, idset.Range{First: 4000, Last: 4099})
 	// A window that starts before the tape and ends in it.
-	h.mustBackfill(func(opt *Options) { opt.From, opt.To = day0.Add(5*time.Hour), day0.Add(10*time.Hour+30*time.Minute) })
+	h.mustBackfill(func(opt *Options) {
+		opt.Window.Start, opt.Window.End = day0.Add(5*time.Hour), day0.Add(10*time.Hour+30*time.Minute)
+	})
 	h.checkTape("BTCUSDT", idset.Range{First: 500, Last: 1099}, idset.Range{First: 2000, Last: 2999}, idset.Range{First: 4000, Last: 4099})
 	// A window after the tape, and one before it.
-	h.mustBackfill(func(opt *Options) { opt.From, opt.To = day0.Add(50*time.Hour), now.Add(time.Hour) })
-	h.mustBackfill(func(opt *Options) { opt.From, opt.To = day0.Add(-time.Hour), day0.Add(time.Hour) })
+	h.mustBackfill(func(opt *Options) { opt.Window.Start, opt.Window.End = day0.Add(50*time.Hour), now.Add(time.Hour) })
+	h.mustBackfill(func(opt *Options) { opt.Window.Start, opt.Window.End = day0.Add(-time.Hour), day0.Add(time.Hour) })
 	h.checkTape("BTCUSDT", idset.Range{First: 0, Last: 99}, idset.Range{First: 500, Last: 1099}, idset.Range{First: 2000, Last: 2999}, idset.Range{First: 4000, Last: 4099}, idset.Range{First: 5000, Last: 5999})
 	// No window: all gaps inside the tape.
 	summary := h.mustBackfill(nil)
@@ -332,9 +335,12 @@ func TestOnlyTheWindowIsFetched(t *testing.T) {
 
 func TestWindowWithoutTrades(t *testing.T) {
 	h := newHarness(t, tape.AggTrade, market("BTCUSDT", 5, 100, day0, day0.Add(time.Hour)))
-	for _, window := range [][2]time.Time{{day0.Add(-48 * time.Hour), day0.Add(-24 * time.Hour)}, {day0.Add(2 * time.Hour), day0.Add(3 * time.Hour)}} {
+	for _, window := range []window.Window{
+		{Start: day0.Add(-48 * time.Hour), End: day0.Add(-24 * time.Hour)},
+		{Start: day0.Add(2 * time.Hour), End: day0.Add(3 * time.Hour)},
+	} {
 		summary := h.mustBackfill(func(opt *Options) {
-			opt.From, opt.To, opt.Symbols, opt.Source = window[0], window[1], []string{"BTCUSDT"}, RESTOnly
+			opt.Window, opt.Symbols, opt.Source = window, []string{"BTCUSDT"}, RESTOnly
 		})
 		if summary.Plan.Missing() != 0 || len(h.readTape()) != 0 {
 			t.Errorf("%v: %+v", window, summary.Total())
@@ -363,7 +369,7 @@ func TestRawTradesAreFetchedByTheirOwnIDs(t *testing.T) {
 		}
 	}
 	summary := h.mustBackfill(func(opt *Options) {
-		opt.From, opt.To, opt.Symbols = day0.Add(20000*time.Second), day0.Add(40000*time.Second), []string{"BTCUSDT"}
+		opt.Window.Start, opt.Window.End, opt.Symbols = day0.Add(20000*time.Second), day0.Add(40000*time.Second), []string{"BTCUSDT"}
 	})
 	h.checkTape("BTCUSDT", idset.Range{First: 7000, Last: 8999})
 	if got := summary.Plan.Weight(); got != 50 || summary.Total().Cost.Weight != 50+8+20 {
@@ -446,7 +452,9 @@ func TestUnknownSymbolIsNamedWithTheNearest(t *testing.T) {
 		"XYZ":      `the exchange lists no symbol "XYZ"`,
 		"XYZ*":     `no trading symbol matches "XYZ*"`,
 	} {
-		_, err := h.run(func(opt *Options) { opt.From, opt.To, opt.Symbols = day0, now, []string{"BTCUSDT", name} })
+		_, err := h.run(func(opt *Options) {
+			opt.Window.Start, opt.Window.End, opt.Symbols = day0, now, []string{"BTCUSDT", name}
+		})
 		if err == nil || err.Error() != want {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -457,10 +465,10 @@ func TestUnknownSymbolIsNamedWithTheNearest(t *testing.T) {
 	if _, err := h.run(nil); !errors.Is(err, ErrNoSymbols) {
 		t.Errorf("no symbols at all: %v", err)
 	}
-	if _, err := h.run(func(opt *Options) { opt.From, opt.To, opt.Symbols = now, day0, []string{"BTCUSDT"} }); err == nil {
+	if _, err := h.run(func(opt *Options) { opt.Window.Start, opt.Window.End, opt.Symbols = now, day0, []string{"BTCUSDT"} }); err == nil {
 		t.Error("accepted a window that ends before it starts")
 	}
-	h.mustBackfill(func(opt *Options) { opt.From, opt.To, opt.Symbols = day0, now, []string{"*USDT"} })
+	h.mustBackfill(func(opt *Options) { opt.Window.Start, opt.Window.End, opt.Symbols = day0, now, []string{"*USDT"} })
 	if len(h.readTape()) != 2 {
 		t.Error("the pattern did not fetch both symbols")
 	}
@@ -486,7 +494,7 @@ func TestNamesAndPatternsChooseSymbols(t *testing.T) {
 		"ETHBTC,!ETHBTC": "no symbol is left: the words with a leading ! exclude all of them",
 		"*,![":           `symbol pattern "![": syntax error in pattern`,
 	} {
-		plan, err := Prepare(t.Context(), h.dir, h.clients, Options{From: day0, To: now, Now: now, Symbols: strings.Split(words, ",")})
+		plan, err := Prepare(t.Context(), h.dir, h.clients, Options{Window: window.Window{Start: day0, End: now}, Now: now, Symbols: strings.Split(words, ",")})
 		var got []string
 		for _, symbol := range plan.Symbols {
 			got = append(got, symbol.Symbol)
@@ -519,17 +527,17 @@ func TestCancelledRunContinuesWhereItStopped(t *testing.T) {
 	}
 	const rows = 130_000
 	h := newHarness(t, tape.AggTrade, market("BTCUSDT", 0, rows, now.Add(-10*time.Hour), now))
-	window := h.opt
-	window.From, window.To, window.Symbols = now.Add(-10*time.Hour), now, []string{"BTCUSDT"}
+	opt := h.opt
+	opt.Window.Start, opt.Window.End, opt.Symbols = now.Add(-10*time.Hour), now, []string{"BTCUSDT"}
 	ctx, cancel := context.WithCancel(t.Context())
-	cancelled := window
+	cancelled := opt
 	cancelled.Progress = &stopAfter{left: 1, cancel: cancel}
 	summary, err := Run(ctx, h.dir, h.clients, cancelled)
 	if !errors.Is(err, context.Canceled) || summary.Total().Fetched != 100_000 {
 		t.Fatalf("%v, %+v", err, summary.Total())
 	}
 	before := h.requests(aggTradesPath)
-	summary, err = Run(t.Context(), h.dir, h.client(), window)
+	summary, err = Run(t.Context(), h.dir, h.client(), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -554,7 +562,7 @@ func TestConcurrentBackfillsShareTheBudgetAndWriteEachTradeOnce(t *testing.T) {
 		}
 		work.Go(func() {
 			opt := h.opt
-			opt.From, opt.To, opt.Symbols, opt.Source = day0, now, []string{"BTCUSDT", "ETHUSDT"}, RESTOnly
+			opt.Window.Start, opt.Window.End, opt.Symbols, opt.Source = day0, now, []string{"BTCUSDT", "ETHUSDT"}, RESTOnly
 			if _, err := Run(t.Context(), dir, clients, opt); err != nil {
 				t.Error(err)
 			}

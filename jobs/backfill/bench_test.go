@@ -19,6 +19,7 @@ import (
 	"tapedeck/internal/binance"
 	"tapedeck/internal/binance/archivetest"
 	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
 )
 
 var benchRows = flag.Int("rows", 1_000_000, "aggTrades in the benchmark's day")
@@ -94,7 +95,7 @@ func BenchmarkBackfillDay(b *testing.B) {
 		next := archivetest.Day.AddDate(0, 0, 1)
 		began := time.Now()
 		summary, err := Run(b.Context(), dir, Clients{REST: rest, Archive: archive}, Options{
-			From: archivetest.Day, To: next, Symbols: []string{archivetest.Symbol}, Now: next.Add(24 * time.Hour), Source: ArchiveOnly,
+			Window: window.Window{Start: archivetest.Day, End: next}, Symbols: []string{archivetest.Symbol}, Now: next.Add(24 * time.Hour), Source: ArchiveOnly,
 		})
 		took := time.Since(began)
 		if err != nil || !summary.Complete() || summary.Total().FromArchive != int64(*benchRows) {

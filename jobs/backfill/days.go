@@ -7,6 +7,7 @@ import (
 
 	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
+	"tapedeck/internal/window"
 )
 
 // chooseDays decides which past days come from the archive because that is faster, and returns the ids that are
@@ -41,11 +42,12 @@ func (p *planner) chooseDays(ctx context.Context) (fromREST idset.Set, err error
 func (p *planner) candidates() []time.Time {
 	missing := map[time.Time]float64{}
 	for _, gap := range p.plan.gaps {
-		length := max(gap.Before.Sub(gap.After), time.Second)
-		for day := dayOf(gap.After); !day.After(gap.Before); day = day.AddDate(0, 0, 1) {
+		w := window.Window{Start: gap.After, End: gap.Before}
+		length := max(w.Duration(), time.Second)
+		for day := dayOf(w.Start); !day.After(w.End); day = day.AddDate(0, 0, 1) {
 			if p.isPast(day) {
-				part := earlier(gap.Before, day.AddDate(0, 0, 1)).Sub(later(gap.After, day))
-				missing[day] += float64(gap.Count()) * max(float64(part), float64(time.Second)) / float64(length)
+				part := w.Intersect(window.Window{Start: day, End: day.AddDate(0, 0, 1)}).Duration()
+				missing[day] += float64(gap.Count()) * float64(max(part, time.Second)) / float64(length)
 			}
 		}
 	}

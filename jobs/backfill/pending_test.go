@@ -23,30 +23,30 @@ func (c cancelAtStart) Begin(string, int64) { c.cancel() }
 // The symbols of a run that was cancelled before it fetched anything stay pending until a later run has fetched them.
 func TestPendingSymbolsSurviveACancelledRun(t *testing.T) {
 	h := newHarness(t, tape.AggTrade, slices.Concat(market("BTCUSDT", 0, 100, now.Add(-time.Hour), now), market("ETHUSDT", 0, 100, now.Add(-time.Hour), now)))
-	window := h.opt
-	window.From, window.To, window.Symbols = now.Add(-time.Hour), now, []string{"BTCUSDT", "ETHUSDT"}
+	opt := h.opt
+	opt.Window.Start, opt.Window.End, opt.Symbols = now.Add(-time.Hour), now, []string{"BTCUSDT", "ETHUSDT"}
 	ctx, cancel := context.WithCancel(t.Context())
-	cancelled := window
+	cancelled := opt
 	cancelled.Progress = cancelAtStart{cancel: cancel}
 	if _, err := Run(ctx, h.dir, h.clients, cancelled); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	if pending, err := pendingSymbols(h.dir); err != nil || !slices.Equal(pending, window.Symbols) {
-		t.Errorf("begun: %v, %v", pending, err)
+	if pending, err := pendingSymbols(h.dir); err != nil || !slices.Equal(pending, opt.Symbols) {
+		t.Errorf("pending: %v, %v", pending, err)
 	}
-	one := window
+	one := opt
 	one.Symbols = []string{"ETHUSDT"}
 	if _, err := Run(t.Context(), h.dir, h.client(), one); err != nil {
 		t.Fatal(err)
 	}
 	if pending, err := pendingSymbols(h.dir); err != nil || !slices.Equal(pending, []string{"BTCUSDT"}) {
-		t.Errorf("begun: %v, %v", pending, err)
+		t.Errorf("pending: %v, %v", pending, err)
 	}
-	if _, err := Run(t.Context(), h.dir, h.client(), window); err != nil {
+	if _, err := Run(t.Context(), h.dir, h.client(), opt); err != nil {
 		t.Fatal(err)
 	}
 	if pending, err := pendingSymbols(h.dir); err != nil || len(pending) > 0 {
-		t.Errorf("begun: %v, %v", pending, err)
+		t.Errorf("pending: %v, %v", pending, err)
 	}
 }
 
@@ -57,13 +57,13 @@ func TestDelistedPendingSymbolIsDropped(t *testing.T) {
 		t.Fatal(err)
 	}
 	summary := h.mustBackfill(func(o *Options) {
-		o.From, o.To, o.Symbols = now.Add(-time.Hour), now, []string{"BTCUSDT", "GONEUSDT"}
+		o.Window.Start, o.Window.End, o.Symbols = now.Add(-time.Hour), now, []string{"BTCUSDT", "GONEUSDT"}
 	})
 	if total := summary.Total(); total.Fetched == 0 {
 		t.Errorf("%+v", total)
 	}
 	if pending, err := pendingSymbols(h.dir); err != nil || len(pending) > 0 {
-		t.Errorf("begun: %v, %v", pending, err)
+		t.Errorf("pending: %v, %v", pending, err)
 	}
 }
 

@@ -159,9 +159,8 @@ func pageWeight(feed tape.Feed) int64 {
 // the window and of days.
 func Prepare(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (Plan, error) {
 	opt = opt.withDefaults()
-	bounds := window.Window{Start: opt.From, End: opt.To}
-	if bounds != (window.Window{}) && bounds.IsEmpty() {
-		return Plan{}, fmt.Errorf("the window from %s to %s is empty", opt.From.UTC().Format(time.RFC3339), opt.To.UTC().Format(time.RFC3339))
+	if w := opt.Window; w != (window.Window{}) && w.IsEmpty() {
+		return Plan{}, fmt.Errorf("the window from %s to %s is empty", w.Start.UTC().Format(time.RFC3339), w.End.UTC().Format(time.RFC3339))
 	}
 	index := dir.Index()
 	if err := index.Refresh(ctx); err != nil {

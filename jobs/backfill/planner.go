@@ -7,6 +7,7 @@ import (
 	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
 	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
 )
 
 // planner works out the plan of one symbol.
@@ -45,7 +46,7 @@ func rangeOf(gap tape.Gap) idset.Range { return idset.Range{First: gap.First, La
 // gaps inside the tape.
 func (p *planner) findGaps(ctx context.Context) error {
 	inside := p.index.Gaps(p.plan.Symbol)
-	if p.opt.From.IsZero() && p.opt.To.IsZero() {
+	if p.opt.Window == (window.Window{}) {
 		p.plan.gaps = inside
 		return nil
 	}
@@ -53,13 +54,13 @@ func (p *planner) findGaps(ctx context.Context) error {
 	if !recorded {
 		return p.addWindow(ctx)
 	}
-	if p.opt.From.Before(bounds.FirstAt) {
+	if p.opt.Window.Start.Before(bounds.FirstAt) {
 		if done, err := p.addBeforeTape(ctx, bounds); err != nil || done {
 			return err
 		}
 	}
 	for _, gap := range inside {
-		if gap.Before.Before(p.opt.From) || !gap.After.Before(p.opt.To) {
+		if gap.Before.Before(p.opt.Window.Start) || !gap.After.Before(p.opt.Window.End) {
 			continue
 		}
 		ids := rangeOf(gap)
@@ -70,47 +71,49 @@ func (p *planner) findGaps(ctx context.Context) error {
 				return err
 			}
 		}
-		p.addGap(ids, later(p.opt.From, gap.After), earlier(p.opt.To, gap.Before))
+		p.addGap(ids, gap.After, gap.Before)
 	}
-	if p.opt.To.After(bounds.LastAt) {
+	if p.opt.Window.End.After(bounds.LastAt) {
 		return p.addAfterTape(ctx, bounds)
 	}
 	return nil
 }
 
-// addGap adds ids that traded between after and before, unless the range is empty.
+// addGap adds ids of the window that traded between after and before, unless the range is empty.
 func (p *planner) addGap(ids idset.Range, after, before time.Time) {
-	if ids.First <= ids.Last {
-		p.plan.gaps = append(p.plan.gaps, tape.Gap{Symbol: p.plan.Symbol, First: ids.First, Last: ids.Last, After: after, Before: before})
+	if ids.First > ids.Last {
+		return
 	}
+	w := p.opt.Window.Intersect(window.Window{Start: after, End: before})
+	p.plan.gaps = append(p.plan.gaps, tape.Gap{Symbol: p.plan.Symbol, First: ids.First, Last: ids.Last, After: w.Start, Before: w.End})
 }
 
 // addWindow adds all ids of the window, for a symbol that is not on the tape.
 func (p *planner) addWindow(ctx context.Context) error {
-	last, ok, err := p.lastBefore(ctx, p.opt.To)
-	if err != nil || !ok || last.at().Before(p.opt.From) {
+	last, ok, err := p.lastBefore(ctx, p.opt.Window.End)
+	if err != nil || !ok || last.at().Before(p.opt.Window.Start) {
 		return err
 	}
-	first, ok, err := p.firstAt(ctx, p.opt.From)
+	first, ok, err := p.firstAt(ctx, p.opt.Window.Start)
 	if err != nil || !ok {
 		return err
 	}
 	if err := p.addEarlierDays(ctx, first); err != nil {
 		return err
 	}
-	p.addGap(idset.Range{First: first.firstID(), Last: last.lastID()}, later(p.opt.From, first.at()), last.at())
+	p.addGap(idset.Range{First: first.firstID(), Last: last.lastID()}, first.at(), last.at())
 	return nil
 }
 
 // addBeforeTape adds the ids of the window that are below the tape's. done means that nothing else is in the window.
 func (p *planner) addBeforeTape(ctx context.Context, bounds tape.Bounds) (done bool, err error) {
-	first, ok, err := p.firstAt(ctx, p.opt.From)
+	first, ok, err := p.firstAt(ctx, p.opt.Window.Start)
 	if err != nil || !ok || first.firstID() >= bounds.FirstID {
 		return false, err
 	}
 	ids := idset.Range{First: first.firstID(), Last: bounds.FirstID - 1}
-	if p.opt.To.Before(bounds.FirstAt) {
-		last, ok, err := p.lastBefore(ctx, p.opt.To)
+	if p.opt.Window.End.Before(bounds.FirstAt) {
+		last, ok, err := p.lastBefore(ctx, p.opt.Window.End)
 		if err != nil || !ok {
 			return true, err
 		}
@@ -119,24 +122,24 @@ func (p *planner) addBeforeTape(ctx context.Context, bounds tape.Bounds) (done b
 	if err := p.addEarlierDays(ctx, first); err != nil {
 		return false, err
 	}
-	p.addGap(ids, later(p.opt.From, first.at()), earlier(p.opt.To, bounds.FirstAt))
+	p.addGap(ids, first.at(), bounds.FirstAt)
 	return false, nil
 }
 
 // addAfterTape adds the ids of the window that are above the tape's.
 func (p *planner) addAfterTape(ctx context.Context, bounds tape.Bounds) error {
-	ids, after := idset.Range{First: bounds.LastID + 1}, later(p.opt.From, bounds.LastAt)
-	last, ok, err := p.lastBefore(ctx, p.opt.To)
-	if err != nil || !ok || last.lastID() < ids.First || last.at().Before(after) {
+	ids, after := idset.Range{First: bounds.LastID + 1}, bounds.LastAt
+	last, ok, err := p.lastBefore(ctx, p.opt.Window.End)
+	if err != nil || !ok || last.lastID() < ids.First || last.at().Before(p.opt.Window.Start) || last.at().Before(after) {
 		return err
 	}
-	if p.opt.From.Equal(after) { // the window starts after the tape's end
-		first, ok, err := p.firstAt(ctx, after)
+	if !p.opt.Window.Start.Before(after) { // the window starts after the tape's end
+		first, ok, err := p.firstAt(ctx, p.opt.Window.Start)
 		if err != nil || !ok {
 			return err
 		}
 		ids.First = max(ids.First, first.firstID())
-		after = later(after, first.at())
+		after = first.at()
 	}
 	ids.Last = last.lastID()
 	p.addGap(ids, after, last.at())
@@ -146,8 +149,8 @@ func (p *planner) addAfterTape(ctx context.Context, bounds tape.Bounds) error {
 // trim returns the ids of a gap that traded in the window.
 func (p *planner) trim(ctx context.Context, gap tape.Gap) (idset.Range, error) {
 	ids := rangeOf(gap)
-	if gap.After.Before(p.opt.From) {
-		first, ok, err := p.firstAt(ctx, p.opt.From)
+	if gap.After.Before(p.opt.Window.Start) {
+		first, ok, err := p.firstAt(ctx, p.opt.Window.Start)
 		if err != nil {
 			return ids, err
 		}
@@ -155,8 +158,8 @@ func (p *planner) trim(ctx context.Context, gap tape.Gap) (idset.Range, error) {
 			ids.First = max(ids.First, first.firstID())
 		}
 	}
-	if !gap.Before.Before(p.opt.To) {
-		last, ok, err := p.lastBefore(ctx, p.opt.To)
+	if !gap.Before.Before(p.opt.Window.End) {
+		last, ok, err := p.lastBefore(ctx, p.opt.Window.End)
 		if err != nil {
 			return ids, err
 		}
@@ -171,7 +174,7 @@ func (p *planner) trim(ctx context.Context, gap tape.Gap) (idset.Range, error) {
 // omits older history (binance-public-data issue 376). It does so if nothing is known to precede the first trade.
 func (p *planner) addEarlierDays(ctx context.Context, first windowTrade) error {
 	const quiet = time.Hour // a gap that an ordinary symbol does not have
-	if p.clients.Archive == nil || p.opt.Source == RESTOnly || first.row.ID == 0 || first.at().Sub(p.opt.From) < quiet {
+	if p.clients.Archive == nil || p.opt.Source == RESTOnly || first.row.ID == 0 || first.at().Sub(p.opt.Window.Start) < quiet {
 		return nil
 	}
 	page, err := p.clients.REST.AggTrades(ctx, p.plan.Symbol, first.row.ID-1, 1)
@@ -182,9 +185,9 @@ func (p *planner) addEarlierDays(ctx context.Context, first windowTrade) error {
 	if len(page.Rows) > 0 && page.Rows[0].ID < first.row.ID {
 		return nil
 	}
-	for day := dayOf(p.opt.From); !day.After(first.at()); day = day.AddDate(0, 0, 1) {
+	for day := dayOf(p.opt.Window.Start); !day.After(first.at()); day = day.AddDate(0, 0, 1) {
 		if p.isPast(day) {
-			p.plan.Days = append(p.plan.Days, DayPlan{Day: day, Missing: idset.Set{{First: 0, Last: first.firstID() - 1}}, from: p.opt.From})
+			p.plan.Days = append(p.plan.Days, DayPlan{Day: day, Missing: idset.Set{{First: 0, Last: first.firstID() - 1}}, from: p.opt.Window.Start})
 		}
 	}
 	return nil
@@ -232,17 +235,3 @@ func (p *planner) single(page binance.Page, err error) (windowTrade, bool, error
 }
 
 func dayOf(at time.Time) time.Time { return at.UTC().Truncate(24 * time.Hour) }
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
