@@ -67,7 +67,8 @@ func (c *textCheck) checkParameter(i int) error {
 	param, ok := c.q.Param(t.text)
 	switch {
 	case c.q.Kind == Cookbook:
-		return c.fail(t.line, "a query of the cookbook has variables instead of parameters: coalesce(getvariable('%s')::%s, …)", t.text, param.Type)
+		return c.fail(t.line, "a query of the cookbook has variables instead of parameters: coalesce(getvariable('%s')::%s, …)",
+			t.text, param.Type)
 	case !ok:
 		if near := wording.Nearest(t.text, c.q.paramNames()); near != "" {
 			return c.fail(t.line, "$%s is not in the header; did you mean $%s?", t.text, near)
@@ -112,12 +113,14 @@ func (c *textCheck) checkUnused() error {
 	}
 	for _, param := range c.q.Params {
 		if !c.params[param.Name] && c.q.Kind != Cookbook {
-			return c.fail(c.q.headerLineOf("param", param.Name), "the parameter %s is in the header, but the query does not use it", param.Name)
+			return c.fail(c.q.headerLineOf("param", param.Name),
+				"the parameter %s is in the header, but the query does not use it", param.Name)
 		}
 	}
 	for _, read := range c.q.Reads {
 		if !c.relations[read.Relation] {
-			return c.fail(c.q.headerLineOf("reads", read.Relation), "the relation %s is in the header, but the query does not read it", read.Relation)
+			return c.fail(c.q.headerLineOf("reads", read.Relation),
+				"the relation %s is in the header, but the query does not read it", read.Relation)
 		}
 	}
 	return nil

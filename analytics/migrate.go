@@ -40,28 +40,19 @@ type marketState struct {
 // The views find the files by the absolute path of the data directory, because a database file does not
 // know where it is. If the directory is moved, or mounted elsewhere, run Migrate again or set the path
 // in the own session: SET VARIABLE tapedeck = '/path/to/it'.
-func Migrate(ctx context.Context, dir *tape.Dir) error {
+func Migrate(ctx context.Context, dir *tape.Dir) (err error) {
+	defer wrapMarketError(&err)
 	root, err := dataRoot(dir)
-	if err == nil {
-		err = migrate(ctx, dir, root)
-	}
 	if err != nil {
-		return fmt.Errorf("create %s: %w", MarketName, err)
+		return err
 	}
-	return nil
+	return migrate(ctx, dir, root)
 }
 
 // Upgrade is Migrate if market.duckdb is missing or was created by another version. Otherwise it does
 // nothing and returns false. A replaced file continues to look for the tape in the same place.
 func Upgrade(ctx context.Context, dir *tape.Dir) (created bool, err error) {
-	created, err = upgrade(ctx, dir)
-	if err != nil {
-		return false, fmt.Errorf("create %s: %w", MarketName, err)
-	}
-	return created, nil
-}
-
-func upgrade(ctx context.Context, dir *tape.Dir) (created bool, err error) {
+	defer wrapMarketError(&err)
 	root, err := dataRoot(dir)
 	if err != nil {
 		return false, err
@@ -71,15 +62,18 @@ func upgrade(ctx context.Context, dir *tape.Dir) (created bool, err error) {
 	_, statErr := os.Stat(filepath.Join(dir.Path(), MarketName))
 	if statErr == nil && readErr == nil {
 		digest, err := marketDigest()
-		if err != nil {
+		if err != nil || digest == state.Digest {
 			return false, err
-		}
-		if digest == state.Digest {
-			return false, nil
 		}
 		root = cmp.Or(state.Root, root)
 	}
 	return true, migrate(ctx, dir, root)
+}
+
+func wrapMarketError(err *error) {
+	if *err != nil {
+		*err = fmt.Errorf("create %s: %w", MarketName, *err)
+	}
 }
 
 func migrate(ctx context.Context, dir *tape.Dir, root string) error {
@@ -161,7 +155,8 @@ func buildMarket(ctx context.Context, path, root string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := exec("ATTACH "+quote(path)+" AS market", "ATTACH ':memory:' AS shape", "CREATE SCHEMA shape.canonical", "USE shape.canonical", schema, "USE market.main"); err != nil {
+	if err := exec("ATTACH "+quote(path)+" AS market", "ATTACH ':memory:' AS shape",
+		"CREATE SCHEMA shape.canonical", "USE shape.canonical", schema, "USE market.main"); err != nil {
 		return err
 	}
 	for _, table := range tables {

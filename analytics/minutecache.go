@@ -50,7 +50,8 @@ type cachedDay struct {
 type minuteRange [2]int
 
 func (r minuteRange) on(midnight time.Time) window.Window {
-	return window.Window{Start: midnight.Add(time.Duration(r[0]) * time.Minute), End: midnight.Add(time.Duration(r[1]) * time.Minute)}
+	at := func(minute int) time.Time { return midnight.Add(time.Duration(minute) * time.Minute) }
+	return window.Window{Start: at(r[0]), End: at(r[1])}
 }
 
 func rangeOf(w window.Window, midnight time.Time) minuteRange {
@@ -150,8 +151,8 @@ func (s *Session) cacheDate(ctx context.Context, conn *sql.Conn, day *cachedDay,
 		source += fmt.Sprintf(" UNION ALL SELECT * FROM read_parquet(%s)", pathList(paths))
 	}
 	temporary := filepath.Join(s.scratch.path, "minutes.parquet")
-	if _, err := conn.ExecContext(ctx, fmt.Sprintf("COPY (SELECT * FROM (%s) ORDER BY symbol, minute) TO %s (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)",
-		source, quote(temporary))); err != nil {
+	statement := fmt.Sprintf("COPY (SELECT * FROM (%s) ORDER BY symbol, minute) TO %s (%s)", source, quote(temporary), copyOptions[Parquet])
+	if _, err := conn.ExecContext(ctx, statement); err != nil {
 		return err
 	}
 	name := date + "/" + filepath.Base(s.scratch.path) + ".parquet"
@@ -172,8 +173,9 @@ func (s *Session) cacheDate(ctx context.Context, conn *sql.Conn, day *cachedDay,
 // dropOldDates removes the oldest dates above cacheDays, except for those that the session covers.
 func (s *Session) dropOldDates(cache *minuteCache) {
 	requested := s.requestedMinutes()
+	first, last := requested.Start.Format(time.DateOnly), requested.End.Format(time.DateOnly)
 	for _, date := range slices.Sorted(maps.Keys(cache.Days)) {
-		if len(cache.Days) > cacheDays && (date < requested.Start.Format(time.DateOnly) || date > requested.End.Format(time.DateOnly)) {
+		if len(cache.Days) > cacheDays && (date < first || date > last) {
 			delete(cache.Days, date)
 		}
 	}

@@ -176,7 +176,8 @@ func (s *Session) computeMinutes(ctx context.Context, conn *sql.Conn, definition
 		}
 	}
 	view := fmt.Sprintf("CREATE VIEW work.trades AS SELECT trades.* FROM (%s) AS trades "+
-		"JOIN work.tasks ON trades.symbol = tasks.symbol AND traded_at >= starts_at AND traded_at < ends_at WHERE traded_at >= %s AND traded_at < %s",
+		"JOIN work.tasks ON trades.symbol = tasks.symbol AND traded_at >= starts_at AND traded_at < ends_at "+
+		"WHERE traded_at >= %s AND traded_at < %s",
 		source, timestamp(all.Start), timestamp(all.End))
 	if _, err := conn.ExecContext(ctx, view); err != nil {
 		return err
@@ -185,7 +186,8 @@ func (s *Session) computeMinutes(ctx context.Context, conn *sql.Conn, definition
 }
 
 func createTasks(ctx context.Context, conn *sql.Conn, tasks []minuteTask) error {
-	if _, err := conn.ExecContext(ctx, "CREATE TABLE work.tasks (symbol VARCHAR, starts_at TIMESTAMP, ends_at TIMESTAMP, is_final BOOLEAN)"); err != nil {
+	const table = "CREATE TABLE work.tasks (symbol VARCHAR, starts_at TIMESTAMP, ends_at TIMESTAMP, is_final BOOLEAN)"
+	if _, err := conn.ExecContext(ctx, table); err != nil {
 		return err
 	}
 	return conn.Raw(func(raw any) error {

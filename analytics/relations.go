@@ -175,7 +175,8 @@ func (s *Session) tryCreateViews(ctx context.Context) error {
 		}
 		if table == tape.Trades && !from.IsZero() && !to.IsZero() {
 			// Of these dates, only the files with trades of this window are opened.
-			matching, known := s.opt.Index.SegmentsWhere(from, to, func(_ string, run tape.IDRun) bool { return run.Overlaps(from, to) })
+			overlaps := func(_ string, run tape.IDRun) bool { return run.Overlaps(from, to) }
+			matching, known := s.opt.Index.SegmentsWhere(from, to, overlaps)
 			segments = slices.DeleteFunc(segments, func(path string) bool { return known[path] && !matching[path] })
 		}
 		if err := s.createView(ctx, table, segments); err != nil {
@@ -236,7 +237,9 @@ func (s *Session) createView(ctx context.Context, table tape.Table, segments []s
 
 // cutoffCondition says which rows of a table could be on the tape at an instant. An alert can be there at
 // the instant that it names.
-var cutoffCondition = map[tape.Table]string{tape.Trades: "traded_at <", tape.Alerts: `"at" <=`, tape.Runs: "finished_at <", tape.Coverage: "checked_at <"}
+var cutoffCondition = map[tape.Table]string{
+	tape.Trades: "traded_at <", tape.Alerts: `"at" <=`, tape.Runs: "finished_at <", tape.Coverage: "checked_at <",
+}
 
 // applyCutoff makes gaps and bounds those of a tape that ends at the cutoff.
 func (s *Session) applyCutoff(ctx context.Context) error {
@@ -285,7 +288,8 @@ func selectFiles(table tape.Table, columns []Column, files string) string {
 			names[i] = fmt.Sprintf(`data."%s"::JSON AS "%s"`, column.Name, column.Name)
 		}
 	}
-	statement := fmt.Sprintf("SELECT %s FROM read_parquet(%s, hive_partitioning = true, hive_types = {'date': DATE}) AS data", strings.Join(names, ", "), files)
+	statement := fmt.Sprintf("SELECT %s FROM read_parquet(%s, hive_partitioning = true, hive_types = {'date': DATE}) AS data",
+		strings.Join(names, ", "), files)
 	if table == tape.Coverage {
 		statement += " QUALIFY row_number() OVER (PARTITION BY data.symbol, data.date ORDER BY data.checked_at DESC) = 1"
 	}

@@ -142,44 +142,27 @@ func (q Query) CheckArgument(name string, value any) error {
 // errNotOneStatement is returned for a text that is not exactly one statement.
 var errNotOneStatement = errors.New("it is not exactly one statement")
 
-// prepare prepares a text that is one statement. Unlike PrepareContext, which runs all statements but the
-// last, Prepare refuses several statements.
-func prepare(conn *duckdb.Conn, text string) (*duckdb.Stmt, error) {
-	prepared, err := conn.Prepare(text)
-	if err != nil {
-		var known *duckdb.Error
-		if !errors.As(err, &known) {
-			return nil, errNotOneStatement
-		}
-		return nil, err
-	}
-	return prepared.(*duckdb.Stmt), nil
-}
-
-// statementType returns the kind of the one statement of a text, as DuckDB understands it.
-func statementType(conn *sql.Conn, text string) (kind duckdb.StmtType, err error) {
-	err = conn.Raw(func(raw any) error {
-		stmt, err := prepare(raw.(*duckdb.Conn), text)
+// withPrepared prepares a text that is one statement and calls do with it. Unlike PrepareContext, which
+// runs all statements but the last, Prepare refuses several statements.
+func withPrepared(conn *sql.Conn, text string, do func(*duckdb.Conn, *duckdb.Stmt) error) error {
+	return conn.Raw(func(raw any) error {
+		prepared, err := raw.(*duckdb.Conn).Prepare(text)
 		if err != nil {
+			var known *duckdb.Error
+			if !errors.As(err, &known) {
+				return errNotOneStatement
+			}
 			return err
 		}
-		defer stmt.Close()
-		kind, err = stmt.StatementType()
-		return err
+		defer prepared.Close()
+		return do(raw.(*duckdb.Conn), prepared.(*duckdb.Stmt))
 	})
-	return kind, err
 }
 
 // runPrepared prepares a query, checks the statement against the header and runs it. The check is needed
 // because the driver binds a name that does not exist to the value of another parameter.
 func runPrepared(ctx context.Context, conn *sql.Conn, q Query, args []driver.NamedValue) (result Result, err error) {
-	err = conn.Raw(func(raw any) error {
-		duck := raw.(*duckdb.Conn)
-		stmt, err := prepare(duck, q.Text)
-		if err != nil {
-			return err
-		}
-		defer stmt.Close()
+	err = withPrepared(conn, q.Text, func(duck *duckdb.Conn, stmt *duckdb.Stmt) error {
 		if err := checkPrepared(q, stmt); err != nil {
 			return err
 		}
@@ -193,14 +176,15 @@ func runPrepared(ctx context.Context, conn *sql.Conn, q Query, args []driver.Nam
 		if err != nil {
 			return err
 		}
-		defer rows.Close()
 		result, err = readRows(ctx, rows)
 		return err
 	})
 	return result, err
 }
 
+// readRows reads all rows and closes them.
 func readRows(ctx context.Context, rows driver.Rows) (result Result, err error) {
+	defer rows.Close()
 	types := rows.(driver.RowsColumnTypeDatabaseTypeName)
 	for i, name := range rows.Columns() {
 		result.Columns = append(result.Columns, Column{Name: name, Type: types.ColumnTypeDatabaseTypeName(i)})
@@ -248,7 +232,8 @@ func checkPrepared(q Query, stmt *duckdb.Stmt) error {
 	slices.Sort(stated)
 	slices.Sort(params)
 	if !slices.Equal(stated, params) {
-		return &SyntaxError{q.Path, 1, fmt.Sprintf("the header names the parameters %s, but the statement has %s", strings.Join(stated, ", "), strings.Join(params, ", "))}
+		text := fmt.Sprintf("the header names the parameters %s, but the statement has %s", strings.Join(stated, ", "), strings.Join(params, ", "))
+		return &SyntaxError{q.Path, 1, text}
 	}
 	return nil
 }
@@ -319,33 +304,14 @@ func IsOutOfMemory(err error) bool {
 }
 
 // fetch runs a statement and reads its whole result.
-func fetch(ctx context.Context, conn *sql.Conn, statement string, args ...any) (Result, error) {
-	rows, err := conn.QueryContext(ctx, statement, args...)
-	if err != nil {
-		return Result{}, err
-	}
-	defer rows.Close()
-	types, err := rows.ColumnTypes()
-	if err != nil {
-		return Result{}, err
-	}
-	result := Result{Columns: make([]Column, len(types))}
-	for i, typ := range types {
-		result.Columns[i] = Column{Name: typ.Name(), Type: typ.DatabaseTypeName()}
-	}
-	for rows.Next() {
-		row := make([]any, len(types))
-		targets := make([]any, len(types))
-		for i := range row {
-			targets[i] = &row[i]
+func fetch(ctx context.Context, conn *sql.Conn, statement string) (result Result, err error) {
+	err = conn.Raw(func(raw any) error {
+		rows, err := raw.(driver.QueryerContext).QueryContext(ctx, statement, nil)
+		if err != nil {
+			return err
 		}
-		if err := rows.Scan(targets...); err != nil {
-			return Result{}, err
-		}
-		for i := range row {
-			row[i] = fromDriver(row[i])
-		}
-		result.Rows = append(result.Rows, row)
-	}
-	return result, rows.Err()
+		result, err = readRows(ctx, rows)
+		return err
+	})
+	return result, err
 }

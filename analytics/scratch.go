@@ -77,7 +77,8 @@ func sweepScratch(staging string, now time.Time) {
 	}
 	for _, entry := range entries {
 		info, err := entry.Info()
-		if err != nil || !info.IsDir() || !strings.HasPrefix(entry.Name(), scratchPrefix) || now.Sub(info.ModTime()) < scratchGrace {
+		isScratch := err == nil && info.IsDir() && strings.HasPrefix(entry.Name(), scratchPrefix)
+		if !isScratch || now.Sub(info.ModTime()) < scratchGrace {
 			continue
 		}
 		path := filepath.Join(staging, entry.Name())

@@ -107,7 +107,9 @@ func (s *Session) Export(ctx context.Context, text string, format Format, w io.W
 
 var (
 	// readOnlyWords can begin a statement that only reads.
-	readOnlyWords = []string{"select", "from", "with", "values", "table", "describe", "desc", "summarize", "show", "explain", "(", "pivot", "unpivot"}
+	readOnlyWords = []string{
+		"select", "from", "with", "values", "table", "describe", "desc", "summarize", "show", "explain", "(", "pivot", "unpivot",
+	}
 	// explainOptions can follow EXPLAIN.
 	explainOptions = []string{"analyze", "verbose", "format", "json", "text", "html", "graphviz", "yaml"}
 )
@@ -148,7 +150,11 @@ func checkReadOnly(conn *sql.Conn, text string) (string, error) {
 	if !slices.Contains(readOnlyWords, first) {
 		return "", notReadOnly(first)
 	}
-	kind, prepareErr := statementType(conn, text)
+	var kind duckdb.StmtType
+	prepareErr := withPrepared(conn, text, func(_ *duckdb.Conn, stmt *duckdb.Stmt) (err error) {
+		kind, err = stmt.StatementType()
+		return err
+	})
 	switch {
 	case errors.Is(prepareErr, errNotOneStatement):
 		return "", &RefusedError{"DuckDB turns this into more than one statement; name the values, as in PIVOT … ON column IN (…)"}
@@ -161,5 +167,6 @@ func checkReadOnly(conn *sql.Conn, text string) (string, error) {
 }
 
 func notReadOnly(word string) error {
-	return &RefusedError{fmt.Sprintf("%s is not allowed: only statements that read are run (SELECT, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN)", strings.ToUpper(word))}
+	const allowed = "only statements that read are run (SELECT, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN)"
+	return &RefusedError{fmt.Sprintf("%s is not allowed: %s", strings.ToUpper(word), allowed)}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -159,27 +160,6 @@ func fromDriver(value any) any {
 	switch v := value.(type) {
 	case nil, bool, int64, float64, string:
 		return v
-	case int8:
-		return int64(v)
-	case int16:
-		return int64(v)
-	case int32:
-		return int64(v)
-	case int:
-		return int64(v)
-	case uint8:
-		return int64(v)
-	case uint16:
-		return int64(v)
-	case uint32:
-		return int64(v)
-	case uint64:
-		if v <= math.MaxInt64 {
-			return int64(v)
-		}
-		return float64(v)
-	case float32:
-		return float64(v)
 	case *big.Int:
 		if v.IsInt64() {
 			return v.Int64()
@@ -216,6 +196,16 @@ func fromDriver(value any) any {
 		return out
 	case fmt.Stringer:
 		return v.String()
+	}
+	switch v := reflect.ValueOf(value); {
+	case v.CanInt():
+		return v.Int()
+	case v.CanUint() && v.Uint() <= math.MaxInt64:
+		return int64(v.Uint())
+	case v.CanUint():
+		return float64(v.Uint())
+	case v.CanFloat():
+		return v.Float()
 	}
 	return fmt.Sprint(value)
 }

@@ -53,7 +53,8 @@ func (q *Query) checkVariables() error {
 	}
 	for _, param := range q.Params {
 		if !used[param.Name] {
-			return &SyntaxError{q.Path, q.headerLineOf("param", param.Name), fmt.Sprintf("the variable %s is in the header, but the query does not use it", param.Name)}
+			text := fmt.Sprintf("the variable %s is in the header, but the query does not use it", param.Name)
+			return &SyntaxError{q.Path, q.headerLineOf("param", param.Name), text}
 		}
 	}
 	return nil

@@ -34,19 +34,26 @@ type detectCmd struct {
 
 func (*detectCmd) manual() manual {
 	return manual{
-		about: `Runs the detectors over what is new on the tape since the last run, or over the whole minutes of a window, and publishes their alerts in the table alerts.
-Each detector is a query in sql/detect. A file in --sql-dir is a detector too, and config.yaml sets thresholds under detectors, if needed only for some symbols.
+		about: `Runs the detectors over what is new on the tape since the last run, or over the whole minutes of a
+window, and publishes their alerts in the table alerts. Each detector is a query in sql/detect. A
+file in --sql-dir is a detector too, and config.yaml sets thresholds under detectors, if needed only
+for some symbols.
 
-An alert names the instant from which it could be known. A run over history therefore raises the alerts of a live run, and a repeated run adds none. A symbol with a
-gap that can still be filled waits until it is. Minutes with too little history for a comparison are not judged; detect says how many.
+An alert names the instant from which it could be known. A run over history therefore raises the
+alerts of a live run, and a repeated run adds none. A symbol with a gap that can still be filled
+waits until it is. Minutes with too little history for a comparison are not judged; detect says how
+many.
 
-Alerts of a symbol less than an hour apart are one incident. Its severity rises if several detectors agree, and incidents of many symbols at the same time are one
-market-wide incident. A chat gets one message about an incident, and another one if the severity rises or the cooldown is over.
+Alerts of a symbol less than an hour apart are one incident. Its severity rises if several detectors
+agree, and incidents of many symbols at the same time are one market-wide incident. A chat gets one
+message about an incident, and another one if the severity rises or the cooldown is over.
 
-Every tape is different. --calibrate takes the highest score of each symbol and day, and from those the quantile that keeps the budget, of which every detector has
-the same share. It prints the lines for config.yaml. Calibrate on some weeks, and check the result on the next ones.
+Every tape is different. --calibrate takes the highest score of each symbol and day, and from those
+the quantile that keeps the budget, of which every detector has the same share. It prints the lines
+for config.yaml. Calibrate on some weeks, and check the result on the next ones.
 
---check-lookahead is for your own detectors. An alert that it lists used trades after the alert, or depends on where a run began.`,
+--check-lookahead is for your own detectors. An alert that it lists used trades after the alert, or
+depends on where a run began.`,
 		examples: []string{
 			"tapedeck detect",
 			"tapedeck detect --since 7d --detector pump_burst --dry-run",
@@ -171,8 +178,8 @@ func writeAlertTable(w io.Writer, alerts []tape.Alert, width int) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "AT (UTC)\tSYMBOL\tDETECTOR\tSEVERITY\tSCORE\tMESSAGE")
 	for _, alert := range alerts {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", time.UnixMicro(alert.At).UTC().Format("2006-01-02 15:04:05"), alert.Symbol, alert.Detector,
-			alert.Severity, strconv.FormatFloat(alert.Score, 'f', 1, 64), alert.Message)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", time.UnixMicro(alert.At).UTC().Format(time.DateTime), alert.Symbol,
+			alert.Detector, alert.Severity, strconv.FormatFloat(alert.Score, 'f', 1, 64), alert.Message)
 	}
 	return table.Flush()
 }
@@ -196,7 +203,8 @@ func writeFittedAlerts(w io.Writer, alerts []tape.Alert, width int) error {
 	}
 	out.WriteByte('\n')
 	for _, alert := range alerts {
-		writeRow(time.UnixMicro(alert.At).UTC().Format("01-02 15:04"), alert.Symbol, alert.Detector, alert.Severity, strconv.FormatFloat(alert.Score, 'f', 1, 64))
+		score := strconv.FormatFloat(alert.Score, 'f', 1, 64)
+		writeRow(time.UnixMicro(alert.At).UTC().Format("01-02 15:04"), alert.Symbol, alert.Detector, alert.Severity, score)
 		indent, messageWidth := used, width-used
 		if !sameLine {
 			out.WriteByte('\n')

@@ -34,7 +34,8 @@ func (a *app) calibrate(ctx context.Context, dir *tape.Dir, options detect.Optio
 	}
 	for _, c := range found.Detectors {
 		if c.Floor {
-			a.say("%s: the budget allows less than %s, a quarter of the current threshold; lower values were not tried", c.Detector, numberText(c.Threshold))
+			a.say("%s: the budget allows less than %s, a quarter of the current threshold; lower values were not tried",
+				c.Detector, numberText(c.Threshold))
 		}
 	}
 	for _, name := range found.Skipped {
@@ -73,24 +74,10 @@ func writeCalibration(w io.Writer, found detect.Calibration) error {
 	return err
 }
 
-// calibrationLine is one proposal of --format jsonl.
-type calibrationLine struct {
-	Detector       string  `json:"detector"`
-	Param          string  `json:"param"`
-	Current        float64 `json:"current"`
-	Proposed       float64 `json:"proposed"`
-	Medium         float64 `json:"medium"`
-	High           float64 `json:"high"`
-	SymbolDays     int64   `json:"symbol_days"`
-	AlarmsCurrent  int64   `json:"alarms_current"`
-	AlarmsProposed int64   `json:"alarms_proposed"`
-}
-
 func writeCalibrationLines(w io.Writer, found detect.Calibration) error {
 	encoder := json.NewEncoder(w)
 	for _, c := range found.Detectors {
-		line := calibrationLine{c.Detector, c.Param, c.Current, c.Threshold, c.Medium, c.High, c.SymbolDays, c.AlarmsCurrent, c.AlarmsThreshold}
-		if err := encoder.Encode(line); err != nil {
+		if err := encoder.Encode(c); err != nil {
 			return err
 		}
 	}
@@ -110,8 +97,10 @@ func (a *app) checkLookAhead(ctx context.Context, dir *tape.Dir, options detect.
 			return err
 		}
 	}
-	a.say("%s checked at %s from %s to %s with %s: %s", wording.Count(len(checked.Detectors), "detector"), wording.Count(len(checked.Cutoffs), "instant"),
-		minuteText(checked.Window.Start), minuteText(checked.Window.End), wording.Count(checked.Alerts, "alert"), wording.Count(len(checked.Found), "difference"))
+	a.say("%s checked at %s from %s to %s with %s: %s",
+		wording.Count(len(checked.Detectors), "detector"), wording.Count(len(checked.Cutoffs), "instant"),
+		minuteText(checked.Window.Start), minuteText(checked.Window.End),
+		wording.Count(checked.Alerts, "alert"), wording.Count(len(checked.Found), "difference"))
 	if err := a.detectorProblems(checked.Problems); err != nil {
 		return err
 	}

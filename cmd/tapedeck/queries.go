@@ -25,10 +25,13 @@ type queriesCmd struct {
 
 func (*queriesCmd) manual() manual {
 	return manual{
-		about: `Lists the detectors, report sections, checks and cookbook queries: those of tapedeck and those in --sql-dir. For a query that you name, it shows what
-the query reads, its parameters with units and defaults, and its columns. Your own files are checked against their headers by running them over empty tables.
+		about: `Lists the detectors, report sections, checks and cookbook queries: those of tapedeck and those in
+--sql-dir. For a query that you name, it shows what the query reads, its parameters with units and
+defaults, and its columns. Your own files are checked against their headers by running them over
+empty tables.
 
-config.yaml sets the parameters of detectors, if needed only for some symbols, and those of report sections:
+config.yaml sets the parameters of detectors, if needed only for some symbols, and those of report
+sections:
   detectors:
     whale_order:
       min_ratio: 5

@@ -42,12 +42,14 @@ func (*queryCmd) manual() manual {
   coverage  symbol, date, trades, missing, state, …; see verify
   gaps      symbol, first_id, last_id, after_at, before_at
   bounds    symbol, first_id, last_id, first_at, last_at
-and the macros candles(step), vwap(step), tape(symbol, from, to) and gaps().
-They show the tape as it is when the command starts. With a condition on date, only the files of those days are read. DESCRIBE trades lists the columns and their
-types. Statements that write are refused. A file that cannot be read is named on standard error; the others are still read.
+and the macros candles(step), vwap(step), tape(symbol, from, to) and gaps(). They show the tape as
+it is when the command starts. With a condition on date, only the files of those days are read.
+DESCRIBE trades lists the columns and their types. Statements that write are refused. A file that
+cannot be read is named on standard error; the others are still read.
 
-The cookbook (tapedeck queries) has twenty ready queries, for example candles without gaps, volume by price, and the cost of a large order. They have variables
-with defaults; set them with --set, or with SET VARIABLE in DuckDB's own shell.`,
+The cookbook (tapedeck queries) has twenty ready queries, for example candles without gaps, volume
+by price, and the cost of a large order. They have variables with defaults; set them with --set, or
+with SET VARIABLE in DuckDB's own shell.`,
 		examples: []string{
 			"tapedeck query \"SELECT symbol, count(*) FROM trades GROUP BY symbol\"",
 			"tapedeck query --format csv \"FROM alerts\" > alerts.csv",

@@ -66,7 +66,8 @@ func (a *app) querySettings(sqlDir string) (querySettings, error) {
 				if slices.ContainsFunc(problems, isProblemOf(part.kind, name)) {
 					continue // the command reports the wrong file
 				}
-				return out, misuse("%s: no %s is named %q%s", a.config.position(config.line), part.noun, name, strictyaml.DidYouMean(name, slices.Sorted(maps.Keys(known))))
+				suggestion := strictyaml.DidYouMean(name, slices.Sorted(maps.Keys(known)))
+				return out, misuse("%s: no %s is named %q%s", a.config.position(config.line), part.noun, name, suggestion)
 			}
 			var err error
 			if part.into[name], err = a.checkParams(query, config.params); err != nil {

@@ -58,7 +58,8 @@ func toAlerts(query analytics.Query, result analytics.Result, w window.Window, o
 		case !slices.Contains([]string{"low", "medium", "high"}, alert.Severity):
 			return nil, bad("whose severity is %q instead of low, medium or high", alert.Severity)
 		case !raisedIn(w, alert.At):
-			return nil, bad("at %s, outside its window, which is after %s and up to %s", rfc3339(time.UnixMicro(alert.At)), rfc3339(w.Start), rfc3339(w.End))
+			return nil, bad("at %s, outside its window, which is after %s and up to %s",
+				rfc3339(time.UnixMicro(alert.At)), rfc3339(w.Start), rfc3339(w.End))
 		}
 		text, err := json.Marshal(extra)
 		if err != nil {

@@ -28,23 +28,27 @@ type Calibration struct {
 
 // Proposal is the threshold of one detector that keeps an alarm budget.
 type Proposal struct {
-	Detector string
+	Detector string `json:"detector"`
 	// Param is the parameter that the score must reach, and Current its value now.
-	Param   string
-	Current float64
+	Param   string  `json:"param"`
+	Current float64 `json:"current"`
 	// Threshold is the proposed value, rounded up to two decimals.
-	Threshold float64
+	Threshold float64 `json:"proposed"`
 	// Medium and High are proposals for MediumParam and HighParam: the scores that two fifths and one fifth
 	// of the alarms reach or, if those are few, as far above Threshold as by default. A name is empty if
 	// the detector has no such parameter.
-	Medium, High           float64
-	MediumParam, HighParam string
+	Medium      float64 `json:"medium"`
+	High        float64 `json:"high"`
+	MediumParam string  `json:"-"`
+	HighParam   string  `json:"-"`
 	// SymbolDays is how many pairs of symbol and UTC day were judged. AlarmsCurrent and AlarmsThreshold are
 	// how many of them have an alarm at Current and at Threshold.
-	SymbolDays, AlarmsCurrent, AlarmsThreshold int64
+	SymbolDays      int64 `json:"symbol_days"`
+	AlarmsCurrent   int64 `json:"alarms_current"`
+	AlarmsThreshold int64 `json:"alarms_proposed"`
 	// Floor is set if the budget allows a threshold below minCalibrated of Current. Such scores were not
 	// requested.
-	Floor bool
+	Floor bool `json:"-"`
 }
 
 const (
@@ -70,7 +74,6 @@ func Calibrate(ctx context.Context, dir *tape.Dir, opt Options, budget float64) 
 	if err != nil {
 		return out, err
 	}
-	out.Problems = r.summary.Problems
 	var symbolDays int64
 	if out.Window, symbolDays = r.symbolDays(requested); symbolDays < 1 {
 		return out, usageError("no symbol was recorded for half a day, the minimum for a comparison, before %s", rfc3339(requested.End))
@@ -79,15 +82,15 @@ func Calibrate(ctx context.Context, dir *tape.Dir, opt Options, budget float64) 
 	current, out.Skipped = r.lowerThresholds()
 	highest := map[string][]float64{}
 	for _, day := range out.Window.Days() {
-		rows, problems, err := r.alertsIn(ctx, day, time.Time{})
+		rows, err := r.alertsIn(ctx, day, time.Time{})
 		if err != nil {
 			return out, err
 		}
-		out.Problems = append(out.Problems, problems...)
 		for name, alerts := range rows {
 			highest[name] = append(highest[name], highestScores(alerts)...)
 		}
 	}
+	out.Problems = r.summary.Problems
 	share := budget * out.Window.Duration().Hours() / 24 / float64(len(r.queries))
 	for _, query := range r.queries {
 		if !r.failed[query.Name] {
@@ -195,7 +198,8 @@ func (r *run) symbolDays(w window.Window) (part window.Window, n int64) {
 		if !ok {
 			continue
 		}
-		judged := w.Intersect(window.Window{Start: bounds.FirstAt.UTC().Add(baseline / 2).Truncate(time.Minute), End: bounds.LastAt.UTC()})
+		judgedFrom := bounds.FirstAt.UTC().Add(baseline / 2).Truncate(time.Minute)
+		judged := w.Intersect(window.Window{Start: judgedFrom, End: bounds.LastAt.UTC()})
 		n += int64(len(judged.Days()))
 		part = part.Hull(judged)
 	}

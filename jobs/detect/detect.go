@@ -186,16 +186,27 @@ func (r *run) recordJudged() error {
 func (r *run) summarize() {
 	r.countUnjudged()
 	s := r.summary
-	for _, query := range r.queries {
-		if !r.failed[query.Name] {
-			s.Detectors = append(s.Detectors, query.Name)
-		}
-	}
-	slices.Sort(s.Detectors)
-	s.Symbols, s.SymbolsOnTape = len(r.judged), len(r.index.Symbols())
+	s.Detectors, s.Symbols, s.SymbolsOnTape = r.working(), len(r.judged), len(r.index.Symbols())
 	r.opt.Logger.Info("detectors ran", "window_start", s.Judged.Start, "window_end", s.Judged.End, "detectors", len(s.Detectors),
 		"symbols", s.Symbols, "alerts", len(s.Alerts), "new", len(s.New), "unjudged_symbols", len(s.Unjudged), "waiting", len(s.Waiting),
 		"problems", len(s.Problems))
+}
+
+// fail records that a detector failed. It does not run again.
+func (r *run) fail(query analytics.Query, err error) {
+	r.failed[query.Name] = true
+	r.summary.Problems = append(r.summary.Problems, err)
+}
+
+// working returns the names of the detectors that have not failed, in alphabetical order.
+func (r *run) working() (names []string) {
+	for _, query := range r.queries {
+		if !r.failed[query.Name] {
+			names = append(names, query.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func rfc3339(at time.Time) string { return at.UTC().Format(time.RFC3339) }

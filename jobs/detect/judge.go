@@ -84,7 +84,8 @@ func (r *run) openSession(ctx context.Context, tasks []task, day window.Window) 
 
 // runDetectors runs the tasks in the open session. It returns the alerts in the windows to judge and the
 // detectors that did not fail.
-func (r *run) runDetectors(ctx context.Context, tasks []task, day window.Window) (alerts []tape.Alert, done []analytics.Query, err error) {
+func (r *run) runDetectors(ctx context.Context, tasks []task, day window.Window) (
+	alerts []tape.Alert, done []analytics.Query, err error) {
 	known := len(r.session.Broken())
 	rows, errs := make([][]tape.Alert, len(tasks)), make([]error, len(tasks))
 	var group errgroup.Group
@@ -109,8 +110,7 @@ func (r *run) runDetectors(ctx context.Context, tasks []task, day window.Window)
 			return nil, nil, fmt.Errorf("a segment is damaged: %w", broken[len(broken)-1])
 		}
 		if errs[i] != nil {
-			r.failed[task.query.Name] = true
-			r.summary.Problems = append(r.summary.Problems, errs[i])
+			r.fail(task.query, errs[i])
 			continue
 		}
 		done = append(done, task.query)
@@ -179,7 +179,8 @@ func (r *run) query(ctx context.Context, session *analytics.Session, query analy
 	return out, err
 }
 
-func (r *run) queryPattern(ctx context.Context, session *analytics.Session, query analytics.Query, w window.Window, pattern string) ([]tape.Alert, error) {
+func (r *run) queryPattern(ctx context.Context, session *analytics.Session, query analytics.Query, w window.Window,
+	pattern string) ([]tape.Alert, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.opt.Timeout)
 	defer cancel()
 	args := map[string]any{}

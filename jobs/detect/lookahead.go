@@ -68,23 +68,19 @@ func CheckLookAhead(ctx context.Context, dir *tape.Dir, opt Options) (LookAheadC
 		return out, err
 	}
 	out.Window = w
-	out.Problems = r.summary.Problems
 	full := map[string][]tape.Alert{}
 	for _, day := range w.Days() {
-		rows, problems, err := r.alertsIn(ctx, day, time.Time{})
+		rows, err := r.alertsIn(ctx, day, time.Time{})
 		if err != nil {
 			return out, err
 		}
-		out.Problems = append(out.Problems, problems...)
 		for name, alerts := range rows {
 			full[name] = append(full[name], alerts...)
 		}
 	}
 	var alerts []tape.Alert
-	for _, query := range r.queries {
-		if !r.failed[query.Name] {
-			alerts = append(alerts, full[query.Name]...)
-		}
+	for _, name := range r.working() {
+		alerts = append(alerts, full[name]...)
 	}
 	out.Alerts = len(alerts)
 	out.Cutoffs = chooseCutoffs(w, alerts)
@@ -93,22 +89,15 @@ func CheckLookAhead(ctx context.Context, dir *tape.Dir, opt Options) (LookAheadC
 			Start: cutoff.Truncate(time.Minute).Add(-comparedBefore),
 			End:   cutoff.Add(time.Minute - 1).Truncate(time.Minute),
 		})
-		rows, problems, err := r.alertsIn(ctx, compared, cutoff)
+		rows, err := r.alertsIn(ctx, compared, cutoff)
 		if err != nil {
 			return out, err
 		}
-		out.Problems = append(out.Problems, problems...)
-		for _, query := range r.queries {
-			if !r.failed[query.Name] {
-				out.Found = append(out.Found, compareAlerts(query.Name, compared, cutoff, full[query.Name], rows[query.Name])...)
-			}
+		for _, name := range r.working() {
+			out.Found = append(out.Found, compareAlerts(name, compared, cutoff, full[name], rows[name])...)
 		}
 	}
-	for _, query := range r.queries {
-		if !r.failed[query.Name] {
-			out.Detectors = append(out.Detectors, query.Name)
-		}
-	}
+	out.Detectors, out.Problems = r.working(), r.summary.Problems
 	slices.SortFunc(out.Found, func(a, b LookAhead) int {
 		return cmp.Or(strings.Compare(a.Detector, b.Detector), a.At.Compare(b.At), strings.Compare(a.Symbol, b.Symbol), a.Cutoff.Compare(b.Cutoff))
 	})
@@ -144,13 +133,8 @@ func newCheck(ctx context.Context, dir *tape.Dir, opt Options, last time.Duratio
 
 // alertsIn runs the detectors over w, on the tape up to the cutoff unless that is zero, and returns the
 // alerts in w by detector. The failure of one detector is a problem, and it does not run again.
-func (r *run) alertsIn(ctx context.Context, w window.Window, cutoff time.Time) (out map[string][]tape.Alert, problems []error, err error) {
-	var queries []analytics.Query
-	for _, query := range r.queries {
-		if !r.failed[query.Name] {
-			queries = append(queries, query)
-		}
-	}
+func (r *run) alertsIn(ctx context.Context, w window.Window, cutoff time.Time) (map[string][]tape.Alert, error) {
+	queries := slices.DeleteFunc(slices.Clone(r.queries), func(q analytics.Query) bool { return r.failed[q.Name] })
 	options := r.sessionOptions(queries, w)
 	if !cutoff.IsZero() {
 		options.Cutoff, options.To = cutoff, cutoff
@@ -160,23 +144,22 @@ func (r *run) alertsIn(ctx context.Context, w window.Window, cutoff time.Time) (
 	}
 	session, err := analytics.Open(ctx, r.dir, options)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer session.Close()
-	out = map[string][]tape.Alert{}
+	out := map[string][]tape.Alert{}
 	for _, query := range queries {
 		rows, err := r.query(ctx, session, query, w)
 		if ctx.Err() != nil {
-			return nil, nil, ctx.Err()
+			return nil, ctx.Err()
 		}
 		if err != nil {
-			r.failed[query.Name] = true
-			problems = append(problems, err)
+			r.fail(query, err)
 			continue
 		}
 		out[query.Name] = slices.DeleteFunc(rows, func(a tape.Alert) bool { return !raisedIn(w, a.At) })
 	}
-	return out, problems, nil
+	return out, nil
 }
 
 // chooseCutoffs returns instants in w, sorted: at alerts, at the end of their minute, one minute later,

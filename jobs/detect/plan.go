@@ -191,7 +191,8 @@ func (r *run) lateTrades(ctx context.Context) (map[string]time.Time, error) {
 	var values []string
 	for _, symbol := range slices.Sorted(maps.Keys(suspects)) {
 		judged := suspects[symbol]
-		values = append(values, fmt.Sprintf("('%s', %d, TIMESTAMP '%s')", strings.ReplaceAll(symbol, "'", "''"), judged.LastID, judged.Until.UTC().Format(layout)))
+		values = append(values, fmt.Sprintf("('%s', %d, TIMESTAMP '%s')",
+			strings.ReplaceAll(symbol, "'", "''"), judged.LastID, judged.Until.UTC().Format(layout)))
 	}
 	session, err := analytics.Open(ctx, r.dir, analytics.Options{
 		Threads: r.opt.Threads, MemoryLimit: r.opt.MemoryLimit, Index: r.index, Logger: r.opt.Logger,
@@ -261,7 +262,9 @@ func (r *run) recordProgress(done []analytics.Query, day window.Window) error {
 			if part.IsEmpty() || !ok {
 				continue
 			}
-			judged := judgment{From: bounds.FirstAt.UTC().Truncate(time.Minute), Until: part.End, LastID: bounds.LastID, LastAt: bounds.LastAt.UTC()}
+			judged := judgment{
+				From: bounds.FirstAt.UTC().Truncate(time.Minute), Until: part.End, LastID: bounds.LastID, LastAt: bounds.LastAt.UTC(),
+			}
 			if old, ok := symbols[symbol]; ok && !old.From.After(judged.From) {
 				judged.From = old.From
 			}

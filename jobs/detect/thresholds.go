@@ -72,7 +72,8 @@ func (o Options) symbolPattern(detector, symbol string) string {
 		if pattern == symbol {
 			return pattern
 		}
-		if matches, err := path.Match(pattern, symbol); err == nil && matches && (len(pattern) > len(best) || len(pattern) == len(best) && pattern < best) {
+		isBetter := len(pattern) > len(best) || len(pattern) == len(best) && pattern < best
+		if matches, err := path.Match(pattern, symbol); err == nil && matches && isBetter {
 			best = pattern
 		}
 	}
