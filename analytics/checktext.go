@@ -51,8 +51,8 @@ func (q *Query) checkText() error {
 			err = c.checkParameter(i)
 		case c.definesCTE(i):
 			c.ctes = append(c.ctes, t.text)
-		case t.kind == word && i > 0 && tokens[i-1].kind == word && (tokens[i-1].text == "from" || tokens[i-1].text == "join"):
-			err = c.checkRelation(i)
+		default:
+			err = c.checkRelations(i)
 		}
 		if err != nil {
 			return err
@@ -90,18 +90,51 @@ func (c *textCheck) definesCTE(i int) bool {
 		slices.Contains([]string{"(", "materialized", "not"}, c.tokens[i+2].text)
 }
 
-// checkRelation checks the i-th token, which follows FROM or JOIN.
-func (c *textCheck) checkRelation(i int) error {
-	t := c.tokens[i]
-	if !slices.Contains(relationNames[:], t.text) || slices.Contains(c.ctes, t.text) ||
-		i+1 < len(c.tokens) && (c.tokens[i+1].text == "(" || c.tokens[i+1].text == ".") {
-		return nil
-	}
-	c.relations[t.text] = true
-	if !slices.ContainsFunc(c.q.Reads, func(r Read) bool { return r.Relation == t.text }) {
-		return c.fail(t.line, "the query reads %s, but the header has no line reads: %s", t.text, t.text)
+// checkRelations checks the relations that the i-th token reads.
+func (c *textCheck) checkRelations(i int) error {
+	for _, name := range relationsRead(c.tokens, i) {
+		if slices.Contains(c.ctes, name) {
+			continue
+		}
+		c.relations[name] = true
+		if !slices.ContainsFunc(c.q.Reads, func(r Read) bool { return r.Relation == name }) {
+			return c.fail(c.tokens[i].line, "the query reads %s, but the header has no line reads: %s", name, name)
+		}
 	}
 	return nil
+}
+
+// relationsRead returns the relations that the i-th token reads if it follows FROM or JOIN: the one that
+// it names, or those of the shared macro that it calls. A CTE may have the name of a relation.
+func relationsRead(tokens []token, i int) []string {
+	t := tokens[i]
+	if t.kind != word || i == 0 || tokens[i-1].kind != word || tokens[i-1].text != "from" && tokens[i-1].text != "join" {
+		return nil
+	}
+	next := ""
+	if i+1 < len(tokens) {
+		next = tokens[i+1].text
+	}
+	switch {
+	case next == "(" && slices.Contains(sharedMacros[:], t.text):
+		return macroReads(t.text)
+	case next != "(" && next != "." && slices.Contains(relationNames[:], t.text):
+		return []string{t.text}
+	}
+	return nil
+}
+
+// macroReads returns the relations that a shared macro reads, by itself or through another macro.
+func macroReads(name string) (out []string) {
+	text, err := embeddedSQL("macro/" + name + ".sql")
+	if err != nil {
+		return nil
+	}
+	tokens, _ := scan(text) // tests run every embedded macro
+	for i := range tokens {
+		out = append(out, relationsRead(tokens, i)...)
+	}
+	return out
 }
 
 // checkUnused checks that the query uses everything in its header.

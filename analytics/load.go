@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	text "tapedeck/sql"
+	"tapedeck/sql"
 )
 
 // kinds are all kinds, in the order in which Load returns them.
@@ -27,7 +27,7 @@ func Load(dir string, only ...Kind) (queries []Query, problems []error) {
 		only = kinds
 	}
 	found := map[string]Query{}
-	problems = loadFiles(found, text.Files, only, func(name string) string { return "sql/" + name })
+	problems = loadFiles(found, sql.Files, only, func(name string) string { return "sql/" + name })
 	if dir != "" {
 		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 			problems = append(problems, fmt.Errorf("the query directory %q does not exist or is not a directory", dir))

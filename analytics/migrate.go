@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -17,7 +16,6 @@ import (
 
 	"tapedeck/internal/durable"
 	"tapedeck/internal/tape"
-	text "tapedeck/sql"
 )
 
 // MarketName is the name of the database of views and macros in the data directory.
@@ -108,13 +106,13 @@ func marketDigest() (string, error) {
 	for _, table := range tables {
 		fmt.Fprintln(sum, selectFiles(table, []Column{{Name: "one", Type: "JSON"}, {Name: "other"}}, ""))
 	}
-	for _, pattern := range []string{"schema/*.sql", "derived/*.sql", "market/*.sql"} {
-		names, err := fs.Glob(text.Files, pattern)
+	for _, pattern := range []string{"schema/*.sql", "derived/*.sql", "macro/*.sql", "market/*.sql"} {
+		names, err := embeddedNames(pattern)
 		if err != nil {
 			return "", err
 		}
 		for _, name := range names {
-			content, err := fs.ReadFile(text.Files, name)
+			content, err := embeddedSQL(name)
 			if err != nil {
 				return "", err
 			}
@@ -170,11 +168,11 @@ func buildMarket(ctx context.Context, path, root string) (err error) {
 		}
 	}
 	for _, name := range []string{"market/relations.sql", macrosName} {
-		script, err := fs.ReadFile(text.Files, name)
+		script, err := embeddedSQL(name)
 		if err != nil {
 			return err
 		}
-		if err := exec(string(script)); err != nil {
+		if err := exec(script); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}

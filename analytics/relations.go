@@ -6,7 +6,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,7 +14,6 @@ import (
 	"github.com/duckdb/duckdb-go/v2"
 
 	"tapedeck/internal/tape"
-	text "tapedeck/sql"
 )
 
 // tables are the tables of the tape that are relations.
@@ -45,20 +43,17 @@ func dataRoot(dir *tape.Dir) (string, error) {
 func Schema() (string, error) {
 	var script strings.Builder
 	for _, name := range relationNames {
-		part, err := fs.ReadFile(text.Files, "schema/"+name+".sql")
+		part, err := embeddedSQL("schema/" + name + ".sql")
 		if err != nil {
 			return "", err
 		}
-		script.Write(part)
+		script.WriteString(part)
 	}
 	return script.String(), nil
 }
 
 // derivedSelect returns the SELECT that defines a derived relation.
-func derivedSelect(name string) (string, error) {
-	content, err := fs.ReadFile(text.Files, "derived/"+name+".sql")
-	return string(content), err
-}
+func derivedSelect(name string) (string, error) { return embeddedSQL("derived/" + name + ".sql") }
 
 // createRelations creates the canonical relations as empty tables in the schema canonical, views over
 // them in the schema main, and the derived relations.
@@ -86,7 +81,8 @@ func createRelations(ctx context.Context, db *sql.DB) error {
 	return createDerived(ctx, conn)
 }
 
-// createDerived creates the views of the derived relations in the current schema.
+// createDerived creates the views of the derived relations, and the macros that detectors share, in the
+// current schema.
 func createDerived(ctx context.Context, conn *sql.Conn) error {
 	for _, name := range derivedRelations {
 		definition, err := derivedSelect(name)
@@ -95,6 +91,15 @@ func createDerived(ctx context.Context, conn *sql.Conn) error {
 		}
 		if _, err := conn.ExecContext(ctx, fmt.Sprintf("CREATE VIEW %s AS %s", name, definition)); err != nil {
 			return fmt.Errorf("create the view %s: %w", name, err)
+		}
+	}
+	for _, name := range sharedMacros {
+		definition, err := embeddedSQL("macro/" + name + ".sql")
+		if err != nil {
+			return err
+		}
+		if _, err := conn.ExecContext(ctx, definition); err != nil {
+			return fmt.Errorf("create the macro %s: %w", name, err)
 		}
 	}
 	return nil

@@ -13,7 +13,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/url"
 	"path/filepath"
@@ -25,7 +24,6 @@ import (
 	"github.com/duckdb/duckdb-go/v2"
 
 	"tapedeck/internal/tape"
-	text "tapedeck/sql"
 )
 
 // Options are the settings of a session. The zero value is the default.
@@ -178,11 +176,11 @@ func (s *Session) loadTape(ctx context.Context) error {
 		return err
 	}
 	if s.opt.Macros {
-		script, err := fs.ReadFile(text.Files, macrosName)
+		script, err := embeddedSQL(macrosName)
 		if err != nil {
 			return err
 		}
-		if err := s.exec(ctx, string(script)); err != nil {
+		if err := s.exec(ctx, script); err != nil {
 			return err
 		}
 	}

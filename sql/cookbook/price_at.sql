@@ -7,7 +7,8 @@
 -- column:  price             DOUBLE     quote asset per base asset, of the last trade before
 -- column:  traded_at         TIMESTAMP  UTC, when it traded
 -- column:  id                BIGINT     its id
--- column:  price_day_before  DOUBLE     quote asset per base asset, of the last trade a day or more before that one; NULL where there is none
+-- column:  price_day_before  DOUBLE     quote asset per base asset, of the last trade a day or more
+--                                       before that one; NULL where there is none
 -- column:  change            DOUBLE     percent, the one over the other
 -- key:     symbol
 WITH

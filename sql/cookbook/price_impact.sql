@@ -10,7 +10,8 @@
 -- column:  symbol            VARCHAR    as the exchange spells it
 -- column:  slices            BIGINT     slices in which it traded
 -- column:  quote_volume      DOUBLE     quote asset, of them all
--- column:  percent_for_1000  DOUBLE     price change in percent that goes with 1000 of the quote asset on one side
+-- column:  percent_for_1000  DOUBLE     price change in percent that goes with 1000 of the quote
+--                                       asset on one side
 -- column:  explained         DOUBLE     share of the changes' variance, 0 to 1
 -- key:     symbol
 WITH

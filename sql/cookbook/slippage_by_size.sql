@@ -7,11 +7,13 @@
 -- param:   symbol          VARCHAR    as the exchange spells it; default 'BTCUSDT'
 -- param:   since           TIMESTAMP  UTC, inclusive; default 1970-01-01
 -- param:   until           TIMESTAMP  UTC, exclusive; default 9999-12-31
--- column:  from_quote_qty  DOUBLE     quote asset, the least of the size; the next row's is above it
+-- column:  from_quote_qty  DOUBLE     quote asset, the least of the size; the next row's is above
+--                                     it
 -- column:  orders          BIGINT     taker orders of that size
 -- column:  mean_slippage   DOUBLE     percent, >= 0, mean price worse than the first
 -- column:  worst_slippage  DOUBLE     percent, >= 0, of the one that paid the most
--- column:  swept_share     DOUBLE     share of the orders that traded at more than one price, 0 to 1
+-- column:  swept_share     DOUBLE     share of the orders that traded at more than one price, 0 to
+--                                     1
 -- key:     from_quote_qty
 WITH
 orders AS (

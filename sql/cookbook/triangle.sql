@@ -14,7 +14,8 @@
 -- column:  first_price   DOUBLE     quote asset per base asset
 -- column:  second_price  DOUBLE     quote asset per base asset
 -- column:  third_price   DOUBLE     quote asset per base asset
--- column:  gain          DOUBLE     percent, of the way first, second, third; below zero where the other way round gains
+-- column:  gain          DOUBLE     percent, of the way first, second, third; below zero where the
+--                                   other way round gains
 -- key:     second_at
 WITH
 seconds AS (

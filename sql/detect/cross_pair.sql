@@ -1,17 +1,22 @@
--- cross_pair lists the one-minute buckets in which a pair traded far from its price over two others: a stable coin that leaves its peg, or
--- a market cut off from the rest.
+-- cross_pair lists minutes in which a pair traded far from its price via two other pairs: a stable
+-- coin that loses its peg, or a market cut off from the rest.
 --
--- Of a coin X and two quote assets Q and U with all of X/Q, X/U and Q/U on the tape, the deviation is ln(X/Q * Q/U / X/U), of last prices,
--- in a minute in which all three traded. It must be min_deviation from its mean, up or down, and min_sd standard deviations, at least
--- sd_floor, and so must that of the minute before in which all three traded, at most 5 minutes earlier, on the same side. Mean and
--- deviation are those at the end of the five minutes of the clock, as far as all three traded in them, over the 24 hours before the full
--- hour in which the earlier of the two minutes lies. The alert is about the pair of the three that had moved most since half an hour
--- before.
--- A symbol is split into base and quote asset by the longest of the quote assets in quotes that it ends with.
--- Needs min_buckets such five minutes, and a whole record of the judged minutes on all three pairs; otherwise it is not judged.
--- Fails on: pairs too thin to trade in the same minute as the others; a coin that leaves its peg on all its pairs at once and in the same
--- measure.
--- Not measured on real trades. Medium and high are two and four times what is asked for.
+-- For a coin X and two quote assets Q and U with X/Q, X/U and Q/U on the tape, the deviation is
+-- ln(X/Q * Q/U / X/U) of the last prices in a minute in which all three traded. It must differ from
+-- its mean by min_deviation, up or down, and by min_sd standard deviations. The same must hold, on
+-- the same side, for the minute before in which all three traded, at most 5 minutes earlier. Mean
+-- and standard deviation, at least sd_floor, are those at the end of the five-minute buckets of the
+-- clock in which all three traded, over the 24 hours before the full hour of the earlier minute.
+-- The alert names the pair that moved most within half an hour.
+-- A symbol is split into base and quote asset by the longest quote asset of quotes that it ends
+-- with.
+--
+-- Needs min_buckets such buckets and no missing ids in the judged minutes of all three pairs;
+-- otherwise the minute is not judged.
+--
+-- Limits: it misses pairs too thin to trade in the same minute, and a coin that loses its peg on
+-- all its pairs equally. Not measured on real trades. Medium and high severity are two and four
+-- times the threshold.
 --
 -- reads:    minutes        from 1505 minutes before window_start
 -- param:    window_start   TIMESTAMP  UTC, inclusive, on a minute
@@ -19,18 +24,19 @@
 -- param:    min_deviation  DOUBLE     ln of the ratio of prices, up or down; default 0.01
 -- param:    min_sd         DOUBLE     standard deviations; default 10
 -- param:    sd_floor       DOUBLE     ln of the ratio of prices, > 0; default 0.0005
--- param:    min_buckets    BIGINT     five minutes in which all three traded, of 288; default 72
--- param:    quotes         VARCHAR    quote assets, with commas between; default 'USDT,USDC,FDUSD,TUSD,BUSD,USD1,DAI,EUR,TRY,BRL,JPY,MXN,ZAR,PLN,ARS,UAH,BTC,ETH,BNB,DOGE'
--- param:    medium_sd      DOUBLE     standard deviations, from here on severity is medium; default 20
--- param:    high_sd        DOUBLE     standard deviations, from here on severity is high; default 40
+-- param:    min_buckets    BIGINT     buckets in which all three traded, of 288; default 72
+-- param:    quotes         VARCHAR    quote assets, separated by commas; default 'USDT,USDC,FDUSD,TUSD,BUSD,USD1,DAI,EUR,TRY,BRL,JPY,MXN,ZAR,PLN,ARS,UAH,BTC,ETH,BNB,DOGE'
+-- param:    medium_sd      DOUBLE     standard deviations for medium severity; default 20
+-- param:    high_sd        DOUBLE     standard deviations for high severity; default 40
 -- column:   symbol         VARCHAR    as the exchange spells it
--- column:   at             TIMESTAMP  UTC, end of the minute: from then on it could be known
--- column:   score          DOUBLE     deviation from its mean in standard deviations, up or down
+-- column:   at             TIMESTAMP  UTC, end of the minute: known from then on
+-- column:   score          DOUBLE     standard deviations from the mean deviation, up or down
 -- column:   severity       VARCHAR    low, medium or high
 -- column:   message        VARCHAR    one sentence
 -- column:   first_id       BIGINT     first trade of the minute, of the pair that moved most
 -- column:   last_id        BIGINT     last trade of the minute
--- column:   deviation      DOUBLE     price of X/Q over that by the two others, less 1, less what is usual
+-- column:   deviation      DOUBLE     price of X/Q over that via the two others, less 1, less the
+--                                     usual
 -- column:   direct         VARCHAR    X/Q
 -- column:   over           VARCHAR    X/U
 -- column:   bridge         VARCHAR    Q/U
@@ -57,18 +63,18 @@ WITH splits AS (
 
 triangles AS (
     SELECT
-        straight.symbol AS direct,
-        sideways.symbol AS over,
-        across.symbol AS bridge,
-    FROM splits AS straight
-    JOIN splits AS sideways
+        direct_leg.symbol AS direct,
+        over_leg.symbol AS over,
+        bridge_leg.symbol AS bridge,
+    FROM splits AS direct_leg
+    JOIN splits AS over_leg
         ON
-            straight.base_asset = sideways.base_asset
-            AND straight.quote_asset <> sideways.quote_asset
-    JOIN splits AS across
+            direct_leg.base_asset = over_leg.base_asset
+            AND direct_leg.quote_asset <> over_leg.quote_asset
+    JOIN splits AS bridge_leg
         ON
-            straight.quote_asset = across.base_asset
-            AND sideways.quote_asset = across.quote_asset
+            direct_leg.quote_asset = bridge_leg.base_asset
+            AND over_leg.quote_asset = bridge_leg.quote_asset
 ),
 
 legs AS (
@@ -98,26 +104,26 @@ compared_minutes AS (
         direct,
         over,
         bridge,
-        straight.minute,
-        straight.is_recorded AND sideways.is_recorded AND across.is_recorded AS is_recorded,
-        ln(straight.close * across.close / sideways.close) AS deviation,
+        direct_leg.minute,
+        direct_leg.is_recorded AND over_leg.is_recorded AND bridge_leg.is_recorded AS is_recorded,
+        ln(direct_leg.close * bridge_leg.close / over_leg.close) AS deviation,
         CASE
-            WHEN sideways.moved > greatest(straight.moved, across.moved)
-                THEN {'symbol': over, 'first_id': sideways.first_id, 'last_id': sideways.last_id}
-            WHEN across.moved > straight.moved
-                THEN {'symbol': bridge, 'first_id': across.first_id, 'last_id': across.last_id}
-            ELSE {'symbol': direct, 'first_id': straight.first_id, 'last_id': straight.last_id}
+            WHEN over_leg.moved > greatest(direct_leg.moved, bridge_leg.moved)
+                THEN {'symbol': over, 'first_id': over_leg.first_id, 'last_id': over_leg.last_id}
+            WHEN bridge_leg.moved > direct_leg.moved
+                THEN {'symbol': bridge, 'first_id': bridge_leg.first_id, 'last_id': bridge_leg.last_id}
+            ELSE {'symbol': direct, 'first_id': direct_leg.first_id, 'last_id': direct_leg.last_id}
         END AS mover,
     FROM triangles
-    JOIN legs AS straight ON direct = straight.symbol
-    JOIN legs AS sideways
+    JOIN legs AS direct_leg ON direct = direct_leg.symbol
+    JOIN legs AS over_leg
         ON
-            over = sideways.symbol
-            AND straight.minute = sideways.minute
-    JOIN legs AS across
+            over = over_leg.symbol
+            AND direct_leg.minute = over_leg.minute
+    JOIN legs AS bridge_leg
         ON
-            bridge = across.symbol
-            AND straight.minute = across.minute
+            bridge = bridge_leg.symbol
+            AND direct_leg.minute = bridge_leg.minute
 ),
 
 judged_minutes AS (
@@ -151,20 +157,23 @@ hours AS (
     FROM judged_minutes
 ),
 
+judged_symbols AS (
+    SELECT DISTINCT unnest([direct, over, bridge]) AS symbol,
+    FROM hours
+),
+
 buckets AS (
     SELECT
         symbol,
-        time_bucket(INTERVAL 5 MINUTES, minute) AS bucket,
-        bool_and(is_recorded) AS is_recorded,
-        arg_max(close, minute) AS close,
-    FROM minutes
-    WHERE
-        minute >= $window_start::TIMESTAMP - INTERVAL 1505 MINUTES
-        AND minute < $window_end::TIMESTAMP
-        AND symbol IN (SELECT unnest([direct, over, bridge]) FROM hours)
-    GROUP BY
-        symbol,
         bucket,
+        is_recorded,
+        close,
+    FROM clock_buckets(
+        source := 'judged_symbols',
+        bucket_minutes := 5,
+        since := $window_start::TIMESTAMP - INTERVAL 1505 MINUTES,
+        until := $window_end::TIMESTAMP
+    )
 ),
 
 compared_buckets AS (
@@ -172,22 +181,22 @@ compared_buckets AS (
         triangles.direct,
         triangles.over,
         triangles.bridge,
-        straight.bucket,
-        ln(straight.close * across.close / sideways.close) AS deviation,
+        direct_leg.bucket,
+        ln(direct_leg.close * bridge_leg.close / over_leg.close) AS deviation,
     FROM (SELECT DISTINCT direct, over, bridge FROM hours) AS triangles
-    JOIN buckets AS straight ON direct = straight.symbol
-    JOIN buckets AS sideways
+    JOIN buckets AS direct_leg ON direct = direct_leg.symbol
+    JOIN buckets AS over_leg
         ON
-            over = sideways.symbol
-            AND straight.bucket = sideways.bucket
-    JOIN buckets AS across
+            over = over_leg.symbol
+            AND direct_leg.bucket = over_leg.bucket
+    JOIN buckets AS bridge_leg
         ON
-            bridge = across.symbol
-            AND straight.bucket = across.bucket
+            bridge = bridge_leg.symbol
+            AND direct_leg.bucket = bridge_leg.bucket
     WHERE
-        straight.is_recorded
-        AND sideways.is_recorded
-        AND across.is_recorded
+        direct_leg.is_recorded
+        AND over_leg.is_recorded
+        AND bridge_leg.is_recorded
 ),
 
 baselines AS (
@@ -221,13 +230,13 @@ scored_minutes AS (
         bridge,
         minute,
         mover,
-        deviation - usual AS off,
-        deviation_before - usual AS off_before,
-        sign(off) * least(off * sign(off), off_before * sign(off)) AS least_off,
-        abs(least_off) / sd_deviation AS score,
+        deviation - usual AS distance,
+        deviation_before - usual AS distance_before,
+        sign(distance) * least(distance * sign(distance), distance_before * sign(distance)) AS least_distance,
+        abs(least_distance) / sd_deviation AS score,
     FROM judged_minutes
     JOIN baselines USING (direct, over, bridge, hour)
-    WHERE sign(off) = sign(off_before)
+    WHERE sign(distance) = sign(distance_before)
 ),
 
 found_minutes AS (
@@ -236,14 +245,14 @@ found_minutes AS (
         minute,
         mover.first_id,
         mover.last_id,
-        exp(off) - 1 AS off_price,
+        exp(distance) - 1 AS price_distance,
         score,
         direct,
         over,
         bridge,
     FROM scored_minutes
     WHERE
-        abs(least_off) >= $min_deviation::DOUBLE
+        abs(least_distance) >= $min_deviation::DOUBLE
         AND score >= $min_sd::DOUBLE
     QUALIFY row_number() OVER (PARTITION BY mover.symbol, minute ORDER BY score DESC, direct, over) = 1
 )
@@ -258,9 +267,9 @@ SELECT
         ELSE 'low'
     END AS severity,
     format(
-        '{} is {:+.1f} % off its price over {} and {} ({:.0f} times the usual), in the minute to {}',
+        '{} is {:+.1f} % away from its price via {} and {} ({:.0f} standard deviations), minute ending {}',
         direct,
-        100 * off_price,
+        100 * price_distance,
         over,
         bridge,
         score,
@@ -268,7 +277,7 @@ SELECT
     ) AS message,
     first_id,
     last_id,
-    round(off_price, 6) AS deviation,
+    round(price_distance, 6) AS deviation,
     direct,
     over,
     bridge,

@@ -1,46 +1,54 @@
--- flash_crash lists the one-minute buckets by whose end the price had fallen far below that of five minutes before.
+-- flash_crash lists minutes at whose end the price had fallen far below that of five minutes
+-- before.
 --
--- The fall is 1 - lowest price of the last 10 minutes / price of 5 minutes ago; it must be min_drop and also min_rms times the usual
--- 5-minute move, which is the root mean square of ln(price / price 5 minutes before) over the recorded minutes of the 24 hours
--- before those 10 minutes, at least rms_floor. The price of a minute without trades is the last one before it, up to 6 hours
--- old; where there is none the move is 0. At least min_orders different taker orders must have traded at or below the
--- level of min_drop, so that one bad print is not a crash. The last price must still be below that of 5 minutes ago. Once min_recovery of the
--- fall has come back, at most half an hour later, a row says so: the fall is the one from the highest reference of the crash's rows in 10 minutes to
--- their lowest price. What comes back later than that ends without a row.
+-- The fall is 1 - lowest price of the last 10 minutes / price of 5 minutes ago. It must be
+-- min_drop, and min_rms times the usual five-minute move. The usual move is the root mean square of
+-- ln(price / price 5 minutes before) over the recorded minutes of the 24 hours before those 10
+-- minutes, and at least rms_floor. The price of a minute without trades is the last one before it,
+-- at most 6 hours old; if none exists the move is 0. At least min_orders taker orders must have
+-- traded at or below the level of min_drop, so one bad print is no crash. The last price must still
+-- be below that of 5 minutes ago.
+-- A row with recovered = true marks the end of a crash: min_recovery of the fall came back within
+-- half an hour. That fall goes from the highest reference of the crash's rows in 10 minutes to
+-- their lowest price. A later recovery has no row.
 --
--- Needs min_minutes recorded minutes in those 24 hours, and an unbroken record of the last 10 minutes and back to the price
--- of 5 minutes ago; otherwise the bucket is not judged. A minute in which ids are missing, and the one in which a symbol's
--- record begins, do not count as recorded.
--- Fails on: a fall slower than 5 minutes; delistings and redenominations look the same.
--- Measured on thin alt/BTC pairs of 2018 to 2021: 0.04 alarms a symbol and day. Medium and high are the scores of one symbol-day
--- in 50 and in 100.
+-- Needs min_minutes recorded minutes in those 24 hours and no missing ids in the last 10 minutes
+-- and back to the price of 5 minutes ago; otherwise the minute is not judged. A minute with missing
+-- ids, and the one in which the record of a symbol begins, do not count as recorded.
 --
--- reads:    minutes          from 1856 minutes before window_start
--- reads:    trades           from 49 minutes before window_start
--- param:    window_start     TIMESTAMP  UTC, inclusive, on a minute
--- param:    window_end       TIMESTAMP  UTC, exclusive, on a minute
--- param:    min_drop         DOUBLE     fraction of the price of 5 minutes ago, 0 to 1; default 0.10
--- param:    min_rms          DOUBLE     usual 5-minute moves; default 8
--- param:    rms_floor        DOUBLE     5-minute move, fraction of the price, > 0; default 0.001
--- param:    bucket_orders    BIGINT     taker orders in the bucket; default 10
--- param:    min_orders       BIGINT     taker orders at or below the level; default 2
--- param:    min_recovery     DOUBLE     fraction of the fall, 0 to 1; default 0.5
--- param:    min_minutes      BIGINT     recorded minutes, of 1440; default 720
--- param:    medium_rms       DOUBLE     usual 5-minute moves, from here on severity is medium; default 22
--- param:    high_rms         DOUBLE     usual 5-minute moves, from here on severity is high; default 26
--- column:   symbol           VARCHAR    as the exchange spells it
--- column:   at               TIMESTAMP  UTC, end of the bucket: from then on it could be known
--- column:   score            DOUBLE     the fall in usual 5-minute moves, dimensionless
--- column:   severity         VARCHAR    low, medium or high
--- column:   message          VARCHAR    one sentence
--- column:   first_id         BIGINT     first trade of the last 10 minutes
--- column:   last_id          BIGINT     last trade of the last 10 minutes
--- column:   drop             DOUBLE     the fall, fraction of the reference
--- column:   recovery         DOUBLE     how much of the fall had come back by the end of the bucket; above 1 it was more than that
--- column:   recovered        BOOLEAN    whether this row says that the crash is over
--- column:   reference        DOUBLE     price of 5 minutes ago, quote asset per base asset; where it is over, that before the crash
--- column:   low              DOUBLE     lowest price of the last 10 minutes, quote asset per base asset; where it is over, that of the crash
--- column:   orders_below     BIGINT     taker orders at or below the level
+-- Limits: it misses a fall slower than 5 minutes. Delistings and redenominations look the same. On
+-- thin alt/BTC pairs from 2018 to 2021: 0.04 alarms per symbol and day. One symbol-day in 50
+-- reaches medium severity, one in 100 high.
+--
+-- reads:    minutes        from 1856 minutes before window_start
+-- reads:    trades         from 49 minutes before window_start
+-- param:    window_start   TIMESTAMP  UTC, inclusive, on a minute
+-- param:    window_end     TIMESTAMP  UTC, exclusive, on a minute
+-- param:    min_drop       DOUBLE     fraction of the price of 5 minutes ago, 0 to 1; default 0.10
+-- param:    min_rms        DOUBLE     usual five-minute moves; default 8
+-- param:    rms_floor      DOUBLE     five-minute move, fraction of the price, > 0; default 0.001
+-- param:    bucket_orders  BIGINT     taker orders in the minute; default 10
+-- param:    min_orders     BIGINT     taker orders at or below the level; default 2
+-- param:    min_recovery   DOUBLE     fraction of the fall, 0 to 1; default 0.5
+-- param:    min_minutes    BIGINT     recorded minutes, of 1440; default 720
+-- param:    medium_rms     DOUBLE     usual five-minute moves for medium severity; default 22
+-- param:    high_rms       DOUBLE     usual five-minute moves for high severity; default 26
+-- column:   symbol         VARCHAR    as the exchange spells it
+-- column:   at             TIMESTAMP  UTC, end of the minute: known from then on
+-- column:   score          DOUBLE     the fall in usual five-minute moves, dimensionless
+-- column:   severity       VARCHAR    low, medium or high
+-- column:   message        VARCHAR    one sentence
+-- column:   first_id       BIGINT     first trade of the last 10 minutes
+-- column:   last_id        BIGINT     last trade of the last 10 minutes
+-- column:   drop           DOUBLE     the fall, fraction of the reference
+-- column:   recovery       DOUBLE     fraction of the fall that came back by the end of the minute,
+--                                     may exceed 1
+-- column:   recovered      BOOLEAN    true: this row marks the end of the crash
+-- column:   reference      DOUBLE     price of 5 minutes ago, quote asset per base asset; if
+--                                     recovered, before the crash
+-- column:   low            DOUBLE     lowest price of 10 minutes, quote asset per base asset; if
+--                                     recovered, of the crash
+-- column:   orders_below   BIGINT     taker orders at or below the level
 -- key:      symbol, at
 -- threshold: min_rms
 -- cooldown: 30 minutes
@@ -61,8 +69,9 @@ WITH recent_minutes AS (
         AND minute < $window_end::TIMESTAMP
 ),
 
--- Only a symbol that traded in the window and fell that far from any price that could be its reference can have crashed; the others are
--- left out, for what follows is a row a minute. The billionth is for rounding: the exact comparison comes later.
+-- A symbol can have crashed only if it fell that far from any price that could be its reference.
+-- Other symbols are left out here because the next steps have a row per minute. 1e-9 allows for
+-- rounding; the exact comparison comes later.
 symbols AS (
     SELECT
         symbol,
@@ -96,7 +105,7 @@ filled_minutes AS (
     LEFT JOIN recent_minutes USING (symbol, minute)
 ),
 
--- A price is carried over minutes without trades, but not over a minute that was not recorded.
+-- A price is carried over minutes without trades, but not over a minute with missing ids.
 priced_minutes AS (
     SELECT
         symbol,
@@ -121,7 +130,7 @@ priced_minutes AS (
         )
 ),
 
--- Moves are kept in millionths, as whole numbers: so a sum of squares is exact, whatever the order it is taken in.
+-- Moves are whole millionths, so a sum of squares is exact in any order.
 moved_minutes AS (
     SELECT
         symbol,
@@ -210,7 +219,7 @@ crashes AS (
     HAVING orders_below >= $min_orders::BIGINT
 ),
 
--- What a crash fell from and to, by the rows of 10 minutes: the price of 5 minutes ago falls with it.
+-- The whole fall of a crash, from its rows in 10 minutes: the price of 5 minutes ago falls with it.
 whole_crashes AS (
     SELECT
         symbol,
@@ -230,7 +239,8 @@ whole_crashes AS (
         )
 ),
 
--- The first minute of the half hour after a row, and before the next one, by whose end enough has come back.
+-- The first minute within half an hour after a row, and before the next row, at whose end enough
+-- has come back.
 recoveries AS (
     SELECT
         whole_crashes.symbol,
@@ -250,7 +260,8 @@ recoveries AS (
             AND whole_crashes.minute < priced_minutes.minute
             AND whole_crashes.minute + INTERVAL 30 MINUTES > priced_minutes.minute
             AND coalesce(whole_crashes.next_minute > priced_minutes.minute, true)
-            AND whole_crashes.lowest + $min_recovery::DOUBLE * (whole_crashes.reference - whole_crashes.lowest) <= priced_minutes.price
+            AND whole_crashes.lowest
+            + $min_recovery::DOUBLE * (whole_crashes.reference - whole_crashes.lowest) <= priced_minutes.price
     WHERE
         order_count > 0
         AND NOT is_unrecorded
@@ -259,7 +270,7 @@ recoveries AS (
         whole_crashes.minute
 ),
 
-told_minutes AS (
+all_minutes AS (
     SELECT
         symbol,
         minute,
@@ -301,13 +312,13 @@ SELECT
     CASE
         WHEN recovered
             THEN format(
-                'has recovered from its fall of {:.1f} %: {:.0f} % of it back by {}',
+                'recovered from a fall of {:.1f} %: {:.0f} % of it is back by {}',
                 100 * fall,
                 100 * (close - lowest) / (reference - lowest),
                 strftime(minute + INTERVAL 1 MINUTE, '%H:%M')
             )
         ELSE format(
-            'fell {:.1f} % below the price of 5 minutes before ({:.0f} times its usual move), {:.0f} % of it back by {}',
+            'fell {:.1f} % below the price of 5 minutes before ({:.0f} times the usual move), {:.0f} % of it is back by {}',
             100 * fall,
             score,
             100 * (close - lowest) / (reference - lowest),
@@ -322,7 +333,7 @@ SELECT
     reference,
     lowest AS low,
     orders_below,
-FROM told_minutes
+FROM all_minutes
 WHERE minute >= $window_start::TIMESTAMP
 ORDER BY
     symbol,

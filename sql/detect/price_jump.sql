@@ -1,14 +1,19 @@
--- price_jump lists the one-minute buckets by whose end the price had moved far within five minutes, up or down.
+-- price_jump lists each minute at whose end the price had moved far within five minutes, up or
+-- down.
 --
--- The move is ln(last price / last price before the five minutes, at most 6 hours old). It must be min_move and min_rms times the root mean
--- square of the moves over the 288 five minutes of the clock in the 24 hours before the full hour in which the five minutes begin, five
--- minutes without trades being 0, at least rms_floor. The tails of such moves are heavy: 3 deviations happen all day.
--- Needs min_minutes recorded minutes in those 24 hours and an unbroken record of what is judged; otherwise it is not judged. A minute in
--- which ids are missing, and the one in which a symbol's record begins, do not count as recorded. The record must be unbroken back to the
--- price compared with.
--- Fails on: penny prices, where one tick is some percent; the jump from bid to ask on thin pairs.
--- Measured on thin alt/BTC pairs of 2018 to 2021, with a sliding baseline: 0.06 alarms a symbol and day. Medium and high are the scores of
--- one symbol-day in 50 and in 100.
+-- The move is ln(last price / last price before the five minutes, at most 6 hours old). It must be
+-- min_move, and min_rms times the root mean square of the moves in the 288 five-minute buckets of
+-- the clock in the 24 hours before the full hour in which the five minutes begin. A bucket without
+-- trades counts as 0, and the root mean square is at least rms_floor. Such moves have heavy tails:
+-- a move of three standard deviations is common.
+--
+-- Needs min_minutes recorded minutes in those 24 hours and no missing ids back to the price
+-- compared with; otherwise the minute is not judged. A minute with missing ids, and the one in
+-- which the record of a symbol begins, do not count as recorded.
+--
+-- Limits: for prices so low that one tick is several percent, and for thin pairs, the jump between
+-- bid and ask is enough. On thin alt/BTC pairs from 2018 to 2021, with a sliding baseline: 0.06
+-- alarms per symbol and day. One symbol-day in 50 reaches medium severity, one in 100 high.
 --
 -- reads:    minutes       from 1863 minutes before window_start
 -- param:    window_start  TIMESTAMP  UTC, inclusive, on a minute
@@ -18,10 +23,10 @@
 -- param:    rms_floor     DOUBLE     ln of the ratio of prices, > 0; default 0.001
 -- param:    min_orders    BIGINT     taker orders in the five minutes; default 10
 -- param:    min_minutes   BIGINT     recorded minutes, of 1440; default 720
--- param:    medium_rms    DOUBLE     usual five-minute moves, from here on severity is medium; default 21
--- param:    high_rms      DOUBLE     usual five-minute moves, from here on severity is high; default 26
+-- param:    medium_rms    DOUBLE     usual five-minute moves for medium severity; default 21
+-- param:    high_rms      DOUBLE     usual five-minute moves for high severity; default 26
 -- column:   symbol        VARCHAR    as the exchange spells it
--- column:   at            TIMESTAMP  UTC, end of the five minutes: from then on it could be known
+-- column:   at            TIMESTAMP  UTC, end of the five minutes: known from then on
 -- column:   score         DOUBLE     the move in usual five-minute moves, up or down
 -- column:   severity      VARCHAR    low, medium or high
 -- column:   message       VARCHAR    one sentence
@@ -33,117 +38,76 @@
 -- key:      symbol, at
 -- threshold: min_rms
 -- cooldown: 30 minutes
-WITH spans AS (
+WITH trailing_sums AS (
     SELECT
         symbol,
         minute,
         close,
         recorded_from,
         date_trunc('hour', minute - INTERVAL 4 MINUTES) AS hour,
-        sum(buy_orders + sell_orders) OVER span AS orders,
-        min(first_id) OVER span AS first_id,
-        max(last_id) OVER span AS last_id,
+        sum(buy_orders + sell_orders) OVER five_minutes AS orders,
+        min(first_id) OVER five_minutes AS first_id,
+        max(last_id) OVER five_minutes AS last_id,
     FROM minutes
     WHERE
         minute >= $window_start::TIMESTAMP - INTERVAL 4 MINUTES
         AND minute < $window_end::TIMESTAMP
-    WINDOW span AS (PARTITION BY symbol ORDER BY minute RANGE BETWEEN INTERVAL 4 MINUTES PRECEDING AND CURRENT ROW)
+    WINDOW
+        five_minutes AS (
+            PARTITION BY symbol
+            ORDER BY minute
+            RANGE BETWEEN INTERVAL 4 MINUTES PRECEDING AND CURRENT ROW
+        )
 ),
 
-recent_minutes AS (
+priced_minutes AS (
     SELECT
         symbol,
         minute,
         close,
-        is_recorded,
     FROM minutes
-    WHERE minute >= $window_start::TIMESTAMP - INTERVAL 364 MINUTES
+    WHERE
+        minute >= $window_start::TIMESTAMP - INTERVAL 364 MINUTES
+        AND close IS NOT NULL
+),
+
+unrecorded_minutes AS (
+    SELECT
+        symbol,
+        minute,
+    FROM minutes
+    WHERE
+        minute >= $window_start::TIMESTAMP - INTERVAL 364 MINUTES
+        AND NOT is_recorded
 ),
 
 judged_minutes AS (
     SELECT
-        spans.symbol,
-        spans.minute,
-        spans.close,
+        trailing_sums.symbol,
+        trailing_sums.minute,
+        trailing_sums.close,
         recorded_from,
         hour,
-        priced.close AS reference,
+        priced_minutes.close AS reference,
         first_id,
         last_id,
-        ln(spans.close / nullif(reference, 0)) AS move,
-    FROM spans
-    ASOF JOIN (FROM recent_minutes WHERE close IS NOT NULL) AS priced
+        ln(trailing_sums.close / nullif(reference, 0)) AS move,
+    FROM trailing_sums
+    ASOF JOIN priced_minutes
         ON
-            spans.symbol = priced.symbol
-            AND spans.minute - INTERVAL 5 MINUTES >= priced.minute
-    ASOF LEFT JOIN (FROM recent_minutes WHERE NOT is_recorded) AS unrecorded
+            trailing_sums.symbol = priced_minutes.symbol
+            AND trailing_sums.minute - INTERVAL 5 MINUTES >= priced_minutes.minute
+    ASOF LEFT JOIN unrecorded_minutes
         ON
-            spans.symbol = unrecorded.symbol
-            AND spans.minute >= unrecorded.minute
+            trailing_sums.symbol = unrecorded_minutes.symbol
+            AND trailing_sums.minute >= unrecorded_minutes.minute
     WHERE
-        spans.minute >= $window_start::TIMESTAMP
-        AND spans.close IS NOT NULL
-        AND priced.minute >= spans.minute - INTERVAL 364 MINUTES
-        AND priced.minute > coalesce(unrecorded.minute, TIMESTAMP '1970-01-01')
+        trailing_sums.minute >= $window_start::TIMESTAMP
+        AND trailing_sums.close IS NOT NULL
+        AND priced_minutes.minute >= trailing_sums.minute - INTERVAL 364 MINUTES
+        AND priced_minutes.minute > coalesce(unrecorded_minutes.minute, TIMESTAMP '1970-01-01')
         AND orders >= $min_orders::BIGINT
         AND abs(move) >= $min_move::DOUBLE
-),
-
-buckets AS (
-    SELECT
-        symbol,
-        time_bucket(INTERVAL 5 MINUTES, minute) AS bucket,
-        bool_and(is_recorded) AS is_recorded,
-        arg_max(close, minute) AS close,
-    FROM minutes
-    WHERE
-        minute >= $window_start::TIMESTAMP - INTERVAL 1863 MINUTES
-        AND symbol IN (SELECT symbol FROM judged_minutes)
-    GROUP BY
-        symbol,
-        bucket,
-),
-
--- A price from before a hole in the record says nothing about the move after it.
-moved_buckets AS (
-    SELECT
-        symbol,
-        bucket,
-        is_recorded,
-        CASE
-            WHEN lag(is_recorded) OVER by_time AND lag(bucket) OVER by_time >= bucket - INTERVAL 6 HOURS
-                THEN ln(close / nullif(lag(close) OVER by_time, 0))
-        END AS move,
-    FROM buckets
-    WINDOW by_time AS (PARTITION BY symbol ORDER BY bucket)
-),
-
-hours AS (
-    SELECT DISTINCT
-        symbol,
-        hour,
-        recorded_from,
-    FROM judged_minutes
-),
-
-baselines AS (
-    SELECT
-        hours.symbol,
-        hours.hour,
-        date_diff('minute', greatest(hours.hour - INTERVAL 24 HOURS, hours.recorded_from), hours.hour) // 5
-        - count(*) FILTER (NOT is_recorded AND bucket >= hours.recorded_from) AS recorded_buckets,
-        coalesce(sum(move * move) FILTER (is_recorded), 0) AS square_sum,
-    FROM hours
-    LEFT JOIN moved_buckets
-        ON
-            hours.symbol = moved_buckets.symbol
-            AND bucket >= hours.hour - INTERVAL 24 HOURS
-            AND bucket < hours.hour
-    GROUP BY
-        hours.symbol,
-        hours.hour,
-        hours.recorded_from,
-    HAVING recorded_buckets >= greatest($min_minutes::BIGINT / 5, 1)
 ),
 
 scored_minutes AS (
@@ -152,12 +116,16 @@ scored_minutes AS (
         minute,
         close,
         reference,
-        move,
-        abs(move) / greatest(sqrt(square_sum / recorded_buckets), $rms_floor::DOUBLE) AS score,
+        abs(move) / greatest(rms_move, $rms_floor::DOUBLE) AS score,
         first_id,
         last_id,
     FROM judged_minutes
-    JOIN baselines USING (symbol, hour)
+    JOIN move_baselines(
+        judged := 'judged_minutes',
+        since := $window_start::TIMESTAMP - INTERVAL 1863 MINUTES,
+        until := $window_end::TIMESTAMP
+    ) USING (symbol, hour)
+    WHERE recorded_buckets >= greatest($min_minutes::BIGINT / 5, 1)
 )
 
 SELECT
@@ -170,7 +138,7 @@ SELECT
         ELSE 'low'
     END AS severity,
     format(
-        '{:+.1f} % in five minutes ({:.0f} times its usual move), to {}',
+        '{:+.1f} % in five minutes ({:.0f} times the usual move), until {}',
         100 * (close / reference - 1),
         score,
         strftime(minute + INTERVAL 1 MINUTE, '%H:%M')

@@ -1,13 +1,18 @@
--- silent_symbol lists the one-minute buckets in which a symbol traded again after a silence much longer than any before, where the ids
--- prove that nothing was missed.
+-- silent_symbol lists minutes in which a symbol traded again after a silence far longer than any
+-- before, if the ids prove that nothing was missed.
 --
--- The ids prove it only when the next trade has come: the ids of both sides follow one another. So the alert comes at the end of the
--- silence, and says how long it was. A silence counts that lasted min_silence and min_ratio times the longest between two trades in the
--- rest of the 72 hours before its end. While nothing comes, a silent symbol and a dead connection look the same from the tape.
--- Needs min_minutes recorded minutes in those 72 hours before the silence. A silence with a hole in its ids is not judged, and does not
--- count as the longest before.
--- Fails on: maintenance of the exchange silences all symbols at once, which is one incident of the whole market and not one of each.
--- Measured on thin alt/BTC pairs of 2018 to 2021: 0.013 alarms a symbol and day. Medium and high are four and eight times the longest.
+-- The ids prove it only once the next trade has come: the ids on both sides of the silence are
+-- consecutive. The alert therefore comes at the end of the silence and says how long it was. A
+-- silence counts if it lasted min_silence minutes and min_ratio times the longest silence in the
+-- rest of the 72 hours before its end. While nothing comes, a silent symbol and a dead connection
+-- look the same on the tape.
+--
+-- Needs min_minutes recorded minutes in those 72 hours before the silence. A silence with missing
+-- ids is not judged, and does not count as the longest before.
+--
+-- Limits: maintenance of the exchange silences all symbols together; that is one incident of the
+-- whole market. On thin alt/BTC pairs from 2018 to 2021: 0.013 alarms per symbol and day. Medium
+-- and high severity are four and eight times the longest silence.
 --
 -- reads:    minutes         from 4321 minutes before window_start
 -- param:    window_start    TIMESTAMP  UTC, inclusive, on a minute
@@ -15,10 +20,10 @@
 -- param:    min_silence     DOUBLE     minutes without a trade; default 10
 -- param:    min_ratio       DOUBLE     silence over the longest before, > 1; default 3
 -- param:    min_minutes     BIGINT     recorded minutes, of 4320; default 720
--- param:    medium_ratio    DOUBLE     dimensionless, from here on severity is medium; default 4
--- param:    high_ratio      DOUBLE     dimensionless, from here on severity is high; default 8
+-- param:    medium_ratio    DOUBLE     dimensionless, for medium severity; default 4
+-- param:    high_ratio      DOUBLE     dimensionless, for high severity; default 8
 -- column:   symbol          VARCHAR    as the exchange spells it
--- column:   at              TIMESTAMP  UTC, end of the minute of the first trade after the silence: from then on it could be known
+-- column:   at              TIMESTAMP  UTC, end of the minute of the next trade: known from then on
 -- column:   score           DOUBLE     silence over the longest before it, dimensionless
 -- column:   severity        VARCHAR    low, medium or high
 -- column:   message         VARCHAR    one sentence
@@ -31,8 +36,10 @@
 -- key:      symbol, at
 -- threshold: min_ratio
 -- cooldown: 30 minutes
--- Of what is before the window only each symbol's last minute matters at first: so a run over a minute need not put three days in order.
-WITH last_minutes AS (
+WITH
+-- Before the window only the last minute of each symbol matters at first, so a short run need not
+-- sort three days.
+last_minutes AS (
     SELECT
         symbol,
         max(minute) AS minute,
@@ -93,7 +100,7 @@ silences AS (
         AND silence >= 60e6 * $min_silence::DOUBLE
 ),
 
--- The last silence before the 72 hours began is not whole and does not count.
+-- A silence that began before the 72 hours does not count.
 earlier_minutes AS (
     SELECT
         symbol,
@@ -122,7 +129,11 @@ compared_silences AS (
         max(earlier_minutes.silence) FILTER (
             is_whole AND earlier_minutes.minute_before >= silences.minute - INTERVAL 72 HOURS
         ) AS longest_before,
-        date_diff('minute', greatest(silences.minute - INTERVAL 72 HOURS, any_value(recorded_from)), any_value(silences.minute_before) + INTERVAL 1 MINUTE)
+        date_diff(
+            'minute',
+            greatest(silences.minute - INTERVAL 72 HOURS, any_value(recorded_from)),
+            any_value(silences.minute_before) + INTERVAL 1 MINUTE
+        )
         - count(*) FILTER (NOT is_recorded AND earlier_minutes.minute >= recorded_from) AS recorded_minutes,
     FROM silences
     JOIN earlier_minutes
@@ -160,7 +171,7 @@ SELECT
         ELSE 'low'
     END AS severity,
     format(
-        'nothing traded for {:.0f} minutes, from {} to {}, {:.1f} times the longest silence before',
+        'no trades for {:.0f} minutes, from {} to {}, {:.1f} times the longest silence before',
         silence / 60e6,
         strftime(at_before, '%H:%M'),
         strftime(first_at, '%H:%M'),

@@ -1,13 +1,19 @@
--- trade_rate_burst lists the one-minute buckets by whose end takers had sent far more orders in five minutes than usual.
+-- trade_rate_burst lists each minute at whose end takers had sent far more orders in five minutes
+-- than usual.
 --
--- z is (orders of five minutes - mean) / sd over the 288 five minutes of the clock in the 24 hours before the full hour in which those five
--- minutes begin, five minutes without trades being 0, and sd at least sd_floor. An order is all trades of a symbol in one millisecond in
--- which the taker was on the same side.
--- Needs min_minutes recorded minutes in those 24 hours and an unbroken record of what is judged; otherwise it is not judged. A minute in
--- which ids are missing, and the one in which a symbol's record begins, do not count as recorded.
--- Fails on: a market maker's machine that starts again, and the exchange's own batches: many small orders that mean nothing.
--- Second feature of La Morgia et al. 2020. Measured on thin alt/BTC pairs of 2018 to 2021, with a sliding baseline: 0.07 alarms a symbol
--- and day. Medium and high are the scores of one symbol-day in 50 and in 100.
+-- z is (orders in five minutes - mean) / standard deviation, over the 288 five-minute buckets of
+-- the clock in the 24 hours before the full hour in which those five minutes begin. A bucket
+-- without trades counts as 0, and the deviation is at least sd_floor. An order is all trades of a
+-- symbol in one millisecond with the taker on the same side.
+--
+-- Needs min_minutes recorded minutes in those 24 hours and no missing ids in the five minutes;
+-- otherwise the minute is not judged. A minute with missing ids, and the one in which the record of
+-- a symbol begins, do not count as recorded.
+--
+-- Limits: a market maker's program that restarts and batches of the exchange itself look the same:
+-- many small orders without a meaning. The second feature of La Morgia et al. 2020. On thin alt/BTC
+-- pairs from 2018 to 2021, with a sliding baseline: 0.07 alarms per symbol and day. One symbol-day
+-- in 50 reaches medium severity, one in 100 high.
 --
 -- reads:    minutes       from 1503 minutes before window_start
 -- param:    window_start  TIMESTAMP  UTC, inclusive, on a minute
@@ -16,10 +22,10 @@
 -- param:    min_z         DOUBLE     standard deviations; default 40
 -- param:    sd_floor      DOUBLE     taker orders in five minutes, > 0; default 1
 -- param:    min_minutes   BIGINT     recorded minutes, of 1440; default 720
--- param:    medium_z      DOUBLE     standard deviations, from here on severity is medium; default 74
--- param:    high_z        DOUBLE     standard deviations, from here on severity is high; default 101
+-- param:    medium_z      DOUBLE     standard deviations for medium severity; default 74
+-- param:    high_z        DOUBLE     standard deviations for high severity; default 101
 -- column:   symbol        VARCHAR    as the exchange spells it
--- column:   at            TIMESTAMP  UTC, end of the five minutes: from then on it could be known
+-- column:   at            TIMESTAMP  UTC, end of the five minutes: known from then on
 -- column:   score         DOUBLE     z, standard deviations
 -- column:   severity      VARCHAR    low, medium or high
 -- column:   message       VARCHAR    one sentence
@@ -31,77 +37,44 @@
 -- key:      symbol, at
 -- threshold: min_z
 -- cooldown: 30 minutes
-WITH spans AS (
+WITH trailing_sums AS (
     SELECT
         symbol,
         minute,
         recorded_from,
         date_trunc('hour', minute - INTERVAL 4 MINUTES) AS hour,
-        bool_and(is_recorded) OVER span AS is_recorded,
-        sum(buy_orders + sell_orders) OVER span AS orders,
-        sum(buy_orders) OVER span AS buys,
-        min(first_id) OVER span AS first_id,
-        max(last_id) OVER span AS last_id,
+        bool_and(is_recorded) OVER five_minutes AS is_recorded,
+        sum(buy_orders + sell_orders) OVER five_minutes AS orders,
+        sum(buy_orders) OVER five_minutes AS buys,
+        min(first_id) OVER five_minutes AS first_id,
+        max(last_id) OVER five_minutes AS last_id,
     FROM minutes
     WHERE
         minute >= $window_start::TIMESTAMP - INTERVAL 4 MINUTES
         AND minute < $window_end::TIMESTAMP
-    WINDOW span AS (PARTITION BY symbol ORDER BY minute RANGE BETWEEN INTERVAL 4 MINUTES PRECEDING AND CURRENT ROW)
+    WINDOW
+        five_minutes AS (
+            PARTITION BY symbol
+            ORDER BY minute
+            RANGE BETWEEN INTERVAL 4 MINUTES PRECEDING AND CURRENT ROW
+        )
 ),
 
 judged_minutes AS (
     SELECT
-        spans.*,
-    FROM spans
+        symbol,
+        minute,
+        recorded_from,
+        hour,
+        orders,
+        buys,
+        first_id,
+        last_id,
+    FROM trailing_sums
     WHERE
         minute >= $window_start::TIMESTAMP
         AND is_recorded
         AND orders >= $min_orders::BIGINT
-),
-
-buckets AS (
-    SELECT
-        symbol,
-        time_bucket(INTERVAL 5 MINUTES, minute) AS bucket,
-        bool_and(is_recorded) AS is_recorded,
-        coalesce(sum(buy_orders + sell_orders), 0) AS orders,
-    FROM minutes
-    WHERE
-        minute >= $window_start::TIMESTAMP - INTERVAL 1503 MINUTES
-        AND minute < $window_end::TIMESTAMP
-        AND symbol IN (SELECT symbol FROM judged_minutes)
-    GROUP BY
-        symbol,
-        bucket,
-),
-
-hours AS (
-    SELECT DISTINCT
-        symbol,
-        hour,
-        recorded_from,
-    FROM judged_minutes
-),
-
-baselines AS (
-    SELECT
-        hours.symbol,
-        hours.hour,
-        date_diff('minute', greatest(hours.hour - INTERVAL 24 HOURS, hours.recorded_from), hours.hour) // 5
-        - count(*) FILTER (NOT is_recorded AND bucket >= hours.recorded_from) AS recorded_buckets,
-        coalesce(sum(orders) FILTER (is_recorded), 0) AS order_sum,
-        coalesce(sum(orders * orders) FILTER (is_recorded), 0) AS order_square_sum,
-    FROM hours
-    LEFT JOIN buckets
-        ON
-            hours.symbol = buckets.symbol
-            AND bucket >= hours.hour - INTERVAL 24 HOURS
-            AND bucket < hours.hour
-    GROUP BY
-        hours.symbol,
-        hours.hour,
-        hours.recorded_from,
-    HAVING recorded_buckets >= greatest($min_minutes::BIGINT / 5, 1)
 ),
 
 scored_minutes AS (
@@ -110,13 +83,18 @@ scored_minutes AS (
         minute,
         orders,
         buys / orders AS buy_share,
-        order_sum / recorded_buckets AS mean_orders,
-        (orders - mean_orders)
-        / greatest(sqrt(greatest(order_square_sum / recorded_buckets - mean_orders ** 2, 0)), $sd_floor::DOUBLE) AS z,
+        mean_orders,
+        (orders - mean_orders) / greatest(sd_orders, $sd_floor::DOUBLE) AS z,
         first_id,
         last_id,
     FROM judged_minutes
-    JOIN baselines USING (symbol, hour)
+    JOIN bucket_baselines(
+        judged := 'judged_minutes',
+        bucket_minutes := 5,
+        since := $window_start::TIMESTAMP - INTERVAL 1503 MINUTES,
+        until := $window_end::TIMESTAMP
+    ) USING (symbol, hour)
+    WHERE recorded_buckets >= greatest($min_minutes::BIGINT / 5, 1)
 )
 
 SELECT
@@ -129,7 +107,7 @@ SELECT
         ELSE 'low'
     END AS severity,
     format(
-        '{} orders in five minutes where {:.1f} are usual (z {:.0f}), to {}',
+        '{} taker orders in five minutes, usually {:.1f} (z {:.0f}), until {}',
         orders::BIGINT,
         mean_orders,
         z,

@@ -1,16 +1,19 @@
--- volatility_regime lists the five minutes of the clock by whose end the price had swung much more widely for half an hour than on the day
--- before.
+-- volatility_regime lists five-minute buckets of the clock at whose end the price had moved far
+-- more widely for half an hour than on the day before.
 --
--- A move is ln(last price of five minutes / last price before them, at most 6 hours old), 0 where nothing traded. The root mean square of
--- the last six moves must be min_rms, and min_ratio times that over the 24 hours before the full hour in which the half hour begins, at
--- least rms_floor.
--- Needs min_minutes recorded minutes in those 24 hours and an unbroken record of what is judged; otherwise it is not judged. A minute in
--- which ids are missing, and the one in which a symbol's record begins, do not count as recorded. The record must be unbroken back to the
--- price before the half hour.
--- Fails on: it comes after price_jump and flash_crash, for one large move is a wide swing, too; on thin pairs the jump from bid to ask is
--- most of the usual move.
--- Measured on thin alt/BTC pairs of 2018 to 2021, with the moves of each minute: 0.06 alarms a symbol and day. Medium and high are the
--- scores of one symbol-day in 50 and in 100.
+-- A move is ln(last price of five minutes / last price before them, at most 6 hours old), 0 if
+-- nothing traded. The root mean square of the last six moves must be min_rms, and min_ratio times
+-- that of the moves in the 24 hours before the full hour in which the half hour begins. The latter
+-- is at least rms_floor.
+--
+-- Needs min_minutes recorded minutes in those 24 hours and no missing ids back to the price before
+-- the half hour; otherwise the bucket is not judged. A minute with missing ids, and the one in
+-- which the record of a symbol begins, do not count as recorded.
+--
+-- Limits: it follows price_jump and flash_crash because one large move makes the half hour
+-- volatile. On thin pairs the jump between bid and ask makes up most of the usual move. On thin
+-- alt/BTC pairs from 2018 to 2021, with the moves of each minute: 0.06 alarms per symbol and day.
+-- One symbol-day in 50 reaches medium severity, one in 100 high.
 --
 -- reads:    minutes       from 1889 minutes before window_start
 -- param:    window_start  TIMESTAMP  UTC, inclusive, on a minute
@@ -20,11 +23,11 @@
 -- param:    rms_floor     DOUBLE     root mean square of a five-minute move, > 0; default 0.001
 -- param:    min_orders    BIGINT     taker orders in the half hour; default 30
 -- param:    min_minutes   BIGINT     recorded minutes, of 1440; default 720
--- param:    medium_ratio  DOUBLE     dimensionless, from here on severity is medium; default 7.8
--- param:    high_ratio    DOUBLE     dimensionless, from here on severity is high; default 9.1
+-- param:    medium_ratio  DOUBLE     dimensionless, for medium severity; default 7.8
+-- param:    high_ratio    DOUBLE     dimensionless, for high severity; default 9.1
 -- column:   symbol        VARCHAR    as the exchange spells it
--- column:   at            TIMESTAMP  UTC, end of the half hour: from then on it could be known
--- column:   score         DOUBLE     root mean square of the half hour over that of the day before, dimensionless
+-- column:   at            TIMESTAMP  UTC, end of the half hour: known from then on
+-- column:   score         DOUBLE     root mean square of the half hour over that of the day before
 -- column:   severity      VARCHAR    low, medium or high
 -- column:   message       VARCHAR    one sentence
 -- column:   first_id      BIGINT     first trade of the half hour
@@ -52,7 +55,7 @@ WITH recent_buckets AS (
         bucket,
 ),
 
--- A price from before a hole in the record says nothing about the move after it.
+-- A price from before a gap says nothing about the move after it.
 recent_moves AS (
     SELECT
         symbol,
@@ -62,13 +65,15 @@ recent_moves AS (
         orders,
         first_id,
         last_id,
-        is_recorded AND lag(is_recorded) OVER by_time AND lag(bucket) OVER by_time >= bucket - INTERVAL 6 HOURS AS is_compared,
+        is_recorded
+        AND lag(is_recorded) OVER by_time
+        AND lag(bucket) OVER by_time >= bucket - INTERVAL 6 HOURS AS is_compared,
         CASE WHEN is_compared THEN ln(close / nullif(lag(close) OVER by_time, 0)) END AS move,
     FROM recent_buckets
     WINDOW by_time AS (PARTITION BY symbol ORDER BY bucket)
 ),
 
-spans AS (
+trailing_moves AS (
     SELECT
         symbol,
         bucket,
@@ -81,7 +86,12 @@ spans AS (
         min(first_id) OVER half_hour AS first_id,
         max(last_id) OVER half_hour AS last_id,
     FROM recent_moves
-    WINDOW half_hour AS (PARTITION BY symbol ORDER BY bucket RANGE BETWEEN INTERVAL 25 MINUTES PRECEDING AND CURRENT ROW)
+    WINDOW
+        half_hour AS (
+            PARTITION BY symbol
+            ORDER BY bucket
+            RANGE BETWEEN INTERVAL 25 MINUTES PRECEDING AND CURRENT ROW
+        )
 ),
 
 -- A bucket is judged when its last minute is in the window.
@@ -95,7 +105,7 @@ judged_buckets AS (
         rms,
         first_id,
         last_id,
-    FROM spans
+    FROM trailing_moves
     WHERE
         bucket + INTERVAL 4 MINUTES >= $window_start::TIMESTAMP
         AND bucket + INTERVAL 4 MINUTES < $window_end::TIMESTAMP
@@ -104,74 +114,23 @@ judged_buckets AS (
         AND rms >= $min_rms::DOUBLE
 ),
 
-buckets AS (
-    SELECT
-        symbol,
-        time_bucket(INTERVAL 5 MINUTES, minute) AS bucket,
-        bool_and(is_recorded) AS is_recorded,
-        arg_max(close, minute) AS close,
-    FROM minutes
-    WHERE
-        minute >= $window_start::TIMESTAMP - INTERVAL 1889 MINUTES
-        AND symbol IN (SELECT symbol FROM judged_buckets)
-    GROUP BY
-        symbol,
-        bucket,
-),
-
-moved_buckets AS (
-    SELECT
-        symbol,
-        bucket,
-        is_recorded,
-        CASE
-            WHEN lag(is_recorded) OVER by_time AND lag(bucket) OVER by_time >= bucket - INTERVAL 6 HOURS
-                THEN ln(close / nullif(lag(close) OVER by_time, 0))
-        END AS move,
-    FROM buckets
-    WINDOW by_time AS (PARTITION BY symbol ORDER BY bucket)
-),
-
-hours AS (
-    SELECT DISTINCT
-        symbol,
-        hour,
-        recorded_from,
-    FROM judged_buckets
-),
-
-baselines AS (
-    SELECT
-        hours.symbol,
-        hours.hour,
-        date_diff('minute', greatest(hours.hour - INTERVAL 24 HOURS, hours.recorded_from), hours.hour) // 5
-        - count(*) FILTER (NOT is_recorded AND bucket >= hours.recorded_from) AS recorded_buckets,
-        coalesce(sum(move * move) FILTER (is_recorded), 0) AS square_sum,
-    FROM hours
-    LEFT JOIN moved_buckets
-        ON
-            hours.symbol = moved_buckets.symbol
-            AND bucket >= hours.hour - INTERVAL 24 HOURS
-            AND bucket < hours.hour
-    GROUP BY
-        hours.symbol,
-        hours.hour,
-        hours.recorded_from,
-    HAVING recorded_buckets >= greatest($min_minutes::BIGINT / 5, 1)
-),
-
 scored_buckets AS (
     SELECT
         symbol,
         bucket,
         close,
         rms,
-        greatest(sqrt(square_sum / recorded_buckets), $rms_floor::DOUBLE) AS usual,
+        greatest(rms_move, $rms_floor::DOUBLE) AS usual,
         rms / usual AS ratio,
         first_id,
         last_id,
     FROM judged_buckets
-    JOIN baselines USING (symbol, hour)
+    JOIN move_baselines(
+        judged := 'judged_buckets',
+        since := $window_start::TIMESTAMP - INTERVAL 1889 MINUTES,
+        until := $window_end::TIMESTAMP
+    ) USING (symbol, hour)
+    WHERE recorded_buckets >= greatest($min_minutes::BIGINT / 5, 1)
 )
 
 SELECT
@@ -184,7 +143,7 @@ SELECT
         ELSE 'low'
     END AS severity,
     format(
-        'swings by {:.1f} % in five minutes, {:.1f} times as widely as on the day before, in the half hour to {}',
+        'five-minute moves of {:.1f} % in half an hour, {:.1f} times those of the day before, until {}',
         100 * rms,
         ratio,
         strftime(bucket + INTERVAL 5 MINUTES, '%H:%M')

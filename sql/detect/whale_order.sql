@@ -1,46 +1,51 @@
--- whale_order lists the one-minute buckets in which one taker's order was several times the largest of the 24 hours before and the
--- price moved.
+-- whale_order lists minutes in which one taker order was several times the largest of the 24 hours
+-- before and the price moved.
 --
--- An order is all trades of a symbol in one millisecond in which the taker was on the same side. The move is the bucket's last price
--- over the last price before it. The absolute floor keeps small symbols quiet; it is in quote asset, so there is one for each kind.
+-- A taker order is all trades of a symbol in one millisecond with the taker on the same side. The
+-- move is the minute's last price over the last price before it. The absolute floor keeps small
+-- symbols quiet; it is in quote asset, so each kind of quote asset has its own.
 --
--- Needs min_minutes recorded minutes before the bucket, and an unbroken record from the trade before the bucket, at most
--- 24 hours old, to its end; otherwise the bucket is not judged. A minute in which ids are missing, and the one in which a
--- symbol's record begins, do not count as recorded.
--- Fails on: orders that are split or hidden (icebergs); the first order after a quiet day looks large.
--- Measured on thin alt/BTC pairs of 2018 to 2021: 0.06 alarms a symbol and day. Medium and high are the scores of one symbol-day
--- in 50 and in 100.
+-- Needs min_minutes recorded minutes before the minute, and no missing ids from the last price
+-- before it, at most 24 hours old, to its end; otherwise the minute is not judged. A minute with
+-- missing ids, and the one in which the record of a symbol begins, do not count as recorded.
 --
--- reads:    minutes          from 24 hours before window_start
--- reads:    trades           from window_start
--- param:    window_start     TIMESTAMP  UTC, inclusive, on a minute
--- param:    window_end       TIMESTAMP  UTC, exclusive, on a minute
--- param:    min_ratio        DOUBLE     order over the largest of the 24 hours before, > 1; default 3
--- param:    min_move         DOUBLE     last price of the bucket over the last price before it, less 1, up or down; default 0.01
--- param:    min_quote        DOUBLE     quote asset, floor for an order, where the quote asset is none of the next three; default 10000
--- param:    min_quote_btc    DOUBLE     BTC, floor for an order on a pair quoted in BTC; default 0.2
--- param:    min_quote_eth    DOUBLE     ETH, floor for an order on a pair quoted in ETH; default 4
--- param:    min_quote_bnb    DOUBLE     BNB, floor for an order on a pair quoted in BNB; default 20
--- param:    min_minutes      BIGINT     recorded minutes, of 1440; default 720
--- param:    medium_ratio     DOUBLE     dimensionless, from here on severity is medium; default 6
--- param:    high_ratio       DOUBLE     dimensionless, from here on severity is high; default 7.4
--- column:   symbol           VARCHAR    as the exchange spells it
--- column:   at               TIMESTAMP  UTC, end of the bucket: from then on it could be known
--- column:   score            DOUBLE     order over the largest of the 24 hours before, dimensionless
--- column:   severity         VARCHAR    low, medium or high
--- column:   message          VARCHAR    one sentence
--- column:   first_id         BIGINT     first trade of the order
--- column:   last_id          BIGINT     last trade of the order
--- column:   side             VARCHAR    the taker's: buy or sell
--- column:   quote_qty        DOUBLE     quote asset, of the order
--- column:   largest_before   DOUBLE     quote asset, largest order of the 24 hours before
--- column:   move             DOUBLE     last price of the bucket over the last price before it, less 1
--- column:   ordered_at       TIMESTAMP  UTC, when the order traded
+-- Limits: it misses orders that are split or hidden (icebergs). The first order after a quiet day
+-- looks large. On thin alt/BTC pairs from 2018 to 2021: 0.06 alarms per symbol and day. One
+-- symbol-day in 50 reaches medium severity, one in 100 high.
+--
+-- reads:    minutes         from 24 hours before window_start
+-- reads:    trades          from window_start
+-- param:    window_start    TIMESTAMP  UTC, inclusive, on a minute
+-- param:    window_end      TIMESTAMP  UTC, exclusive, on a minute
+-- param:    min_ratio       DOUBLE     order over the largest before, > 1; default 3
+-- param:    min_move        DOUBLE     move as a fraction of the price, up or down; default 0.01
+-- param:    min_quote       DOUBLE     quote asset, if none of the next three; default 10000
+-- param:    min_quote_btc   DOUBLE     BTC, for pairs quoted in BTC; default 0.2
+-- param:    min_quote_eth   DOUBLE     ETH, for pairs quoted in ETH; default 4
+-- param:    min_quote_bnb   DOUBLE     BNB, for pairs quoted in BNB; default 20
+-- param:    min_minutes     BIGINT     recorded minutes, of 1440; default 720
+-- param:    medium_ratio    DOUBLE     dimensionless, for medium severity; default 6
+-- param:    high_ratio      DOUBLE     dimensionless, for high severity; default 7.4
+-- column:   symbol          VARCHAR    as the exchange spells it
+-- column:   at              TIMESTAMP  UTC, end of the minute: known from then on
+-- column:   score           DOUBLE     order over the largest of the 24 hours before, dimensionless
+-- column:   severity        VARCHAR    low, medium or high
+-- column:   message         VARCHAR    one sentence
+-- column:   first_id        BIGINT     first trade of the order
+-- column:   last_id         BIGINT     last trade of the order
+-- column:   side            VARCHAR    the taker's: buy or sell
+-- column:   quote_qty       DOUBLE     quote asset, of the order
+-- column:   largest_before  DOUBLE     quote asset, largest order of the 24 hours before
+-- column:   move            DOUBLE     last price of the minute over the last price before it, less
+--                                      1
+-- column:   ordered_at      TIMESTAMP  UTC, when the order traded
 -- key:      symbol, at
 -- threshold: min_ratio
 -- cooldown: 30 minutes
--- Symbols without an order above the floor are left out, for what follows looks at a day.
-WITH large_minutes AS (
+WITH
+-- Symbols without an order above the floor are left out here because the next steps read a whole
+-- day.
+large_minutes AS (
     SELECT
         symbol,
         minute,
@@ -97,7 +102,7 @@ whale_minutes AS (
         AND abs(move) >= $min_move::DOUBLE
 ),
 
--- The trades of the few minutes found tell which order it was.
+-- The trades of the few minutes found show which order it was.
 whale_orders AS (
     SELECT
         trades.symbol,
@@ -133,7 +138,8 @@ SELECT
         ELSE 'low'
     END AS severity,
     format(
-        'one taker order {} for {} of quote asset, {:.1f} times the largest of the 24 hours before, {:+.1f} % in the minute to {}',
+        'one taker order {} for {} of quote asset, {:.1f} times the largest of the 24 hours before,'
+        || ' price {:+.1f} %, minute ending {}',
         CASE WHEN is_buyer_maker THEN 'sold' ELSE 'bought' END,
         CASE WHEN quote_qty >= 1000 THEN format('{:,}', quote_qty::BIGINT) ELSE format('{:.4g}', quote_qty) END,
         quote_qty / largest_before,

@@ -8,8 +8,10 @@
 -- column:  hour          TIMESTAMP  UTC, start of the hour
 -- column:  trades        BIGINT     raw trades of all symbols
 -- column:  symbols       BIGINT     symbols that traded
--- column:  rose          BIGINT     of them, those whose last price of the hour is above their first
--- column:  fell          BIGINT     of them, those whose last price of the hour is below their first
+-- column:  rose          BIGINT     of them, those whose last price of the hour is above their
+--                                   first
+-- column:  fell          BIGINT     of them, those whose last price of the hour is below their
+--                                   first
 -- column:  rising_share  DOUBLE     share of those that rose among those that moved, 0 to 1
 -- key:     hour
 WITH

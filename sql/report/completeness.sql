@@ -19,7 +19,8 @@
 -- param:   late_seconds      BIGINT     seconds after window_start, >= 0; default 60
 -- param:   early_seconds     BIGINT     seconds before window_end, >= 0; default 900
 -- column:  symbol            VARCHAR    as the exchange spells it
--- column:  verdict           VARCHAR    complete, missing, absent, begins late, ends early, no trades or not recorded
+-- column:  verdict           VARCHAR    complete, missing, absent, begins late, ends early, no
+--                                       trades or not recorded
 -- column:  rows              BIGINT     rows of the tape in the window
 -- column:  missing           BIGINT     ids that are not here
 -- column:  absent            BIGINT     of them, ids that the exchange itself does not have

@@ -16,7 +16,8 @@
 -- param:   min_minutes       BIGINT     minutes with a return, >= 2; default 30
 -- column:  symbol            VARCHAR    as the exchange spells it
 -- column:  judged_minutes    BIGINT     minutes whose return and volume were taken
--- column:  amihud            DOUBLE     price change in percent that goes with a volume of one quote asset, >= 0
+-- column:  amihud            DOUBLE     price change in percent that goes with a volume of one
+--                                       quote asset, >= 0
 -- column:  roll_spread       DOUBLE     percent, >= 0, of the price, between buying and selling
 -- column:  recorded_minutes  BIGINT     minutes of the window that are on the tape
 -- column:  empty_minutes     BIGINT     of them, minutes without a trade

@@ -11,8 +11,10 @@
 -- column:  sell_quote_volume  DOUBLE     quote asset, sum over those in which the taker sold
 -- column:  net_quote_volume   DOUBLE     quote asset, bought less sold
 -- column:  imbalance          DOUBLE     percent, bought less sold over both, -100 to 100
--- column:  buy_vwap           DOUBLE     quote asset per base asset, mean price the takers bought at, by qty
--- column:  sell_vwap          DOUBLE     quote asset per base asset, mean price the takers sold at, by qty
+-- column:  buy_vwap           DOUBLE     quote asset per base asset, mean price the takers bought
+--                                        at, by qty
+-- column:  sell_vwap          DOUBLE     quote asset per base asset, mean price the takers sold at,
+--                                        by qty
 -- key:     symbol
 WITH
 window_trades AS (

@@ -11,11 +11,14 @@
 -- column:  traded_minutes       BIGINT     minutes with a trade
 -- column:  range                DOUBLE     percent, >= 0, highest over lowest price
 -- column:  realized_volatility  DOUBLE     percent, >= 0, over the window
--- column:  steepest_rise        DOUBLE     percent, the largest return of a minute that rose, 0 if none did
+-- column:  steepest_rise        DOUBLE     percent, the largest return of a minute that rose, 0 if
+--                                          none did
 -- column:  steepest_rise_at     TIMESTAMP  UTC, start of that minute
--- column:  steepest_fall        DOUBLE     percent, the largest return of a minute that fell, 0 if none did
+-- column:  steepest_fall        DOUBLE     percent, the largest return of a minute that fell, 0 if
+--                                          none did
 -- column:  steepest_fall_at     TIMESTAMP  UTC, start of that minute
--- column:  drawdown             DOUBLE     percent, the deepest close below the highest close before it, <= 0
+-- column:  drawdown             DOUBLE     percent, the deepest close below the highest close
+--                                          before it, <= 0
 -- key:     symbol
 WITH
 symbol_minutes AS (

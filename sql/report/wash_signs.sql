@@ -16,8 +16,10 @@
 -- param:   min_rows           BIGINT     rows of the tape, >= 1; default 1000
 -- column:  symbol             VARCHAR    as the exchange spells it
 -- column:  rows               BIGINT     rows of the tape
--- column:  benford_chi2       DOUBLE     dimensionless, >= 0, of the first digits of qty; above 20.1 for one honest window in a hundred
--- column:  benford_deviation  DOUBLE     percent, >= 0, mean distance of the nine digits' shares from the law's
+-- column:  benford_chi2       DOUBLE     dimensionless, >= 0, of the first digits of qty; above
+--                                        20.1 for one honest window in a hundred
+-- column:  benford_deviation  DOUBLE     percent, >= 0, mean distance of the nine digits' shares
+--                                        from the law's
 -- column:  round_share        DOUBLE     share of rows with a round qty, 0 to 1
 -- column:  matched_share      DOUBLE     share of rows that are matched, 0 to 1
 -- column:  flat_share         DOUBLE     share of quote_volume in flat minutes, 0 to 1
