@@ -1,14 +1,15 @@
--- backwards lists the trades that are earlier than the one before them by id, by more than max_step: ids and times should rise together.
+-- backwards lists trades that are more than max_step earlier than the trade with the id before. Ids
+-- and times should rise together.
 --
 -- reads:    trades         whole
--- param:    max_step       INTERVAL   how far back a time may step; default 1 second
+-- param:    max_step       INTERVAL   allowed step back; default 1 second
 -- column:   symbol         VARCHAR    as the exchange spells it
 -- column:   id             BIGINT     the feed's own
 -- column:   traded_at      TIMESTAMP  UTC
 -- column:   at_before      TIMESTAMP  UTC, of the trade before it by id
 -- key:      symbol, id
 -- severity: warn
-WITH neighbours AS (
+WITH ordered_trades AS (
     SELECT
         symbol,
         id,
@@ -22,7 +23,7 @@ SELECT
     id,
     traded_at,
     at_before,
-FROM neighbours
+FROM ordered_trades
 WHERE traded_at < at_before - $max_step::INTERVAL
 ORDER BY
     symbol,

@@ -1,5 +1,8 @@
--- damaged_row lists the trades that cannot be: a price or quantity that is not a positive number, or raw trades that end before they begin.
--- Binance has published rows with price 0, quantity 0 and ids -1 in place of duplicates; they do not belong on a tape.
+-- damaged_row lists impossible trades: a price or quantity that is not a positive number, or raw
+-- trades that end before they begin.
+--
+-- Binance has published rows with price 0, quantity 0 and ids -1 in place of duplicates; they do
+-- not belong on a tape.
 --
 -- reads:    trades          whole
 -- column:   symbol          VARCHAR    as the exchange spells it

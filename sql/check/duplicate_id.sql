@@ -1,9 +1,9 @@
--- duplicate_id lists the trades that stand more than once on the tape, which must never be.
+-- duplicate_id lists ids that are more than once on the tape, which must never happen.
 --
 -- reads:    trades    whole
 -- column:   symbol    VARCHAR   as the exchange spells it
--- column:   id        BIGINT    the id that stands more than once
--- column:   times     BIGINT    how often
+-- column:   id        BIGINT    the repeated id
+-- column:   times     BIGINT    number of rows
 -- key:      symbol, id
 -- severity: fail
 SELECT

@@ -1,15 +1,17 @@
--- id_gap lists the runs of ids that are missing between two trades of a symbol that are on the tape.
+-- id_gap lists gaps in the ids between two trades of a symbol that are on the tape.
+--
+-- It reads every trade instead of the relation gaps, so it also checks what the index says.
 --
 -- reads:    trades     whole
 -- column:   symbol     VARCHAR    as the exchange spells it
 -- column:   first_id   BIGINT     first missing id
 -- column:   last_id    BIGINT     last missing id
--- column:   missing    BIGINT     how many
--- column:   after_at   TIMESTAMP  UTC, of the trade before the hole
--- column:   before_at  TIMESTAMP  UTC, of the trade after it
+-- column:   missing    BIGINT     missing ids
+-- column:   after_at   TIMESTAMP  UTC, of the trade before the gap
+-- column:   before_at  TIMESTAMP  UTC, of the trade after the gap
 -- key:      symbol, first_id
 -- severity: warn
-WITH neighbours AS (
+WITH ordered_trades AS (
     SELECT
         symbol,
         id,
@@ -27,7 +29,7 @@ SELECT
     id - id_before - 1 AS missing,
     at_before AS after_at,
     traded_at AS before_at,
-FROM neighbours
+FROM ordered_trades
 WHERE id > id_before + 1
 ORDER BY
     symbol,

@@ -1,10 +1,10 @@
--- wrong_date lists the trades that lie in another partition than that of the UTC date on which they traded.
+-- wrong_date lists trades in a partition other than the UTC date on which they traded.
 --
 -- reads:    trades     whole
 -- column:   symbol     VARCHAR    as the exchange spells it
 -- column:   id         BIGINT     the feed's own
 -- column:   traded_at  TIMESTAMP  UTC
--- column:   date       DATE       the partition that it lies in
+-- column:   date       DATE       the partition that holds it
 -- key:      symbol, id, date
 -- severity: fail
 SELECT

@@ -1,18 +1,19 @@
--- around_alerts has a row for each alert: what its symbol did in the minutes before and after it. A
--- detector that is any good has more to show after than chance would. Prices are those of the last trade
--- before an instant.
+-- around_alerts lists alerts with what the symbol did in the minutes before and after.
+--
+-- After the alerts of a good detector more happens than by chance. Prices are those of the last
+-- trade before an instant.
 --
 -- reads:   alerts         all
--- reads:   trades         around them
--- param:   around         INTERVAL   before and after; default 10 minutes
+-- reads:   trades         around the alerts
+-- param:   around         INTERVAL   time before and after; default 10 minutes
 -- column:  at             TIMESTAMP  UTC, of the alert
 -- column:  symbol         VARCHAR    as the exchange spells it
 -- column:  detector       VARCHAR    its name
 -- column:  severity       VARCHAR    low, medium or high
 -- column:  price          DOUBLE     quote asset per base asset, at the alert
--- column:  change_before  DOUBLE     percent, from so long before up to it
--- column:  change_after   DOUBLE     percent, from it to so long after
--- column:  highest_after  DOUBLE     percent, >= 0, of the prices after it, over its own
+-- column:  change_before  DOUBLE     percent, over the time before the alert
+-- column:  change_after   DOUBLE     percent, over the time after the alert
+-- column:  highest_after  DOUBLE     percent, >= 0, highest price after over the price at the alert
 -- column:  trades_after   BIGINT     raw trades in the time after
 -- key:     at, symbol, detector
 WITH

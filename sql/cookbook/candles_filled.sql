@@ -1,7 +1,9 @@
--- candles_filled has a row for each slice of time between a symbol's first and last trade, also for those
--- in which nobody traded: such a candle stands at the close before it and has no volume. Charts and
--- indicators want it so. Where the tape has a hole the price is made up just so; the query holes names
--- those.
+-- candles_filled lists every slice of time between the first and the last trade of a symbol,
+-- including slices without trades.
+--
+-- A candle without trades stands at the close before it and has no volume, which charts and
+-- indicators need. Candles inside a gap of the tape are filled in the same way; the query holes
+-- lists the gaps.
 --
 -- reads:   trades     of the symbol, from since
 -- param:   symbol     VARCHAR    as the exchange spells it; default 'BTCUSDT'

@@ -1,6 +1,8 @@
--- correlation has one row: how far two symbols move together, by their returns from one slice of time to
--- the next. Only slices in which both traded, and in the one before, count. beta is how many percent
--- symbol moves where other moves one.
+-- correlation lists one row: how closely two symbols move together, by their returns from one slice
+-- of time to the next.
+--
+-- Only slices count in which both symbols traded, as well as in the slice before. beta is by how
+-- many percent symbol moves if other moves by one percent.
 --
 -- reads:   trades       of both symbols, from since
 -- param:   symbol       VARCHAR    as the exchange spells it; default 'BTCUSDT'
@@ -8,8 +10,8 @@
 -- param:   step         INTERVAL   length of a slice; default 1 minute
 -- param:   since        TIMESTAMP  UTC, inclusive; default 1970-01-01
 -- param:   until        TIMESTAMP  UTC, exclusive; default 9999-12-31
--- column:  symbol       VARCHAR    the one
--- column:  other        VARCHAR    the other
+-- column:  symbol       VARCHAR    the first symbol
+-- column:  other        VARCHAR    the second symbol
 -- column:  returns      BIGINT     slices compared
 -- column:  correlation  DOUBLE     of the returns, -1 to 1
 -- column:  beta         DOUBLE     slope of symbol's returns over other's

@@ -1,10 +1,12 @@
--- dollar_bars has a row for each bar of the same traded money instead of the same time, which keeps bars
--- comparable over years in which a price grows tenfold. A trade belongs whole to the bar in which it
--- begins, so a bar may hold a little more or less, and one trade larger than a bar leaves numbers out.
+-- dollar_bars lists bars of equal quote volume instead of equal time. Such bars stay comparable
+-- over years in which a price grows tenfold.
+--
+-- A trade belongs wholly to the bar in which it begins. A bar may therefore hold a little more or
+-- less than size, and a trade larger than a bar skips bar numbers.
 --
 -- reads:   trades        of the symbol, from since
 -- param:   symbol        VARCHAR    as the exchange spells it; default 'BTCUSDT'
--- param:   size          DOUBLE     quote asset a bar, > 0; default 1000000
+-- param:   size          DOUBLE     quote asset per bar, > 0; default 1000000
 -- param:   since         TIMESTAMP  UTC, inclusive; default 1970-01-01
 -- param:   until         TIMESTAMP  UTC, exclusive; default 9999-12-31
 -- column:  bar           BIGINT     from 0

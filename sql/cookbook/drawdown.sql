@@ -1,10 +1,10 @@
--- drawdown has a row for each slice of time in which a symbol traded: the highest and the lowest price of
--- the time before it, the slice included, and how far its close is below that high and above that low.
+-- drawdown lists slices of time in which a symbol traded, with the highest and lowest price over a
+-- time before, the slice included, and the distance of the close from both.
 --
 -- reads:   trades        of the symbol, from since
 -- param:   symbol        VARCHAR    as the exchange spells it; default 'BTCUSDT'
 -- param:   step          INTERVAL   length of a slice; default 1 hour
--- param:   length        INTERVAL   how far back a high and a low count; default 24 hours
+-- param:   length        INTERVAL   time over which high and low count; default 24 hours
 -- param:   since         TIMESTAMP  UTC, inclusive; default 1970-01-01
 -- param:   until         TIMESTAMP  UTC, exclusive; default 9999-12-31
 -- column:  opened_at     TIMESTAMP  UTC, start of the slice
@@ -13,7 +13,7 @@
 -- column:  rolling_low   DOUBLE     quote asset per base asset
 -- column:  below_high    DOUBLE     percent, <= 0
 -- column:  above_low     DOUBLE     percent, >= 0
--- column:  deepest       DOUBLE     percent, <= 0, the deepest below_high so far
+-- column:  deepest       DOUBLE     percent, <= 0, lowest below_high so far
 -- key:     opened_at
 WITH
 slices AS (
@@ -32,10 +32,17 @@ rolling AS (
     SELECT
         opened_at,
         close,
-        max(high) OVER lately AS rolling_high,
-        min(low) OVER lately AS rolling_low,
+        max(high) OVER recent AS rolling_high,
+        min(low) OVER recent AS rolling_low,
     FROM slices
-    WINDOW lately AS (ORDER BY opened_at RANGE BETWEEN (coalesce(getvariable('length')::INTERVAL, INTERVAL '24 hours') - coalesce(getvariable('step')::INTERVAL, INTERVAL '1 hour')) PRECEDING AND CURRENT ROW)
+    WINDOW
+        recent AS (
+            ORDER BY opened_at
+            RANGE BETWEEN (
+                coalesce(getvariable('length')::INTERVAL, INTERVAL '24 hours')
+                - coalesce(getvariable('step')::INTERVAL, INTERVAL '1 hour')
+            ) PRECEDING AND CURRENT ROW
+        )
 )
 SELECT
     opened_at,

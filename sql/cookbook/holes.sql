@@ -1,14 +1,15 @@
--- holes has a row for each run of ids that are missing on the tape, the longest time first: what nobody
--- should draw a conclusion over. What is missing before a symbol's first and after its last trade on the
--- tape the ids cannot tell.
+-- holes lists the gaps in the ids of the tape, the longest first: times about which no query can
+-- say anything.
+--
+-- Ids do not show what is missing before the first and after the last trade of a symbol.
 --
 -- reads:   gaps       all
 -- column:  symbol     VARCHAR    as the exchange spells it
--- column:  first_id   BIGINT     lowest id that is missing
--- column:  last_id    BIGINT     highest id that is missing
+-- column:  first_id   BIGINT     lowest missing id
+-- column:  last_id    BIGINT     highest missing id
 -- column:  missing    BIGINT     ids
--- column:  after_at   TIMESTAMP  UTC, the trade before
--- column:  before_at  TIMESTAMP  UTC, the trade after
+-- column:  after_at   TIMESTAMP  UTC, of the trade before
+-- column:  before_at  TIMESTAMP  UTC, of the trade after
 -- column:  seconds    DOUBLE     seconds between the two
 -- key:     symbol, first_id
 SELECT

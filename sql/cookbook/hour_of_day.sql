@@ -1,14 +1,15 @@
--- hour_of_day has a row for each hour of the UTC day in which a symbol traded: when its market is awake.
--- The means are over the days on which anything of the symbol is on the tape, so an hour that was quiet on
--- one of them counts as nothing then.
+-- hour_of_day lists the hours of the UTC day in which a symbol traded: when its market is busy.
+--
+-- Means are over all days on which the symbol is on the tape, so an hour without trades counts as 0
+-- on that day.
 --
 -- reads:   trades             of the symbol, from since
 -- param:   symbol             VARCHAR    as the exchange spells it; default 'BTCUSDT'
 -- param:   since              TIMESTAMP  UTC, inclusive; default 1970-01-01
 -- param:   until              TIMESTAMP  UTC, exclusive; default 9999-12-31
 -- column:  hour               BIGINT     of the UTC day, 0 to 23
--- column:  mean_trades        DOUBLE     raw trades a day
--- column:  mean_quote_volume  DOUBLE     quote asset a day
+-- column:  mean_trades        DOUBLE     raw trades per day
+-- column:  mean_quote_volume  DOUBLE     quote asset per day
 -- column:  volume_share       DOUBLE     share of all quote volume, 0 to 1
 -- column:  mean_range         DOUBLE     percent, >= 0, highest over lowest price of the hour
 -- key:     hour

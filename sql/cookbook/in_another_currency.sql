@@ -1,19 +1,21 @@
--- in_another_currency has a row for each symbol that is quoted in an asset, BTC if nothing else is said:
--- its volume and its price in another one, USDT. Each trade is taken at the price of the other symbol's
--- last trade at or before it (ASOF JOIN); one before the first such trade is left out.
+-- in_another_currency lists the symbols quoted in one asset, BTC by default, with their volume and
+-- price converted to another, such as USDT.
+--
+-- Each trade is converted at the last price of the other symbol at or before it (ASOF JOIN). Trades
+-- before the first such price are left out.
 --
 -- reads:   trades           of those symbols, from since
--- param:   asset            VARCHAR    the quote asset to be replaced; default 'BTC'
--- param:   over             VARCHAR    a symbol whose base asset is the quote asset of the others; default 'BTCUSDT'
+-- param:   asset            VARCHAR    quote asset to replace; default 'BTC'
+-- param:   over             VARCHAR    symbol whose base asset is asset; default 'BTCUSDT'
 -- param:   since            TIMESTAMP  UTC, inclusive; default 1970-01-01
 -- param:   until            TIMESTAMP  UTC, exclusive; default 9999-12-31
 -- column:  symbol           VARCHAR    as the exchange spells it
 -- column:  rows             BIGINT     rows of the tape that could be converted
--- column:  first_price      DOUBLE     price of the first one, converted
--- column:  last_price       DOUBLE     price of the last one, converted
+-- column:  first_price      DOUBLE     price of the first row, converted
+-- column:  last_price       DOUBLE     price of the last row, converted
 -- column:  change           DOUBLE     percent, last_price over first_price
--- column:  change_in_asset  DOUBLE     percent, the same not converted
--- column:  volume           DOUBLE     converted quote volume
+-- column:  change_in_asset  DOUBLE     percent, before conversion
+-- column:  volume           DOUBLE     quote volume, converted
 -- key:     symbol
 WITH
 pair_trades AS (

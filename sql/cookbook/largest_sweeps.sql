@@ -1,16 +1,16 @@
--- largest_sweeps has a row for each of the taker orders that ran through the most of the book: those that
--- moved a price the furthest at one instant. An order is what a symbol's takers on one side traded in one
--- millisecond.
+-- largest_sweeps lists the taker orders that moved a price the furthest at one instant.
+--
+-- An order is everything that the takers of a symbol traded on one side at one instant.
 --
 -- reads:   trades      from since
--- param:   top         BIGINT     how many, >= 1; default 20
+-- param:   top         BIGINT     rows, >= 1; default 20
 -- param:   since       TIMESTAMP  UTC, inclusive; default 1970-01-01
 -- param:   until       TIMESTAMP  UTC, exclusive; default 9999-12-31
--- column:  rank        BIGINT     from 1, the furthest first
+-- column:  rank        BIGINT     1 moved the furthest
 -- column:  symbol      VARCHAR    as the exchange spells it
 -- column:  traded_at   TIMESTAMP  UTC
 -- column:  taker_side  VARCHAR    buy or sell
--- column:  prices      BIGINT     different prices that it traded at
+-- column:  prices      BIGINT     different prices of the order
 -- column:  move        DOUBLE     percent, its last price over its first
 -- column:  quote_qty   DOUBLE     quote asset
 -- column:  first_id    BIGINT     id of its first row
@@ -27,7 +27,6 @@ orders AS (
         arg_min(price, id) AS first_price,
         arg_max(price, id) AS last_price,
         sum(price * qty) AS quote_qty,
-        sum(qty) AS qty,
         count(DISTINCT price) AS prices,
     FROM trades
     WHERE traded_at >= coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01')

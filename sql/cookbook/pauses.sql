@@ -1,17 +1,18 @@
--- pauses has a row for each symbol: how long it takes from one trade to the next. The ids show that
--- nothing was missed between two that follow one another, so a pause over a hole in the ids is left out.
+-- pauses lists the symbols with the time from one trade to the next.
+--
+-- Only pauses between consecutive ids count: nothing was missed in them.
 --
 -- reads:   trades         from since
 -- param:   since          TIMESTAMP  UTC, inclusive; default 1970-01-01
 -- param:   until          TIMESTAMP  UTC, exclusive; default 9999-12-31
 -- column:  symbol         VARCHAR    as the exchange spells it
--- column:  pauses         BIGINT     pairs of rows that follow one another
+-- column:  pauses         BIGINT     pairs of rows with consecutive ids
 -- column:  median_ms      DOUBLE     milliseconds
 -- column:  p90_ms         DOUBLE     milliseconds, nine of ten are shorter
 -- column:  p99_ms         DOUBLE     milliseconds, 99 of 100 are shorter
 -- column:  longest_ms     DOUBLE     milliseconds
--- column:  longest_from   TIMESTAMP  UTC, when the longest began
--- column:  same_ms_share  DOUBLE     share of pauses of no time at all, 0 to 1
+-- column:  longest_from   TIMESTAMP  UTC, start of the longest
+-- column:  same_ms_share  DOUBLE     share of pauses of length 0, 0 to 1
 -- key:     symbol
 WITH
 neighbours AS (

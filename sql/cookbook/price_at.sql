@@ -1,5 +1,7 @@
--- price_at has a row for each symbol that had traded before a moment: its last price then, how old that
--- was, and the price a day earlier. With nothing set it is the last price on the tape.
+-- price_at lists the symbols that had traded before a moment, with their last price then, its time,
+-- and the price a day earlier.
+--
+-- Without a moment it is the last price on the tape.
 --
 -- reads:   trades            all before the moment
 -- param:   moment            TIMESTAMP  UTC, exclusive; default 9999-12-31
@@ -7,9 +9,9 @@
 -- column:  price             DOUBLE     quote asset per base asset, of the last trade before
 -- column:  traded_at         TIMESTAMP  UTC, when it traded
 -- column:  id                BIGINT     its id
--- column:  price_day_before  DOUBLE     quote asset per base asset, of the last trade a day or more
---                                       before that one; NULL where there is none
--- column:  change            DOUBLE     percent, the one over the other
+-- column:  price_day_before  DOUBLE     quote asset per base asset, last price a day or more
+--                                       earlier, or NULL
+-- column:  change            DOUBLE     percent, price over price_day_before
 -- key:     symbol
 WITH
 latest AS (

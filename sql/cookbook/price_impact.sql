@@ -1,7 +1,9 @@
--- price_impact has a row for each symbol: how far its price moves with the money that takers put on one
--- side. It is the slope of a line through the slices of time, their change over their net taker volume
--- (Kyle's lambda), and how much of the changes the line explains. A small slope is a liquid market; one
--- slice has none.
+-- price_impact lists the symbols with how far the price moves per quote asset that takers net buy
+-- or sell (Kyle's lambda).
+--
+-- It is the slope of a line through slices of time, price change over net taker volume, and the
+-- share of the changes that the line explains. A small slope means a liquid market. A single slice
+-- has no slope.
 --
 -- reads:   trades            from since
 -- param:   step              INTERVAL   length of a slice; default 1 minute
@@ -9,9 +11,8 @@
 -- param:   until             TIMESTAMP  UTC, exclusive; default 9999-12-31
 -- column:  symbol            VARCHAR    as the exchange spells it
 -- column:  slices            BIGINT     slices in which it traded
--- column:  quote_volume      DOUBLE     quote asset, of them all
--- column:  percent_for_1000  DOUBLE     price change in percent that goes with 1000 of the quote
---                                       asset on one side
+-- column:  quote_volume      DOUBLE     quote asset, of all slices
+-- column:  percent_for_1000  DOUBLE     price change in percent per 1000 quote asset of net volume
 -- column:  explained         DOUBLE     share of the changes' variance, 0 to 1
 -- key:     symbol
 WITH

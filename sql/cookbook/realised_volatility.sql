@@ -1,6 +1,8 @@
--- realised_volatility has a row for each symbol and UTC date: the square root of the summed squared log
--- returns of slices of time, and what a year of such days would be. Slices without trades keep the price.
--- A day that is only in part on the tape is too small.
+-- realised_volatility lists symbols and UTC dates with the square root of the summed squared log
+-- returns of slices of time, for the day and scaled to a year.
+--
+-- Slices without trades keep the price. The value of a day that is only partly on the tape is too
+-- small.
 --
 -- reads:   trades      from since
 -- param:   step        INTERVAL   length of a slice; default 5 minutes
@@ -10,7 +12,7 @@
 -- column:  day         DATE       UTC date
 -- column:  slices      BIGINT     slices in which it traded
 -- column:  volatility  DOUBLE     percent, >= 0, of the day
--- column:  of_a_year   DOUBLE     percent, >= 0, times the root of 365
+-- column:  of_a_year   DOUBLE     percent, >= 0, of the day times the root of 365
 -- key:     symbol, day
 WITH
 slices AS (

@@ -1,11 +1,12 @@
--- round_prices has a row for each ending of a symbol's prices: how often it traded at round prices and how
--- often at those beside them. The ending is the last digit in front of the decimals named: with 0 it is
--- the last digit of the whole number, and a price with anything behind it has the ending 'between'. Ten
--- endings of the same weight would have a tenth each; people like 0 and 5 better.
+-- round_prices lists the last digits of a symbol's prices: how often it traded at round prices.
+--
+-- The ending is the last digit in front of the given number of decimals: with 0 it is the last
+-- digit of the whole number. A price with further decimals has the ending 'between'. Without a
+-- preference each of ten endings would have a tenth; people prefer 0 and 5.
 --
 -- reads:   trades        of the symbol, from since
 -- param:   symbol        VARCHAR    as the exchange spells it; default 'BTCUSDT'
--- param:   decimals      BIGINT     decimals of the price that a round one may have, below zero for tens; default 0
+-- param:   decimals      BIGINT     decimals of a round price, negative for tens; default 0
 -- param:   since         TIMESTAMP  UTC, inclusive; default 1970-01-01
 -- param:   until         TIMESTAMP  UTC, exclusive; default 9999-12-31
 -- column:  ending        VARCHAR    0 to 9, or between

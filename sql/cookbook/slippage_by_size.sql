@@ -1,29 +1,25 @@
--- slippage_by_size has a row for each size of taker orders, in powers of ten of the quote asset: what such
--- an order paid on the way through the book. An order is what a symbol's takers on one side traded in one
--- millisecond; its slippage is the mean price over its first one. An order of a size that nobody has sent
--- says nothing, so read the row below it.
+-- slippage_by_size lists sizes of taker orders, in powers of ten of the quote asset, with the
+-- slippage that such orders paid.
+--
+-- An order is everything that the takers of a symbol traded on one side at one instant. Its
+-- slippage is the mean price over its first price. Sizes without orders have no row.
 --
 -- reads:   trades          of the symbol, from since
 -- param:   symbol          VARCHAR    as the exchange spells it; default 'BTCUSDT'
 -- param:   since           TIMESTAMP  UTC, inclusive; default 1970-01-01
 -- param:   until           TIMESTAMP  UTC, exclusive; default 9999-12-31
--- column:  from_quote_qty  DOUBLE     quote asset, the least of the size; the next row's is above
---                                     it
+-- column:  from_quote_qty  DOUBLE     quote asset, lower end of the size class
 -- column:  orders          BIGINT     taker orders of that size
--- column:  mean_slippage   DOUBLE     percent, >= 0, mean price worse than the first
--- column:  worst_slippage  DOUBLE     percent, >= 0, of the one that paid the most
--- column:  swept_share     DOUBLE     share of the orders that traded at more than one price, 0 to
---                                     1
+-- column:  mean_slippage   DOUBLE     percent, >= 0, mean over the orders
+-- column:  worst_slippage  DOUBLE     percent, >= 0, of the worst order
+-- column:  swept_share     DOUBLE     share of orders at more than one price, 0 to 1
 -- key:     from_quote_qty
 WITH
 orders AS (
     SELECT
         traded_at,
         is_buyer_maker,
-        min(id) AS first_id,
-        max(id) AS last_id,
         arg_min(price, id) AS first_price,
-        arg_max(price, id) AS last_price,
         sum(price * qty) AS quote_qty,
         sum(qty) AS qty,
         count(DISTINCT price) AS prices,

@@ -1,5 +1,5 @@
--- taker_imbalance has a row for each slice of time in which a symbol traded: what takers bought less what
--- they sold, and the running sum of it, which chartists call cumulative volume delta.
+-- taker_imbalance lists slices of time in which a symbol traded, with what takers bought less what
+-- they sold, and the running sum (cumulative volume delta).
 --
 -- reads:   trades            of the symbol, from since
 -- param:   symbol            VARCHAR    as the exchange spells it; default 'BTCUSDT'
@@ -10,7 +10,7 @@
 -- column:  net_quote_volume  DOUBLE     quote asset, taker buys less taker sells
 -- column:  imbalance         DOUBLE     net_quote_volume over quote_volume, -1 to 1
 -- column:  running_net       DOUBLE     quote asset, sum of net_quote_volume so far
--- column:  change            DOUBLE     percent, last price over the slice's first
+-- column:  change            DOUBLE     percent, last price of the slice over its first
 -- key:     opened_at
 WITH
 slices AS (

@@ -1,13 +1,15 @@
--- triangle has a row for each UTC second in which the way round three symbols, USDT to BTC to ETH and
--- back, was worth more than it cost, before fees: the last prices of three trades within one second. They
--- are trades, not offers, so it says that the prices were apart and not that anybody could have had them.
--- Three fees of 0.1 percent are 0.3.
+-- triangle lists UTC seconds in which the way round three symbols, USDT to BTC to ETH and back, was
+-- worth more than it cost, before fees.
+--
+-- It compares the last prices of three trades within one second. They are trades, not offers: the
+-- prices differed, but nobody may have been able to trade at them. Three fees of 0.1 percent are
+-- 0.3 percent.
 --
 -- reads:   trades        of the three symbols, from since
--- param:   first         VARCHAR    bought with the money; default 'BTCUSDT'
--- param:   second        VARCHAR    bought with that, its quote asset is first's base asset; default 'ETHBTC'
--- param:   third         VARCHAR    sold for the money, its base asset is second's; default 'ETHUSDT'
--- param:   at_least      DOUBLE     percent, how much the way round must leave; default 0.1
+-- param:   first         VARCHAR    bought first; default 'BTCUSDT'
+-- param:   second        VARCHAR    quoted in the base asset of first; default 'ETHBTC'
+-- param:   third         VARCHAR    has the base asset of second; default 'ETHUSDT'
+-- param:   at_least      DOUBLE     percent, least gain; default 0.1
 -- param:   since         TIMESTAMP  UTC, inclusive; default 1970-01-01
 -- param:   until         TIMESTAMP  UTC, exclusive; default 9999-12-31
 -- column:  second_at     TIMESTAMP  UTC, start of the second

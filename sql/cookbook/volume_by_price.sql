@@ -1,20 +1,22 @@
--- volume_by_price has a row for each step of price in which a symbol traded: how much, and who took it.
--- The steps cut the way from the lowest to the highest price into equal parts. The step with the most
--- volume is the one that traders call the point of control.
+-- volume_by_price lists steps of price with the volume that a symbol traded in them and the share
+-- that takers bought.
+--
+-- The steps divide the range from the lowest to the highest price equally. Traders call the step
+-- with the most volume the point of control.
 --
 -- reads:   trades           of the symbol, from since
 -- param:   symbol           VARCHAR    as the exchange spells it; default 'BTCUSDT'
--- param:   levels           BIGINT     how many steps of price, >= 1; default 20
+-- param:   levels           BIGINT     number of steps, >= 1; default 20
 -- param:   since            TIMESTAMP  UTC, inclusive; default 1970-01-01
 -- param:   until            TIMESTAMP  UTC, exclusive; default 9999-12-31
 -- column:  from_price       DOUBLE     quote asset per base asset, lower end of the step
 -- column:  volume           DOUBLE     base asset
 -- column:  volume_share     DOUBLE     share of all volume, 0 to 1
--- column:  taker_buy_share  DOUBLE     share of the step's volume in which the taker bought, 0 to 1
+-- column:  taker_buy_share  DOUBLE     share of the step's volume bought by takers, 0 to 1
 -- column:  is_largest       BOOLEAN    no step has more volume
 -- key:     from_price
 WITH
-asked AS (
+selected_trades AS (
     SELECT
         price,
         qty,
@@ -26,14 +28,14 @@ asked AS (
         AND traded_at >= coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01')
         AND traded_at < coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
 ),
-leveled AS (
+levelled_trades AS (
     SELECT
         coalesce(least(floor((price - low) / range * coalesce(getvariable('levels')::BIGINT, 20)), coalesce(getvariable('levels')::BIGINT, 20) - 1), 0) AS level,
         low,
         coalesce(range, 0) AS range,
         qty,
         is_buyer_maker,
-    FROM asked
+    FROM selected_trades
 ),
 levels AS (
     SELECT
@@ -41,7 +43,7 @@ levels AS (
         any_value(low) + level * any_value(range) / coalesce(getvariable('levels')::BIGINT, 20) AS from_price,
         sum(qty) AS volume,
         coalesce(sum(qty) FILTER (WHERE NOT is_buyer_maker), 0) AS buy_volume,
-    FROM leveled
+    FROM levelled_trades
     GROUP BY level
 )
 SELECT

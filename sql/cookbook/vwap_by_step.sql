@@ -1,6 +1,5 @@
--- vwap_by_step has a row for each symbol and slice of time in which it traded: the mean price weighted by
--- what was traded at it, beside the plain mean of the prices, and how far the last price was above or
--- below.
+-- vwap_by_step lists slices of time in which a symbol traded, with the volume-weighted mean price,
+-- the plain mean price, and the distance of the last price.
 --
 -- reads:   trades        from since
 -- param:   step          INTERVAL   length of a slice; default 1 hour
@@ -9,7 +8,7 @@
 -- column:  symbol        VARCHAR    as the exchange spells it
 -- column:  opened_at     TIMESTAMP  UTC, start of the slice
 -- column:  vwap          DOUBLE     quote asset per base asset, weighted by qty
--- column:  mean_price    DOUBLE     quote asset per base asset, each row of the tape alike
+-- column:  mean_price    DOUBLE     quote asset per base asset, every row with equal weight
 -- column:  close_above   DOUBLE     percent, last price over vwap
 -- column:  quote_volume  DOUBLE     quote asset
 -- key:     symbol, opened_at

@@ -1,7 +1,9 @@
--- incidents makes one of the alerts that are about one event. Alerts of a symbol less than an hour after the one before them are one
--- incident, whatever detector they are of. Its severity is that of its gravest alert, but at least medium where three detectors agree, and high where six
--- do: of measured incidents one in forty with one detector was a pump, one in five with three, and two in three with six or more. Where
--- incidents of a tenth of all symbols, and of five at least, begin in the same ten minutes of the clock, they are one of the whole market.
+-- incidents groups the alerts that are about one event. Alerts of a symbol less than an hour apart
+-- are one incident, whatever their detectors. Its severity is that of its most severe alert, but at
+-- least medium if three detectors agree and high if six do: of measured incidents one in forty with
+-- one detector was a pump, one in five with three, and two in three with six or more. If incidents
+-- of a tenth of all symbols, and at least five, begin in the same ten minutes of the clock, they
+-- become one incident of the whole market.
 WITH compared_alerts AS (
     SELECT
         symbol,
@@ -12,8 +14,11 @@ WITH compared_alerts AS (
             WHEN 'high' THEN 3
             WHEN 'medium' THEN 2
             ELSE 1
-        END AS gravity,
-        coalesce("at" - lag("at") OVER (PARTITION BY symbol ORDER BY "at", detector) >= INTERVAL 1 HOUR, true) AS is_first,
+        END AS severity_rank,
+        coalesce(
+            "at" - lag("at") OVER (PARTITION BY symbol ORDER BY "at", detector) >= INTERVAL 1 HOUR,
+            true
+        ) AS is_first,
     FROM alerts
 ),
 
@@ -23,7 +28,7 @@ numbered_alerts AS (
         raised_at,
         detector,
         message,
-        gravity,
+        severity_rank,
         count(*) FILTER (is_first) OVER (PARTITION BY symbol ORDER BY raised_at, detector) AS number,
     FROM compared_alerts
 ),
@@ -33,10 +38,17 @@ symbol_incidents AS (
         symbol,
         min(raised_at) AS started_at,
         max(raised_at) AS last_at,
-        greatest(max(gravity), CASE WHEN count(DISTINCT detector) >= 6 THEN 3 WHEN count(DISTINCT detector) >= 3 THEN 2 ELSE 1 END) AS gravity,
+        greatest(
+            max(severity_rank),
+            CASE
+                WHEN count(DISTINCT detector) >= 6 THEN 3
+                WHEN count(DISTINCT detector) >= 3 THEN 2
+                ELSE 1
+            END
+        ) AS severity_rank,
         list(DISTINCT detector) AS detectors,
         count(*) AS alerts,
-        first(message ORDER BY gravity DESC, raised_at, detector) AS message,
+        first(message ORDER BY severity_rank DESC, raised_at, detector) AS message,
         time_bucket(INTERVAL 10 MINUTES, min(raised_at)) AS bucket,
     FROM numbered_alerts
     GROUP BY
@@ -59,7 +71,7 @@ grouped_incidents AS (
         CASE WHEN symbol_count IS NULL THEN symbol ELSE '*' END AS symbol,
         min(started_at) AS started_at,
         max(last_at) AS last_at,
-        max(gravity) AS gravity,
+        max(severity_rank) AS severity_rank,
         list_sort(list_distinct(flatten(list(detectors)))) AS detectors,
         list_sort(list(DISTINCT symbol)) AS symbols,
         sum(alerts)::BIGINT AS alerts,
@@ -78,7 +90,7 @@ SELECT
     symbol,
     started_at,
     last_at,
-    CASE gravity
+    CASE severity_rank
         WHEN 3 THEN 'high'
         WHEN 2 THEN 'medium'
         ELSE 'low'

@@ -1,9 +1,12 @@
--- minutes adds to what traded what is missing: the minutes from the trade before a hole in the ids to the one after it, and the one in
--- which the record of a symbol begins, did not come whole.
+-- minutes adds what is missing to what traded. A minute is not recorded if it lies between the
+-- trade before a gap in the ids and the trade after it, both minutes included, or if the record of
+-- a symbol begins in it.
 WITH unrecorded_minutes AS (
     SELECT DISTINCT
         symbol,
-        unnest(generate_series(date_trunc('minute', after_at), date_trunc('minute', before_at), INTERVAL 1 MINUTE)) AS minute,
+        unnest(
+            generate_series(date_trunc('minute', after_at), date_trunc('minute', before_at), INTERVAL 1 MINUTE)
+        ) AS minute,
     FROM gaps
 ),
 

@@ -1,5 +1,6 @@
--- traded_minutes is what traded in each minute: one row a (symbol, minute). Quote quantities are summed as decimals, so that a sum does
--- not depend on the order in which it is taken. Rows that cannot be (see check/damaged_row.sql) are left out.
+-- traded_minutes is what traded in each minute: one row per (symbol, minute). Quote quantities are
+-- summed as decimals, so a sum does not depend on the order of the rows. Impossible rows (see
+-- check/damaged_row.sql) are left out.
 WITH orders AS (
     SELECT
         symbol,

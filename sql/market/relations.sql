@@ -1,7 +1,7 @@
--- What market.duckdb holds besides the views trades, alerts, runs and coverage, which read the tape's files: gaps and bounds, so that the
--- detectors and reports run here as they stand. No data.
+-- The relations of market.duckdb besides the views trades, alerts, runs and coverage, which read the
+-- tape's files: gaps and bounds. With them detectors and report sections run unchanged. No data.
 
--- gaps: one row a run of ids that are missing between ids that are on the tape.
+-- gaps lists the gaps in the ids: one row per run of ids missing between ids on the tape.
 CREATE VIEW gaps AS
 SELECT
     symbol,
@@ -24,7 +24,7 @@ ORDER BY
     symbol,
     id;
 
--- bounds: one row a symbol, what is on the tape.
+-- bounds lists the first and the last trade of each symbol on the tape.
 CREATE VIEW bounds AS
 SELECT
     symbol,

@@ -1,6 +1,8 @@
--- breadth has a row for each UTC hour in which anything traded in [window_start, window_end): how much
--- of the market moved, and which way. Volumes are left out, for those of different quote assets cannot be
--- added. The first and the last hour hold only what lies in the window.
+-- breadth lists UTC hours in which anything traded in [window_start, window_end): how much of the
+-- market moved, and which way.
+--
+-- Volumes are left out because those of different quote assets cannot be added. The first and the
+-- last hour count only trades in the window.
 --
 -- reads:   trades        from window_start
 -- param:   window_start  TIMESTAMP  UTC, inclusive
@@ -8,11 +10,9 @@
 -- column:  hour          TIMESTAMP  UTC, start of the hour
 -- column:  trades        BIGINT     raw trades of all symbols
 -- column:  symbols       BIGINT     symbols that traded
--- column:  rose          BIGINT     of them, those whose last price of the hour is above their
---                                   first
--- column:  fell          BIGINT     of them, those whose last price of the hour is below their
---                                   first
--- column:  rising_share  DOUBLE     share of those that rose among those that moved, 0 to 1
+-- column:  rose          BIGINT     symbols whose last price of the hour is above their first
+-- column:  fell          BIGINT     symbols whose last price of the hour is below their first
+-- column:  rising_share  DOUBLE     share of the symbols that moved, 0 to 1
 -- key:     hour
 WITH
 symbol_hours AS (

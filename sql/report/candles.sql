@@ -1,7 +1,9 @@
--- candles has a row for each symbol and slice of step_seconds in which it traded in
--- [window_start, window_end); the report draws its price charts from it. Slices are counted from
--- 1970-01-01 UTC, so the same slice has the same start in every window; the first and the last hold
--- only what lies in the window. A slice without trades has no row.
+-- candles lists slices of step_seconds in which a symbol traded in [window_start, window_end). The
+-- report draws its price charts from them.
+--
+-- Slices start at multiples of step_seconds from 1970-01-01 UTC, so they are the same in every
+-- window. The first and the last count only trades in the window. A slice without trades has no
+-- row.
 --
 -- reads:   trades        from window_start
 -- param:   window_start  TIMESTAMP  UTC, inclusive

@@ -1,14 +1,17 @@
--- completeness has a row for each symbol on the tape: whether everything that traded in
--- [window_start, window_end) is here. It is arithmetic on ids, not on time. The missing ids are those of
--- every hole whose two neighbours do not both lie on one side of the window, so all of them may be of the
--- window and some may be of the time around it. Where no id is missing, the verdict says which end of the
--- window the tape does not reach, the beginning first: the ids cannot tell how many trades that leaves out.
+-- completeness lists the symbols on the tape and whether every trade in [window_start, window_end)
+-- is on the tape.
 --
--- Verdicts: complete; missing (ids are missing and may be had); absent (all that are missing are those the
--- exchange itself does not have); begins late (the tape begins in the window, later than late_seconds
--- and than 50 usual pauses after window_start); ends early (the tape ends in the window, earlier than
--- early_seconds and than 50 usual pauses before window_end); no trades (recorded on both sides of the
--- window, and nothing traded in it); not recorded. The usual pause is the mean time between two rows.
+-- It compares ids, not times. The missing ids are those of every gap except gaps whose two
+-- neighbours lie on the same side of the window. All of them may be in the window, and some may be
+-- around it. If no id is missing, the verdict names the end of the window that the tape does not
+-- reach, the start first, because ids cannot show how many trades that leaves out.
+--
+-- Verdicts: complete; missing (ids are missing and may still be fetched); absent (the exchange
+-- itself lacks all missing ids); begins late (the tape begins in the window, more than late_seconds
+-- and 50 usual pauses after window_start); ends early (the tape ends in the window, more than
+-- early_seconds and 50 usual pauses before window_end); no trades (recorded on both sides of the
+-- window, and nothing traded in it); not recorded. The usual pause is the mean time between two
+-- rows.
 --
 -- reads:   trades            from window_start
 -- reads:   gaps              all
@@ -22,15 +25,15 @@
 -- column:  verdict           VARCHAR    complete, missing, absent, begins late, ends early, no
 --                                       trades or not recorded
 -- column:  rows              BIGINT     rows of the tape in the window
--- column:  missing           BIGINT     ids that are not here
--- column:  absent            BIGINT     of them, ids that the exchange itself does not have
--- column:  gaps              BIGINT     holes they make
+-- column:  missing           BIGINT     ids that are not on the tape
+-- column:  absent            BIGINT     missing ids that the exchange itself does not have
+-- column:  gaps              BIGINT     gaps that they form
 -- column:  first_id          BIGINT     lowest id in the window
 -- column:  last_id           BIGINT     highest id in the window
 -- column:  first_missing_id  BIGINT     lowest id that is missing
 -- column:  last_missing_id   BIGINT     highest id that is missing
--- column:  missing_from      TIMESTAMP  UTC, last trade before the first hole
--- column:  missing_until     TIMESTAMP  UTC, first trade after the last hole
+-- column:  missing_from      TIMESTAMP  UTC, last trade before the first gap
+-- column:  missing_until     TIMESTAMP  UTC, first trade after the last gap
 -- column:  recorded_since    TIMESTAMP  UTC, first trade of the symbol on the tape
 -- column:  recorded_until    TIMESTAMP  UTC, last trade of the symbol on the tape
 -- key:     symbol

@@ -1,5 +1,6 @@
--- hourly has a row for each symbol and UTC hour in which it traded in [window_start, window_end).
--- The first and the last hour hold only what lies in the window. An hour without trades has no row.
+-- hourly lists UTC hours in which a symbol traded in [window_start, window_end).
+--
+-- The first and the last hour count only trades in the window. An hour without trades has no row.
 --
 -- reads:   trades           from window_start
 -- param:   window_start     TIMESTAMP  UTC, inclusive

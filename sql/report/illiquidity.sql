@@ -1,12 +1,14 @@
--- illiquidity has a row for each symbol that traded in [window_start, window_end): how far little money
--- moves its price, what a round trip costs, and how often nobody trades. All is taken from the closes of
--- UTC minutes in which it traded. A minute in which a hole in the ids begins or ends is left out, and so
--- is the return over the hole; with fewer than min_minutes left, the measures are unknown.
+-- illiquidity lists the symbols that traded in [window_start, window_end): how far little money
+-- moves the price, what a round trip costs, and how often nothing trades.
 --
--- Amihud (2002) is the mean of a minute's absolute return over its quote_volume. Roll (1984) is
--- 2 * sqrt(-cov) of successive returns: prices that jump between bid and ask give returns that take one
--- another back. Where they do not (cov >= 0) it says nothing and is unknown; a trend hides it.
--- Minutes inside a hole, and before the first and after the last trade on the tape, are not recorded.
+-- All measures use the closes of UTC minutes with trades. A minute in which a gap in the ids begins
+-- or ends is left out, and so is the return over the gap. With fewer than min_minutes left, the
+-- measures are NULL.
+--
+-- Amihud (2002) is the mean of a minute's absolute return over its quote_volume. Roll (1984) is 2 *
+-- sqrt(-cov) of successive returns: prices that jump between bid and ask give returns that cancel
+-- each other. If they do not (cov >= 0), the measure is NULL; a trend hides it. Minutes inside a
+-- gap, before the first trade on the tape and after the last one are not recorded.
 --
 -- reads:   trades            from window_start
 -- reads:   gaps              all
@@ -15,12 +17,12 @@
 -- param:   window_end        TIMESTAMP  UTC, exclusive
 -- param:   min_minutes       BIGINT     minutes with a return, >= 2; default 30
 -- column:  symbol            VARCHAR    as the exchange spells it
--- column:  judged_minutes    BIGINT     minutes whose return and volume were taken
--- column:  amihud            DOUBLE     price change in percent that goes with a volume of one
---                                       quote asset, >= 0
--- column:  roll_spread       DOUBLE     percent, >= 0, of the price, between buying and selling
+-- column:  judged_minutes    BIGINT     minutes whose return and volume were used
+-- column:  amihud            DOUBLE     price change in percent per unit of quote asset traded, >=
+--                                       0
+-- column:  roll_spread       DOUBLE     percent, >= 0, of the price, estimated bid-ask spread
 -- column:  recorded_minutes  BIGINT     minutes of the window that are on the tape
--- column:  empty_minutes     BIGINT     of them, minutes without a trade
+-- column:  empty_minutes     BIGINT     recorded minutes without a trade
 -- column:  empty_share       DOUBLE     share of recorded minutes that are empty, 0 to 1
 -- key:     symbol
 WITH
@@ -35,7 +37,7 @@ symbol_minutes AS (
         AND traded_at < $window_end::TIMESTAMP
     GROUP BY symbol, minute
 ),
-holes AS (
+gap_minutes AS (
     SELECT
         symbol,
         date_trunc('minute', after_at) AS begins,
@@ -48,12 +50,12 @@ broken_minutes AS (
     SELECT
         symbol,
         begins AS minute,
-    FROM holes
+    FROM gap_minutes
     UNION
     SELECT
         symbol,
         ends AS minute,
-    FROM holes
+    FROM gap_minutes
 ),
 minute_returns AS (
     SELECT
@@ -87,7 +89,7 @@ symbol_measures AS (
     FROM return_pairs
     GROUP BY symbol
 ),
-hole_minutes AS (
+unrecorded_minutes AS (
     SELECT
         symbol,
         sum(
@@ -100,7 +102,7 @@ hole_minutes AS (
                 0
             )
         )::BIGINT AS minutes,
-    FROM holes
+    FROM gap_minutes
     GROUP BY symbol
 ),
 symbol_spans AS (
@@ -120,10 +122,10 @@ SELECT
     CASE
         WHEN judged_minutes >= $min_minutes::BIGINT AND covariance < 0 THEN 2 * sqrt(-covariance) * 100
     END AS roll_spread,
-    greatest(symbol_spans.minutes - coalesce(hole_minutes.minutes, 0), traded_minutes) AS recorded_minutes,
-    greatest(symbol_spans.minutes - coalesce(hole_minutes.minutes, 0) - traded_minutes, 0) AS empty_minutes,
+    greatest(symbol_spans.minutes - coalesce(unrecorded_minutes.minutes, 0), traded_minutes) AS recorded_minutes,
+    greatest(symbol_spans.minutes - coalesce(unrecorded_minutes.minutes, 0) - traded_minutes, 0) AS empty_minutes,
     empty_minutes::DOUBLE / nullif(recorded_minutes, 0) AS empty_share,
 FROM symbol_measures
 INNER JOIN symbol_spans USING (symbol)
-LEFT JOIN hole_minutes USING (symbol)
+LEFT JOIN unrecorded_minutes USING (symbol)
 ORDER BY symbol

@@ -1,11 +1,12 @@
--- incidents has a row for each alert of the window, the newest first. An alert's at is the instant
--- from which it could be known, which is when the bucket it judged ended; so the alerts about
--- [window_start, window_end) are those in (window_start, window_end].
+-- incidents lists the alerts of the window, the newest first.
+--
+-- The at of an alert is the instant from which it could be known: the end of the judged minutes.
+-- The alerts about [window_start, window_end) are therefore those in (window_start, window_end].
 --
 -- reads:   alerts        from window_start
 -- param:   window_start  TIMESTAMP  UTC, exclusive for alerts
 -- param:   window_end    TIMESTAMP  UTC, inclusive for alerts
--- column:  at            TIMESTAMP  UTC, from then on it could be known
+-- column:  at            TIMESTAMP  UTC, known from then on
 -- column:  severity      VARCHAR    low, medium or high
 -- column:  symbol        VARCHAR    as the exchange spells it
 -- column:  detector      VARCHAR    the query that raised it

@@ -1,6 +1,8 @@
--- largest_trades has a row for each of a symbol's largest rows of the tape in
--- [window_start, window_end), by price times qty. In the aggTrade feed a row is what one taker order
--- took at one price, in the trade feed a single match. Of equals the earlier comes first.
+-- largest_trades lists the largest rows of each symbol on the tape in [window_start, window_end),
+-- by price times qty.
+--
+-- In the aggTrade feed a row is what one taker order took at one price; in the trade feed it is a
+-- single match. Of equal rows the earlier comes first.
 --
 -- reads:   trades        from window_start
 -- param:   window_start  TIMESTAMP  UTC, inclusive

@@ -1,12 +1,14 @@
--- movers has a row for each of the symbols that rose the most and for each of those that fell the
--- most in [window_start, window_end), by the close over the open. A symbol whose close equals its
--- open is neither. Two symbols that moved alike are ranked by name.
+-- movers lists the symbols that rose the most and those that fell the most in [window_start,
+-- window_end), by close over open.
+--
+-- A symbol whose close equals its open is in neither group. Symbols that moved equally are ranked
+-- by name.
 --
 -- reads:   trades        from window_start
 -- param:   window_start  TIMESTAMP  UTC, inclusive
 -- param:   window_end    TIMESTAMP  UTC, exclusive
 -- param:   top           BIGINT     symbols of each side, >= 1; default 10
--- param:   symbols       VARCHAR    the symbols to rank, separated by commas; empty means all; default ''
+-- param:   symbols       VARCHAR    symbols to rank, separated by commas, empty for all; default ''
 -- column:  side          VARCHAR    gainer or loser
 -- column:  rank          BIGINT     1 moved the most
 -- column:  symbol        VARCHAR    as the exchange spells it
@@ -24,6 +26,7 @@ symbol_prices AS (
         symbol,
         arg_min(price, id) AS open,
         arg_max(price, id) AS close,
+        (close - open) / nullif(open, 0) * 100 AS change,
         max(price) AS high,
         min(price) AS low,
         sum(last_trade_id - first_trade_id + 1)::BIGINT AS trades,
@@ -33,38 +36,10 @@ symbol_prices AS (
         AND traded_at < $window_end::TIMESTAMP
         AND ($symbols::VARCHAR = '' OR list_contains(string_split($symbols::VARCHAR, ','), symbol))
     GROUP BY symbol
-),
-moved_symbols AS (
-    SELECT
-        symbol,
-        CASE WHEN close > open THEN 'gainer' ELSE 'loser' END AS side,
-        (close - open) / nullif(open, 0) * 100 AS change,
-        open,
-        close,
-        high,
-        low,
-        trades,
-        quote_volume,
-    FROM symbol_prices
-    WHERE close <> open
-),
-ranked_symbols AS (
-    SELECT
-        side,
-        row_number() OVER (PARTITION BY side ORDER BY abs(change) DESC, symbol) AS rank,
-        symbol,
-        change,
-        open,
-        close,
-        high,
-        low,
-        trades,
-        quote_volume,
-    FROM moved_symbols
 )
 SELECT
-    side,
-    rank,
+    CASE WHEN close > open THEN 'gainer' ELSE 'loser' END AS side,
+    row_number() OVER (PARTITION BY side ORDER BY abs(change) DESC, symbol) AS rank,
     symbol,
     change,
     open,
@@ -73,6 +48,7 @@ SELECT
     low,
     trades,
     quote_volume,
-FROM ranked_symbols
-WHERE rank <= $top::BIGINT
+FROM symbol_prices
+WHERE close <> open
+QUALIFY rank <= $top::BIGINT
 ORDER BY side, rank

@@ -1,14 +1,15 @@
--- overview has a row for each symbol that traded in [window_start, window_end): how much, at what
--- prices, and which way the takers went. Sums are taken over exact decimals of 16 places and
--- become doubles at the end, so a number does not depend on the order in which rows are read.
--- Open and close are the prices of the lowest and the highest id, which is the order in which the
--- exchange matched them; many trades share a traded_at.
+-- overview lists the symbols that traded in [window_start, window_end): how much, at what prices,
+-- and which way the takers went.
+--
+-- Sums use exact decimals of 16 places and become doubles at the end, so they do not depend on the
+-- order of the rows. Open and close are the prices of the lowest and the highest id, which is the
+-- order in which the exchange matched the trades; many trades share a traded_at.
 --
 -- reads:   trades           from window_start
 -- param:   window_start     TIMESTAMP  UTC, inclusive
 -- param:   window_end       TIMESTAMP  UTC, exclusive
 -- column:  symbol           VARCHAR    as the exchange spells it
--- column:  trades           BIGINT     raw trades, whichever feed the tape has
+-- column:  trades           BIGINT     raw trades, in either feed
 -- column:  rows             BIGINT     rows of the tape
 -- column:  open             DOUBLE     quote asset per base asset, price of the lowest id
 -- column:  high             DOUBLE     quote asset per base asset, highest price

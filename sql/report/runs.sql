@@ -1,18 +1,19 @@
--- runs has a row for each job that ran in [window_start, window_end), by when a run started. Only
--- done runs are on the tape, so one under way is not counted.
+-- runs lists the jobs that ran in [window_start, window_end), by the start of their runs.
+--
+-- Only finished runs are on the tape, so a run in progress does not count.
 --
 -- reads:   runs             from window_start
 -- param:   window_start     TIMESTAMP  UTC, inclusive
 -- param:   window_end       TIMESTAMP  UTC, exclusive
 -- column:  job              VARCHAR    the job's name
 -- column:  runs             BIGINT     runs that started in the window
--- column:  ok               BIGINT     of them, those that ended well
--- column:  not_ok           BIGINT     of them, those that ended otherwise
--- column:  last_outcome     VARCHAR    how the last one to start ended
--- column:  last_started_at  TIMESTAMP  UTC, when the last one started
+-- column:  ok               BIGINT     runs that ended well
+-- column:  not_ok           BIGINT     runs that ended otherwise
+-- column:  last_outcome     VARCHAR    outcome of the run that started last
+-- column:  last_started_at  TIMESTAMP  UTC, start of that run
 -- column:  longest_seconds  DOUBLE     seconds, the longest run
--- column:  rows             BIGINT     rows written by all of them
--- column:  last_message     VARCHAR    what the last one that did not end well said
+-- column:  rows             BIGINT     rows written by all runs
+-- column:  last_message     VARCHAR    message of the last run that did not end well
 -- key:     job
 SELECT
     job,

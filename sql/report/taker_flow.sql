@@ -1,5 +1,7 @@
--- taker_flow has a row for each symbol that traded in [window_start, window_end): what the takers
--- bought and what they sold. A taker sold where the buyer was the maker.
+-- taker_flow lists the symbols that traded in [window_start, window_end): what the takers bought
+-- and what they sold.
+--
+-- The taker sold if the buyer was the maker.
 --
 -- reads:   trades             from window_start
 -- param:   window_start       TIMESTAMP  UTC, inclusive
@@ -7,14 +9,14 @@
 -- column:  symbol             VARCHAR    as the exchange spells it
 -- column:  buy_trades         BIGINT     raw trades in which the taker bought
 -- column:  sell_trades        BIGINT     raw trades in which the taker sold
--- column:  buy_quote_volume   DOUBLE     quote asset, sum over those in which the taker bought
--- column:  sell_quote_volume  DOUBLE     quote asset, sum over those in which the taker sold
+-- column:  buy_quote_volume   DOUBLE     quote asset, sum of taker buys
+-- column:  sell_quote_volume  DOUBLE     quote asset, sum of taker sells
 -- column:  net_quote_volume   DOUBLE     quote asset, bought less sold
 -- column:  imbalance          DOUBLE     percent, bought less sold over both, -100 to 100
--- column:  buy_vwap           DOUBLE     quote asset per base asset, mean price the takers bought
---                                        at, by qty
--- column:  sell_vwap          DOUBLE     quote asset per base asset, mean price the takers sold at,
---                                        by qty
+-- column:  buy_vwap           DOUBLE     quote asset per base asset, mean price of taker buys by
+--                                        qty
+-- column:  sell_vwap          DOUBLE     quote asset per base asset, mean price of taker sells by
+--                                        qty
 -- key:     symbol
 WITH
 window_trades AS (

@@ -1,7 +1,9 @@
--- volatility has a row for each symbol that traded in [window_start, window_end), from the closes of
--- its UTC minutes. A minute without trades keeps the close before it, so it adds nothing; the returns of the
--- first minute and of one in which a hole in the ids ends are taken from its open. Realized volatility is the square root of the summed
--- squared log returns: of the whole window, not of a year.
+-- volatility lists the symbols that traded in [window_start, window_end), with measures from the
+-- closes of UTC minutes.
+--
+-- A minute without trades keeps the close before it and adds nothing. The first minute, and a
+-- minute in which a gap in the ids ends, count from their open. Realized volatility is the square
+-- root of the summed squared log returns: of the whole window, not of a year.
 --
 -- reads:   trades               from window_start
 -- reads:   gaps                 all
@@ -11,14 +13,14 @@
 -- column:  traded_minutes       BIGINT     minutes with a trade
 -- column:  range                DOUBLE     percent, >= 0, highest over lowest price
 -- column:  realized_volatility  DOUBLE     percent, >= 0, over the window
--- column:  steepest_rise        DOUBLE     percent, the largest return of a minute that rose, 0 if
---                                          none did
+-- column:  steepest_rise        DOUBLE     percent, largest return of a rising minute, 0 if none
+--                                          rose
 -- column:  steepest_rise_at     TIMESTAMP  UTC, start of that minute
--- column:  steepest_fall        DOUBLE     percent, the largest return of a minute that fell, 0 if
---                                          none did
+-- column:  steepest_fall        DOUBLE     percent, largest return of a falling minute, 0 if none
+--                                          fell
 -- column:  steepest_fall_at     TIMESTAMP  UTC, start of that minute
--- column:  drawdown             DOUBLE     percent, the deepest close below the highest close
---                                          before it, <= 0
+-- column:  drawdown             DOUBLE     percent, <= 0, lowest close relative to the highest
+--                                          before it
 -- key:     symbol
 WITH
 symbol_minutes AS (
@@ -34,7 +36,7 @@ symbol_minutes AS (
         AND traded_at < $window_end::TIMESTAMP
     GROUP BY symbol, minute
 ),
-hole_ends AS (
+gap_ends AS (
     SELECT DISTINCT
         symbol,
         date_trunc('minute', before_at) AS minute,
@@ -49,12 +51,12 @@ minute_returns AS (
         high,
         low,
         close / nullif(
-            coalesce(CASE WHEN hole_ends.minute IS NULL THEN lag(close) OVER minutes_before END, open),
+            coalesce(CASE WHEN gap_ends.minute IS NULL THEN lag(close) OVER minutes_before END, open),
             0
         ) AS ratio,
         close / nullif(max(close) OVER minutes_before, 0) AS peak_ratio,
     FROM symbol_minutes
-    LEFT JOIN hole_ends USING (symbol, minute)
+    LEFT JOIN gap_ends USING (symbol, minute)
     WINDOW minutes_before AS (PARTITION BY symbol_minutes.symbol ORDER BY symbol_minutes.minute)
 )
 SELECT

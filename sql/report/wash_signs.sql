@@ -1,13 +1,16 @@
--- wash_signs has a row for each symbol that traded in [window_start, window_end): how its trades differ from
--- those of people with different purposes. These are signs about a window, never about a trade, for the tape
--- has no accounts; an honest market maker shows some of them, and a careful cheat shows none. Compare symbols
--- and days, take no single number for a proof. With fewer than min_rows rows they are unknown.
+-- wash_signs lists the symbols that traded in [window_start, window_end) with signs of wash
+-- trading.
 --
--- Benford: the first digits of sizes that span several powers of ten follow log10(1 + 1/digit); the chi-squared
--- has 8 degrees of freedom and grows with the number of rows, the deviation does not. A coarse step size
--- breaks the law honestly. Round sizes have at most two digits other than zeros at the end. Matched are rows
--- for which the same second has a row of the same size and the other taker side. Flat is the volume of the
--- minutes in which all rows have one price. After Cong, Li, Tang and Yang, "Crypto Wash Trading" (2023).
+-- These are signs about a window, never about a trade, because the tape has no accounts. An honest
+-- market maker shows some of them, and a careful cheat shows none. Compare symbols and days; no
+-- single number is proof. With fewer than min_rows rows the measures are NULL.
+--
+-- Benford: the first digits of sizes that span several powers of ten follow log10(1 + 1/digit). The
+-- chi-squared has 8 degrees of freedom and grows with the number of rows; the deviation does not. A
+-- coarse step size breaks the law honestly. Round sizes have at most two digits before the trailing
+-- zeros. A row is matched if the same second has a row of the same size with the other taker side.
+-- Flat volume is that of minutes in which all rows have one price. After Cong, Li, Tang and Yang,
+-- "Crypto Wash Trading" (2023).
 --
 -- title:   Wash trading signs
 -- reads:   trades             from window_start
@@ -16,17 +19,16 @@
 -- param:   min_rows           BIGINT     rows of the tape, >= 1; default 1000
 -- column:  symbol             VARCHAR    as the exchange spells it
 -- column:  rows               BIGINT     rows of the tape
--- column:  benford_chi2       DOUBLE     dimensionless, >= 0, of the first digits of qty; above
---                                        20.1 for one honest window in a hundred
--- column:  benford_deviation  DOUBLE     percent, >= 0, mean distance of the nine digits' shares
---                                        from the law's
+-- column:  benford_chi2       DOUBLE     dimensionless, >= 0, of the first digits of qty; 1 % of
+--                                        honest windows exceed 20.1
+-- column:  benford_deviation  DOUBLE     percent, >= 0, mean distance of digit shares from the law
 -- column:  round_share        DOUBLE     share of rows with a round qty, 0 to 1
 -- column:  matched_share      DOUBLE     share of rows that are matched, 0 to 1
 -- column:  flat_share         DOUBLE     share of quote_volume in flat minutes, 0 to 1
 -- key:     symbol
 WITH
--- What looks at single sizes, what looks at minutes and what looks at digits is counted apart: with all of it in one group a size and second,
--- nearly every row would carry its sums alone.
+-- Sizes, minutes and digits are counted separately: grouped by size and second together, nearly
+-- every row would be its own group.
 size_seconds AS (
     SELECT
         symbol,

@@ -1,4 +1,4 @@
--- alerts is what the detectors found: one row a (detector, symbol, at).
+-- alerts holds what the detectors found: one row per (detector, symbol, at).
 CREATE TABLE alerts (
     detector VARCHAR NOT NULL,
     symbol VARCHAR NOT NULL,
@@ -6,10 +6,10 @@ CREATE TABLE alerts (
     score DOUBLE NOT NULL, -- in the detector's own unit
     severity VARCHAR NOT NULL, -- low, medium or high
     message VARCHAR NOT NULL,
-    first_id BIGINT NOT NULL, -- the trades that it is about
+    first_id BIGINT NOT NULL, -- the trades that the alert is about
     last_id BIGINT NOT NULL,
-    extra JSON NOT NULL, -- the detector's other columns
-    run_id VARCHAR NOT NULL, -- the run that found it
+    extra JSON NOT NULL, -- further columns of the detector
+    run_id VARCHAR NOT NULL, -- the run that raised it
     found_at TIMESTAMP NOT NULL, -- UTC
     date DATE NOT NULL, -- the UTC date of at
 );

@@ -1,4 +1,5 @@
--- bounds is the hull of all that was ever recorded: one row a symbol.
+-- bounds holds the first and the last trade of each symbol that was ever recorded: one row per
+-- symbol.
 CREATE TABLE bounds (
     symbol VARCHAR NOT NULL,
     first_id BIGINT NOT NULL,

@@ -1,11 +1,12 @@
--- incidents is what happened, as far as alerts tell: one row an incident. It is made of alerts by derived/incidents.sql.
+-- incidents holds groups of alerts that are about one event: one row per incident.
+-- derived/incidents.sql defines it over alerts.
 CREATE TABLE incidents (
-    symbol VARCHAR NOT NULL, -- as the exchange spells it; * where many symbols make one incident of the whole market
+    symbol VARCHAR NOT NULL, -- as the exchange spells it; * for an incident of the whole market
     started_at TIMESTAMP NOT NULL, -- UTC, at of its first alert
     last_at TIMESTAMP NOT NULL, -- UTC, at of its last alert
     severity VARCHAR NOT NULL, -- low, medium or high
-    detectors VARCHAR[] NOT NULL, -- those that agree, by name
-    symbols VARCHAR[] NOT NULL, -- by name
+    detectors VARCHAR[] NOT NULL, -- that agree, sorted by name
+    symbols VARCHAR[] NOT NULL, -- sorted by name
     alerts BIGINT NOT NULL,
-    message VARCHAR NOT NULL, -- of its gravest alert, or how many symbols it is
+    message VARCHAR NOT NULL, -- of its most severe alert, or how many symbols it includes
 );

@@ -1,4 +1,4 @@
--- runs is what the jobs did: one row a run.
+-- runs holds what the jobs did: one row per run.
 CREATE TABLE runs (
     id VARCHAR NOT NULL,
     job VARCHAR NOT NULL,
@@ -10,10 +10,10 @@ CREATE TABLE runs (
     finished_at TIMESTAMP, -- UTC
     attempt INTEGER NOT NULL, -- from 1
     outcome VARCHAR NOT NULL, -- ok, failed, incomplete, skipped, timeout, killed or lost
-    exit INTEGER NOT NULL, -- exit status, -1 where there is none
+    exit INTEGER NOT NULL, -- exit status, -1 if there is none
     rows BIGINT NOT NULL, -- written
     bytes BIGINT NOT NULL, -- written
     message VARCHAR NOT NULL,
-    output VARCHAR, -- the end of what it printed
+    output VARCHAR, -- the end of its output
     date DATE NOT NULL, -- the UTC date of finished_at
 );
