@@ -86,8 +86,8 @@ func (a *app) chooseSymbols(ctx context.Context, dir *tape.Dir, requested []stri
 // symbolCheckTimeout bounds how long recording waits for the exchange to check plain names.
 const symbolCheckTimeout = 15 * time.Second
 
-// symbolSource returns a function that asks the exchange which symbols the names and patterns match. It
-// must not be called concurrently.
+// symbolSource returns a function that asks the exchange which symbols the names and patterns
+// match. It must not be called concurrently.
 func (a *app) symbolSource(dir *tape.Dir, names []string, url httpURL) func(context.Context) ([]string, error) {
 	var recorded []string
 	return func(ctx context.Context) ([]string, error) {

@@ -6,17 +6,17 @@ import (
 	"sync"
 )
 
-// Dirs creates directories and makes their names durable, each once: it remembers the directories whose names
-// it has synced. It is safe for concurrent use.
+// Dirs creates directories and makes their names durable. It remembers the directories whose names
+// it has synced, and syncs each once. It is safe for concurrent use.
 type Dirs struct {
 	Disk Disk
 
 	durable sync.Map // path to fs.FileInfo
 }
 
-// Make creates those of the paths that do not exist, all directly below parent, and syncs parent unless it is
-// known that every name is durable already. A directory that exists may have been created by a process that
-// died before it could sync the name, so existing is not enough.
+// Make creates the paths that do not exist, all directly below parent. It syncs parent unless every
+// name is known to be durable. An existing directory may have been created by a process that died
+// before it synced the name.
 func (d *Dirs) Make(parent string, paths ...string) error {
 	made := map[string]os.FileInfo{}
 	for _, path := range paths {

@@ -1,9 +1,9 @@
 // Package durable writes, syncs, renames and locks files. It is the only package that does.
 //
-// Its one guarantee: when a call that publishes a file returns without an error, the file's content and its
-// name survive a power cut; when it returns an error or the process dies, a reader finds the old file or the
-// new one, never a part. The order is the usual one: write a temporary file, fsync it, rename it, fsync the
-// directory. docs/TAPE.md describes the files that tapedeck keeps.
+// Its one guarantee: when a call that publishes a file returns without an error, the file's content
+// and its name survive a power cut; when it returns an error or the process dies, a reader finds
+// the old file or the new one, never a part. The order is the usual one: write a temporary file,
+// fsync it, rename it, fsync the directory. docs/TAPE.md describes the files that tapedeck keeps.
 package durable
 
 import (
@@ -15,16 +15,17 @@ import (
 	"time"
 )
 
-// Disk is the file system as writers of the tape use it. OS is the real one. Tests replace it with one that
-// fails at a chosen call or forgets what was not synced. It is safe for concurrent use.
+// Disk is the file system as writers of the tape use it. OS is the real one. Tests replace it with
+// one that fails at a chosen call, or that loses what was not synced. It is safe for concurrent
+// use.
 type Disk interface {
-	// Create creates a file and locks it until it is closed, which tells Abandoned that its writer lives.
-	// It is an error if the file exists.
+	// Create creates a file and keeps it locked until it is closed, so that Abandoned is false while
+	// its writer lives. It is an error if the file exists.
 	Create(path string) (File, error)
 	Rename(from, to string) error
 	// SyncDir makes the names in a directory durable.
 	SyncDir(path string) error
-	// SyncFile makes the content of a file durable that another process may have written.
+	// SyncFile makes the content of a closed file durable.
 	SyncFile(path string) error
 	// Mkdir creates one directory. It is no error if it exists.
 	Mkdir(path string) error
@@ -32,8 +33,8 @@ type Disk interface {
 	// RemoveAll removes a directory and everything in it. It is no error if it does not exist.
 	RemoveAll(path string) error
 	Link(from, to string) error
-	// Exchange swaps the names of two directories in one atomic step. The error is errors.ErrUnsupported, or
-	// one of the system's, where the file system cannot do that.
+	// Exchange swaps the names of two directories in one atomic step. If the file system cannot do
+	// that, the error is errors.ErrUnsupported, EINVAL or ENOSYS.
 	Exchange(a, b string) error
 	// Touch sets the modification time to the present.
 	Touch(path string) error

@@ -21,24 +21,32 @@ func UniqueName(prefix, suffix string) string {
 // on the same file system. On an error the temporary file is removed.
 func Replace(disk Disk, staging, path string, content []byte) error {
 	temporary := filepath.Join(staging, UniqueName("state", ".tmp"))
-	file, err := disk.Create(temporary)
+	err := Create(disk, temporary, content)
+	if err == nil {
+		err = Publish(disk, temporary, path)
+	}
 	if err != nil {
-		return fmt.Errorf("create %q: %w", temporary, err)
+		disk.Remove(temporary)
+	}
+	return err
+}
+
+// Create writes a new file and makes its content durable, but not its name. It is an error if the
+// file exists. After another error a part of the file may be left.
+func Create(disk Disk, path string, content []byte) error {
+	file, err := disk.Create(path)
+	if err != nil {
+		return fmt.Errorf("create %q: %w", path, err)
 	}
 	_, err = file.Write(content)
 	if err == nil {
 		err = file.Sync()
 	}
-	if closed := file.Close(); err == nil {
-		err = closed
+	if closeErr := file.Close(); err == nil {
+		err = closeErr
 	}
 	if err != nil {
-		disk.Remove(temporary)
-		return fmt.Errorf("write %q: %w", temporary, err)
-	}
-	if err := Publish(disk, temporary, path); err != nil {
-		disk.Remove(temporary)
-		return err
+		return fmt.Errorf("write %q: %w", path, err)
 	}
 	return nil
 }

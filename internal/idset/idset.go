@@ -1,8 +1,8 @@
-// Package idset holds sets of trade ids. Binance numbers the trades of a symbol consecutively, so the ids on
-// a tape are few long ranges, and what is missing is the difference of two sets.
+// Package idset holds sets of trade ids. Binance numbers the trades of a symbol consecutively, so
+// the ids on a tape are few long ranges, and what is missing is the difference of two sets.
 //
-// Its one guarantee: a Set that its functions return is in ascending order, and its ranges neither overlap
-// nor touch.
+// Its one guarantee: a Set that its functions return is in ascending order, and its ranges neither
+// overlap nor touch.
 package idset
 
 import (
@@ -16,8 +16,8 @@ type Range struct{ First, Last int64 }
 // Count returns how many ids the range holds.
 func (r Range) Count() int64 { return r.Last - r.First + 1 }
 
-// Set is a set of ids as ranges in ascending order, disjoint and not adjacent. Its methods return new sets,
-// except Append.
+// Set is a set of ids as ranges in ascending order, disjoint and not adjacent. Its methods return
+// new sets, except Append.
 type Set []Range
 
 // Count returns how many ids the set holds.

@@ -8,8 +8,8 @@ import (
 	"tapedeck/internal/state"
 )
 
-// absentName is the state file of the ids that the exchange itself does not have. If it is lost, the
-// exchange is asked for them again.
+// absentName is the state file of the ids that the exchange itself does not have. If it is lost,
+// the exchange is asked for them again.
 const absentName = "absent.json"
 
 // absentRange is a range of ids that the exchange was asked for and does not have.
@@ -51,8 +51,8 @@ func (d *Dir) RecordAbsent(symbol string, ids idset.Set, askedAt time.Time) erro
 	return d.state.Write(absentName, recorded)
 }
 
-// readAbsent returns the recorded ranges by symbol. Impossible ones are left out, as if they had been
-// lost.
+// readAbsent returns the recorded ranges by symbol. Impossible ones are left out, as if they had
+// been lost.
 func (d *Dir) readAbsent() (map[string][]absentRange, error) {
 	recorded, err := state.ReadCache[[]absentRange](d.state, absentName)
 	if err != nil {

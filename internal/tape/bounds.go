@@ -30,8 +30,8 @@ func (b Bounds) extend(run IDRun, known bool) Bounds {
 type Gap struct {
 	Symbol      string
 	First, Last int64
-	// After and Before are the traded_at of the rows before and after the gap, UTC. If rows are missing
-	// at an end of the bounds, it is the traded_at of the lost row there.
+	// After and Before are the traded_at of the rows before and after the gap, UTC. If rows are
+	// missing at an end of the bounds, it is the traded_at of the lost row there.
 	After, Before time.Time
 }
 

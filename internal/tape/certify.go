@@ -21,8 +21,8 @@ type Certificate struct {
 	Broken []BrokenSegment
 	// Misplaced is the number of rows in the partition of another date.
 	Misplaced int64
-	// Files is the number of files, Scanned of those read now. The others were read before and have not
-	// changed.
+	// Files is the number of files, Scanned of those read now. The others were read before and have
+	// not changed.
 	Scanned, Files int
 	// SaveErr is the error, if any, of saving the result for the next time, which then reads the files
 	// again. The volume may be read-only or full.
@@ -33,9 +33,9 @@ type Certificate struct {
 type SymbolCertificate struct {
 	Symbol string
 	Bounds
-	// Trades is the number of ids on the tape. Missing is the number of ids inside the bounds that are not
-	// on the tape and can still be fetched, Absent of those that the exchange does not have. Duplicates is
-	// the number of rows whose id occurs before, on the same date or another.
+	// Trades is the number of ids on the tape. Missing is the number of ids inside the bounds that are
+	// not on the tape and can still be fetched, Absent of those that the exchange does not have.
+	// Duplicates is the number of rows whose id occurs before, on the same date or another.
 	Trades, Missing, Absent, Duplicates int64
 	// Days are ascending, from the first to the last, and include days without trades.
 	Days []Day
@@ -51,7 +51,8 @@ type Day struct {
 
 // The states of a day.
 const (
-	// StateProven: every id from the last of the day before to the first of the day after is on the tape.
+	// StateProven: every id from the last of the day before to the first of the day after is on the
+	// tape.
 	StateProven = "proven"
 	// StateOpen: no id is missing, but the day is not over, or the record begins or ends in it.
 	StateOpen = "open"
@@ -61,17 +62,17 @@ const (
 	StateAbsent = "absent"
 )
 
-// Complete reports whether no id is missing that can be fetched, no id is duplicated, and every file
-// could be read.
+// Complete reports whether no id is missing that can be fetched, no id is duplicated, and every
+// file could be read.
 func (c Certificate) Complete() bool {
 	return len(c.Broken) == 0 && c.Misplaced == 0 &&
 		!slices.ContainsFunc(c.Symbols, func(s SymbolCertificate) bool { return s.Missing > 0 || s.Duplicates > 0 })
 }
 
-// Certify reads the ids of all rows on the tape and computes what is missing at the time now. It skips
-// files that it read before, by name, size and modification time. If full is set it reads them again,
-// and every column, which verifies the checksum of every page. It saves what it read for the next time;
-// see Certificate.SaveErr.
+// Certify reads the ids of all rows on the tape and computes what is missing at the time now. It
+// skips files that it read before, by name, size and modification time. If full is set it reads
+// them again, and every column, which verifies the checksum of every page. It saves what it read
+// for the next time; see Certificate.SaveErr.
 func (d *Dir) Certify(ctx context.Context, now time.Time, full bool) (Certificate, error) {
 	out := Certificate{CheckedAt: now.UTC()}
 	dates, err := d.Dates(Trades)
@@ -145,7 +146,8 @@ type symbolCertifier struct {
 	now  time.Time
 }
 
-// certify returns the certificate, given the ids by date. known is false if the bounds are not set yet.
+// certify returns the certificate, given the ids by date. known is false if the bounds are not set
+// yet.
 func (c *symbolCertifier) certify(ids map[string]*dayIDs, known bool, absent idset.Set) SymbolCertificate {
 	out := &c.out
 	var runs []IDRun // of all dates
@@ -195,7 +197,8 @@ func (c *symbolCertifier) day(date string) *Day {
 	return c.days[date]
 }
 
-// addGap counts the ids of a gap on the day of the row before it. No day that the gap touches is proven.
+// addGap counts the ids of a gap on the day of the row before it. No day that the gap touches is
+// proven.
 func (c *symbolCertifier) addGap(gap Gap, absent idset.Set) {
 	ids := idset.Set{{First: gap.First, Last: gap.Last}}
 	missing := ids.Subtract(absent)

@@ -81,7 +81,8 @@ type tapeScan struct {
 
 type pendingScan struct{ date, name string }
 
-// maxListings bounds how often the tape is listed again because a compaction replaced files meanwhile.
+// maxListings bounds how often the tape is listed again because a compaction replaced files
+// meanwhile.
 const maxListings = 8
 
 // scanTape reads the files of all partitions that were not read before.
@@ -104,7 +105,8 @@ func (d *Dir) scanTape(ctx context.Context, dates []string, full bool) (*tapeSca
 	return nil, fmt.Errorf("the tape changed %d times while it was read", maxListings)
 }
 
-// planScan lists the files of the tape and those that must be read. parts holds what is known already.
+// planScan lists the files of the tape and those that must be read. parts holds what is known
+// already.
 func (d *Dir) planScan(dates []string, full bool, parts map[string]*scannedPartition) (*tapeScan, error) {
 	out := &tapeScan{dir: d, full: full, parts: map[string]*scannedPartition{}, changed: map[string]bool{}}
 	for _, date := range dates {
@@ -187,8 +189,8 @@ func (s *tapeScan) record(p pendingScan, found content, err error) {
 	files[p.name] = file
 }
 
-// save saves the changed partitions for the next scan. It does not wait for the disk: a file lost or
-// torn by a power cut is read as damaged, and its partition is scanned again.
+// save saves the changed partitions for the next scan. It does not wait for the disk: a file lost
+// or torn by a power cut is read as damaged, and its partition is scanned again.
 func (s *tapeScan) save() error {
 	if len(s.changed) == 0 {
 		return nil

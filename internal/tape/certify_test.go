@@ -44,8 +44,8 @@ func TestCertifyStates(t *testing.T) {
 	day := func(n int) time.Time { return day0.AddDate(0, 0, n) }
 	publish(t, d, trades("ETHUSDT", 101, 110, day(0)))
 	publish(t, d, trades("ETHUSDT", 111, 120, day(1)))
-	// Day 2 has no trades. Between days 3 and 4 five ids are missing. Day 5 has a gap of two ids that the
-	// exchange does not have. Day 6 is today.
+	// Day 2 has no trades. Between days 3 and 4 five ids are missing. Day 5 has a gap of two ids that
+	// the exchange does not have. Day 6 is today.
 	publish(t, d, trades("ETHUSDT", 121, 130, day(3)))
 	publish(t, d, trades("ETHUSDT", 136, 140, day(4)))
 	publish(t, d, trades("ETHUSDT", 141, 145, day(5)))

@@ -1,6 +1,7 @@
 package tape
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -10,13 +11,29 @@ import (
 	"github.com/parquet-go/parquet-go/encoding"
 )
 
-// columns reads a segment of trades one row group at a time, column by column, which is several times
-// as fast as reading rows. It is not safe for concurrent use.
+// The columns of Trade's fields, in their order.
+const (
+	symbolField = iota
+	idField
+	priceField
+	qtyField
+	firstField
+	lastField
+	timeField
+	makerField
+)
+
+func columnNames() [8]string {
+	return [...]string{"symbol", "id", "price", "qty", "first_trade_id", "last_trade_id", "traded_at", "is_buyer_maker"}
+}
+
+// columns reads a segment of trades one row group at a time, column by column, which is several
+// times as fast as reading rows. It is not safe for concurrent use.
 type columns struct {
 	file   parquetFile
-	leaves [8]int // in the order of Trade's fields
-	groups []parquet.RowGroup
-	next   int // the row group to read next
+	leaves [8]int                // by field
+	groups []parquet.RowGroup    // not read yet
+	chunks []parquet.ColumnChunk // of the row group read last
 
 	// Content of the row group read last.
 	rows int
@@ -30,77 +47,66 @@ type columns struct {
 	buyerMakers []bool
 }
 
-// columnNames returns the columns of Trade's fields, in their order.
-func columnNames() [8]string {
-	return [...]string{"symbol", "id", "price", "qty", "first_trade_id", "last_trade_id", "traded_at", "is_buyer_maker"}
-}
-
-// openColumns opens a segment. The caller closes it.
-func openColumns(path string) (*columns, error) {
+// openColumns opens a segment to read some fields, or all if none are given. The caller closes it.
+func openColumns(path string, fields ...int) (c *columns, err error) {
+	defer recoverDamage("content", &err)
 	file, _, err := openParquet(path)
 	if err != nil {
 		return nil, err
 	}
-	c := &columns{file: file, groups: file.RowGroups()}
-	for i, name := range columnNames() {
+	c = &columns{file: file, groups: file.RowGroups()}
+	for field, name := range columnNames() {
 		leaf, ok := file.Schema().Lookup(name)
-		if !ok {
+		if !ok && (len(fields) == 0 || slices.Contains(fields, field)) {
 			file.close()
 			return nil, fmt.Errorf("has no column %q", name)
 		}
-		c.leaves[i] = leaf.ColumnIndex
+		c.leaves[field] = leaf.ColumnIndex
 	}
 	return c, nil
 }
 
 func (c *columns) close() { c.file.close() }
 
-// read reads the next row group. more is false at the end.
-func (c *columns) read() (more bool, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			more, err = false, fmt.Errorf("damaged content: %v", p)
-		}
-	}()
-	if c.next == len(c.groups) {
+// readIDs reads the symbols, ids and times of the next row group. more is false at the end.
+func (c *columns) readIDs() (more bool, err error) {
+	defer recoverDamage("content", &err)
+	if len(c.groups) == 0 {
 		return false, nil
 	}
-	group := c.groups[c.next]
-	c.next++
-	c.rows = int(group.NumRows())
-	room := max(0, min(c.rows, rowGroupRows)) // a damaged footer may contain any number
-	chunks := group.ColumnChunks()
-	at := func(i int) parquet.ColumnChunk { return chunks[c.leaves[i]] }
-	names := columnNames()
-	failed := func(i int, err error) (bool, error) {
-		return false, fmt.Errorf("read its column %s: %w", names[i], err)
+	c.rows, c.chunks = int(c.groups[0].NumRows()), c.groups[0].ColumnChunks()
+	c.groups = c.groups[1:]
+	if err := c.symbolColumn.read(c.chunks[c.leaves[symbolField]], c.rows); err != nil {
+		return false, fmt.Errorf("read its column symbol: %w", err)
 	}
-	if err := c.symbolColumn.read(at(0), c.rows); err != nil {
-		return failed(0, err)
+	return true, cmp.Or(readField(c, idField, &c.ids, readInts), readField(c, timeField, &c.times, readInts))
+}
+
+// read reads all fields of the next row group. more is false at the end.
+func (c *columns) read() (more bool, err error) {
+	defer recoverDamage("content", &err)
+	if more, err = c.readIDs(); err != nil || !more {
+		return false, err
 	}
-	for i, out := range map[int]*[]int64{1: &c.ids, 4: &c.firsts, 5: &c.lasts, 6: &c.times} {
-		if *out, err = readInts(at(i), slices.Grow((*out)[:0], room)); err != nil {
-			return failed(i, err)
-		}
-		if len(*out) != c.rows {
-			return failed(i, fmt.Errorf("%d values in %d rows", len(*out), c.rows))
-		}
+	return true, cmp.Or(
+		readField(c, priceField, &c.prices, readFloats), readField(c, qtyField, &c.qtys, readFloats),
+		readField(c, firstField, &c.firsts, readInts), readField(c, lastField, &c.lasts, readInts),
+		readField(c, makerField, &c.buyerMakers, readBools))
+}
+
+// readField reads one field of the current row group into out.
+func readField[T any](
+	c *columns, field int, out *[]T, read func(parquet.ColumnChunk, []T) ([]T, error),
+) (err error) {
+	size := max(0, min(c.rows, rowGroupRows)) // a damaged footer may contain any number
+	*out, err = read(c.chunks[c.leaves[field]], slices.Grow((*out)[:0], size))
+	if err == nil && len(*out) != c.rows {
+		err = fmt.Errorf("%d values in %d rows", len(*out), c.rows)
 	}
-	for i, out := range map[int]*[]float64{2: &c.prices, 3: &c.qtys} {
-		if *out, err = readChunk(at(i), slices.Grow((*out)[:0], room), floatsOf); err != nil {
-			return failed(i, err)
-		}
-		if len(*out) != c.rows {
-			return failed(i, fmt.Errorf("%d values in %d rows", len(*out), c.rows))
-		}
+	if err != nil {
+		return fmt.Errorf("read its column %s: %w", columnNames()[field], err)
 	}
-	if c.buyerMakers, err = readBools(at(7), slices.Grow(c.buyerMakers[:0], room)); err != nil {
-		return failed(7, err)
-	}
-	if len(c.buyerMakers) != c.rows {
-		return failed(7, fmt.Errorf("%d values in %d rows", len(c.buyerMakers), c.rows))
-	}
-	return true, nil
+	return nil
 }
 
 // verifyPages reads every column of a segment, and so verifies the checksum of every page.
@@ -129,11 +135,12 @@ func (c *columns) appendTrades(out []Trade, symbol string, from, to int) []Trade
 
 var errNull = errors.New("unexpected NULL")
 
-func intsOf(data encoding.Values) []int64     { return data.Int64() }
-func floatsOf(data encoding.Values) []float64 { return data.Double() }
-
 func readInts(chunk parquet.ColumnChunk, out []int64) ([]int64, error) {
-	return readChunk(chunk, out, intsOf)
+	return readChunk(chunk, out, func(data encoding.Values) []int64 { return data.Int64() })
+}
+
+func readFloats(chunk parquet.ColumnChunk, out []float64) ([]float64, error) {
+	return readChunk(chunk, out, func(data encoding.Values) []float64 { return data.Double() })
 }
 
 // readChunk appends the values of one column of a row group to out.
@@ -179,8 +186,8 @@ func readBools(chunk parquet.ColumnChunk, out []bool) ([]bool, error) {
 	return out, err
 }
 
-// symbolColumn holds the symbols of a row group's rows, run-length encoded: symbols[i] is the symbol of
-// the rows from ends[i-1] up to ends[i].
+// symbolColumn holds the symbols of a row group's rows, run-length encoded: symbols[i] is the
+// symbol of the rows from ends[i-1] up to ends[i].
 type symbolColumn struct {
 	symbols []string
 	ends    []int

@@ -7,10 +7,10 @@ import (
 	"slices"
 )
 
-// PublishCoverage stores the days of a certificate in the coverage table, one row for each symbol and
-// date. It replaces the partitions in which anything but checked_at changes, each in one atomic step.
-// If there are many, as the first time on a year of days, it waits for the disk once for all of them.
-// After an error some partitions may have been replaced.
+// PublishCoverage stores the days of a certificate in the coverage table, one row for each symbol
+// and date. It replaces the partitions in which anything but checked_at changes, each in one atomic
+// step. If there are many, as the first time on a year of days, it waits for the disk once for all
+// of them. After an error some partitions may have been replaced.
 func (d *Dir) PublishCoverage(ctx context.Context, c Certificate) (out Published, err error) {
 	byDate := map[string][]CoverageRow{}
 	for _, s := range c.Symbols {

@@ -34,8 +34,8 @@ type harness struct {
 	dir      *Dir
 	// other is the same tape, opened by another process before the fault.
 	other *Dir
-	// submitted are the rows of all calls, acknowledged those of calls that returned without an error. By
-	// symbol and id.
+	// submitted are the rows of all calls, acknowledged those of calls that returned without an error.
+	// By symbol and id.
 	submitted, acknowledged map[string]map[int64]Trade
 }
 
@@ -108,8 +108,8 @@ func (h *harness) files() map[string][]byte {
 	return out
 }
 
-// checkVisible checks the guarantees on what a reader can list. partial is true if rows may be missing
-// because a replacement file by file is not finished.
+// checkVisible checks the guarantees on what a reader can list. partial is true if rows may be
+// missing because a replacement file by file is not finished.
 func (h *harness) checkVisible(when string, partial bool) {
 	h.t.Helper()
 	h.checkFiles(when, h.files(), partial)
@@ -223,8 +223,8 @@ type operation struct {
 	setup func(*harness)
 	// run is repeated after a fault and then succeeds.
 	run func(*harness) error
-	// check, unless nil, checks what run does besides publishing trades, given all files. done is true if
-	// run has succeeded.
+	// check, unless nil, checks what run does besides publishing trades, given all files. done is true
+	// if run has succeeded.
 	check func(h *harness, when string, files map[string][]byte, done bool)
 	// noExchange uses a file system that cannot exchange names.
 	noExchange bool
@@ -240,7 +240,8 @@ func operations() []operation {
 		h.must(h.publish(trades("BTCUSDT", 1, 10, day0.Add(time.Hour))))
 		h.must(h.publish(trades("ETHUSDT", 31, 40, day0.Add(2*time.Hour))))
 	}
-	// The first half is on the tape already. The second half is of the next day, which has no partition yet.
+	// The first half is on the tape already. The second half is of the next day, which has no
+	// partition yet.
 	overMidnight := slices.Concat(trades("ETHUSDT", 1, 30, day0)[20:],
 		trades("ETHUSDT", 31, 60, day0.Add(2*time.Hour)), trades("ETHUSDT", 61, 80, day0.Add(26*time.Hour)))
 	merge := func(h *harness) error {
@@ -445,7 +446,8 @@ func newHarness(t *testing.T, op operation) *harness {
 	return h
 }
 
-// clone returns a harness in the same state, in which both processes have used the tape for a while.
+// clone returns a harness in the same state, in which both processes have used the tape for a
+// while.
 func (h *harness) clone(op operation) *harness {
 	h.t.Helper()
 	out := *h
@@ -465,8 +467,8 @@ func (h *harness) clone(op operation) *harness {
 }
 
 // TestOperationsSurviveDiskFaults lets a fault happen at each disk operation of each call, and then
-// continues in several ways, with or without a power cut. What is found must hold the guarantees, and
-// nothing acknowledged may be lost. The call must succeed when it is repeated.
+// continues in several ways, with or without a power cut. What is found must hold the guarantees,
+// and nothing acknowledged may be lost. The call must succeed when it is repeated.
 func TestOperationsSurviveDiskFaults(t *testing.T) {
 	for number, op := range operations() {
 		t.Run(op.name, func(t *testing.T) {
@@ -523,7 +525,8 @@ func faultCases() []faultCase {
 	}
 }
 
-// runWithFault runs an operation with a fault at the disk operation number at, and then checks the tape.
+// runWithFault runs an operation with a fault at the disk operation number at, and then checks the
+// tape.
 func runWithFault(h *harness, op operation, at int, c faultCase) {
 	h.t.Helper()
 	first := h.disk
@@ -555,8 +558,8 @@ func runWithFault(h *harness, op operation, at int, c faultCase) {
 	}
 }
 
-// recover continues after a fault on a healthy disk, repeats the operation and checks the tape after
-// each step.
+// recover continues after a fault on a healthy disk, repeats the operation and checks the tape
+// after each step.
 func (h *harness) recover(op operation, then aftermath, done bool) {
 	h.t.Helper()
 	if op.name == "Create" {

@@ -15,10 +15,10 @@ import (
 	"tapedeck/internal/durable"
 )
 
-// crashDisk is a disk with a fault at one chosen operation and with power cuts. Besides the real files
-// it keeps a model of what a file system promises to have after a power cut, and no more: the content of
-// a file at its last Sync, and the entries of a directory at its last sync. A rename is durable in both
-// its directories or in neither.
+// crashDisk is a disk with a fault at one chosen operation and with power cuts. Besides the real
+// files it keeps a model of what a file system promises to have after a power cut, and no more: the
+// content of a file at its last Sync, and the entries of a directory at its last sync. A rename is
+// durable in both its directories or in neither.
 type crashDisk struct {
 	t    testing.TB
 	base string // the test's directory
@@ -141,8 +141,8 @@ func (c *crashDisk) clone() *crashDisk {
 	return out
 }
 
-// afterPowerCut returns the content of all files after a power cut that loses all that is not durable,
-// by path below the data directory.
+// afterPowerCut returns the content of all files after a power cut that loses all that is not
+// durable, by path below the data directory.
 func (c *crashDisk) afterPowerCut() map[string][]byte {
 	out := map[string][]byte{}
 	var walk func(dir *inode, path string)
@@ -261,8 +261,8 @@ func (e edit) apply(to map[string]*inode) {
 	}
 }
 
-// commit makes durable the pending operations for which selected returns true, and all earlier ones that
-// they depend on.
+// commit makes durable the pending operations for which selected returns true, and all earlier ones
+// that they depend on.
 func (c *crashDisk) commit(selected func(pendingOp) bool) {
 	needed := map[edit]bool{} // by directory and name
 	key := func(e edit) edit { return edit{dir: e.dir, name: e.name} }
@@ -288,8 +288,8 @@ func (c *crashDisk) commit(selected func(pendingOp) bool) {
 	c.pending = left
 }
 
-// cutPower returns the disk after a power cut. Everything on it is durable. keep is the fraction of what
-// was not durable that survived nevertheless.
+// cutPower returns the disk after a power cut. Everything on it is durable. keep is the fraction of
+// what was not durable that survived nevertheless.
 func (c *crashDisk) cutPower(keep float64, rnd *rand.Rand) *crashDisk {
 	survives := make(map[*edit]bool)
 	for _, op := range c.pending {

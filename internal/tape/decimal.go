@@ -9,17 +9,17 @@ import (
 
 // pow10 holds the powers of ten that a double represents exactly (10^22 is the last).
 var pow10 = [...]float64{
-	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21,
-	1e22,
+	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17,
+	1e18, 1e19, 1e20, 1e21, 1e22,
 }
 
 // exactMantissa bounds the decimals that a double holds without loss: any of up to 15 significant
 // digits (DBL_DIG).
 const exactMantissa = 1_000_000_000_000_000
 
-// ParseDecimal parses a non-negative decimal number as Binance prints it ("61837.63000000") and returns
-// the nearest double. exact is true if the double's shortest decimal form is the same number, so that
-// nothing was lost. The error is set if text is not such a number.
+// ParseDecimal parses a non-negative decimal number as Binance prints it ("61837.63000000") and
+// returns the nearest double. exact is true if the double's shortest decimal form is the same
+// number, so that nothing was lost. The error is set if text is not such a number.
 func ParseDecimal(text []byte) (value float64, exact bool, err error) {
 	if value, ok := parseShortDecimal(text); ok {
 		return value, true, nil
@@ -61,8 +61,9 @@ func ParseDecimal(text []byte) (value float64, exact bool, err error) {
 	return parseLongDecimal(text)
 }
 
-// parseShortDecimal is ParseDecimal for nearly all numbers that the exchange prints: at most 17 digits
-// and a point, and exact. It takes half the time because it does not divide the trailing zeros away.
+// parseShortDecimal is ParseDecimal for nearly all numbers that the exchange prints: at most 17
+// digits and a point, and exact. It takes half the time because it does not divide the trailing
+// zeros away.
 func parseShortDecimal(text []byte) (value float64, ok bool) {
 	if len(text) > 18 {
 		return 0, false

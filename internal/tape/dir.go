@@ -54,8 +54,8 @@ type manifest struct {
 	CreatedAt time.Time `json:"made_at"`
 }
 
-// Dir is an open data directory. Its methods are safe for concurrent use, and many processes may have
-// the same directory open.
+// Dir is an open data directory. Its methods are safe for concurrent use, and many processes may
+// have the same directory open.
 type Dir struct {
 	layout    layout
 	manifest  manifest
@@ -99,8 +99,9 @@ func (d *Dir) State() *state.Dir { return d.state }
 // StagingPath returns the directory for files that are being written. Readers never list it.
 func (d *Dir) StagingPath() string { return d.staging.path }
 
-// Sweep deletes what dead writers left in the staging directory, and replaced partitions whose grace
-// is over. It returns the number of files of dead writers. now is compared with modification times.
+// Sweep deletes what dead writers left in the staging directory, and replaced partitions whose
+// grace is over. It returns the number of files of dead writers. now is compared with modification
+// times.
 func (d *Dir) Sweep(now time.Time) (removed int, err error) {
 	if err := d.publisher.replacer.sweep(now); err != nil {
 		return 0, err

@@ -94,9 +94,9 @@ func setMetadata(writer *parquet.GenericWriter[Trade], runs symbolRuns, feed Fee
 // dictionaryLimit and other pages are a quarter of that, so that it covers a page.
 const compressionWindow = 1 << 20
 
-// codec is the library's zstd with an encoder that needs less memory. The library's encoders are made
-// for streams and keep 16 MB of history each, a third of the memory that recording took. The output is
-// as small.
+// codec is the library's zstd with an encoder that needs less memory. The library's encoders are
+// made for streams and keep 16 MB of history each, a third of the memory that recording took. The
+// output is as small.
 type codec struct {
 	zstd.Codec
 	encoder *kzstd.Encoder

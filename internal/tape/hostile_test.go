@@ -72,8 +72,8 @@ func TestDamagedStateIsIgnored(t *testing.T) {
 	}
 }
 
-// Some files of the archive have an id on two days. It is published once, and counted as a duplicate if
-// another program wrote it.
+// Some files of the archive have an id on two days. It is published once, and counted as a
+// duplicate if another program wrote it.
 func TestIDIsPublishedOnOneDate(t *testing.T) {
 	ctx := context.Background()
 	seam := day0.AddDate(0, 0, 1).Add(-20 * time.Second)
@@ -109,7 +109,8 @@ func TestIDIsPublishedOnOneDate(t *testing.T) {
 	}
 }
 
-// A Loader writes its segment again if another writer published some of its ids on the adjacent day.
+// A Loader writes its segment again if another writer published some of its ids on the adjacent
+// day.
 func TestLoaderDropsIDsOfAdjacentDate(t *testing.T) {
 	ctx := context.Background()
 	d := newTape(t)
@@ -124,8 +125,8 @@ func TestLoaderDropsIDsOfAdjacentDate(t *testing.T) {
 	all(t, d)
 }
 
-// A time in another unit would make a record of thousands of years. Publish refuses it, and a file with
-// one counts as broken.
+// A time in another unit would make a record of thousands of years. Publish refuses it, and a file
+// with one counts as broken.
 func TestInvalidTimesAreRefused(t *testing.T) {
 	for _, at := range []time.Time{
 		time.UnixMicro(0), time.Date(2008, 12, 31, 23, 59, 59, 0, time.UTC), time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC),
@@ -243,7 +244,8 @@ func TestCertifyReadOnlyVolume(t *testing.T) {
 	}
 }
 
-// A file with the columns of another table is listed as broken, because queries need the table's own.
+// A file with the columns of another table is listed as broken, because queries need the table's
+// own.
 func TestFileOfAnotherTableIsBroken(t *testing.T) {
 	ctx := context.Background()
 	d := newTape(t)

@@ -92,9 +92,9 @@ func disjoint(runs []IDRun) bool {
 	return true
 }
 
-// symbolRuns holds the runs of ids of each symbol, in order. A segment's footer contains it as JSON:
-// {"BTCUSDT":[[1,90,1754000000000000,1754000060000000]]}. The numbers are the first id, the last id
-// and the traded_at of both.
+// symbolRuns holds the runs of ids of each symbol, in order. A segment's footer contains it as
+// JSON: {"BTCUSDT":[[1,90,1754000000000000,1754000060000000]]}. The numbers are the first id, the
+// last id and the traded_at of both.
 type symbolRuns map[string][]IDRun
 
 // runsOf returns the runs of ids in trades, which are sorted by (symbol, id).
@@ -161,9 +161,9 @@ func parseRuns(text string) (symbolRuns, error) {
 	return out, nil
 }
 
-// parseCompactRuns parses the JSON of symbolRuns as MarshalJSON writes it for ASCII symbols: without
-// spaces and escapes. ok is false for any other text. It exists for speed: detect reads a hundred
-// thousand footers of a year's tape, and encoding/json took a third of its time
+// parseCompactRuns parses the JSON of symbolRuns as MarshalJSON writes it for ASCII symbols:
+// without spaces and escapes. ok is false for any other text. It exists for speed: detect reads a
+// hundred thousand footers of a year's tape, and encoding/json took a third of its time
 // (BenchmarkParseRuns).
 func parseCompactRuns(text string) (out symbolRuns, ok bool) {
 	runs := make([]IDRun, 0, strings.Count(text, "],[")+strings.Count(text, "[["))

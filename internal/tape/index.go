@@ -17,13 +17,13 @@ import (
 	"tapedeck/internal/idset"
 )
 
-// Index holds the ids that are on the tape, as of the last Refresh. It reads the footer of each file
-// once, because files never change. It is safe for concurrent use.
+// Index holds the ids that are on the tape, as of the last Refresh. It reads the footer of each
+// file once, because files never change. It is safe for concurrent use.
 type Index struct {
 	catalog catalog
 	extent  extent
-	// evicts makes the index keep few partitions, and only their union of ids. A process that publishes
-	// for months must stay small.
+	// evicts makes the index keep few partitions, and only their union of ids. A process that
+	// publishes for months must stay small.
 	evicts bool
 
 	mu     sync.Mutex
@@ -56,8 +56,8 @@ func newIndex(d *Dir, evicts bool) *Index {
 	}
 }
 
-// Refresh updates the index to what is on the tape now. It lists the partitions that changed and reads
-// the footers of new files.
+// Refresh updates the index to what is on the tape now. It lists the partitions that changed and
+// reads the footers of new files.
 func (x *Index) Refresh(ctx context.Context) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -116,8 +116,8 @@ type footer struct {
 	known bool  // by the index already; the rest is not set
 }
 
-// readFooters reads the footers of the partitions that the index does not hold, several at a time, and
-// returns them by path.
+// readFooters reads the footers of the partitions that the index does not hold, several at a time,
+// and returns them by path.
 func (x *Index) readFooters(ctx context.Context, dates []string) (map[string]footer, error) {
 	var paths []string
 	for _, date := range dates {
@@ -154,8 +154,8 @@ func (x *Index) readFooters(ctx context.Context, dates []string) (map[string]foo
 	return out, nil
 }
 
-// mtimeReliable is the age from which a directory's modification time proves that it has not changed
-// since. File systems round it to the kernel's tick, some to whole seconds.
+// mtimeReliable is the age from which a directory's modification time proves that it has not
+// changed since. File systems round it to the kernel's tick, some to whole seconds.
 const mtimeReliable = 2 * time.Second
 
 // refreshDate updates one partition. Files in footers, which is by path, are not read again.
@@ -374,9 +374,9 @@ func (x *Index) overlaps(dates []string, bySymbol symbolRuns) bool {
 	return false
 }
 
-// possibleDates returns the dates on which ids of a date's rows may be on the tape: the date itself,
-// and an adjacent one if a time is within an hour of it. A trade at midnight can be recorded on either
-// side, and some files of the archive have an id on two days.
+// possibleDates returns the dates on which ids of a date's rows may be on the tape: the date
+// itself, and an adjacent one if a time is within an hour of it. A trade at midnight can be
+// recorded on either side, and some files of the archive have an id on two days.
 func possibleDates(date string, micros ...int64) []string {
 	const hour = int64(time.Hour / time.Microsecond)
 	first, next := dateBounds(date)

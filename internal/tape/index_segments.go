@@ -40,9 +40,9 @@ func anyRun(bySymbol symbolRuns, match func(string, IDRun) bool) bool {
 	return false
 }
 
-// SegmentPaths lists the segments of trades that exist now in the partitions from fromDate to toDate,
-// both included, in the order of their paths. An empty date leaves that end open. Segments that cannot
-// be read are returned separately. Only footers that Refresh has not seen are read.
+// SegmentPaths lists the segments of trades that exist now in the partitions from fromDate to
+// toDate, both included, in the order of their paths. An empty date leaves that end open. Segments
+// that cannot be read are returned separately. Only footers that Refresh has not seen are read.
 func (x *Index) SegmentPaths(fromDate, toDate string) ([]string, []BrokenSegment, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -10,7 +10,8 @@ import (
 	"tapedeck/internal/idset"
 )
 
-// SegmentPaths lists the files that exist now. It reads the footers of those that Refresh has not read.
+// SegmentPaths lists the files that exist now. It reads the footers of those that Refresh has not
+// read.
 func TestSegmentPathsReadsOnlyNewFooters(t *testing.T) {
 	d := newTape(t)
 	known := publish(t, d, trades("ETHUSDT", 1, 10, day0)).Segments[0]

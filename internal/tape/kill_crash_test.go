@@ -18,8 +18,8 @@ import (
 // writerEnv is the environment variable with the path of the tape that TestWriterProcess writes to.
 const writerEnv = "TAPEDECK_TEST_WRITER"
 
-// TestWriterProcess is the process that TestPublishSurvivesKill kills. It publishes, loads, merges and
-// writes alerts and state until it is killed, and prints what was acknowledged.
+// TestWriterProcess is the process that TestPublishSurvivesKill kills. It publishes, loads, merges
+// and writes alerts and state until it is killed, and prints what was acknowledged.
 func TestWriterProcess(t *testing.T) {
 	path := os.Getenv(writerEnv)
 	if path == "" {
@@ -86,7 +86,8 @@ func TestWriterProcess(t *testing.T) {
 	}
 }
 
-// writerRows returns rows with the ids from first to last on two dates. Each depends on its id only.
+// writerRows returns rows with the ids from first to last on two dates. Each depends on its id
+// only.
 func writerRows(first, last int64) []Trade {
 	rows := trades("ETHUSDT", first, last, day0)
 	for i := range rows {
@@ -96,8 +97,8 @@ func writerRows(first, last int64) []Trade {
 }
 
 // TestPublishSurvivesKill kills a writing process repeatedly at random moments. What it reported as
-// published must be on the tape, once and unchanged, no file may be broken, and the next process must be
-// able to continue.
+// published must be on the tape, once and unchanged, no file may be broken, and the next process
+// must be able to continue.
 func TestPublishSurvivesKill(t *testing.T) {
 	kills := 8
 	if testing.Short() {
@@ -163,8 +164,8 @@ func TestPublishSurvivesKill(t *testing.T) {
 	t.Logf("%d kills, %d rows, %d merges", kills, acknowledged, merges)
 }
 
-// checkTape checks that all ids up to acknowledged are on the tape, and at most one batch above, each
-// once and unchanged. It returns the id up to which there is no gap.
+// checkTape checks that all ids up to acknowledged are on the tape, and at most one batch above,
+// each once and unchanged. It returns the id up to which there is no gap.
 func checkTape(t *testing.T, d *Dir, acknowledged int64) int64 {
 	t.Helper()
 	rows := all(t, d)["ETHUSDT"]

@@ -15,18 +15,18 @@ import (
 const (
 	// loaderRows bounds a segment of a Loader, as a compaction does: 100 to 150 MB.
 	loaderRows = 16 << 20
-	// loaderOpenDates bounds the dates that a Loader writes at the same time. Each holds a row group in
-	// memory, about 20 MB.
+	// loaderOpenDates bounds the dates that a Loader writes at the same time. Each holds a row group
+	// in memory, about 20 MB.
 	loaderOpenDates = 4
-	// loaderRetries is how often Publish releases the lock to write segments again that overlap with what
-	// others published meanwhile. After that it writes them again under the lock.
+	// loaderRetries is how often Publish releases the lock to write segments again that overlap with
+	// what others published meanwhile. After that it writes them again under the lock.
 	loaderRetries = 3
 )
 
 // Loader adds a large number of trades to the tape: in few large segments, in bounded memory, and
-// visible only when all of them are staged. Call Publish or Discard at the end; Discard after Publish
-// does nothing. A Loader is not safe for concurrent use, but several Loaders and Publish calls may run
-// at the same time.
+// visible only when all of them are staged. Call Publish or Discard at the end; Discard after
+// Publish does nothing. A Loader is not safe for concurrent use, but several Loaders and Publish
+// calls may run at the same time.
 type Loader struct {
 	dir      *Dir
 	origin   Origin
@@ -40,7 +40,8 @@ type Loader struct {
 	dropped  int64
 }
 
-// loaderSegment is a segment being written. Its file stays open, and so locked, until it is published.
+// loaderSegment is a segment being written. Its file stays open, and so locked, until it is
+// published.
 type loaderSegment struct {
 	date    string
 	file    *stagedFile
@@ -58,9 +59,9 @@ func (d *Dir) NewLoader(origin Origin) *Loader {
 	return &Loader{dir: d, origin: origin, last: map[string]lastRow{}, partial: map[string]bool{}}
 }
 
-// Add stages the trades that are not on the tape. The trades of a date must be sorted by (symbol, id)
-// over all calls, each id once; otherwise the error is ErrUnsorted. inexact is the number of values in
-// trades whose double does not print back as the exchange's decimal.
+// Add stages the trades that are not on the tape. The trades of a date must be sorted by (symbol,
+// id) over all calls, each id once; otherwise the error is ErrUnsorted. inexact is the number of
+// values in trades whose double does not print back as the exchange's decimal.
 func (l *Loader) Add(ctx context.Context, trades []Trade, inexact int64) error {
 	if err := validate(trades); err != nil {
 		return err
@@ -171,8 +172,8 @@ func (l *Loader) newSegment(date string) (*loaderSegment, error) {
 	return s, nil
 }
 
-// finish completes a segment, which is not in l.open, and makes it durable in the staging directory.
-// A segment without rows is removed.
+// finish completes a segment, which is not in l.open, and makes it durable in the staging
+// directory. A segment without rows is removed.
 func (l *Loader) finish(s *loaderSegment) error {
 	if s.rows == 0 {
 		l.encoders = append(l.encoders, s.encoder)
@@ -216,9 +217,9 @@ func (l *Loader) Publish(ctx context.Context) (Published, error) {
 	}
 }
 
-// tryPublish makes the segments visible under the writers' lock. If others published any of their ids
-// meanwhile, it publishes nothing and returns the indexes of the segments to write again; at the last
-// retry it writes them again itself.
+// tryPublish makes the segments visible under the writers' lock. If others published any of their
+// ids meanwhile, it publishes nothing and returns the indexes of the segments to write again; at
+// the last retry it writes them again itself.
 func (l *Loader) tryPublish(ctx context.Context, retry int) (out Published, overlapping []int, err error) {
 	unlock, err := l.dir.publisher.lock()
 	if err != nil {

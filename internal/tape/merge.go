@@ -24,10 +24,11 @@ var ErrUnsorted = errors.New("its rows are not sorted by symbol and id")
 var ErrChanged = errors.New("the partition changed meanwhile")
 
 const (
-	// maxMergeRows bounds the decoded rows that a merge holds, counted as a row group of each segment. At 64
-	// bytes a row this is a quarter of a gigabyte.
+	// maxMergeRows bounds the decoded rows that a merge holds, counted as a row group of each segment.
+	// At 64 bytes a row this is a quarter of a gigabyte.
 	maxMergeRows = 4 << 20
-	// maxMergeFiles bounds the segments that a merge has open: half of the usual limit of 1,024 open files.
+	// maxMergeFiles bounds the segments that a merge has open: half of the usual limit of 1,024 open
+	// files.
 	maxMergeFiles = 512
 )
 
@@ -56,12 +57,12 @@ type MergeResult struct {
 	Atomic bool
 }
 
-// Merge replaces segments of one date by files of at most maxRows rows sorted by (symbol, id), in one
-// atomic step. Segments published meanwhile stay. An id that occurs more than once, which only another
-// program can cause, is kept once. Merge holds one row group of each segment in memory, half a gigabyte
-// for a group of MergeGroups. The error is ErrChanged if another process replaced a segment meanwhile,
-// and a BrokenSegment if a segment cannot be read or is not sorted. After an error the tape holds the
-// same rows, in the old files or in the new ones.
+// Merge replaces segments of one date by files of at most maxRows rows sorted by (symbol, id), in
+// one atomic step. Segments published meanwhile stay. An id that occurs more than once, which only
+// another program can cause, is kept once. Merge holds one row group of each segment in memory,
+// half a gigabyte for a group of MergeGroups. The error is ErrChanged if another process replaced a
+// segment meanwhile, and a BrokenSegment if a segment cannot be read or is not sorted. After an
+// error the tape holds the same rows, in the old files or in the new ones.
 func (d *Dir) Merge(ctx context.Context, date string, segments []Segment, maxRows int64) (out MergeResult, err error) {
 	staged, err := d.stageMerged(ctx, segments, maxRows)
 	if err == nil {
@@ -83,7 +84,8 @@ func asChanged(err error) error {
 	return err
 }
 
-// stageMerged writes the staged files of a merge. It returns those that it wrote even after an error.
+// stageMerged writes the staged files of a merge. It returns those that it wrote even after an
+// error.
 func (d *Dir) stageMerged(ctx context.Context, segments []Segment, maxRows int64) (staged []string, err error) {
 	m := merger{feed: d.Feed(), detail: fmt.Sprintf("%d segments", len(segments))}
 	defer m.close()
@@ -102,9 +104,9 @@ func (d *Dir) stageMerged(ctx context.Context, segments []Segment, maxRows int64
 	return staged, nil
 }
 
-// replaceTrades replaces segments of one date's trades by staged files that are durable. First it reads
-// the staged files again and proves that they hold exactly the ids of the segments, each once, and only
-// rows of that date.
+// replaceTrades replaces segments of one date's trades by staged files that are durable. First it
+// reads the staged files again and proves that they hold exactly the ids of the segments, each
+// once, and only rows of that date.
 func (p *publisher) replaceTrades(
 	ctx context.Context, date string, staged []string, segments []Segment,
 ) (out MergeResult, err error) {
@@ -254,8 +256,8 @@ func (m *merger) open(ctx context.Context, c catalog, segments []Segment) error 
 	return nil
 }
 
-// openHead opens a segment and reads its first rows. more is false if it has none. The caller closes h
-// even after an error, unless it is nil.
+// openHead opens a segment and reads its first rows. more is false if it has none. The caller
+// closes h even after an error, unless it is nil.
 func openHead(cat catalog, path string) (h *head, origin Origin, more bool, err error) {
 	c, err := openColumns(cat.path(path))
 	if err != nil {
@@ -302,8 +304,8 @@ const (
 	batchesAhead = 4
 )
 
-// write writes the next maxRows rows as one segment. A second goroutine decodes and merges; each of the
-// two does about half of the work (BenchmarkCompact in cmd/tapedeck).
+// write writes the next maxRows rows as one segment. A second goroutine decodes and merges; each of
+// the two does about half of the work (BenchmarkCompact in cmd/tapedeck).
 func (m *merger) write(ctx context.Context, w io.Writer, maxRows int64) error {
 	writer := m.encoder.start(w)
 	ctx, cancel := context.WithCancel(ctx)
@@ -337,8 +339,8 @@ func (m *merger) write(ctx context.Context, w io.Writer, maxRows int64) error {
 	return writer.Close()
 }
 
-// mergeBatches sends the next maxRows rows to ready in batches, and uses the batches that come back in
-// spent again.
+// mergeBatches sends the next maxRows rows to ready in batches, and uses the batches that come back
+// in spent again.
 func (m *merger) mergeBatches(ctx context.Context, maxRows int64, ready chan<- []Trade, spent <-chan []Trade) error {
 	for rows := int64(0); rows < maxRows && len(m.heads) > 0; {
 		if err := ctx.Err(); err != nil {
@@ -368,8 +370,8 @@ func (m *merger) mergeBatches(ctx context.Context, maxRows int64, ready chan<- [
 	return nil
 }
 
-// appendNext appends to batch at most limit rows of the first head, those that precede the rows of all
-// other heads.
+// appendNext appends to batch at most limit rows of the first head, those that precede the rows of
+// all other heads.
 func (m *merger) appendNext(batch []Trade, limit int) ([]Trade, error) {
 	h := m.heads[0]
 	to := min(h.ends[h.run], h.row+limit)

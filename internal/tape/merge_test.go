@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// publishScattered publishes rows of some symbols in many segments, interleaved by time, and returns all
-// of them sorted.
+// publishScattered publishes rows of some symbols in many segments, interleaved by time, and
+// returns all of them sorted.
 func publishScattered(t *testing.T, d *Dir, symbols []string, perSymbol, pieces int) []Trade {
 	t.Helper()
 	var want []Trade

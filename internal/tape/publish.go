@@ -13,9 +13,9 @@ import (
 )
 
 // Publish adds trades to the tape, in any order and of any symbols and dates. It sorts the slice in
-// place. Rows that are on the tape already, or are repeated in the call, are dropped. When it returns
-// without an error, the rows are durable and visible. After an error some of them may be on the tape,
-// in complete files; publishing the same rows again completes it.
+// place. Rows that are on the tape already, or are repeated in the call, are dropped. When it
+// returns without an error, the rows are durable and visible. After an error some of them may be on
+// the tape, in complete files; publishing the same rows again completes it.
 func (d *Dir) Publish(ctx context.Context, trades []Trade, origin Origin) (Published, error) {
 	if err := validate(trades); err != nil {
 		return Published{}, err
@@ -28,8 +28,8 @@ func (d *Dir) Publish(ctx context.Context, trades []Trade, origin Origin) (Publi
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	// Most of the work is done before the lock is taken. Under the lock only the parts that overlap with
-	// what another writer published meanwhile are written again.
+	// Most of the work is done before the lock is taken. Under the lock only the parts that overlap
+	// with what another writer published meanwhile are written again.
 	if err := batch.stage(ctx, withoutRepeated(trades)); err != nil {
 		return Published{}, err
 	}

@@ -21,9 +21,10 @@ type publisher struct {
 	lockPath   string
 }
 
-// lock takes the writers' lock, which excludes all other processes, and finishes replacements that a
-// crash interrupted. It blocks until it has the lock; holders keep it for milliseconds, and longer
-// only for a compaction without atomic exchange. The system releases the lock of a process that dies.
+// lock takes the writers' lock, which excludes all other processes, and finishes replacements that
+// a crash interrupted. It blocks until it has the lock; holders keep it for milliseconds, and
+// longer only for a compaction without atomic exchange. The system releases the lock of a process
+// that dies.
 func (p *publisher) lock() (unlock func(), err error) {
 	unlock, err = durable.Lock(p.lockPath)
 	if err != nil {

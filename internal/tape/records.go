@@ -32,7 +32,8 @@ type Alert struct {
 	FoundAt int64 `parquet:"found_at,timestamp(microsecond:local)"`
 }
 
-// Run is one row of runs: what a job did. Times are in microseconds since the epoch, UTC; zero is NULL.
+// Run is one row of runs: what a job did. Times are in microseconds since the epoch, UTC; zero is
+// NULL.
 type Run struct {
 	ID          string `parquet:"id"`
 	Job         string `parquet:"job,dict"`
@@ -60,8 +61,8 @@ type CoverageRow struct {
 	// FirstID and LastID are the first and last id on the tape that day, NULL on a day without trades.
 	FirstID *int64 `parquet:"first_id,optional"`
 	LastID  *int64 `parquet:"last_id,optional"`
-	// Trades is the number of ids on the tape, Missing of those that can still be fetched, AbsentAtSource
-	// of those that the exchange itself does not have.
+	// Trades is the number of ids on the tape, Missing of those that can still be fetched,
+	// AbsentAtSource of those that the exchange itself does not have.
 	Trades         int64 `parquet:"trades"`
 	Missing        int64 `parquet:"missing"`
 	AbsentAtSource int64 `parquet:"absent_at_source"`
@@ -71,9 +72,9 @@ type CoverageRow struct {
 	CheckedAt int64 `parquet:"checked_at,timestamp(microsecond:local)"`
 }
 
-// PublishAlerts adds alerts to the tape, in the partitions of their At. An alert that is there already,
-// by (Detector, Symbol, At), or is repeated in the call, is dropped. When it returns without an error,
-// all of them are durable. After an error some of them may be on the tape.
+// PublishAlerts adds alerts to the tape, in the partitions of their At. An alert that is there
+// already, by (Detector, Symbol, At), or is repeated in the call, is dropped. When it returns
+// without an error, all of them are durable. After an error some of them may be on the tape.
 func (d *Dir) PublishAlerts(ctx context.Context, alerts []Alert) (Published, error) {
 	type identity struct {
 		detector, symbol string
@@ -116,7 +117,8 @@ func (d *Dir) PublishRuns(ctx context.Context, runs []Run) (Published, error) {
 
 // publishRecords writes the rows that isNew accepts into one new segment for each date of at.
 func publishRecords[T any](
-	ctx context.Context, p *publisher, table Table, rows []T, at func(T) int64, isNew func(date string, row T) (bool, error),
+	ctx context.Context, p *publisher, table Table, rows []T,
+	at func(T) int64, isNew func(date string, row T) (bool, error),
 ) (Published, error) {
 	var out Published
 	unlock, err := p.lock()
@@ -167,9 +169,9 @@ func rowsWriter[T any](rows []T) func(io.Writer) error {
 	return func(w io.Writer) error { return encodeRows(w, rows) }
 }
 
-// MergeRecords merges the segments of one date of alerts or runs into one, in one atomic step, if there
-// are more than limit. It returns how many there were and whether it merged them. A file that cannot be
-// read stays where it is.
+// MergeRecords merges the segments of one date of alerts or runs into one, in one atomic step, if
+// there are more than limit. It returns how many there were and whether it merged them. A file that
+// cannot be read stays where it is.
 func (d *Dir) MergeRecords(
 	ctx context.Context, table Table, date string, limit int,
 ) (before int, merged bool, err error) {
@@ -220,8 +222,8 @@ func mergeRecords[T any](ctx context.Context, p *publisher, table Table, date st
 	return len(names), true, nil
 }
 
-// ReadAlerts reads the alerts of the partitions from fromDate to toDate, both included. An empty date
-// leaves that end open. Files that cannot be read are skipped.
+// ReadAlerts reads the alerts of the partitions from fromDate to toDate, both included. An empty
+// date leaves that end open. Files that cannot be read are skipped.
 func (d *Dir) ReadAlerts(fromDate, toDate string) ([]Alert, error) {
 	return readTable[Alert](d.catalog, Alerts, fromDate, toDate)
 }

@@ -18,20 +18,20 @@ import (
 )
 
 const (
-	// replacedPrefix names the directories in the staging area that are to replace a partition, and those
-	// that hold a replaced one.
+	// replacedPrefix names the directories in the staging area that are to replace a partition, and
+	// those that hold a replaced one.
 	replacedPrefix = "aside-"
 	// replacedGrace is how long a replaced partition is kept. A reader that has the old directory open
 	// still finds the files in it. It is far longer than any listing.
 	replacedGrace = 10 * time.Minute
-	// movingPrefix names the directories in the staging area that hold a replacement under way, file by
-	// file, described by the file movingName in it.
+	// movingPrefix names the directories in the staging area that hold a replacement under way, file
+	// by file, described by the file movingName in it.
 	movingPrefix = "pending-"
 	movingName   = "pending.json"
 )
 
-// replacement is the exchange of some segments of one partition for staged files. A reader that lists
-// the partition sees all of the old files or all of the new ones.
+// replacement is the exchange of some segments of one partition for staged files. A reader that
+// lists the partition sees all of the old files or all of the new ones.
 type replacement struct {
 	table  Table
 	date   string
@@ -42,8 +42,8 @@ type replacement struct {
 	next string
 }
 
-// replacer replaces segments of a partition in one atomic step. Its methods, except sweep, are called
-// with the writers' lock held.
+// replacer replaces segments of a partition in one atomic step. Its methods, except sweep, are
+// called with the writers' lock held.
 type replacer struct {
 	*partitions
 	catalog catalog
@@ -69,13 +69,13 @@ func (r replacer) replace(rep *replacement) (atomic bool, err error) {
 	return true, r.syncExchanges(rep.table)
 }
 
-// filesAtOnce is how many files are synced or read at the same time. A file system writes its journal
-// once for all fsyncs that wait for it.
+// filesAtOnce is how many files are synced or read at the same time. A file system writes its
+// journal once for all fsyncs that wait for it.
 const filesAtOnce = 16
 
-// replaceAll does replacements of whole partitions of one table by staged files that are not durable
-// yet. It waits for the disk once for all of them, not for each. After an error some have been done;
-// the caller discards the others.
+// replaceAll does replacements of whole partitions of one table by staged files that are not
+// durable yet. It waits for the disk once for all of them, not for each. After an error some have
+// been done; the caller discards the others.
 func (r replacer) replaceAll(ctx context.Context, table Table, reps []*replacement) error {
 	dates := make([]string, len(reps))
 	for i, rep := range reps {
@@ -157,8 +157,8 @@ func (r replacer) discard(rep *replacement) {
 	}
 }
 
-// exchange swaps the prepared directory and the partition. If atomic is true, the exchange is durable
-// after syncExchanges, otherwise when exchange returns.
+// exchange swaps the prepared directory and the partition. If atomic is true, the exchange is
+// durable after syncExchanges, otherwise when exchange returns.
 func (r replacer) exchange(rep *replacement) (atomic bool, err error) {
 	final := r.partition(rep.table, rep.date)
 	// The grace starts now, even if this process dies right after the exchange.
@@ -173,7 +173,8 @@ func (r replacer) exchange(rep *replacement) (atomic bool, err error) {
 		return false, r.moveFiles(next, rep)
 	}
 	if err != nil {
-		// The exchange may have happened in spite of the error. Whichever directory is left is swept later.
+		// The exchange may have happened in spite of the error. Whichever directory is left is swept
+		// later.
 		return false, fmt.Errorf("replace %q: %w", final, err)
 	}
 	return true, nil
@@ -190,24 +191,15 @@ type moving struct {
 }
 
 // moveFiles does a replacement on a file system without atomic exchange. It removes the old files
-// first and then adds the new ones: a reader may miss rows for an instant but never sees a row twice.
-// If a crash interrupts it, finishInterrupted completes it before anything else is published.
+// first and then adds the new ones: a reader may miss rows for an instant but never sees a row
+// twice. If a crash interrupts it, finishInterrupted completes it before anything else is
+// published.
 func (r replacer) moveFiles(next string, rep *replacement) error {
 	text, err := json.Marshal(moving{rep.table, rep.date, rep.replaced})
 	if err != nil {
 		return err
 	}
-	file, err := r.disk.Create(filepath.Join(next, movingName))
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(text)
-	if err == nil {
-		err = file.Sync()
-	}
-	if closeErr := file.Close(); err == nil {
-		err = closeErr
-	}
+	err = durable.Create(r.disk, filepath.Join(next, movingName), text)
 	if err == nil {
 		err = r.disk.SyncDir(next)
 	}
@@ -258,8 +250,8 @@ func (r replacer) finishMoving(from string) error {
 			return fmt.Errorf("remove %q: %w", name, err)
 		}
 	}
-	// The old files must be gone for good before the first new one is there, or a power cut could leave
-	// both.
+	// The old files must be gone for good before the first new one is there, or a power cut could
+	// leave both.
 	final := r.partition(m.Table, m.Date)
 	if err := r.syncDirs(final); err != nil {
 		return err
@@ -282,8 +274,8 @@ func (r replacer) finishMoving(from string) error {
 	return r.removeMoving(from)
 }
 
-// removeMoving removes the directory of a finished replacement durably. If it came back after a power
-// cut, the replacement would be done again and would restore links to files replaced since.
+// removeMoving removes the directory of a finished replacement durably. If it came back after a
+// power cut, the replacement would be done again and would restore links to files replaced since.
 func (r replacer) removeMoving(path string) error {
 	err := r.disk.RemoveAll(path)
 	if err == nil {

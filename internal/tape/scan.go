@@ -20,76 +20,53 @@ type content struct {
 
 // scan reads the symbol, id and traded_at of every row of a segment of date's partition.
 func scan(path, date string) (out content, err error) {
-	file, _, err := openParquet(path)
+	defer recoverDamage("content", &err)
+	c, err := openColumns(path, symbolField, idField, timeField)
 	if err != nil {
 		return content{}, err
 	}
-	defer file.close()
-	defer func() {
-		if p := recover(); p != nil {
-			out, err = content{}, fmt.Errorf("damaged content: %v", p)
+	defer c.close()
+	s := scanner{columns: c, content: content{runs: symbolRuns{}}}
+	s.first, s.next = dateBounds(date)
+	for {
+		more, err := c.readIDs()
+		if err == nil && more {
+			err = s.add()
 		}
-	}()
-	columns := [3]int{}
-	for i, name := range []string{"symbol", "id", "traded_at"} {
-		leaf, ok := file.Schema().Lookup(name)
-		if !ok {
-			return content{}, fmt.Errorf("has no column %q", name)
-		}
-		columns[i] = leaf.ColumnIndex
-	}
-	s := scanner{date: date, content: content{runs: symbolRuns{}}}
-	for _, group := range file.RowGroups() {
-		chunks := group.ColumnChunks()
-		if err := s.symbolColumn.read(chunks[columns[0]], int(group.NumRows())); err != nil {
-			return content{}, fmt.Errorf("read its symbols: %w", err)
-		}
-		if s.ids, err = readInts(chunks[columns[1]], s.ids[:0]); err != nil {
-			return content{}, fmt.Errorf("read its ids: %w", err)
-		}
-		if s.times, err = readInts(chunks[columns[2]], s.times[:0]); err != nil {
-			return content{}, fmt.Errorf("read its times: %w", err)
-		}
-		if n := int(group.NumRows()); len(s.ids) != n || len(s.times) != n {
-			return content{}, fmt.Errorf("a row group has %d ids, %d times in %d rows", len(s.ids), len(s.times), n)
-		}
-		if err := s.add(); err != nil {
+		if err != nil {
 			return content{}, err
 		}
+		if s.unsorted {
+			return scanRows(path, date)
+		}
+		if !more {
+			return s.content, nil
+		}
 	}
-	if s.unsorted {
-		return scanRows(path, date)
-	}
-	return s.content, nil
 }
 
 type scanner struct {
 	content
-	date string
+	*columns
 
-	symbolColumn
-	ids, times  []int64
+	first, next int64 // the date's bounds in microseconds
 	last        IDRun // the current run
 	lastSymbol  string
 	started     bool
 	unsorted    bool
-	first, next int64 // the date's bounds in microseconds
 }
 
 // add adds the row group that was read last.
 func (s *scanner) add() error {
-	if s.next == 0 {
-		s.first, s.next = dateBounds(s.date)
-	}
 	for i, at := range s.times {
 		if at < s.first || at >= s.next {
 			if !validTime(at) {
-				return impossibleTime(s.rows+int64(i), at)
+				return impossibleTime(s.content.rows+int64(i), at)
 			}
 			s.misplaced++
 		}
 	}
-	s.rows += int64(len(s.ids))
+	s.content.rows += int64(len(s.ids))
 	from := 0
 	for run, symbol := range s.symbols {
 		s.addRun(symbol, from, s.ends[run])
@@ -98,7 +75,7 @@ func (s *scanner) add() error {
 		}
 		from = s.ends[run]
 	}
-	s.close()
+	s.endRun()
 	return nil
 }
 
@@ -114,7 +91,7 @@ func (s *scanner) addRun(symbol string, from, to int) {
 	}
 	i := from
 	if !s.started || symbol != s.lastSymbol {
-		s.close()
+		s.endRun()
 		s.last, s.lastSymbol, s.started = singleID(s.ids[i], s.times[i]), symbol, true
 		i++
 	}
@@ -129,7 +106,7 @@ func (s *scanner) addRun(symbol string, from, to int) {
 			s.unsorted = true
 			return
 		default:
-			s.close()
+			s.endRun()
 			s.last = singleID(id, s.times[i])
 		}
 	}
@@ -137,8 +114,8 @@ func (s *scanner) addRun(symbol string, from, to int) {
 
 func singleID(id, at int64) IDRun { return IDRun{idset.Range{First: id, Last: id}, at, at} }
 
-// close adds the current run to the result. If the next row group continues the run, it is joined.
-func (s *scanner) close() {
+// endRun adds the current run to the result. If the next row group continues the run, it is joined.
+func (s *scanner) endRun() {
 	if !s.started {
 		return
 	}

@@ -66,8 +66,8 @@ type BrokenSegment struct {
 func (b BrokenSegment) Error() string { return fmt.Sprintf("%s cannot be read: %v", b.Path, b.Err) }
 func (b BrokenSegment) Unwrap() error { return b.Err }
 
-// emptyDate is the partition of each table's segment without rows. It exists from the start, so that
-// a glob always finds a file and a query on an empty tape returns no rows instead of an error.
+// emptyDate is the partition of each table's segment without rows. It exists from the start, so
+// that a glob always finds a file and a query on an empty tape returns no rows instead of an error.
 const emptyDate = "1970-01-01"
 
 // emptyPath returns the path of a table's segment without rows, relative to the data directory.
@@ -76,8 +76,8 @@ func emptyPath(table Table) string { return segmentPath(table, emptyDate, "empty
 // catalog lists and reads the published segments. It writes nothing.
 type catalog struct{ layout }
 
-// dates lists the partitions of a table from one date to another, both included, in ascending order.
-// An empty date leaves that end open.
+// dates lists the partitions of a table from one date to another, both included, in ascending
+// order. An empty date leaves that end open.
 func (c catalog) dates(table Table, from, to string) ([]string, error) {
 	if from != "" && from == to && from != emptyDate {
 		// A compaction asks for one date after another. To list thousands each time would be slow.
@@ -124,8 +124,9 @@ func (c catalog) files(table Table, date string) ([]string, error) {
 func (d *Dir) Dates(table Table) ([]string, error) { return d.catalog.dates(table, "", "") }
 
 // Segments lists the published files of a table in the partitions from fromDate to toDate, both
-// included, in the order of their paths. An empty date leaves that end open. Files whose footer cannot
-// be read are returned separately. The segments without rows that every table has are left out.
+// included, in the order of their paths. An empty date leaves that end open. Files whose footer
+// cannot be read are returned separately. The segments without rows that every table has are left
+// out.
 func (d *Dir) Segments(table Table, fromDate, toDate string) ([]Segment, []BrokenSegment, error) {
 	return readSegments(d.catalog, table, fromDate, toDate, func(date, name string) (Segment, error) {
 		return d.catalog.stat(table, date, name)
@@ -133,8 +134,8 @@ func (d *Dir) Segments(table Table, fromDate, toDate string) ([]Segment, []Broke
 }
 
 // readSegments calls read for the files of a table in the partitions from fromDate to toDate, both
-// included, in the order of their paths, and returns its results. Files for which it returns an error
-// are returned as broken.
+// included, in the order of their paths, and returns its results. Files for which it returns an
+// error are returned as broken.
 func readSegments[T any](
 	c catalog, table Table, fromDate, toDate string, read func(date, name string) (T, error),
 ) (out []T, broken []BrokenSegment, err error) {
@@ -235,21 +236,24 @@ func openParquet(path string) (parquetFile, int64, error) {
 	return parquetFile{footer, file}, info.Size(), nil
 }
 
-// readFooter opens Parquet from r. The library panics on some damaged footers; that is an error here.
+// recoverDamage, when deferred, sets err if the library panics, as it does on some damaged files.
+func recoverDamage(part string, err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("damaged %s: %v", part, p)
+	}
+}
+
+// readFooter opens Parquet from r.
 func readFooter(r io.ReaderAt, size int64) (file *parquet.File, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			file, err = nil, fmt.Errorf("damaged footer: %v", p)
-		}
-	}()
+	defer recoverDamage("footer", &err)
 	return parquet.OpenFile(r, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 }
 
 // ReadTrades reads all rows of one segment of trades. path is relative to the data directory.
 func (d *Dir) ReadTrades(path string) ([]Trade, error) { return readRows[Trade](d.catalog.path(path)) }
 
-// TimeRange returns the traded_at of the oldest and the newest row of a segment of trades, UTC. ok is
-// false if it has no rows.
+// TimeRange returns the traded_at of the oldest and the newest row of a segment of trades, UTC. ok
+// is false if it has no rows.
 func (d *Dir) TimeRange(s Segment) (first, last time.Time, ok bool, err error) {
 	bySymbol, err := readRuns(d.catalog.path(s.Path))
 	if err != nil {
@@ -276,11 +280,7 @@ func readRows[T any](path string) (rows []T, err error) {
 		return nil, err
 	}
 	defer file.close()
-	defer func() {
-		if p := recover(); p != nil {
-			rows, err = nil, fmt.Errorf("damaged content: %v", p)
-		}
-	}()
+	defer recoverDamage("content", &err)
 	if err := checkColumns(file, parquet.SchemaOf(*new(T))); err != nil {
 		return nil, err
 	}
@@ -304,8 +304,8 @@ func readRows[T any](path string) (rows []T, err error) {
 	return rows, nil
 }
 
-// readRuns returns the ids in a segment of trades: from its metadata if tapedeck wrote it, otherwise
-// from its rows.
+// readRuns returns the ids in a segment of trades: from its metadata if tapedeck wrote it,
+// otherwise from its rows.
 func readRuns(path string) (symbolRuns, error) {
 	file, _, err := openParquet(path)
 	if err != nil {

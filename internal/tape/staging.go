@@ -54,8 +54,9 @@ func (s staging) writeAnd(
 	return file.path, file.bytes, nil
 }
 
-// abandonedAfter is the age from which an unlocked staged file counts as left by a writer that died.
-// The first files of a merge are closed, and so unlocked, while the last one is still being written.
+// abandonedAfter is the age from which an unlocked staged file counts as left by a writer that
+// died. The first files of a merge are closed, and so unlocked, while the last one is still being
+// written.
 const abandonedAfter = time.Hour
 
 // sweep deletes files whose writer died and returns their number.
@@ -77,8 +78,8 @@ func (s staging) sweep(now time.Time) (removed int, err error) {
 	return removed, nil
 }
 
-// stagedFile is a file being written in the staging directory. It is locked while it is open, so that
-// sweep leaves it alone.
+// stagedFile is a file being written in the staging directory. It is locked while it is open, so
+// that sweep leaves it alone.
 type stagedFile struct {
 	path  string
 	disk  durable.Disk

@@ -1,5 +1,5 @@
-// Package tape owns the trade tape on disk: its rows, its files, when they become visible, and which
-// ids they hold.
+// Package tape owns the trade tape on disk: its rows, its files, when they become visible, and
+// which ids they hold.
 //
 // Its one guarantee: a file whose name ends in .parquet is complete, durable and never changes, and
 // (symbol, id) occurs once in the files that a reader lists. docs/TAPE.md specifies the format.
@@ -13,7 +13,8 @@ import (
 // Feed is one of Binance's two sequences of trades. A tape has one, chosen when it is created.
 type Feed string
 
-// The two feeds. In AggTrade an id is Binance's aggregate trade id (`a`), in RawTrade the trade id (`t`).
+// The two feeds. In AggTrade an id is Binance's aggregate trade id (`a`), in RawTrade the trade id
+// (`t`).
 const (
 	AggTrade Feed = "aggTrade"
 	RawTrade Feed = "trade"
@@ -86,8 +87,8 @@ func (p *Published) add(path string, rows, bytes int64) {
 	p.Segments = append(p.Segments, path)
 }
 
-// The valid times of a trade in microseconds since the epoch: [2009-01-01, 2100-01-01). No bitcoin was
-// traded before. A time outside is in another unit.
+// The valid times of a trade in microseconds since the epoch: [2009-01-01, 2100-01-01). No bitcoin
+// was traded before. A time outside is in another unit.
 const (
 	firstMicros = 1_230_768_000_000_000
 	endMicros   = 4_102_444_800_000_000
@@ -113,12 +114,12 @@ func dateOfDay(day int64) string {
 	return time.Unix(day*86400, 0).UTC().Format(time.DateOnly)
 }
 
-// DateOf returns the UTC date, as in 2026-01-15, of a time in microseconds since the epoch. It is the
-// partition of a row.
+// DateOf returns the UTC date, as in 2026-01-15, of a time in microseconds since the epoch. It is
+// the partition of a row.
 func DateOf(micros int64) string { return dateOfDay(dayOf(micros)) }
 
-// dateBounds returns the half-open bounds of a date in microseconds since the epoch, or (0, 0) if it
-// is not a date.
+// dateBounds returns the half-open bounds of a date in microseconds since the epoch, or (0, 0) if
+// it is not a date.
 func dateBounds(date string) (first, next int64) {
 	day, err := time.Parse(time.DateOnly, date)
 	if err != nil {

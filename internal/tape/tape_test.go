@@ -215,8 +215,8 @@ func TestCreateAndOpen(t *testing.T) {
 	}
 }
 
-// Create restores what was deleted from a tape, empty. It does not create a tape over trades whose feed
-// is unknown.
+// Create restores what was deleted from a tape, empty. It does not create a tape over trades whose
+// feed is unknown.
 func TestCreateRestoresDeletedDirectories(t *testing.T) {
 	for _, part := range []string{"trades", "alerts", "runs", "coverage", "alerts/date=1970-01-01", ".staging", ".state"} {
 		t.Run(part, func(t *testing.T) {
@@ -320,8 +320,8 @@ func TestParseDecimal(t *testing.T) {
 	}
 }
 
-// FuzzParseDecimal compares ParseDecimal with strconv: the double is the same, and exact is true only if
-// its shortest form is the same number.
+// FuzzParseDecimal compares ParseDecimal with strconv: the double is the same, and exact is true
+// only if its shortest form is the same number.
 func FuzzParseDecimal(f *testing.F) {
 	f.Add(uint64(6183763), uint8(2))
 	f.Add(uint64(999999999999999999), uint8(8))
@@ -373,7 +373,8 @@ func TestStateInDirectory(t *testing.T) {
 	}
 }
 
-// The index of a process that publishes for months stays small, and correct when segments are removed.
+// The index of a process that publishes for months stays small, and correct when segments are
+// removed.
 func TestPublishIndexEvictsPartitions(t *testing.T) {
 	d := newTape(t)
 	for day := range 3 * keptDates {

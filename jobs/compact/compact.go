@@ -1,9 +1,10 @@
-// Package compact merges the many small files of a tape into few that suit scans, sorted by (symbol,
-// id): the files of an hour once it is over, and those of a day once it is over.
+// Package compact merges the many small files of a tape into few that suit scans, sorted by
+// (symbol, id): the files of an hour once it is over, and those of a day once it is over.
 //
-// Its one guarantee: a reader that lists a partition's files sees every row exactly once at any moment,
-// whatever else writes. A run that is interrupted has merged some groups of files completely and left
-// the others unchanged. Package tape replaces the files; docs/TAPE.md describes how.
+// Its one guarantee: a reader that lists a partition's files sees every row exactly once at any
+// moment, whatever else writes. A run that is interrupted has merged some groups of files
+// completely and left the others unchanged. Package tape replaces the files; docs/TAPE.md describes
+// how.
 package compact
 
 import (
@@ -21,17 +22,17 @@ import (
 )
 
 const (
-	// MaxRows is the default for Options.MaxRows. At 6 to 9 bytes a row a file has 100 to 150 MB. A query
-	// that needs few symbols reads few row groups of it.
+	// MaxRows is the default for Options.MaxRows. At 6 to 9 bytes a row a file has 100 to 150 MB. A
+	// query that needs few symbols reads few row groups of it.
 	MaxRows = 16 << 20
-	// grace is the time after its end from which an hour or a day counts as over. By then its last flush
-	// has been written.
+	// grace is the time after its end from which an hour or a day counts as over. By then its last
+	// flush has been written.
 	grace = 5 * time.Minute
-	// extraFiles is how many files more than necessary a finished day may have, so that a backfill of a few
-	// trades does not rewrite the day.
+	// extraFiles is how many files more than necessary a finished day may have, so that a backfill of
+	// a few trades does not rewrite the day.
 	extraFiles = 4
-	// maxRecordFiles is how many files of alerts or runs a date may have before it is over. After that it
-	// may have one.
+	// maxRecordFiles is how many files of alerts or runs a date may have before it is over. After that
+	// it may have one.
 	maxRecordFiles = 8
 	// maxRetries bounds how often a date is listed again because another process changed its segments.
 	maxRetries = 3
@@ -44,8 +45,8 @@ type Options struct {
 	// Clock is the current time of the system, which decides whether the files of dead writers and
 	// replaced partitions are old enough to delete. Zero means Now.
 	Clock time.Time
-	// Window restricts the compaction to the partitions of trades that overlap with it. A zero time leaves
-	// that end open.
+	// Window restricts the compaction to the partitions of trades that overlap with it. A zero time
+	// leaves that end open.
 	Window window.Window
 	// MaxRows bounds the rows of a merged file. Zero means the constant MaxRows.
 	MaxRows int64
@@ -53,7 +54,7 @@ type Options struct {
 	Force bool
 	// Logger may be nil.
 	Logger *slog.Logger
-	// Progress shows the partitions that are done; nil means nothing is shown.
+	// Progress shows the partitions that are done. It may be nil.
 	Progress progress.Display
 }
 
@@ -71,13 +72,13 @@ type Summary struct {
 	Swept int
 	// Broken are the segments that could not be read. They are left as they are.
 	Broken []tape.BrokenSegment
-	// NotAtomic is true if the file system cannot exchange directories. Then readers may have seen fewer
-	// rows for an instant.
+	// NotAtomic is true if the file system cannot exchange directories. Then readers may have seen
+	// fewer rows for an instant.
 	NotAtomic bool
 }
 
-// Run merges what can be merged. It is safe to run at the same time as the stream, a backfill, readers
-// and another compaction. After an error the Summary describes what was done.
+// Run merges what can be merged. It is safe to run at the same time as the stream, a backfill,
+// readers and another compaction. After an error the Summary describes what was done.
 func Run(ctx context.Context, dir *tape.Dir, opt Options) (Summary, error) {
 	if opt.MaxRows <= 0 {
 		opt.MaxRows = MaxRows
@@ -196,8 +197,8 @@ func (c *compaction) isOver(day time.Time) bool {
 	return !c.opt.Now.Before(day.AddDate(0, 0, 1).Add(grace))
 }
 
-// groups returns the segments of a date to merge now, in groups. If a day has more of them than can be
-// open at the same time, the merged groups are merged with each other in the next round.
+// groups returns the segments of a date to merge now, in groups. If a day has more of them than can
+// be open at the same time, the merged groups are merged with each other in the next round.
 func (c *compaction) groups(date string, segments []tape.Segment) ([][]tape.Segment, error) {
 	day, err := time.Parse(time.DateOnly, date)
 	if err != nil {
@@ -258,8 +259,8 @@ func rowsOf(segments []tape.Segment) (rows int64) {
 	return rows
 }
 
-// merge merges a group. It reports whether the date must be listed again: it has fewer segments now, or
-// one that cannot be read was rejected.
+// merge merges a group. It reports whether the date must be listed again: it has fewer segments
+// now, or one that cannot be read was rejected.
 func (c *compaction) merge(ctx context.Context, date string, group []tape.Segment) (changed bool, err error) {
 	out, err := c.dir.Merge(ctx, date, group, c.opt.MaxRows)
 	var broken tape.BrokenSegment

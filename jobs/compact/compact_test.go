@@ -44,8 +44,8 @@ func record(t *testing.T, dir *tape.Dir, first, n int64, at time.Time) {
 	}
 }
 
-// countSegments returns the number of segments of a date. It fails unless the tape holds the ids from 1
-// to last of both symbols, each once.
+// countSegments returns the number of segments of a date. It fails unless the tape holds the ids
+// from 1 to last of both symbols, each once.
 func countSegments(t *testing.T, dir *tape.Dir, date string, last int64) int {
 	t.Helper()
 	list, broken, err := dir.Segments(tape.Trades, "", "")
@@ -204,8 +204,8 @@ func TestRunMergesRecords(t *testing.T) {
 	}
 }
 
-// In a week with a run every ten minutes and an alert and a verify every hour, a day has few files of
-// each table, and one when it is over.
+// In a week with a run every ten minutes and an alert and a verify every hour, a day has few files
+// of each table, and one when it is over.
 func TestRecordsOfAWeekAreFewFiles(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds on a slow disk: make test-all")
@@ -287,8 +287,8 @@ func TestRecordsOfAWeekAreFewFiles(t *testing.T) {
 	}
 }
 
-// Three compactions, a load, a stream and a verify run at the same time. A slow reader must find each row
-// once at any moment.
+// Three compactions, a load, a stream and a verify run at the same time. A slow reader must find
+// each row once at any moment.
 func TestRunWithConcurrentWriters(t *testing.T) {
 	ctx := context.Background()
 	dir := newTape(t)
