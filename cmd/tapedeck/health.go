@@ -87,7 +87,9 @@ type metricsFlags struct {
 
 // metrics returns the service of metrics and health, or none if it is off. The notifier may be nil.
 // The given services are the ones that /healthz judges.
-func (a *app) metrics(ctx context.Context, flags metricsFlags, dir *tape.Dir, notifier *notifier, services ...health.Service) ([]service, error) {
+func (a *app) metrics(
+	ctx context.Context, flags metricsFlags, dir *tape.Dir, notifier *notifier, services ...health.Service,
+) ([]service, error) {
 	if flags.MetricsAddr == "" {
 		return nil, nil
 	}

@@ -103,7 +103,9 @@ func (r *recorder) Run(ctx context.Context) error {
 }
 
 // recorder returns a recorder for the tape at dir. The flags override options.
-func (a *app) recorder(ctx context.Context, dir *tape.Dir, command string, flags recordFlags, options stream.Options) (*recorder, error) {
+func (a *app) recorder(
+	ctx context.Context, dir *tape.Dir, command string, flags recordFlags, options stream.Options,
+) (*recorder, error) {
 	symbols, err := a.chooseSymbols(ctx, dir, flags.Symbols)
 	if err != nil {
 		return nil, err

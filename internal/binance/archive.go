@@ -95,7 +95,9 @@ func ArchiveName(kind ArchiveKind, symbol string, day time.Time) string {
 // Fetch downloads a day's file into dir and verifies its checksum. It resumes a download that
 // another call or process did not finish. The caller closes the file. The error is ErrNotInArchive,
 // a *ChecksumError, or one that Temporary classifies.
-func (a *Archive) Fetch(ctx context.Context, kind ArchiveKind, symbol string, day time.Time, dir string) (*ArchiveFile, error) {
+func (a *Archive) Fetch(
+	ctx context.Context, kind ArchiveKind, symbol string, day time.Time, dir string,
+) (*ArchiveFile, error) {
 	name := ArchiveName(kind, symbol, day)
 	address := fmt.Sprintf("%s/data/spot/daily/%s/%s/%s", a.baseURL, kind, url.PathEscape(symbol), url.PathEscape(name))
 	file, err := openPart(filepath.Join(dir, name+partSuffix))
@@ -298,7 +300,8 @@ func (a *Archive) retry(ctx context.Context, try func(context.Context) (progress
 		if err == nil || !again || attempt >= archiveAttempts {
 			return err
 		}
-		a.logger.Warn("archive request failed, trying again", "attempt", attempt, "wait_ms", backoff.Milliseconds(), "error", err)
+		a.logger.Warn("archive request failed, trying again",
+			"attempt", attempt, "wait_ms", backoff.Milliseconds(), "error", err)
 		if err := a.sleep(ctx, backoff); err != nil {
 			return err
 		}

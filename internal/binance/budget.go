@@ -33,8 +33,10 @@ const (
 
 // Window returns the time in which Limit may be used; 0 if the interval is unknown.
 func (l RateLimit) Window() time.Duration {
-	unit := map[string]time.Duration{"SECOND": time.Second, "MINUTE": time.Minute, "HOUR": time.Hour, "DAY": 24 * time.Hour}[l.Interval]
-	return unit * time.Duration(l.Num)
+	units := map[string]time.Duration{
+		"SECOND": time.Second, "MINUTE": time.Minute, "HOUR": time.Hour, "DAY": 24 * time.Hour,
+	}
+	return units[l.Interval] * time.Duration(l.Num)
 }
 
 const (

@@ -70,7 +70,7 @@ func decodeSlowly(data []byte, m *Message) error {
 		return malformed(data, read.err)
 	}
 	if !finish(m) {
-		return malformed(data, errors.New("empty symbol, price or quantity, or a time that is neither milliseconds nor microseconds"))
+		return malformed(data, errors.New("the symbol, price or quantity is empty, or a time is out of range"))
 	}
 	return nil
 }

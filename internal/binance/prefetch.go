@@ -106,7 +106,8 @@ type prefetchReader struct {
 
 func prefetch(ctx context.Context, in io.Reader) *prefetchReader {
 	r := &prefetchReader{
-		ctx: ctx, full: make(chan []byte, prefetchBuffers), empty: make(chan []byte, prefetchBuffers), done: make(chan struct{}),
+		ctx: ctx, done: make(chan struct{}),
+		full: make(chan []byte, prefetchBuffers), empty: make(chan []byte, prefetchBuffers),
 	}
 	for range cap(r.empty) {
 		r.empty <- make([]byte, prefetchBytes)

@@ -148,7 +148,8 @@ func tradeRow(t *gobinance.Trade) Row {
 
 // getPage requests trades of go-binance's type T and checks each row and their order.
 func getPage[T any](
-	ctx context.Context, c *REST, what string, fromID int64, limit int, toRow func(*T) Row, request func(context.Context) ([]*T, error),
+	ctx context.Context, c *REST, what string, fromID int64, limit int, toRow func(*T) Row,
+	request func(context.Context) ([]*T, error),
 ) (Page, error) {
 	var page Page
 	cost, err := c.do(ctx, what, '[', func(ctx context.Context) error {
@@ -311,7 +312,8 @@ func (c *REST) do(ctx context.Context, what string, first byte, request func(con
 		if ctx.Err() != nil || !retry {
 			return cost, fmt.Errorf("%s: %w", what, err)
 		}
-		c.logger.Warn("request failed, trying again", "request", what, "attempt", attempt, "wait_ms", wait.Milliseconds(), "error", err)
+		c.logger.Warn("request failed, trying again",
+			"request", what, "attempt", attempt, "wait_ms", wait.Milliseconds(), "error", err)
 		if wait > 0 {
 			if err := c.sleep(ctx, wait); err != nil {
 				return cost, fmt.Errorf("%s: %w", what, err)

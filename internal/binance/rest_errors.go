@@ -93,7 +93,8 @@ func Temporary(err error) bool {
 	var network *networkError
 	var status *StatusError
 	switch {
-	case errors.As(err, &limited), errors.As(err, &banned), errors.As(err, &firewall), errors.As(err, &damaged), errors.As(err, &network):
+	case errors.As(err, &limited), errors.As(err, &banned), errors.As(err, &firewall),
+		errors.As(err, &damaged), errors.As(err, &network):
 		return true
 	case errors.As(err, &status):
 		if status.Status >= 500 || status.Status == http.StatusRequestTimeout {

@@ -19,7 +19,7 @@
 //	schedule.lock                    jobs/schedule     nothing; a lock
 //	begun/<symbol>                   jobs/backfill     which symbols are being backfilled first
 //	detect.json                      jobs/detect       recent minutes are judged again
-//	detect-looked.json               jobs/detect       which windows were judged
+//	detect-looked.json               jobs/detect       a note in reports (type JudgedWindows)
 //	report-*.json                    jobs/report       corrections of recent reports
 //	outbox/                          jobs/notify       messages that wait to be sent
 //	telegram-chats.json              jobs/notify       new ids of groups; Telegram sends them again

@@ -92,7 +92,7 @@ func Check(reader StateReader, now time.Time, services []Service) (Verdict, erro
 	if !named {
 		services = Services()
 	}
-	var wrong, alive, warnings []string
+	var problems, alive, warnings []string
 	for _, service := range services {
 		found, err := judge(reader, service, now)
 		if err != nil {
@@ -102,15 +102,15 @@ func Check(reader StateReader, now time.Time, services []Service) (Verdict, erro
 			warnings = append(warnings, found.warning)
 		}
 		switch {
-		case len(found.wrong) > 0 && (named || !found.idle):
-			wrong = append(wrong, found.wrong...)
-		case len(found.wrong) == 0:
+		case len(found.problems) == 0:
 			alive = append(alive, found.alive)
+		case named || !found.idle:
+			problems = append(problems, found.problems...)
 		}
 	}
 	switch {
-	case len(wrong) > 0:
-		return Verdict{Why: strings.Join(wrong, "; "), Warning: strings.Join(warnings, "; ")}, nil
+	case len(problems) > 0:
+		return Verdict{Why: strings.Join(problems, "; "), Warning: strings.Join(warnings, "; ")}, nil
 	case len(alive) == 0:
 		return Verdict{Why: "nothing runs on this data directory: neither a stream nor a scheduler"}, nil
 	}
@@ -119,10 +119,14 @@ func Check(reader StateReader, now time.Time, services []Service) (Verdict, erro
 
 // finding is what was found about one service.
 type finding struct {
-	wrong   []string
-	alive   string // used if nothing is wrong
-	idle    bool   // the service never ran, or was stopped normally
-	warning string
+	problems []string
+	alive    string // used if there are no problems
+	idle     bool   // the service never ran, or was stopped normally
+	warning  string
+}
+
+func (f *finding) problem(format string, args ...any) {
+	f.problems = append(f.problems, fmt.Sprintf(format, args...))
 }
 
 func judge(reader StateReader, service Service, now time.Time) (found finding, err error) {
@@ -141,40 +145,43 @@ func judge(reader StateReader, service Service, now time.Time) (found finding, e
 		return finding{}, fmt.Errorf("unknown service %q", service)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return finding{idle: true, wrong: []string{fmt.Sprintf("no %s has ever run on this data directory", service.noun())}}, nil
+		found.idle = true
+		found.problem("no %s has ever run on this data directory", service.noun())
+		return found, nil
 	}
 	return finding{}, fmt.Errorf("read the state of the %s: %w", service.noun(), err)
 }
 
-func judgeStream(s state.Stream, now time.Time) finding {
-	wrong := func(format string, args ...any) finding {
-		return finding{wrong: []string{fmt.Sprintf(format, args...)}}
-	}
+func judgeStream(s state.Stream, now time.Time) (found finding) {
+	age := now.Sub(s.StartedAt)
 	switch {
 	case !s.EndedAt.IsZero() && s.Error != "":
-		return wrong("the stream ended %s ago: %s", ago(now, s.EndedAt), s.Error)
+		found.problem("the stream ended %s ago: %s", ago(now, s.EndedAt), s.Error)
+		return found
 	case !s.EndedAt.IsZero():
-		found := wrong("the stream was stopped %s ago", ago(now, s.EndedAt))
 		found.idle = true
+		found.problem("the stream was stopped %s ago", ago(now, s.EndedAt))
 		return found
 	case now.Sub(s.UpdatedAt) > streamStateAge:
-		return wrong("the stream hangs or was killed: its last sign of life was %s ago", ago(now, s.UpdatedAt))
+		found.problem("the stream hangs or was killed: its last sign of life was %s ago", ago(now, s.UpdatedAt))
+		return found
 	case !hasReceived(s):
-		return wrong("the stream started %s ago and has not received a trade yet%s", ago(now, s.StartedAt), firstTrouble(s))
+		found.problem("the stream started %s ago and has not received a trade yet%s", short(age), firstTrouble(s))
+		return found
+	case age < startPeriod:
+		found.alive = fmt.Sprintf("stream: started %s ago", short(age))
+		return found
 	}
-	age := now.Sub(s.StartedAt)
-	if age < startPeriod {
-		return finding{alive: fmt.Sprintf("stream: started %s ago", ago(now, s.StartedAt))}
-	}
-	found := finding{alive: fmt.Sprintf("stream: %s on %s", wording.Count(len(s.Symbols), "symbol"), wording.Count(len(s.Connections), "connection"))}
+	found.alive = fmt.Sprintf("stream: %s on %s",
+		wording.Count(len(s.Symbols), "symbol"), wording.Count(len(s.Connections), "connection"))
 	if !s.UnflushedSince.IsZero() {
 		limit := 3*time.Duration(s.FlushIntervalMS)*time.Millisecond + flushSlack
 		if waiting := now.Sub(s.UnflushedSince); waiting > limit {
-			found.wrong = append(found.wrong, fmt.Sprintf("nothing is written to the tape: trades have waited for %s", short(waiting)))
+			found.problem("nothing is written to the tape: trades have waited for %s", short(waiting))
 		}
 	}
 	if len(s.Connections) == 0 {
-		found.wrong = append(found.wrong, "the stream has no connection")
+		found.problem("the stream has no connection")
 	}
 	for _, c := range s.Connections {
 		silence := age
@@ -184,14 +191,12 @@ func judgeStream(s state.Stream, now time.Time) finding {
 		switch {
 		case silence <= connectionSilence.of(c.UsualSilenceMS):
 		case !c.Up && c.Trouble != "":
-			found.wrong = append(found.wrong, fmt.Sprintf("connection %s has been down for %s: %s", c.Name, short(silence), c.Trouble))
+			found.problem("connection %s has been down for %s: %s", c.Name, short(silence), c.Trouble)
 		default:
-			found.wrong = append(found.wrong, fmt.Sprintf("connection %s has delivered no trade for %s", c.Name, short(silence)))
+			found.problem("connection %s has delivered no trade for %s", c.Name, short(silence))
 		}
 	}
-	if silent := judgeSymbols(s.Symbols, now, age); silent != "" {
-		found.wrong = append(found.wrong, silent)
-	}
+	found.judgeSymbols(s.Symbols, now, age)
 	return found
 }
 
@@ -215,9 +220,9 @@ func firstTrouble(s state.Stream) string {
 	return ""
 }
 
-// judgeSymbols returns what is wrong with the symbols, or "". A few may be silent: tokens are
-// suspended and delisted.
-func judgeSymbols(symbols map[string]state.StreamSymbol, now time.Time, age time.Duration) string {
+// judgeSymbols adds what is wrong with the symbols. A few may be silent: tokens are suspended and
+// delisted.
+func (f *finding) judgeSymbols(symbols map[string]state.StreamSymbol, now time.Time, age time.Duration) {
 	var silent []string
 	untraded := 0
 	for name, symbol := range symbols {
@@ -234,27 +239,31 @@ func judgeSymbols(symbols map[string]state.StreamSymbol, now time.Time, age time
 	slices.Sort(silent)
 	switch {
 	case len(symbols) == 0:
-		return "the stream records no symbol"
+		f.problem("the stream records no symbol")
 	case len(silent)*10 > len(symbols):
-		return fmt.Sprintf("%d of %d symbols have been silent for much longer than usual: %s", len(silent), len(symbols), wording.List(silent, 5))
+		f.problem("%d of %d symbols have been silent for much longer than usual: %s",
+			len(silent), len(symbols), wording.List(silent, 5))
 	case untraded*2 > len(symbols) && age > startedSymbols:
-		return fmt.Sprintf("%d of %d symbols have not traded once in %s", untraded, len(symbols), short(age))
+		f.problem("%d of %d symbols have not traded once in %s", untraded, len(symbols), short(age))
 	}
-	return ""
 }
 
-func judgeScheduler(s state.Scheduler, now time.Time) finding {
+func judgeScheduler(s state.Scheduler, now time.Time) (found finding) {
 	switch {
 	case !s.StoppedAt.IsZero():
-		return finding{idle: true, wrong: []string{fmt.Sprintf("the scheduler was stopped %s ago", ago(now, s.StoppedAt))}}
+		found.idle = true
+		found.problem("the scheduler was stopped %s ago", ago(now, s.StoppedAt))
+		return found
 	case now.Sub(s.BeatAt) > scheduleStateAge:
-		return finding{wrong: []string{fmt.Sprintf("the scheduler hangs or was killed: its last sign of life was %s ago", ago(now, s.BeatAt))}}
+		found.problem("the scheduler hangs or was killed: its last sign of life was %s ago", ago(now, s.BeatAt))
+		return found
 	case len(s.Jobs) == 0:
-		return finding{wrong: []string{"the scheduler has no job"}}
+		found.problem("the scheduler has no job")
+		return found
 	}
-	found := finding{alive: "scheduler: " + wording.Count(len(s.Jobs), "job")}
+	found.alive = "scheduler: " + wording.Count(len(s.Jobs), "job")
 	if s.UnwrittenRuns > 0 {
-		found.wrong = append(found.wrong, wording.Count(s.UnwrittenRuns, "run")+" could not be written to the ledger")
+		found.problem("%s could not be written to the ledger", wording.Count(s.UnwrittenRuns, "run"))
 	}
 	if s.CrontabError != "" {
 		firstLine, _, _ := strings.Cut(s.CrontabError, "\n")
@@ -264,9 +273,9 @@ func judgeScheduler(s state.Scheduler, now time.Time) finding {
 	for _, job := range s.Jobs {
 		switch {
 		case !job.NextAt.IsZero() && now.Sub(job.NextAt) > startSlack:
-			found.wrong = append(found.wrong, fmt.Sprintf("job %s was due %s ago and did not start", job.Name, ago(now, job.NextAt)))
+			found.problem("job %s was due %s ago and did not start", job.Name, ago(now, job.NextAt))
 		case job.Failures >= failuresMost:
-			found.wrong = append(found.wrong, fmt.Sprintf("job %s failed %d times in a row (%s)", job.Name, job.Failures, job.Outcome))
+			found.problem("job %s failed %d times in a row (%s)", job.Name, job.Failures, job.Outcome)
 		}
 	}
 	return found

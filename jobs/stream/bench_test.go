@@ -26,9 +26,9 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// The sender of the benchmarks is this test binary in a process of its own, so that what is
-// measured is the recorder alone. It plays when it finds firehoseEnv: symbols, trades. It sends as
-// fast as they are taken.
+// The sender of the benchmarks is this test binary in another process, so that only the recorder is
+// measured. It runs if firehoseEnv is set, to the number of symbols and that of trades. It sends as
+// fast as the recorder reads.
 const firehoseEnv = "TAPEDECK_TEST_FIREHOSE"
 
 func TestMain(m *testing.M) {
@@ -44,11 +44,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// firehose sends pre-encoded aggTrades. Each symbol's ids are consecutive and the times are near
-// the present.
+// firehose sends encoded aggTrades. Each symbol's ids are consecutive, and the times are near the present.
 type firehose struct {
 	frames  []byte
-	ids     []int // offsets of the ids' 10 digits
+	ids     []int // offsets in frames of the ids, which have 10 digits
 	symbols []string
 	rounds  int // trades of each symbol in frames
 }
@@ -77,7 +76,7 @@ func newFirehose(symbols int) *firehose {
 	return f
 }
 
-// run serves one connection after the other until it is killed.
+// run serves one connection after another until it is killed.
 func (f *firehose) run(trades int) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -99,7 +98,7 @@ func (f *firehose) run(trades int) {
 	}))
 }
 
-// answer agrees to every request.
+// answer confirms every request.
 func (f *firehose) answer(ws *websocket.Conn, conn net.Conn, writing *sync.Mutex) {
 	for {
 		var request struct{ ID int64 }
@@ -116,7 +115,7 @@ func (f *firehose) answer(ws *websocket.Conn, conn net.Conn, writing *sync.Mutex
 	}
 }
 
-// send writes whole rounds of all symbols until there were n trades, and closes normally.
+// send writes rounds of all symbols until n trades were sent, and then closes the connection normally.
 func (f *firehose) send(conn net.Conn, writing *sync.Mutex, n int) {
 	id := int64(3_000_000_000)
 	var digits []byte
@@ -134,7 +133,7 @@ func (f *firehose) send(conn net.Conn, writing *sync.Mutex, n int) {
 		}
 	}
 	_, _ = conn.Write([]byte{0x88, 2, 1000 >> 8, 1000 & 0xff})
-	time.Sleep(time.Second) // the other side closes
+	time.Sleep(time.Second) // until the recorder has closed its side
 }
 
 // startFirehose starts the sender and returns its URL.
@@ -165,18 +164,18 @@ func startFirehose(b *testing.B, symbols, trades int) string {
 	return "ws://" + strings.TrimSpace(address)
 }
 
-// BenchmarkReadLoop compares recording (frames read, decoded, each id checked, published as
-// Parquet) with reading the same frames and dropping them, which is what the websocket library
-// itself costs, and with go-binance's stream loop, which reads and decodes them for a handler that
-// does nothing. All of them have one processor, as the program has while it records, and the sender
-// another. They take turns at short pieces, because the machine's speed changes within seconds;
-// what is compared is the processor time that a trade takes. Bare reading is also measured with the
-// recorder's larger pieces, which the library has not by itself.
+// BenchmarkReadLoop compares recording (read frames, decode them, check each id, publish Parquet) with
+// reading and dropping the same frames, which is what the websocket library itself costs, and with
+// go-binance's stream loop, which decodes them for a handler that does nothing. Each uses one
+// processor, as the program does while it records, and the sender uses another. They take turns in
+// short pieces, because the machine's speed changes within seconds. The figure is the processor time
+// per trade. Reading alone is also measured with the recorder's larger buffer, which the library does
+// not have by itself.
 func BenchmarkReadLoop(b *testing.B) {
 	const symbols, pieces, trades = 200, 3, 1_000_000
 	benchtest.Turns(b, func(b *testing.B) {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-		var bare, larger, recorded, rival time.Duration
+		var bare, larger, recorded, goBinance time.Duration
 		var allocations uint64
 		var all Summary
 		for range pieces {
@@ -186,23 +185,23 @@ func BenchmarkReadLoop(b *testing.B) {
 			recorded += took
 			allocations += allocated
 			all.Rows, all.Bytes, all.Flushes = all.Rows+summary.Rows, all.Bytes+summary.Bytes, all.Flushes+summary.Flushes
-			rival += readWithGoBinance(b, symbols, trades/20) * 20
+			goBinance += readWithGoBinance(b, symbols, trades/20) * 20
 		}
 		const n = pieces * trades
 		b.ReportMetric(float64(bare)/n, "bare-ns/trade")
 		b.ReportMetric(float64(recorded)/n, "stream-ns/trade")
 		b.ReportMetric(n/recorded.Seconds()/1e6, "Mtrades/s")
-		b.ReportMetric(float64(rival)/n, "go-binance-ns/trade")
+		b.ReportMetric(float64(goBinance)/n, "go-binance-ns/trade")
 		b.ReportMetric(float64(bare)/float64(recorded), "of-bare")
 		b.ReportMetric(float64(larger)/float64(recorded), "of-bare-in-pieces")
-		b.ReportMetric(float64(rival)/float64(recorded), "of-go-binance")
+		b.ReportMetric(float64(goBinance)/float64(recorded), "of-go-binance")
 		b.ReportMetric(float64(allocations)/n, "allocs/trade")
 		b.ReportMetric(float64(allocations)/float64(all.Flushes), "allocs/flush")
 		b.ReportMetric(float64(all.Bytes)/float64(all.Rows), "B/trade")
 	})
 }
 
-// inPieces reads from the network in pieces as large as the recorder's.
+// inPieces dials a connection that reads from the network in pieces as large as the recorder's.
 func inPieces(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, network, address)
 	if err != nil {
@@ -219,7 +218,9 @@ type bufferedConn struct {
 func (c bufferedConn) Read(p []byte) (int, error) { return c.in.Read(p) }
 
 // readBare reads frames and drops them.
-func readBare(b *testing.B, symbols, trades int, dial func(ctx context.Context, network, address string) (net.Conn, error)) time.Duration {
+func readBare(
+	b *testing.B, symbols, trades int, dial func(ctx context.Context, network, address string) (net.Conn, error),
+) time.Duration {
 	b.Helper()
 	client := &http.Client{Transport: &http.Transport{DialContext: dial}}
 	conn, _, err := coder.Dial(b.Context(), startFirehose(b, symbols, trades), &coder.DialOptions{HTTPClient: client})
@@ -280,7 +281,7 @@ func processorTimeOf(act func()) time.Duration {
 	return benchtest.ProcessorTime() - before
 }
 
-// record runs the stream against a sender of its own, and fails where a trade is missing.
+// record runs the recorder against a sender of its own. A missing trade fails the benchmark.
 func record(b *testing.B, symbols, trades int) (summary Summary, took time.Duration, allocations uint64) {
 	b.Helper()
 	names := make([]string, symbols)
@@ -303,7 +304,8 @@ func record(b *testing.B, symbols, trades int) (summary Summary, took time.Durat
 	if err != nil {
 		b.Fatal(err)
 	}
-	if summary.Rows != summary.Trades || summary.Duplicates+summary.Unknown+summary.Malformed > 0 || summary.Rows < int64(trades) || summary.Gaps > 0 || summary.Connects != 1 {
+	if summary.Rows != summary.Trades || summary.Duplicates+summary.Unknown+summary.Malformed > 0 ||
+		summary.Rows < int64(trades) || summary.Gaps > 0 || summary.Connects != 1 {
 		b.Fatalf("%+v", summary)
 	}
 	return summary, took, after.Mallocs - before.Mallocs

@@ -376,7 +376,8 @@ func (t *tracker) describe(out *state.Stream) {
 	out.Connections = make([]state.StreamConnection, len(t.connectors))
 	for i, c := range t.connectors {
 		out.Connections[i] = state.StreamConnection{
-			Name: c.name, Up: c.current != nil && !c.current.ended, Trouble: c.lastError, Streams: c.streams(), Connects: c.connects,
+			Name: c.name, Up: c.current != nil && !c.current.ended, Trouble: c.lastError,
+			Streams: c.streams(), Connects: c.connects,
 			LastReceivedAt: t.clock.wall(c.receivedAt), UsualSilenceMS: c.silence.milliseconds(),
 		}
 		if c.current != nil {
@@ -390,7 +391,8 @@ func (t *tracker) describe(out *state.Stream) {
 			continue
 		}
 		symbol := state.StreamSymbol{
-			Trades: s.trades, LastID: s.lastID, LastReceivedAt: t.clock.wall(s.receivedAt), UsualSilenceMS: s.silence.milliseconds(),
+			Trades: s.trades, LastID: s.lastID,
+			LastReceivedAt: t.clock.wall(s.receivedAt), UsualSilenceMS: s.silence.milliseconds(),
 		}
 		if s.trades > 0 {
 			symbol.LastTradedAt = time.UnixMicro(s.lastTradedAt).UTC()
