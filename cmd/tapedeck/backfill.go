@@ -58,7 +58,9 @@ func (c *backfillCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	clients := backfill.Connect(dir, backfill.Endpoints{RESTURL: string(c.RestURL), ArchiveURL: string(c.ArchiveURL), Logger: a.log})
+	clients := backfill.Connect(dir, backfill.Endpoints{
+		RESTURL: string(c.RestURL), ArchiveURL: string(c.ArchiveURL), Logger: a.log,
+	})
 	defer clients.Close()
 	bar := a.newProgress()
 	options := backfill.Options{
@@ -82,7 +84,9 @@ func (c *backfillCmd) Run(ctx context.Context, a *app) error {
 	bar.end()
 	total := summary.Total()
 	a.say("%v", total)
-	a.reportToParent(schedule.Report{Rows: total.Fetched, Bytes: total.Bytes, WindowStart: span.Start, WindowEnd: span.End, Message: total.String()})
+	a.reportToParent(schedule.Report{
+		Rows: total.Fetched, Bytes: total.Bytes, WindowStart: span.Start, WindowEnd: span.End, Message: total.String(),
+	})
 	if err != nil {
 		return hintIfStopped(ctx, err)
 	}
@@ -94,7 +98,8 @@ func hintIfStopped(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		return err
 	}
-	return withHint(fmt.Errorf("backfill stopped: %w", err), "what was fetched is on the tape; run the same command again to continue")
+	return withHint(fmt.Errorf("backfill stopped: %w", err),
+		"what was fetched is on the tape; run the same command again to continue")
 }
 
 // fetchWindow returns the window, the zero value if no flag sets one.
@@ -113,7 +118,8 @@ const maxRanges = 5
 
 // stillMissing returns an error that names what is still missing, or nil.
 func stillMissing(summary backfill.Summary, source string) error {
-	if summary.Complete() && !slices.ContainsFunc(summary.Symbols, func(s backfill.SymbolSummary) bool { return s.Problem != nil }) {
+	failed := slices.ContainsFunc(summary.Symbols, func(s backfill.SymbolSummary) bool { return s.Problem != nil })
+	if summary.Complete() && !failed {
 		return nil
 	}
 	var ranges []string
@@ -151,13 +157,15 @@ func writePlan(w io.Writer, plan backfill.Plan) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "symbol\tmissing\tgaps\tabsent\trequests\tweight\tarchive files\t")
 	row := func(name string, p backfill.Plan, gaps int, absent int64) {
-		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t\n", name, wording.Comma(p.Missing()), gaps, wording.Comma(absent),
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t\n",
+			name, wording.Comma(p.Missing()), gaps, wording.Comma(absent),
 			wording.Comma(p.Requests()), wording.Comma(p.Weight()), wording.Comma(p.Days()))
 	}
 	gaps, absent := 0, int64(0)
 	for _, symbol := range plan.Symbols {
 		if len(symbol.Missing) > 0 || len(symbol.Days) > 0 {
-			row(symbol.Symbol, backfill.Plan{Feed: plan.Feed, Symbols: []backfill.SymbolPlan{symbol}}, len(symbol.Missing), symbol.Absent)
+			one := backfill.Plan{Feed: plan.Feed, Symbols: []backfill.SymbolPlan{symbol}}
+			row(symbol.Symbol, one, len(symbol.Missing), symbol.Absent)
 		}
 		gaps, absent = gaps+len(symbol.Missing), absent+symbol.Absent
 	}

@@ -75,7 +75,8 @@ func (c *importCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-// open opens the tape. If there is none, it creates one with the feed of the first file, which must be readable.
+// open opens the tape. If there is none, it creates one with the feed of the first file, which must
+// be readable.
 func (c *importCmd) open(a *app, options importer.Options) (*tape.Dir, error) {
 	dir, err := tape.Open(a.dataDir)
 	if !errors.Is(err, tape.ErrNoTape) {
@@ -99,7 +100,8 @@ func (c *importCmd) hint(err error) error {
 	var feed *tape.FeedError
 	switch {
 	case errors.As(err, &feed):
-		return withHint(err, "use --data-dir for another data directory; import creates one with that feed if there is none")
+		return withHint(err,
+			"use --data-dir for another data directory; import creates one with that feed if there is none")
 	case errors.Is(err, importer.ErrNoSymbol):
 		return withHint(err, "--symbol BTCUSDT")
 	}

@@ -52,7 +52,8 @@ func ParsePattern(text string) (Pattern, error) {
 		var err error
 		p.minVolume, err = strconv.ParseFloat(strings.ReplaceAll(strings.TrimPrefix(amount, "="), "_", ""), 64)
 		if err != nil || !(p.minVolume > 0) || glob == "" {
-			return Pattern{}, fmt.Errorf(`symbol pattern %q: ">" needs the least volume of 24 hours in quote asset, for example *USDT>1000000`, text)
+			return Pattern{}, fmt.Errorf(`symbol pattern %q: ">" needs the least volume of 24 hours in quote asset, `+
+				"for example *USDT>1000000", text)
 		}
 	}
 	if _, err := path.Match(p.glob, ""); err != nil {

@@ -17,8 +17,8 @@ type CSV struct {
 	Kind   binance.ArchiveKind
 	// Open opens the text at its beginning.
 	Open func() (io.ReadCloser, error)
-	// Check, if not nil, returns an error for a row that makes the file unusable. It is called from another
-	// goroutine than ReadSorted's, for one row at a time in the order of the file.
+	// Check, if not nil, returns an error for a row that makes the file unusable. It is called from
+	// another goroutine than ReadSorted's, for one row at a time in the order of the file.
 	Check func(row *binance.Row) error
 	// Counted limits the rows whose inexact values are counted; nil means all rows.
 	Counted idset.Set
@@ -29,8 +29,8 @@ type Batch struct {
 	Trades []tape.Trade
 	// Positions are the trades' places in the file: line or row numbers from 1.
 	Positions []int64
-	// Inexact counts values that do not print back as the exchange's decimal string. They may belong to
-	// trades of another batch of the same file.
+	// Inexact counts values that do not print back as the exchange's decimal string. They may
+	// belong to trades of another batch of the same file.
 	Inexact int64
 }
 
@@ -46,17 +46,19 @@ func (e *FileError) Unwrap() error { return e.Err }
 // errUnsorted is the error of use if a file is not sorted by id.
 var errUnsorted = errors.New("the rows are not sorted by id")
 
-// ReadSorted reads the file to its end, where the checksum in a zip is verified, and passes its trades to use
-// in the order of their ids; trades with the same id keep the order of the file. A batch is valid until use
-// returns, and use may change it.
+// ReadSorted reads the file to its end, where the checksum in a zip is verified, and passes its
+// trades to use in the order of their ids; trades with the same id keep the order of the file. A
+// batch is valid until use returns, and use may change it.
 //
-// ReadSorted calls start before the first batch. Most files are sorted; if one turns out not to be, ReadSorted
-// calls start again, because everything that was passed so far will be passed again, and sorts the file in the
-// staging directory of dir.
+// ReadSorted calls start before the first batch. Most files are sorted; if one turns out not to be,
+// ReadSorted calls start again, because everything that was passed so far will be passed again, and
+// sorts the file in the staging directory of dir.
 //
-// It returns how many rows the exchange itself has voided; they are not passed. The error is a *FileError if
-// the content is to blame.
-func (c *CSV) ReadSorted(ctx context.Context, dir *tape.Dir, start func(), use func(*Batch) error) (voided int64, err error) {
+// It returns how many rows the exchange itself has voided; they are not passed. The error is a
+// *FileError if the content is to blame.
+func (c *CSV) ReadSorted(
+	ctx context.Context, dir *tape.Dir, start func(), use func(*Batch) error,
+) (voided int64, err error) {
 	start()
 	last := int64(-1)
 	voided, err = c.read(ctx, func(b *csvBatch) error {

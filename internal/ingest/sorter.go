@@ -18,16 +18,19 @@ import (
 const (
 	// sorterRows are sorted in memory at a time, about 100 MB.
 	sorterRows = 1 << 20
-	// sorterBuffer is the buffer of one sorted run during the merge, in bytes. A billion rows are a thousand runs.
+	// sorterBuffer is the buffer of one sorted run during the merge, in bytes. A billion rows are a
+	// thousand runs.
 	sorterBuffer = 32 << 10
-	// recordSize is the size of a trade in a run: its six numbers and its position with 8 bytes each, and a flag.
+	// recordSize is the size of a trade in a run: its six numbers and its position with 8 bytes
+	// each, and a flag.
 	recordSize = 7*8 + 1
 	// sorterBatch is how many trades each passes on at a time.
 	sorterBatch = 8192
 )
 
-// sorter sorts trades of one symbol by id: it writes sorted runs to a file in the staging directory and merges
-// them. The file has no name, so it disappears with the process. Each trade keeps its position.
+// sorter sorts trades of one symbol by id: it writes sorted runs to a file in the staging directory
+// and merges them. The file has no name, so it disappears with the process. Each trade keeps its
+// position.
 type sorter struct {
 	symbol    string
 	file      *os.File
@@ -99,8 +102,9 @@ func (s *sorter) flush() error {
 	return nil
 }
 
-// each passes all trades to use in the order of their ids, and those with the same id in the order in which they
-// were added. The slices are valid until use returns. Nothing may be added afterwards.
+// each passes all trades to use in the order of their ids, and those with the same id in the order
+// in which they were added. The slices are valid until use returns. Nothing may be added
+// afterwards.
 func (s *sorter) each(use func(trades []tape.Trade, positions []int64) error) error {
 	if len(s.trades) > 0 {
 		if err := s.flush(); err != nil {
@@ -111,7 +115,8 @@ func (s *sorter) each(use func(trades []tape.Trade, positions []int64) error) er
 	var heads runHeads
 	start := int64(0)
 	for i, end := range s.ends {
-		h := &runHead{in: bufio.NewReaderSize(io.NewSectionReader(s.file, start, end-start), sorterBuffer), symbol: s.symbol, run: i}
+		in := bufio.NewReaderSize(io.NewSectionReader(s.file, start, end-start), sorterBuffer)
+		h := &runHead{in: in, symbol: s.symbol, run: i}
 		if err := h.next(); err != nil {
 			return fmt.Errorf("sort on disk: %w", err)
 		}
@@ -160,7 +165,8 @@ func (h *runHead) next() error {
 
 func encodeRecord(record *[recordSize]byte, t *tape.Trade, position int64) {
 	for i, number := range [...]uint64{
-		uint64(t.ID), math.Float64bits(t.Price), math.Float64bits(t.Qty), uint64(t.FirstTradeID), uint64(t.LastTradeID), uint64(t.TradedAt), uint64(position),
+		uint64(t.ID), math.Float64bits(t.Price), math.Float64bits(t.Qty), uint64(t.FirstTradeID),
+		uint64(t.LastTradeID), uint64(t.TradedAt), uint64(position),
 	} {
 		binary.LittleEndian.PutUint64(record[8*i:], number)
 	}

@@ -1,10 +1,10 @@
-// Package ingest converts the rows of other formats to rows of the tape: messages of the stream, rows of REST
-// and lines of archive CSVs. It also reads whole CSVs in the order of their ids, and sorts on disk those that
-// are in another order.
+// Package ingest converts the rows of other formats to rows of the tape: messages of the stream,
+// rows of REST and lines of archive CSVs. It also reads whole CSVs in the order of their ids, and
+// sorts on disk those that are in another order.
 //
-// Its one guarantee: the price and the quantity of a trade that it returns are above zero and print back as
-// the exchange's own decimal strings, or the caller is told that they do not. docs/TAPE.md describes the rows,
-// docs/BINANCE.md what the exchange sends.
+// Its one guarantee: the price and the quantity of a trade that it returns are above zero and print
+// back as the exchange's own decimal strings, or the caller is told that they do not. docs/TAPE.md
+// describes the rows, docs/BINANCE.md what the exchange sends.
 package ingest
 
 import (
@@ -14,7 +14,8 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// Inexact says which values of a trade are doubles that do not print back as the exchange's decimal string.
+// Inexact says which values of a trade are doubles that do not print back as the exchange's decimal
+// string.
 type Inexact struct{ Price, Qty bool }
 
 // Count returns how many values are inexact, 0 to 2.
@@ -37,7 +38,8 @@ func FromRow(symbol string, row *binance.Row) (tape.Trade, Inexact, error) {
 	}, inexact, err
 }
 
-// FromMessage converts a trade or aggTrade message of the stream. It does not allocate unless it fails.
+// FromMessage converts a trade or aggTrade message of the stream. It does not allocate unless it
+// fails.
 func FromMessage(symbol string, m *binance.Message) (tape.Trade, Inexact, error) {
 	price, qty, inexact, err := parse(m.Price, m.Qty)
 	return tape.Trade{

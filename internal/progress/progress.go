@@ -5,7 +5,8 @@ package progress
 type Display interface {
 	// Begin starts a task of total units, for example trades or bytes, and ends the task before it.
 	Begin(task string, total int64)
-	// Set reports how many units of one part of the task are done, for example of one symbol. The parts add up.
+	// Set reports how many units of one part of the task are done, for example of one symbol. The
+	// parts add up.
 	Set(part string, done int64)
 	// Line shows a line of text that stays.
 	Line(text string)

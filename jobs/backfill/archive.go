@@ -14,8 +14,8 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// fetchDay publishes what it can of a day from its archive file. A file that is late, damaged or wrong is not an
-// error: the ids that it should have had stay missing.
+// fetchDay publishes what it can of a day from its archive file. A file that is late, damaged or
+// wrong is not an error: the ids that it should have had stay missing.
 func (s *symbolRun) fetchDay(ctx context.Context, day DayPlan) error {
 	s.tried[day.Day] = true
 	release, err := acquire(ctx, s.files)
@@ -39,7 +39,8 @@ func (s *symbolRun) fetchDay(ctx context.Context, day DayPlan) error {
 		return err
 	case errors.Is(err, binance.ErrNotInArchive) && len(day.known) == 0 && !day.idsKnown():
 		// The day is before the first trade that REST shows: most probably there was no trade.
-	case errors.Is(err, binance.ErrNotInArchive), errors.As(err, &unusable), errors.As(err, &status), errors.As(err, &checksum), binance.Temporary(err):
+	case errors.Is(err, binance.ErrNotInArchive), errors.As(err, &unusable), errors.As(err, &status),
+		errors.As(err, &checksum), binance.Temporary(err):
 		level := slog.LevelWarn
 		if errors.Is(err, binance.ErrNotInArchive) {
 			level = slog.LevelInfo // yesterday's file appears some hours after midnight
@@ -57,8 +58,8 @@ func (s *symbolRun) fetchDay(ctx context.Context, day DayPlan) error {
 	return nil
 }
 
-// publishFile stages the missing trades of a day's file while it is read, and publishes them after the whole file
-// was found to be right.
+// publishFile stages the missing trades of a day's file while it is read, and publishes them after
+// the whole file was found to be right.
 func (s *symbolRun) publishFile(ctx context.Context, file *binance.ArchiveFile, day DayPlan) error {
 	const slack = time.Second // rows at midnight may have the date of the other side
 	kind := ingest.KindOf(s.dir.Feed())
@@ -67,7 +68,8 @@ func (s *symbolRun) publishFile(ctx context.Context, file *binance.ArchiveFile, 
 		Symbol: s.plan.Symbol, Kind: kind, Open: file.Open, Counted: day.Missing,
 		Check: func(row *binance.Row) error {
 			if row.Time < from || row.Time >= to {
-				return fmt.Errorf("id %d traded on another day, at %s", row.ID, time.UnixMicro(row.Time).UTC().Format(time.RFC3339Nano))
+				at := time.UnixMicro(row.Time).UTC().Format(time.RFC3339Nano)
+				return fmt.Errorf("id %d traded on another day, at %s", row.ID, at)
 			}
 			for i := range day.known {
 				if differs(&day.known[i], row, kind) {
@@ -78,11 +80,12 @@ func (s *symbolRun) publishFile(ctx context.Context, file *binance.ArchiveFile, 
 		},
 	}
 	var t *dayStaging
+	detail := file.Name + " sha256:" + file.SHA256
 	_, err := csv.ReadSorted(ctx, s.dir, func() {
 		if t != nil {
 			t.load.Discard()
 		}
-		t = &dayStaging{day: day, load: s.dir.NewLoader(tape.Origin{Source: tape.FromArchive, Run: s.opt.Run, Detail: file.Name + " sha256:" + file.SHA256})}
+		t = &dayStaging{day: day, load: s.dir.NewLoader(tape.Origin{Source: tape.FromArchive, Run: s.opt.Run, Detail: detail})}
 	}, func(b *ingest.Batch) error { return t.add(ctx, b.Trades, b.Inexact) })
 	defer func() { t.load.Discard() }()
 	if err != nil {
@@ -91,7 +94,8 @@ func (s *symbolRun) publishFile(ctx context.Context, file *binance.ArchiveFile, 
 	if err := t.finish(ctx); err != nil {
 		return err
 	}
-	if lacking := day.Missing.Intersect(idset.Set{day.IDs}).Subtract(t.found).Subtract(t.conflicting); day.idsKnown() && len(lacking) > 0 {
+	lacking := day.Missing.Intersect(idset.Set{day.IDs}).Subtract(t.found).Subtract(t.conflicting)
+	if day.idsKnown() && len(lacking) > 0 {
 		s.opt.Logger.Warn("archive file lacks ids", "symbol", s.plan.Symbol, "file", file.Name,
 			"ids", lacking.Count(), "first_id", lacking[0].First, "last_id", lacking[len(lacking)-1].Last)
 	}
@@ -109,8 +113,9 @@ type dayStaging struct {
 	day  DayPlan
 	load *tape.Loader
 
-	// found are the ids that the file has once, or several times with the same content. conflicting are those
-	// that it has with different contents. staged is the part of found that was missing from the tape.
+	// found are the ids that the file has once, or several times with the same content. conflicting
+	// are those that it has with different contents. staged is the part of found that was missing
+	// from the tape.
 	found, conflicting, staged idset.Set
 	inexact                    int64
 	last                       tape.Trade // held back until no row with its id can follow
@@ -156,9 +161,9 @@ func (t *dayStaging) keepLast() {
 	t.staged.Append(t.last.ID)
 }
 
-// differs reports whether a row of a file has the id of a trade from REST and another content. REST returns an
-// aggregate trade; its first raw trade has the same content except the quantity. Files before 2025 have
-// milliseconds.
+// differs reports whether a row of a file has the id of a trade from REST and another content. REST
+// returns an aggregate trade; its first raw trade has the same content except the quantity. Files
+// before 2025 have milliseconds.
 func differs(rest, row *binance.Row, kind binance.ArchiveKind) bool {
 	if kind == binance.KindTrades {
 		if row.ID != rest.FirstTradeID {
@@ -185,7 +190,8 @@ func sameDecimal(a, b []byte) bool {
 	return errX == nil && errY == nil && x == y
 }
 
-// untriedDays returns the past days whose files may have what REST did not return, and were not tried yet.
+// untriedDays returns the past days whose files may have what REST did not return, and were not
+// tried yet.
 func (s *symbolRun) untriedDays() []DayPlan {
 	if s.clients.Archive == nil || s.opt.Source != Auto {
 		return nil

@@ -21,8 +21,8 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// newDayHarness returns an exchange with a UTC day of trades, whose ids it returns too, and two hours before and after it.
-// The request limit is so low that the archive is faster for the day.
+// newDayHarness returns an exchange with a UTC day of trades, whose ids it returns too, and two
+// hours before and after it. The request limit is so low that the archive is faster for the day.
 func newDayHarness(t *testing.T) (*harness, idset.Range) {
 	t.Helper()
 	rows := market("BTCUSDT", 0, 28_000, day0.Add(-2*time.Hour), day0.AddDate(0, 0, 1).Add(2*time.Hour)) // 1,000 an hour
@@ -157,7 +157,8 @@ func TestLateArchiveFileIsFetchedByALaterRun(t *testing.T) {
 	h.checkTape("BTCUSDT", ids)
 }
 
-// serveChangedFile replaces the archive by one that changes the CSV of a day and has a matching checksum.
+// serveChangedFile replaces the archive by one that changes the CSV of a day and has a matching
+// checksum.
 func (h *harness) serveChangedFile(change func(lines []string) []string) {
 	h.t.Helper()
 	changing := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
@@ -275,7 +276,8 @@ func TestWrongFileWithAMatchingChecksumIsDetected(t *testing.T) {
 func TestInterruptedDownloadIsContinuedByTheNextRun(t *testing.T) {
 	h, ids := newDayHarness(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	// The connection breaks in the middle of the file, and the process is cancelled before it retries.
+	// The connection breaks in the middle of the file, and the process is cancelled before it
+	// retries.
 	h.inject(exchange.Fault{Kind: exchange.ArchiveReset, Times: 1})
 	dying := binance.NewArchive(h.exchange.URL(), binance.ArchiveOptions{Sleep: func(context.Context, time.Duration) error { cancel(); return ctx.Err() }})
 	t.Cleanup(dying.Close)

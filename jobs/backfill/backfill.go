@@ -1,11 +1,11 @@
-// Package backfill fetches the trades that the tape lacks. It works out which ids a window needs, subtracts those
-// that are on the tape, and gets the rest from the exchange's REST endpoints, or whole past days from its archive
-// if that is faster.
+// Package backfill fetches the trades that the tape lacks. It works out which ids a window needs,
+// subtracts those that are on the tape, and gets the rest from the exchange's REST endpoints, or
+// whole past days from its archive if that is faster.
 //
-// Its guarantee: only missing ids are requested, each published piece is complete, and a run that was stopped at
-// any point continues from there when it is started again. An id is recorded as absent only after two different
-// requests returned the ids on both sides of it and not the id itself. docs/BINANCE.md describes the endpoints and
-// the archive.
+// Its guarantee: only missing ids are requested, each published piece is complete, and a run that
+// was stopped at any point continues from there when it is started again. An id is recorded as
+// absent only after two different requests returned the ids on both sides of it and not the id
+// itself. docs/BINANCE.md describes the endpoints and the archive.
 package backfill
 
 import (
@@ -42,10 +42,11 @@ type Clients struct {
 
 // Options are the settings of a backfill.
 type Options struct {
-	// Window is the time whose trades are fetched. If it is the zero value, the gaps inside the tape are filled.
+	// Window is the time whose trades are fetched. If it is the zero value, the gaps inside the
+	// tape are filled.
 	Window window.Window
-	// Symbols are names and patterns. None means the symbols on the tape, or DefaultSymbols if the tape is empty,
-	// and those that an earlier run has started and not finished.
+	// Symbols are names and patterns. None means the symbols on the tape, or DefaultSymbols if the
+	// tape is empty, and those that an earlier run has started and not finished.
 	Symbols, DefaultSymbols []string
 	// Source is Auto if empty.
 	Source Source
@@ -77,9 +78,10 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Run fetches what is missing. Trades that could not be fetched for a temporary reason are in the summary and are
-// not an error. An error means that the run stopped early: the context is done, the disk is full, a symbol does not
-// exist, or an answer makes no sense. The summary is correct even if there is an error.
+// Run fetches what is missing. Trades that could not be fetched for a temporary reason are in the
+// summary and are not an error. An error means that the run stopped early: the context is done, the
+// disk is full, a symbol does not exist, or an answer makes no sense. The summary is correct even
+// if there is an error.
 func Run(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (Summary, error) {
 	plan, err := Prepare(ctx, dir, clients, opt)
 	if err != nil {
@@ -139,7 +141,8 @@ func Execute(ctx context.Context, dir *tape.Dir, clients Clients, plan Plan, opt
 	return summary, err
 }
 
-// parallelFiles limits the archive files that are read at the same time. Each uses a core and some tens of megabytes.
+// parallelFiles limits the archive files that are read at the same time. Each uses a core and some
+// tens of megabytes.
 const parallelFiles = 2
 
 // runner is what the symbols of a run share.
@@ -189,7 +192,8 @@ func (s *symbolRun) run(ctx context.Context) error {
 	}
 	if err := s.fetchPages(ctx, s.out.StillMissing); err != nil {
 		if ctx.Err() == nil && onlyThisSymbol(err) {
-			s.opt.Logger.Warn("backfill not finished", "symbol", s.plan.Symbol, "missing", s.out.StillMissing.Count(), "error", err)
+			s.opt.Logger.Warn("backfill not finished", "symbol", s.plan.Symbol,
+				"missing", s.out.StillMissing.Count(), "error", err)
 			s.out.Problem = err
 			return nil
 		}
@@ -204,8 +208,8 @@ func (s *symbolRun) run(ctx context.Context) error {
 	return nil
 }
 
-// onlyThisSymbol reports whether an error should not stop the other symbols: it is temporary, or the symbol was
-// delisted.
+// onlyThisSymbol reports whether an error should not stop the other symbols: it is temporary, or
+// the symbol was delisted.
 func onlyThisSymbol(err error) bool {
 	return binance.Temporary(err) || errors.Is(err, binance.ErrUnknownSymbol)
 }

@@ -35,7 +35,8 @@ func rowAt(symbol string, id int64, at time.Time) exchange.MemoryRow {
 	}}
 }
 
-// market returns count aggregate trades of a symbol with ids from first, evenly spread over [from, until).
+// market returns count aggregate trades of a symbol with ids from first, evenly spread over [from,
+// until).
 func market(symbol string, first int64, count int, from, until time.Time) []exchange.MemoryRow {
 	rows := make([]exchange.MemoryRow, count)
 	step := until.Sub(from) / time.Duration(count)

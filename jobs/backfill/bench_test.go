@@ -24,7 +24,8 @@ import (
 
 var benchRows = flag.Int("rows", 1_000_000, "aggTrades in the benchmark's day")
 
-// serveDay starts an exchange with one day: its archive file, and by REST its first and its last trade. It returns the URL.
+// serveDay starts an exchange with one day: its archive file, and by REST its first and its last
+// trade. It returns the URL.
 func serveDay(b *testing.B, files archivetest.Files) string {
 	b.Helper()
 	row := func(line string) map[string]any {

@@ -28,7 +28,8 @@ func TestTwoBackfillsAndAStreamShareOneBudget(t *testing.T) {
 		exchange.Options{WeightLimit: limit, WeightWindow: window})
 	h.publish("BTCUSDT", idset.Range{First: 0, Last: 0}, idset.Range{First: 23_999, Last: 23_999})
 	h.publish("ETHUSDT", idset.Range{First: 0, Last: 0}, idset.Range{First: 23_999, Last: 23_999})
-	// newHarness used another clock: its requests of weight 20 count in the exchange's first window.
+	// newHarness used another clock: its requests of weight 20 count in the exchange's first
+	// window.
 	limits := []binance.RateLimit{{Kind: "REQUEST_WEIGHT", Interval: "SECOND", Num: 1, Limit: limit - 20}}
 	process := func() *binance.REST {
 		budget := binance.OpenBudget(h.dir.StatePath("budget.json"), binance.BudgetOptions{})
@@ -155,10 +156,10 @@ func (a *answerTimes) RoundTrip(r *http.Request) (*http.Response, error) {
 
 var benchWindow = flag.Duration("window", 6*time.Second, "length of the exchange's windows in BenchmarkREST")
 
-// BenchmarkREST fetches three windows' worth of a budget of 6,000 per minute from an exchange that answers after 50 ms.
-// of-budget is the rate from the end of the first window to the end of the last, divided by the rate that the limit
-// allows; the budget leaves 2 % to others. The exchange's own window is a minute. A shorter one is harder, because the
-// loss per window is the same.
+// BenchmarkREST fetches three windows' worth of a budget of 6,000 per minute from an exchange that
+// answers after 50 ms. of-budget is the rate from the end of the first window to the end of the
+// last, divided by the rate that the limit allows; the budget leaves 2 % to others. The exchange's
+// own window is a minute. A shorter one is harder, because the loss per window is the same.
 func BenchmarkREST(b *testing.B) {
 	window := *benchWindow
 	limit := int64(6000 * window / time.Minute)

@@ -22,17 +22,18 @@ type Endpoints struct {
 	Logger *slog.Logger
 }
 
-// Connect returns the clients for a tape. They share the request budget with every other process on the tape.
-// Connect itself sends nothing. The caller closes the clients.
+// Connect returns the clients for a tape. They share the request budget with every other process on
+// the tape. Connect itself sends nothing. The caller closes the clients.
 func Connect(dir *tape.Dir, endpoints Endpoints) Clients {
 	rest := DefaultRESTURL
 	if dir.Feed() == tape.RawTrade {
 		rest = DefaultRawTradesURL
 	}
 	budget := binance.OpenBudget(dir.StatePath("budget.json"), binance.BudgetOptions{})
+	archive := cmp.Or(endpoints.ArchiveURL, DefaultArchiveURL)
 	return Clients{
 		REST:    binance.NewREST(cmp.Or(endpoints.RESTURL, rest), budget, binance.RESTOptions{Logger: endpoints.Logger}),
-		Archive: binance.NewArchive(cmp.Or(endpoints.ArchiveURL, DefaultArchiveURL), binance.ArchiveOptions{Logger: endpoints.Logger}),
+		Archive: binance.NewArchive(archive, binance.ArchiveOptions{Logger: endpoints.Logger}),
 	}
 }
 

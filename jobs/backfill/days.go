@@ -10,8 +10,8 @@ import (
 	"tapedeck/internal/window"
 )
 
-// chooseDays decides which past days come from the archive because that is faster, and returns the ids that are
-// left to REST.
+// chooseDays decides which past days come from the archive because that is faster, and returns the
+// ids that are left to REST.
 func (p *planner) chooseDays(ctx context.Context) (fromREST idset.Set, err error) {
 	fromREST = p.plan.Missing
 	if p.clients.Archive == nil || p.opt.Source == RESTOnly {
@@ -37,8 +37,8 @@ func (p *planner) chooseDays(ctx context.Context) (fromREST idset.Set, err error
 	return fromREST, nil
 }
 
-// candidates returns the past days of which enough may be missing to make looking up their ids worthwhile. The
-// estimate spreads each gap's ids evenly over its time.
+// candidates returns the past days of which enough may be missing to make looking up their ids
+// worthwhile. The estimate spreads each gap's ids evenly over its time.
 func (p *planner) candidates() []time.Time {
 	missing := map[time.Time]float64{}
 	for _, gap := range p.plan.gaps {
@@ -64,9 +64,11 @@ func (p *planner) candidates() []time.Time {
 // isPast reports whether a day is over.
 func (p *planner) isPast(day time.Time) bool { return !day.AddDate(0, 0, 1).After(p.opt.Now) }
 
-// idsOn asks REST for the ids of a day. known is the day's first trade, if it has one. firsts keeps the first
-// trade from each midnight on, because two days share one.
-func (p *planner) idsOn(ctx context.Context, day time.Time, firsts map[time.Time]windowTrade) (ids idset.Range, known []binance.Row, err error) {
+// idsOn asks REST for the ids of a day. known is the day's first trade, if it has one. firsts keeps
+// the first trade from each midnight on, because two days share one.
+func (p *planner) idsOn(
+	ctx context.Context, day time.Time, firsts map[time.Time]windowTrade,
+) (ids idset.Range, known []binance.Row, err error) {
 	next := day.AddDate(0, 0, 1)
 	for _, at := range []time.Time{day, next} {
 		if _, ok := firsts[at]; ok {

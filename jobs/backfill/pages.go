@@ -17,14 +17,16 @@ import (
 )
 
 const (
-	// pagesPerPiece is how many pages are published together: 100,000 rows, a few seconds of the budget.
+	// pagesPerPiece is how many pages are published together: 100,000 rows, a few seconds of the
+	// budget.
 	pagesPerPiece = 100
-	// proofs is how many different requests must lack an id and have both its neighbours before it is absent.
+	// proofs is how many different requests must lack an id and have both its neighbours before it
+	// is absent.
 	proofs = 2
 )
 
-// retryOffsets is how many ids before a gap each further request for it starts. They differ so that the requests
-// do, and are at least 1 so that each answer shows the gap's lower bound.
+// retryOffsets is how many ids before a gap each further request for it starts. They differ so that
+// the requests do, and are at least 1 so that each answer shows the gap's lower bound.
 var retryOffsets = [...]int64{1, 500, 100, 250}
 
 // piece is some pages and their answers. err is why some answers are missing.
@@ -34,9 +36,10 @@ type piece struct {
 	err     error
 }
 
-// skipTo returns the first id after a gap that at least two answers of the piece found to have no ids, or 0 if
-// there is no such gap. Pages before it need no request: after the exchange was replaced, for example by a stand-in
-// with other ids, a gap may have millions of ids. The ids of skipped pages are among those that fetchRest checks.
+// skipTo returns the first id after a gap that at least two answers of the piece found to have no
+// ids, or 0 if there is no such gap. Pages before it need no request: after the exchange was
+// replaced, for example by a stand-in with other ids, a gap may have millions of ids. The ids of
+// skipped pages are among those that fetchRest checks.
 func (p piece) skipTo() int64 {
 	firsts := map[int64]bool{}
 	skip := int64(0)
@@ -51,8 +54,8 @@ func (p piece) skipTo() int64 {
 	return skip
 }
 
-// fetchPages fetches ids by REST, one piece at a time, and then checks those that no answer had. It fetches the
-// next piece while one is being published, so that the whole budget is used.
+// fetchPages fetches ids by REST, one piece at a time, and then checks those that no answer had. It
+// fetches the next piece while one is being published, so that the whole budget is used.
 func (s *symbolRun) fetchPages(ctx context.Context, wanted idset.Set) error {
 	fetchCtx, stop := context.WithCancel(ctx)
 	pieces := make(chan piece)
@@ -125,9 +128,9 @@ func (s *symbolRun) publishPiece(ctx context.Context, p piece) error {
 	return p.err
 }
 
-// fetchRest requests again what no answer had. It starts from other ids, because a single answer proves nothing:
-// answers that start too late or end too early do occur. Ids that two answers show not to exist are recorded as
-// absent.
+// fetchRest requests again what no answer had. It starts from other ids, because a single answer
+// proves nothing: answers that start too late or end too early do occur. Ids that two answers show
+// not to exist are recorded as absent.
 func (s *symbolRun) fetchRest(ctx context.Context, wanted idset.Set) error {
 	for _, offset := range retryOffsets {
 		if err := s.recordAbsent(); err != nil {
@@ -165,15 +168,16 @@ func (s *symbolRun) fetchRest(ctx context.Context, wanted idset.Set) error {
 	}
 	if gaps := s.out.StillMissing.Intersect(wanted); len(gaps) > 0 {
 		first, last := gaps[0].First, gaps[len(gaps)-1].Last
-		s.out.Problem = fmt.Errorf("the exchange does not return ids %d to %d, and it is not proven that they do not exist", first, last)
+		s.out.Problem = fmt.Errorf("the exchange does not return ids %d to %d, which may exist all the same", first, last)
 		s.opt.Logger.Warn("ids are missing from the exchange's answers, not proven absent", "symbol", s.plan.Symbol,
 			"ids", gaps.Count(), "first_id", first, "last_id", last)
 	}
 	return nil
 }
 
-// startBefore returns the id from which to request the ids from first on, so that the answer has an id before
-// them: offset ids before the last one that may exist, or less to avoid repeating a request.
+// startBefore returns the id from which to request the ids from first on, so that the answer has an
+// id before them: offset ids before the last one that may exist, or less to avoid repeating a
+// request.
 func (s *symbolRun) startBefore(first, offset int64) int64 {
 	at := first - 1
 	for _, r := range slices.Backward(s.plan.absent.Union(s.absent)) {
@@ -268,8 +272,8 @@ func (s *symbolRun) page(ctx context.Context, first int64, limit int) (binance.P
 	return page, err
 }
 
-// notShown returns the ids between the first and the last id of a page that are not trades, those that the
-// exchange has voided among them.
+// notShown returns the ids between the first and the last id of a page that are not trades, those
+// that the exchange has voided among them.
 func notShown(page binance.Page) idset.Set {
 	var trades idset.Set
 	for i := range page.Rows {

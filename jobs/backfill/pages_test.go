@@ -9,8 +9,8 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// Between the ids of an exchange and those of its replacement there may be millions that neither has. A few answers
-// show that, without a request for every page.
+// Between the ids of an exchange and those of its replacement there may be millions that neither
+// has. A few answers show that, without a request for every page.
 func TestGapOfMillionsIsNotRequestedPageByPage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("slow with the race detector; make test-all runs it")

@@ -20,7 +20,8 @@ type cancelAtStart struct {
 
 func (c cancelAtStart) Begin(string, int64) { c.cancel() }
 
-// The symbols of a run that was cancelled before it fetched anything stay pending until a later run has fetched them.
+// The symbols of a run that was cancelled before it fetched anything stay pending until a later run
+// has fetched them.
 func TestPendingSymbolsSurviveACancelledRun(t *testing.T) {
 	h := newHarness(t, tape.AggTrade, slices.Concat(market("BTCUSDT", 0, 100, now.Add(-time.Hour), now), market("ETHUSDT", 0, 100, now.Add(-time.Hour), now)))
 	opt := h.opt
@@ -67,7 +68,8 @@ func TestDelistedPendingSymbolIsDropped(t *testing.T) {
 	}
 }
 
-// The ids of a day that REST does not reach back to are unknown, so only the request of its file counts.
+// The ids of a day that REST does not reach back to are unknown, so only the request of its file
+// counts.
 func TestDurationOfADayWithUnknownIDs(t *testing.T) {
 	day := DayPlan{Day: now.Truncate(24*time.Hour).AddDate(0, 0, -2), Missing: idset.Set{{First: 0, Last: 5_000_000_000}}}
 	plan := Plan{PerMinute: 6000, Symbols: []SymbolPlan{{Symbol: "BTCUSDT", Days: []DayPlan{day}}}}

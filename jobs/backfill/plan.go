@@ -30,13 +30,15 @@ type Plan struct {
 // SymbolPlan is what a backfill will request for one symbol.
 type SymbolPlan struct {
 	Symbol string
-	// Missing are the ids to fetch. Absent is how many more are missing that the exchange is known not to have.
+	// Missing are the ids to fetch. Absent is how many more are missing that the exchange is known
+	// not to have.
 	Missing idset.Set
 	Absent  int64
 	// Days come from the archive, Pages from REST.
 	Days  []DayPlan
 	Pages []Page
-	// Problem is why the plan is incomplete, for example that the symbol was delisted; nil if it is complete.
+	// Problem is why the plan is incomplete, for example that the symbol was delisted; nil if it is
+	// complete.
 	Problem error
 
 	asked  binance.Cost
@@ -47,7 +49,8 @@ type SymbolPlan struct {
 // DayPlan is a UTC day whose file is fetched from the archive.
 type DayPlan struct {
 	Day time.Time
-	// IDs are the day's ids as REST reports them; the zero value if REST's history does not reach back so far.
+	// IDs are the day's ids as REST reports them; the zero value if REST's history does not reach
+	// back so far.
 	IDs idset.Range
 	// Missing are the ids to take from the file.
 	Missing idset.Set
@@ -87,8 +90,8 @@ func (p Plan) Days() int64 { return p.sum(func(s SymbolPlan) int64 { return int6
 // Weight returns the weight of the requests.
 func (p Plan) Weight() int64 { return p.Requests() * pageWeight(p.Feed) }
 
-// Speeds that decide which way is faster, measured on two cores against a local server. A real server is slower,
-// which is why archiveMinPages is large.
+// Speeds that decide which way is faster, measured on two cores against a local server. A real
+// server is slower, which is why archiveMinPages is large.
 const (
 	archiveRowsPerSecond = 300_000 // download, decompress and read a file, whether or not its rows are missing
 	archiveFileSeconds   = 2       // two requests
@@ -96,7 +99,8 @@ const (
 	archiveMinPages = 20
 )
 
-// Duration estimates the time that the plan takes: the requests at the speed of the budget, and the files.
+// Duration estimates the time that the plan takes: the requests at the speed of the budget, and the
+// files.
 func (p Plan) Duration() time.Duration {
 	rows := p.sum(func(s SymbolPlan) (rows int64) {
 		for _, day := range s.Days {
@@ -106,8 +110,9 @@ func (p Plan) Duration() time.Duration {
 		}
 		return rows
 	})
-	seconds := float64(p.Weight())*60/float64(max(p.PerMinute, 1)) + float64(p.Days()*archiveFileSeconds) + float64(rows)/archiveRowsPerSecond
-	return time.Duration(seconds * float64(time.Second)).Round(time.Second)
+	restSeconds := float64(p.Weight()) * 60 / float64(max(p.PerMinute, 1))
+	archiveSeconds := float64(p.Days()*archiveFileSeconds) + float64(rows)/archiveRowsPerSecond
+	return time.Duration((restSeconds + archiveSeconds) * float64(time.Second)).Round(time.Second)
 }
 
 // String says what is missing and what it costs to fetch.
@@ -155,12 +160,13 @@ func pageWeight(feed tape.Feed) int64 {
 	return 4
 }
 
-// Prepare works out what is missing and how to fetch it. It fetches no trades except single ones at the edges of
-// the window and of days.
+// Prepare works out what is missing and how to fetch it. It fetches no trades except single ones at
+// the edges of the window and of days.
 func Prepare(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (Plan, error) {
 	opt = opt.withDefaults()
 	if w := opt.Window; w != (window.Window{}) && w.IsEmpty() {
-		return Plan{}, fmt.Errorf("the window from %s to %s is empty", w.Start.UTC().Format(time.RFC3339), w.End.UTC().Format(time.RFC3339))
+		return Plan{}, fmt.Errorf("the window from %s to %s is empty",
+			w.Start.UTC().Format(time.RFC3339), w.End.UTC().Format(time.RFC3339))
 	}
 	index := dir.Index()
 	if err := index.Refresh(ctx); err != nil {
@@ -178,7 +184,9 @@ func Prepare(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (
 	if err != nil {
 		return Plan{}, err
 	}
-	plan := Plan{Feed: dir.Feed(), Symbols: make([]SymbolPlan, len(symbols)), Asked: asked, PerMinute: state.WeightPerMinute()}
+	plan := Plan{
+		Feed: dir.Feed(), Symbols: make([]SymbolPlan, len(symbols)), Asked: asked, PerMinute: state.WeightPerMinute(),
+	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(opt.Parallel)
 	for i, symbol := range symbols {
@@ -208,8 +216,8 @@ func Prepare(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (
 	return plan, nil
 }
 
-// pagesOf returns the fewest requests that cover ids. Each starts at the first id that is not covered yet, and may
-// return ids that are not wanted.
+// pagesOf returns the fewest requests that cover ids. Each starts at the first id that is not
+// covered yet, and may return ids that are not wanted.
 func pagesOf(ids idset.Set) []Page {
 	var pages []Page
 	next := int64(-1) // the first id that no page covers

@@ -42,8 +42,8 @@ func (p *planner) run(ctx context.Context) error {
 
 func rangeOf(gap tape.Gap) idset.Range { return idset.Range{First: gap.First, Last: gap.Last} }
 
-// findGaps lists the ids of the window that are not on the tape, in ascending order. Without a window these are the
-// gaps inside the tape.
+// findGaps lists the ids of the window that are not on the tape, in ascending order. Without a
+// window these are the gaps inside the tape.
 func (p *planner) findGaps(ctx context.Context) error {
 	inside := p.index.Gaps(p.plan.Symbol)
 	if p.opt.Window == (window.Window{}) {
@@ -85,7 +85,9 @@ func (p *planner) addGap(ids idset.Range, after, before time.Time) {
 		return
 	}
 	w := p.opt.Window.Intersect(window.Window{Start: after, End: before})
-	p.plan.gaps = append(p.plan.gaps, tape.Gap{Symbol: p.plan.Symbol, First: ids.First, Last: ids.Last, After: w.Start, Before: w.End})
+	p.plan.gaps = append(p.plan.gaps, tape.Gap{
+		Symbol: p.plan.Symbol, First: ids.First, Last: ids.Last, After: w.Start, Before: w.End,
+	})
 }
 
 // addWindow adds all ids of the window, for a symbol that is not on the tape.
@@ -105,7 +107,8 @@ func (p *planner) addWindow(ctx context.Context) error {
 	return nil
 }
 
-// addBeforeTape adds the ids of the window that are below the tape's. done means that nothing else is in the window.
+// addBeforeTape adds the ids of the window that are below the tape's. done means that nothing else
+// is in the window.
 func (p *planner) addBeforeTape(ctx context.Context, bounds tape.Bounds) (done bool, err error) {
 	first, ok, err := p.firstAt(ctx, p.opt.Window.Start)
 	if err != nil || !ok || first.firstID() >= bounds.FirstID {
@@ -170,11 +173,15 @@ func (p *planner) trim(ctx context.Context, gap tape.Gap) (idset.Range, error) {
 	return ids, nil
 }
 
-// addEarlierDays adds the window's past days up to its first trade, if REST may lack their trades: REST sometimes
-// omits older history (binance-public-data issue 376). It does so if nothing is known to precede the first trade.
+// addEarlierDays adds the window's past days up to its first trade, if REST may lack their trades:
+// REST sometimes omits older history (binance-public-data issue 376). It does so if nothing is
+// known to precede the first trade.
 func (p *planner) addEarlierDays(ctx context.Context, first windowTrade) error {
 	const quiet = time.Hour // a gap that an ordinary symbol does not have
-	if p.clients.Archive == nil || p.opt.Source == RESTOnly || first.row.ID == 0 || first.at().Sub(p.opt.Window.Start) < quiet {
+	if p.clients.Archive == nil || p.opt.Source == RESTOnly {
+		return nil
+	}
+	if first.row.ID == 0 || first.at().Sub(p.opt.Window.Start) < quiet {
 		return nil
 	}
 	page, err := p.clients.REST.AggTrades(ctx, p.plan.Symbol, first.row.ID-1, 1)
@@ -187,7 +194,8 @@ func (p *planner) addEarlierDays(ctx context.Context, first windowTrade) error {
 	}
 	for day := dayOf(p.opt.Window.Start); !day.After(first.at()); day = day.AddDate(0, 0, 1) {
 		if p.isPast(day) {
-			p.plan.Days = append(p.plan.Days, DayPlan{Day: day, Missing: idset.Set{{First: 0, Last: first.firstID() - 1}}, from: p.opt.Window.Start})
+			missing := idset.Set{{First: 0, Last: first.firstID() - 1}}
+			p.plan.Days = append(p.plan.Days, DayPlan{Day: day, Missing: missing, from: p.opt.Window.Start})
 		}
 	}
 	return nil

@@ -11,12 +11,14 @@ import (
 // SymbolSummary is what a backfill did for one symbol.
 type SymbolSummary struct {
 	Symbol string
-	// Missing is how many ids were missing at the start, without those known to be absent at the exchange.
+	// Missing is how many ids were missing at the start, without those known to be absent at the
+	// exchange.
 	Missing int64
-	// Fetched is how many trades were published, FromArchive how many of them came from the archive.
+	// Fetched is how many trades were published, FromArchive how many of them came from the
+	// archive.
 	Fetched, FromArchive int64
-	// Bytes is the size of the new segments, Inexact the number of values in them whose double does not print
-	// back as the exchange's decimal string.
+	// Bytes is the size of the new segments, Inexact the number of values in them whose double does
+	// not print back as the exchange's decimal string.
 	Bytes, Inexact int64
 	// Absent is how many ids the exchange turned out not to have.
 	Absent int64
@@ -53,7 +55,8 @@ type Summary struct {
 	Symbols []SymbolSummary // those that had something missing, in the plan's order
 }
 
-// Total adds up the symbols. Its Symbol and Problem are empty, and only the Count of its StillMissing is meaningful.
+// Total adds up the symbols. Its Symbol and Problem are empty, and only the Count of its
+// StillMissing is meaningful.
 func (s Summary) Total() SymbolSummary {
 	total := SymbolSummary{Cost: s.Plan.Asked}
 	stillMissing := int64(0)

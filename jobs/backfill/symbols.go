@@ -16,8 +16,8 @@ import (
 // ErrNoSymbols is returned if there are no symbols in the options and none on the tape.
 var ErrNoSymbols = errors.New("no symbols were named and there are none on the tape yet")
 
-// resolveSymbols returns the symbols to fetch. A pending symbol that the exchange no longer lists is dropped with a
-// warning.
+// resolveSymbols returns the symbols to fetch. A pending symbol that the exchange no longer lists
+// is dropped with a warning.
 func resolveSymbols(
 	ctx context.Context, dir *tape.Dir, rest *binance.REST, opt Options, onTape []string,
 ) (symbols []string, cost binance.Cost, err error) {
@@ -57,9 +57,9 @@ func resolveSymbols(
 	}
 }
 
-// pendingDir is the state directory with one empty file for each symbol that a backfill has started and not
-// finished. A backfill that ended before it published anything would otherwise lose track of its symbols,
-// because the next one takes the symbols that are on the tape.
+// pendingDir is the state directory with one empty file for each symbol that a backfill has started
+// and not finished. A backfill that ended before it published anything would otherwise lose track
+// of its symbols, because the next one takes the symbols that are on the tape.
 const pendingDir = "begun"
 
 // pendingSymbols returns the symbols that a backfill has started and not finished, sorted.
@@ -75,7 +75,8 @@ func pendingSymbols(dir *tape.Dir) ([]string, error) {
 	return symbols, err
 }
 
-// addPending marks a symbol as started. The mark need not survive a power cut, so nothing is synced.
+// addPending marks a symbol as started. The mark need not survive a power cut, so nothing is
+// synced.
 func addPending(dir *tape.Dir, symbol string) error {
 	disk := durable.OS{}
 	if err := disk.Mkdir(dir.StatePath(pendingDir)); err != nil {

@@ -40,8 +40,9 @@ func byDuckDB(b *testing.B, csv, out string) time.Duration {
 	return time.Since(begun)
 }
 
-// BenchmarkImportDay alternates between importing a zip with a checksum file and converting the unpacked CSV to the same
-// Parquet with DuckDB. ratio is DuckDB's time divided by the import's. -rows 20000000 is a day of the busiest symbol.
+// BenchmarkImportDay alternates between importing a zip with a checksum file and converting the
+// unpacked CSV to the same Parquet with DuckDB. ratio is DuckDB's time divided by the import's.
+// -rows 20000000 is a day of the busiest symbol.
 func BenchmarkImportDay(b *testing.B) {
 	files, err := archivetest.WriteDay(b.TempDir(), *benchRows)
 	if err != nil {

@@ -28,7 +28,8 @@ func stageCSV(ctx context.Context, dir *tape.Dir, s *source, out *staging) error
 	return err
 }
 
-// describeAfter adds the line after which a zip turned out to be damaged. The error of a row names its line already.
+// describeAfter adds the line after which a zip turned out to be damaged. The error of a row names
+// its line already.
 func describeAfter(line int64, err error) error {
 	if described := describe(err); described != err {
 		return fmt.Errorf("after line %d: %w", line, described)

@@ -1,9 +1,10 @@
-// Package importer publishes trades from files that people already have: zips and CSVs in the form of
-// data.binance.vision, and Parquet files with the tape's columns.
+// Package importer publishes trades from files that people already have: zips and CSVs in the form
+// of data.binance.vision, and Parquet files with the tape's columns.
 //
-// Its guarantee: a file is imported completely or not at all. Its rows are staged while it is read, and published
-// after its last row, its checksum and its ids were found to be right. Only ids that are not on the tape are written.
-// docs/BINANCE.md describes the archive's files, docs/TAPE.md the columns.
+// Its guarantee: a file is imported completely or not at all. Its rows are staged while it is read,
+// and published after its last row, its checksum and its ids were found to be right. Only ids that
+// are not on the tape are written. docs/BINANCE.md describes the archive's files, docs/TAPE.md the
+// columns.
 package importer
 
 import (
@@ -20,7 +21,8 @@ import (
 
 // Options are the settings of an import; the zero value is the default.
 type Options struct {
-	// Symbol is the symbol of CSVs and zips; if empty, each file's name says it: BTCUSDT-aggTrades-2024-08-08.zip.
+	// Symbol is the symbol of CSVs and zips; if empty, each file's name says it:
+	// BTCUSDT-aggTrades-2024-08-08.zip.
 	Symbol string
 	// Feed is the feed of CSVs and zips; if empty, each file's name or its first lines say it.
 	Feed tape.Feed
@@ -64,15 +66,17 @@ func (s Summary) Problems() []FileSummary {
 	return out
 }
 
-// fileError makes an error one of the file: nothing of it is imported, and the other files still are.
+// fileError makes an error one of the file: nothing of it is imported, and the other files still
+// are.
 func fileError(err error) error { return &ingest.FileError{Err: err} }
 
 func fileErrorf(format string, args ...any) error { return fileError(fmt.Errorf(format, args...)) }
 
-// Run imports files one after the other. A file that cannot be imported is in the summary with its Problem and does
-// not prevent the import of the others. An error means that the run stopped early: the context is done or the disk is
-// full. The summary is correct even if there is an error. Files whose names end in .CHECKSUM are not imported; the
-// files that they belong to are checked against them.
+// Run imports files one after the other. A file that cannot be imported is in the summary with its
+// Problem and does not prevent the import of the others. An error means that the run stopped early:
+// the context is done or the disk is full. The summary is correct even if there is an error. Files
+// whose names end in .CHECKSUM are not imported; the files that they belong to are checked against
+// them.
 func Run(ctx context.Context, dir *tape.Dir, files []string, opt Options) (Summary, error) {
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
@@ -99,7 +103,8 @@ func Run(ctx context.Context, dir *tape.Dir, files []string, opt Options) (Summa
 		}
 		var unusable *ingest.FileError
 		if errors.As(err, &unusable) {
-			f.out = FileSummary{Path: path, Verified: f.out.Verified, Problem: fmt.Errorf("import %q: %w", path, unusable.Err)}
+			problem := fmt.Errorf("import %q: %w", path, unusable.Err)
+			f.out = FileSummary{Path: path, Verified: f.out.Verified, Problem: problem}
 			err = nil
 		}
 		summary.Files = append(summary.Files, f.out)

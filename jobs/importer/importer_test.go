@@ -32,7 +32,8 @@ func newTape(t testing.TB, feed tape.Feed) *tape.Dir {
 	return dir
 }
 
-// aggTrades returns the trades with ids from first to last, seven seconds apart, and their lines in the archive's form.
+// aggTrades returns the trades with ids from first to last, seven seconds apart, and their lines in
+// the archive's form.
 func aggTrades(symbol string, first, last int64) (trades []tape.Trade, lines []string) {
 	for id := first; id <= last; id++ {
 		cents, units := 6_000_000+id%997, id%89+1
@@ -82,7 +83,8 @@ func writeFile(t testing.TB, name string, content []byte) string {
 	return path
 }
 
-// readTape returns all trades sorted by symbol and id. It fails if a trade is there twice or has the wrong date.
+// readTape returns all trades sorted by symbol and id. It fails if a trade is there twice or has
+// the wrong date.
 func readTape(t testing.TB, dir *tape.Dir) []tape.Trade {
 	t.Helper()
 	segments, broken, err := dir.Segments(tape.Trades, "", "")
@@ -380,8 +382,8 @@ func TestRecordedArchiveFile(t *testing.T) {
 	}
 }
 
-// FuzzFile imports arbitrary files: each is imported completely or not at all, nothing stays in the staging directory, and
-// what is imported are valid trades.
+// FuzzFile imports arbitrary files: each is imported completely or not at all, nothing stays in the
+// staging directory, and what is imported are valid trades.
 func FuzzFile(f *testing.F) {
 	_, lines := aggTrades("BTCUSDT", 1, 4)
 	f.Add(csvOf(lines))

@@ -25,13 +25,15 @@ const parquetMemory = "400MB"
 // rowsPerBatch are read from the sorted file at a time.
 const rowsPerBatch = 8192
 
-// parquetRow is a row of the sorted file: a trade and the number of its row in the imported file, from 0.
+// parquetRow is a row of the sorted file: a trade and the number of its row in the imported file,
+// from 0.
 type parquetRow struct {
 	tape.Trade
 	Row int64 `parquet:"file_row_number"`
 }
 
-// stageParquet stages the rows of a Parquet file. DuckDB reads and sorts it, so that any writer's file will do.
+// stageParquet stages the rows of a Parquet file. DuckDB reads and sorts it, so that any writer's
+// file will do.
 func stageParquet(ctx context.Context, dir *tape.Dir, s *source, out *staging) error {
 	feed, err := feedOfParquet(s)
 	if err != nil {
@@ -57,8 +59,9 @@ func stageParquet(ctx context.Context, dir *tape.Dir, s *source, out *staging) e
 	return nil
 }
 
-// newScratch creates a directory with a link "in" to the file, because DuckDB treats some characters of a path as a
-// pattern. It has the name of a DuckDB session's scratch directory, so the same sweep removes it after a crash.
+// newScratch creates a directory with a link "in" to the file, because DuckDB treats some
+// characters of a path as a pattern. It has the name of a DuckDB session's scratch directory, so
+// the same sweep removes it after a crash.
 func newScratch(dir *tape.Dir, path string) (string, error) {
 	staging, err := filepath.Abs(dir.StagingPath())
 	if err != nil {
@@ -78,8 +81,8 @@ func newScratch(dir *tape.Dir, path string) (string, error) {
 	return scratch, nil
 }
 
-// sortParquet writes the trades of the file in to the file sorted, by (date, symbol, id), and counts in out those that
-// it leaves out.
+// sortParquet writes the trades of the file in to the file sorted, by (date, symbol, id), and
+// counts in out those that it leaves out.
 func sortParquet(ctx context.Context, scratch, in, sorted string, feed tape.Feed, out *staging) error {
 	if strings.ContainsAny(scratch, "*?[") {
 		return fmt.Errorf("the path %q contains *, ? or [, which DuckDB treats as a pattern", scratch)
@@ -130,8 +133,8 @@ func sortParquet(ctx context.Context, scratch, in, sorted string, feed tape.Feed
 // voidedParquet is true for rows that the exchange itself has voided.
 const voidedParquet = "price = 0 AND qty = 0 OR first_trade_id = -1 AND last_trade_id = -1"
 
-// parquetTypes are the types that each column may have. FLOAT is too imprecise for a price, and text would have to be
-// guessed at.
+// parquetTypes are the types that each column may have. FLOAT is too imprecise for a price, and
+// text would have to be guessed at.
 var parquetTypes = []struct {
 	name  string
 	types []string
@@ -169,7 +172,8 @@ func checkColumns(ctx context.Context, db *sql.DB, rows string) (decimals []stri
 	for _, column := range parquetTypes {
 		full, ok := have[column.name]
 		if !ok {
-			return nil, fileErrorf("no column %q; the tape's columns are symbol, id, price, qty, first_trade_id, last_trade_id, traded_at and is_buyer_maker", column.name)
+			return nil, fileErrorf("no column %q; the tape's columns are symbol, id, price, qty, "+
+				"first_trade_id, last_trade_id, traded_at and is_buyer_maker", column.name)
 		}
 		kind, _, _ := strings.Cut(full, "(")
 		if !slices.Contains(column.types, kind) {
@@ -196,10 +200,16 @@ func checkRows(ctx context.Context, db *sql.DB, rows string, feed tape.Feed) err
 		rule{"NOT (qty > 0 AND qty < 'inf'::DOUBLE)", "the quantity is not above zero"},
 		rule{"last_trade_id < first_trade_id", "the last trade id is before the first"},
 		rule{"first_trade_id < 0", "the first trade id is negative"},
-		rule{"traded_at::TIMESTAMP NOT BETWEEN TIMESTAMP '2009-01-01' AND TIMESTAMP '2100-01-01'", "the time is not between 2009 and 2100"},
+		rule{
+			"traded_at::TIMESTAMP NOT BETWEEN TIMESTAMP '2009-01-01' AND TIMESTAMP '2100-01-01'",
+			"the time is not between 2009 and 2100",
+		},
 	)
 	if feed == tape.RawTrade {
-		rules = append(rules, rule{"first_trade_id <> id OR last_trade_id <> id", "first_trade_id and last_trade_id differ from id, which a tape of raw trades does not allow"})
+		rules = append(rules, rule{
+			"first_trade_id <> id OR last_trade_id <> id",
+			"first_trade_id and last_trade_id differ from id, which a tape of raw trades does not allow",
+		})
 	}
 	reason := "CASE"
 	for _, r := range rules {
@@ -222,7 +232,8 @@ LIMIT 1`, reason, rows, voidedParquet)
 	return fileErrorf("row %d: %s", row+1, text)
 }
 
-// unreadable turns an error of DuckDB into one of the file, unless the disk, the memory or the context caused it.
+// unreadable turns an error of DuckDB into one of the file, unless the disk, the memory or the
+// context caused it.
 func unreadable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -265,7 +276,8 @@ func readSorted(path string, use func(*ingest.Batch) error) error {
 	}
 }
 
-// feedOfParquet reads the feed from a file's metadata. It is empty if tapedeck did not write the file.
+// feedOfParquet reads the feed from a file's metadata. It is empty if tapedeck did not write the
+// file.
 func feedOfParquet(s *source) (feed tape.Feed, err error) {
 	defer func() {
 		if p := recover(); p != nil { // the library panics on a damaged footer

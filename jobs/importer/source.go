@@ -46,11 +46,12 @@ type source struct {
 
 const checksumSuffix = ".CHECKSUM"
 
-// IsChecksum reports whether a path is that of the checksum of another file, as data.binance.vision has it.
+// IsChecksum reports whether a path is that of the checksum of another file, as data.binance.vision
+// has it.
 func IsChecksum(path string) bool { return strings.HasSuffix(path, checksumSuffix) }
 
-// archiveName matches the names of data.binance.vision's files, such as BTCUSDT-aggTrades-2024-08-08.zip, and of the
-// CSVs in them.
+// archiveName matches the names of data.binance.vision's files, such as
+// BTCUSDT-aggTrades-2024-08-08.zip, and of the CSVs in them.
 var archiveName = regexp.MustCompile(`(?i)^(.+)-(aggTrades|trades)(?:-[-0-9]+)?\.(?:zip|csv)$`)
 
 // sniffBytes is how much of a CSV is read to detect its kind: some lines.
@@ -93,7 +94,8 @@ func openSource(path string, opt Options) (_ *source, err error) {
 	case string(head) == "PAR1":
 		s.form = formParquet
 		return s, nil
-	case bytes.HasPrefix(head, []byte("\x1f\x8b")), bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")), bytes.HasPrefix(head, []byte("BZh")):
+	case bytes.HasPrefix(head, []byte("\x1f\x8b")), bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")),
+		bytes.HasPrefix(head, []byte("BZh")): // gzip, zstd, bzip2
 		return nil, errors.New("the compression format is not supported; decompress the file first")
 	}
 	return s, s.detectCSV(opt)
@@ -151,7 +153,8 @@ func (s *source) detectCSV(opt Options) error {
 }
 
 // ErrNoSymbol is a CSV or zip whose symbol is not known.
-var ErrNoSymbol = errors.New("the file name does not say the symbol, as BTCUSDT-aggTrades-2024-08-08.zip does; name the symbol")
+var ErrNoSymbol = errors.New(
+	"the file name does not say the symbol, as BTCUSDT-aggTrades-2024-08-08.zip does; name the symbol")
 
 // open opens the CSV at its beginning. member is its name in a zip.
 func (s *source) open() (member string, content io.ReadCloser, err error) {

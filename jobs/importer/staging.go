@@ -9,8 +9,8 @@ import (
 	"tapedeck/internal/tape"
 )
 
-// staging stages the trades of one file and checks that each id occurs once. Rows come sorted by (date, symbol, id),
-// or by id if the file has one symbol.
+// staging stages the trades of one file and checks that each id occurs once. Rows come sorted by
+// (date, symbol, id), or by id if the file has one symbol.
 type staging struct {
 	newLoad  func() *tape.Loader
 	position string // what a position in the file is called: line or row
@@ -44,7 +44,8 @@ func (s *staging) discard() {
 	}
 }
 
-// add stages a batch, which it changes. Two rows that have the same id and differ make the file unusable.
+// add stages a batch, which it changes. Two rows that have the same id and differ make the file
+// unusable.
 func (s *staging) add(ctx context.Context, b *ingest.Batch) error {
 	kept := b.Trades[:0]
 	for i := range b.Trades {

@@ -12,15 +12,17 @@ type FileSummary struct {
 	Path string
 	// Symbols are those whose trades the file has, sorted.
 	Symbols []string
-	// Rows counts the file's trades, each id once. Repeated counts rows that are equal to an earlier one, Voided
-	// those that the exchange itself has voided (price and quantity 0, or trade ids -1).
+	// Rows counts the file's trades, each id once. Repeated counts rows that are equal to an
+	// earlier one, Voided those that the exchange itself has voided (price and quantity 0, or trade
+	// ids -1).
 	Rows, Repeated, Voided int64
 	// Published is how many of Rows were written; the others were on the tape already.
 	Published int64
-	// Missing counts, for each symbol, the ids between the file's first and last that it does not have.
+	// Missing counts, for each symbol, the ids between the file's first and last that it does not
+	// have.
 	Missing int64
-	// Segments and Bytes were written. Inexact counts values in the file whose double does not print back as the
-	// exchange's decimal string.
+	// Segments and Bytes were written. Inexact counts values in the file whose double does not
+	// print back as the exchange's decimal string.
 	Segments int
 	Bytes    int64
 	Inexact  int64
@@ -39,7 +41,8 @@ func (f FileSummary) String() string {
 	if len(f.Symbols) > 3 {
 		symbols = wording.Count(len(f.Symbols), "symbol")
 	}
-	text := fmt.Sprintf("%s: %s of %s, %s of them new", f.Path, wording.Count(f.Rows, "trade"), symbols, wording.Comma(f.Published))
+	text := fmt.Sprintf("%s: %s of %s, %s of them new",
+		f.Path, wording.Count(f.Rows, "trade"), symbols, wording.Comma(f.Published))
 	if f.Verified {
 		text += "; its checksum matches"
 	}

@@ -1,8 +1,9 @@
-// Package verify proves how complete the tape is: it reads the ids of all rows, computes which are missing, and
-// publishes the result in the coverage table.
+// Package verify proves how complete the tape is: it reads the ids of all rows, computes which are
+// missing, and publishes the result in the coverage table.
 //
-// Its guarantee: a tape is called complete only if every id from the first to the last of each symbol was read exactly
-// once, or is recorded as absent at the exchange. docs/TAPE.md defines coverage and its states.
+// Its guarantee: a tape is called complete only if every id from the first to the last of each
+// symbol was read exactly once, or is recorded as absent at the exchange. docs/TAPE.md defines
+// coverage and its states.
 package verify
 
 import (
@@ -26,9 +27,10 @@ type Options struct {
 
 // Run checks the tape, publishes its coverage and returns the certificate.
 //
-// An incomplete tape is not an error, see Certificate.Complete. A tape that is not writable is not an error either, see
-// Certificate.SaveErr. If publishing the coverage fails for another reason, for example a full disk, Run returns both
-// the certificate and the error. With any other error the certificate is nil.
+// An incomplete tape is not an error, see Certificate.Complete. A tape that is not writable is not
+// an error either, see Certificate.SaveErr. If publishing the coverage fails for another reason,
+// for example a full disk, Run returns both the certificate and the error. With any other error the
+// certificate is nil.
 func Run(ctx context.Context, dir *tape.Dir, opt Options) (*tape.Certificate, error) {
 	certificate, err := dir.Certify(ctx, opt.Now, opt.Full)
 	if err != nil {
@@ -41,8 +43,8 @@ func Run(ctx context.Context, dir *tape.Dir, opt Options) (*tape.Certificate, er
 		return &certificate, fmt.Errorf("publish the coverage: %w", err)
 	}
 	if opt.Logger != nil {
-		opt.Logger.Info("tape checked", "symbols", len(certificate.Symbols), "files", certificate.Files, "files_read", certificate.Scanned,
-			"coverage_rows", published.Rows, "complete", certificate.Complete())
+		opt.Logger.Info("tape checked", "symbols", len(certificate.Symbols), "files", certificate.Files,
+			"files_read", certificate.Scanned, "coverage_rows", published.Rows, "complete", certificate.Complete())
 	}
 	return &certificate, nil
 }

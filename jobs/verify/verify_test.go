@@ -20,8 +20,8 @@ import (
 
 var start = time.Date(2026, 1, 15, 23, 59, 0, 0, time.UTC)
 
-// newTape returns a tape with the ids 1000 to 1299 of two symbols, one per second over midnight, and the paths of its
-// segments. A batch of 100 ids over midnight becomes two segments.
+// newTape returns a tape with the ids 1000 to 1299 of two symbols, one per second over midnight,
+// and the paths of its segments. A batch of 100 ids over midnight becomes two segments.
 func newTape(t *testing.T) (*tape.Dir, []string) {
 	t.Helper()
 	dir, err := tape.Create(filepath.Join(t.TempDir(), "data"), tape.AggTrade, start)

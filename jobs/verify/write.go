@@ -17,14 +17,16 @@ import (
 // maxGaps limits the gaps of a symbol that the table lists. The JSON form lists all.
 const maxGaps = 10
 
-// WriteTable writes the certificate for people: one line per symbol, the gaps and other problems, and the verdict.
+// WriteTable writes the certificate for people: one line per symbol, the gaps and other problems,
+// and the verdict.
 func WriteTable(w io.Writer, c tape.Certificate) error {
 	out := &strings.Builder{}
 	table := tabwriter.NewWriter(out, 0, 0, 1, ' ', tabwriter.AlignRight) // padding of 1 fits into 80 columns
 	fmt.Fprintln(table, "symbol\tfrom (UTC)\tto (UTC)\trows\tmissing\tabsent\ttwice\tdays\t")
 	for _, s := range c.Symbols {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", s.Symbol, minute(s.FirstAt), minute(s.LastAt),
-			wording.Comma(s.Trades), wording.Comma(s.Missing), wording.Comma(s.Absent), wording.Comma(s.Duplicates), states(s.Days))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n",
+			s.Symbol, minute(s.FirstAt), minute(s.LastAt), wording.Comma(s.Trades), wording.Comma(s.Missing),
+			wording.Comma(s.Absent), wording.Comma(s.Duplicates), states(s.Days))
 	}
 	if len(c.Symbols) > 0 {
 		table.Flush()
@@ -34,7 +36,8 @@ func WriteTable(w io.Writer, c tape.Certificate) error {
 	}
 	for _, b := range c.Broken {
 		fmt.Fprintf(out, "\n%s cannot be read: %v.\n"+
-			"  Its rows count as missing. Move it out of the data directory, then `tapedeck backfill` fetches them again.\n", b.Path, b.Err)
+			"  Its rows count as missing. Move it out of the data directory, "+
+			"then `tapedeck backfill` fetches them again.\n", b.Path, b.Err)
 	}
 	if c.Misplaced > 0 {
 		fmt.Fprintf(out, "\n%s in the partition of another date.\n", wording.Count(c.Misplaced, "row is", "rows are"))
@@ -57,7 +60,8 @@ func writeProblems(out io.Writer, s tape.SymbolCertificate) {
 		}
 	}
 	if s.Duplicates > 0 {
-		fmt.Fprintf(out, "\n%s has %s more than once: another program put a file into the tape.\n", s.Symbol, wording.Count(s.Duplicates, "id"))
+		fmt.Fprintf(out, "\n%s has %s more than once: another program put a file into the tape.\n",
+			s.Symbol, wording.Count(s.Duplicates, "id"))
 	}
 }
 
@@ -80,7 +84,8 @@ func Verdict(c tape.Certificate) string {
 	case len(c.Symbols) == 0 && len(c.Broken) == 0:
 		return "The tape is empty."
 	case c.Complete():
-		return fmt.Sprintf("Complete: %s of %s, 0 missing, 0 twice: every id from the first to the last is on the tape once.%s",
+		return fmt.Sprintf(
+			"Complete: %s of %s, 0 missing, 0 twice: every id from the first to the last is on the tape once.%s",
 			wording.Count(trades, "row"), wording.Count(len(c.Symbols), "symbol"), also)
 	}
 	text := fmt.Sprintf("Not complete: %s, %s missing in %s, %s twice, %s broken.%s",
@@ -114,7 +119,9 @@ func millisecond(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:0
 // WriteCSV writes the coverage with a header, one row per symbol and day.
 func WriteCSV(w io.Writer, c tape.Certificate) error {
 	out := csv.NewWriter(w)
-	out.Write([]string{"symbol", "date", "first_id", "last_id", "trades", "missing", "absent_at_source", "state", "checked_at"})
+	out.Write([]string{
+		"symbol", "date", "first_id", "last_id", "trades", "missing", "absent_at_source", "state", "checked_at",
+	})
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
 	optional := func(n *int64) string {
 		if n == nil {
@@ -125,8 +132,8 @@ func WriteCSV(w io.Writer, c tape.Certificate) error {
 	for _, s := range c.Symbols {
 		for _, d := range s.Days {
 			out.Write([]string{
-				d.Symbol, d.Date, optional(d.FirstID), optional(d.LastID), number(d.Trades), number(d.Missing), number(d.AbsentAtSource),
-				d.State, c.CheckedAt.Format(time.RFC3339),
+				d.Symbol, d.Date, optional(d.FirstID), optional(d.LastID), number(d.Trades), number(d.Missing),
+				number(d.AbsentAtSource), d.State, c.CheckedAt.Format(time.RFC3339),
 			})
 		}
 	}
@@ -187,14 +194,15 @@ func WriteJSON(w io.Writer, c tape.Certificate) error {
 	}
 	for _, s := range c.Symbols {
 		symbol := jsonSymbol{
-			Symbol: s.Symbol, Bounds: s.Bounds, Trades: s.Trades, Missing: s.Missing, Absent: s.Absent, Twice: s.Duplicates,
-			Gaps: []jsonGap{}, Days: []jsonDay{},
+			Symbol: s.Symbol, Bounds: s.Bounds, Trades: s.Trades, Missing: s.Missing, Absent: s.Absent,
+			Twice: s.Duplicates, Gaps: []jsonGap{}, Days: []jsonDay{},
 		}
 		for _, g := range s.Gaps {
 			symbol.Gaps = append(symbol.Gaps, jsonGap{g.First, g.Last, g.Count(), g.After, g.Before})
 		}
 		for _, d := range s.Days {
-			symbol.Days = append(symbol.Days, jsonDay{d.Date, d.FirstID, d.LastID, d.Trades, d.Missing, d.AbsentAtSource, d.State})
+			symbol.Days = append(symbol.Days,
+				jsonDay{d.Date, d.FirstID, d.LastID, d.Trades, d.Missing, d.AbsentAtSource, d.State})
 		}
 		out.Symbols = append(out.Symbols, symbol)
 	}
