@@ -7,6 +7,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"tapedeck/internal/window"
 	"tapedeck/internal/wording"
 	"tapedeck/jobs/compact"
 	"tapedeck/jobs/schedule"
@@ -46,7 +47,7 @@ func (c *compactCmd) Run(ctx context.Context, a *app) error {
 	bar := a.newProgress()
 	options := compact.Options{Now: a.now(), Clock: time.Now(), Force: c.Force, Logger: a.log, Progress: bar}
 	if c.given() {
-		if options.Window, err = c.window(a.now(), maxLength); err != nil {
+		if options.Window, err = c.window(a.now(), window.MaxLength); err != nil {
 			return err
 		}
 	}

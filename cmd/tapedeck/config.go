@@ -227,8 +227,7 @@ func lengthText(node *yaml.Node) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_, err = parseLength(text)
-	return text, err
+	return text, new(length).UnmarshalText([]byte(text))
 }
 
 func countText(node *yaml.Node) (string, error) {

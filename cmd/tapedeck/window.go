@@ -15,9 +15,9 @@ import (
 type length time.Duration
 
 func (l *length) UnmarshalText(text []byte) error {
-	value, err := parseLength(string(text))
+	value, err := window.ParseLength(string(text))
 	if err != nil {
-		return err
+		return fmt.Errorf("%q is %w", strictyaml.Shorten(string(text)), err)
 	}
 	*l = length(value)
 	return nil
@@ -32,29 +32,6 @@ func (l length) String() string {
 		text = strings.TrimSuffix(text, "0m")
 	}
 	return text
-}
-
-// maxLength is 100 years. More is a typing error, and would overflow elsewhere.
-const maxLength = 100 * 365 * 24 * time.Hour
-
-func parseLength(text string) (time.Duration, error) {
-	text = strings.TrimSpace(text)
-	value, err := time.ParseDuration(text)
-	if err != nil {
-		days := map[byte]float64{'d': 1, 'w': 7}
-		if len(text) > 1 && days[text[len(text)-1]] > 0 {
-			number, numberErr := strconv.ParseFloat(text[:len(text)-1], 64)
-			hours := number * 24 * days[text[len(text)-1]]
-			if numberErr == nil && hours > 0 && hours <= maxLength.Hours() {
-				return time.Duration(hours * float64(time.Hour)), nil
-			}
-		}
-		return 0, fmt.Errorf("%q is not a duration, such as 90m, 24h, 7d or 1h30m", strictyaml.Shorten(text))
-	}
-	if value <= 0 || value > maxLength {
-		return 0, fmt.Errorf("%q is out of range; write a duration such as 90m, 24h, 7d or 1h30m", strictyaml.Shorten(text))
-	}
-	return value, nil
 }
 
 // instant is a date and time on the command line, in UTC unless it names a zone.
@@ -88,7 +65,7 @@ type hours float64
 
 func (h *hours) UnmarshalText(text []byte) error {
 	value, err := strconv.ParseFloat(strings.TrimSpace(string(text)), 64)
-	if err != nil || !(value > 0 && value <= maxLength.Hours()) {
+	if err != nil || !(value > 0 && value <= window.MaxLength.Hours()) {
 		return fmt.Errorf("%q is not a number of hours above 0, such as 13", strictyaml.Shorten(string(text)))
 	}
 	*h = hours(value)

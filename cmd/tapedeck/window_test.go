@@ -1,28 +1,9 @@
 package main
 
 import (
-	"strings"
 	"testing"
 	"time"
 )
-
-func TestParseLength(t *testing.T) {
-	for text, want := range map[string]time.Duration{
-		"90m": 90 * time.Minute, "24h": 24 * time.Hour, "7d": 7 * 24 * time.Hour, "2w": 14 * 24 * time.Hour, "1h30m": 90 * time.Minute,
-		"0.5d": 12 * time.Hour, " 15s ": 15 * time.Second,
-	} {
-		if got, err := parseLength(text); err != nil || got != want {
-			t.Errorf("%q: %v %v, want %v", text, got, err, want)
-		}
-	}
-	for _, text := range []string{"", "banana", "d", "7", "-3h", "0", "0d", "-1d", "1e99d", "NaNd", "Infd", "2000000h", "3 hours"} {
-		if got, err := parseLength(text); err == nil {
-			t.Errorf("%q was parsed as %v", text, got)
-		} else if !strings.Contains(err.Error(), "24h") {
-			t.Errorf("%q: the error %q has no example", text, err)
-		}
-	}
-}
 
 func TestParseInstant(t *testing.T) {
 	for text, want := range map[string]string{
@@ -78,9 +59,9 @@ func TestWindowFlags(t *testing.T) {
 
 func TestLengthString(t *testing.T) {
 	for _, text := range []string{"15s", "10m", "1h", "1h30m", "6h", "1m5s"} {
-		value, err := parseLength(text)
-		if err != nil || length(value).String() != text {
-			t.Errorf("%q prints as %s, %v", text, length(value), err)
+		var value length
+		if err := value.UnmarshalText([]byte(text)); err != nil || value.String() != text {
+			t.Errorf("%q prints as %s, %v", text, value, err)
 		}
 	}
 }

@@ -28,7 +28,7 @@ const (
 type Children struct {
 	Path  string        // of the binary
 	Env   []string      // the environment of every child
-	Grace time.Duration // between SIGTERM and SIGKILL
+	Grace time.Duration // between SIGTERM and SIGKILL; 0 is forever
 	// Stdout and Stderr, if set, also get the output as it comes.
 	Stdout, Stderr io.Writer
 
@@ -54,12 +54,15 @@ func (c *Children) Start(ctx context.Context, args []string, runID string, outpu
 	}
 	defer reports.Close()
 
-	// Not exec.CommandContext, which would kill the process but not its group.
-	command := exec.Command(c.Path, args...)
+	command := exec.CommandContext(ctx, c.Path, args...)
 	command.Env = append(slices.Clone(c.Env), RunIDVariable+"="+runID, ReportVariable+"=3")
 	command.ExtraFiles = []*os.File{childEnd} // descriptor 3
 	command.SysProcAttr = ownGroup()
-	command.WaitDelay = c.Grace // in case another process still holds the pipes open
+	command.Cancel = func() error {
+		signalGroup(command.Process.Pid, syscall.SIGTERM)
+		return os.ErrProcessDone // so that Wait's error depends only on the child
+	}
+	command.WaitDelay = c.Grace // until the child is killed and its pipes are closed
 	var emitting sync.Mutex
 	emit := func(line string) {
 		emitting.Lock()
@@ -83,16 +86,8 @@ func (c *Children) Start(ctx context.Context, args []string, runID string, outpu
 
 	report := make(chan Report, 1)
 	go func() { report <- readReport(reports) }()
-	ended := make(chan struct{})
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		c.terminateWhenDone(ctx, command.Process.Pid, ended)
-	}()
 	err = command.Wait()
-	close(ended)
-	<-stopped
-	// Kill what the child left behind in its group.
+	// Kill what is left of its group.
 	signalGroup(command.Process.Pid, syscall.SIGKILL)
 	stdout.flush()
 	stderr.flush()
@@ -138,25 +133,6 @@ func (c *Children) isWaitedFor(pid int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.alive[pid]
-}
-
-// terminateWhenDone stops the group when ctx is done. It returns when ended is closed.
-func (c *Children) terminateWhenDone(ctx context.Context, group int, ended <-chan struct{}) {
-	select {
-	case <-ended:
-		return
-	case <-ctx.Done():
-	}
-	signalGroup(group, syscall.SIGTERM)
-	grace := time.NewTimer(c.Grace)
-	defer grace.Stop()
-	select {
-	case <-ended:
-		return
-	case <-grace.C:
-	}
-	signalGroup(group, syscall.SIGKILL)
-	<-ended
 }
 
 // signalGroup signals a process group, which may be gone already.

@@ -271,7 +271,7 @@ func TestKernelKillsChildrenFirst(t *testing.T) {
 	if _, err := os.Stat("/proc/self/oom_score_adj"); err != nil {
 		t.Skip("no /proc: ", err)
 	}
-	c := children(0)
+	c := children(time.Millisecond)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var score []byte

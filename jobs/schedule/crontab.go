@@ -13,6 +13,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"tapedeck/internal/strictyaml"
+	"tapedeck/internal/window"
 )
 
 // Defaults of an entry.
@@ -293,7 +294,7 @@ func (e *entryParser) checkCombination(job *Job) {
 }
 
 func parseAtLeast(text string, least time.Duration) (time.Duration, error) {
-	duration, err := parseDuration(text)
+	duration, err := window.ParseLength(text)
 	if err != nil || duration < least {
 		return least, fmt.Errorf("%q is not a duration of a second or more, such as 90s, 10m or 1h30m", strictyaml.Shorten(text))
 	}

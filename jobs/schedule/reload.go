@@ -65,36 +65,30 @@ func (s *scheduler) reload(now time.Time) {
 	if s.Crontab == nil {
 		return
 	}
-	jobs, changed, err := s.Crontab.Reload(now)
-	switch {
-	case err != nil:
-		if changed {
-			s.Logger.Error("crontab is wrong; the previous one stays in force", "error", err)
-		}
-		if changed || !s.crontabWasWrong() {
-			s.update(func(current *state.Scheduler) {
-				if current.CrontabError == "" {
-					current.CrontabErrorAt = now
-				}
-				current.CrontabError = err.Error()
-			})
-		}
-	case changed:
-		s.setJobs(jobs, now)
-		s.update(clearCrontabError)
-		s.Logger.Info("crontab reloaded", "jobs", len(jobs))
-	case s.crontabWasWrong():
-		s.update(clearCrontabError)
-		s.Logger.Info("crontab restored to the one in force")
+	jobs, err := s.Crontab.Reload(now)
+	problem := ""
+	if err != nil {
+		problem = err.Error()
 	}
-}
-
-func clearCrontabError(current *state.Scheduler) {
-	current.CrontabError, current.CrontabErrorAt = "", time.Time{}
-}
-
-func (s *scheduler) crontabWasWrong() bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.state.CrontabError != ""
+	previous := s.state.CrontabError
+	s.mu.Unlock()
+	if jobs == nil && problem == previous {
+		return
+	}
+	if err != nil {
+		s.Logger.Error("crontab is wrong; the previous one stays in force", "error", err)
+	} else {
+		s.setJobs(jobs, now)
+		s.Logger.Info("crontab reloaded", "jobs", len(jobs))
+	}
+	s.update(func(current *state.Scheduler) {
+		current.CrontabError = problem
+		switch {
+		case problem == "":
+			current.CrontabErrorAt = time.Time{}
+		case previous == "":
+			current.CrontabErrorAt = now
+		}
+	})
 }

@@ -183,14 +183,14 @@ func (s *scheduler) record(t task, row tape.Run, last bool) (settled bool) {
 // something out even if it exited with status 0, so it is not done.
 func outcomeOf(stopCause error, job Job, exit Exit) (outcome state.Outcome, message string) {
 	switch {
-	case exit.Err != nil:
-		return state.Failed, exit.Err.Error()
 	case errors.Is(stopCause, errTimeout):
 		return state.Timeout, fmt.Sprintf("timed out after %s", job.Timeout)
 	case errors.Is(stopCause, errReplaced):
 		return state.Killed, "replaced by its next run"
 	case stopCause != nil:
 		return state.Killed, "the scheduler was stopped"
+	case exit.Err != nil:
+		return state.Failed, exit.Err.Error()
 	case exit.Code == 0:
 		return state.OK, ""
 	case exit.Code == 3:

@@ -1,7 +1,6 @@
 package schedule
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -9,6 +8,7 @@ import (
 	"github.com/robfig/cron/v3"
 
 	"tapedeck/internal/strictyaml"
+	"tapedeck/internal/window"
 )
 
 // times are the instants at which a job is due. Five fields name local times in location, and each
@@ -36,7 +36,7 @@ func parseSpec(spec string, location *time.Location) (out times, err error) {
 	}
 	if rest, ok := strings.CutPrefix(spec, "@every "); ok {
 		// cron itself turns anything shorter than a second, or negative, into a second.
-		every, err := parseDuration(strings.TrimSpace(rest))
+		every, err := window.ParseLength(rest)
 		if err != nil || every < time.Second || every%time.Second != 0 {
 			return times{}, fmt.Errorf("%q: @every needs a duration in whole seconds, such as 90s or 1h30m", strictyaml.Shorten(spec))
 		}
@@ -77,18 +77,6 @@ func checkFields(spec string) error {
 		}
 	}
 	return nil
-}
-
-// parseDuration parses a duration as Go writes it, or days as in 2d.
-func parseDuration(text string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		hours, err := time.ParseDuration(days + "h")
-		if err != nil || hours > 100*365*time.Hour {
-			return 0, errors.New("not a duration")
-		}
-		return 24 * hours, nil
-	}
-	return time.ParseDuration(text)
 }
 
 // next returns the first due instant after t, in UTC; zero if there is none within five years.
