@@ -54,7 +54,7 @@ func (c *healthCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	verdict, err := health.Check(dir, a.now(), services)
+	verdict, err := health.Check(dir.State(), a.now(), services)
 	if err != nil {
 		return err
 	}
@@ -95,9 +95,9 @@ func (a *app) metrics(
 	}
 	version, _ := buildVersion()
 	sources := metrics.Sources{
-		State: dir, Version: version,
+		State: dir.State(), Version: version,
 		Health: func() (bool, string, error) {
-			verdict, err := health.Check(dir, a.clock(), services)
+			verdict, err := health.Check(dir.State(), a.clock(), services)
 			return verdict.Healthy, verdict.Why, err
 		},
 		Disk: func() (free, perDay uint64, err error) {

@@ -25,7 +25,7 @@ func TestMetricsAddr(t *testing.T) {
 		t.Fatal(err)
 	}
 	scheduler := state.Scheduler{BeatAt: time.Now(), Jobs: []state.Job{{Name: "heal", Totals: state.RunTotals{Runs: map[state.Outcome]int64{state.OK: 3}, Within: []int64{3, 3, 3, 3, 3, 3, 3, 3}}}}}
-	if err := dir.WriteState(state.SchedulerFile, scheduler); err != nil {
+	if err := dir.State().Write(state.SchedulerFile, scheduler); err != nil {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer

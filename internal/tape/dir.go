@@ -307,17 +307,3 @@ func (d *Dir) publishEmptySegments(tables ...Table) error {
 	}
 	return nil
 }
-
-// StatePath is State().Path.
-func (d *Dir) StatePath(name string) string { return d.state.Path(name) }
-
-// WriteState is State().Write.
-func (d *Dir) WriteState(name string, v any) error { return d.state.Write(name, v) }
-
-// WriteStateBytes is State().WriteBytes.
-func (d *Dir) WriteStateBytes(name string, content []byte) error {
-	return d.state.WriteBytes(name, content)
-}
-
-// ReadState is State().Read.
-func (d *Dir) ReadState(name string, v any) error { return d.state.Read(name, v) }

@@ -117,7 +117,7 @@ func (w *lockedWriter) Write(text []byte) (int, error) {
 // client returns clients as another process would have them.
 func (h *harness) client() Clients {
 	c := &clock{at: now}
-	budget := binance.OpenBudget(h.dir.StatePath("budget.json"), binance.BudgetOptions{Now: c.now, Sleep: c.sleep})
+	budget := binance.OpenBudget(h.dir.State().Path("budget.json"), binance.BudgetOptions{Now: c.now, Sleep: c.sleep})
 	rest := binance.NewREST(h.exchange.URL(), budget, binance.RESTOptions{Sleep: c.sleep})
 	archive := binance.NewArchive(h.exchange.URL(), binance.ArchiveOptions{Sleep: c.sleep})
 	h.t.Cleanup(rest.Close)

@@ -89,7 +89,7 @@ func BenchmarkBackfillDay(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		rest := binance.NewREST(url, binance.OpenBudget(dir.StatePath("budget.json"), binance.BudgetOptions{}), binance.RESTOptions{})
+		rest := binance.NewREST(url, binance.OpenBudget(dir.State().Path("budget.json"), binance.BudgetOptions{}), binance.RESTOptions{})
 		defer rest.Close()
 		archive := binance.NewArchive(url, binance.ArchiveOptions{})
 		defer archive.Close()

@@ -32,7 +32,7 @@ func TestTwoBackfillsAndAStreamShareOneBudget(t *testing.T) {
 	// window.
 	limits := []binance.RateLimit{{Kind: "REQUEST_WEIGHT", Interval: "SECOND", Num: 1, Limit: limit - 20}}
 	process := func() *binance.REST {
-		budget := binance.OpenBudget(h.dir.StatePath("budget.json"), binance.BudgetOptions{})
+		budget := binance.OpenBudget(h.dir.State().Path("budget.json"), binance.BudgetOptions{})
 		if err := budget.SetLimits(limits); err != nil {
 			t.Fatal(err)
 		}
@@ -173,7 +173,7 @@ func BenchmarkREST(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		budget := binance.OpenBudget(dir.StatePath("budget.json"), binance.BudgetOptions{})
+		budget := binance.OpenBudget(dir.State().Path("budget.json"), binance.BudgetOptions{})
 		if err := budget.SetLimits([]binance.RateLimit{{Kind: "REQUEST_WEIGHT", Interval: "SECOND", Num: int64(window / time.Second), Limit: limit}}); err != nil {
 			b.Fatal(err)
 		}

@@ -29,7 +29,7 @@ func Connect(dir *tape.Dir, endpoints Endpoints) Clients {
 	if dir.Feed() == tape.RawTrade {
 		rest = DefaultRawTradesURL
 	}
-	budget := binance.OpenBudget(dir.StatePath("budget.json"), binance.BudgetOptions{})
+	budget := binance.OpenBudget(dir.State().Path("budget.json"), binance.BudgetOptions{})
 	archive := cmp.Or(endpoints.ArchiveURL, DefaultArchiveURL)
 	return Clients{
 		REST:    binance.NewREST(cmp.Or(endpoints.RESTURL, rest), budget, binance.RESTOptions{Logger: endpoints.Logger}),

@@ -64,7 +64,7 @@ const pendingDir = "begun"
 
 // pendingSymbols returns the symbols that a backfill has started and not finished, sorted.
 func pendingSymbols(dir *tape.Dir) ([]string, error) {
-	entries, err := os.ReadDir(dir.StatePath(pendingDir))
+	entries, err := os.ReadDir(dir.State().Path(pendingDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -79,10 +79,10 @@ func pendingSymbols(dir *tape.Dir) ([]string, error) {
 // synced.
 func addPending(dir *tape.Dir, symbol string) error {
 	disk := durable.OS{}
-	if err := disk.Mkdir(dir.StatePath(pendingDir)); err != nil {
+	if err := disk.Mkdir(dir.State().Path(pendingDir)); err != nil {
 		return err
 	}
-	file, err := disk.Create(dir.StatePath(filepath.Join(pendingDir, symbol)))
+	file, err := disk.Create(dir.State().Path(filepath.Join(pendingDir, symbol)))
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
@@ -94,7 +94,7 @@ func addPending(dir *tape.Dir, symbol string) error {
 
 // removePending marks a symbol as finished.
 func removePending(dir *tape.Dir, symbol string) error {
-	err := durable.OS{}.Remove(dir.StatePath(filepath.Join(pendingDir, symbol)))
+	err := durable.OS{}.Remove(dir.State().Path(filepath.Join(pendingDir, symbol)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -41,7 +41,7 @@ func (s Service) noun() string {
 // StateReader reads a state file, which is JSON, into v. The error is fs.ErrNotExist if there is no
 // such file.
 type StateReader interface {
-	ReadState(name string, v any) error
+	Read(name string, v any) error
 }
 
 // Limits. They are far from what a healthy service shows, because a verdict that flaps is worse
@@ -133,12 +133,12 @@ func judge(reader StateReader, service Service, now time.Time) (found finding, e
 	switch service {
 	case Stream:
 		var s state.Stream
-		if err = reader.ReadState(state.StreamFile, &s); err == nil {
+		if err = reader.Read(state.StreamFile, &s); err == nil {
 			return judgeStream(s, now), nil
 		}
 	case Schedule:
 		var s state.Scheduler
-		if err = reader.ReadState(state.SchedulerFile, &s); err == nil {
+		if err = reader.Read(state.SchedulerFile, &s); err == nil {
 			return judgeScheduler(s, now), nil
 		}
 	default:

@@ -17,7 +17,7 @@ var now = time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
 // files is a StateReader of state files by name. {{N}} stands for the time N seconds before now.
 type files map[string]string
 
-func (f files) ReadState(name string, v any) error {
+func (f files) Read(name string, v any) error {
 	text, ok := f[name]
 	if !ok {
 		return fmt.Errorf("open %q: %w", name, fs.ErrNotExist)

@@ -135,11 +135,11 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	}
 	out.gauge(c.info, 1, c.sources.Version)
 	var stream state.Stream
-	if usable("stream", c.sources.State.ReadState(state.StreamFile, &stream)) {
+	if usable("stream", c.sources.State.Read(state.StreamFile, &stream)) {
 		c.collectStream(out, stream)
 	}
 	var scheduler state.Scheduler
-	if usable("schedule", c.sources.State.ReadState(state.SchedulerFile, &scheduler)) {
+	if usable("schedule", c.sources.State.Read(state.SchedulerFile, &scheduler)) {
 		c.collectScheduler(out, scheduler)
 	}
 	if c.sources.Outbox != nil {

@@ -22,7 +22,7 @@ import (
 // StateReader reads a state file, which is JSON, into v. The error is fs.ErrNotExist if there is no
 // such file.
 type StateReader interface {
-	ReadState(name string, v any) error
+	Read(name string, v any) error
 }
 
 // Sources are where the numbers come from. Health, Outbox and Disk may be nil; their metrics are

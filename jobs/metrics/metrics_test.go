@@ -19,7 +19,7 @@ import (
 // files is a StateReader of state files by name.
 type files map[string]string
 
-func (f files) ReadState(name string, v any) error {
+func (f files) Read(name string, v any) error {
 	text, ok := f[name]
 	if !ok {
 		return fmt.Errorf("open %q: %w", name, fs.ErrNotExist)

@@ -261,7 +261,7 @@ func TestStopPublishesEverythingReceived(t *testing.T) {
 // readState reads the recorder's state file.
 func readState(t *testing.T, dir *tape.Dir) (s state.Stream) {
 	t.Helper()
-	if err := dir.ReadState(state.StreamFile, &s); err != nil {
+	if err := dir.State().Read(state.StreamFile, &s); err != nil {
 		t.Fatal(err)
 	}
 	return s
