@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -47,45 +46,22 @@ const (
 type Archive struct {
 	baseURL string
 	client  *http.Client
-	sleep   func(context.Context, time.Duration) error
-	logger  *slog.Logger
-	close   func()
-}
-
-// ArchiveOptions are optional settings.
-type ArchiveOptions struct {
-	// Transport sends the requests; nil means one with timeouts that uses the environment's proxy.
-	Transport http.RoundTripper
-	// Sleep waits between attempts; nil means a timer.
-	Sleep func(context.Context, time.Duration) error
-	// Logger receives retries; nil means none.
-	Logger *slog.Logger
+	opt     ClientOptions
 }
 
 // NewArchive returns the archive at baseURL (https://data.binance.vision). The caller closes it.
-func NewArchive(baseURL string, opt ArchiveOptions) *Archive {
-	base := opt.Transport
-	release := func() {}
-	if base == nil {
+func NewArchive(baseURL string, opt ClientOptions) *Archive {
+	if opt.Transport == nil {
 		transport := newHTTPTransport()
 		transport.DisableCompression = true // a range must count the file's own bytes
-		base, release = transport, transport.CloseIdleConnections
+		opt.Transport = transport
 	}
-	a := &Archive{
-		baseURL: strings.TrimRight(baseURL, "/"), client: &http.Client{Transport: base},
-		sleep: opt.Sleep, logger: opt.Logger, close: release,
-	}
-	if a.sleep == nil {
-		a.sleep = sleep
-	}
-	if a.logger == nil {
-		a.logger = slog.New(slog.DiscardHandler)
-	}
-	return a
+	opt = opt.withDefaults()
+	return &Archive{baseURL: strings.TrimRight(baseURL, "/"), client: &http.Client{Transport: opt.Transport}, opt: opt}
 }
 
 // Close closes idle connections.
-func (a *Archive) Close() { a.close() }
+func (a *Archive) Close() { a.client.CloseIdleConnections() }
 
 // ArchiveName returns the name of a day's file.
 func ArchiveName(kind ArchiveKind, symbol string, day time.Time) string {
@@ -152,7 +128,7 @@ func (a *Archive) fetch(ctx context.Context, address, name string, file *os.File
 		if round == 2 {
 			return nil, &ChecksumError{Name: name, Want: want, Got: got}
 		}
-		a.logger.Warn("archive file does not match its checksum, downloading again", "file", name, "want", want, "got", got)
+		a.opt.Logger.Warn("archive file does not match its checksum, downloading again", "file", name, "want", want, "got", got)
 		if err := file.Truncate(0); err != nil {
 			return nil, err
 		}
@@ -300,9 +276,9 @@ func (a *Archive) retry(ctx context.Context, try func(context.Context) (progress
 		if err == nil || !again || attempt >= archiveAttempts {
 			return err
 		}
-		a.logger.Warn("archive request failed, trying again",
+		a.opt.Logger.Warn("archive request failed, trying again",
 			"attempt", attempt, "wait_ms", backoff.Milliseconds(), "error", err)
-		if err := a.sleep(ctx, backoff); err != nil {
+		if err := a.opt.Sleep(ctx, backoff); err != nil {
 			return err
 		}
 		backoff = min(2*backoff, backoffMost)

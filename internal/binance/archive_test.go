@@ -58,7 +58,7 @@ func newArchive(t *testing.T, serve http.HandlerFunc) (*Archive, *[]string) {
 	}))
 	t.Cleanup(server.Close)
 	clock := newTestClock()
-	archive := NewArchive(server.URL, ArchiveOptions{Sleep: clock.sleep})
+	archive := NewArchive(server.URL, ClientOptions{Sleep: clock.sleep})
 	t.Cleanup(archive.Close)
 	return archive, &requests
 }

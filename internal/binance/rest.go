@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -35,47 +34,24 @@ const (
 type REST struct {
 	client *gobinance.Client
 	budget *Budget
-	sleep  func(context.Context, time.Duration) error
-	logger *slog.Logger
-	close  func()
-}
-
-// RESTOptions are optional settings.
-type RESTOptions struct {
-	// Transport sends the requests; nil means one with timeouts that uses the environment's proxy.
-	Transport http.RoundTripper
-	// Sleep waits between attempts; nil means a timer.
-	Sleep func(context.Context, time.Duration) error
-	// Logger receives retries; nil means none.
-	Logger *slog.Logger
+	opt    ClientOptions
 }
 
 // NewREST returns a client of the exchange at baseURL (https://data-api.binance.vision). The caller
 // closes it.
-func NewREST(baseURL string, budget *Budget, opt RESTOptions) *REST {
-	base := opt.Transport
-	release := func() {}
-	if base == nil {
-		transport := newHTTPTransport()
-		base, release = transport, transport.CloseIdleConnections
-	}
-	c := &REST{client: gobinance.NewClient("", ""), budget: budget, sleep: opt.Sleep, logger: opt.Logger, close: release}
-	if c.sleep == nil {
-		c.sleep = sleep
-	}
-	if c.logger == nil {
-		c.logger = slog.New(slog.DiscardHandler)
-	}
+func NewREST(baseURL string, budget *Budget, opt ClientOptions) *REST {
+	opt = opt.withDefaults()
+	c := &REST{client: gobinance.NewClient("", ""), budget: budget, opt: opt}
 	c.client.BaseURL = strings.TrimRight(baseURL, "/")
 	c.client.HTTPClient = &http.Client{
-		Transport:     &transport{base: base, budget: budget},
+		Transport:     &transport{base: opt.Transport, budget: budget},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c
 }
 
 // Close closes idle connections.
-func (c *REST) Close() { c.close() }
+func (c *REST) Close() { c.client.HTTPClient.CloseIdleConnections() }
 
 // Budget returns the budget of the client's requests.
 func (c *REST) Budget() *Budget { return c.budget }
@@ -312,10 +288,10 @@ func (c *REST) do(ctx context.Context, what string, first byte, request func(con
 		if ctx.Err() != nil || !retry {
 			return cost, fmt.Errorf("%s: %w", what, err)
 		}
-		c.logger.Warn("request failed, trying again",
+		c.opt.Logger.Warn("request failed, trying again",
 			"request", what, "attempt", attempt, "wait_ms", wait.Milliseconds(), "error", err)
 		if wait > 0 {
-			if err := c.sleep(ctx, wait); err != nil {
+			if err := c.opt.Sleep(ctx, wait); err != nil {
 				return cost, fmt.Errorf("%s: %w", what, err)
 			}
 		}

@@ -58,7 +58,7 @@ func newTestREST(t *testing.T, clock *testClock, answers ...http.HandlerFunc) (*
 	}))
 	t.Cleanup(server.Close)
 	budget := OpenBudget(filepath.Join(t.TempDir(), "budget.json"), BudgetOptions{Now: clock.now, Sleep: clock.sleep})
-	client := NewREST(server.URL+"/", budget, RESTOptions{Sleep: clock.sleep})
+	client := NewREST(server.URL+"/", budget, ClientOptions{Sleep: clock.sleep})
 	t.Cleanup(client.Close)
 	return client, func() []*http.Request {
 		mu.Lock()

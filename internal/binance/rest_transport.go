@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -34,6 +35,29 @@ const (
 	firewallMost  = 5 * time.Minute
 )
 
+// ClientOptions are optional settings of NewREST and NewArchive.
+type ClientOptions struct {
+	// Transport sends the requests; nil means one with timeouts that uses the environment's proxy.
+	Transport http.RoundTripper
+	// Sleep waits between attempts; nil means a timer.
+	Sleep func(context.Context, time.Duration) error
+	// Logger receives retries; nil means none.
+	Logger *slog.Logger
+}
+
+func (opt ClientOptions) withDefaults() ClientOptions {
+	if opt.Transport == nil {
+		opt.Transport = newHTTPTransport()
+	}
+	if opt.Sleep == nil {
+		opt.Sleep = sleep
+	}
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	return opt
+}
+
 // newHTTPTransport returns a transport with timeouts that keeps enough idle connections for a
 // backfill.
 func newHTTPTransport() *http.Transport {
@@ -55,6 +79,11 @@ func newHTTPTransport() *http.Transport {
 type transport struct {
 	base   http.RoundTripper
 	budget *Budget
+}
+
+// CloseIdleConnections implements what http.Client.CloseIdleConnections looks for.
+func (t *transport) CloseIdleConnections() {
+	(&http.Client{Transport: t.base}).CloseIdleConnections()
 }
 
 // call records what one call of a REST method cost. The request's context carries it.

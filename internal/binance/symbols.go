@@ -140,7 +140,7 @@ func (c *REST) Resolve(ctx context.Context, list SymbolList, opt ResolveOptions)
 	case err != nil && ctx.Err() != nil:
 		return nil, cost, context.Cause(ctx)
 	case err != nil && onlyNames && opt.UncheckedAfter > 0:
-		c.logger.Warn("symbols not checked", "error", err)
+		c.opt.Logger.Warn("symbols not checked", "error", err)
 		return slices.Compact(slices.Sorted(slices.Values(list.names))), cost, nil
 	case err != nil:
 		return nil, cost, err

@@ -208,7 +208,7 @@ func (h *harness) serveChangedFile(change func(lines []string) []string) {
 	}))
 	h.t.Cleanup(changing.Close)
 	c := &clock{at: now}
-	archive := binance.NewArchive(changing.URL, binance.ArchiveOptions{Sleep: c.sleep})
+	archive := binance.NewArchive(changing.URL, binance.ClientOptions{Sleep: c.sleep})
 	h.t.Cleanup(archive.Close)
 	h.clients.Archive = archive
 }
@@ -279,7 +279,7 @@ func TestInterruptedDownloadIsContinuedByTheNextRun(t *testing.T) {
 	// The connection breaks in the middle of the file, and the process is cancelled before it
 	// retries.
 	h.inject(exchange.Fault{Kind: exchange.ArchiveReset, Times: 1})
-	dying := binance.NewArchive(h.exchange.URL(), binance.ArchiveOptions{Sleep: func(context.Context, time.Duration) error { cancel(); return ctx.Err() }})
+	dying := binance.NewArchive(h.exchange.URL(), binance.ClientOptions{Sleep: func(context.Context, time.Duration) error { cancel(); return ctx.Err() }})
 	t.Cleanup(dying.Close)
 	opt := h.opt
 	wholeDay(&opt)

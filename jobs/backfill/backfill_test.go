@@ -118,8 +118,8 @@ func (w *lockedWriter) Write(text []byte) (int, error) {
 func (h *harness) client() Clients {
 	c := &clock{at: now}
 	budget := binance.OpenBudget(h.dir.State().Path("budget.json"), binance.BudgetOptions{Now: c.now, Sleep: c.sleep})
-	rest := binance.NewREST(h.exchange.URL(), budget, binance.RESTOptions{Sleep: c.sleep})
-	archive := binance.NewArchive(h.exchange.URL(), binance.ArchiveOptions{Sleep: c.sleep})
+	rest := binance.NewREST(h.exchange.URL(), budget, binance.ClientOptions{Sleep: c.sleep})
+	archive := binance.NewArchive(h.exchange.URL(), binance.ClientOptions{Sleep: c.sleep})
 	h.t.Cleanup(rest.Close)
 	h.t.Cleanup(archive.Close)
 	return Clients{REST: rest, Archive: archive}

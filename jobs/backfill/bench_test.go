@@ -89,9 +89,9 @@ func BenchmarkBackfillDay(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		rest := binance.NewREST(url, binance.OpenBudget(dir.State().Path("budget.json"), binance.BudgetOptions{}), binance.RESTOptions{})
+		rest := binance.NewREST(url, binance.OpenBudget(dir.State().Path("budget.json"), binance.BudgetOptions{}), binance.ClientOptions{})
 		defer rest.Close()
-		archive := binance.NewArchive(url, binance.ArchiveOptions{})
+		archive := binance.NewArchive(url, binance.ClientOptions{})
 		defer archive.Close()
 		next := archivetest.Day.AddDate(0, 0, 1)
 		began := time.Now()

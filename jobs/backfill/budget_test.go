@@ -36,7 +36,7 @@ func TestTwoBackfillsAndAStreamShareOneBudget(t *testing.T) {
 		if err := budget.SetLimits(limits); err != nil {
 			t.Fatal(err)
 		}
-		rest := binance.NewREST(h.exchange.URL(), budget, binance.RESTOptions{})
+		rest := binance.NewREST(h.exchange.URL(), budget, binance.ClientOptions{})
 		t.Cleanup(rest.Close)
 		return rest
 	}
@@ -178,7 +178,7 @@ func BenchmarkREST(b *testing.B) {
 			b.Fatal(err)
 		}
 		times := &answerTimes{RoundTripper: http.DefaultTransport}
-		rest := binance.NewREST(server.URL(), budget, binance.RESTOptions{Transport: times})
+		rest := binance.NewREST(server.URL(), budget, binance.ClientOptions{Transport: times})
 		defer rest.Close()
 		edges := []tape.Trade{
 			{Symbol: "BTCUSDT", ID: 0, Price: 1, Qty: 1, TradedAt: day0.UnixMicro()}, {Symbol: "BTCUSDT", ID: ids + 1, Price: 1, Qty: 1, TradedAt: now.UnixMicro()},

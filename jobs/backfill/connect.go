@@ -32,8 +32,8 @@ func Connect(dir *tape.Dir, endpoints Endpoints) Clients {
 	budget := binance.OpenBudget(dir.State().Path("budget.json"), binance.BudgetOptions{})
 	archive := cmp.Or(endpoints.ArchiveURL, DefaultArchiveURL)
 	return Clients{
-		REST:    binance.NewREST(cmp.Or(endpoints.RESTURL, rest), budget, binance.RESTOptions{Logger: endpoints.Logger}),
-		Archive: binance.NewArchive(archive, binance.ArchiveOptions{Logger: endpoints.Logger}),
+		REST:    binance.NewREST(cmp.Or(endpoints.RESTURL, rest), budget, binance.ClientOptions{Logger: endpoints.Logger}),
+		Archive: binance.NewArchive(archive, binance.ClientOptions{Logger: endpoints.Logger}),
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 
 // connection is one connection to the exchange.
 type connection struct {
-	conn     *binance.Conn
+	ws       *binance.Conn
 	tracked  *trackedConnection
 	openedAt time.Time
 	maxAge   time.Duration
@@ -23,7 +23,7 @@ type connection struct {
 
 // close ends the connection and waits until nothing more is read.
 func (c *connection) close() {
-	c.conn.Close()
+	c.ws.Close()
 	<-c.done
 }
 
@@ -40,7 +40,7 @@ func (r *receiver) read(c *connection) {
 	announced := false
 	var m binance.Message
 	for {
-		if err := c.conn.Read(&m); err != nil {
+		if err := c.ws.Read(&m); err != nil {
 			if errors.Is(err, binance.ErrMalformed) {
 				r.tracker.malformed(c.tracked, err)
 				continue
@@ -51,7 +51,7 @@ func (r *receiver) read(c *connection) {
 		}
 		if m.Kind == r.kind && !m.Damaged {
 			if s := r.tracker.lookup(m.Symbol); s != nil {
-				r.receive(c.tracked, s, &m, c.conn.ReceivedAt())
+				r.receive(c.tracked, s, &m, c.ws.ReceivedAt())
 				continue
 			}
 		}

@@ -54,6 +54,7 @@ type connector struct {
 	group    *group
 	tracked  *trackedConnector
 	tracker  *tracker
+	clock    clock
 	receiver *receiver
 	full     func() bool // reports whether reading has to wait for room
 	observe  func(Event)
@@ -183,13 +184,13 @@ func (c *connector) dial(ctx context.Context) (*connection, error) {
 	dialing, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	ws, err := binance.Dial(dialing, address, binance.DialOptions{
-		DialContext: c.opt.DialContext, UserAgent: c.opt.UserAgent, Clock: c.tracker.clock.now,
+		DialContext: c.opt.DialContext, UserAgent: c.opt.UserAgent, Clock: c.clock.now,
 	})
 	if err != nil {
 		return nil, err
 	}
 	conn := &connection{
-		conn: ws, tracked: c.tracker.newConnection(c.tracked, ws.LastPing), openedAt: time.Now(),
+		ws: ws, tracked: c.tracker.newConnection(c.tracked, ws.LastPing), openedAt: time.Now(),
 		maxAge: c.opt.MaxAge - rand.N(c.opt.MaxAge/20+1), streams: streams,
 		shutdown: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -212,10 +213,10 @@ func requestTimeout(streams int) time.Duration {
 func (c *connector) subscribe(ctx context.Context, conn *connection, rest []string) error {
 	asking, cancel := context.WithTimeout(ctx, requestTimeout(len(rest)))
 	defer cancel()
-	err := conn.conn.Subscribe(asking, rest)
+	err := conn.ws.Subscribe(asking, rest)
 	for attempt := 0; err == nil; attempt++ {
 		var subscribed []string
-		if subscribed, err = conn.conn.Subscriptions(asking); err != nil {
+		if subscribed, err = conn.ws.Subscriptions(asking); err != nil {
 			break
 		}
 		c.unverified = 0
@@ -227,7 +228,7 @@ func (c *connector) subscribe(ctx context.Context, conn *connection, rest []stri
 			c.log.Warn("streams not subscribed: the exchange does not list them", "streams", len(missing), "first", missing[0])
 			return nil
 		}
-		err = conn.conn.Subscribe(asking, missing)
+		err = conn.ws.Subscribe(asking, missing)
 	}
 	if isClosed(conn.done) {
 		return nil
@@ -331,10 +332,10 @@ func (c *connector) updateSubscriptions(ctx context.Context, conn *connection, s
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout(len(added)+len(removed)))
 	defer cancel()
-	if err := conn.conn.Unsubscribe(ctx, removed); err != nil {
+	if err := conn.ws.Unsubscribe(ctx, removed); err != nil {
 		return err
 	}
-	if err := conn.conn.Subscribe(ctx, added); err != nil {
+	if err := conn.ws.Subscribe(ctx, added); err != nil {
 		return err
 	}
 	conn.streams = streams

@@ -357,7 +357,8 @@ func (r *Recorder) startGroup(ctx context.Context, names []string) {
 	for i := range r.opt.Connections {
 		name := fmt.Sprintf("%d.%d", r.groupsStarted, i+1)
 		c := &connector{
-			name: name, group: g, tracked: r.tracker.addConnector(name, g.size), tracker: r.tracker, receiver: &r.receiver,
+			name: name, group: g, tracked: r.tracker.addConnector(name, g.size),
+			tracker: r.tracker, clock: r.tracker.clock, receiver: &r.receiver,
 			full: r.batcher.full, observe: r.observe, dials: r.dials, opt: r.opt, log: r.log.With("connection", name),
 		}
 		g.running++
