@@ -271,7 +271,3 @@ func checkURL(text string, schemes ...string) error {
 	}
 	return nil
 }
-
-func sortedKeys[V any](m map[string]V) []string {
-	return slices.Sorted(maps.Keys(m))
-}
