@@ -92,7 +92,7 @@ func TestCSVErrorsNameTheLineAndItsText(t *testing.T) {
 		{"nanoseconds", "1,4.0,12.0,48.0,1499865549590000000,True,True\n", KindTrades, "line 1: the time is not in milliseconds"},
 		{"bool", "1,4.0,12.0,48.0,1499865549590,yes,True\n", KindTrades, "line 1: is_buyer_maker is neither"},
 		{"few columns", good + good + "1,4.0,12.0\n", KindTrades, "line 3: trades rows have 6 or 7 columns, this has 3"},
-		{"many columns", "1,4.0,12.0,48.0,1499865549590,True,True,True,1,2\n", KindTrades, "line 1: trades rows have 6 or 7 columns, this has 9"},
+		{"many columns", "1,4.0,12.0,48.0,1499865549590,True,True,True,1,2\n", KindTrades, "line 1: trades rows have 6 or 7 columns, this has 10"},
 		{"truncated last line", good + "28458,4.00000100,12.000", KindTrades, "line 2: trades rows have"},
 		{"truncated at a comma", good + "28458,4.00000100,12.00000000,48.000012,1499865549590,True", KindTrades, "line 2: it has 6 columns, previous rows have 7"},
 		{"truncated last word", good + "28458,4.00000100,12.00000000,48.000012,1499865549590,True,Tr", KindTrades, "line 2: is_best_match is neither true nor false"},

@@ -8,7 +8,7 @@ import (
 )
 
 // ErrUnknownSymbol means that the exchange does not list the symbol (code -1121).
-var ErrUnknownSymbol = errors.New("the exchange does not know the symbol")
+var ErrUnknownSymbol = errors.New("the exchange does not list the symbol")
 
 // RateLimitedError is a 429: too many requests. Further requests before Until lead to a ban.
 type RateLimitedError struct {

@@ -17,7 +17,7 @@
 //	stream.json                      jobs/stream       nothing; rewritten every 5 s (type Stream)
 //	schedule.json                    jobs/schedule     what is not in the ledger yet (type Scheduler)
 //	schedule.lock                    jobs/schedule     nothing; a lock
-//	begun/<symbol>                   jobs/backfill     which symbols are being backfilled first
+//	begun/<symbol>                   jobs/backfill     symbols with an unfinished first backfill
 //	detect.json                      jobs/detect       recent minutes are judged again
 //	detect-looked.json               jobs/detect       a note in reports (type JudgedWindows)
 //	report-*.json                    jobs/report       corrections of recent reports

@@ -1,6 +1,6 @@
 // Package metrics serves /metrics in the text format of Prometheus, and /healthz.
 //
-// Each scrape reads the services' state files anew. So one address covers the stream, the scheduler
+// Each scrape reads the services' state files. So one address covers the stream, the scheduler
 // and the outbox of a data directory, regardless of the process that serves it, and nothing is
 // computed between scrapes. The counters of the stream start at zero when it starts; those of the
 // scheduler survive a restart. docs/OPERATING.md lists the metrics.
