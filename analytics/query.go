@@ -21,7 +21,9 @@ const (
 
 // Column is one column of a result. Type is in DuckDB's notation, for example DECIMAL(18,3).
 type Column struct {
-	Name, Type, Doc string
+	Name string `json:"name"`
+	Type string `json:"type"`
+	Doc  string `json:"doc"`
 }
 
 // Param is one parameter of a query. Its type is BOOLEAN, BIGINT, DOUBLE, VARCHAR, VARCHAR[], TIMESTAMP,

@@ -66,30 +66,17 @@ func (s *Session) Check(ctx context.Context, q Query) error {
 	args := map[string]any{}
 	for _, param := range q.Params {
 		if !param.HasDefault {
-			args[param.Name] = sampleValue(param.Type)
+			args[param.Name] = sampleValues[param.Type]
 		}
 	}
 	_, err := s.Run(ctx, q, args)
 	return err
 }
 
-// sampleValue returns a value of the type.
-func sampleValue(typ string) any {
-	switch typ {
-	case "BOOLEAN":
-		return false
-	case "BIGINT":
-		return int64(1)
-	case "DOUBLE":
-		return 1.0
-	case "TIMESTAMP", "DATE":
-		return "2026-01-15"
-	case "INTERVAL":
-		return "1 minute"
-	case "VARCHAR[]":
-		return []string{}
-	}
-	return ""
+// sampleValues has a value of each type.
+var sampleValues = map[string]any{
+	"BOOLEAN": false, "BIGINT": int64(1), "DOUBLE": 1.0, "VARCHAR": "", "VARCHAR[]": []string{},
+	"TIMESTAMP": "2026-01-15", "DATE": "2026-01-15", "INTERVAL": "1 minute",
 }
 
 // bindArguments checks the arguments against the header and returns them as the driver takes them.

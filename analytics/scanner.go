@@ -2,6 +2,7 @@ package analytics
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -18,170 +19,104 @@ func (t token) isSymbol(text string) bool { return t.kind == symbol && t.text ==
 type tokenKind int
 
 const (
-	word tokenKind = iota
+	space tokenKind = iota // or a comment
+	word
 	parameter
 	literal // a quoted string, a quoted name or a number
 	symbol
+	unclosed // a comment or a quote
 )
+
+// tokenPatterns are tried in this order.
+var tokenPatterns = []struct {
+	kind    tokenKind
+	pattern *regexp.Regexp
+}{
+	{space, regexp.MustCompile(`^(?:[ \t\r\n\f\v]+|--[^\n]*)`)},
+	{literal, regexp.MustCompile(`^(?:'(?:[^']|'')*'|"(?:[^"]|"")*"|(?s:[eE]'(?:[^'\\]|''|\\.)*'))`)},
+	{literal, regexp.MustCompile(`^[0-9][0-9A-Za-z_.\x{80}-\x{10FFFF}]*`)},
+	{unclosed, regexp.MustCompile(`^(?:'|"|[eE]')`)},
+	{parameter, regexp.MustCompile(`^\$[0-9A-Za-z_\x{80}-\x{10FFFF}]*`)},
+	{word, regexp.MustCompile(`^[A-Za-z_\x{80}-\x{10FFFF}][0-9A-Za-z_$\x{80}-\x{10FFFF}]*`)},
+	{symbol, regexp.MustCompile(`^(?s:::|.)`)},
+}
+
+var dollarTag = regexp.MustCompile(`^\$(?:[A-Za-z_\x{80}-\x{10FFFF}][0-9A-Za-z_\x{80}-\x{10FFFF}]*)?\$`)
 
 // scan splits SQL into tokens. It follows DuckDB's own scanner as far as names, parameters and the ends
 // of statements require. The error has no path.
-func scan(text string) ([]token, *SyntaxError) {
-	s := scanner{text: text, line: 1}
-	for s.pos < len(text) {
-		if err := s.next(); err != nil {
-			return nil, err
+func scan(sql string) (tokens []token, err *SyntaxError) {
+	line := 1
+	for offset := 0; offset < len(sql); {
+		kind, length := firstToken(sql[offset:])
+		text := sql[offset : offset+length]
+		t := token{kind, text, line, offset}
+		switch kind {
+		case word:
+			t.text = strings.ToLower(text)
+		case parameter:
+			t.text = text[1:]
+		case unclosed:
+			if text == "/*" {
+				return nil, &SyntaxError{Line: line, Text: "a comment /* is not closed"}
+			}
+			return nil, &SyntaxError{Line: line, Text: fmt.Sprintf("a quote %s is not closed", strings.TrimLeft(text, "eE"))}
 		}
-	}
-	return s.tokens, nil
-}
-
-type scanner struct {
-	text   string
-	pos    int
-	line   int
-	tokens []token
-}
-
-func (s *scanner) at(prefix string) bool { return strings.HasPrefix(s.text[s.pos:], prefix) }
-
-func (s *scanner) fail(format string, args ...any) *SyntaxError {
-	return &SyntaxError{Line: s.line, Text: fmt.Sprintf(format, args...)}
-}
-
-// next consumes one token, comment or space.
-func (s *scanner) next() *SyntaxError {
-	c := s.text[s.pos]
-	switch {
-	case strings.IndexByte(" \t\r\n\f\v", c) >= 0:
-		s.skip(1)
-	case s.at("--"):
-		if end := strings.IndexByte(s.text[s.pos:], '\n'); end >= 0 {
-			s.skip(end)
-		} else {
-			s.pos = len(s.text)
+		if kind != space {
+			tokens = append(tokens, t)
 		}
-	case s.at("/*"):
-		return s.blockComment()
-	case c == '\'' || c == '"' || (c == 'e' || c == 'E') && s.pos+1 < len(s.text) && s.text[s.pos+1] == '\'':
-		return s.quoted()
-	case c == '$':
-		return s.dollar()
-	case isDigit(c):
-		s.take(literal, s.run(func(c byte) bool { return isWordByte(c) || c == '.' }))
-	case isWordByte(c):
-		s.take(word, s.run(func(c byte) bool { return isWordByte(c) || c == '$' }))
-	case s.at("::"):
-		s.take(symbol, 2)
-	default:
-		s.take(symbol, 1)
+		line += strings.Count(text, "\n")
+		offset += length
 	}
-	return nil
+	return tokens, nil
 }
 
-// take adds the next n bytes as a token.
-func (s *scanner) take(kind tokenKind, n int) {
-	text := s.text[s.pos : s.pos+n]
-	switch kind {
-	case word:
-		text = strings.ToLower(text)
-	case parameter:
-		text = text[1:]
+// firstToken returns the kind and the length in bytes of the first token, comment or space.
+func firstToken(sql string) (tokenKind, int) {
+	if strings.HasPrefix(sql, "/*") {
+		return blockComment(sql)
 	}
-	s.tokens = append(s.tokens, token{kind, text, s.line, s.pos})
-	s.skip(n)
-}
-
-func (s *scanner) skip(n int) {
-	s.line += strings.Count(s.text[s.pos:s.pos+n], "\n")
-	s.pos += n
-}
-
-// run returns how many of the next bytes, but at least one, are accepted.
-func (s *scanner) run(accept func(byte) bool) int {
-	n := 1
-	for s.pos+n < len(s.text) && accept(s.text[s.pos+n]) {
-		n++
+	if tag := dollarTag.FindString(sql); tag != "" {
+		end := strings.Index(sql[len(tag):], tag)
+		if end < 0 {
+			return unclosed, len(tag)
+		}
+		return literal, end + 2*len(tag)
 	}
-	return n
+	for _, p := range tokenPatterns {
+		text := p.pattern.FindString(sql)
+		if text == "" || endsInsideQuote(text, sql[len(text):]) {
+			continue
+		}
+		return p.kind, len(text)
+	}
+	return symbol, 1
 }
 
-// blockComment skips a comment; such comments nest.
-func (s *scanner) blockComment() *SyntaxError {
-	rest := s.text[s.pos:]
-	for i, depth := 0, 0; i < len(rest); {
+// endsInsideQuote reports whether text ends with the first half of a doubled quote. The pattern of a quoted
+// string matches that much of an unclosed one.
+func endsInsideQuote(text, rest string) bool {
+	last := text[len(text)-1:]
+	return len(text) > 1 && (last == "'" || last == `"`) && strings.HasPrefix(rest, last)
+}
+
+// blockComment measures a comment; such comments nest.
+func blockComment(sql string) (tokenKind, int) {
+	depth := 0
+	for i := 0; i < len(sql); i++ {
 		switch {
-		case strings.HasPrefix(rest[i:], "/*"):
+		case strings.HasPrefix(sql[i:], "/*"):
 			depth++
-			i += 2
-		case strings.HasPrefix(rest[i:], "*/"):
+			i++
+		case strings.HasPrefix(sql[i:], "*/"):
 			depth--
-			i += 2
+			i++
 			if depth == 0 {
-				s.skip(i)
-				return nil
+				return space, i + 1
 			}
-		default:
-			i++
 		}
 	}
-	return s.fail("a comment /* is not closed")
-}
-
-// quoted takes 'text', "text" or e'text'.
-func (s *scanner) quoted() *SyntaxError {
-	start := s.pos
-	escapes := s.text[start] == 'e' || s.text[start] == 'E'
-	if escapes {
-		start++
-	}
-	end := closingQuote(s.text, start, escapes)
-	if end < 0 {
-		return s.fail("a quote %c is not closed", s.text[start])
-	}
-	s.take(literal, end-s.pos)
-	return nil
-}
-
-// closingQuote returns the index after the quoted text that starts at i, or -1.
-func closingQuote(text string, i int, escapes bool) int {
-	quote := text[i]
-	for i++; i < len(text); i++ {
-		switch {
-		case escapes && text[i] == '\\':
-			i++
-		case text[i] == quote:
-			if i+1 < len(text) && text[i+1] == quote {
-				i++
-				continue
-			}
-			return i + 1
-		}
-	}
-	return -1
-}
-
-// dollar takes $name, $$text$$ or $tag$text$tag$.
-func (s *scanner) dollar() *SyntaxError {
-	n := s.run(isWordByte)
-	end := s.pos + n
-	if end == len(s.text) || s.text[end] != '$' || n > 1 && isDigit(s.text[s.pos+1]) {
-		s.take(parameter, n)
-		return nil
-	}
-	tag := s.text[s.pos : end+1]
-	length := strings.Index(s.text[end+1:], tag)
-	if length < 0 {
-		return s.fail("a quote %s is not closed", tag)
-	}
-	s.take(literal, 2*len(tag)+length)
-	return nil
-}
-
-func isDigit(c byte) bool { return c >= '0' && c <= '9' }
-
-func isWordByte(c byte) bool {
-	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || isDigit(c) || c >= 0x80
+	return unclosed, len("/*")
 }
 
 // usesBareAt reports whether the keyword AT is used on its own, as by someone who means the column of

@@ -59,26 +59,19 @@ func ParseValue(typ, text string) (any, error) {
 	return nil, fmt.Errorf("%q is not a %s", text, typ)
 }
 
+var intervalUnits = map[string]time.Duration{
+	"second": time.Second, "minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour, "week": 7 * 24 * time.Hour,
+}
+
 // parseInterval parses "30 minutes", "1 day" or the notation of Go, "90s".
 func parseInterval(text string) (time.Duration, error) {
 	if value, err := time.ParseDuration(text); err == nil {
 		return value, nil
 	}
 	count, unit, _ := strings.Cut(text, " ")
-	n, err := strconv.ParseInt(count, 10, 32)
-	if err == nil {
-		switch strings.TrimSuffix(strings.TrimSpace(unit), "s") {
-		case "second":
-			return time.Duration(n) * time.Second, nil
-		case "minute":
-			return time.Duration(n) * time.Minute, nil
-		case "hour":
-			return time.Duration(n) * time.Hour, nil
-		case "day":
-			return time.Duration(n) * 24 * time.Hour, nil
-		case "week":
-			return time.Duration(n) * 7 * 24 * time.Hour, nil
-		}
+	length, ok := intervalUnits[strings.TrimSuffix(strings.TrimSpace(unit), "s")]
+	if n, err := strconv.ParseInt(count, 10, 32); err == nil && ok {
+		return time.Duration(n) * length, nil
 	}
 	return 0, fmt.Errorf("%q is not a duration such as 30 minutes", text)
 }

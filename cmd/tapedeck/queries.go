@@ -245,17 +245,17 @@ func valueText(value any) string {
 
 // queryJSON is one query of --format json. Durations are in seconds.
 type queryJSON struct {
-	Kind     analytics.Kind `json:"kind"`
-	Name     string         `json:"name"`
-	Title    string         `json:"title"`
-	Path     string         `json:"path"`
-	Doc      string         `json:"doc"`
-	Reads    []readJSON     `json:"reads"`
-	Params   []paramJSON    `json:"params"`
-	Columns  []columnJSON   `json:"columns"`
-	Key      []string       `json:"key"`
-	Severity string         `json:"severity,omitempty"`
-	Cooldown float64        `json:"cooldown_s,omitempty"`
+	Kind     analytics.Kind     `json:"kind"`
+	Name     string             `json:"name"`
+	Title    string             `json:"title"`
+	Path     string             `json:"path"`
+	Doc      string             `json:"doc"`
+	Reads    []readJSON         `json:"reads"`
+	Params   []paramJSON        `json:"params"`
+	Columns  []analytics.Column `json:"columns"`
+	Key      []string           `json:"key"`
+	Severity string             `json:"severity,omitempty"`
+	Cooldown float64            `json:"cooldown_s,omitempty"`
 }
 
 type readJSON struct {
@@ -274,17 +274,11 @@ type paramJSON struct {
 	SetFor map[string]string `json:"set_for,omitempty"`
 }
 
-type columnJSON struct {
-	Name string `json:"name"`
-	Type string `json:"type"`
-	Doc  string `json:"doc"`
-}
-
 func writeQueriesJSON(w io.Writer, queries []analytics.Query, settings querySettings) error {
 	out := []queryJSON{}
 	for _, query := range queries {
 		one := queryJSON{
-			Kind: query.Kind, Name: query.Name, Title: query.Title, Path: query.Path, Doc: query.Doc, Params: []paramJSON{},
+			Kind: query.Kind, Name: query.Name, Title: query.Title, Path: query.Path, Doc: query.Doc, Params: []paramJSON{}, Columns: query.Columns,
 			Key: query.Key, Severity: query.Severity, Cooldown: query.Cooldown.Seconds(),
 		}
 		for _, read := range query.Reads {
@@ -307,9 +301,6 @@ func writeQueriesJSON(w io.Writer, queries []analytics.Query, settings querySett
 				}
 			}
 			one.Params = append(one.Params, p)
-		}
-		for _, column := range query.Columns {
-			one.Columns = append(one.Columns, columnJSON(column))
 		}
 		out = append(out, one)
 	}
