@@ -83,7 +83,7 @@ func (d *Dir) Certify(ctx context.Context, now time.Time, full bool) (Certificat
 	if err != nil {
 		return out, err
 	}
-	bounds, err := d.publisher.extent.read()
+	bounds, err := d.extent.read()
 	if err != nil {
 		return out, err
 	}

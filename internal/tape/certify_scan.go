@@ -220,7 +220,7 @@ func (s *tapeScan) savePartition(date string) error {
 		return err
 	}
 	if err := s.dir.staging.disk.Rename(staged, s.dir.state.Path(scannedName(date))); err != nil {
-		s.dir.staging.disk.Remove(staged)
+		s.dir.staging.remove(staged)
 		return err
 	}
 	return nil

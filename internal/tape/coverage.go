@@ -29,7 +29,7 @@ func (d *Dir) PublishCoverage(ctx context.Context, c Certificate) (out Published
 		for _, rep := range reps {
 			if err != nil {
 				p.replacer.discard(rep)
-				p.staging.disk.Remove(rep.staged[0])
+				p.staging.remove(rep.staged[0])
 			}
 		}
 	}()
@@ -71,7 +71,7 @@ func (d *Dir) PublishCoverage(ctx context.Context, c Certificate) (out Published
 			return Published{}, err
 		}
 	} else if unchanged { // the process that wrote it may have died before it was durable
-		return out, p.partitions.syncDirs(p.catalog.table(Coverage))
+		return out, p.syncDirs(p.catalog.table(Coverage))
 	}
 	return out, nil
 }

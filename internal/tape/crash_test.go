@@ -458,7 +458,7 @@ func (h *harness) clone(op operation) *harness {
 	}
 	if op.name != "Create" {
 		out.reopen()
-		h.must(out.dir.publisher.partitions.sync(Trades, "2026-01-15"))
+		h.must(out.dir.publisher.sync(Trades, "2026-01-15"))
 		out.other = out.dir
 		out.reopen()
 	}

@@ -62,23 +62,25 @@ type Dir struct {
 	state     *state.Dir
 	staging   staging
 	catalog   catalog
+	extent    extent
 	publisher *publisher
 
-	index *Index // of the partitions published to lately
+	index *Index // holds the partitions published to lately
 
 	mu      sync.Mutex // held by Publish, guards encoder
 	encoder encoder[Trade]
 }
 
 func newDir(path string, disk durable.Disk, m manifest) *Dir {
+	l, st := layout(path), state.Open(path, disk)
+	parts := &partitions{layout: l, disk: disk, dirs: durable.Dirs{Disk: disk}}
 	d := &Dir{
-		layout: layout(path), manifest: m, state: state.Open(path, disk), catalog: catalog{layout(path)},
-		staging: staging{path: layout(path).staging(), disk: disk},
+		layout: l, manifest: m, state: st, staging: staging{l.staging(), disk}, catalog: catalog{l},
+		extent: extent{st},
 	}
-	parts := &partitions{layout: d.layout, disk: disk, dirs: durable.Dirs{Disk: disk}}
 	d.publisher = &publisher{
-		staging: d.staging, catalog: d.catalog, partitions: parts, replacer: replacer{parts, d.catalog},
-		extent: extent{d.state}, lockPath: d.state.Path(writersLock),
+		partitions: parts, staging: d.staging, catalog: d.catalog, replacer: replacer{parts, d.catalog},
+		lockPath: st.Path(writersLock),
 	}
 	d.index = newIndex(d, true)
 	return d

@@ -51,7 +51,7 @@ func (d *Dir) Index() *Index { return newIndex(d, false) }
 
 func newIndex(d *Dir, evicts bool) *Index {
 	return &Index{
-		catalog: d.catalog, extent: d.publisher.extent, evicts: evicts,
+		catalog: d.catalog, extent: d.extent, evicts: evicts,
 		parts: map[string]*partition{}, bounds: map[string]Bounds{}, broken: map[string]error{},
 	}
 }

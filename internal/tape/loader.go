@@ -249,7 +249,7 @@ func (l *Loader) tryPublish(ctx context.Context, retry int) (out Published, over
 	}
 	// This load also promises that the rows it found on the tape are durable.
 	for _, date := range slices.Sorted(maps.Keys(l.partial)) {
-		if err := l.dir.publisher.partitions.sync(Trades, date); err != nil {
+		if err := l.dir.publisher.sync(Trades, date); err != nil {
 			return out, nil, err
 		}
 	}
@@ -265,7 +265,7 @@ func (l *Loader) tryPublish(ctx context.Context, retry int) (out Published, over
 		out.add(path, s.rows, s.file.bytes)
 		published = append(published, s.runs)
 	}
-	if extendErr := l.dir.publisher.extent.extend(published); err == nil {
+	if extendErr := l.dir.extent.extend(published); err == nil {
 		err = extendErr
 	}
 	return out, nil, err

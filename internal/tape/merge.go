@@ -70,7 +70,7 @@ func (d *Dir) Merge(ctx context.Context, date string, segments []Segment, maxRow
 	}
 	if err != nil {
 		for _, path := range staged {
-			d.staging.disk.Remove(path)
+			d.staging.remove(path)
 		}
 	}
 	return out, err

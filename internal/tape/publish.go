@@ -170,8 +170,8 @@ func (b *batch) restageOverlapping(ctx context.Context) error {
 		if p.staged == "" || !b.dir.index.overlaps(p.dates, p.runs) {
 			continue
 		}
-		if err := b.dir.staging.disk.Remove(p.staged); err != nil {
-			return fmt.Errorf("remove %q: %w", p.staged, err)
+		if err := b.dir.staging.remove(p.staged); err != nil {
+			return err
 		}
 		p.staged = ""
 		if err := ctx.Err(); err != nil {
@@ -238,7 +238,7 @@ func (b *batch) publish() (Published, error) {
 		p := &b.parts[i]
 		// This call also promises that the rows it found on the tape are durable.
 		if p.staged == "" && p.onTape != nil {
-			if err = b.dir.publisher.partitions.sync(Trades, p.date); err != nil {
+			if err = b.dir.publisher.sync(Trades, p.date); err != nil {
 				break
 			}
 		}
@@ -254,7 +254,7 @@ func (b *batch) publish() (Published, error) {
 		out.add(path, int64(len(p.rows)), p.bytes)
 		published = append(published, p.runs)
 	}
-	if extendErr := b.dir.publisher.extent.extend(published); err == nil {
+	if extendErr := b.dir.extent.extend(published); err == nil {
 		err = extendErr
 	}
 	return out, err
@@ -264,7 +264,7 @@ func (b *batch) publish() (Published, error) {
 func (b *batch) discard() {
 	for _, p := range b.parts {
 		if p.staged != "" {
-			b.dir.staging.disk.Remove(p.staged)
+			b.dir.staging.remove(p.staged)
 		}
 	}
 }

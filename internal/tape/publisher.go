@@ -6,25 +6,23 @@ import (
 	"tapedeck/internal/durable"
 )
 
-// writersLock is the file whose lock is held while files become visible: nobody else publishes
-// meanwhile.
+// writersLock is the file whose lock is held while files become visible, so that one writer at a time
+// publishes.
 const writersLock = "writers.lock"
 
 // publisher makes staged files visible. Its methods, except lock, are called with the writers' lock
 // held.
 type publisher struct {
-	staging    staging
-	catalog    catalog
-	partitions *partitions
-	replacer   replacer
-	extent     extent
-	lockPath   string
+	*partitions
+	staging  staging
+	catalog  catalog
+	replacer replacer
+	lockPath string
 }
 
-// lock takes the writers' lock, which excludes all other processes, and finishes replacements that
-// a crash interrupted. It blocks until it has the lock; holders keep it for milliseconds, and
-// longer only for a compaction without atomic exchange. The system releases the lock of a process
-// that dies.
+// lock takes the writers' lock, which excludes all other writers in all processes, and finishes
+// replacements that a crash interrupted. It blocks until it has the lock. Holders keep it for
+// milliseconds, even to replace a partition. The system releases the lock of a process that dies.
 func (p *publisher) lock() (unlock func(), err error) {
 	unlock, err = durable.Lock(p.lockPath)
 	if err != nil {
@@ -44,10 +42,10 @@ func (p *publisher) publish(staged string, table Table, date string) (path strin
 }
 
 func (p *publisher) publishAs(path, staged string, table Table, date string) (string, error) {
-	if err := p.partitions.create(table, date); err != nil {
+	if err := p.create(table, date); err != nil {
 		return "", err
 	}
-	return path, durable.Publish(p.partitions.disk, staged, p.catalog.path(path))
+	return path, durable.Publish(p.disk, staged, p.path(path))
 }
 
 // publishFile is publish for a file that is still open, and closes it.
@@ -55,8 +53,7 @@ func (p *publisher) publishFile(f *stagedFile, table Table, date string) (path s
 	if path, err = p.publish(f.path, table, date); err != nil {
 		return "", err
 	}
-	f.gone = true
-	return path, f.close()
+	return path, f.release()
 }
 
 // partitions creates the directories of partitions and makes them durable.

@@ -142,7 +142,7 @@ func publishRecords[T any](
 		byDate[date] = append(byDate[date], row)
 	}
 	for _, date := range slices.Sorted(maps.Keys(partial)) {
-		if err := p.partitions.sync(table, date); err != nil {
+		if err := p.sync(table, date); err != nil {
 			return out, err
 		}
 	}
@@ -156,7 +156,7 @@ func publishRecords[T any](
 		}
 		path, err := p.publish(staged, table, date)
 		if err != nil {
-			p.staging.disk.Remove(staged)
+			p.staging.remove(staged)
 			return out, err
 		}
 		out.add(path, int64(len(byDate[date])), bytes)
@@ -216,7 +216,7 @@ func mergeRecords[T any](ctx context.Context, p *publisher, table Table, date st
 	}
 	rep := &replacement{table: table, date: date, staged: []string{staged}, replaced: replaced}
 	if _, err := p.replacer.replace(rep); err != nil {
-		p.staging.disk.Remove(staged)
+		p.staging.remove(staged)
 		return len(names), false, err
 	}
 	return len(names), true, nil

@@ -54,6 +54,14 @@ func (s staging) writeAnd(
 	return file.path, file.bytes, nil
 }
 
+// remove removes a staged file.
+func (s staging) remove(path string) error {
+	if err := s.disk.Remove(path); err != nil {
+		return fmt.Errorf("remove %q: %w", path, err)
+	}
+	return nil
+}
+
 // abandonedAfter is the age from which an unlocked staged file counts as left by a writer that
 // died. The first files of a merge are closed, and so unlocked, while the last one is still being
 // written.
@@ -81,12 +89,12 @@ func (s staging) sweep(now time.Time) (removed int, err error) {
 // stagedFile is a file being written in the staging directory. It is locked while it is open, so
 // that sweep leaves it alone.
 type stagedFile struct {
-	path  string
-	disk  durable.Disk
-	file  durable.File // nil after close
-	out   *bufio.Writer
-	bytes int64
-	gone  bool // published or removed
+	staging staging
+	path    string
+	file    durable.File // nil after close
+	out     *bufio.Writer
+	bytes   int64
+	gone    bool // published or removed
 }
 
 func (s staging) create(name string) (*stagedFile, error) {
@@ -95,7 +103,7 @@ func (s staging) create(name string) (*stagedFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create %q: %w", path, err)
 	}
-	return &stagedFile{path: path, disk: s.disk, file: file, out: bufio.NewWriterSize(file, 256<<10)}, nil
+	return &stagedFile{staging: s, path: path, file: file, out: bufio.NewWriterSize(file, 256<<10)}, nil
 }
 
 // Write implements io.Writer.
@@ -136,6 +144,12 @@ func (f *stagedFile) close() error {
 	return nil
 }
 
+// release closes the file after it was published.
+func (f *stagedFile) release() error {
+	f.gone = true
+	return f.close()
+}
+
 // discard closes the file and removes it unless it was published.
 func (f *stagedFile) discard() error {
 	f.close()
@@ -143,8 +157,5 @@ func (f *stagedFile) discard() error {
 		return nil
 	}
 	f.gone = true
-	if err := f.disk.Remove(f.path); err != nil {
-		return fmt.Errorf("remove %q: %w", f.path, err)
-	}
-	return nil
+	return f.staging.remove(f.path)
 }
