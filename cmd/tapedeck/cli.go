@@ -191,7 +191,6 @@ type settings struct {
 }
 
 // envName returns the environment variable of a key.
-
 func envName(key string) string { return "TAPEDECK_" + strings.ToUpper(key) }
 
 func (s *settings) resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
