@@ -134,6 +134,22 @@ func TestCommandLinesInDocsParse(t *testing.T) {
 	}
 }
 
+// TestLinksInDocsLeadSomewhere checks that every relative link names a file that exists.
+func TestLinksInDocsLeadSomewhere(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+	for _, path := range pages(t) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range link.FindAllStringSubmatch(string(text), -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(path), match[1])); err != nil {
+				t.Errorf("%s links to %s: %v", path, match[1], err)
+			}
+		}
+	}
+}
+
 func TestConfigurationPageListsEveryKey(t *testing.T) {
 	text, err := os.ReadFile("../../docs/CONFIGURATION.md")
 	if err != nil {
