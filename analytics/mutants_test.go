@@ -21,19 +21,30 @@ const mutantTimeout = 20 * time.Second
 // minKilled is the share of mutants that the cases must kill.
 const minKilled = 0.95
 
-// mutant is a query with one change.
+// mutant is the text of a query or macro with one change.
 type mutant struct {
-	query  Query
+	text   string
 	line   int
 	change string
 }
 
-// TestMutants changes each comparison and each threshold of each query, one at a time, and runs
-// the cases. At least one must fail. A mutant that is not a valid query counts as killed.
-func TestMutants(t *testing.T) {
-	if *mutants == "" {
-		t.Skip("takes minutes: make sql-mutants")
-	}
+// sqlCaseFile is a case in sql/testdata and its query.
+type sqlCaseFile struct {
+	query Query
+	file  string
+}
+
+// mutationTarget is a text to mutate, and the cases that should notice.
+type mutationTarget struct {
+	path, text string
+	cases      []sqlCaseFile
+	// run runs the query of a case with the mutated text.
+	run func(ctx context.Context, s *Session, text string, query Query, args map[string]any) (Result, error)
+}
+
+// mutationTargets returns the embedded queries and the shared macros.
+func mutationTargets(t *testing.T) (targets []mutationTarget) {
+	t.Helper()
 	queries, problems := Load("")
 	for _, problem := range problems {
 		t.Fatal(problem)
@@ -46,40 +57,99 @@ func TestMutants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cases := map[string][]string{}
+	cases := map[string][]sqlCaseFile{}
 	for _, file := range files {
 		if query, ok := queryOfCase(strings.TrimSuffix(filepath.Base(file), ".txtar"), byName); ok {
-			cases[query.Name] = append(cases[query.Name], file)
+			cases[query.Name] = append(cases[query.Name], sqlCaseFile{query, file})
 		}
 	}
-	all, survived := 0, 0
 	for _, query := range queries {
-		if *mutants != "all" && !strings.Contains(query.Path, *mutants) {
+		targets = append(targets, mutationTarget{query.Path, query.Text, cases[query.Name], runMutatedQuery})
+	}
+	for _, name := range sharedMacros {
+		text, err := embeddedSQL("macro/" + name + ".sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		target := mutationTarget{"sql/macro/" + name + ".sql", text, nil, runWithMutatedMacro}
+		for _, query := range queries {
+			if callsMacro(t, query.Text, name) {
+				target.cases = append(target.cases, cases[query.Name]...)
+			}
+		}
+		targets = append(targets, target)
+	}
+	return targets
+}
+
+// callsMacro reports whether a text calls a shared macro, by itself or through another one.
+func callsMacro(t *testing.T, text, name string) bool {
+	t.Helper()
+	for _, other := range sharedMacros {
+		if !strings.Contains(text, " "+other+"(\n") && !strings.Contains(text, " "+other+"(judged") {
 			continue
 		}
-		made, dead := mutate(query)
-		left := made
+		inner, err := embeddedSQL("macro/" + other + ".sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, body, _ := strings.Cut(inner, " AS TABLE\n")
+		if other == name || callsMacro(t, body, name) {
+			return true
+		}
+	}
+	return false
+}
+
+func runMutatedQuery(ctx context.Context, s *Session, text string, query Query, args map[string]any) (Result, error) {
+	mutated, err := ParseQuery(query.Path, text)
+	if err != nil {
+		return Result{}, err
+	}
+	return s.Run(ctx, mutated, args)
+}
+
+func runWithMutatedMacro(ctx context.Context, s *Session, text string, query Query, args map[string]any) (Result, error) {
+	if err := s.exec(ctx, strings.Replace(text, "CREATE MACRO", "CREATE OR REPLACE MACRO", 1)); err != nil {
+		return Result{}, err
+	}
+	return s.Run(ctx, query, args)
+}
+
+// TestMutants changes each comparison and each threshold of each query and shared macro, one at a time,
+// and runs the cases. At least one must fail. A mutant that is not valid SQL counts as killed.
+func TestMutants(t *testing.T) {
+	if *mutants == "" {
+		t.Skip("takes minutes: make sql-mutants")
+	}
+	all, survived := 0, 0
+	for _, target := range mutationTargets(t) {
+		if *mutants != "all" && !strings.Contains(target.path, *mutants) {
+			continue
+		}
+		created := mutate(target.text)
+		left := created
 		s, err := OpenEmpty(t.Context(), Options{Threads: 1, MemoryLimit: "400MB"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, file := range cases[query.Name] {
-			c := loadCase(t, s, query, file)
+		for _, of := range target.cases {
+			c := loadCase(t, s, of.query, of.file)
 			left = slices.DeleteFunc(slices.Clone(left), func(m mutant) bool {
 				ctx, cancel := context.WithTimeout(t.Context(), mutantTimeout)
 				defer cancel()
-				result, err := s.Run(ctx, m.query, c.args)
+				result, err := target.run(ctx, s, m.text, of.query, c.args)
 				return err != nil || renderCSV(t, result) != c.want
 			})
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		fmt.Printf("%-36s %4d of %4d killed\n", query.Path, dead+len(made)-len(left), dead+len(made))
+		fmt.Printf("%-36s %4d of %4d killed\n", target.path, len(created)-len(left), len(created))
 		for _, m := range left {
-			fmt.Printf("    %s:%d survived: %s\n", query.Path, m.line, m.change)
+			fmt.Printf("    %s:%d survived: %s\n", target.path, m.line, m.change)
 		}
-		all, survived = all+dead+len(made), survived+len(left)
+		all, survived = all+len(created), survived+len(left)
 	}
 	fmt.Printf("%d of %d mutants killed, %.1f %%\n", all-survived, all, 100*float64(all-survived)/float64(max(all, 1)))
 	if float64(all-survived) < minKilled*float64(all) {
@@ -90,21 +160,18 @@ func TestMutants(t *testing.T) {
 var (
 	headerDefault = regexp.MustCompile(`(?m)^-- param:\s.*[;,] default ([-0-9.]+|[0-9]+ [a-z]+)$`)
 	realNumber    = regexp.MustCompile(`^ \$[a-z_]+::DOUBLE`)
-	readsFrom     = regexp.MustCompile(`^ \$window_start::TIMESTAMP - INTERVAL`)
-	lookBack      = regexp.MustCompile(`\$window_start::TIMESTAMP - INTERVAL $`)
+	readsFrom     = regexp.MustCompile(`^ (\$window_start::TIMESTAMP - INTERVAL|window_start - INTERVAL|since\b|until\b)`)
+	lookBack      = regexp.MustCompile(`(\$window_start::TIMESTAMP|\bwindow_start) - INTERVAL $`)
 )
 
-// mutate returns the mutants of a query, and how many more are not valid queries.
-func mutate(query Query) (out []mutant, dead int) {
-	text := query.Text
+// mutate returns the mutants of a text.
+func mutate(text string) (out []mutant) {
 	add := func(from, to int, by string) {
-		m := mutant{line: 1 + strings.Count(text[:from], "\n"), change: fmt.Sprintf("%s → %s in %q", text[from:to], by, strings.TrimSpace(lineAt(text, from)))}
-		var err error
-		if m.query, err = ParseQuery(query.Path, text[:from]+by+text[to:]); err != nil {
-			dead++
-			return
-		}
-		out = append(out, m)
+		out = append(out, mutant{
+			text:   text[:from] + by + text[to:],
+			line:   1 + strings.Count(text[:from], "\n"),
+			change: fmt.Sprintf("%s → %s in %q", text[from:to], by, strings.TrimSpace(lineAt(text, from))),
+		})
 	}
 	for _, at := range headerDefault.FindAllStringSubmatchIndex(text, -1) {
 		for _, by := range neighbors(text[at[2]:at[3]]) {
@@ -113,7 +180,7 @@ func mutate(query Query) (out []mutant, dead int) {
 	}
 	tokens, err := scan(text)
 	if err != nil {
-		return nil, 1
+		return nil
 	}
 	swaps := map[string][]string{">=": {">", "<"}, ">": {">=", "<="}, "<=": {"<", ">"}, "<": {"<=", ">="}, "=": {"<>"}, "<>": {"="}}
 	for i := 0; i < len(tokens); i++ {
@@ -127,6 +194,7 @@ func mutate(query Query) (out []mutant, dead int) {
 				add(t.offset, t.offset+len(t.text), by)
 			}
 		}
+		isNamedArgument := i > 0 && tokens[i-1].isSymbol(":") && t.text == "="
 		if t.kind != symbol || !strings.Contains("<>=", t.text) {
 			continue
 		}
@@ -137,8 +205,8 @@ func mutate(query Query) (out []mutant, dead int) {
 		}
 		for i, by := range swaps[operator] {
 			// With real numbers, rounding would decide whether a case shows the difference between > and >=.
-			// And reading from an earlier instant returns the same rows.
-			if i == 0 && len(swaps[operator]) > 1 && (realNumber.MatchString(text[t.offset+len(operator):]) || readsFrom.MatchString(text[t.offset+len(operator):])) {
+			// And reading more than necessary returns the same rows.
+			if isNamedArgument || i == 0 && len(swaps[operator]) > 1 && (realNumber.MatchString(text[t.offset+len(operator):]) || readsFrom.MatchString(text[t.offset+len(operator):])) {
 				continue
 			}
 			add(t.offset, t.offset+len(operator), by)
@@ -150,7 +218,7 @@ func mutate(query Query) (out []mutant, dead int) {
 			}
 		}
 	}
-	return out, dead
+	return out
 }
 
 // neighbors returns the values a tenth below and above a number, at least 1 for an integer.

@@ -56,7 +56,6 @@ compared_minutes AS (
     FROM minutes
     WHERE
         minute >= window_start - INTERVAL 1441 MINUTES
-        AND minute < window_end
         AND symbol IN (SELECT symbol FROM busy_minutes)
     WINDOW
         up_to_here AS (PARTITION BY symbol ORDER BY minute),
