@@ -6,8 +6,10 @@ import (
 	"tapedeck/sql"
 )
 
-// sharedMacros are the table macros in sql/macro, in the order in which they are created.
-var sharedMacros = [...]string{"clock_buckets", "bucket_baselines", "move_baselines", "rush_minutes"}
+// sharedMacros are the macros in sql/macro, in the order in which they are created.
+var sharedMacros = [...]string{
+	"severity_of", "by_quote_asset", "clock_buckets", "bucket_baselines", "move_baselines", "rush_minutes",
+}
 
 // embeddedSQL returns the text of an embedded file, such as derived/minutes.sql.
 func embeddedSQL(name string) (string, error) {

@@ -261,11 +261,7 @@ SELECT
     symbol,
     minute + INTERVAL 1 MINUTE AS at,
     round(score, 2) AS score,
-    CASE
-        WHEN score >= $high_sd::DOUBLE THEN 'high'
-        WHEN score >= $medium_sd::DOUBLE THEN 'medium'
-        ELSE 'low'
-    END AS severity,
+    severity_of(score, $medium_sd::DOUBLE, $high_sd::DOUBLE) AS severity,
     format(
         '{} is {:+.1f} % away from its price via {} and {} ({:.0f} standard deviations), minute ending {}',
         direct,

@@ -304,11 +304,7 @@ SELECT
     symbol,
     minute + INTERVAL 1 MINUTE AS at,
     round(score, 2) AS score,
-    CASE
-        WHEN score >= $high_rms::DOUBLE THEN 'high'
-        WHEN score >= $medium_rms::DOUBLE THEN 'medium'
-        ELSE 'low'
-    END AS severity,
+    severity_of(score, $medium_rms::DOUBLE, $high_rms::DOUBLE) AS severity,
     CASE
         WHEN recovered
             THEN format(

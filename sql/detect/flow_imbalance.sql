@@ -94,12 +94,13 @@ scored_minutes AS (
         flow / quote_volume AS share,
         greatest(
             sd_flow,
-            CASE
-                WHEN symbol LIKE '%BTC' THEN $floor_quote_btc::DOUBLE
-                WHEN symbol LIKE '%ETH' THEN $floor_quote_eth::DOUBLE
-                WHEN symbol LIKE '%BNB' THEN $floor_quote_bnb::DOUBLE
-                ELSE $floor_quote::DOUBLE
-            END
+            by_quote_asset(
+                symbol,
+                $floor_quote_btc::DOUBLE,
+                $floor_quote_eth::DOUBLE,
+                $floor_quote_bnb::DOUBLE,
+                $floor_quote::DOUBLE
+            )
         ) AS floored_sd_flow,
         abs(flow) / floored_sd_flow AS score,
         first_id,
@@ -118,11 +119,7 @@ SELECT
     symbol,
     minute + INTERVAL 1 MINUTE AS at,
     round(score, 2) AS score,
-    CASE
-        WHEN score >= $high_sd::DOUBLE THEN 'high'
-        WHEN score >= $medium_sd::DOUBLE THEN 'medium'
-        ELSE 'low'
-    END AS severity,
+    severity_of(score, $medium_sd::DOUBLE, $high_sd::DOUBLE) AS severity,
     format(
         'takers {} for fifteen minutes: {:.0f} % of the volume, {:.0f} times the usual flow, until {}',
         CASE WHEN flow > 0 THEN 'bought' ELSE 'sold' END,

@@ -78,12 +78,7 @@ SELECT
     symbol,
     ended_at AS at,
     round(z, 2) AS score,
-    CASE
-        WHEN NOT is_main THEN 'low'
-        WHEN z >= $high_z::DOUBLE THEN 'high'
-        WHEN z >= $medium_z::DOUBLE THEN 'medium'
-        ELSE 'low'
-    END AS severity,
+    CASE WHEN is_main THEN severity_of(z, $medium_z::DOUBLE, $high_z::DOUBLE) ELSE 'low' END AS severity,
     format(
         '{} rush buys in a minute (z {:.0f}), price {:+.1f} %, minute ending {}',
         rush_buys,

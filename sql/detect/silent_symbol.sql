@@ -165,11 +165,7 @@ SELECT
     symbol,
     minute + INTERVAL 1 MINUTE AS at,
     round(ratio, 2) AS score,
-    CASE
-        WHEN ratio >= $high_ratio::DOUBLE THEN 'high'
-        WHEN ratio >= $medium_ratio::DOUBLE THEN 'medium'
-        ELSE 'low'
-    END AS severity,
+    severity_of(ratio, $medium_ratio::DOUBLE, $high_ratio::DOUBLE) AS severity,
     format(
         'no trades for {:.0f} minutes, from {} to {}, {:.1f} times the longest silence before',
         silence / 60e6,

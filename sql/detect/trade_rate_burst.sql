@@ -101,11 +101,7 @@ SELECT
     symbol,
     minute + INTERVAL 1 MINUTE AS at,
     round(z, 2) AS score,
-    CASE
-        WHEN z >= $high_z::DOUBLE THEN 'high'
-        WHEN z >= $medium_z::DOUBLE THEN 'medium'
-        ELSE 'low'
-    END AS severity,
+    severity_of(z, $medium_z::DOUBLE, $high_z::DOUBLE) AS severity,
     format(
         '{} taker orders in five minutes, usually {:.1f} (z {:.0f}), until {}',
         orders::BIGINT,

@@ -137,11 +137,7 @@ SELECT
     symbol,
     bucket + INTERVAL 5 MINUTES AS at,
     round(ratio, 2) AS score,
-    CASE
-        WHEN ratio >= $high_ratio::DOUBLE THEN 'high'
-        WHEN ratio >= $medium_ratio::DOUBLE THEN 'medium'
-        ELSE 'low'
-    END AS severity,
+    severity_of(ratio, $medium_ratio::DOUBLE, $high_ratio::DOUBLE) AS severity,
     format(
         'five-minute moves of {:.1f} % in half an hour, {:.1f} times those of the day before, until {}',
         100 * rms,

@@ -77,12 +77,13 @@ floored_sums AS (
         orders,
         first_id,
         last_id,
-        CASE
-            WHEN symbol LIKE '%BTC' THEN $floor_quote_btc::DOUBLE
-            WHEN symbol LIKE '%ETH' THEN $floor_quote_eth::DOUBLE
-            WHEN symbol LIKE '%BNB' THEN $floor_quote_bnb::DOUBLE
-            ELSE $floor_quote::DOUBLE
-        END AS floor_quote,
+        by_quote_asset(
+            symbol,
+            $floor_quote_btc::DOUBLE,
+            $floor_quote_eth::DOUBLE,
+            $floor_quote_bnb::DOUBLE,
+            $floor_quote::DOUBLE
+        ) AS floor_quote,
     FROM trailing_sums
 ),
 
@@ -129,11 +130,7 @@ SELECT
     symbol,
     minute + INTERVAL 1 MINUTE AS at,
     round(ratio, 2) AS score,
-    CASE
-        WHEN ratio >= $high_ratio::DOUBLE THEN 'high'
-        WHEN ratio >= $medium_ratio::DOUBLE THEN 'medium'
-        ELSE 'low'
-    END AS severity,
+    severity_of(ratio, $medium_ratio::DOUBLE, $high_ratio::DOUBLE) AS severity,
     format(
         'traded {} of quote asset in five minutes, {:.0f} times a busy five minutes of the day before, until {}',
         CASE WHEN quote_volume >= 1000 THEN format('{:,}', quote_volume::BIGINT) ELSE format('{:.4g}', quote_volume) END,

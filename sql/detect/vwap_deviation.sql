@@ -155,11 +155,7 @@ SELECT
     symbol,
     minute + INTERVAL 1 MINUTE AS at,
     round(score, 2) AS score,
-    CASE
-        WHEN score >= $high_rms::DOUBLE THEN 'high'
-        WHEN score >= $medium_rms::DOUBLE THEN 'medium'
-        ELSE 'low'
-    END AS severity,
+    severity_of(score, $medium_rms::DOUBLE, $high_rms::DOUBLE) AS severity,
     format(
         '{:+.1f} % from the mean price of the last hour ({:.0f} times the usual distance), at {}',
         100 * deviation,

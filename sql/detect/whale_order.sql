@@ -53,12 +53,13 @@ large_minutes AS (
     WHERE
         minute >= $window_start::TIMESTAMP
         AND minute < $window_end::TIMESTAMP
-        AND largest_order >= CASE
-            WHEN symbol LIKE '%BTC' THEN $min_quote_btc::DOUBLE
-            WHEN symbol LIKE '%ETH' THEN $min_quote_eth::DOUBLE
-            WHEN symbol LIKE '%BNB' THEN $min_quote_bnb::DOUBLE
-            ELSE $min_quote::DOUBLE
-        END
+        AND largest_order >= by_quote_asset(
+            symbol,
+            $min_quote_btc::DOUBLE,
+            $min_quote_eth::DOUBLE,
+            $min_quote_bnb::DOUBLE,
+            $min_quote::DOUBLE
+        )
 ),
 
 compared_minutes AS (
@@ -132,11 +133,7 @@ SELECT
     symbol,
     minute + INTERVAL 1 MINUTE AS at,
     round(quote_qty / largest_before, 2) AS score,
-    CASE
-        WHEN quote_qty / largest_before >= $high_ratio::DOUBLE THEN 'high'
-        WHEN quote_qty / largest_before >= $medium_ratio::DOUBLE THEN 'medium'
-        ELSE 'low'
-    END AS severity,
+    severity_of(quote_qty / largest_before, $medium_ratio::DOUBLE, $high_ratio::DOUBLE) AS severity,
     format(
         'one taker order {} for {} of quote asset, {:.1f} times the largest of the 24 hours before,'
         || ' price {:+.1f} %, minute ending {}',
