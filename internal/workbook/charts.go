@@ -18,34 +18,24 @@ const (
 
 // chart draws a chart whose upper left corner is in a cell.
 func (b *builder) chart(sheet string, column, row int, chart Chart) error {
-	cell := cellName(column, row)
 	var series []excelize.ChartSeries
 	for i, s := range chart.Series {
-		converted, ok, err := b.series(s, i)
-		if err != nil {
-			return err
+		if s.Table < 0 || s.Table >= len(b.book.Tables) {
+			return fmt.Errorf("series %d: no table %d", i, s.Table)
 		}
-		if ok {
-			series = append(series, converted)
+		s.To = min(s.To, b.book.RowsPerSheet, len(b.book.Tables[s.Table].Rows))
+		if s.From < s.To {
+			series = append(series, b.series(s))
 		}
 	}
 	if len(series) == 0 {
 		return nil
 	}
-	main, secondary := series, []excelize.ChartSeries(nil)
-	kind := excelize.Col
-	switch chart.Kind {
-	case Bar:
-		kind = excelize.Bar
-	case LineOverColumns:
-		kind = excelize.Line
-		main, secondary = series[:1], series[1:]
-	}
 	axis := excelize.Font{Size: 9, Color: "#" + faint, Family: fontName}
 	value := style{format: chart.Format, decimals: chart.Decimals}.numberFormat()
 	out := &excelize.Chart{
-		Type:      kind,
-		Series:    main,
+		Type:      excelize.Col,
+		Series:    series,
 		Dimension: excelize.ChartDimension{Width: chartWidth, Height: uint(chart.Height)},
 		Title: excelize.ChartTitle{Paragraph: []excelize.RichTextRun{{Text: clean(chart.Title),
 			Font: &excelize.Font{Size: 12, Bold: true, Color: "#" + ink, Family: fontName}}}},
@@ -62,39 +52,34 @@ func (b *builder) chart(sheet string, column, row int, chart Chart) error {
 	if len(series) > 1 {
 		out.Legend.Position = "bottom"
 	}
+	var combined []*excelize.Chart
 	switch chart.Kind {
 	case Bar:
-		gap := barGap(chart)
-		out.GapWidth = &gap
+		out.Type, out.GapWidth = excelize.Bar, barGap(chart)
 		out.XAxis.ReverseOrder = true                             // the first row at the top
 		out.YAxis.TickLabelPosition = excelize.ChartTickLabelHigh // keeps the value axis at the bottom
-		zero := 0.0
-		switch low, high := b.extremes(chart.Series); { // bars must start at zero
+		switch low, high := b.extremes(chart.Series); {           // bars must start at zero
 		case low >= 0:
-			out.YAxis.Minimum = &zero
+			out.YAxis.Minimum = new(0.0)
 		case high <= 0:
-			out.YAxis.Maximum = &zero
+			out.YAxis.Maximum = new(0.0)
 		}
 	case Columns:
-		gap, zero := barGap(chart), 0.0
-		out.GapWidth = &gap
-		out.YAxis.Minimum = &zero
+		out.GapWidth, out.YAxis.Minimum = barGap(chart), new(0.0)
+	case LineOverColumns:
+		out.Type, out.Series = excelize.Line, series[:1]
+		out.YAxis.Minimum, out.YAxis.Maximum = lineAxis(b.extremes(chart.Series[:1]))
+		_, top := b.extremes(chart.Series[1:])
+		combined = []*excelize.Chart{{
+			Type:     excelize.Col,
+			Series:   series[1:],
+			GapWidth: new(uint(30)),
+			// 2.5 keeps the columns in the lower part, below the line.
+			YAxis: excelize.ChartAxis{Font: axis, Secondary: true, Maximum: roundUp(2.5 * top),
+				NumFmt: excelize.ChartNumFmt{CustomNumFmt: `[>=1000000]0.0,,"M";[>=1000]0.0,"k";0.##`}},
+		}}
 	}
-	if secondary == nil {
-		return b.file.AddChart(sheet, cell, out)
-	}
-	out.YAxis.Minimum, out.YAxis.Maximum = lineAxis(b.extremes(chart.Series[:1]))
-	gap := uint(30)
-	_, top := b.extremes(chart.Series[1:])
-	top *= 2.5 // keeps the columns in the lower part, below the line
-	columns := &excelize.Chart{
-		Type:     excelize.Col,
-		Series:   secondary,
-		GapWidth: &gap,
-		YAxis: excelize.ChartAxis{Font: axis, Secondary: true, Maximum: roundUp(top),
-			NumFmt: excelize.ChartNumFmt{CustomNumFmt: `[>=1000000]0.0,,"M";[>=1000]0.0,"k";0.##`}},
-	}
-	return b.file.AddChart(sheet, cell, out, columns)
+	return b.file.AddChart(sheet, cellName(column, row), out, combined...)
 }
 
 // extremes returns the smallest and the largest value of the series.
@@ -105,9 +90,9 @@ func (b *builder) extremes(series []Series) (low, high float64) {
 		for i := s.From; i < min(s.To, len(rows)); i++ {
 			switch v := rows[i][s.Value].(type) {
 			case float64:
-				low, high = math.Min(low, v), math.Max(high, v)
+				low, high = min(low, v), max(high, v)
 			case int64:
-				low, high = math.Min(low, float64(v)), math.Max(high, float64(v))
+				low, high = min(low, float64(v)), max(high, float64(v))
 			}
 		}
 	}
@@ -117,13 +102,13 @@ func (b *builder) extremes(series []Series) (low, high float64) {
 // lineAxis returns the ends of an axis on which the line is in the upper part, or nil if the line
 // is level.
 func lineAxis(low, high float64) (bottom, top *float64) {
-	if !(high > low) || math.IsInf(low, 0) || math.IsInf(high, 0) {
+	if !(high > low) || math.IsInf(high-low, 0) {
 		return nil, nil
 	}
 	step := *roundUp((high - low) / 4)
 	from, to := math.Floor((low-(high-low)*0.6)/step)*step, math.Ceil((high+(high-low)*0.05)/step)*step
 	if low >= 0 {
-		from = math.Max(from, 0)
+		from = max(from, 0)
 	}
 	return &from, &to
 }
@@ -166,14 +151,14 @@ func rotation(chart Chart) int {
 
 // barGap returns the space between bars in percent of their width. It is larger if there are few
 // bars.
-func barGap(chart Chart) uint {
+func barGap(chart Chart) *uint {
 	switch n := longest(chart); {
 	case n <= 2:
-		return 220
+		return new(uint(220))
 	case n <= 5:
-		return 110
+		return new(uint(110))
 	}
-	return 35
+	return new(uint(35))
 }
 
 // longest returns the number of values of the longest series.
@@ -192,27 +177,20 @@ func labelSkip(chart Chart) int {
 	return max(1, (longest(chart)+7)/8)
 }
 
-// series converts a series. It returns false if the series has no rows on the table's first sheet.
-func (b *builder) series(s Series, number int) (excelize.ChartSeries, bool, error) {
-	if s.Table < 0 || s.Table >= len(b.book.Tables) {
-		return excelize.ChartSeries{}, false, fmt.Errorf("series %d: no table %d", number, s.Table)
-	}
-	s.To = min(s.To, b.book.RowsPerSheet, len(b.book.Tables[s.Table].Rows))
-	if s.From >= s.To {
-		return excelize.ChartSeries{}, false, nil
-	}
+// series converts a series whose rows are on the table's first sheet.
+func (b *builder) series(s Series) excelize.ChartSeries {
 	sheet := quoteSheet(b.sheets[s.Table][0])
 	cells := func(column int) string {
 		name := columnName(column + 1)
 		return fmt.Sprintf("%s!$%s$%d:$%s$%d", sheet, name, s.From+2, name, s.To+1)
 	}
-	color := cmp.Or(s.Color, blue)
+	fill := fill(cmp.Or(s.Color, blue))
 	return excelize.ChartSeries{
 		Name:       fmt.Sprintf("%s!$%s$1", sheet, columnName(s.Value+1)),
 		Categories: cells(s.Category),
 		Values:     cells(s.Value),
-		Fill:       fill(color),
-		Line:       excelize.LineOptions{Type: excelize.LineSolid, Fill: fill(color), Width: 1.75},
+		Fill:       fill,
+		Line:       excelize.LineOptions{Type: excelize.LineSolid, Fill: fill, Width: 1.75},
 		Marker:     excelize.ChartMarker{Symbol: "none"},
-	}, true, nil
+	}
 }

@@ -11,33 +11,12 @@ import (
 const rowPixels = 20 // height of an Excel row
 
 // front writes the first sheet: the lines, links to the sheets, and the charts.
-func (b *builder) front(sheet string) error {
-	if err := b.setUpFrontPrint(sheet); err != nil {
-		return err
-	}
-	grid := false
-	if err := b.file.SetSheetView(sheet, 0, &excelize.ViewOptions{ShowGridLines: &grid}); err != nil {
-		return err
-	}
-	row, pixels, err := b.frontLines(sheet)
-	if err != nil {
-		return err
-	}
-	next, err := b.sheetLinks(sheet, row+1)
-	if err != nil {
-		return err
-	}
-	next += 2
-	return b.frontCharts(sheet, next, pixels+(next-row)*rowPixels)
-}
-
-// frontLines writes the lines. It returns the next row and the height of the lines in pixels.
-func (b *builder) frontLines(sheet string) (row, pixels int, err error) {
-	row = 1
+func (b *builder) front(sheet string) {
+	b.setUpPrint(sheet, excelize.PageLayoutOptions{AdjustTo: new(uint(frontScale))}, false)
+	b.keep(b.file.SetSheetView(sheet, 0, &excelize.ViewOptions{ShowGridLines: new(false)}))
+	row, pixels := 1, 0 // of the lines and links so far
 	for _, line := range b.book.Front {
-		if err := b.text(sheet, 1, row, line.Text, style{tone: line.Tone}); err != nil {
-			return 0, 0, err
-		}
+		b.text(sheet, 1, row, line.Text, style{tone: line.Tone})
 		height := 16.0 // points
 		switch line.Tone {
 		case Title:
@@ -45,41 +24,29 @@ func (b *builder) frontLines(sheet string) (row, pixels int, err error) {
 		case Heading:
 			height = 22
 		}
-		if err := b.file.SetRowHeight(sheet, row, height); err != nil {
-			return 0, 0, err
-		}
+		b.keep(b.file.SetRowHeight(sheet, row, height))
 		pixels += int(height * 96 / 72)
 		row++
 	}
-	return row, pixels, nil
-}
-
-// sheetLinks writes the list of the tables' sheets and returns the next row.
-func (b *builder) sheetLinks(sheet string, row int) (next int, err error) {
-	if err := b.text(sheet, 1, row, "Sheets", style{tone: Heading}); err != nil {
-		return 0, err
-	}
+	pixels -= row * rowPixels
+	row++
+	b.text(sheet, 1, row, "Sheets", style{tone: Heading})
 	row++
 	for i, table := range b.book.Tables {
 		for _, target := range b.sheets[i] {
-			if err := b.text(sheet, 1, row, target, style{link: true}); err != nil {
-				return 0, err
-			}
-			if err := b.file.SetCellHyperLink(sheet, cellName(1, row), quoteSheet(target)+"!A1", "Location"); err != nil {
-				return 0, err
-			}
-			if err := b.text(sheet, 4, row, firstSentence(table.Doc), style{tone: Muted}); err != nil {
-				return 0, err
-			}
+			b.text(sheet, 1, row, target, style{link: true})
+			b.keep(b.file.SetCellHyperLink(sheet, cellName(1, row), quoteSheet(target)+"!A1", "Location"))
+			b.text(sheet, 4, row, firstSentence(table.Doc), style{tone: Muted})
 			row++
 		}
 	}
-	return row, nil
+	row += 2
+	b.frontCharts(sheet, row, pixels+row*rowPixels)
 }
 
 // frontCharts draws the rows of charts from a row on. A row of charts that does not fit on the
 // printed page, of which pixels are used, starts a new one.
-func (b *builder) frontCharts(sheet string, row, pixels int) error {
+func (b *builder) frontCharts(sheet string, row, pixels int) {
 	for _, charts := range b.book.Charts {
 		charts = slices.Clone(charts)
 		height := 0
@@ -90,46 +57,37 @@ func (b *builder) frontCharts(sheet string, row, pixels int) error {
 			height = max(height, charts[i].Height)
 		}
 		if pixels%frontPixels+height > frontPixels {
-			if err := b.file.InsertPageBreak(sheet, cellName(1, row)); err != nil {
-				return err
-			}
+			b.keep(b.file.InsertPageBreak(sheet, cellName(1, row)))
 			pixels = 0
 		}
 		for i, chart := range charts {
 			if err := b.chart(sheet, 1+i*(chartWidth/columnPixels+1), row, chart); err != nil {
-				return fmt.Errorf("chart %q: %w", chart.Title, err)
+				b.keep(fmt.Errorf("chart %q: %w", chart.Title, err))
 			}
 		}
 		rows := height/rowPixels + 2
 		row += rows
 		pixels += rows * rowPixels
 	}
-	return nil
 }
 
 func firstSentence(doc string) string {
-	doc = strings.Join(strings.Fields(doc), " ")
-	if at := strings.Index(doc, ". "); at >= 0 {
-		return doc[:at+1]
+	first, _, more := strings.Cut(strings.Join(strings.Fields(doc), " "), ". ")
+	if more {
+		first += "."
 	}
-	return doc
+	return first
 }
 
 // text writes a text into a cell.
-func (b *builder) text(sheet string, column, row int, text string, s style) error {
+func (b *builder) text(sheet string, column, row int, text string, s style) {
 	cell := cellName(column, row)
-	if err := b.file.SetCellStr(sheet, cell, clean(text)); err != nil {
-		return err
-	}
-	id, err := b.style(s)
-	if err != nil {
-		return err
-	}
-	return b.file.SetCellStyle(sheet, cell, cell, id)
+	b.keep(b.file.SetCellStr(sheet, cell, clean(text)))
+	b.keep(b.file.SetCellStyle(sheet, cell, cell, b.style(s)))
 }
 
 // columnGuide writes the sheet that explains every column of every table.
-func (b *builder) columnGuide(sheet string) error {
+func (b *builder) columnGuide(sheet string) {
 	table := Table{
 		Name: sheet,
 		Columns: []Column{
@@ -142,8 +100,5 @@ func (b *builder) columnGuide(sheet string) error {
 			table.Rows = append(table.Rows, []any{b.sheets[i][0], column.Name, column.Unit, column.Doc})
 		}
 	}
-	if _, err := b.file.NewSheet(sheet); err != nil {
-		return err
-	}
-	return b.writePart(table, sheetPart{sheet: sheet, object: "t_columns_0_0", from: 0, to: len(table.Rows)})
+	b.writePart(table, sheetPart{sheet: sheet, object: "t_columns_0_0", to: len(table.Rows)})
 }

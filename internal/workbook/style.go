@@ -36,16 +36,15 @@ type style struct {
 }
 
 // style returns the id of a style and creates it on first use.
-func (b *builder) style(s style) (int, error) {
-	if id, ok := b.styles[s]; ok {
-		return id, nil
+func (b *builder) style(s style) int {
+	id, ok := b.styles[s]
+	if !ok {
+		var err error
+		id, err = b.file.NewStyle(s.excel())
+		b.keep(err)
+		b.styles[s] = id
 	}
-	id, err := b.file.NewStyle(s.excel())
-	if err != nil {
-		return 0, err
-	}
-	b.styles[s] = id
-	return id, nil
+	return id
 }
 
 func (s style) excel() *excelize.Style {
@@ -56,7 +55,7 @@ func (s style) excel() *excelize.Style {
 		out.Fill = fill(slate)
 		out.Alignment = &excelize.Alignment{Vertical: "center", Horizontal: "left", Indent: 1}
 		if s.format.rightAligned() {
-			out.Alignment = &excelize.Alignment{Vertical: "center", Horizontal: "right"}
+			out.Alignment.Horizontal, out.Alignment.Indent = "right", 0
 		}
 		return out
 	}
@@ -92,19 +91,23 @@ func (s style) excel() *excelize.Style {
 
 // numberFormat returns the Excel number format, or "".
 func (s style) numberFormat() string {
+	plain := "0"
+	if s.decimals > 0 {
+		plain += "." + strings.Repeat("0", min(s.decimals, 15))
+	}
 	switch s.format {
 	case Integer:
 		return "#,##0"
 	case ID:
 		return "0"
 	case Number:
-		return "#,##0" + decimals(s.decimals)
+		return "#,##" + plain
 	case Percent:
-		return "+0" + decimals(s.decimals) + `"%";-0` + decimals(s.decimals) + `"%";0` + decimals(s.decimals) + `"%"`
+		return "+" + plain + `"%";-` + plain + `"%";` + plain + `"%"`
 	case PlainPercent:
-		return "0" + decimals(s.decimals) + `"%"`
+		return plain + `"%"`
 	case Share:
-		return "0" + decimals(s.decimals) + "%"
+		return plain + "%"
 	case DateTime:
 		if s.millis {
 			return "yyyy-mm-dd hh:mm:ss.000"
@@ -118,39 +121,23 @@ func (s style) numberFormat() string {
 	return ""
 }
 
-func decimals(n int) string {
-	if n <= 0 {
-		return ""
-	}
-	return "." + strings.Repeat("0", min(n, 15))
-}
-
 // rightAligned reports whether values are aligned to the right.
-func (f Format) rightAligned() bool {
-	switch f {
-	case Integer, ID, Number, Percent, PlainPercent, Share, DateTime, Date:
-		return true
-	}
-	return false
-}
+func (f Format) rightAligned() bool { return f != Text && f != LongText }
 
 func fill(color string) excelize.Fill {
 	return excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{color}}
 }
 
-// toneFill returns the conditional style of a tone.
-func (b *builder) toneFill(tone Tone) (int, error) {
-	font, back := "", ""
-	switch tone {
-	case Good:
-		font, back = green, paleGreen
-	case Fair:
-		font, back = amber, paleAmber
-	case Bad:
-		font, back = red, paleRed
-	default:
-		font, back = faint, white
+// toneColors are the font and the fill of texts with a tone in a table.
+var toneColors = map[Tone][2]string{Good: {green, paleGreen}, Fair: {amber, paleAmber}, Bad: {red, paleRed}}
+
+// conditional returns the id of a conditional style with these colors; no fill means none.
+func (b *builder) conditional(font string, fills ...string) *int {
+	style := &excelize.Style{Font: &excelize.Font{Color: font}}
+	for _, color := range fills {
+		style.Fill = fill(color)
 	}
-	return b.file.NewConditionalStyle(&excelize.Style{Font: &excelize.Font{Color: font},
-		Fill: excelize.Fill{Type: "pattern", Pattern: 1, Color: []string{back}}})
+	id, err := b.file.NewConditionalStyle(style)
+	b.keep(err)
+	return &id
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,30 +15,26 @@ import (
 )
 
 // table writes a table on as many sheets as it needs and returns their names.
-func (b *builder) table(number int, table Table) ([]string, error) {
+func (b *builder) table(number int, table Table) (sheets []string) {
 	if len(table.Columns) > excelize.MaxColumns {
-		return nil, fmt.Errorf("%d columns are too many: a sheet has %d", len(table.Columns), excelize.MaxColumns)
+		b.keep(fmt.Errorf("%d columns are too many: a sheet has %d", len(table.Columns), excelize.MaxColumns))
+		return nil
 	}
-	var sheets []string
 	for from := 0; from == 0 || from < len(table.Rows); from += b.book.RowsPerSheet {
-		to := min(from+b.book.RowsPerSheet, len(table.Rows))
-		name := b.sheetName(table.Name)
-		if _, err := b.file.NewSheet(name); err != nil {
-			return nil, err
-		}
 		part := sheetPart{
-			sheet:  name,
-			object: fmt.Sprintf("%s_%d_%d", objectName(table.Name), number+1, len(sheets)+1),
+			sheet:  b.sheetName(table.Name),
+			object: fmt.Sprintf("t_%s_%d_%d", notWord.ReplaceAllString(table.Name, "_"), number+1, len(sheets)+1),
 			from:   from,
-			to:     to,
+			to:     min(from+b.book.RowsPerSheet, len(table.Rows)),
 		}
-		if err := b.writePart(table, part); err != nil {
-			return nil, err
-		}
-		sheets = append(sheets, name)
+		b.writePart(table, part)
+		sheets = append(sheets, part.sheet)
 	}
-	return sheets, nil
+	return sheets
 }
+
+// notWord matches the characters that Excel does not accept in the name of a table.
+var notWord = regexp.MustCompile(`[^A-Za-z0-9]`)
 
 // sheetPart is the rows [from, to) of a table on one sheet. object is the name of the Excel table.
 type sheetPart struct {
@@ -45,88 +42,63 @@ type sheetPart struct {
 	from, to      int
 }
 
-func (b *builder) writePart(table Table, part sheetPart) error {
+func (b *builder) writePart(table Table, part sheetPart) {
 	rows := table.Rows[part.from:part.to]
+	_, err := b.file.NewSheet(part.sheet)
+	b.keep(err)
 	// The print setup and the colors must be set before the stream starts. The library drops them
-	// silently later.
-	if err := b.setUpTablePrint(part.sheet); err != nil {
-		return err
-	}
-	if err := b.paint(table, part); err != nil {
-		return err
-	}
+	// silently later. A table prints as wide as the page, with its header on every page.
+	b.setUpPrint(part.sheet, excelize.PageLayoutOptions{FitToWidth: new(1), FitToHeight: new(0)}, true)
+	b.keep(b.file.SetDefinedName(&excelize.DefinedName{Name: "_xlnm.Print_Titles",
+		RefersTo: quoteSheet(part.sheet) + "!$1:$1", Scope: part.sheet}))
+	b.paint(table, part)
 	stream, err := b.file.NewStreamWriter(part.sheet)
-	if err != nil {
-		return err
+	if b.keep(err); b.err != nil {
+		return
 	}
-	if err := stream.SetPanes(frozenHeader(table)); err != nil {
-		return err
-	}
+	b.keep(stream.SetPanes(frozenHeader(table)))
 	millis := make([]bool, len(table.Columns))
 	for i, column := range table.Columns {
-		millis[i] = column.Format == DateTime && anyMillis(rows, i)
-		if err := stream.SetColWidth(i+1, i+1, b.width(table, part, i, millis[i])); err != nil {
-			return err
-		}
+		millis[i] = column.Format == DateTime && slices.ContainsFunc(rows, func(row []any) bool {
+			at, ok := valueAt(row, i).(time.Time)
+			return ok && at.Nanosecond() != 0
+		})
+		b.keep(stream.SetColWidth(i+1, i+1, b.width(table, part, i, millis[i])))
 	}
-	if err := b.header(stream, table); err != nil {
-		return err
-	}
-	if len(rows) == 0 {
-		muted, err := b.style(style{tone: Muted})
-		if err != nil {
-			return err
-		}
-		if table.Empty != "" {
-			if err := stream.SetRow("A2", []any{excelize.Cell{StyleID: muted, Value: clean(table.Empty)}}); err != nil {
-				return err
-			}
-		}
-		return stream.Flush()
-	}
-	if len(table.Columns) > 0 {
+	b.header(stream, table)
+	switch {
+	case len(rows) == 0 && table.Empty != "":
+		muted := b.style(style{tone: Muted})
+		b.keep(stream.SetRow("A2", []any{excelize.Cell{StyleID: muted, Value: clean(table.Empty)}}))
+	case len(rows) > 0 && len(table.Columns) > 0:
 		last := cellName(len(table.Columns), len(rows)+1)
-		stripes := true
-		if err := stream.AddTable(&excelize.Table{Range: "A1:" + last, Name: part.object,
-			StyleName: "TableStyleLight1", ShowRowStripes: &stripes}); err != nil {
-			return err
-		}
+		b.keep(stream.AddTable(&excelize.Table{Range: "A1:" + last, Name: part.object,
+			StyleName: "TableStyleLight1", ShowRowStripes: new(true)}))
 	}
 	cells := make([]any, len(table.Columns))
 	for i, row := range rows {
-		for j := range table.Columns {
-			var value any
-			if j < len(row) {
-				value = row[j]
-			}
-			cells[j], err = b.cell(table, part.from+i, j, value, millis[j])
-			if err != nil {
-				return err
-			}
+		for j := range cells {
+			cells[j] = b.cell(table, part.from+i, j, millis[j])
 		}
-		if err := stream.SetRow("A"+strconv.Itoa(i+2), cells, rowHeight(table, row)...); err != nil {
-			return err
+		if b.keep(stream.SetRow(cellName(1, i+2), cells, rowHeight(table, row)...)); b.err != nil {
+			return
 		}
 	}
-	return stream.Flush()
+	b.keep(stream.Flush())
 }
 
-func (b *builder) header(stream *excelize.StreamWriter, table Table) error {
+func (b *builder) header(stream *excelize.StreamWriter, table Table) {
 	header := make([]any, len(table.Columns))
 	used := map[string]bool{}
 	for i, column := range table.Columns {
-		id, err := b.style(style{header: true, format: column.Format})
-		if err != nil {
-			return err
-		}
 		name := clean(column.Name)
 		for n := 2; name == "" || used[strings.ToLower(name)]; n++ { // the headers of a table must be unique
 			name = fmt.Sprintf("%s %d", column.Name, n)
 		}
 		used[strings.ToLower(name)] = true
-		header[i] = excelize.Cell{StyleID: id, Value: name}
+		header[i] = excelize.Cell{StyleID: b.style(style{header: true, format: column.Format}), Value: name}
 	}
-	return stream.SetRow("A1", header, excelize.RowOpts{Height: 20})
+	b.keep(stream.SetRow("A1", header, excelize.RowOpts{Height: 20}))
 }
 
 // frozenHeader freezes the header row and, in a wide table, a first column of text.
@@ -139,17 +111,12 @@ func frozenHeader(table Table) *excelize.Panes {
 }
 
 // cell converts a value for the stream. Numbers keep 15 significant digits.
-func (b *builder) cell(table Table, row, column int, value any, millis bool) (any, error) {
-	s := style{format: table.Columns[column].Format, decimals: table.Columns[column].Decimals, millis: millis,
-		inTable: true}
-	if s.format == Number && table.Decimals != nil {
-		if n := table.Decimals(row, column); n >= 0 {
-			s.decimals = n
-		}
-	}
+func (b *builder) cell(table Table, row, column int, millis bool) any {
+	s := style{format: table.Columns[column].Format, decimals: table.decimals(row, column), millis: millis, inTable: true}
+	value := valueAt(table.Rows[row], column)
 	switch v := value.(type) {
 	case nil:
-		return nil, nil
+		return nil
 	case bool:
 	case time.Time:
 		value = v.UTC()
@@ -179,8 +146,25 @@ func (b *builder) cell(table Table, row, column int, value any, millis bool) (an
 	if s.format != DateTime {
 		s.millis = false
 	}
-	id, err := b.style(s)
-	return excelize.Cell{StyleID: id, Value: value}, err
+	return excelize.Cell{StyleID: b.style(s), Value: value}
+}
+
+// valueAt returns a value of a row, nil if the row is shorter.
+func valueAt(row []any, column int) any {
+	if column < len(row) {
+		return row[column]
+	}
+	return nil
+}
+
+// decimals returns the decimals of a cell.
+func (t Table) decimals(row, column int) int {
+	if t.Columns[column].Format == Number && t.Decimals != nil {
+		if n := t.Decimals(row, column); n >= 0 {
+			return n
+		}
+	}
+	return t.Columns[column].Decimals
 }
 
 // excelDigits is how many significant digits of a number Excel keeps.
@@ -195,25 +179,17 @@ func rounded(v float64) float64 {
 }
 
 // paint sets the conditional colors of a part.
-func (b *builder) paint(table Table, part sheetPart) error {
+func (b *builder) paint(table Table, part sheetPart) {
 	if part.to == part.from {
-		return nil
+		return
 	}
 	for i, column := range table.Columns {
 		var rules []excelize.ConditionalFormatOptions
 		switch column.Paint {
 		case Sign:
-			up, err := b.file.NewConditionalStyle(&excelize.Style{Font: &excelize.Font{Color: green}})
-			if err != nil {
-				return err
-			}
-			down, err := b.file.NewConditionalStyle(&excelize.Style{Font: &excelize.Font{Color: red}})
-			if err != nil {
-				return err
-			}
 			rules = append(rules,
-				excelize.ConditionalFormatOptions{Type: "cell", Criteria: ">", Value: "0", Format: &up},
-				excelize.ConditionalFormatOptions{Type: "cell", Criteria: "<", Value: "0", Format: &down})
+				excelize.ConditionalFormatOptions{Type: "cell", Criteria: ">", Value: "0", Format: b.conditional(green)},
+				excelize.ConditionalFormatOptions{Type: "cell", Criteria: "<", Value: "0", Format: b.conditional(red)})
 		case Bars:
 			rules = append(rules, excelize.ConditionalFormatOptions{Type: "data_bar", Criteria: "=",
 				MinType: "num", MinValue: "0", MaxType: "max", BarColor: "#" + paleBlue, BarSolid: true})
@@ -224,25 +200,19 @@ func (b *builder) paint(table Table, part sheetPart) error {
 				MaxColor: "#A9DDBD"})
 		}
 		for _, text := range slices.Sorted(maps.Keys(column.Tones)) {
-			id, err := b.toneFill(column.Tones[text])
-			if err != nil {
-				return err
+			colors, ok := toneColors[column.Tones[text]]
+			if !ok {
+				colors = [...]string{faint, white}
 			}
 			rules = append(rules, excelize.ConditionalFormatOptions{Type: "cell", Criteria: "==",
-				Value: quoted(text), Format: &id})
+				Value: `"` + strings.ReplaceAll(text, `"`, `""`) + `"`, Format: b.conditional(colors[0], colors[1])})
 		}
-		if len(rules) == 0 {
-			continue
-		}
-		cells := cellName(i+1, 2) + ":" + cellName(i+1, part.to-part.from+1)
-		if err := b.file.SetConditionalFormat(part.sheet, cells, rules); err != nil {
-			return err
+		if len(rules) > 0 {
+			cells := cellName(i+1, 2) + ":" + cellName(i+1, part.to-part.from+1)
+			b.keep(b.file.SetConditionalFormat(part.sheet, cells, rules))
 		}
 	}
-	return nil
 }
-
-func quoted(text string) string { return `"` + strings.ReplaceAll(text, `"`, `""`) + `"` }
 
 // widthSample is how many rows determine a column's width.
 const widthSample = 500
@@ -253,16 +223,7 @@ func (b *builder) width(table Table, part sheetPart, column int, millis bool) fl
 	spec := table.Columns[column]
 	widest := utf8.RuneCountInString(spec.Name) + 3 // for the filter button
 	for i := part.from; i < min(part.to, part.from+widthSample); i++ {
-		if column >= len(table.Rows[i]) {
-			continue
-		}
-		digits := spec.Decimals
-		if spec.Format == Number && table.Decimals != nil {
-			if n := table.Decimals(i, column); n >= 0 {
-				digits = n
-			}
-		}
-		widest = max(widest, displayWidth(table.Rows[i][column], spec.Format, digits, millis))
+		widest = max(widest, displayWidth(valueAt(table.Rows[i], column), spec.Format, table.decimals(i, column), millis))
 	}
 	limit := textWidth
 	if spec.Format == LongText {
@@ -282,10 +243,7 @@ const (
 func rowHeight(table Table, row []any) []excelize.RowOpts {
 	lines := 1
 	for i, column := range table.Columns {
-		if column.Format != LongText || i >= len(row) {
-			continue
-		}
-		if text, ok := row[i].(string); ok {
+		if text, ok := valueAt(row, i).(string); ok && column.Format == LongText {
 			lines = max(lines, strings.Count(text, "\n")+1,
 				(displayWidth(text, LongText, 0, false)+longTextWidth-1)/longTextWidth)
 		}
@@ -333,25 +291,4 @@ func displayWidth(value any, format Format, digits int, millis bool) int {
 		return n
 	}
 	return utf8.RuneCountInString(fmt.Sprint(value))
-}
-
-func anyMillis(rows [][]any, column int) bool {
-	for _, row := range rows {
-		if column < len(row) {
-			if at, ok := row[column].(time.Time); ok && at.Nanosecond() != 0 {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// objectName returns a name that Excel accepts for a table: letters, digits and underscores.
-func objectName(name string) string {
-	return "t_" + strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
-			return r
-		}
-		return '_'
-	}, name)
 }

@@ -8,8 +8,10 @@
 package workbook
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -137,17 +139,14 @@ type Series struct {
 
 // Write writes the workbook to w. After an error, what w holds is undefined.
 func Write(w io.Writer, book Book) error {
-	file := excelize.NewFile()
-	b := &builder{file: file, book: book, styles: map[style]int{}, names: map[string]bool{}}
-	err := b.build()
-	if err == nil {
+	b := &builder{file: excelize.NewFile(), book: book, styles: map[style]int{}, names: map[string]bool{}}
+	b.build()
+	if b.err == nil {
 		b.textAxes()
-		err = file.Write(w)
+		b.keep(b.file.Write(w))
 	}
-	if closed := file.Close(); err == nil {
-		err = closed // removes the temporary files of long sheets
-	}
-	return err
+	b.keep(b.file.Close()) // removes the temporary files of long sheets
+	return b.err
 }
 
 // builder is the state of a workbook that is being written.
@@ -157,61 +156,47 @@ type builder struct {
 	styles map[style]int
 	names  map[string]bool // of sheets, in lower case
 	sheets [][]string      // names of the sheets of each table
+	err    error           // the first error
 }
 
-func (b *builder) build() error {
+// keep keeps the first error.
+func (b *builder) keep(err error) {
+	if b.err == nil {
+		b.err = err
+	}
+}
+
+func (b *builder) build() {
 	if b.book.RowsPerSheet <= 0 || b.book.RowsPerSheet > excelize.TotalRows-1 {
 		b.book.RowsPerSheet = excelize.TotalRows - 1
 	}
-	if err := b.properties(); err != nil {
-		return err
-	}
-	front := b.sheetName("Report")
-	if err := b.file.SetSheetName("Sheet1", front); err != nil {
-		return err
-	}
-	guide := b.sheetName("Columns") // reserved before the tables get their names
-	for i, table := range b.book.Tables {
-		parts, err := b.table(i, table)
-		if err != nil {
-			return fmt.Errorf("sheet %q: %w", table.Name, err)
-		}
-		b.sheets = append(b.sheets, parts)
-	}
-	if err := b.columnGuide(guide); err != nil {
-		return fmt.Errorf("sheet %q: %w", guide, err)
-	}
-	if err := b.front(front); err != nil {
-		return fmt.Errorf("sheet %q: %w", front, err)
-	}
-	b.file.SetActiveSheet(0)
-	return nil
-}
-
-func (b *builder) properties() error {
 	at := b.book.Created.UTC().Format(time.RFC3339)
-	return b.file.SetDocProps(&excelize.DocProperties{
+	b.keep(b.file.SetDocProps(&excelize.DocProperties{
 		Title:          clean(b.book.Title),
 		Subject:        clean(b.book.Subject),
 		Creator:        "tapedeck",
 		LastModifiedBy: "tapedeck",
 		Created:        at,
 		Modified:       at,
-	})
+	}))
+	front := b.sheetName("Report")
+	b.keep(b.file.SetSheetName("Sheet1", front))
+	guide := b.sheetName("Columns") // reserved before the tables get their names
+	for i, table := range b.book.Tables {
+		b.sheets = append(b.sheets, b.table(i, table))
+		if b.err != nil {
+			b.err = fmt.Errorf("sheet %q: %w", table.Name, b.err)
+			return
+		}
+	}
+	b.columnGuide(guide)
+	b.front(front)
+	b.file.SetActiveSheet(0)
 }
 
 // sheetName reserves a valid and unique sheet name that resembles name.
 func (b *builder) sheetName(name string) string {
-	name = strings.Map(func(r rune) rune {
-		if strings.ContainsRune(`:\/?*[]`, r) || r < ' ' {
-			return '_'
-		}
-		return r
-	}, name)
-	name = strings.Trim(name, "' ")
-	if name == "" {
-		name = "Sheet"
-	}
+	name = cmp.Or(strings.Trim(notInSheet.ReplaceAllString(name, "_"), "' "), "Sheet")
 	for n := 1; ; n++ {
 		suffix := ""
 		if n > 1 {
@@ -224,6 +209,9 @@ func (b *builder) sheetName(name string) string {
 		}
 	}
 }
+
+// notInSheet matches the characters that Excel does not accept in the name of a sheet.
+var notInSheet = regexp.MustCompile(`[:\\/?*\[\]\x00-\x1f]`)
 
 // cellName returns the name of a cell, such as A1. Both arguments start at 1. It panics if there is no
 // such cell; table checks the number of columns.
@@ -260,8 +248,8 @@ func clean(text string) string {
 		}
 		return r
 	}, text)
-	if short := cutUnits(text, excelize.TotalCellChars); short == text {
-		return text
+	if cutUnits(text, excelize.TotalCellChars) != text {
+		return cutUnits(text, excelize.TotalCellChars-1) + "…"
 	}
-	return cutUnits(text, excelize.TotalCellChars-1) + "…"
+	return text
 }
