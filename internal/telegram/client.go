@@ -7,6 +7,7 @@ package telegram
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -86,12 +88,7 @@ func NewClient(server string, token Token, opt Options) (*Client, error) {
 	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
 		return nil, errors.New("the address of the Bot API is not a URL that starts with https:// or http://")
 	}
-	if opt.Timeout == 0 {
-		opt.Timeout = DefaultTimeout
-	}
-	if opt.Logger == nil {
-		opt.Logger = slog.New(slog.DiscardHandler)
-	}
+	logger := cmp.Or(opt.Logger, slog.New(slog.DiscardHandler))
 	if opt.Transport == nil {
 		opt.Transport = http.DefaultTransport.(*http.Transport).Clone()
 	}
@@ -101,12 +98,12 @@ func NewClient(server string, token Token, opt Options) (*Client, error) {
 	api, err := bot.New(token.secret, bot.WithSkipGetMe(), bot.WithServerURL(strings.TrimRight(server, "/")),
 		bot.WithHTTPClient(0, tracingClient{client}),
 		bot.WithErrorsHandler(func(err error) {
-			opt.Logger.Debug("telegram client", "error", token.scrub(err.Error()))
+			logger.Debug("telegram client", "error", token.scrub(err.Error()))
 		}))
 	if err != nil {
 		return nil, errors.New(token.scrub(err.Error()))
 	}
-	return &Client{bot: api, token: token, timeout: opt.Timeout}, nil
+	return &Client{bot: api, token: token, timeout: cmp.Or(opt.Timeout, DefaultTimeout)}, nil
 }
 
 // Send sends a message once and returns its id in the chat, or 0 if it was accepted and the rest of
@@ -119,14 +116,17 @@ func (c *Client) Send(ctx context.Context, m Message) (id int, err error) {
 			return 0, &Error{Kind: BadFile, Text: fmt.Sprintf("read %q: %v", m.File.Name, err)}
 		}
 	}
-	err = c.do(ctx, timeout, func(ctx context.Context) error {
-		sent, err := c.send(ctx, m)
-		if sent != nil {
-			id = sent.ID
-		}
-		return err
-	})
-	return id, err
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	var trace trace
+	sent, err := c.send(context.WithValue(ctx, traceKey{}, &trace), m)
+	if sent != nil {
+		id = sent.ID
+	}
+	if err == nil || trace.accepted {
+		return id, nil
+	}
+	return id, c.classify(&trace, err)
 }
 
 func (c *Client) send(ctx context.Context, m Message) (*models.Message, error) {
@@ -155,56 +155,9 @@ func (c *Client) send(ctx context.Context, m Message) (*models.Message, error) {
 	})
 }
 
-// do makes one request. Its errors are *Error.
-func (c *Client) do(ctx context.Context, timeout time.Duration, request func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	var trace trace
-	err := request(context.WithValue(ctx, traceKey{}, &trace))
-	switch {
-	case err == nil || trace.accepted:
-		return nil
-	case !trace.connected.Load():
-		return c.failure(Unreached, 0, err)
-	case trace.status == 0:
-		return c.failure(Lost, 0, err)
-	case trace.status == http.StatusRequestEntityTooLarge:
-		return c.failure(BadFile, trace.status, err)
-	case trace.truncated:
-		return c.failure(Lost, trace.status, err)
-	case trace.status >= 500 || !trace.isAPI:
-		return c.failure(Broken, trace.status, err)
-	}
-	var limited *bot.TooManyRequestsError
-	var migrated *bot.MigrateError
-	text := strings.ToLower(err.Error())
-	switch {
-	case errors.As(err, &limited):
-		out := c.failure(Limited, trace.status, err)
-		out.RetryAfter = max(time.Duration(limited.RetryAfter)*time.Second, time.Second)
-		return out
-	case errors.As(err, &migrated):
-		out := c.failure(Migrated, trace.status, err)
-		out.MigrateTo = int64(migrated.MigrateToChatID)
-		return out
-	case errors.Is(err, bot.ErrorUnauthorized), errors.Is(err, bot.ErrorNotFound):
-		return c.failure(BadToken, trace.status, err)
-	case errors.Is(err, bot.ErrorForbidden), containsAny(text, "chat not found", "peer_id_invalid",
-		"not enough rights", "have no rights", "need administrator rights",
-		"chat_write_forbidden", "chat_restricted", "group chat was deactivated",
-		"topic_closed", "user is deactivated"):
-		return c.failure(NoAccess, trace.status, err)
-	case containsAny(text, "can't parse entities", "can't parse message text", "entity_", "message is too long",
-		"caption is too long"):
-		return c.failure(BadMarkup, trace.status, err)
-	case containsAny(text, "photo", "image", "file", "document", "media"):
-		return c.failure(BadFile, trace.status, err)
-	}
-	return c.failure(Refused, trace.status, err)
-}
-
-func (c *Client) failure(kind Kind, status int, err error) *Error {
-	out := &Error{Kind: kind, Status: status, Text: c.token.scrub(err.Error())}
+// classify returns the error of a request that was not accepted.
+func (c *Client) classify(trace *trace, err error) *Error {
+	out := &Error{Kind: Refused, Status: trace.status, Text: c.token.scrub(err.Error())}
 	if runes := []rune(out.Text); len(runes) > 300 {
 		out.Text = string(runes[:300]) + "…"
 	}
@@ -213,17 +166,42 @@ func (c *Client) failure(kind Kind, status int, err error) *Error {
 			out.cause = cause
 		}
 	}
+	var limited *bot.TooManyRequestsError
+	var migrated *bot.MigrateError
+	switch {
+	case !trace.connected.Load():
+		out.Kind, out.Status = Unreached, 0
+	case trace.status == http.StatusRequestEntityTooLarge:
+		out.Kind = BadFile
+	case trace.status == 0, trace.truncated:
+		out.Kind = Lost
+	case trace.status >= 500, !trace.isAPI:
+		out.Kind = Broken
+	case errors.As(err, &limited):
+		out.Kind, out.RetryAfter = Limited, max(time.Duration(limited.RetryAfter)*time.Second, time.Second)
+	case errors.As(err, &migrated):
+		out.Kind, out.MigrateTo = Migrated, int64(migrated.MigrateToChatID)
+	case errors.Is(err, bot.ErrorUnauthorized), errors.Is(err, bot.ErrorNotFound):
+		out.Kind = BadToken
+	case errors.Is(err, bot.ErrorForbidden), accessText.MatchString(err.Error()):
+		out.Kind = NoAccess
+	case markupText.MatchString(err.Error()):
+		out.Kind = BadMarkup
+	case fileText.MatchString(err.Error()):
+		out.Kind = BadFile
+	}
 	return out
 }
 
-func containsAny(text string, words ...string) bool {
-	for _, word := range words {
-		if strings.Contains(text, word) {
-			return true
-		}
-	}
-	return false
-}
+// The descriptions by which Telegram's errors with the status 400 are told apart.
+var (
+	accessText = regexp.MustCompile(`(?i)chat not found|peer_id_invalid|not enough rights|have no rights|` +
+		`need administrator rights|chat_write_forbidden|chat_restricted|group chat was deactivated|` +
+		`topic_closed|user is deactivated`)
+	markupText = regexp.MustCompile(`(?i)can't parse entities|can't parse message text|entity_|message is too long|` +
+		`caption is too long`)
+	fileText = regexp.MustCompile(`(?i)photo|image|file|document|media`)
+)
 
 // trace records what the transport sees of one request. The library drops it: it loses the status
 // of a reply that is not JSON, such as a gateway's, and reports a truncated reply like any other
@@ -242,10 +220,7 @@ type traceKey struct{}
 type tracingClient struct{ client *http.Client }
 
 func (r tracingClient) Do(request *http.Request) (*http.Response, error) {
-	trace, _ := request.Context().Value(traceKey{}).(*trace)
-	if trace == nil {
-		return nil, errors.New("request without a trace")
-	}
+	trace := request.Context().Value(traceKey{}).(*trace)
 	request = request.WithContext(httptrace.WithClientTrace(request.Context(), &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { trace.connected.Store(true) },
 	}))
@@ -255,11 +230,10 @@ func (r tracingClient) Do(request *http.Request) (*http.Response, error) {
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxReply))
-	trace.status = response.StatusCode
+	trace.status, trace.truncated = response.StatusCode, err != nil
 	start := bytes.Join(bytes.Fields(body[:min(len(body), 64)]), nil)
 	trace.isAPI = bytes.HasPrefix(start, []byte(`{"ok":`))
-	trace.accepted = response.StatusCode == http.StatusOK && bytes.HasPrefix(start, []byte(`{"ok":true`))
-	trace.truncated = err != nil
+	trace.accepted = trace.status == http.StatusOK && bytes.HasPrefix(start, []byte(`{"ok":true`))
 	switch {
 	case err != nil:
 		return nil, err

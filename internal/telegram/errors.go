@@ -50,10 +50,11 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
+	kind := string(e.Kind)
 	if e.Status != 0 {
-		return fmt.Sprintf("telegram: %s (status %d): %s", e.Kind, e.Status, e.Text)
+		kind += fmt.Sprintf(" (status %d)", e.Status)
 	}
-	return fmt.Sprintf("telegram: %s: %s", e.Kind, e.Text)
+	return "telegram: " + kind + ": " + e.Text
 }
 
 func (e *Error) Unwrap() error { return e.cause }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -31,21 +32,15 @@ const (
 // Escape converts plain text to HTML. It removes control characters other than newline and tab,
 // which Telegram refuses or drops, and replaces invalid UTF-8.
 func Escape(text string) string {
-	var out strings.Builder
-	for _, r := range strings.ToValidUTF8(text, "�") {
-		switch {
-		case r == '&':
-			out.WriteString("&amp;")
-		case r == '<':
-			out.WriteString("&lt;")
-		case r == '>':
-			out.WriteString("&gt;")
-		case r == '\n' || r == '\t' || !unicode.IsControl(r):
-			out.WriteRune(r)
+	return entities.Replace(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return -1
 		}
-	}
-	return out.String()
+		return r
+	}, strings.ToValidUTF8(text, "�")))
 }
+
+var entities = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
 // Plain returns the text of the markup without formatting.
 func Plain(markup string) string {
@@ -244,17 +239,13 @@ func tokens(markup string) []token {
 func units(text string) int {
 	n := 0
 	for _, r := range text {
-		n++
-		if r > 0xFFFF {
-			n++
-		}
+		n += utf16.RuneLen(r)
 	}
 	return n
 }
 
 // tagName returns the name of a start or end tag.
 func tagName(tag string) string {
-	name := strings.Trim(tag, "</>")
-	name, _, _ = strings.Cut(name, " ")
+	name, _, _ := strings.Cut(strings.Trim(tag, "</>"), " ")
 	return name
 }

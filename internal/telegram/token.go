@@ -71,7 +71,8 @@ func readSmall(path string) (string, error) {
 // Given reports whether there is a token.
 func (t Token) Given() bool { return t.secret != "" }
 
-func (t Token) masked() string {
+// String returns ***.
+func (t Token) String() string {
 	if t.secret == "" {
 		return ""
 	}
@@ -79,20 +80,16 @@ func (t Token) masked() string {
 }
 
 // Format prints *** with every verb.
-func (t Token) Format(f fmt.State, _ rune) { io.WriteString(f, t.masked()) }
+func (t Token) Format(f fmt.State, _ rune) { io.WriteString(f, t.String()) }
 
-func (t Token) String() string               { return t.masked() }
-func (t Token) LogValue() slog.Value         { return slog.StringValue(t.masked()) }
-func (t Token) MarshalText() ([]byte, error) { return []byte(t.masked()), nil }
+func (t Token) LogValue() slog.Value         { return slog.StringValue(t.String()) }
+func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // scrub replaces the token in text, and its secret half.
 func (t Token) scrub(text string) string {
 	if t.secret == "" {
 		return text
 	}
-	text = strings.ReplaceAll(text, t.secret, "***")
-	if _, half, ok := strings.Cut(t.secret, ":"); ok {
-		text = strings.ReplaceAll(text, half, "***")
-	}
-	return text
+	_, half, _ := strings.Cut(t.secret, ":")
+	return strings.NewReplacer(t.secret, "***", half, "***").Replace(text)
 }
