@@ -141,8 +141,7 @@ func (o *Outbox) chooseAlerts(chat Chat, all []alert, history []*entry, now time
 		case now.Sub(a.At) > maxAlertAge:
 			queued.Old++
 			continue
-		case !chat.acceptsSymbol(a.Symbol) || !chat.acceptsDetector(a.Detector) ||
-			!a.Recovered && !chat.acceptsSeverity(a.Severity):
+		case !chat.acceptsAlert(a):
 			queued.Filtered++
 			continue
 		case a.MarketWide && !a.Recovered && a.isRepeat(sent[analytics.AllSymbols], o.config.Cooldown) ||

@@ -75,19 +75,13 @@ func (c Chat) label() string { return cmp.Or(c.Name, c.ID) }
 
 func (c Chat) accepts(kind Kind) bool { return len(c.Send) == 0 || slices.Contains(c.Send, kind) }
 
-func (c Chat) acceptsSymbol(symbol string) bool {
-	return len(c.Symbols) == 0 || slices.ContainsFunc(c.Symbols, func(pattern string) bool {
-		ok, _ := path.Match(pattern, symbol)
-		return ok
-	})
-}
-
-func (c Chat) acceptsDetector(name string) bool {
-	return len(c.Detectors) == 0 || slices.Contains(c.Detectors, name)
-}
-
-func (c Chat) acceptsSeverity(severity string) bool {
-	return severityRank(severity) >= severityRank(c.Severity)
+func (c Chat) acceptsAlert(a alert) bool {
+	return (len(c.Detectors) == 0 || slices.Contains(c.Detectors, a.Detector)) &&
+		(a.Recovered || severityRank(a.Severity) >= severityRank(c.Severity)) &&
+		(len(c.Symbols) == 0 || slices.ContainsFunc(c.Symbols, func(pattern string) bool {
+			ok, _ := path.Match(pattern, a.Symbol)
+			return ok
+		}))
 }
 
 var chatPattern = regexp.MustCompile(`^(?:-?[1-9][0-9]{0,18}|@[A-Za-z][A-Za-z0-9_]{3,31})$`)
@@ -147,31 +141,27 @@ func ParseConfig(file string, node *yaml.Node, detectors []string) (Config, erro
 		if strictyaml.IsNull(value) {
 			return nil
 		}
-		at := func(err error) error { return fmt.Errorf("%s:%d: %s: %w", file, value.Line, key, err) }
-		switch key {
-		case "cooldown":
-			text, err := strictyaml.Text(value)
-			if err != nil {
-				return at(err)
-			}
+		var text string
+		var err error
+		switch {
+		case key != "chats":
+			text, err = strictyaml.Text(value)
+		case value.Kind != yaml.SequenceNode:
+			err = errors.New(`expected a list: lines that start with "- id:"`)
+		}
+		switch {
+		case err != nil:
+		case key == "cooldown":
 			if c.Cooldown, err = time.ParseDuration(text); err != nil || c.Cooldown < 0 {
-				return at(fmt.Errorf("%q is not a duration such as 90s, 30m or 1h30m", strictyaml.Shorten(text)))
-			}
-			if c.Cooldown == 0 {
+				err = fmt.Errorf("%q is not a duration such as 90s, 30m or 1h30m", strictyaml.Shorten(text))
+			} else if c.Cooldown == 0 {
 				c.Cooldown = -1
 			}
-		case "digest_above":
-			text, err := strictyaml.Text(value)
-			if err != nil {
-				return at(err)
-			}
+		case key == "digest_above":
 			if c.DigestAbove, err = strconv.Atoi(text); err != nil || c.DigestAbove < 1 {
-				return at(fmt.Errorf("%q is not a whole number above 0", strictyaml.Shorten(text)))
+				err = fmt.Errorf("%q is not a whole number above 0", strictyaml.Shorten(text))
 			}
-		case "chats":
-			if value.Kind != yaml.SequenceNode {
-				return at(errors.New(`expected a list: lines that start with "- id:"`))
-			}
+		default:
 			for _, item := range value.Content {
 				chat, err := parseChat(file, strictyaml.Resolve(item), detectors)
 				if err != nil {
@@ -184,12 +174,16 @@ func ParseConfig(file string, node *yaml.Node, detectors []string) (Config, erro
 				c.Chats = append(c.Chats, chat)
 			}
 		}
-		return nil
+		return withPosition(err, file, value, key)
 	})
+	return c, err
+}
+
+func withPosition(err error, file string, node *yaml.Node, key string) error {
 	if err != nil {
-		return Config{}, err
+		err = fmt.Errorf("%s:%d: %s: %w", file, node.Line, key, err)
 	}
-	return c, nil
+	return err
 }
 
 func parseChat(file string, node *yaml.Node, detectors []string) (Chat, error) {
@@ -227,13 +221,10 @@ func parseChat(file string, node *yaml.Node, detectors []string) (Chat, error) {
 				return among(name, detectors)
 			})
 		case "send":
-			var names []string
-			names, err = list(value, func(name string) error {
+			_, err = list(value, func(name string) error {
+				chat.Send = append(chat.Send, Kind(strings.TrimSuffix(name, "s")))
 				return among(name, kindNames)
 			})
-			for _, name := range names {
-				chat.Send = append(chat.Send, Kind(strings.TrimSuffix(name, "s")))
-			}
 		case "silent":
 			var text string
 			if text, err = strictyaml.Text(value); err == nil {
@@ -241,10 +232,7 @@ func parseChat(file string, node *yaml.Node, detectors []string) (Chat, error) {
 				chat.Silent = text == "true"
 			}
 		}
-		if err != nil {
-			return fmt.Errorf("%s:%d: %s: %w", file, value.Line, key, err)
-		}
-		return nil
+		return withPosition(err, file, value, key)
 	})
 	if err == nil && chat.ID == "" {
 		err = fmt.Errorf("%s:%d: the chat has no id", file, chat.Line)

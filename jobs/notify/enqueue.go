@@ -202,11 +202,11 @@ func (o *Outbox) enqueue(ctx context.Context, kind Kind, queued *Queued, now tim
 					return fmt.Errorf("enqueue a file: %w", err)
 				}
 			}
-			m := message{
+			m := &message{
 				Format: messageFormat, Chat: chat.ID, Kind: kind, Key: d.key, QueuedAt: now.UTC(),
 				Alerts: d.alerts, Topic: d.topic, Recovered: d.recovered, Parts: d.parts,
 			}
-			if err := o.store.Write(filepath.Join(outboxDir, messageName(next, hash)), m); err != nil {
+			if err := o.write(messageName(next, hash), m); err != nil {
 				return fmt.Errorf("enqueue: %w", err)
 			}
 			o.log.Debug("message queued", "chat", chat.label(), "kind", string(kind), "key", d.key)

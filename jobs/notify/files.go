@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -200,26 +199,22 @@ func (o *Outbox) scan() (entries []*entry, next uint64, err error) {
 			continue
 		}
 		info, err := file.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, 0, fmt.Errorf("read the outbox: %w", err)
 		}
 		known := o.known[file.Name()]
-		if known == nil || !os.SameFile(known.info, info) || !known.info.ModTime().Equal(info.ModTime()) ||
-			known.info.Size() != info.Size() {
-			m, err := o.read(file.Name(), hash)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				o.setAside(file.Name(), err)
-				continue
-			}
+		if err == nil && (known == nil || !os.SameFile(known.info, info) ||
+			!known.info.ModTime().Equal(info.ModTime()) || known.info.Size() != info.Size()) {
+			var m *message
+			m, err = o.read(file.Name(), hash)
 			known = &entry{file.Name(), seq, hash, info, m}
 		}
-		found[file.Name()] = known
+		switch {
+		case err == nil:
+			found[file.Name()] = known
+		case !errors.Is(err, fs.ErrNotExist):
+			o.setAside(file.Name(), err)
+		}
 	}
 	o.known = found
 	entries = slices.SortedFunc(maps.Values(found), func(a, b *entry) int {
@@ -230,19 +225,15 @@ func (o *Outbox) scan() (entries []*entry, next uint64, err error) {
 
 // read reads and checks the message in a file.
 func (o *Outbox) read(name, hash string) (*message, error) {
-	content, err := os.ReadFile(o.path(name))
-	if err != nil {
-		return nil, err
-	}
 	var m message
-	if err := json.Unmarshal(content, &m); err != nil {
-		return nil, fmt.Errorf("read %q: %w", o.path(name), err)
+	if err := o.store.Read(filepath.Join(outboxDir, name), &m); err != nil {
+		return nil, err
 	}
 	switch {
 	case m.Format > messageFormat:
-		return nil, fmt.Errorf("read %q: format %d was written by a newer tapedeck", o.path(name), m.Format)
+		return nil, fmt.Errorf("format %d was written by a newer tapedeck", m.Format)
 	case m.Format < 1 || m.Chat == "" || len(m.Parts) == 0 || hash != messageHash(m.Chat, m.Key):
-		return nil, fmt.Errorf("read %q: not a message", o.path(name))
+		return nil, errors.New("not a message")
 	}
 	return &m, nil
 }
@@ -261,3 +252,8 @@ func (o *Outbox) setAside(name string, cause error) {
 }
 
 func (o *Outbox) path(name string) string { return o.store.Path(filepath.Join(outboxDir, name)) }
+
+// write replaces a message's file.
+func (o *Outbox) write(name string, m *message) error {
+	return o.store.Write(filepath.Join(outboxDir, name), m)
+}

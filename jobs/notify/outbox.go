@@ -116,7 +116,7 @@ func (o *Outbox) Status() (Status, error) {
 	}
 	for _, e := range entries {
 		switch {
-		case !e.message.isPending() && e.message.GaveUp != "":
+		case e.message.GaveUp != "":
 			status.GaveUp++
 		case !e.message.isPending():
 			status.Sent++

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -38,12 +37,22 @@ type SendOptions struct {
 	// For limits the duration of Send. Messages that would have to wait longer stay in the outbox.
 	// 0 means no limit. A request that has started is not interrupted.
 	For time.Duration
-	// Grace is how long a request may continue after ctx is done; 0 means DefaultGrace.
-	Grace time.Duration
 }
 
-// DefaultGrace is shorter than the 10 s in which Docker expects a container to stop.
-const DefaultGrace = 5 * time.Second
+// grace is how long a request may continue after ctx is done. It is shorter than the 10 s in which
+// Docker expects a container to stop.
+const grace = 5 * time.Second
+
+func (opt SendOptions) sleep(ctx context.Context, d time.Duration) {
+	if opt.Sleep != nil {
+		opt.Sleep(ctx, d)
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
 
 // Summary is the result of a Send.
 type Summary struct {
@@ -92,9 +101,23 @@ func (o *Outbox) Run(ctx context.Context, sender Sender, opt SendOptions) error 
 		if _, err := o.sendLocked(ctx, sender, opt, untilStopped); err != nil && !errors.Is(err, durable.ErrLocked) {
 			o.log.Error("messages not sent", "error", err)
 		}
-		sleeper(opt)(ctx, lockRetryInterval)
+		opt.sleep(ctx, lockRetryInterval)
 	}
 	return nil
+}
+
+// run is one sender. It holds the sender's lock.
+type run struct {
+	*Outbox
+	SendOptions
+	sender   Sender
+	deadline time.Time // zero for none
+	total    *rate.Limiter
+	limiters map[string]*chatLimiter // by chat; each is used by the chat's worker only
+
+	runMu      sync.Mutex // guards the following
+	migrations map[string]string
+	summary    Summary
 }
 
 // sendLocked sends while it holds the sender's lock. Its error is durable.ErrLocked if another
@@ -105,55 +128,14 @@ func (o *Outbox) sendLocked(ctx context.Context, sender Sender, opt SendOptions,
 		return Summary{}, fmt.Errorf("send: %w", err)
 	}
 	defer unlock()
-	r, err := o.newRun(sender, opt)
-	if err != nil {
-		return Summary{}, fmt.Errorf("send: %w", err)
-	}
-	err = r.drain(ctx, until)
-	return r.summary, err
-}
-
-func sleeper(opt SendOptions) func(context.Context, time.Duration) {
-	if opt.Sleep != nil {
-		return opt.Sleep
-	}
-	return func(ctx context.Context, d time.Duration) {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		}
-	}
-}
-
-// run is one sender. It holds the sender's lock.
-type run struct {
-	outbox   *Outbox
-	sender   Sender
-	opt      SendOptions
-	sleep    func(context.Context, time.Duration)
-	deadline time.Time // zero for none
-	total    *rate.Limiter
-	limiters map[string]*chatLimiter // by chat; each is used by the chat's worker only
-	chats    map[string]Chat
-
-	mu         sync.Mutex // guards the following
-	migrations map[string]string
-	summary    Summary
-}
-
-func (o *Outbox) newRun(sender Sender, opt SendOptions) (*run, error) {
-	opt.Grace = cmp.Or(opt.Grace, DefaultGrace)
 	r := &run{
-		outbox: o, sender: sender, opt: opt, sleep: sleeper(opt), total: rate.NewLimiter(messagesPerSecond, 1),
-		limiters: map[string]*chatLimiter{}, chats: map[string]Chat{}, migrations: map[string]string{},
+		Outbox: o, SendOptions: opt, sender: sender, total: rate.NewLimiter(messagesPerSecond, 1),
+		limiters: map[string]*chatLimiter{},
 	}
 	if opt.For > 0 {
 		r.deadline = opt.Now().Add(opt.For)
 	}
 	for _, chat := range o.config.Chats {
-		r.chats[chat.ID] = chat
 		r.limiters[chat.ID] = &chatLimiter{isGroup: chat.ID[0] == '-' || chat.ID[0] == '@'}
 	}
 	if err := o.store.Read(migrationsName, &r.migrations); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -165,10 +147,11 @@ func (o *Outbox) newRun(sender Sender, opt SendOptions) (*run, error) {
 	}
 	entries, _, err := o.scan()
 	if err != nil {
-		return nil, err
+		return Summary{}, fmt.Errorf("send: %w", err)
 	}
 	r.restoreLimiters(entries)
-	return r, nil
+	err = r.drain(ctx, until)
+	return r.summary, err
 }
 
 // restoreLimiters sets the limiters to what earlier processes sent.
@@ -187,7 +170,7 @@ func (r *run) restoreLimiters(entries []*entry) {
 			}
 		}
 	}
-	now := r.opt.Now()
+	now := r.Now()
 	for chat, limiter := range r.limiters {
 		slices.SortFunc(attempts[chat], func(a, b attempt) int { return a.at.Compare(b.at) })
 		for _, a := range attempts[chat] {
@@ -225,7 +208,7 @@ func (r *run) drain(ctx context.Context, until drainMode) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var workers sync.WaitGroup
-	for _, chat := range r.outbox.config.Chats {
+	for _, chat := range r.config.Chats {
 		workers.Go(func() {
 			if err := r.work(ctx, chat, until); err != nil {
 				stop(err)
@@ -240,7 +223,7 @@ func (r *run) drain(ctx context.Context, until drainMode) error {
 		})
 	}
 	workers.Wait()
-	entries, _, err := r.outbox.scan()
+	entries, _, err := r.scan()
 	for _, e := range entries {
 		if e.message.isPending() {
 			r.summary.Waiting++
@@ -256,21 +239,21 @@ func (r *run) drain(ctx context.Context, until drainMode) error {
 // tidy prunes the outbox and gives up old messages to chats that are no longer in the
 // configuration.
 func (r *run) tidy() {
-	now := r.opt.Now()
-	if err := r.outbox.prune(now); err != nil {
-		r.outbox.log.Warn("outbox not pruned", "error", err)
+	now := r.Now()
+	if err := r.prune(now); err != nil {
+		r.log.Warn("outbox not pruned", "error", err)
 	}
-	entries, _, err := r.outbox.scan()
+	entries, _, err := r.scan()
 	if err != nil {
 		return // the workers get the same error
 	}
 	for _, e := range entries {
-		if _, known := r.chats[e.message.Chat]; !known && e.message.isPending() &&
+		if r.limiters[e.message.Chat] == nil && e.message.isPending() &&
 			now.Sub(e.message.QueuedAt) > maxDeliveryTime {
 			m := e.message.clone()
 			r.close(Chat{ID: m.Chat}, m, "its chat is no longer in the configuration")
 			if err := r.write(e.name, m); err != nil {
-				r.outbox.log.Warn("outbox not tidied", "error", err)
+				r.log.Warn("outbox not tidied", "error", err)
 			}
 		}
 	}
@@ -279,7 +262,7 @@ func (r *run) tidy() {
 // pending returns the messages that wait for a chat, oldest first. It gives up the oldest alerts if
 // too many messages wait; reports and notices are kept.
 func (r *run) pending(chat Chat) ([]*entry, error) {
-	entries, _, err := r.outbox.scan()
+	entries, _, err := r.scan()
 	if err != nil {
 		return nil, err
 	}
@@ -289,13 +272,13 @@ func (r *run) pending(chat Chat) ([]*entry, error) {
 			out = append(out, e)
 		}
 	}
-	for excess := len(out) - r.outbox.maxPending; excess > 0; excess-- {
+	for excess := len(out) - r.maxPending; excess > 0; excess-- {
 		i := slices.IndexFunc(out, func(e *entry) bool { return e.message.Kind == AlertKind })
 		if i < 0 {
 			break
 		}
 		m := out[i].message.clone()
-		r.close(chat, m, fmt.Sprintf("more than %d messages wait for the chat", r.outbox.maxPending))
+		r.close(chat, m, fmt.Sprintf("more than %d messages wait for the chat", r.maxPending))
 		if err := r.write(out[i].name, m); err != nil {
 			return nil, err
 		}
@@ -307,7 +290,7 @@ func (r *run) pending(chat Chat) ([]*entry, error) {
 // changed returns the modification time of the outbox's directory, and whether it differs from
 // last. The zero time always differs.
 func (r *run) changed(last time.Time) (time.Time, bool) {
-	info, err := os.Stat(r.outbox.store.Path(outboxDir))
+	info, err := os.Stat(r.store.Path(outboxDir))
 	if err != nil {
 		return time.Time{}, !errors.Is(err, fs.ErrNotExist)
 	}
@@ -317,10 +300,10 @@ func (r *run) changed(last time.Time) (time.Time, bool) {
 // work sends the messages of one chat in order. An error means that nothing can be sent to any
 // chat.
 func (r *run) work(ctx context.Context, chat Chat, until drainMode) error {
-	w := &worker{run: r, chat: chat, limiter: r.limiters[chat.ID]}
+	w := &worker{run: r, chat: chat, limiter: r.limiters[chat.ID], log: r.log.With("chat", chat.label())}
 	var lastModified, lastScan time.Time
 	for ctx.Err() == nil {
-		now := r.opt.Now()
+		now := r.Now()
 		modified, changed := r.changed(lastModified)
 		var queue []*entry
 		if changed || now.Sub(lastScan).Abs() >= scanInterval {
@@ -329,20 +312,23 @@ func (r *run) work(ctx context.Context, chat Chat, until drainMode) error {
 				if until == untilEmpty {
 					return err
 				}
-				r.outbox.log.Warn("outbox not read, will retry", "error", err)
+				r.log.Warn("outbox not read, will retry", "error", err)
 				modified = time.Time{}
 			}
 			lastModified, lastScan = modified, now
 		}
 		for _, e := range queue {
 			lastModified = time.Time{} // sending changes the directory
-			result, err := w.deliver(ctx, e)
+			err := w.deliver(ctx, e)
+			if err == errPostponed {
+				return nil
+			}
 			if err != nil && until == untilStopped {
-				r.outbox.log.Error("messages not sent", "error", err)
+				r.log.Error("messages not sent", "error", err)
 				r.sleep(ctx, time.Minute)
 				break
 			}
-			if err != nil || result == postponed {
+			if err != nil {
 				return err
 			}
 		}
@@ -356,44 +342,39 @@ func (r *run) work(ctx context.Context, chat Chat, until drainMode) error {
 	return nil
 }
 
-// write replaces a message's file.
-func (r *run) write(name string, m *message) error {
-	return r.outbox.store.Write(filepath.Join(outboxDir, name), m)
-}
-
 // close closes a message and removes its texts. gaveUp is empty if it was sent.
 func (r *run) close(chat Chat, m *message, gaveUp string) {
-	m.ClosedAt, m.GaveUp = r.opt.Now().UTC(), gaveUp
+	m.ClosedAt, m.GaveUp = r.Now().UTC(), gaveUp
 	for i := range m.Parts {
 		m.Parts[i].HTML = ""
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.runMu.Lock()
+	defer r.runMu.Unlock()
 	if gaveUp == "" {
 		r.summary.Sent++
 		return
 	}
 	r.summary.GaveUp++
-	r.outbox.log.Error("message given up", "chat", chat.label(), "kind", string(m.Kind), "key", m.Key,
+	r.log.Error("message given up", "chat", chat.label(), "kind", string(m.Kind), "key", m.Key,
 		"queued_at", m.QueuedAt, "reason", gaveUp)
 }
 
 // addMigration stores the new id of a group.
 func (r *run) addMigration(chat Chat, to int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.runMu.Lock()
+	defer r.runMu.Unlock()
 	r.migrations[chat.ID] = strconv.FormatInt(to, 10)
-	if err := r.outbox.store.Write(migrationsName, r.migrations); err != nil {
-		r.outbox.log.Warn("group migration not stored; Telegram will report it again", "chat", chat.label(),
+	if err := r.store.Write(migrationsName, r.migrations); err != nil {
+		r.log.Warn("group migration not stored; Telegram will report it again", "chat", chat.label(),
 			"error", err)
 	}
-	r.outbox.log.Warn("group has migrated; put the new id into config.yaml", "chat", chat.label(),
+	r.log.Warn("group has migrated; put the new id into config.yaml", "chat", chat.label(),
 		"old_id", chat.ID, "new_id", to)
 }
 
 // currentID returns the id that a chat has now.
 func (r *run) currentID(chat Chat) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.runMu.Lock()
+	defer r.runMu.Unlock()
 	return cmp.Or(r.migrations[chat.ID], chat.ID)
 }

@@ -1,9 +1,11 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -17,15 +19,11 @@ type worker struct {
 	*run
 	chat    Chat
 	limiter *chatLimiter
+	log     *slog.Logger // with the chat
 }
 
-// result is what came of an attempt to send.
-type result string
-
-const (
-	finished  result = "finished"  // sent, given up or to be tried again
-	postponed result = "postponed" // the wait goes beyond the deadline, or ctx is done
-)
+// errPostponed means that a wait goes beyond the deadline, or that ctx is done.
+var errPostponed = errors.New("postponed")
 
 // The waits between attempts double from the first to the last.
 const (
@@ -48,90 +46,90 @@ func backoff(first, last time.Duration, attempts int) time.Duration {
 	return min(last, first<<min(max(attempts-1, 0), 20))
 }
 
-// deliver sends the parts of a message that have not been sent. An error means that nothing can be
-// sent to any chat.
-func (w *worker) deliver(ctx context.Context, e *entry) (result, error) {
+// deliver sends the parts of a message that have not been sent. An error other than errPostponed
+// means that nothing can be sent to any chat.
+func (w *worker) deliver(ctx context.Context, e *entry) error {
 	m := e.message.clone()
 	for i := range m.Parts {
 		p := &m.Parts[i]
 		if !p.StartedAt.IsZero() {
 			// The process that started the attempt died before it stored the result.
-			now := w.opt.Now()
+			now := w.Now()
 			p.StartedAt, p.TriedAt = time.Time{}, now.UTC()
 			p.addLostReply(LostCrash, now.UTC())
 			w.limiter.addAccepted(now)
-			w.outbox.log.Warn("message may arrive twice: the process that sent it died before the reply",
-				"chat", w.chat.label(), "key", m.Key, "part", i+1)
+			w.log.Warn("message may arrive twice: the process that sent it died before the reply",
+				"key", m.Key, "part", i+1)
 		}
 		for first := true; p.isPending() && m.isPending(); first = false {
-			wait := p.NotBefore.Sub(w.opt.Now())
+			wait := p.NotBefore.Sub(w.Now())
 			if first {
 				// NotBefore comes from the file. If the clock has been set back since, the wait is
 				// not longer than it was meant to be.
 				wait = min(wait, p.NotBefore.Sub(p.TriedAt))
 			}
-			if result, err := w.attempt(ctx, e.name, m, p, max(wait, 0)); result == postponed || err != nil {
-				return result, err
+			if err := w.attempt(ctx, e.name, m, p, max(wait, 0)); err != nil {
+				return err
 			}
 		}
 	}
-	return finished, nil
+	return nil
 }
 
 // attempt waits, stores that the attempt starts, sends the part, and stores the result.
-func (w *worker) attempt(ctx context.Context, name string, m *message, p *part, wait time.Duration) (result, error) {
-	now := w.opt.Now()
+func (w *worker) attempt(ctx context.Context, name string, m *message, p *part, wait time.Duration) error {
+	now := w.Now()
 	wait = max(wait, w.limiter.wait(now))
 	if w.exceedsDeadline(now.Add(wait)) {
-		return postponed, nil
+		return errPostponed
 	}
 	w.sleep(ctx, wait)
-	now = w.opt.Now()
+	now = w.Now()
 	w.sleep(ctx, w.total.ReserveN(now, 1).DelayFrom(now))
 	if ctx.Err() != nil {
-		return postponed, nil
+		return errPostponed
 	}
 	request, closeFile, ok := w.request(m, p)
 	if !ok {
-		return finished, nil // the part is a text now
+		return nil // the part is a text now
 	}
 	defer closeFile()
 
-	p.StartedAt = w.opt.Now().UTC()
+	p.StartedAt = w.Now().UTC()
 	p.Attempts++
 	if err := w.write(name, m); err != nil {
 		// If the start of the attempt is not stored, a crash could send the message twice without
 		// anyone noticing.
 		p.StartedAt = time.Time{}
 		p.Attempts--
-		w.outbox.log.Error("message held back: the outbox cannot be written", "chat", w.chat.label(), "error", err)
-		p.TriedAt = w.opt.Now()
+		w.log.Error("message held back: the outbox cannot be written", "error", err)
+		p.TriedAt = w.Now()
 		p.NotBefore = p.TriedAt.Add(lastWriteRetry)
-		return finished, nil
+		return nil
 	}
 	requestCtx, cancel := w.withGrace(ctx)
 	id, err := w.sender.Send(requestCtx, request)
 	cancel()
 
-	ended := w.opt.Now()
+	ended := w.Now()
 	p.StartedAt, p.TriedAt, p.NotBefore = time.Time{}, ended.UTC(), time.Time{}
 	if err == nil {
 		w.limiter.addAccepted(ended)
 		p.SentAt, p.MessageID, p.LastError = ended.UTC(), id, ""
-		w.mu.Lock()
+		w.runMu.Lock()
 		w.summary.Parts++
 		if p.LostCount > 0 {
 			w.summary.Resent++
 		}
-		w.mu.Unlock()
+		w.runMu.Unlock()
 	} else {
 		err = w.handleError(m, p, ended, err)
 	}
 	w.closeIfDone(m, ended)
 	if !w.storeResult(ctx, name, m) {
-		return postponed, err
+		return cmp.Or(err, errPostponed)
 	}
-	return finished, err
+	return err
 }
 
 func (w *worker) exceedsDeadline(at time.Time) bool {
@@ -169,10 +167,9 @@ func (w *worker) storeResult(ctx context.Context, name string, m *message) bool 
 		if err == nil {
 			return true
 		}
-		w.outbox.log.Error("result not stored: the outbox cannot be written", "chat", w.chat.label(),
-			"key", m.Key, "error", err)
+		w.log.Error("result not stored: the outbox cannot be written", "key", m.Key, "error", err)
 		wait := backoff(firstWriteRetry, lastWriteRetry, attempt)
-		if ctx.Err() != nil || w.exceedsDeadline(w.opt.Now().Add(wait)) {
+		if ctx.Err() != nil || w.exceedsDeadline(w.Now().Add(wait)) {
 			return false
 		}
 		w.sleep(ctx, wait)
@@ -182,7 +179,7 @@ func (w *worker) storeResult(ctx context.Context, name string, m *message) bool 
 // withGrace returns a context that is done when the grace after the end of ctx is over.
 func (w *worker) withGrace(ctx context.Context) (context.Context, context.CancelFunc) {
 	request, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(w.opt.Grace, cancel) })
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })
 	return request, func() { stop(); cancel() }
 }
 
@@ -197,27 +194,20 @@ func (w *worker) request(m *message, p *part) (request telegram.Message, closeFi
 	if p.File == "" {
 		return request, func() {}, true
 	}
-	file, size, err := openFile(w.outbox.path(p.File))
+	file, err := os.Open(w.path(p.File))
+	var info os.FileInfo
+	if err == nil {
+		info, err = file.Stat()
+	}
 	if err != nil {
-		w.outbox.log.Error("file of a message is missing", "chat", w.chat.label(), "key", m.Key,
+		file.Close()
+		w.log.Error("file of a message is missing", "key", m.Key,
 			"file", p.FileName, "error", err)
 		p.replaceByText("the file is missing")
 		return request, nil, false
 	}
-	request.File = &telegram.File{Name: p.FileName, Size: size, Content: file}
+	request.File = &telegram.File{Name: p.FileName, Size: info.Size(), Content: file}
 	return request, func() { file.Close() }, true
-}
-
-func openFile(path string) (file *os.File, size int64, err error) {
-	if file, err = os.Open(path); err != nil {
-		return nil, 0, err
-	}
-	info, err := file.Stat()
-	if err != nil {
-		file.Close()
-		return nil, 0, err
-	}
-	return file, info.Size(), nil
 }
 
 // replaceByText turns a part whose file cannot be sent into a text.
@@ -269,8 +259,7 @@ func (w *worker) handleError(m *message, p *part, at time.Time, err error) error
 	case telegram.NoAccess:
 		p.NotBefore = at.Add(backoff(firstAccessRetry, lastAccessRetry, p.Attempts))
 		if isNew {
-			w.outbox.log.Error("chat does not let the bot write; its messages wait", "chat", w.chat.label(),
-				"error", err)
+			w.log.Error("chat does not let the bot write; its messages wait", "error", err)
 		}
 		return nil
 	case telegram.BadToken:
@@ -300,7 +289,7 @@ func (w *worker) handleError(m *message, p *part, at time.Time, err error) error
 		return nil
 	}
 	if isNew {
-		w.outbox.log.Warn(event, "chat", w.chat.label(), "key", m.Key, "error", err, "next_at", p.NotBefore)
+		w.log.Warn(event, "key", m.Key, "error", err, "next_at", p.NotBefore)
 	}
 	return nil
 }
