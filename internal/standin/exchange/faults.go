@@ -309,11 +309,12 @@ func (j *injector) idle(kinds []FaultKind) bool {
 func uniform(seed uint64, key string, turn uint64) float64 {
 	hash := fnv.New64a()
 	_, _ = io.WriteString(hash, key)
-	return float64(mix(hash.Sum64()^mix(seed)^mix(turn+0x9e3779b97f4a7c15))>>11) / (1 << 53)
+	return float64(Mix(hash.Sum64()^Mix(seed)^Mix(turn+0x9e3779b97f4a7c15))>>11) / (1 << 53)
 }
 
-// mix is the finalizer of SplitMix64.
-func mix(x uint64) uint64 {
+// Mix is the finalizer of SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number
+// generators", 2014.
+func Mix(x uint64) uint64 {
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31

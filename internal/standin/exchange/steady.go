@@ -57,7 +57,7 @@ func (s *Steady) after(at int64) int64 {
 
 func (s *Steady) row(kind Kind, number int64) Row {
 	symbols := int64(len(s.symbols))
-	n, noise := number/symbols, mix(uint64(number))
+	n, noise := number/symbols, Mix(uint64(number))
 	price := 100_00 + 37_00*(number%symbols) // ticks of 0.01
 	price += int64(float64(price)*.02*math.Sin(float64(n)/3000)) + int64(noise%16)
 	qty := 1 + noise>>8%400 // steps of 0.0001

@@ -17,7 +17,7 @@ func BenchmarkDay(b *testing.B) {
 	rows := 0
 	for b.Loop() {
 		for _, p := range market(b, Config{Seed: 1}).pairs {
-			rows += p.rows.visible
+			rows += p.visible
 		}
 	}
 	b.ReportMetric(float64(rows)/b.Elapsed().Seconds(), "trades/s")
@@ -31,14 +31,14 @@ func BenchmarkLive(b *testing.B) {
 			m := market(b, Config{Seed: 1, Symbols: symbols, Rate: rate, History: 10 * time.Second})
 			at, trades := noon, 0
 			for _, p := range m.pairs {
-				trades -= p.rows.visible
+				trades -= p.visible
 			}
 			for b.Loop() {
 				at = at.Add(time.Second)
 				m.Extend(at)
 			}
 			for _, p := range m.pairs {
-				trades += p.rows.visible
+				trades += p.visible
 			}
 			b.ReportMetric(float64(trades)/float64(b.N), "trades/op")
 		})
@@ -47,9 +47,10 @@ func BenchmarkLive(b *testing.B) {
 
 // ordersPerSecond returns the number of orders a second at rate 1.
 func ordersPerSecond(symbols int) (rate float64) {
-	pairs, _ := newPairs(Config{Start: noon, Symbols: symbols}, 0)
-	for _, p := range pairs {
-		rate += p.spec.rate
+	m := &Market{config: Config{Start: noon, Symbols: symbols}, byName: map[string]*pair{}}
+	m.addPairs()
+	for _, p := range m.pairs {
+		rate += p.rate
 	}
 	return rate
 }

@@ -32,7 +32,6 @@ const (
 
 type engine struct {
 	m             *Market
-	rate          float64
 	now           int64 // µs: everything before it is generated
 	count         int64 // seconds since begin
 	random        *rand.Rand
@@ -48,18 +47,9 @@ type engine struct {
 type level struct{ price, qty int64 }
 
 func newEngine(m *Market) engine {
-	e := engine{m: m, rate: m.config.Rate, now: m.begin, random: random(m.config.Seed, "market")}
+	e := engine{m: m, now: m.begin, random: random(m.config.Seed, "market")}
 	e.logVolatility = .3 * e.random.NormFloat64()
-	e.impact = .45 / math.Sqrt(max(1, e.rate))
-	added := make(map[*asset]bool)
-	for _, p := range m.pairs {
-		for _, a := range []*asset{p.base, p.quote} {
-			if !added[a] {
-				added[a] = true
-				e.assets = append(e.assets, a)
-			}
-		}
-	}
+	e.impact = .45 / math.Sqrt(max(1, m.config.Rate))
 	return e
 }
 
@@ -70,10 +60,9 @@ func (e *engine) second() {
 	}
 	e.commonFactor += e.commonSigma * e.random.NormFloat64()
 	for _, p := range e.m.pairs {
-		if p.listedAt > e.now {
-			continue
+		if p.listedAt <= e.now {
+			e.orders(p)
 		}
-		e.orders(p)
 	}
 	e.now += second
 	e.count++
@@ -104,11 +93,11 @@ func (e *engine) minute() {
 	for _, p := range e.m.pairs {
 		wander(&p.logActivity, p.random, .25, 120)
 		cycle := day
-		if p.spec.class == thin || p.spec.class == steady {
+		if p.class == thin || p.class == steady {
 			cycle *= .6
 		}
 		activity := math.Exp(.5*(e.logVolatility+p.base.logVolatility)+p.logActivity-.08) + p.base.newsActivity
-		p.baseRate = e.rate * p.spec.rate * (1 - fastShare - slowShare) * (1 + cycle) * activity
+		p.baseRate = e.m.config.Rate * p.rate * (1 - fastShare - slowShare) * (1 + cycle) * activity
 	}
 }
 
@@ -124,7 +113,7 @@ func (a *asset) advance(e *engine) {
 			a.daily*a.volatility*math.Exp(a.logVolatility-.04)*math.Sqrt(float64(seconds)/86400)*a.random.NormFloat64()
 	case a.usd != 1: // a dollar coin: within a few hundredths of a percent of a dollar
 		keep := math.Exp(-float64(seconds) / 3600)
-		a.logPrice = a.anchor + (a.logPrice-a.anchor)*keep + 1.5*bp*math.Sqrt(1-keep*keep)*a.random.NormFloat64()
+		a.logPrice = a.anchor + (a.logPrice-a.anchor)*keep + 1.5e-4*math.Sqrt(1-keep*keep)*a.random.NormFloat64()
 	}
 	a.commonFactor, a.updatedAt = e.commonFactor, e.count
 }
@@ -164,7 +153,7 @@ func (e *engine) orders(p *pair) {
 			e.whale(p, other.whale)
 			return
 		}
-		if orders := other.extraOrders.at(e.now) * max(1, e.rate); orders > 0 {
+		if orders := other.extraOrders.at(e.now) * max(1, e.m.config.Rate); orders > 0 {
 			in, extra = other, orders // the later of two that overlap
 		}
 	}
@@ -220,7 +209,7 @@ func (e *engine) updateMid(p *pair, at int64) float64 {
 func (e *engine) usualOrder(p *pair, at int64) {
 	above := e.updateMid(p, at)
 	if p.random.Float64() >= .45 { // otherwise the same side again: part of a larger order
-		scale := 2*p.spec.halfSpread + p.spec.levelGap
+		scale := 2*p.halfSpread + p.levelGap
 		p.lastBuy = p.random.Float64() < .5+.38*math.Tanh(above/scale)
 	}
 	e.trade(p, at, p.lastBuy, e.size(p, 1), 1, 0)
@@ -240,14 +229,14 @@ func (e *engine) incidentOrder(p *pair, in *incident, at int64) {
 func (e *engine) size(p *pair, factor float64) int64 {
 	z := min(p.random.NormFloat64(), sizeLimit)
 	steps := p.medianSteps * factor * math.Exp(sizeSpread*z)
-	price := math.Exp(p.logMid) * 1e8                // units of the quote asset for one of the base asset
-	minimum := float64(p.spec.minNotional) / price * // in the base asset
-		1e8 / float64(p.spec.step)
+	price := math.Exp(p.logMid) * 1e8           // units of the quote asset for one of the base asset
+	minimum := float64(p.minNotional) / price * // in the base asset
+		1e8 / float64(p.step)
 	steps = max(steps, minimum*1.02)
 	if u := p.random.Float64(); u < roundSizes {
 		value := 1.0 // of a step, in the asset whose amount is rounded
 		if u < roundSizes/2 {
-			value = price / 1e16 * float64(p.spec.step) // in the quote asset
+			value = price / 1e16 * float64(p.step) // in the quote asset
 		}
 		if round := roundTo(steps*value) / value; round > minimum {
 			steps = round
@@ -272,46 +261,39 @@ func roundTo(x float64) float64 {
 func (e *engine) trade(p *pair, at int64, buy bool, steps int64, depth float64, sweep int) {
 	price, away := e.bestPrice(p, buy)
 	e.levels = e.levels[:0]
-	gap := p.spec.levelGap * p.firstPriceTicks // mean distance of price levels, in ticks
+	gap := p.levelGap * p.firstPriceTicks // mean distance of price levels, in ticks
 	for n := 0; steps > 0; n++ {
-		var qty int64
-		switch {
-		case n+1 < sweep:
-			share := float64(steps) / float64(sweep-n)
-			qty = int64(share * (.4 + 1.2*p.random.Float64()))
-		default:
-			offered := p.medianSteps * depth * (.6 + 3.2*p.random.ExpFloat64()) * (1 + .25*float64(n))
-			qty = int64(offered)
+		var offered float64
+		if n+1 < sweep {
+			offered = float64(steps) / float64(sweep-n) * (.4 + 1.2*p.random.Float64())
+		} else {
+			offered = p.medianSteps * depth * (.6 + 3.2*p.random.ExpFloat64()) * (1 + .25*float64(n))
 		}
-		qty = max(1, min(qty, steps))
+		qty := max(1, min(int64(offered), steps))
 		if n+1 == maxLevels {
 			qty = steps
 		}
 		e.levels = append(e.levels, level{price, qty})
 		steps -= qty
-		price += away * (1 + int64(p.random.ExpFloat64()*max(0, gap-.5)))
-		if price < 1 {
-			price = 1
-		}
+		price = max(1, price+away*(1+int64(p.random.ExpFloat64()*max(0, gap-.5))))
 	}
-	e.record(p, at, buy)
-	first, last := e.levels[0].price, e.levels[len(e.levels)-1].price
-	move := math.Log(float64(last)/float64(first)) + float64(away)*.1*p.spec.halfSpread
+	move := e.record(p, at, buy) + float64(away)*.1*p.halfSpread
 	p.logMid += e.impact * move
 }
 
 // bestPrice returns the best price for a taker order, and the direction of the levels behind it.
 func (e *engine) bestPrice(p *pair, buy bool) (price, away int64) {
-	mid := math.Exp(p.logMid) * 1e8 / float64(p.spec.tick)
-	bid := max(1, int64(math.Floor(mid*(1-p.spec.halfSpread))))
+	mid := math.Exp(p.logMid) * 1e8 / float64(p.tick)
+	bid := max(1, int64(math.Floor(mid*(1-p.halfSpread))))
 	if !buy {
 		return bid, -1
 	}
-	return max(bid+1, int64(math.Ceil(mid*(1+p.spec.halfSpread)))), 1
+	return max(bid+1, int64(math.Ceil(mid*(1+p.halfSpread)))), 1
 }
 
-// record appends the levels of one order as rows, all at the same time.
-func (e *engine) record(p *pair, at int64, buy bool) {
+// record appends the levels of one order as rows, all at the same time. It returns how far the order
+// moved through the prices, log price.
+func (e *engine) record(p *pair, at int64, buy bool) float64 {
 	var total int64
 	for i := 0; i < len(e.levels); i++ {
 		l := e.levels[i]
@@ -324,11 +306,12 @@ func (e *engine) record(p *pair, at int64, buy bool) {
 		}
 		makers := 1 + int64(p.random.ExpFloat64()*(.35+.25*math.Log1p(float64(l.qty)/p.medianSteps)))
 		makers = min(makers, l.qty, 200)
-		p.rows.append(row{time: at, price: l.price, qty: l.qty, firstTrade: uint32(p.trades), makers: uint16(makers), sell: !buy})
+		p.append(row{time: at, price: l.price, qty: l.qty, firstTrade: uint32(p.trades), makers: uint16(makers), sell: !buy})
 		p.trades += makers
 		total += l.qty
 	}
 	p.largestOrder = max(p.largestOrder, total)
+	return math.Log(float64(e.levels[len(e.levels)-1].price) / float64(e.levels[0].price))
 }
 
 // whale fills one order that is much larger than the others of the day and sweeps the book.
@@ -351,8 +334,6 @@ func (e *engine) whale(p *pair, w *whale) {
 			break
 		}
 	}
-	e.record(p, w.at, w.buy)
-	first, last := e.levels[0].price, e.levels[len(e.levels)-1].price
-	p.logMid += .9 * math.Log(float64(last)/float64(first))
+	p.logMid += .9 * e.record(p, w.at, w.buy)
 	p.lastBuy = w.buy
 }

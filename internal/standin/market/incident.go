@@ -23,19 +23,19 @@ const (
 // last.
 type curve []point
 
-type point struct {
-	at    int64 // µs
-	value float64
-}
+// point is a value at a time, which is in minutes after the onset while a builder shapes the incident,
+// and then in whole µs.
+type point struct{ at, value float64 }
 
-func (c curve) at(at int64) float64 {
+func (c curve) at(micros int64) float64 {
+	at := float64(micros)
 	if len(c) == 0 || at < c[0].at {
 		return 0
 	}
 	for i := 1; i < len(c); i++ {
 		if at < c[i].at {
 			a, b := c[i-1], c[i]
-			return a.value + (b.value-a.value)*float64(at-a.at)/float64(b.at-a.at)
+			return a.value + (b.value-a.value)*(at-a.at)/(b.at-a.at)
 		}
 	}
 	return c[len(c)-1].value
@@ -44,6 +44,7 @@ func (c curve) at(at int64) float64 {
 // incident is what happens to a pair in [from, to).
 type incident struct {
 	event       Event
+	pair        *pair
 	from, to    int64   // µs
 	priceShift  curve   // log price
 	pairOnly    bool    // priceShift moves this pair against its assets, not the base asset
@@ -82,17 +83,6 @@ func (m *Market) scheduleIncidents() error {
 	for _, request := range requests {
 		if err := m.schedule(request, random); err != nil {
 			return fmt.Errorf("%s: %w", request.Kind, err)
-		}
-	}
-	for _, in := range m.incidents {
-		p := m.byName[in.event.Symbol]
-		p.incidents = append(p.incidents, in)
-		switch {
-		case in.priceShift == nil:
-		case in.pairOnly:
-			p.priceShifts = append(p.priceShifts, in.priceShift)
-		default:
-			p.base.priceShifts = append(p.base.priceShifts, in.priceShift)
 		}
 	}
 	return nil
@@ -134,9 +124,16 @@ func (m *Market) schedule(request Incident, random *rand.Rand) error {
 			}
 		}
 		if in.from < max(m.begin, p.listedAt) {
-			return fmt.Errorf("at %s %s did not trade yet", request.At.Format(time.RFC3339), p.spec.name)
+			return fmt.Errorf("at %s %s did not trade yet", request.At.Format(time.RFC3339), p.name)
 		}
-		m.incidents = append(m.incidents, in)
+		m.incidents, p.incidents = append(m.incidents, in), append(p.incidents, in)
+		switch {
+		case in.priceShift == nil:
+		case in.pairOnly:
+			p.priceShifts = append(p.priceShifts, in.priceShift)
+		default:
+			p.base.priceShifts = append(p.base.priceShifts, in.priceShift)
+		}
 		return nil
 	}
 	return fmt.Errorf("no room for it beside the other %d incidents", len(m.incidents))
@@ -161,7 +158,7 @@ func (m *Market) candidates(request Incident) ([]*pair, error) {
 	for _, p := range m.pairs {
 		hasBaseline := p.listedAt == 0 ||
 			max(p.listedAt, m.begin)+baseline.Microseconds() < m.config.Start.UnixMicro()
-		if hasBaseline && slices.Contains(suitableClasses(request.Kind), p.spec.class) {
+		if hasBaseline && slices.Contains(suitableClasses(request.Kind), p.class) {
 			pairs = append(pairs, p)
 		}
 	}
@@ -174,9 +171,8 @@ func (m *Market) candidates(request Incident) ([]*pair, error) {
 // overlaps reports whether another incident concerns the same base asset within margin. While some
 // pairs have no incident the seed prefers those, because an incident spoils the baseline for a day.
 func (m *Market) overlaps(in *incident, margin time.Duration) bool {
-	p := m.byName[in.event.Symbol]
 	for _, other := range m.incidents {
-		q := m.byName[other.event.Symbol]
+		p, q := in.pair, other.pair
 		if p.base != q.base && p.base != q.quote && p.quote != q.base {
 			continue
 		}

@@ -136,9 +136,9 @@ func TestTradesShowTheIncidents(t *testing.T) {
 				for _, x := range b[:onset] {
 					largest = max(largest, x.largest)
 				}
-				for i := range p.rows.visible {
-					if r := p.rows.at(i); r.time == e.At.UnixMicro() {
-						order += float64(r.price*p.spec.tick) / 1e8 * float64(r.qty*p.spec.step) / 1e8
+				for i := range p.visible {
+					if r := p.row(i); r.time == e.At.UnixMicro() {
+						order += float64(r.price*p.tick) / 1e8 * float64(r.qty*p.step) / 1e8
 					}
 				}
 				if order < 4*largest || math.Abs(b[onset].close/before-1) < .015 {

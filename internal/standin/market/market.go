@@ -13,7 +13,6 @@ package market
 import (
 	"cmp"
 	"fmt"
-	"iter"
 	"slices"
 	"sync"
 	"time"
@@ -100,51 +99,41 @@ type Market struct {
 // New creates a market and generates its history. It fails if the Config is impossible: no Start,
 // too many symbols, an unknown incident or one without room.
 func New(config Config) (*Market, error) {
-	m, err := newMarket(config)
-	if err != nil {
+	config.History = cmp.Or(config.History, DefaultHistory)
+	config.Rate = cmp.Or(config.Rate, 1)
+	begin := config.Start.Add(-config.History).Truncate(time.Second).UnixMicro()
+	m := &Market{config: config, begin: begin, horizon: begin, byName: map[string]*pair{}}
+	if err := m.populate(); err != nil {
 		return nil, fmt.Errorf("simulated market: %w", err)
 	}
 	m.Extend(config.Start)
 	return m, nil
 }
 
-func newMarket(config Config) (*Market, error) {
+// populate checks the configuration, and creates the pairs and schedules the incidents.
+func (m *Market) populate() error {
+	config := m.config
 	switch {
 	case config.Start.IsZero():
-		return nil, fmt.Errorf("no start time")
+		return fmt.Errorf("no start time")
 	case config.History < 0:
-		return nil, fmt.Errorf("history of %s is negative", config.History)
+		return fmt.Errorf("history of %s is negative", config.History)
 	case config.Symbols < 0 || config.Symbols > MaxSymbols:
-		return nil, fmt.Errorf("%d symbols: the range is 1 to %d", config.Symbols, MaxSymbols)
+		return fmt.Errorf("%d symbols: the range is 1 to %d", config.Symbols, MaxSymbols)
 	case !(config.Rate >= 0) || config.Rate > 1e5:
-		return nil, fmt.Errorf("rate %g must be above 0 and at most 100000", config.Rate)
-	}
-	config.History = cmp.Or(config.History, DefaultHistory)
-	config.Rate = cmp.Or(config.Rate, 1)
-	begin := config.Start.Add(-config.History).Truncate(time.Second).UnixMicro()
-	m := &Market{config: config, begin: begin, horizon: begin, byName: map[string]*pair{}}
-	var err error
-	if m.pairs, err = newPairs(config, m.begin); err != nil {
-		return nil, err
-	}
-	expected := 0.0
-	for _, p := range m.pairs {
-		expected += p.spec.rate * config.Rate * config.History.Seconds() * 1.3
-	}
-	if expected > maxRows {
-		return nil, fmt.Errorf("a history of %s at rate %g would be about %.0f million trades, more than %d million: shorten it",
-			config.History, config.Rate, expected/1e6, maxRows/1_000_000)
+		return fmt.Errorf("rate %g must be above 0 and at most 100000", config.Rate)
 	}
 	m.engine = newEngine(m)
+	m.addPairs()
+	expected := 0.0
 	for _, p := range m.pairs {
-		m.byName[p.spec.name] = p
-		m.symbols = append(m.symbols, exchange.Symbol{
-			Name: p.spec.name, Base: p.spec.base, Quote: p.spec.quote,
-			TickSize: decimal(p.spec.tick), StepSize: decimal(p.spec.step), MinNotional: decimal(p.spec.minNotional),
-			ListedAt: p.listedAt,
-		})
+		expected += p.rate * config.Rate * config.History.Seconds() * 1.3
 	}
-	return m, m.scheduleIncidents()
+	if expected > maxRows {
+		return fmt.Errorf("a history of %s at rate %g would be about %.0f million trades, more than %d million: shorten it",
+			config.History, config.Rate, expected/1e6, maxRows/1_000_000)
+	}
+	return m.scheduleIncidents()
 }
 
 // Extend makes the trades before until visible and generates those that do not exist yet. It does
@@ -165,7 +154,7 @@ func (m *Market) Extend(until time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, p := range m.pairs {
-		p.rows.reveal(end)
+		p.reveal(end)
 	}
 	m.horizon = end
 }
@@ -204,7 +193,7 @@ func (m *Market) Rows(dst []exchange.Row, symbol string, kind exchange.Kind, fro
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return slices.AppendSeq(dst, p.visibleRows(kind, fromID, limit))
+	return p.visibleRows(dst, kind, fromID, limit)
 }
 
 // FirstAt implements exchange.Source.
@@ -228,8 +217,8 @@ func (m *Market) search(symbol string, kind exchange.Kind, at int64) (id int64, 
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	i = p.rows.searchTime(at)
-	return p.firstID(kind, i), i, p.rows.visible
+	i = p.searchTime(at)
+	return p.firstID(kind, i), i, p.visible
 }
 
 // LastReleased implements exchange.Source.
@@ -241,10 +230,15 @@ func (m *Market) LastReleased(symbol string, kind exchange.Kind, at int64) (id i
 func (m *Market) Between(dst []exchange.Event, kind exchange.Kind, after, until int64) []exchange.Event {
 	from := len(dst)
 	m.mu.RLock()
+	var rows []exchange.Row
 	for i, p := range m.pairs {
-		first := p.firstID(kind, p.rows.searchTime(after+1))
-		end := p.firstID(kind, p.rows.searchTime(until+1))
-		for row := range p.visibleRows(kind, first, int(end-first)) {
+		from, end := p.searchTime(after+1), p.searchTime(until+1)
+		if from == end {
+			continue
+		}
+		first := p.firstID(kind, from)
+		rows = p.visibleRows(rows[:0], kind, first, int(p.firstID(kind, end)-first))
+		for _, row := range rows {
 			dst = append(dst, exchange.Event{Symbol: i, Row: row})
 		}
 	}
@@ -261,33 +255,9 @@ func (m *Market) Span() (first, last int64) {
 	defer m.mu.RUnlock()
 	first = m.horizon
 	for _, p := range m.pairs {
-		if p.rows.visible > 0 {
-			first = min(first, p.rows.at(0).time)
+		if p.visible > 0 {
+			first = min(first, p.row(0).time)
 		}
 	}
 	return first, exchange.Endless
-}
-
-// firstID returns the id that the visible row i begins with in a sequence; i may be the number of
-// visible rows, for the id that comes next.
-func (p *pair) firstID(kind exchange.Kind, i int) int64 {
-	switch {
-	case kind == exchange.AggTrade:
-		return p.firstAgg + int64(i)
-	case i == p.rows.visible && i > 0:
-		last := p.rows.at(i - 1)
-		return p.firstTrade + int64(last.firstTrade) + int64(last.makers)
-	case i == 0:
-		return p.firstTrade
-	}
-	return p.firstTrade + int64(p.rows.at(i).firstTrade)
-}
-
-// visibleRows returns up to limit visible rows of a sequence in the order of their ids, from fromID
-// on. Market.mu is held.
-func (p *pair) visibleRows(kind exchange.Kind, fromID int64, limit int) iter.Seq[exchange.Row] {
-	if kind == exchange.AggTrade {
-		return p.visibleAggTrades(fromID, limit)
-	}
-	return p.visibleTrades(fromID, limit)
 }

@@ -164,11 +164,11 @@ func TestPricesAndQuantitiesAreOnTheGrid(t *testing.T) {
 			if price <= 0 || qty <= 0 || price%tick != 0 || qty%step != 0 {
 				t.Fatalf("%s: %+v is off the grid of %s and %s", s.Name, row, s.TickSize, s.StepSize)
 			}
-			if r := p.rows.at(i); r.price*p.spec.tick != price || r.qty*p.spec.step != qty {
+			if r := p.row(i); r.price*p.tick != price || r.qty*p.step != qty {
 				t.Fatalf("%s: %+v was printed from %+v", s.Name, row, r)
 			}
 			order += float64(price) / 1e8 * float64(qty)
-			if i+1 == p.rows.visible || p.rows.at(i+1).time != row.TradedAt {
+			if i+1 == p.visible || p.row(i+1).time != row.TradedAt {
 				if order < .99*float64(minimum) {
 					t.Fatalf("%s: an order of %.8f at %+v is below the minimum of %s", s.Name, order/1e8, row, s.MinNotional)
 				}
@@ -282,7 +282,7 @@ func TestSizeOfTheDefaultMarket(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	rows := 0
 	for _, p := range m.pairs {
-		rows += p.rows.visible
+		rows += p.visible
 	}
 	if rows < 400_000 || rows > 700_000 {
 		t.Errorf("the default market has %d aggregated trades, want 400,000 to 700,000", rows)

@@ -1,7 +1,6 @@
 package market
 
 import (
-	"iter"
 	"math/bits"
 	"sort"
 
@@ -29,7 +28,7 @@ type rowList struct {
 	visible int
 }
 
-func (l *rowList) at(i int) *row { return &l.chunks[i/chunkRows][i%chunkRows] }
+func (l *rowList) row(i int) *row { return &l.chunks[i/chunkRows][i%chunkRows] }
 
 func (l *rowList) append(r row) {
 	if l.rows%chunkRows == 0 {
@@ -46,61 +45,58 @@ func (l *rowList) append(r row) {
 
 // reveal makes the rows before end visible.
 func (l *rowList) reveal(end int64) {
-	for l.visible < l.rows && l.at(l.visible).time < end {
+	for l.visible < l.rows && l.row(l.visible).time < end {
 		l.visible++
 	}
 }
 
 // searchTime returns the index of the first visible row at or after a time, or visible.
 func (l *rowList) searchTime(at int64) int {
-	if l.visible == 0 || l.at(l.visible-1).time < at {
+	if l.visible == 0 || l.row(l.visible-1).time < at {
 		return l.visible // the usual answer for a pair that did not trade in this slice of time
 	}
-	return sort.Search(l.visible, func(i int) bool { return l.at(i).time >= at })
+	return sort.Search(l.visible, func(i int) bool { return l.row(i).time >= at })
 }
 
-func (p *pair) visibleAggTrades(fromID int64, limit int) iter.Seq[exchange.Row] {
-	return func(yield func(exchange.Row) bool) {
-		from := max(fromID, p.firstAgg) - p.firstAgg
-		for i := int(min(from, int64(p.rows.visible))); i < p.rows.visible && limit > 0; i++ {
-			r := p.rows.at(i)
-			price, qty := p.decimals(r.price, r.qty)
-			first := p.firstTrade + int64(r.firstTrade)
-			if !yield(exchange.Row{
-				ID: p.firstAgg + int64(i), FirstTradeID: first, LastTradeID: first + int64(r.makers) - 1,
-				Price: price, Qty: qty, TradedAt: r.time, BuyerMaker: r.sell,
-			}) {
-				return
-			}
-			limit--
-		}
+// firstID returns the id that row i begins with in a sequence; i may be the number of rows, for the id
+// that comes next.
+func (p *pair) firstID(kind exchange.Kind, i int) int64 {
+	switch {
+	case kind == exchange.AggTrade:
+		return p.firstAgg + int64(i)
+	case i == p.rows:
+		return p.firstTrade + p.trades
 	}
+	return p.firstTrade + int64(p.row(i).firstTrade)
 }
 
-func (p *pair) visibleTrades(fromID int64, limit int) iter.Seq[exchange.Row] {
-	return func(yield func(exchange.Row) bool) {
-		from := max(fromID, p.firstTrade) - p.firstTrade
-		// The row that holds the trade is the last one that does not start after it.
-		i := sort.Search(p.rows.visible, func(i int) bool { return int64(p.rows.at(i).firstTrade) > from }) - 1
-		for ; i >= 0 && i < p.rows.visible && limit > 0; i++ {
-			r := p.rows.at(i)
-			s := splitter{state: p.salt ^ uint64(i)*0x9e3779b97f4a7c15, steps: r.qty, makers: int64(r.makers)}
-			for n := range int64(r.makers) {
-				steps := s.next()
-				if int64(r.firstTrade)+n < from || limit == 0 {
-					continue
-				}
-				price, qty := p.decimals(r.price, steps)
-				id := p.firstTrade + int64(r.firstTrade) + n
-				if !yield(exchange.Row{
-					ID: id, FirstTradeID: id, LastTradeID: id, Price: price, Qty: qty, TradedAt: r.time, BuyerMaker: r.sell,
-				}) {
-					return
-				}
-				limit--
+// visibleRows appends up to limit visible rows of a sequence in the order of their ids, from fromID
+// on. Market.mu is held.
+func (p *pair) visibleRows(dst []exchange.Row, kind exchange.Kind, fromID int64, limit int) []exchange.Row {
+	// The row that holds fromID is the last one that does not start after it.
+	i := sort.Search(p.visible, func(i int) bool { return p.firstID(kind, i) > fromID }) - 1
+	i = max(i, 0)
+	for end := len(dst) + limit; i < p.visible && len(dst) < end; i++ {
+		r, first := p.row(i), p.firstID(exchange.Trade, i)
+		out := exchange.Row{TradedAt: r.time, BuyerMaker: r.sell}
+		if kind == exchange.AggTrade {
+			if out.ID = p.firstAgg + int64(i); out.ID >= fromID {
+				out.FirstTradeID, out.LastTradeID = first, first+int64(r.makers)-1
+				out.Price, out.Qty = p.decimals(r.price, r.qty)
+				dst = append(dst, out)
+			}
+			continue
+		}
+		s := splitter{state: p.salt ^ uint64(i)*0x9e3779b97f4a7c15, steps: r.qty, makers: int64(r.makers)}
+		for id := first; id < first+int64(r.makers) && len(dst) < end; id++ {
+			if steps := s.next(); id >= fromID {
+				out.ID, out.FirstTradeID, out.LastTradeID = id, id, id
+				out.Price, out.Qty = p.decimals(r.price, steps)
+				dst = append(dst, out)
 			}
 		}
 	}
+	return dst
 }
 
 // splitter divides the steps of an aggregated trade among its makers: each gets one at least, and
@@ -124,21 +120,15 @@ func (s *splitter) next() int64 {
 	return part
 }
 
-// mix is the SplitMix64 step: Steele, Lea and Flood, "Fast splittable pseudorandom number
-// generators", 2014.
-func mix(x uint64) uint64 {
-	x += 0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
-}
+// mix is the SplitMix64 step.
+func mix(x uint64) uint64 { return exchange.Mix(x + 0x9e3779b97f4a7c15) }
 
 // decimals prints a price and a quantity, both as parts of one allocation.
 func (p *pair) decimals(ticks, steps int64) (price, qty string) {
 	var buffer [48]byte
-	text := exchange.AppendDecimal(buffer[:0], uint64(ticks*p.spec.tick))
+	text := exchange.AppendDecimal(buffer[:0], uint64(ticks*p.tick))
 	n := len(text)
-	both := string(exchange.AppendDecimal(text, uint64(steps*p.spec.step)))
+	both := string(exchange.AppendDecimal(text, uint64(steps*p.step)))
 	return both[:n], both[n:]
 }
 

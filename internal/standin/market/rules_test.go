@@ -35,9 +35,9 @@ func bars(m *Market, symbol exchange.Symbol) (all []bar, first time.Time) {
 	}
 	all = make([]bar, int(m.config.Start.Sub(first)/time.Minute))
 	p := m.byName[symbol.Name]
-	for i := 0; i < p.rows.visible; {
+	for i := 0; i < p.visible; {
 		// Consecutive rows of one millisecond and side are one order.
-		r := p.rows.at(i)
+		r := p.row(i)
 		minute := int(time.UnixMicro(r.time).Sub(first) / time.Minute)
 		if r.time < first.UnixMicro() || minute >= len(all) {
 			i++
@@ -45,12 +45,12 @@ func bars(m *Market, symbol exchange.Symbol) (all []bar, first time.Time) {
 		}
 		b := &all[minute]
 		j, order, prices, last := i, 0.0, 0, int64(0)
-		for ; j < p.rows.visible; j++ {
-			next := p.rows.at(j)
+		for ; j < p.visible; j++ {
+			next := p.row(j)
 			if next.time/1000 != r.time/1000 || next.sell != r.sell {
 				break
 			}
-			price, qty := float64(next.price*p.spec.tick)/1e8, float64(next.qty*p.spec.step)/1e8
+			price, qty := float64(next.price*p.tick)/1e8, float64(next.qty*p.step)/1e8
 			order += price * qty
 			if next.price != last {
 				prices++
@@ -211,12 +211,12 @@ func alarms(m *Market, symbol exchange.Symbol) []alarm {
 		}
 	}
 	// Silence: compared with the longest pause so far, after at least twelve hours.
-	t := &m.byName[symbol.Name].rows
+	t := m.byName[symbol.Name]
 	longest := int64(0)
 	for i := 1; i < t.visible; i++ {
-		last := t.at(i - 1).time
-		pause := t.at(i).time - last
-		if limit := max(10*time.Minute.Microseconds(), 2*longest); pause >= limit && last-t.at(0).time > 12*time.Hour.Microseconds() {
+		last := t.row(i - 1).time
+		pause := t.row(i).time - last
+		if limit := max(10*time.Minute.Microseconds(), 2*longest); pause >= limit && last-t.row(0).time > 12*time.Hour.Microseconds() {
 			found = append(found, alarm{SilentSymbol, symbol.Name, time.UnixMicro(last + limit)})
 		}
 		longest = max(longest, pause)

@@ -1,11 +1,12 @@
 package market
 
 import (
-	"fmt"
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
 	"time"
+
+	"tapedeck/internal/standin/exchange"
 )
 
 // class is the character of a pair, which decides which incidents happen to it.
@@ -22,7 +23,7 @@ const (
 
 // spec describes a pair. Money is in units of 1e-8 of the quote asset.
 type spec struct {
-	name, base, quote       string
+	baseName, quoteName     string
 	class                   class
 	tick, step, minNotional int64
 	rate                    float64 // taker orders a second at Rate 1, the mean of day and night
@@ -59,29 +60,26 @@ func namedCoins() map[string]coin {
 	}
 }
 
-// bp is a hundredth of a percent.
-const bp = 1e-4
-
 // namedSpecs lists the pairs of the default market. Ticks, steps and ids have the magnitude of
-// Binance's.
+// Binance's; spreads and gaps are written in hundredths of a percent.
 func namedSpecs() []spec {
 	return []spec{
-		{"BTCUSDT", "BTC", "USDT", major, 1e6, 1e3, 5e8, 1.20, .03 * bp, .12 * bp, 210, 3_512_480_117, 4_781_330_562},
-		{"ETHUSDT", "ETH", "USDT", major, 1e6, 1e4, 5e8, .85, .04 * bp, .15 * bp, 190, 1_886_214_903, 2_312_077_418},
-		{"SOLUSDT", "SOL", "USDT", major, 1e6, 1e5, 5e8, .50, .3 * bp, .6 * bp, 160, 921_733_408, 1_304_521_967},
-		{"XRPUSDT", "XRP", "USDT", major, 1e4, 1e7, 5e8, .38, .3 * bp, .6 * bp, 150, 743_906_221, 1_018_447_305},
-		{"BNBUSDT", "BNB", "USDT", major, 1e6, 1e5, 5e8, .30, .2 * bp, .5 * bp, 170, 798_115_642, 1_092_836_771},
-		{"USDCUSDT", "USDC", "USDT", stable, 1e4, 1e8, 5e8, .10, .5 * bp, 1 * bp, 260, 214_660_938, 287_914_406},
-		{"ETHBTC", "ETH", "BTC", cross, 1e3, 1e4, 1e4, .10, .6 * bp, 1.6 * bp, 180, 388_204_517, 501_662_389},
-		{"BTCUSDC", "BTC", "USDC", cross, 1e6, 1e3, 5e8, .12, .2 * bp, .6 * bp, 200, 171_320_866, 236_008_154},
-		{"LINKUSDT", "LINK", "USDT", middle, 1e6, 1e6, 5e8, .13, 1.5 * bp, 2.2 * bp, 130, 402_771_935, 561_904_283},
-		{"AVAXUSDT", "AVAX", "USDT", middle, 1e6, 1e6, 5e8, .12, 1.6 * bp, 2.4 * bp, 130, 377_640_128, 529_117_640},
-		{"BELUSDT", "BEL", "USDT", middle, 1e4, 1e7, 5e8, .06, 3 * bp, 4 * bp, 110, 96_218_430, 141_557_209},
-		{"DATAUSDT", "DATA", "USDT", steady, 1e3, 1e8, 5e8, .035, 4 * bp, 5 * bp, 70, 31_884_206, 43_190_771},
-		{"NKNUSDT", "NKN", "USDT", steady, 1e3, 1e8, 5e8, .028, 6 * bp, 8 * bp, 75, 48_027_113, 66_302_948},
-		{"LSKBTC", "LSK", "BTC", thin, 1, 1e7, 1e4, .010, 9 * bp, 12 * bp, 60, 22_614_870, 30_771_512},
-		{"VIBUSDT", "VIB", "USDT", thin, 1e3, 1e8, 5e8, .008, 8 * bp, 10 * bp, 65, 17_905_336, 24_660_190},
-		{"LUMAUSDT", "LUMA", "USDT", middle, 1e4, 1e7, 5e8, .09, 3 * bp, 4 * bp, 110, 0, 0}, // listed within the history
+		{"BTC", "USDT", major, 1e6, 1e3, 5e8, 1.20, .03e-4, .12e-4, 210, 3_512_480_117, 4_781_330_562},
+		{"ETH", "USDT", major, 1e6, 1e4, 5e8, .85, .04e-4, .15e-4, 190, 1_886_214_903, 2_312_077_418},
+		{"SOL", "USDT", major, 1e6, 1e5, 5e8, .50, .3e-4, .6e-4, 160, 921_733_408, 1_304_521_967},
+		{"XRP", "USDT", major, 1e4, 1e7, 5e8, .38, .3e-4, .6e-4, 150, 743_906_221, 1_018_447_305},
+		{"BNB", "USDT", major, 1e6, 1e5, 5e8, .30, .2e-4, .5e-4, 170, 798_115_642, 1_092_836_771},
+		{"USDC", "USDT", stable, 1e4, 1e8, 5e8, .10, .5e-4, 1e-4, 260, 214_660_938, 287_914_406},
+		{"ETH", "BTC", cross, 1e3, 1e4, 1e4, .10, .6e-4, 1.6e-4, 180, 388_204_517, 501_662_389},
+		{"BTC", "USDC", cross, 1e6, 1e3, 5e8, .12, .2e-4, .6e-4, 200, 171_320_866, 236_008_154},
+		{"LINK", "USDT", middle, 1e6, 1e6, 5e8, .13, 1.5e-4, 2.2e-4, 130, 402_771_935, 561_904_283},
+		{"AVAX", "USDT", middle, 1e6, 1e6, 5e8, .12, 1.6e-4, 2.4e-4, 130, 377_640_128, 529_117_640},
+		{"BEL", "USDT", middle, 1e4, 1e7, 5e8, .06, 3e-4, 4e-4, 110, 96_218_430, 141_557_209},
+		{"DATA", "USDT", steady, 1e3, 1e8, 5e8, .035, 4e-4, 5e-4, 70, 31_884_206, 43_190_771},
+		{"NKN", "USDT", steady, 1e3, 1e8, 5e8, .028, 6e-4, 8e-4, 75, 48_027_113, 66_302_948},
+		{"LSK", "BTC", thin, 1, 1e7, 1e4, .010, 9e-4, 12e-4, 60, 22_614_870, 30_771_512},
+		{"VIB", "USDT", thin, 1e3, 1e8, 5e8, .008, 8e-4, 10e-4, 65, 17_905_336, 24_660_190},
+		{"LUMA", "USDT", middle, 1e4, 1e7, 5e8, .09, 3e-4, 4e-4, 110, 0, 0}, // listed within the history
 	}
 }
 
@@ -98,25 +96,23 @@ func inventPair(i int, random *rand.Rand) (spec, coin) {
 	base := syllables[i/400%20] + syllables[i/20%20] + syllables[i%20]
 	price := math.Exp(random.NormFloat64()*2 - 1) // median 0.37 dollars
 	c := coin{usd: price, beta: .7 + .7*random.Float64(), daily: .022 + .016*random.Float64()}
-	s := spec{base: base, quote: "USDT", minNotional: 5e8}
+	var s spec
 	switch u := random.Float64(); {
 	case u < .15:
-		s.class, s.rate, s.halfSpread, s.levelGap, s.medianOrder = middle, .06+.10*random.Float64(), 2*bp, 3*bp, 120
+		s = spec{class: middle, rate: .06 + .10*random.Float64(), halfSpread: 2e-4, levelGap: 3e-4, medianOrder: 120}
 	case u < .30:
-		s.class, s.rate, s.halfSpread, s.levelGap, s.medianOrder = steady, .03+.015*random.Float64(), 4*bp, 5*bp, 75
+		s = spec{class: steady, rate: .03 + .015*random.Float64(), halfSpread: 4e-4, levelGap: 5e-4, medianOrder: 75}
 	default:
-		s.class, s.rate, s.halfSpread, s.levelGap, s.medianOrder = thin, .006*math.Exp(1.2*random.Float64()), 7*bp, 9*bp, 65
+		s = spec{class: thin, rate: .006 * math.Exp(1.2*random.Float64()), halfSpread: 7e-4, levelGap: 9e-4, medianOrder: 65}
 	}
-	if s.class == thin && random.Float64() < .2 && price > .3 {
-		s.quote, s.minNotional = "BTC", 1e4
-	}
-	s.name = s.base + s.quote
-	s.firstAgg = int64(math.Exp(16 + 2*random.Float64()))
-	s.firstTrade = s.firstAgg + int64(float64(s.firstAgg)*(.2+.3*random.Float64()))
+	s.baseName, s.quoteName, s.minNotional = base, "USDT", 5e8
 	quoted := price
-	if s.quote == "BTC" {
+	if s.class == thin && random.Float64() < .2 && price > .3 {
+		s.quoteName, s.minNotional = "BTC", 1e4
 		quoted /= namedCoins()["BTC"].usd
 	}
+	s.firstAgg = int64(math.Exp(16 + 2*random.Float64()))
+	s.firstTrade = s.firstAgg + int64(float64(s.firstAgg)*(.2+.3*random.Float64()))
 	// As the exchange's filters: prices have four to five significant digits, and a step is worth 0.50
 	// to 5 dollars.
 	s.tick = int64(math.Pow10(max(0, int(math.Floor(math.Log10(quoted)))-4+8)))
@@ -140,12 +136,11 @@ type asset struct {
 
 // pair is the state of a symbol.
 type pair struct {
-	spec       spec
-	salt       uint64 // for the split into trades
-	firstAgg   int64
-	firstTrade int64
-	listedAt   int64 // µs; 0 means before the history
-	rows       rowList
+	spec
+	rowList
+	name     string
+	salt     uint64 // for the split into trades
+	listedAt int64  // µs; 0 means before the history
 
 	random      *rand.Rand
 	base, quote *asset
@@ -168,55 +163,57 @@ type pair struct {
 	firstPriceTicks float64 // scale of the distance of price levels
 }
 
-// newPairs creates the pairs and their assets.
-func newPairs(config Config, begin int64) ([]*pair, error) {
+// addPairs creates the pairs and, in the order of their first use, the assets.
+func (m *Market) addPairs() {
 	specs, coins := namedSpecs(), namedCoins()
-	if n := config.Symbols; n > 0 && n < len(specs) {
+	if n := m.config.Symbols; n > 0 && n < len(specs) {
 		specs = specs[:n]
 	}
 	// A made-up pair depends only on its number: the seed changes its price, not its character.
 	invention := rand.New(rand.NewPCG(0x7461706564656b, 1))
-	for i := 0; len(specs) < config.Symbols; i++ {
+	for i := 0; len(specs) < m.config.Symbols; i++ {
 		s, c := inventPair(i, invention)
-		if _, taken := coins[s.base]; taken {
-			return nil, fmt.Errorf("made-up name %q is taken", s.base)
-		}
-		specs, coins[s.base] = append(specs, s), c
+		specs, coins[s.baseName] = append(specs, s), c
 	}
 
-	assets := make(map[string]*asset, len(coins))
+	assets := map[string]*asset{}
 	assetOf := func(name string) *asset {
 		if assets[name] == nil {
-			assets[name] = newAsset(name, coins[name], config.Seed)
+			assets[name] = newAsset(coins[name], random(m.config.Seed, "asset "+name))
+			m.engine.assets = append(m.engine.assets, assets[name])
 		}
 		return assets[name]
 	}
-	pairs := make([]*pair, len(specs))
-	for i, s := range specs {
-		p := &pair{spec: s, random: random(config.Seed, "pair "+s.name), base: assetOf(s.base), quote: assetOf(s.quote)}
+	for _, s := range specs {
+		name := s.baseName + s.quoteName
+		p := &pair{spec: s, name: name, random: random(m.config.Seed, "pair "+name), base: assetOf(s.baseName), quote: assetOf(s.quoteName)}
 		p.salt = p.random.Uint64()
 		if s.firstAgg > 0 {
-			p.firstAgg = s.firstAgg + p.random.Int64N(1+s.firstAgg/100)
-			p.firstTrade = s.firstTrade + (p.firstAgg-s.firstAgg)/2*3
-		} else if at := config.Start.Add(-listedBefore).Truncate(time.Minute).UnixMicro(); at > begin {
+			p.firstAgg += p.random.Int64N(1 + s.firstAgg/100)
+			p.firstTrade += (p.firstAgg - s.firstAgg) / 2 * 3
+		} else if at := m.config.Start.Add(-listedBefore).Truncate(time.Minute).UnixMicro(); at > m.begin {
 			p.listedAt = at
 		} else {
 			p.firstAgg, p.firstTrade = 4_206_118, 5_833_025 // listed before the history begins
 		}
 		p.logMid = p.base.logPrice - p.quote.logPrice
-		price := math.Exp(p.logMid) * 1e8
-		p.firstPriceTicks = price / float64(s.tick)
+		p.firstPriceTicks = math.Exp(p.logMid) * 1e8 / float64(s.tick)
 		p.medianSteps = s.medianOrder / math.Exp(p.base.logPrice) * 1e8 / float64(s.step)
 		p.hazardLeft = p.random.ExpFloat64()
 		p.logActivity = .25 * p.random.NormFloat64()
-		p.midAt = begin
-		pairs[i] = p
+		p.midAt = m.begin
+		m.pairs = append(m.pairs, p)
+		m.byName[name] = p
+		m.symbols = append(m.symbols, exchange.Symbol{
+			Name: name, Base: s.baseName, Quote: s.quoteName,
+			TickSize: decimal(s.tick), StepSize: decimal(s.step), MinNotional: decimal(s.minNotional),
+			ListedAt: p.listedAt,
+		})
 	}
-	return pairs, nil
 }
 
-func newAsset(name string, c coin, seed uint64) *asset {
-	a := &asset{coin: c, random: random(seed, "asset "+name), volatility: 1, updatedAt: -1, logPrice: math.Log(c.usd)}
+func newAsset(c coin, random *rand.Rand) *asset {
+	a := &asset{coin: c, random: random, volatility: 1, updatedAt: -1, logPrice: math.Log(c.usd)}
 	if a.daily > 0 {
 		a.logPrice += .12 * a.random.NormFloat64()
 		a.logVolatility = .3 * a.random.NormFloat64()
