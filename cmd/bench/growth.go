@@ -8,8 +8,8 @@ import (
 )
 
 // growthBenchmark measures commands on tapes of several sizes; make bench-growth runs it.
-func growthBenchmark() benchmark {
-	return benchmark{name: "BenchmarkGrowth", pkg: "cmd/tapedeck", turns: true, runs: 1}
+func growthBenchmark() *benchmark {
+	return &benchmark{name: "BenchmarkGrowth", pkg: "cmd/tapedeck"}
 }
 
 // curve is the cost of one command by the size of the tape.
@@ -47,20 +47,20 @@ func renderGrowth(figures map[string][]float64, machine, picture string) string 
 		fmt.Fprintf(&out, " %.0f million trades |", size)
 	}
 	fmt.Fprintf(&out, " exponent | exponent of the last step |\n|---|%s---:|---:|\n", strings.Repeat("---:|", len(sizes)))
+	cells := func(c curve) {
+		fmt.Fprintf(&out, "| %s |", c.label)
+		for _, figure := range figures[c.metric] {
+			fmt.Fprintf(&out, " %s |", number(figure))
+		}
+	}
 	for _, c := range curves() {
 		costs := figures[c.metric]
-		fmt.Fprintf(&out, "| %s |", c.label)
-		for _, cost := range costs {
-			fmt.Fprintf(&out, " %s |", number(cost))
-		}
+		cells(c)
 		last := max(0, len(costs)-2)
 		fmt.Fprintf(&out, " %.2f | %.2f |\n", exponent(sizes, costs), exponent(sizes[last:], costs[last:]))
 	}
-	for _, memory := range [][2]string{{"MB-compact", "peak memory of `compact`, MB"}, {"MB-verify-first", "peak memory of `verify`, first time, MB"}} {
-		fmt.Fprintf(&out, "| %s |", memory[1])
-		for _, mb := range figures[memory[0]] {
-			fmt.Fprintf(&out, " %s |", number(mb))
-		}
+	for _, c := range []curve{{"MB-compact", "peak memory of `compact`, MB"}, {"MB-verify-first", "peak memory of `verify`, first time, MB"}} {
+		cells(c)
 		out.WriteString(" | |\n")
 	}
 	fmt.Fprintf(&out, "\n![cost of each command by the size of the tape](%s)\n", picture)
@@ -107,9 +107,8 @@ func drawGrowth(figures map[string][]float64) string {
 	text(x(sizes[len(sizes)-1])+10, y(most)+4, "start", "#9aa5b1", "linear")
 	// Labels are at the ends of their curves, moved spacing where they would overlap.
 	type label struct {
-		y     float64
-		text  string
-		color string
+		y           float64
+		text, color string
 	}
 	var labels []label
 	for i, c := range curves() {

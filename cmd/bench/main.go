@@ -6,12 +6,14 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -25,9 +27,14 @@ import (
 	"tapedeck/internal/benchtest"
 )
 
-func main() { os.Exit(run()) }
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
 
-func run() int {
+func run() error {
 	quick := flag.Bool("quick", false, "one run of each except the long ones; prints the table and does not change BENCHMARKS.md")
 	only := flag.String("only", "", "only benchmarks whose name contains this; does not change BENCHMARKS.md")
 	runs := flag.Int("runs", 5, "number of runs of each benchmark")
@@ -39,69 +46,63 @@ func run() int {
 	defer stop()
 	binaries, err := newBinaries(ctx)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+		return err
 	}
 	defer binaries.remove()
 	if *growth != "" {
-		if err := measureGrowth(ctx, binaries, *growth); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return 0
+		return measureGrowth(ctx, binaries, *growth)
 	}
 	if *quick {
 		*runs = 1
 	}
-	started := time.Now()
-	chosen, rows, start := benchmarks(), rows(), tableStart
+	chosen, start := benchmarks(), tableStart
 	if *large {
-		chosen, rows, start = largeBenchmarks(), largeRows(), largeStart
+		chosen, start = largeBenchmarks(), largeStart
 	}
-	figures := map[string]map[string][]float64{} // by benchmark, by metric
-	for _, b := range chosen {
-		if *quick && b.long || !strings.Contains(b.name, *only) {
-			continue
-		}
-		fmt.Fprintf(os.Stderr, "%s …", b.id())
-		benchmarkStarted := time.Now()
-		got, err := b.measure(ctx, binaries, *runs)
-		if err != nil {
-			fmt.Fprintf(os.Stderr, " %v\n", err)
-			return 1
-		}
-		fmt.Fprintf(os.Stderr, " %.0f s\n", time.Since(benchmarkStarted).Seconds())
-		if missing := missingMetric(rows, b, got); missing != "" {
-			fmt.Fprintf(os.Stderr, "%s did not report %q\n", b.id(), missing)
-			return 1
-		}
-		figures[b.id()] = got
+	chosen = slices.DeleteFunc(chosen, func(b *benchmark) bool {
+		return *quick && b.long || !strings.Contains(b.name, *only)
+	})
+	table, err := measureAll(ctx, binaries, chosen, *runs)
+	if err != nil || *quick || *only != "" {
+		return err
 	}
-	table := render(rows, figures, describe(ctx))
-	fmt.Print(table)
-	fmt.Fprintf(os.Stderr, "everything took %.0f s\n", time.Since(started).Seconds())
-	if *quick || *only != "" {
-		return 0
-	}
-	if err := rewrite("BENCHMARKS.md", start, table); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
+	return rewrite("BENCHMARKS.md", start, table)
 }
 
-// measure runs the benchmark in a process of its own and returns its metrics.
-func (b benchmark) measure(ctx context.Context, built *binaries, runs int) (map[string][]float64, error) {
-	count := runs
-	if b.runs > 0 {
-		runs, count = min(runs, b.runs), min(runs, b.runs)
+// measureAll runs the benchmarks, and prints and returns their table.
+func measureAll(ctx context.Context, built *binaries, chosen []*benchmark, runs int) (table string, err error) {
+	started := time.Now()
+	for _, b := range chosen {
+		fmt.Fprintf(os.Stderr, "%s … ", b.name)
+		benchmarkStarted := time.Now()
+		if err := b.measure(ctx, built, runs); err != nil {
+			return "", err
+		}
+		fmt.Fprintf(os.Stderr, "%.0f s\n", time.Since(benchmarkStarted).Seconds())
+		for _, r := range b.rows {
+			if !r.optional && len(b.figures[r.metric]) == 0 {
+				return "", fmt.Errorf("%s did not report %q", b.name, r.metric)
+			}
+		}
 	}
-	if b.turns {
-		count = 1
+	table = render(chosen, describe(ctx))
+	fmt.Print(table)
+	fmt.Fprintf(os.Stderr, "everything took %.0f s\n", time.Since(started).Seconds())
+	return table, nil
+}
+
+// measure runs the benchmark in a process of its own and sets its figures.
+func (b *benchmark) measure(ctx context.Context, built *binaries, runs int) error {
+	if b.runs > 0 {
+		runs = min(runs, b.runs)
+	}
+	count := 1
+	if b.repeated {
+		count = runs
 	}
 	binary, err := built.testOf(ctx, b.pkg)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	args := append([]string{
 		"-test.run", "^$", "-test.bench", "^" + b.name + "$", "-test.benchtime", "1x", "-test.count", strconv.Itoa(count),
@@ -115,34 +116,23 @@ func (b benchmark) measure(ctx context.Context, built *binaries, runs int) (map[
 	command.Stderr = &stderr
 	out, err := command.Output()
 	if err != nil {
-		return nil, fmt.Errorf("%w\n%s%s", err, out, stderr.Bytes())
+		return fmt.Errorf("%w\n%s%s", err, out, stderr.Bytes())
 	}
-	got := map[string][]float64{}
-	lines := bufio.NewScanner(bytes.NewReader(out))
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
+	b.figures = map[string][]float64{}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
 		if len(fields) < 4 || !b.isLine(fields[0]) {
 			continue
 		}
 		for i := 2; i+1 < len(fields); i += 2 {
 			value, err := strconv.ParseFloat(fields[i], 64)
 			if err != nil {
-				return nil, fmt.Errorf("read %q: %w", lines.Text(), err)
+				return fmt.Errorf("read %q: %w", line, err)
 			}
-			got[fields[i+1]] = append(got[fields[i+1]], value)
+			b.figures[fields[i+1]] = append(b.figures[fields[i+1]], value)
 		}
 	}
-	return got, nil
-}
-
-// missingMetric returns a metric that a row needs and the benchmark did not report, or "".
-func missingMetric(rows []row, b benchmark, got map[string][]float64) string {
-	for _, r := range rows {
-		if r.benchmark == b.id() && !r.optional && len(got[r.metric]) == 0 {
-			return r.metric
-		}
-	}
-	return ""
+	return nil
 }
 
 // median returns the median, the least and the greatest of some values.
@@ -154,7 +144,7 @@ func median(values []float64) (middle, least, greatest float64) {
 }
 
 // isLine reports whether a name in the output is that of the benchmark or of a sub-benchmark.
-func (b benchmark) isLine(name string) bool {
+func (b *benchmark) isLine(name string) bool {
 	rest, ok := strings.CutPrefix(name, b.name)
 	return ok && (rest == "" || rest[0] == '/' || rest[0] == '-')
 }
@@ -170,57 +160,53 @@ func describe(ctx context.Context) string {
 }
 
 // render returns the table of the rows with figures.
-func render(rows []row, figures map[string]map[string][]float64, machine string) string {
+func render(benchmarks []*benchmark, machine string) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s. The ratio or figure is the median of the runs; the spread is the least and the greatest.\n\n", machine)
 	out.WriteString("| measurement | compared with | ratio or figure | spread | absolute | bar | reached | runs |\n|---|---|---:|---:|---:|---:|---|---|\n")
-	for _, r := range rows {
-		values := figures[r.benchmark][r.metric]
-		if len(values) == 0 {
-			continue
-		}
-		middle, least, greatest := median(values)
-		bar, reached := "", ""
-		if r.bar != 0 {
-			ok, sign := middle >= r.bar, "≥"
-			if r.atMost {
-				ok, sign = middle <= r.bar, "≤"
-			}
-			bar, reached = fmt.Sprintf("%s %s", sign, number(r.bar)), "no"
-			if ok {
-				reached = "yes"
+	for _, b := range benchmarks {
+		for _, r := range b.rows {
+			if values := b.figures[r.metric]; len(values) > 0 {
+				r.render(&out, values, b.figures[r.absolute])
 			}
 		}
-		absolute := ""
-		if values := figures[r.benchmark][r.absolute]; len(values) > 0 {
-			middle, _, _ := median(values)
-			absolute = number(middle) + " " + r.absoluteUnit
-		}
-		spread := number(least) + " – " + number(greatest)
-		runs := strconv.Itoa(len(values))
-		if len(values) == 1 {
-			spread = ""
-		}
-		if r.runs != "" {
-			runs = r.runs
-		}
-		fmt.Fprintf(&out, "| %s | %s | %s %s | %s | %s | %s | %s | %s |\n",
-			r.label, r.comparison, number(middle), r.unit, spread, absolute, bar, reached, runs)
 	}
 	return out.String()
 }
 
+func (r row) render(out io.Writer, values, absolutes []float64) {
+	middle, least, greatest := median(values)
+	bar, reached, absolute, spread := "", "", "", ""
+	if limit := cmp.Or(r.atLeast, r.atMost); limit != 0 {
+		bar, reached = "≥ "+number(limit), "no"
+		if r.atMost != 0 {
+			bar = "≤ " + number(limit)
+		}
+		if r.atLeast != 0 && middle >= limit || r.atMost != 0 && middle <= limit {
+			reached = "yes"
+		}
+	}
+	if len(absolutes) > 0 {
+		middle, _, _ := median(absolutes)
+		absolute = number(middle) + " " + r.absoluteUnit
+	}
+	if len(values) > 1 {
+		spread = number(least) + " – " + number(greatest)
+	}
+	fmt.Fprintf(out, "| %s | %s | %s %s | %s | %s | %s | %s | %s |\n",
+		r.label, r.comparison, number(middle), r.unit, spread, absolute, bar, reached, cmp.Or(r.runs, strconv.Itoa(len(values))))
+}
+
 // number formats a value with three significant digits.
 func number(v float64) string {
-	switch {
-	case v < 0:
-		return "-" + number(-v)
-	case v >= 100:
-		return strconv.FormatFloat(v, 'f', 0, 64)
-	case v >= 10:
-		return strconv.FormatFloat(v, 'f', 1, 64)
+	digits := 2
+	switch size := math.Abs(v); {
+	case size >= 100:
+		digits = 0
+	case size >= 10:
+		digits = 1
 	}
-	return strconv.FormatFloat(v, 'f', 2, 64)
+	return strconv.FormatFloat(v, 'f', digits, 64)
 }
 
 // processor returns the model name of the processor.
@@ -238,13 +224,12 @@ func processor() string {
 func measureGrowth(ctx context.Context, built *binaries, sizes string) error {
 	b := growthBenchmark()
 	b.args = []string{"-growth", sizes}
-	figures, err := b.measure(ctx, built, 1)
-	if err != nil {
+	if err := b.measure(ctx, built, 1); err != nil {
 		return err
 	}
-	table := renderGrowth(figures, describe(ctx), growthPicture)
+	table := renderGrowth(b.figures, describe(ctx), growthPicture)
 	fmt.Print(table)
-	if err := os.WriteFile(growthPicture, []byte(drawGrowth(figures)), 0o644); err != nil {
+	if err := os.WriteFile(growthPicture, []byte(drawGrowth(b.figures)), 0o644); err != nil {
 		return err
 	}
 	return rewrite("BENCHMARKS.md", growthStart, table)
