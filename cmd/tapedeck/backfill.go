@@ -24,31 +24,6 @@ type backfillCmd struct {
 	archiveURLFlag
 }
 
-func (*backfillCmd) manual() manual {
-	return manual{
-		about: `Fetches the trades that the window lacks, and only those. The missing ids show what is missing; backfill requests them
-from REST, and downloads whole past days from the archive if that is faster. Without a window it fills the gaps inside
-the tape, for all its symbols. If there is no data directory, backfill creates one.
-
-You can run it while the stream records. If it is stopped, the next run continues where it ended. An id that the
-exchange itself does not have is recorded as absent after two requests.
-
-All commands on a data directory share one request budget. It stays below the exchange's limit of 6000 weight per
-minute and address. A request returns up to 1000 trades; its weight is 4 for the feed aggTrade and 25 for trade.`,
-		examples: []string{
-			"tapedeck backfill",
-			"tapedeck backfill --since 24h",
-			"tapedeck backfill --hours 13 --symbols BTCUSDT,ETH*",
-			"tapedeck backfill --from 2026-01-01 --to 2026-01-08 --dry-run",
-		},
-		exits: []string{
-			"0  done: the tape has all trades of the window that the exchange has",
-			"1  failed: for example, a symbol is unknown or the tape is not writable",
-			"3  done, but trades are still missing; a later run may get them",
-		},
-	}
-}
-
 func (c *backfillCmd) Run(ctx context.Context, a *app) error {
 	span, err := c.fetchWindow(a.now())
 	if err != nil {

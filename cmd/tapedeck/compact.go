@@ -18,27 +18,6 @@ type compactCmd struct {
 	Force bool `help:"Merge every day's files into as few as possible, even those of the current hour and of days that need no merge."`
 }
 
-func (*compactCmd) manual() manual {
-	return manual{
-		about: `Merges the many small files of a tape into few: the files of an hour once it is over, and those of a day once it is over,
-sorted by symbol and id, with at most 16 million rows each. It can run at the same time as the stream, a backfill and
-readers: whoever lists the files of a day sees the old ones or the new ones, and every row once. A query that opens an
-old file after it was replaced fails and can be run again; tapedeck's own commands do that by themselves. It also
-merges the files of alerts and runs, and deletes what writers that died left behind. Without a window it compacts
-every day.`,
-		examples: []string{
-			"tapedeck compact",
-			"tapedeck compact --since 2d",
-			"tapedeck compact --from 2026-01-15 --to 2026-01-16 --force",
-		},
-		exits: []string{
-			"0  done, even if there was nothing to merge",
-			"1  failed; days that were not merged yet are unchanged",
-			"3  done, but a file cannot be read and was left as it is",
-		},
-	}
-}
-
 func (c *compactCmd) Run(ctx context.Context, a *app) error {
 	dir, err := a.openTape()
 	if err != nil {

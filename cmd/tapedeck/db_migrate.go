@@ -13,24 +13,6 @@ type dbMigrateCmd struct {
 	feedFlags
 }
 
-func (*dbMigrateCmd) manual() manual {
-	return manual{
-		about: `Creates the data directory if it does not exist, and creates or replaces market.duckdb in it.
-market.duckdb is a database of views and macros for the duckdb shell and other tools. It contains no
-data, and no command of tapedeck needs it. A data directory of a newer version of tapedeck is not
-changed. stream, schedule and run do this when they start, if it is needed.
-
-market.duckdb contains the current path of the data directory. If the directory was moved, or has
-another path inside a container, run this again, or set the path in your session:
-  SET VARIABLE tapedeck = '/path/to/it';`,
-		examples: []string{
-			"tapedeck db-migrate",
-			"tapedeck db-migrate --feed trade --data-dir /srv/raw-trades",
-		},
-		exits: []string{"0  done", "1  failed; nothing was changed"},
-	}
-}
-
 func (c *dbMigrateCmd) Run(ctx context.Context, a *app) error {
 	dir, err := a.createTape(c.Feed)
 	if err != nil {

@@ -15,19 +15,6 @@ type demoCmd struct {
 	For  length `placeholder:"LENGTH" default:"8s" help:"How long live trades are streamed."`
 }
 
-func (*demoCmd) manual() manual {
-	return manual{
-		about: `All of tapedeck in less than a minute, without network, account or settings. It starts a stand-in for Binance with a simulated market,
-backfills a day, streams live and loses the connection once, fills the gaps, detects incidents, proves that the tape is complete, compacts
-it and reports. It prints each command as you would type it, and keeps the tape and the workbook.`,
-		examples: []string{"tapedeck demo", "tapedeck demo --seed 7 --dir /tmp/demo"},
-		exits: []string{
-			"0  done: nothing missing, nothing twice, every incident found, at most two other alerts",
-			"1  failed, or one of these is not true; the message names it",
-		},
-	}
-}
-
 func (c *demoCmd) Run(ctx context.Context, a *app) error {
 	if !a.fixed.IsZero() {
 		return misuse("--now stops the clock, but a demo records live")

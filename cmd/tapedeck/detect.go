@@ -32,43 +32,6 @@ type detectCmd struct {
 	telegramFlags
 }
 
-func (*detectCmd) manual() manual {
-	return manual{
-		about: `Runs the detectors over what is new on the tape since the last run, or over the whole minutes of a
-window, and publishes their alerts in the table alerts. Each detector is a query in sql/detect. A
-file in --sql-dir is a detector too, and config.yaml sets thresholds under detectors, if needed only
-for some symbols.
-
-An alert names the instant from which it could be known. A run over history therefore raises the
-alerts of a live run, and a repeated run adds none. A symbol with a gap that can still be filled
-waits until it is. Minutes with too little history for a comparison are not judged; detect says how
-many.
-
-Alerts of a symbol less than an hour apart are one incident. Its severity rises if several detectors
-agree, and incidents of many symbols at the same time are one market-wide incident. A chat gets one
-message about an incident, and another one if the severity rises or the cooldown is over.
-
-Every tape is different. --calibrate takes the highest score of each symbol and day, and from those
-the quantile that keeps the budget, of which every detector has the same share. It prints the lines
-for config.yaml. Calibrate on some weeks, and check the result on the next ones.
-
---check-lookahead is for your own detectors. An alert that it lists used trades after the alert, or
-depends on where a run began.`,
-		examples: []string{
-			"tapedeck detect",
-			"tapedeck detect --since 7d --detector pump_burst --dry-run",
-			"tapedeck detect --format jsonl",
-			"tapedeck detect --calibrate --budget 10",
-			"tapedeck detect --check-lookahead --sql-dir sql --detector my_crash",
-		},
-		exits: []string{
-			"0  done, with or without alerts",
-			"1  failed",
-			"3  done, but a symbol waits for missing trades, a file could not be read, a detector failed or looks ahead",
-		},
-	}
-}
-
 func (c *detectCmd) Run(ctx context.Context, a *app) error {
 	budget := 5.0
 	if c.Budget != nil {

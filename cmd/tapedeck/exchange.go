@@ -37,36 +37,6 @@ type exchangeCmd struct {
 
 func (*exchangeCmd) runsUntilStopped() bool { return true }
 
-func (*exchangeCmd) manual() manual {
-	return manual{
-		about: `A stand-in for Binance's spot market on this machine: one server for the websocket streams, REST and the archive of daily files.
-It plays recorded captures, or a simulated market with busy and quiet hours, bursts, a pump-and-dump, a flash crash, a whale and a coin
-that falls silent. It enforces the protocol's limits and counts the offences of clients. It prints its address, the settings that point
-tapedeck at it, and the incidents of the market. It runs until SIGTERM or ctrl-C.
-
-Faults that it can inject:
-  connections  cut, close, silence (nothing at all), mute (pings only),
-               shutdown
-  messages     drop, duplicate, reorder, damage
-  handshakes   refuse
-  REST         rest_429, rest_418, rest_403, rest_5xx, rest_reset,
-               rest_truncated, rest_later (rows omitted), rest_slow
-  archive      archive_late, archive_short, archive_checksum,
-               archive_corrupt, archive_no_checksum, archive_hole,
-               archive_unsorted, archive_reset, archive_republished`,
-		examples: []string{
-			"tapedeck exchange --simulate --seed 7",
-			"tapedeck exchange --speed max --at-end exit btcusdt.gz ethusdt.gz",
-			"tapedeck exchange --simulate --faults cut=2,rest_5xx=0.05",
-		},
-		exits: []string{
-			"0  stopped, or the recording has ended",
-			"1  failed: the port is in use, or a capture is damaged",
-			"3  stopped, but clients committed offences; they are listed",
-		},
-	}
-}
-
 func (c *exchangeCmd) Run(ctx context.Context, a *app) error {
 	if c.Simulate == (len(c.Play) > 0) {
 		return withHint(misuse("give captures to play, or --simulate"), "tapedeck exchange --simulate needs no other argument")

@@ -15,32 +15,6 @@ type healthCmd struct {
 	Services []string `arg:"" optional:"" name:"service" help:"stream, schedule or both: the services that must be alive."`
 }
 
-func (*healthCmd) manual() manual {
-	return manual{
-		about: `Checks in one line whether the services are alive and up to date. Without an argument it checks each service that was
-started on this data directory and not stopped normally; there must be at least one.
-
-The stream is unhealthy
-  - until it has received its first trade;
-  - if its last sign of life is older than 30 s;
-  - if trades wait to be written for longer than three flush intervals and 30 s;
-  - if a connection is silent for ten times its longest usual silence, and at
-    least a minute;
-  - if more than a tenth of its symbols are silent for twenty times theirs, and
-    at least 5 minutes.
-
-The scheduler is unhealthy
-  - if its last sign of life is older than a minute;
-  - if a job did not start when it was due, or failed three times in a row;
-  - if finished runs cannot be written to the ledger.
-
-The same line warns about a changed crontab that is wrong, and about a disk that will be full within 7 days at the present
-rate.`,
-		examples: []string{"tapedeck health", "tapedeck health stream  # as a container's HEALTHCHECK"},
-		exits:    []string{"0  healthy", "1  unhealthy; the line on standard error says why"},
-	}
-}
-
 func (c *healthCmd) Run(a *app) error {
 	var services []health.Service
 	for _, name := range c.Services {

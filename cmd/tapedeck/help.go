@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
+	"embed"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 )
@@ -33,17 +35,26 @@ func (helpFlag) BeforeReset(context *kong.Context, stdout io.Writer) error {
 	return errHelpShown
 }
 
+// manuals holds NAME.txt for every command: how it works, its examples and its exit statuses. Empty
+// lines separate paragraphs, which are wrapped; lines that start with a space are printed as they are.
+//
+//go:embed manual
+var manuals embed.FS
+
 // manual is the part of a command's help that does not come from its flags.
 type manual struct {
-	// about says how the command works. Empty lines separate paragraphs, which are wrapped; lines
-	// that start with a space are printed as they are.
 	about    string
 	examples []string // "command line  # what it does"
 	exits    []string // what the exit statuses except 80 mean, such as "0  done"
 }
 
-// documented is implemented by every command.
-type documented interface{ manual() manual }
+// manualOf returns the manual of a command. Every command has one.
+func manualOf(command string) manual {
+	text, _ := manuals.ReadFile("manual/" + command + ".txt")
+	about, rest, _ := strings.Cut(string(text), "\n\nExamples:\n")
+	examples, exits, _ := strings.Cut(rest, "\n\nExit status:\n")
+	return manual{about, strings.Split(examples, "\n"), strings.Split(strings.TrimSpace(exits), "\n")}
+}
 
 func appHelp(app *kong.Application) string {
 	var page strings.Builder
@@ -51,48 +62,41 @@ func appHelp(app *kong.Application) string {
 		`and runs backfill, detection and report jobs over it as DuckDB SQL, on a schedule.`)
 	page.WriteString("\nUsage: tapedeck [flags] COMMAND [flags]\n")
 	for _, group := range groups() {
-		rows := [][2]string{}
+		var rows [][2]string
 		for _, node := range app.Children {
-			if node.Group != nil && node.Group.Key == group.Key {
+			if node.Group.Key == group.Key {
 				rows = append(rows, [2]string{node.Name, node.Help})
 			}
 		}
-		if len(rows) > 0 {
-			fmt.Fprintf(&page, "\n%s:\n", group.Title)
-			columns(&page, rows)
-		}
+		section(&page, group.Title, rows)
 	}
-	page.WriteString("\nFlags for every command:\n")
-	columns(&page, flagRows(app.Flags))
+	section(&page, "Flags for every command", flagRows(app.Flags))
 	page.WriteString("\nConfiguration:\n")
 	paragraphs(&page, "  ", `A flag such as --data-dir beats the environment (TAPEDECK_DATA_DIR), which beats config.yaml (data_dir), which `+
 		`beats the default. No command needs a config.yaml.`)
-	page.WriteString("\nExamples:\n")
 	examples(&page, []string{
 		"tapedeck demo  # everything in under a minute, without a network",
 		"tapedeck stream --symbols BTCUSDT,ETHUSDT  # record",
 		"tapedeck backfill --since 24h  # fetch what is missing from the last day",
 		"tapedeck report --since 24h  # see what happened",
 	})
-	page.WriteString("\nExit status:\n")
-	columns(&page, exitRows(nil))
+	exitStatuses(&page, []string{"0  done", "1  failed", "3  done but incomplete, or a check found something"})
 	page.WriteString("\nSee tapedeck COMMAND --help for each command.\n")
 	return page.String()
 }
 
 func commandHelp(node *kong.Node) string {
 	var page strings.Builder
-	var text manual
-	if command, ok := node.Target.Addr().Interface().(documented); ok {
-		text = command.manual()
-	}
-	paragraphs(&page, "", "tapedeck "+node.Name+": "+lowerFirst(node.Help))
+	text := manualOf(node.Name)
+	paragraphs(&page, "", "tapedeck "+node.Name+": "+strings.ToLower(node.Help[:1])+node.Help[1:])
 	usage := "\nUsage: tapedeck " + node.Name
 	if len(node.Flags) > 0 {
 		usage += " [flags]"
 	}
+	var arguments [][2]string
 	for _, argument := range node.Positional {
 		name := argumentName(argument)
+		arguments = append(arguments, [2]string{name, argument.Help})
 		if !argument.Required {
 			name = "[" + name + "]"
 		}
@@ -100,49 +104,31 @@ func commandHelp(node *kong.Node) string {
 	}
 	page.WriteString(usage + "\n\n")
 	paragraphs(&page, "", text.about)
-	if len(node.Positional) > 0 {
-		page.WriteString("\nArguments:\n")
-		rows := [][2]string{}
-		for _, argument := range node.Positional {
-			rows = append(rows, [2]string{argumentName(argument), argument.Help})
-		}
-		columns(&page, rows)
-	}
-	if len(node.Flags) > 0 {
-		page.WriteString("\nFlags:\n")
-		columns(&page, flagRows(node.Flags))
-	}
+	section(&page, "Arguments", arguments)
+	section(&page, "Flags", flagRows(node.Flags))
 	page.WriteString("\nFlags for every command:\n")
 	paragraphs(&page, "  ", "--config, --data-dir, --now, --log-level, --help; see tapedeck --help.")
-	page.WriteString("\nExamples:\n")
 	examples(&page, text.examples)
-	page.WriteString("\nExit status:\n")
-	columns(&page, exitRows(text.exits))
+	exitStatuses(&page, text.exits)
 	return page.String()
 }
 
 func argumentName(argument *kong.Value) string {
-	name := strings.ToUpper(argument.Name)
-	if argument.Tag.PlaceHolder != "" {
-		name = argument.Tag.PlaceHolder
-	}
+	name := cmp.Or(argument.Tag.PlaceHolder, strings.ToUpper(argument.Name))
 	if argument.IsCumulative() {
 		name += "…"
 	}
 	return name
 }
 
-// exitRows returns the exit statuses and their meanings: those of a command, or the general ones.
-func exitRows(exits []string) [][2]string {
-	if exits == nil {
-		exits = []string{"0  done", "1  failed", "3  done but incomplete, or a check found something"}
-	}
+// exitStatuses prints exit statuses and their meanings.
+func exitStatuses(page *strings.Builder, exits []string) {
 	var rows [][2]string
-	for _, exit := range append(slices.Clone(exits), "80  the command line or the configuration is wrong; nothing was done") {
+	for _, exit := range append(exits, "80  the command line or the configuration is wrong; nothing was done") {
 		status, meaning, _ := strings.Cut(exit, "  ")
 		rows = append(rows, [2]string{status, meaning})
 	}
-	return rows
+	section(page, "Exit status", rows)
 }
 
 func flagRows(flags []*kong.Flag) [][2]string {
@@ -156,11 +142,7 @@ func flagRows(flags []*kong.Flag) [][2]string {
 			name = fmt.Sprintf("-%c, %s", flag.Short, name)
 		}
 		if !flag.IsBool() {
-			placeholder := flag.PlaceHolder
-			if placeholder == "" {
-				placeholder = "VALUE"
-			}
-			name += " " + placeholder
+			name += " " + cmp.Or(flag.PlaceHolder, "VALUE")
 		}
 		var notes []string
 		if flag.HasDefault && flag.Default != "" {
@@ -178,19 +160,27 @@ func flagRows(flags []*kong.Flag) [][2]string {
 	return rows
 }
 
+// section prints rows below a heading, or nothing if there are none.
+func section(page *strings.Builder, heading string, rows [][2]string) {
+	if len(rows) > 0 {
+		fmt.Fprintf(page, "\n%s:\n", heading)
+		columns(page, rows)
+	}
+}
+
 // columns prints rows of a name and a text. All texts start in one column, below a name that is too
 // long.
 func columns(page *strings.Builder, rows [][2]string) {
 	const most = 22
 	width := 0
 	for _, row := range rows {
-		if n := len([]rune(row[0])); n <= most && n > width {
-			width = n
+		if n := utf8.RuneCountInString(row[0]); n <= most {
+			width = max(width, n)
 		}
 	}
 	for _, row := range rows {
 		lines := wrap(row[1], helpWidth-width-4)
-		if len([]rune(row[0])) > width {
+		if utf8.RuneCountInString(row[0]) > width {
 			fmt.Fprintf(page, "  %s\n", row[0])
 		} else {
 			fmt.Fprintf(page, "  %-*s  %s\n", width, row[0], lines[0])
@@ -204,9 +194,10 @@ func columns(page *strings.Builder, rows [][2]string) {
 
 // examples prints command lines with their comments, above a line that would be too long.
 func examples(page *strings.Builder, lines []string) {
+	page.WriteString("\nExamples:\n")
 	for _, line := range lines {
 		command, comment, _ := strings.Cut(line, "  # ")
-		if comment != "" && len([]rune(command))+len([]rune(comment))+6 > helpWidth {
+		if comment != "" && utf8.RuneCountInString(line)+2 > helpWidth {
 			fmt.Fprintf(page, "  # %s\n  %s\n", comment, command)
 			continue
 		}
@@ -248,7 +239,7 @@ func wrap(text string, width int) []string {
 		switch {
 		case line == "":
 			line = word
-		case len([]rune(line))+1+len([]rune(word)) > width:
+		case utf8.RuneCountInString(line+word) >= width:
 			lines = append(lines, line)
 			line = word
 		default:
@@ -256,11 +247,4 @@ func wrap(text string, width int) []string {
 		}
 	}
 	return append(lines, line)
-}
-
-func lowerFirst(text string) string {
-	if text == "" {
-		return ""
-	}
-	return strings.ToLower(text[:1]) + text[1:]
 }

@@ -18,28 +18,6 @@ type importCmd struct {
 	feedFlags
 }
 
-func (*importCmd) manual() manual {
-	return manual{
-		about: `Imports trades from files that you already have: daily and monthly zips of trades or aggTrades from data.binance.vision,
-the CSVs in them, or Parquet with the columns symbol, id, price, qty, first_trade_id, last_trade_id, traded_at and
-is_buyer_maker. Headers, milliseconds, microseconds and unsorted rows are all accepted.
-
-A file is imported completely or not at all. Trades that are on the tape already are skipped, so importing a file
-again adds nothing. If there is a .CHECKSUM file next to a file, the file must match it. If there is no data directory,
-import creates one with the feed of the first file.`,
-		examples: []string{
-			"tapedeck import BTCUSDT-aggTrades-2024-08-08.zip",
-			"tapedeck import --symbol BTCUSDT rows.csv",
-			"tapedeck import --data-dir other ../data/trades/*/*.parquet",
-		},
-		exits: []string{
-			"0  done: the trades of all files are on the tape",
-			"1  failed: no file could be imported",
-			"3  done, but some files could not be imported; they are named",
-		},
-	}
-}
-
 func (c *importCmd) Run(ctx context.Context, a *app) error {
 	options := importer.Options{Symbol: c.Symbol, Run: a.runID("import"), Logger: a.log}
 	if a.givenAsFlag("feed") { // the configuration says what to record, not what a file has

@@ -23,30 +23,6 @@ type queriesCmd struct {
 	queriesFlags
 }
 
-func (*queriesCmd) manual() manual {
-	return manual{
-		about: `Lists the detectors, report sections, checks and cookbook queries: those of tapedeck and those in
---sql-dir. For a query that you name, it shows what the query reads, its parameters with units and
-defaults, and its columns. Your own files are checked against their headers by running them over
-empty tables.
-
-config.yaml sets the parameters of detectors, if needed only for some symbols, and those of report
-sections:
-  detectors:
-    whale_order:
-      min_ratio: 5
-      symbols: {"*BTC": {min_ratio: 3}}
-  sections:
-    movers: {top: 5}`,
-		examples: []string{
-			"tapedeck queries",
-			"tapedeck queries flash_crash",
-			"tapedeck queries --format sql flash_crash > sql/detect/my_crash.sql",
-		},
-		exits: []string{"0  done", "1  failed", "3  done, but a file in --sql-dir is not a valid query"},
-	}
-}
-
 func (c *queriesCmd) Run(ctx context.Context, a *app) error {
 	settings, err := a.querySettings(c.SQLDir)
 	if err != nil {

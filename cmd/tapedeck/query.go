@@ -32,35 +32,6 @@ type sessionFlags struct {
 	Memory  string `key:"memory" placeholder:"SIZE" help:"Memory that a query may use, for example 512MB or 2GB. What does not fit goes to disk. The default is 80 % of the machine's memory."`
 }
 
-func (*queryCmd) manual() manual {
-	return manual{
-		about: `Runs one SQL statement over the tape with DuckDB and prints its result. The relations are
-  trades    symbol, id, price, qty, first_trade_id, last_trade_id,
-            traded_at (UTC), is_buyer_maker, date
-  alerts    detector, symbol, at, score, severity, message, first_id, last_id, …
-  runs      job, started_at, finished_at, outcome, exit, message, …
-  coverage  symbol, date, trades, missing, state, …; see verify
-  gaps      symbol, first_id, last_id, after_at, before_at
-  bounds    symbol, first_id, last_id, first_at, last_at
-and the macros candles(step), vwap(step), tape(symbol, from, to) and gaps(). They show the tape as
-it is when the command starts. With a condition on date, only the files of those days are read.
-DESCRIBE trades lists the columns and their types. Statements that write are refused. A file that
-cannot be read is named on standard error; the others are still read.
-
-The cookbook (tapedeck queries) has twenty ready queries, for example candles without gaps, volume
-by price, and the cost of a large order. They have variables with defaults; set them with --set, or
-with SET VARIABLE in DuckDB's own shell.`,
-		examples: []string{
-			"tapedeck query \"SELECT symbol, count(*) FROM trades GROUP BY symbol\"",
-			"tapedeck query --format csv \"FROM alerts\" > alerts.csv",
-			"tapedeck query \"FROM candles('1 hour') WHERE symbol = 'BTCUSDT'\"",
-			"tapedeck query < question.sql",
-			"tapedeck queries --format sql largest_sweeps | tapedeck query --set top=5",
-		},
-		exits: []string{"0  done", "1  failed; the statement is wrong", "3  done, but a file of the tape could not be read"},
-	}
-}
-
 func (c *queryCmd) Run(ctx context.Context, a *app) error {
 	text := c.SQL
 	switch {

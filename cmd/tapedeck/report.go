@@ -16,7 +16,6 @@ import (
 	"tapedeck/internal/durable"
 	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
-	"tapedeck/internal/window"
 	"tapedeck/internal/wording"
 	"tapedeck/jobs/notify"
 	"tapedeck/jobs/report"
@@ -38,29 +37,6 @@ type reportCmd struct {
 // queriesFlags select the user's own queries.
 type queriesFlags struct {
 	SQLDir string `name:"sql-dir" key:"sql_dir" placeholder:"DIR" help:"Directory with your own queries in detect/, report/ and check/. A query with the name of a built-in one replaces it."`
-}
-
-func (*reportCmd) manual() manual {
-	return manual{
-		about: `Reports on a window, by default the last 24 hours: how complete the tape is; trades, open, high, low, close, change, volume, quote volume,
-VWAP and taker buy share of each symbol; the top movers; and the alerts. Each section is a query in sql/report. Your own files in --sql-dir are
-sections, too, and config.yaml sets parameters under sections. If there are no trades in the window, the report says so. A workbook has native
-charts and one sheet per section. A page (html) is a single file that needs no network.
-
---send remembers each report for eight days. If missing trades have been added since, the next --send of any window also sends the corrected
-report with what changed.`,
-		examples: []string{
-			"tapedeck report --since 24h",
-			"tapedeck report --since 7d --out week.xlsx",
-			"tapedeck report --since 24h --out today.html",
-			"tapedeck report --from 2026-01-15 --to 2026-01-16 --format json",
-		},
-		exits: []string{
-			"0  done",
-			"1  failed",
-			"3  done, but trades are missing or a section failed",
-		},
-	}
 }
 
 func (c *reportCmd) Run(ctx context.Context, a *app) error {
@@ -95,7 +71,7 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 			a.say("nothing is sent: config.yaml lists no chats under telegram")
 		}
 	}
-	options := report.Options{Window: window.Window{Start: reported.Start, End: reported.End}, Symbols: c.Symbols, Sections: c.Sections, Brief: format == "table" && !c.Send,
+	options := report.Options{Window: reported, Symbols: c.Symbols, Sections: c.Sections, Brief: format == "table" && !c.Send,
 		QueriesDir: c.SQLDir, Params: settings.sections,
 		Now: a.now(), Threads: c.Threads, MemoryLimit: c.Memory, Logger: a.log,
 	}
@@ -174,11 +150,10 @@ func (n *notifier) sendFailure(ctx context.Context, failed report.Report, cause 
 
 // tableOptions fit a table to the terminal on which it is shown.
 func (a *app) tableOptions(out string) report.TableOptions {
-	file, ok := a.stdout.(*os.File)
-	if !ok || out != "" || !isTerminal(file) {
+	if out != "" || !isTerminal(a.stdout) {
 		return report.TableOptions{}
 	}
-	return report.TableOptions{Color: a.env["NO_COLOR"] == "", Width: terminalWidth(file)}
+	return report.TableOptions{Color: a.env["NO_COLOR"] == "", Width: terminalWidth(a.stdout)}
 }
 
 // partialReportError describes what a report lacks.

@@ -63,16 +63,6 @@ func (*runCmd) runsUntilStopped() bool { return true }
 
 func (*runCmd) reloadsOnHangup() {}
 
-func (*runCmd) manual() manual {
-	return manual{
-		about: `Records and runs the schedule in one process until SIGTERM or Ctrl-C. The image does this by default. It combines stream
-and schedule; see their help. If one of the two fails, the other is stopped normally and the process exits with the error,
-so that a supervisor can restart it. Without a crontab.yaml it only records, and logs a warning.`,
-		examples: []string{"tapedeck run", "tapedeck run --data-dir /srv/tape --crontab /etc/tapedeck/crontab.yaml"},
-		exits:    []string{"0  stopped by a signal, everything written", "1  failed"},
-	}
-}
-
 func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if !a.fixed.IsZero() {
 		return misuse("--now fixes the time, but recording needs a running clock")
@@ -97,9 +87,7 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	services := []service{namedService("the stream", recorder)}
 	judged := []health.Service{health.Stream}
 	if len(jobs) > 0 {
-		services = append(services, namedService("the schedule", serviceFunc(func(ctx context.Context) error {
-			return a.schedule(ctx, dir, crontab, jobs, notifier)
-		})))
+		services = append(services, namedService("the schedule", a.schedule(dir, crontab, jobs, notifier)))
 		judged = health.Services()
 	}
 	metrics, err := a.metrics(ctx, c.metricsFlags, dir, notifier, judged...)

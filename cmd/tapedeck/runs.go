@@ -14,25 +14,6 @@ type runsCmd struct {
 	Format string `placeholder:"FORMAT" enum:"table,jsonl" default:"table" help:"table, or jsonl: one line of JSON per run, newest first."`
 }
 
-func (*runsCmd) manual() manual {
-	return manual{
-		about: `Lists the last runs of the scheduler's jobs, newest last, and shows the output of the last one that did not get
-done. The outcome of a run is one of
-  ok          done
-  incomplete  done, but something is missing or a check found something
-  failed      ended with an error
-  timeout     stopped because it exceeded its timeout
-  killed      stopped because its next run replaced it or the scheduler
-              was stopped; its work is still due
-  lost        cut off because the scheduler was killed; its work is still
-              due
-  skipped     did not take place; the message says why
-With tapedeck query, the same rows are the table runs.`,
-		examples: []string{"tapedeck runs", "tapedeck runs --failed --since 7d", "tapedeck runs --job heal --format jsonl"},
-		exits:    []string{"0  done, whatever the outcomes", "1  failed"},
-	}
-}
-
 func (c *runsCmd) Run(a *app) error {
 	if c.Last < 0 {
 		return misuse("--last: %d is less than 0", c.Last)

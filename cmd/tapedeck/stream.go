@@ -34,21 +34,6 @@ type streamCmd struct {
 
 func (*streamCmd) runsUntilStopped() bool { return true }
 
-func (*streamCmd) manual() manual {
-	return manual{
-		about: `Records the trades of the symbols to the tape until SIGTERM or Ctrl-C, then writes the trades it still holds and exits. A
-connection is replaced before the exchange closes it, and reopened when it breaks or goes silent. Trades missed meanwhile
-show as a gap in the ids, which backfill heals. Creates the data directory if it does not exist. Patterns such as *USDT
-are looked up again every 10 minutes, so new listings are recorded too.`,
-		examples: []string{
-			"tapedeck stream",
-			"tapedeck stream --symbols '*USDT' --flush-interval 1m",
-			"tapedeck stream --symbols BTCUSDT --for 10m",
-		},
-		exits: []string{"0  stopped by a signal, everything written", "1  failed: the tape cannot be written, or a symbol is unknown"},
-	}
-}
-
 func (c *streamCmd) Run(ctx context.Context, a *app) error {
 	dir, err := a.createTape(c.Feed)
 	if err != nil {

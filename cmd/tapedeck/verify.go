@@ -14,21 +14,6 @@ type verifyCmd struct {
 	Format string `placeholder:"FORMAT" enum:"table,csv,json" default:"table" help:"table, csv (one row per symbol and day) or json."`
 }
 
-func (*verifyCmd) manual() manual {
-	return manual{
-		about: `Proves how complete the tape is. The exchange numbers the trades of a symbol consecutively, so a missing number is a
-missing trade, and a quiet hour is not a gap. verify reads the ids of all rows and prints for each symbol what is on
-the tape, what is missing and can be fetched, what the exchange itself does not have, and what is there twice. It stores
-the result for each day in the table coverage. A file that cannot be read is named, and its rows count as missing.`,
-		examples: []string{"tapedeck verify", "tapedeck verify --full --format json"},
-		exits: []string{
-			"0  complete: every id from the first to the last is on the tape once",
-			"1  failed",
-			"3  not complete: something is missing, there twice or unreadable",
-		},
-	}
-}
-
 func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	dir, err := a.openTape()
 	if err != nil {

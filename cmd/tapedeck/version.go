@@ -10,15 +10,6 @@ import (
 
 type versionCmd struct{}
 
-func (versionCmd) manual() manual {
-	return manual{
-		about: `Prints the version of tapedeck, the commit it was built from, and the versions of DuckDB and Go. Include this ` +
-			`in bug reports. It opens no files.`,
-		examples: []string{"tapedeck version"},
-		exits:    []string{"0  printed"},
-	}
-}
-
 func (versionCmd) Run(a *app) error {
 	name, revision := buildVersion()
 	_, err := fmt.Fprintf(a.stdout, "tapedeck %s\ncommit   %s\nduckdb   %s\ngo       %s %s/%s\n",
