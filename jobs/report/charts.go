@@ -126,13 +126,8 @@ func (r *Report) sectionColumns(name string, columns ...string) (*Section, []int
 	if section == nil {
 		return nil, nil, false
 	}
-	indices := make([]int, len(columns))
-	for i, column := range columns {
-		if indices[i] = columnIndex(section.Result, column); indices[i] < 0 {
-			return nil, nil, false
-		}
-	}
-	return section, indices, true
+	indices := columnIndices(section.Result, columns...)
+	return section, indices, indices != nil
 }
 
 // symbolRun is the rows [from, to) of a symbol.

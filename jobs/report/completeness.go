@@ -233,13 +233,9 @@ func summarizeSymbols(states []symbolState) string {
 
 // readStates reads the rows of the section completeness. It returns false if a column is missing.
 func readStates(result analytics.Result) (out []symbolState, ok bool) {
-	for _, name := range [...]string{
-		"symbol", "verdict", "rows", "missing", "absent", "gaps", "first_missing_id", "last_missing_id",
-		"missing_from", "missing_until", "recorded_since", "recorded_until",
-	} {
-		if columnIndex(result, name) < 0 {
-			return nil, false
-		}
+	if columnIndices(result, "symbol", "verdict", "rows", "missing", "absent", "gaps", "first_missing_id",
+		"last_missing_id", "missing_from", "missing_until", "recorded_since", "recorded_until") == nil {
+		return nil, false
 	}
 	for _, row := range result.Rows {
 		number := func(name string) int64 { return field[int64](result, row, name) }

@@ -146,7 +146,6 @@ func (d Digest) Changes(r *Report) ([]Change, error) {
 		out = append(out, Change{Column: "missing ids", Before: wording.Comma(d.Missing),
 			After: wording.Comma(now.Missing)})
 	}
-	decimals := r.priceDecimals()
 	for _, section := range r.Sections {
 		before, inBefore := d.Sections[section.Query.Name]
 		after, inAfter := now.Sections[section.Query.Name]
@@ -159,28 +158,27 @@ func (d Digest) Changes(r *Report) ([]Change, error) {
 			}
 			continue
 		}
-		out = append(out, r.sectionChanges(section, before.Values, after.Values, decimals)...)
+		out = append(out, r.sectionChanges(section, before.Values, after.Values)...)
 	}
 	return out, nil
 }
 
-// countDifferences counts the keys whose values differ between two maps.
+// countDifferences counts the keys whose checksums differ between two maps.
 func countDifferences(a, b map[string]string) (n int) {
-	for key, value := range a {
-		if other, ok := b[key]; !ok || other != value {
+	for key, sum := range a {
+		if b[key] != sum {
 			n++
 		}
 	}
 	for key := range b {
-		if _, ok := a[key]; !ok {
+		if a[key] == "" {
 			n++
 		}
 	}
 	return n
 }
 
-func (r *Report) sectionChanges(s Section, before, after map[string]map[string]string,
-	decimals map[string]int) (out []Change) {
+func (r *Report) sectionChanges(s Section, before, after map[string]map[string]string) (out []Change) {
 	for _, row := range s.Result.Rows {
 		key, values := s.exactValues(row)
 		old, ok := before[key]
@@ -192,10 +190,10 @@ func (r *Report) sectionChanges(s Section, before, after map[string]map[string]s
 			if old[column.Name] == values[column.Name] {
 				continue
 			}
-			f := r.formatter(s.Result, i, decimals)
+			f := r.formatter(s.Result, i)
 			out = append(out, Change{
 				Section: s.Query.Name, Key: key, Column: column.Name,
-				Before: f.exactText(old[column.Name], row, i), After: oneLine(f.format(row, i, 0)),
+				Before: f.exactText(old[column.Name], row), After: oneLine(f.format(row, 0)),
 			})
 		}
 	}
@@ -216,12 +214,12 @@ func summary(key string, values map[string]string) string {
 }
 
 // exactText formats a value of a digest like the value that replaced it in row.
-func (f formatter) exactText(text string, row []any, column int) string {
+func (f formatter) exactText(text string, row []any) string {
 	old := slices.Clone(row)
-	if old[column] = parseExact(f.kind, text); old[column] == nil {
+	if old[f.index] = parseExact(f.kind, text); old[f.index] == nil {
 		return oneLine(text)
 	}
-	return oneLine(f.format(old, column, 0))
+	return oneLine(f.format(old, 0))
 }
 
 // parseExact parses what csvValue wrote. It returns nil if text is not a value of that kind.
@@ -242,17 +240,14 @@ func parseExact(kind kind, text string) any {
 	return value
 }
 
-// digestName is the name of a digest's state file.
-func digestName(w window.Window, feed tape.Feed, symbols []string) string {
-	sum := sha256.Sum256([]byte(string(feed) + "\n" + strings.Join(slices.Sorted(slices.Values(symbols)), "\n")))
-	const layout = "20060102T150405.000000"
-	return digestPrefix + w.Start.UTC().Format(layout) + "-" + w.End.UTC().Format(layout) + "-" + hex.EncodeToString(sum[:4]) + ".json"
-}
-
 const digestPrefix = "report-"
 
+// name returns the name of the digest's state file.
 func (d Digest) name() string {
-	return digestName(window.Window{Start: d.Start, End: d.End}, d.Feed, d.Symbols)
+	sum := sha256.Sum256([]byte(string(d.Feed) + "\n" + strings.Join(slices.Sorted(slices.Values(d.Symbols)), "\n")))
+	const layout = "20060102T150405.000000"
+	return digestPrefix + d.Start.UTC().Format(layout) + "-" + d.End.UTC().Format(layout) + "-" +
+		hex.EncodeToString(sum[:4]) + ".json"
 }
 
 // Save writes the digest to the tape's state. It replaces the digest of an earlier report of the
@@ -263,21 +258,18 @@ func (d Digest) Save(dir *tape.Dir) error {
 
 // LastDigest reads the saved digest of a window and symbols. It returns false if there is none.
 func LastDigest(dir *tape.Dir, w window.Window, symbols []string) (Digest, bool, error) {
-	var d Digest
-	err := dir.State().Read(digestName(w, dir.Feed(), symbols), &d)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return Digest{}, false, nil
-	case err != nil:
-		return Digest{}, false, err
+	d := Digest{Start: w.Start, End: w.End, Feed: dir.Feed(), Symbols: symbols}
+	err := dir.State().Read(d.name(), &d)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
 	}
-	return d, d.Schema == DigestSchema, nil
+	return d, d.Schema == DigestSchema, err
 }
 
 // Digests reads the saved digests of windows that end after a time, oldest window first. Digests
 // that cannot be read are skipped.
 func Digests(dir *tape.Dir, after time.Time) ([]Digest, error) {
-	paths, err := filepath.Glob(filepath.Join(filepath.Dir(dir.State().Path("x")), digestPrefix+"*.json"))
+	paths, err := filepath.Glob(dir.State().Path(digestPrefix + "*.json"))
 	if err != nil {
 		return nil, err
 	}

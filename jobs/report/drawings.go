@@ -29,7 +29,6 @@ func Pictures(r *Report, limit int) (out []Attachment, err error) {
 
 // drawings returns the charts for pages and pictures.
 func (r *Report) drawings() (out []chart.Chart) {
-	decimals := r.priceDecimals()
 	for _, group := range r.chartGroups() {
 		for _, spec := range group {
 			switch spec.kind {
@@ -38,7 +37,7 @@ func (r *Report) drawings() (out []chart.Chart) {
 			case hoursChart:
 				out = append(out, r.drawHours(spec))
 			case priceChart:
-				if drawing, ok := r.drawPrice(spec, decimals[spec.symbol]); ok {
+				if drawing, ok := r.drawPrice(spec); ok {
 					out = append(out, drawing)
 				}
 			}
@@ -92,7 +91,7 @@ func (r *Report) drawHours(spec chartSpec) chart.Chart {
 // drawPrice draws a symbol's closes and volumes. A candle without trades repeats the price before
 // it and has no volume. There is no line inside a gap of the tape, before the first and after the
 // last trade. It returns false if there is nothing to draw.
-func (r *Report) drawPrice(spec chartSpec, decimals int) (chart.Chart, bool) {
+func (r *Report) drawPrice(spec chartSpec) (chart.Chart, bool) {
 	step := r.candleStep
 	if step <= 0 {
 		return chart.Chart{}, false
@@ -105,7 +104,7 @@ func (r *Report) drawPrice(spec chartSpec, decimals int) (chart.Chart, bool) {
 		return time.UnixMicro((first + int64(point)*candlesPerPoint) * step.Microseconds()).UTC()
 	}
 	n := int((last-first)/candlesPerPoint) + 1
-	digits := axisDecimals(spec.rows(), spec.value, decimals)
+	digits := axisDecimals(spec.rows(), spec.value, r.priceDecimals()[spec.symbol])
 	out := chart.Chart{
 		Title:  fmt.Sprintf("%s, every %s", spec.title, formatDuration(width)),
 		Labels: make([]string, n), Values: make([]float64, n), Below: make([]float64, n), BelowFormat: formatAxisAmount,
@@ -141,11 +140,8 @@ func (r *Report) drawPrice(spec chartSpec, decimals int) (chart.Chart, bool) {
 
 // gapOf returns the time from the first to the last gap in a symbol's ids.
 func (r *Report) gapOf(symbol string) (start, end time.Time) {
-	section := r.Section(completenessName)
-	if section == nil {
-		return start, end
-	}
-	states, _ := readStates(section.Result)
+	completeness, _ := r.result(completenessName)
+	states, _ := readStates(completeness)
 	for _, state := range states {
 		if state.symbol == symbol && state.missing > 0 {
 			return state.missingFrom, state.missingUntil

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"tapedeck/analytics"
-	"tapedeck/internal/window"
 	"tapedeck/internal/wording"
 )
 
@@ -95,46 +94,44 @@ const maxDecimals = 8
 // priceDecimals returns the decimals of each symbol: the most that any of its prices in the report
 // has.
 func (r *Report) priceDecimals() map[string]int {
-	out := map[string]int{}
+	if r.decimals != nil {
+		return r.decimals
+	}
+	r.decimals = map[string]int{}
 	for _, section := range r.Sections {
 		symbol := columnIndex(section.Result, "symbol")
-		if symbol < 0 {
-			continue
-		}
 		for i, column := range section.Result.Columns {
-			if kindOf(column) != kindPrice || strings.Contains(column.Name, "vwap") {
+			if symbol < 0 || kindOf(column) != kindPrice || strings.Contains(column.Name, "vwap") {
 				continue
 			}
 			for _, row := range section.Result.Rows {
 				name, _ := row[symbol].(string)
 				if price, ok := row[i].(float64); ok {
-					if n := countDecimals(price); n <= maxDecimals && n > out[name] {
-						out[name] = n
+					if n := countDecimals(price); n <= maxDecimals {
+						r.decimals[name] = max(r.decimals[name], n)
 					}
 				}
 			}
 		}
 	}
-	return out
+	return r.decimals
 }
 
 func countDecimals(v float64) int {
-	text := strconv.FormatFloat(v, 'f', -1, 64)
-	if _, fraction, ok := strings.Cut(text, "."); ok {
-		return len(fraction)
-	}
-	return 0
+	_, fraction, _ := strings.Cut(formatExact(v), ".")
+	return len(fraction)
 }
 
 func columnIndex(result analytics.Result, name string) int {
 	return slices.IndexFunc(result.Columns, func(c analytics.Column) bool { return c.Name == name })
 }
 
-// filledColumns returns the indices of the columns that have a value in one of the rows.
-func filledColumns(result analytics.Result, rows [][]any) (out []int) {
-	for i := range result.Columns {
-		if slices.ContainsFunc(rows, func(row []any) bool { return row[i] != nil }) {
-			out = append(out, i)
+// columnIndices returns the indices of the columns with these names, or nil if one does not exist.
+func columnIndices(result analytics.Result, names ...string) []int {
+	out := make([]int, len(names))
+	for i, name := range names {
+		if out[i] = columnIndex(result, name); out[i] < 0 {
+			return nil
 		}
 	}
 	return out
@@ -142,33 +139,43 @@ func filledColumns(result analytics.Result, rows [][]any) (out []int) {
 
 // formatter formats the values of a column, in full or in shorter forms.
 type formatter struct {
-	kind     kind
-	signed   bool           // percentages have a sign
-	decimals map[string]int // decimals of prices, by symbol
-	symbol   int            // index of the column symbol; negative if there is none
-	window   window.Window
+	analytics.Column
+	report *Report
+	kind   kind
+	index  int // of the column
+	symbol int // index of the column symbol; negative if there is none
 }
 
 // formatter returns the formatter of a column.
-func (r *Report) formatter(result analytics.Result, column int, decimals map[string]int) formatter {
-	c := result.Columns[column]
-	return formatter{kind: kindOf(c), signed: signed(c), decimals: decimals,
-		symbol: columnIndex(result, "symbol"), window: r.Window}
+func (r *Report) formatter(result analytics.Result, index int) formatter {
+	column := result.Columns[index]
+	return formatter{column, r, kindOf(column), index, columnIndex(result, "symbol")}
+}
+
+// formatters returns the formatters of the columns that have a value in one of the rows.
+func (r *Report) formatters(result analytics.Result, rows [][]any) (out []formatter) {
+	for i := range result.Columns {
+		if slices.ContainsFunc(rows, func(row []any) bool { return row[i] != nil }) {
+			out = append(out, r.formatter(result, i))
+		}
+	}
+	return out
 }
 
 // countForms returns how many forms the values of a column have. Times lose their year or date only
 // if they stay unambiguous.
-func (f formatter) countForms(rows [][]any, column int) int {
+func (f formatter) countForms(rows [][]any) int {
 	switch f.kind {
 	case kindTime:
 		forms := 3
+		window := f.report.Window
 		for _, row := range rows {
-			at, ok := row[column].(time.Time)
+			at, ok := row[f.index].(time.Time)
 			switch {
 			case !ok:
-			case at.Sub(f.window.End).Abs() > 180*24*time.Hour:
+			case at.Sub(window.End).Abs() > 180*24*time.Hour:
 				return 1
-			case at.Before(f.window.Start) || !at.Before(f.window.End) || f.window.Duration() > 24*time.Hour:
+			case at.Before(window.Start) || !at.Before(window.End) || window.Duration() > 24*time.Hour:
 				forms = 2
 			}
 		}
@@ -180,8 +187,8 @@ func (f formatter) countForms(rows [][]any, column int) int {
 }
 
 // format formats a value. Form 0 is the full form; higher forms are shorter.
-func (f formatter) format(row []any, column, form int) string {
-	switch v := row[column].(type) {
+func (f formatter) format(row []any, form int) string {
+	switch v := row[f.index].(type) {
 	case nil:
 		return ""
 	case time.Time:
@@ -210,7 +217,7 @@ func (f formatter) format(row []any, column, form int) string {
 	case string:
 		return v
 	}
-	return fmt.Sprint(row[column])
+	return fmt.Sprint(row[f.index])
 }
 
 func (f formatter) formatFloat(v float64, row []any, form int) string {
@@ -218,18 +225,17 @@ func (f formatter) formatFloat(v float64, row []any, form int) string {
 	case kindPrice:
 		if f.symbol >= 0 {
 			name, _ := row[f.symbol].(string)
-			if n, ok := f.decimals[name]; ok {
+			if n, ok := f.report.priceDecimals()[name]; ok {
 				return groupThousands(strconv.FormatFloat(v, 'f', n, 64))
 			}
 		}
-		return groupThousands(formatMagnitude(v))
 	case kindPercent:
 		text := strconv.FormatFloat(v, 'f', 2, 64)
 		switch {
-		case text == "-0.00" || text == "0.00":
-			return "0.00%"
-		case v > 0 && f.signed:
-			return "+" + groupThousands(text) + "%"
+		case text == "-0.00":
+			text = "0.00"
+		case v > 0 && text != "0.00" && signed(f.Column):
+			text = "+" + text
 		}
 		return groupThousands(text) + "%"
 	case kindShare:
@@ -238,7 +244,6 @@ func (f formatter) formatFloat(v float64, row []any, form int) string {
 		if form == 1 {
 			return abbreviate(v)
 		}
-		return groupThousands(formatMagnitude(v))
 	}
 	return groupThousands(formatMagnitude(v))
 }
@@ -334,10 +339,8 @@ func formatDuration(d time.Duration) string {
 			continue
 		}
 		text := fmt.Sprintf("%d %s", n, unit.name)
-		if i+1 < len(units) {
-			if rest := (d - n*unit.length) / units[i+1].length; rest > 0 {
-				text += fmt.Sprintf(" %d %s", rest, units[i+1].name)
-			}
+		if rest := d - n*unit.length; i+1 < len(units) && rest >= units[i+1].length {
+			text += fmt.Sprintf(" %d %s", rest/units[i+1].length, units[i+1].name)
 		}
 		return text
 	}

@@ -3,7 +3,7 @@ package report
 import (
 	"bufio"
 	"crypto/sha256"
-	"embed"
+	_ "embed"
 	"encoding/base64"
 	"fmt"
 	"html/template"
@@ -13,20 +13,25 @@ import (
 	"strings"
 	"time"
 
-	"tapedeck/analytics"
 	"tapedeck/internal/chart"
 	"tapedeck/internal/wording"
 )
 
-//go:embed page
-var pageFiles embed.FS
+var (
+	//go:embed page/page.html
+	pageTemplate string
+	//go:embed page/page.css
+	pageStyle template.CSS
+	//go:embed page/page.js
+	pageScript template.JS
+)
 
 // htmlRows is the most rows of a section that a page shows, so that a phone can open the page of
 // hundreds of symbols.
 const htmlRows = 1000
 
-// page holds the values of the template page/page.html.
-type page struct {
+// pageContent holds the values of the template page/page.html.
+type pageContent struct {
 	Heading, About, Made string
 	Style                template.CSS
 	Script               template.JS
@@ -75,25 +80,17 @@ type pageCell struct{ Text, Class, Value string }
 // rows shows the 1,000 most important ones and says so. The section candles is left out unless it
 // is the only one.
 func HTML(w io.Writer, r *Report) error {
-	templates, err := template.ParseFS(pageFiles, "page/page.html")
+	page, err := template.New("page").Parse(pageTemplate)
 	if err != nil {
 		return fmt.Errorf("parse the page's template: %w", err)
 	}
-	style, err := pageFiles.ReadFile("page/page.css")
-	if err != nil {
-		return err
-	}
-	script, err := pageFiles.ReadFile("page/page.js")
-	if err != nil {
-		return err
-	}
-	sum := sha256.Sum256(script)
-	content := page{
+	sum := sha256.Sum256([]byte(pageScript))
+	content := pageContent{
 		Heading:    r.heading(),
 		About:      r.about(),
 		Made:       "Made " + formatTime(r.MadeAt) + " UTC by tapedeck.",
-		Style:      template.CSS(style),
-		Script:     template.JS(script),
+		Style:      pageStyle,
+		Script:     pageScript,
 		ScriptHash: "sha256-" + base64.StdEncoding.EncodeToString(sum[:]),
 		Facts:      r.facts(),
 	}
@@ -107,15 +104,14 @@ func HTML(w io.Writer, r *Report) error {
 		}
 		content.Charts = append(content.Charts, pageChart{drawing.Title, template.HTML(svg)})
 	}
-	decimals := r.priceDecimals()
 	for _, section := range r.visibleSections() {
-		shown := r.pageSection(section, decimals)
+		shown := r.pageSection(section)
 		content.Sections = append(content.Sections, shown)
 		content.Filter = content.Filter || slices.ContainsFunc(shown.Rows,
 			func(row pageRow) bool { return row.Symbol != "" })
 	}
 	out := bufio.NewWriter(w)
-	if err := templates.ExecuteTemplate(out, "page.html", content); err != nil {
+	if err := page.Execute(out, content); err != nil {
 		return err
 	}
 	return out.Flush()
@@ -133,18 +129,14 @@ func (r *Report) about() string {
 
 // facts returns the totals at the top of the page.
 func (r *Report) facts() (out []pageFact) {
-	if overview := r.Section("overview"); overview != nil && overview.Err == nil {
-		var trades int64
-		for _, n := range r.tradesBySymbol() {
-			trades += n
-		}
-		out = append(out, pageFact{Name: "Symbols that traded", Value: wording.Comma(len(overview.Result.Rows))},
-			pageFact{Name: "Trades", Value: wording.Comma(trades)})
+	if overview, ok := r.result("overview"); ok {
+		out = append(out, pageFact{Name: "Symbols that traded", Value: wording.Comma(len(overview.Rows))},
+			pageFact{Name: "Trades", Value: wording.Comma(r.countTrades())})
 	}
-	if incidents := r.Section("incidents"); incidents != nil && incidents.Err == nil {
-		fact := pageFact{Name: "Alerts", Value: wording.Comma(len(incidents.Result.Rows))}
-		if slices.ContainsFunc(incidents.Result.Rows,
-			func(row []any) bool { return field[string](incidents.Result, row, "severity") == "high" }) {
+	if incidents, ok := r.result("incidents"); ok {
+		fact := pageFact{Name: "Alerts", Value: wording.Comma(len(incidents.Rows))}
+		if slices.ContainsFunc(incidents.Rows,
+			func(row []any) bool { return field[string](incidents, row, "severity") == "high" }) {
 			fact.Level = Bad
 		}
 		out = append(out, fact)
@@ -156,7 +148,7 @@ func (r *Report) facts() (out []pageFact) {
 	return append(out, missing)
 }
 
-func (r *Report) pageSection(section Section, decimals map[string]int) pageSection {
+func (r *Report) pageSection(section Section) pageSection {
 	out := pageSection{Name: section.Query.Name, Title: section.Query.Title, Doc: plainDoc(section.Query)}
 	for _, column := range section.Query.Columns {
 		out.Columns = append(out.Columns, pageHead{Name: label(column.Name), Doc: column.Doc})
@@ -170,48 +162,31 @@ func (r *Report) pageSection(section Section, decimals map[string]int) pageSecti
 		out.Empty = emptyText(section.Query)
 		return out
 	}
-	rows, more := r.topRows(section, htmlRows)
-	out.More = more
-	symbol := columnIndex(result, "symbol")
-	columns := filledColumns(result, rows)
-	var formatters []formatter
-	for position, i := range columns {
-		column := result.Columns[i]
-		formatters = append(formatters, r.formatter(result, i, decimals))
-		out.Heads = append(out.Heads, pageHead{Name: label(column.Name), Doc: column.Doc,
-			Class: cellClass(column, i == symbol && position == 0)})
+	var rows [][]any
+	rows, out.More = r.topRows(section, htmlRows)
+	formatters := r.formatters(result, rows)
+	for i, f := range formatters {
+		head := pageHead{Name: label(f.Name), Doc: f.Doc}
+		switch { // the script sorts the cells of class n as numbers
+		case f.Name == "symbol" && i == 0:
+			head.Class = "name"
+		case f.kind.rightAligned():
+			head.Class = "n"
+		case f.Name == "message" || f.Name == "last_message":
+			head.Class = "long"
+		}
+		out.Heads = append(out.Heads, head)
 	}
 	for _, row := range rows {
-		shown := pageRow{Cells: make([]pageCell, 0, len(columns))}
-		if symbol >= 0 {
-			shown.Symbol, _ = row[symbol].(string)
-		}
-		for position, i := range columns {
-			f := formatters[position]
-			cell := pageCell{Text: oneLine(f.format(row, i, 0)), Class: out.Heads[position].Class,
-				Value: sortValue(f.kind, row[i])}
-			if level := levelOf(result.Columns[i], row[i]); level != "" {
-				cell.Class = strings.TrimSpace(cell.Class + " " + string(level))
-			}
-			shown.Cells = append(shown.Cells, cell)
+		shown := pageRow{Symbol: field[string](result, row, "symbol")}
+		for i, f := range formatters {
+			value := row[f.index]
+			class := strings.TrimSpace(out.Heads[i].Class + " " + string(levelOf(f.Column, value)))
+			shown.Cells = append(shown.Cells, pageCell{oneLine(f.format(row, 0)), class, sortValue(f.kind, value)})
 		}
 		out.Rows = append(out.Rows, shown)
 	}
 	return out
-}
-
-// cellClass returns the CSS class of a column's cells. The script sorts those of class n as
-// numbers.
-func cellClass(column analytics.Column, namesRow bool) string {
-	switch {
-	case namesRow:
-		return "name"
-	case kindOf(column).rightAligned():
-		return "n"
-	case column.Name == "message" || column.Name == "last_message":
-		return "long"
-	}
-	return ""
 }
 
 // sortValue returns the value by which a cell is sorted, or "" if that is its text.

@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"math"
 	"strconv"
@@ -103,45 +104,29 @@ func JSON(w io.Writer, r *Report) error {
 // jsonRow returns a row as an object whose keys are in the order of the columns.
 func jsonRow(s Section, row []any) (json.RawMessage, error) {
 	var out bytes.Buffer
-	out.WriteByte('{')
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	separator := byte('{')
 	for i, column := range s.Result.Columns {
-		if i > 0 {
-			out.WriteByte(',')
-		}
-		name, err := jsonValue(column.Name)
-		if err != nil {
-			return nil, err
-		}
 		value := row[i]
 		switch v := value.(type) {
 		case time.Time:
-			value = formatInstant(v)
-			if kindOf(column) == kindDate {
-				value = v.UTC().Format(time.DateOnly)
-			}
+			value = csvValue(kindOf(column), v)
 		case float64:
 			if math.IsNaN(v) || math.IsInf(v, 0) {
 				value = nil
 			}
 		}
-		text, err := jsonValue(value)
-		if err != nil {
+		out.WriteByte(separator)
+		separator = ','
+		err := encoder.Encode(column.Name)
+		out.WriteByte(':')
+		if err := errors.Join(err, encoder.Encode(value)); err != nil {
 			return nil, err
 		}
-		out.Write(name)
-		out.WriteByte(':')
-		out.Write(text)
 	}
 	out.WriteByte('}')
 	return out.Bytes(), nil
-}
-
-func jsonValue(value any) ([]byte, error) {
-	var out bytes.Buffer
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	err := encoder.Encode(value)
-	return bytes.TrimRight(out.Bytes(), "\n"), err
 }
 
 // formatInstant formats a time as RFC 3339 with up to six decimals.

@@ -19,26 +19,23 @@ var columnPriority = map[string][]string{
 	"runs":           {"job", "runs", "ok", "not_ok", "last_outcome", "last_started_at", "last_message"},
 }
 
-// grid is a table before layout.
-type grid []gridColumn
+// grid is a table.
+type grid []*gridColumn
 
 type gridColumn struct {
 	head      string
 	kind      kind
-	right     bool       // aligned to the right
 	truncates bool       // a long text, which may be truncated
 	cells     [][]string // by form and row
 	levels    []Level    // by row; may be nil
 	rank      int        // priority, 0 being the highest
 	keep      bool       // part of the key, never left out
-}
 
-// layout is how a grid fits a width.
-type layout struct {
-	columns []int // the visible columns, in order
-	dropped []int
-	form    []int // by column
-	width   []int // by column
+	// The layout, set by fit.
+	natural []int // width by form
+	form    int
+	width   int
+	dropped bool
 }
 
 const (
@@ -48,172 +45,138 @@ const (
 )
 
 // naturalWidth returns the width that a column needs in a form.
-func (c gridColumn) naturalWidth(form int) int {
-	widest := 0
-	for _, line := range headLines(c.head) {
-		widest = max(widest, displayWidth(line))
-	}
+func (c *gridColumn) naturalWidth(form int) int {
+	first, second := headLines(c.head)
+	widest := max(displayWidth(first), displayWidth(second))
 	for _, cell := range c.cells[form] {
 		widest = max(widest, displayWidth(cell))
 	}
 	return widest
 }
 
-// fitter is the state of fitting a grid to a width.
-type fitter struct {
-	grid    grid
-	limit   int
-	natural [][]int // width by column and form
-	form    []int   // by column
-	visible []bool  // by column
-}
-
-// fit chooses columns and forms so that a row is no wider than limit. It first uses shorter forms,
-// then truncates long texts, then leaves out columns, and finally restores the longer forms for
-// which there is room.
-func (g grid) fit(limit int) layout {
-	n := len(g)
-	f := &fitter{grid: g, limit: limit, natural: make([][]int, n), form: make([]int, n), visible: make([]bool, n)}
-	for i, column := range g {
-		f.visible[i] = true
-		for form := range column.cells {
-			f.natural[i] = append(f.natural[i], column.naturalWidth(form))
-		}
-	}
-	f.shrink()
-	f.restoreForms()
-	f.alignForms()
-	return f.layout()
-}
-
-// minWidthOf returns the least width that a column can have in its form.
-func (f *fitter) minWidthOf(column int) int {
-	width := f.natural[column][f.form[column]]
-	if f.grid[column].truncates {
+// leastWidth returns the least width that a column can have in its form.
+func (c *gridColumn) leastWidth() int {
+	width := c.natural[c.form]
+	if c.truncates {
 		width = min(width, minText)
 	}
 	return width
 }
 
-// total returns the width of a row.
-func (f *fitter) total() int {
-	sum := -gutter
-	for i, visible := range f.visible {
-		if visible {
-			sum += f.minWidthOf(i) + gutter
+// gain returns how much the next form narrows a column.
+func (c *gridColumn) gain() int {
+	if c.form+1 == len(c.natural) {
+		return 0
+	}
+	return c.natural[c.form] - c.natural[c.form+1]
+}
+
+// visible returns the columns that are not dropped.
+func (g grid) visible() grid {
+	return slices.DeleteFunc(slices.Clone(g), func(c *gridColumn) bool { return c.dropped })
+}
+
+// fit chooses columns and forms so that a row is no wider than limit. It first uses shorter forms,
+// then truncates long texts, then leaves out columns, and finally restores the longer forms for
+// which there is room.
+func (g grid) fit(limit int) {
+	for _, c := range g {
+		for form := range c.cells {
+			c.natural = append(c.natural, c.naturalWidth(form))
 		}
+	}
+	g.shrink(limit)
+	g.restoreForms(limit)
+	g.alignForms()
+	g.setWidths(limit)
+}
+
+// total returns the width of a row.
+func (g grid) total() int {
+	sum := -gutter
+	for _, c := range g.visible() {
+		sum += c.leastWidth() + gutter
 	}
 	return sum
 }
 
 // shrink shortens values, and then drops the columns of the lowest priority, until a row fits or
 // only key columns are left.
-func (f *fitter) shrink() {
-	for f.total() > f.limit {
-		if i := f.mostShortenable(); i >= 0 {
-			f.form[i]++
+func (g grid) shrink(limit int) {
+	for g.total() > limit {
+		rest := g.visible()
+		if c := slices.MaxFunc(rest, func(a, b *gridColumn) int { return a.gain() - b.gain() }); c.gain() > 0 {
+			c.form++
 			continue
 		}
-		i := f.leastImportant()
-		if i < 0 {
+		rest = slices.DeleteFunc(rest, func(c *gridColumn) bool { return c.keep })
+		if len(rest) == 0 {
 			return
 		}
-		f.visible[i] = false
+		slices.MaxFunc(rest, func(a, b *gridColumn) int { return a.rank - b.rank }).dropped = true
 	}
 }
 
 // restoreForms goes back to longer forms as long as a row fits.
-func (f *fitter) restoreForms() {
+func (g grid) restoreForms(limit int) {
 	for changed := true; changed; {
 		changed = false
-		for i := range f.form {
-			if !f.visible[i] || f.form[i] == 0 {
+		for _, c := range g.visible() {
+			if c.form == 0 {
 				continue
 			}
-			f.form[i]--
-			if f.total() <= f.limit {
+			c.form--
+			if g.total() <= limit {
 				changed = true
 			} else {
-				f.form[i]++
+				c.form++
 			}
 		}
 	}
 }
 
 // alignForms gives all columns of times, and all columns of amounts, the same form if they have it.
-func (f *fitter) alignForms() {
-	for i := range f.form {
-		for j := range f.form {
-			if f.visible[i] && f.visible[j] && f.grid[i].kind == f.grid[j].kind &&
-				(f.grid[i].kind == kindTime || f.grid[i].kind == kindAmount) {
-				f.form[i] = max(f.form[i], min(f.form[j], len(f.natural[i])-1))
+func (g grid) alignForms() {
+	visible := g.visible()
+	for _, c := range visible {
+		for _, other := range visible {
+			if c.kind == other.kind && (c.kind == kindTime || c.kind == kindAmount) {
+				c.form = max(c.form, min(other.form, len(c.natural)-1))
 			}
 		}
 	}
 }
 
-// layout distributes the width that is left, or truncates the widest key columns if a row is too
+// setWidths distributes the width that is left, or truncates the widest key columns if a row is too
 // wide.
-func (f *fitter) layout() layout {
-	out := layout{form: f.form, width: make([]int, len(f.form))}
-	spare := f.limit - f.total()
-	for i, visible := range f.visible {
-		if !visible {
-			out.dropped = append(out.dropped, i)
-			continue
-		}
-		out.columns = append(out.columns, i)
-		out.width[i] = f.minWidthOf(i)
-		if more := min(spare, f.natural[i][f.form[i]]-out.width[i]); more > 0 {
-			out.width[i] += more
+func (g grid) setWidths(limit int) {
+	visible := g.visible()
+	spare := limit - g.total()
+	for _, c := range visible {
+		c.width = c.leastWidth()
+		if more := min(spare, c.natural[c.form]-c.width); more > 0 {
+			c.width += more
 			spare -= more
 		}
 	}
 	for ; spare < 0; spare++ {
-		widest := slices.MaxFunc(out.columns, func(a, b int) int { return out.width[a] - out.width[b] })
-		if out.width[widest] <= minWidth {
+		widest := slices.MaxFunc(visible, func(a, b *gridColumn) int { return a.width - b.width })
+		if widest.width <= minWidth {
 			break
 		}
-		out.width[widest]--
+		widest.width--
 	}
-	return out
 }
 
-// mostShortenable returns the column that its next form narrows the most, or -1.
-func (f *fitter) mostShortenable() int {
-	best, gain := -1, 0
-	for i, form := range f.form {
-		if f.visible[i] && form+1 < len(f.natural[i]) {
-			if d := f.natural[i][form] - f.natural[i][form+1]; d > gain {
-				best, gain = i, d
-			}
-		}
-	}
-	return best
-}
-
-// leastImportant returns the visible column of the lowest priority that may be left out, or -1.
-func (f *fitter) leastImportant() int {
-	worst := -1
-	for i, visible := range f.visible {
-		if visible && !f.grid[i].keep && (worst < 0 || f.grid[i].rank > f.grid[worst].rank) {
-			worst = i
-		}
-	}
-	return worst
-}
-
-// headLines breaks a head of several words into two lines of about the same width.
-func headLines(head string) []string {
-	best := []string{head}
+// headLines breaks a head of several words into two lines of about the same width. The first line
+// of a single word is empty.
+func headLines(head string) (first, second string) {
+	second = head
 	for i, r := range head {
-		if r != ' ' {
-			continue
-		}
-		width := max(displayWidth(head[:i]), displayWidth(head[i+1:]))
-		if len(best) == 1 || width < max(displayWidth(best[0]), displayWidth(best[1])) {
-			best = []string{head[:i], head[i+1:]}
+		if r == ' ' && max(displayWidth(head[:i]), displayWidth(head[i+1:])) <
+			max(displayWidth(first), displayWidth(second)) {
+			first, second = head[:i], head[i+1:]
 		}
 	}
-	return best
+	return first, second
 }

@@ -16,7 +16,6 @@ const markdownRows = 100
 // how many more there are. The section candles is left out unless it is the only one.
 func Markdown(w io.Writer, r *Report) error {
 	out := bufio.NewWriter(w) // keeps the first error until Flush
-	decimals := r.priceDecimals()
 	fmt.Fprintf(out, "# Report: %s\n\n", r.heading())
 	for _, statement := range r.Statements {
 		mark := map[Level]string{Bad: "❌ ", Fair: "⚠️ ", Good: "✅ "}[statement.Level]
@@ -35,13 +34,10 @@ func Markdown(w io.Writer, r *Report) error {
 			fmt.Fprintf(out, "_%s_\n", emptyText(section.Query))
 			continue
 		}
-		columns := filledColumns(result, result.Rows)
-		var formatters []formatter
+		formatters := r.formatters(result, result.Rows)
 		var head, rule []string
-		for _, i := range columns {
-			f := r.formatter(result, i, decimals)
-			formatters = append(formatters, f)
-			head = append(head, escapeMarkdown(label(result.Columns[i].Name)))
+		for _, f := range formatters {
+			head = append(head, escapeMarkdown(label(f.Name)))
 			if f.kind.rightAligned() {
 				rule = append(rule, "---:")
 			} else {
@@ -54,12 +50,13 @@ func Markdown(w io.Writer, r *Report) error {
 				fmt.Fprintf(out, "\n_… and %s_\n", wording.Count(len(result.Rows)-n, "more row"))
 				break
 			}
-			cells := make([]string, len(columns))
-			for j, i := range columns {
-				cells[j] = formatters[j].format(row, i, 0)
-				if formatters[j].kind == kindText {
-					cells[j] = escapeMarkdown(cells[j])
+			var cells []string
+			for _, f := range formatters {
+				cell := f.format(row, 0)
+				if f.kind == kindText {
+					cell = escapeMarkdown(cell)
 				}
+				cells = append(cells, cell)
 			}
 			fmt.Fprintf(out, "| %s |\n", strings.Join(cells, " | "))
 		}

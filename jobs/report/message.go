@@ -61,11 +61,9 @@ func Attachments(r *Report) (pictures []Attachment, workbook Attachment, err err
 		return nil, Attachment{}, err
 	}
 	var content bytes.Buffer
-	if err := XLSX(&content, r); err != nil {
-		return nil, Attachment{}, err
-	}
-	name := fmt.Sprintf("report-%s.xlsx", r.Window.End.UTC().Format("2006-01-02-1504"))
-	return pictures, Attachment{Name: name, Content: content.Bytes()}, nil
+	err = XLSX(&content, r)
+	name := r.Window.End.UTC().Format("report-2006-01-02-1504.xlsx")
+	return pictures, Attachment{Name: name, Content: content.Bytes()}, err
 }
 
 func (r *Report) writeChanges(out *strings.Builder) {
@@ -83,27 +81,20 @@ func (r *Report) writeChanges(out *strings.Builder) {
 }
 
 func (r *Report) writeTotals(out *strings.Builder) {
-	section := r.Section("overview")
-	if section == nil || section.Err != nil {
+	overview, ok := r.result("overview")
+	if !ok {
 		return
 	}
-	var trades int64
-	for _, n := range r.tradesBySymbol() {
-		trades += n
-	}
-	fmt.Fprintf(out, "\n%s of %s\n", wording.Count(trades, "trade"), wording.Count(len(section.Result.Rows), "symbol"))
+	fmt.Fprintf(out, "\n%s of %s\n", wording.Count(r.countTrades(), "trade"), wording.Count(len(overview.Rows), "symbol"))
 }
 
 func (r *Report) writeMovers(out *strings.Builder) {
-	section := r.Section("movers")
-	if section == nil || section.Err != nil {
-		return
-	}
+	movers, _ := r.result("movers")
 	for _, side := range [...]struct{ name, title string }{{"gainer", "Up"}, {"loser", "Down"}} {
 		var lines []string
-		for _, row := range section.Result.Rows {
-			if field[string](section.Result, row, "side") == side.name && len(lines) < messageMovers {
-				symbol, change := field[string](section.Result, row, "symbol"), field[float64](section.Result, row, "change")
+		for _, row := range movers.Rows {
+			if field[string](movers, row, "side") == side.name && len(lines) < messageMovers {
+				symbol, change := field[string](movers, row, "symbol"), field[float64](movers, row, "change")
 				lines = append(lines, fmt.Sprintf("%-12s %+7.2f%%", symbol, change))
 			}
 		}
@@ -114,22 +105,29 @@ func (r *Report) writeMovers(out *strings.Builder) {
 }
 
 func (r *Report) writeAlerts(out *strings.Builder) {
-	section := r.Section("incidents")
-	if section == nil || section.Err != nil || len(section.Result.Rows) == 0 {
+	incidents, _ := r.result("incidents")
+	if len(incidents.Rows) == 0 {
 		return
 	}
-	rows := section.Result.Rows
-	fmt.Fprintf(out, "\n<b>%s</b>\n", wording.Count(len(rows), "alert"))
-	for i, row := range rows {
+	fmt.Fprintf(out, "\n<b>%s</b>\n", wording.Count(len(incidents.Rows), "alert"))
+	for i, row := range incidents.Rows {
 		if i == messageAlerts {
-			fmt.Fprintf(out, "… and %d more\n", len(rows)-i)
+			fmt.Fprintf(out, "… and %d more\n", len(incidents.Rows)-i)
 			break
 		}
-		at := field[time.Time](section.Result, row, "at")
-		symbol, message := field[string](section.Result, row, "symbol"), field[string](section.Result, row, "message")
+		at := field[time.Time](incidents, row, "at")
+		symbol, message := field[string](incidents, row, "symbol"), field[string](incidents, row, "message")
 		fmt.Fprintf(out, "%s <b>%s</b> %s\n", at.UTC().Format("01-02 15:04"), html.EscapeString(symbol),
 			html.EscapeString(message))
 	}
+}
+
+// countTrades returns the trades of all symbols in the section overview.
+func (r *Report) countTrades() (sum int64) {
+	for _, n := range r.tradesBySymbol() {
+		sum += n
+	}
+	return sum
 }
 
 // field returns a row's value in the column with that name. It returns the zero value if there is no

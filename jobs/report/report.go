@@ -68,6 +68,7 @@ type Report struct {
 	Sections []Section
 
 	candleStep time.Duration
+	decimals   map[string]int // of prices, by symbol; nil until they are needed
 }
 
 // Statement is a sentence about the data. A command in it stands between backquotes.
@@ -104,11 +105,21 @@ func (r *Report) Partial() bool {
 
 // Section returns the section with that name, or nil.
 func (r *Report) Section(name string) *Section {
-	i := slices.IndexFunc(r.Sections, func(s Section) bool { return s.Query.Name == name })
-	if i < 0 {
-		return nil
+	for i := range r.Sections {
+		if r.Sections[i].Query.Name == name {
+			return &r.Sections[i]
+		}
 	}
-	return &r.Sections[i]
+	return nil
+}
+
+// result returns the result of a section. It is empty, and ok is false, if there is no such section
+// or if it failed.
+func (r *Report) result(name string) (result analytics.Result, ok bool) {
+	if section := r.Section(name); section != nil && section.Err == nil {
+		return section.Result, true
+	}
+	return result, false
 }
 
 // Build runs the sections over the tape. A section that fails keeps its error in the report, and

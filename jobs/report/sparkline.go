@@ -27,10 +27,8 @@ type symbolProfile struct {
 // trades, and its busiest hour. It returns false if the section lacks a column or a usable row.
 func (t *tableWriter) hourlyProfile(section Section) (grid, string, bool) {
 	result := section.Result
-	for _, name := range [...]string{"symbol", "hour", "trades", "close"} {
-		if columnIndex(result, name) < 0 {
-			return nil, "", false
-		}
+	if columnIndices(result, "symbol", "hour", "trades", "close") == nil {
+		return nil, "", false
 	}
 	first := t.report.Window.Start.Truncate(time.Hour)
 	hours := int((t.report.Window.End.Sub(first) + time.Hour - 1) / time.Hour)
@@ -67,7 +65,7 @@ func (t *tableWriter) hourlyProfile(section Section) (grid, string, bool) {
 		note = fmt.Sprintf("… and %s; %s", wording.Count(more, "more symbol"), order)
 		profiles = profiles[:t.opt.Rows]
 	}
-	g := grid{{head: "symbol", keep: true}, {head: "close"}, {head: "trades"}, {head: "busiest hour"}, {head: "trades in it", right: true}}
+	g := grid{{head: "symbol", keep: true}, {head: "close"}, {head: "trades"}, {head: "busiest hour"}, {head: "trades in it", kind: kindCount}}
 	for i := range g {
 		g[i].rank, g[i].cells = i, make([][]string, 1)
 	}

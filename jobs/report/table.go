@@ -24,7 +24,7 @@ type TableOptions struct {
 func Table(w io.Writer, r *Report, opt TableOptions) error {
 	opt.Width = max(cmp.Or(max(opt.Width, 0), 80), 40)
 	opt.Rows = cmp.Or(opt.Rows, 20)
-	t := &tableWriter{w: bufio.NewWriter(w), opt: opt, report: r, decimals: r.priceDecimals()}
+	t := &tableWriter{w: bufio.NewWriter(w), opt: opt, report: r}
 	t.heading()
 	for _, section := range r.visibleSections() {
 		t.section(section)
@@ -33,10 +33,9 @@ func Table(w io.Writer, r *Report, opt TableOptions) error {
 }
 
 type tableWriter struct {
-	w        *bufio.Writer // keeps the first error until Flush
-	opt      TableOptions
-	report   *Report
-	decimals map[string]int
+	w      *bufio.Writer // keeps the first error until Flush
+	opt    TableOptions
+	report *Report
 }
 
 // ANSI escape codes.
@@ -107,28 +106,23 @@ func (t *tableWriter) section(section Section) {
 // newGrid formats a section's rows in all forms. Columns without any value are left out.
 func (t *tableWriter) newGrid(section Section, rows [][]any) (g grid) {
 	priority := columnPriority[section.Query.Name]
-	for _, i := range filledColumns(section.Result, rows) {
-		column := section.Result.Columns[i]
-		f := t.report.formatter(section.Result, i, t.decimals)
-		forms := make([][]string, f.countForms(rows, i))
-		for form := range forms {
-			for _, row := range rows {
-				forms[form] = append(forms[form], oneLine(f.format(row, i, form)))
-			}
+	for _, f := range t.report.formatters(section.Result, rows) {
+		column := &gridColumn{
+			head: label(f.Name), kind: f.kind, rank: slices.Index(priority, f.Name),
+			truncates: f.kind == kindText && f.Name != "symbol",
+			keep:      slices.Contains(section.Query.Key, f.Name) && f.Name != "detector",
 		}
-		var levels []Level
+		if column.rank < 0 {
+			column.rank = len(priority) + f.index
+		}
+		column.cells = make([][]string, f.countForms(rows))
 		for _, row := range rows {
-			levels = append(levels, levelOf(column, row[i]))
+			for form := range column.cells {
+				column.cells[form] = append(column.cells[form], oneLine(f.format(row, form)))
+			}
+			column.levels = append(column.levels, levelOf(f.Column, row[f.index]))
 		}
-		rank := slices.Index(priority, column.Name)
-		if rank < 0 {
-			rank = len(priority) + i
-		}
-		g = append(g, gridColumn{
-			head: label(column.Name), kind: f.kind, right: f.kind.rightAligned(), cells: forms, levels: levels, rank: rank,
-			truncates: f.kind == kindText && column.Name != "symbol",
-			keep:      slices.Contains(section.Query.Key, column.Name) && column.Name != "detector",
-		})
+		g = append(g, column)
 	}
 	return g
 }
@@ -138,19 +132,17 @@ func (t *tableWriter) grid(g grid, note string) {
 	if len(g) == 0 {
 		return
 	}
-	fitted := g.fit(t.opt.Width)
+	g.fit(t.opt.Width)
+	visible := g.visible()
 	var first, second, rule []string
-	for _, i := range fitted.columns {
-		lines := []string{g[i].head}
-		if displayWidth(g[i].head) > fitted.width[i] {
-			lines = headLines(g[i].head)
+	for _, c := range visible {
+		top, bottom := "", c.head
+		if displayWidth(c.head) > c.width {
+			top, bottom = headLines(c.head)
 		}
-		if len(lines) == 1 {
-			lines = []string{"", lines[0]}
-		}
-		first = append(first, pad(lines[0], fitted.width[i], g[i].right))
-		second = append(second, pad(lines[1], fitted.width[i], g[i].right))
-		rule = append(rule, strings.Repeat("─", fitted.width[i]))
+		first = append(first, pad(top, c.width, c.kind.rightAligned()))
+		second = append(second, pad(bottom, c.width, c.kind.rightAligned()))
+		rule = append(rule, strings.Repeat("─", c.width))
 	}
 	space := strings.Repeat(" ", gutter)
 	if text := strings.Join(first, space); strings.TrimSpace(text) != "" {
@@ -160,10 +152,10 @@ func (t *tableWriter) grid(g grid, note string) {
 	t.line(t.paint(ansiFaint, strings.Join(rule, strings.Repeat("─", gutter))))
 	for row := range g[0].cells[0] {
 		var cells []string
-		for _, i := range fitted.columns {
-			cell := pad(g[i].cells[fitted.form[i]][row], fitted.width[i], g[i].right)
-			if g[i].levels != nil {
-				cell = t.paint(levelColors[g[i].levels[row]], cell)
+		for _, c := range visible {
+			cell := pad(c.cells[c.form][row], c.width, c.kind.rightAligned())
+			if c.levels != nil {
+				cell = t.paint(levelColors[c.levels[row]], cell)
 			}
 			cells = append(cells, cell)
 		}
@@ -172,12 +164,14 @@ func (t *tableWriter) grid(g grid, note string) {
 	if note != "" {
 		t.line(t.paint(ansiFaint, truncate(note, t.opt.Width)))
 	}
-	if len(fitted.dropped) > 0 {
-		var names []string
-		for _, i := range fitted.dropped {
-			names = append(names, g[i].head)
+	var dropped []string
+	for _, c := range g {
+		if c.dropped {
+			dropped = append(dropped, c.head)
 		}
-		for _, line := range wrap("not shown at this width: "+strings.Join(names, ", "), t.opt.Width) {
+	}
+	if dropped != nil {
+		for _, line := range wrap("not shown at this width: "+strings.Join(dropped, ", "), t.opt.Width) {
 			t.line(t.paint(ansiFaint, line))
 		}
 	}
@@ -224,16 +218,11 @@ func (r *Report) orderByImportance(section Section) (rows [][]any, order string)
 		return section.Result.Rows, ""
 	}
 	order = "most traded symbols first"
-	verdict := -1
-	if section.Query.Name == completenessName {
-		verdict = columnIndex(section.Result, "verdict")
-	}
 	rank := func([]any) int { return 0 }
-	if verdict >= 0 {
+	if section.Query.Name == completenessName && columnIndex(section.Result, "verdict") >= 0 {
 		order = "worst first"
 		rank = func(row []any) int {
-			text, _ := row[verdict].(string)
-			return textLevels["verdict"][text].rank()
+			return textLevels["verdict"][field[string](section.Result, row, "verdict")].rank()
 		}
 	}
 	rows = slices.Clone(section.Result.Rows)
@@ -250,10 +239,9 @@ func (r *Report) orderByImportance(section Section) (rows [][]any, order string)
 // one.
 func (r *Report) tradesBySymbol() map[string]int64 {
 	out := map[string]int64{}
-	if overview := r.Section("overview"); overview != nil {
-		for _, row := range overview.Result.Rows {
-			out[field[string](overview.Result, row, "symbol")] = field[int64](overview.Result, row, "trades")
-		}
+	overview, _ := r.result("overview")
+	for _, row := range overview.Rows {
+		out[field[string](overview, row, "symbol")] = field[int64](overview, row, "trades")
 	}
 	return out
 }
@@ -270,13 +258,12 @@ func emptyText(query analytics.Query) string {
 func levelOf(column analytics.Column, value any) Level {
 	switch v := value.(type) {
 	case float64:
-		if signed(column) {
-			switch {
-			case v > 0:
-				return Good
-			case v < 0:
-				return Bad
-			}
+		switch {
+		case !signed(column):
+		case v > 0:
+			return Good
+		case v < 0:
+			return Bad
 		}
 	case string:
 		return textLevels[column.Name][v]

@@ -22,13 +22,12 @@ func XLSX(w io.Writer, r *Report) error {
 		Created: r.MadeAt,
 		Front:   r.frontLines(),
 	}
-	decimals := r.priceDecimals()
 	tables := map[string]int{}
 	for _, section := range r.Sections {
 		tables[section.Query.Name] = len(book.Tables)
-		book.Tables = append(book.Tables, r.sheet(section, decimals))
+		book.Tables = append(book.Tables, r.sheet(section))
 	}
-	book.Charts = r.workbookCharts(tables, decimals)
+	book.Charts = r.workbookCharts(tables)
 	return workbook.Write(w, book)
 }
 
@@ -72,7 +71,7 @@ func toneOf(level Level) workbook.Tone {
 	return workbook.Muted
 }
 
-func (r *Report) sheet(section Section, decimals map[string]int) workbook.Table {
+func (r *Report) sheet(section Section) workbook.Table {
 	rows, columns := section.Result.Rows, section.Result.Columns
 	table := workbook.Table{Name: section.Query.Title, Doc: plainDoc(section.Query), Rows: rows, Empty: emptyText(section.Query)}
 	if section.Err != nil {
@@ -89,7 +88,7 @@ func (r *Report) sheet(section Section, decimals map[string]int) workbook.Table 
 				break
 			}
 			name, _ := rows[row][symbol].(string)
-			if n, ok := decimals[name]; ok {
+			if n, ok := r.priceDecimals()[name]; ok {
 				return n
 			}
 		case kindAmount, kindNumber:
@@ -179,12 +178,12 @@ func amountDecimals(rows [][]any, column int) int {
 
 // workbookCharts arranges the charts in rows of two: first the groups, then the single charts in
 // pairs.
-func (r *Report) workbookCharts(tables, decimals map[string]int) (rows [][]workbook.Chart) {
+func (r *Report) workbookCharts(tables map[string]int) (rows [][]workbook.Chart) {
 	var singles []workbook.Chart
 	for _, group := range r.chartGroups() {
 		var charts []workbook.Chart
 		for _, spec := range group {
-			charts = append(charts, r.workbookChart(spec, tables[spec.section.Query.Name], decimals))
+			charts = append(charts, r.workbookChart(spec, tables[spec.section.Query.Name]))
 		}
 		if len(charts) == 1 && group[0].kind != moversChart {
 			singles = append(singles, charts...)
@@ -198,7 +197,7 @@ func (r *Report) workbookCharts(tables, decimals map[string]int) (rows [][]workb
 	return rows
 }
 
-func (r *Report) workbookChart(spec chartSpec, table int, decimals map[string]int) workbook.Chart {
+func (r *Report) workbookChart(spec chartSpec, table int) workbook.Chart {
 	series := workbook.Series{Table: table, Category: spec.category, Value: spec.value, From: spec.from, To: spec.to}
 	timeFormat, _ := r.timeFormat()
 	out := workbook.Chart{Title: spec.title, CategoryFormat: timeFormat}
@@ -217,7 +216,7 @@ func (r *Report) workbookChart(spec chartSpec, table int, decimals map[string]in
 		}
 	case priceChart:
 		out.Title += ", every " + formatDuration(r.candleStep)
-		out.Kind, out.Format, out.Decimals = workbook.LineOverColumns, workbook.Number, decimals[spec.symbol]
+		out.Kind, out.Format, out.Decimals = workbook.LineOverColumns, workbook.Number, r.priceDecimals()[spec.symbol]
 		volume := series
 		volume.Value, volume.Color = spec.volume, "C5D3E3"
 		out.Series = []workbook.Series{series, volume}
