@@ -18,13 +18,12 @@ import (
 // wrong is not an error: the ids that it should have had stay missing.
 func (s *symbolRun) fetchDay(ctx context.Context, day DayPlan) error {
 	s.tried[day.Day] = true
-	release, err := acquire(ctx, s.files)
-	if err != nil {
+	if err := s.files.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	defer release()
+	defer s.files.Release(1)
 	date := day.Day.Format(time.DateOnly)
-	file, err := s.clients.Archive.Fetch(ctx, ingest.KindOf(s.dir.Feed()), s.plan.Symbol, day.Day, s.dir.StagingPath())
+	file, err := s.Archive.Fetch(ctx, ingest.KindOf(s.dir.Feed()), s.Symbol, day.Day, s.dir.StagingPath())
 	if err == nil {
 		defer file.Close()
 		err = s.publishFile(ctx, file, day)
@@ -45,7 +44,7 @@ func (s *symbolRun) fetchDay(ctx context.Context, day DayPlan) error {
 		if errors.Is(err, binance.ErrNotInArchive) {
 			level = slog.LevelInfo // yesterday's file appears some hours after midnight
 		}
-		s.opt.Logger.Log(ctx, level, "archive file not used", "symbol", s.plan.Symbol, "date", date, "error", err)
+		s.Logger.Log(ctx, level, "archive file not used", "symbol", s.Symbol, "date", date, "error", err)
 		problem := fmt.Errorf("archive file of %s: %w", date, err)
 		if day.idsKnown() {
 			s.archiveProblem = problem
@@ -65,7 +64,7 @@ func (s *symbolRun) publishFile(ctx context.Context, file *binance.ArchiveFile, 
 	kind := ingest.KindOf(s.dir.Feed())
 	from, to := day.Day.Add(-slack).UnixMicro(), day.Day.AddDate(0, 0, 1).Add(slack).UnixMicro()
 	csv := ingest.CSV{
-		Symbol: s.plan.Symbol, Kind: kind, Open: file.Open, Counted: day.Missing,
+		Symbol: s.Symbol, Kind: kind, Open: file.Open, Counted: day.Missing,
 		Check: func(row *binance.Row) error {
 			if row.Time < from || row.Time >= to {
 				at := time.UnixMicro(row.Time).UTC().Format(time.RFC3339Nano)
@@ -85,7 +84,7 @@ func (s *symbolRun) publishFile(ctx context.Context, file *binance.ArchiveFile, 
 		if t != nil {
 			t.load.Discard()
 		}
-		t = &dayStaging{day: day, load: s.dir.NewLoader(tape.Origin{Source: tape.FromArchive, Run: s.opt.Run, Detail: detail})}
+		t = &dayStaging{day: day, load: s.dir.NewLoader(tape.Origin{Source: tape.FromArchive, Run: s.Run, Detail: detail})}
 	}, func(b *ingest.Batch) error { return t.add(ctx, b.Trades, b.Inexact) })
 	defer func() { t.load.Discard() }()
 	if err != nil {
@@ -96,11 +95,11 @@ func (s *symbolRun) publishFile(ctx context.Context, file *binance.ArchiveFile, 
 	}
 	lacking := day.Missing.Intersect(idset.Set{day.IDs}).Subtract(t.found).Subtract(t.conflicting)
 	if day.idsKnown() && len(lacking) > 0 {
-		s.opt.Logger.Warn("archive file lacks ids", "symbol", s.plan.Symbol, "file", file.Name,
+		s.Logger.Warn("archive file lacks ids", "symbol", s.Symbol, "file", file.Name,
 			"ids", lacking.Count(), "first_id", lacking[0].First, "last_id", lacking[len(lacking)-1].Last)
 	}
 	if len(t.conflicting) > 0 {
-		s.opt.Logger.Warn("archive file has different rows with the same id, REST decides", "symbol", s.plan.Symbol,
+		s.Logger.Warn("archive file has different rows with the same id, REST decides", "symbol", s.Symbol,
 			"file", file.Name, "ids", t.conflicting.Count())
 	}
 	published, err := t.load.Publish(ctx)
@@ -165,20 +164,17 @@ func (t *dayStaging) keepLast() {
 // returns an aggregate trade; its first raw trade has the same content except the quantity. Files
 // before 2025 have milliseconds.
 func differs(rest, row *binance.Row, kind binance.ArchiveKind) bool {
+	id := rest.ID
 	if kind == binance.KindTrades {
-		if row.ID != rest.FirstTradeID {
-			return false
-		}
-	} else {
-		if row.ID != rest.ID {
-			return false
-		}
-		if row.FirstTradeID != rest.FirstTradeID || row.LastTradeID != rest.LastTradeID || !sameDecimal(row.Qty, rest.Qty) {
-			return true
-		}
+		id = rest.FirstTradeID
+	}
+	if row.ID != id {
+		return false
 	}
 	sameTime := row.Time == rest.Time || row.Time%1000 == 0 && row.Time == rest.Time-rest.Time%1000
-	return !sameTime || row.IsBuyerMaker != rest.IsBuyerMaker || !sameDecimal(row.Price, rest.Price)
+	sameTrades := kind == binance.KindTrades || row.FirstTradeID == rest.FirstTradeID &&
+		row.LastTradeID == rest.LastTradeID && sameDecimal(row.Qty, rest.Qty)
+	return !sameTrades || !sameTime || row.IsBuyerMaker != rest.IsBuyerMaker || !sameDecimal(row.Price, rest.Price)
 }
 
 func sameDecimal(a, b []byte) bool {
@@ -193,17 +189,17 @@ func sameDecimal(a, b []byte) bool {
 // untriedDays returns the past days whose files may have what REST did not return, and were not
 // tried yet.
 func (s *symbolRun) untriedDays() []DayPlan {
-	if s.clients.Archive == nil || s.opt.Source != Auto {
+	if s.Archive == nil || s.Source != Auto {
 		return nil
 	}
 	var days []DayPlan
-	for _, gap := range s.plan.gaps {
+	for _, gap := range s.gaps {
 		missing := s.out.StillMissing.Intersect(idset.Set{rangeOf(gap)})
 		if len(missing) == 0 {
 			continue
 		}
-		for day := dayOf(gap.After); !day.After(gap.Before); day = day.AddDate(0, 0, 1) {
-			if !s.tried[day] && !day.AddDate(0, 0, 1).After(s.opt.Now) {
+		for _, day := range pastDays(gap.After, gap.Before, s.Now) {
+			if !s.tried[day] {
 				s.tried[day] = true
 				days = append(days, DayPlan{Day: day, IDs: rangeOf(gap), Missing: missing})
 			}

@@ -9,6 +9,7 @@
 package backfill
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
@@ -63,44 +65,26 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	if o.Source == "" {
-		o.Source = Auto
-	}
-	if o.Parallel <= 0 {
-		o.Parallel = 8
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Source = cmp.Or(o.Source, Auto)
+	o.Parallel = cmp.Or(max(o.Parallel, 0), 8)
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	if o.Progress == nil {
 		o.Progress = progress.None{}
 	}
 	return o
 }
 
-// Run fetches what is missing. Trades that could not be fetched for a temporary reason are in the
-// summary and are not an error. An error means that the run stopped early: the context is done, the
-// disk is full, a symbol does not exist, or an answer makes no sense. The summary is correct even
-// if there is an error.
-func Run(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (Summary, error) {
-	plan, err := Prepare(ctx, dir, clients, opt)
-	if err != nil {
-		return Summary{}, err
-	}
-	return Execute(ctx, dir, clients, plan, opt)
-}
-
-// Execute fetches what a plan lists. Its results are those of Run.
+// Execute fetches what a plan of the same options lists. Trades that could not be fetched for a
+// temporary reason are in the summary and are not an error. An error means that the run stopped
+// early: the context is done, the disk is full, a symbol does not exist, or an answer makes no sense.
+// The summary is correct even if there is an error.
 func Execute(ctx context.Context, dir *tape.Dir, clients Clients, plan Plan, opt Options) (Summary, error) {
 	opt = opt.withDefaults()
 	if missing := plan.Missing(); missing > 0 {
 		opt.Progress.Line(plan.String())
 		opt.Progress.Begin("backfill", missing)
 	}
-	r := &runner{
-		dir: dir, clients: clients, opt: opt,
-		requests: make(chan struct{}, opt.Parallel), files: make(chan struct{}, parallelFiles),
-	}
+	requests, files := semaphore.NewWeighted(int64(opt.Parallel)), semaphore.NewWeighted(parallelFiles)
 	summary := Summary{Plan: plan}
 	var plans []SymbolPlan
 	for _, symbol := range plan.Symbols {
@@ -120,7 +104,8 @@ func Execute(ctx context.Context, dir *tape.Dir, clients Clients, plan Plan, opt
 	group.SetLimit(opt.Parallel)
 	for i, symbol := range plans {
 		worker := &symbolRun{
-			runner: r, plan: symbol, out: &summary.Symbols[i], tried: map[time.Time]bool{}, askedFrom: map[int64]bool{},
+			Clients: clients, Options: opt, SymbolPlan: symbol, dir: dir, requests: requests, files: files,
+			out: &summary.Symbols[i], tried: map[time.Time]bool{}, askedFrom: map[int64]bool{},
 		}
 		group.Go(func() error {
 			err := worker.run(groupCtx)
@@ -145,35 +130,20 @@ func Execute(ctx context.Context, dir *tape.Dir, clients Clients, plan Plan, opt
 // tens of megabytes.
 const parallelFiles = 2
 
-// runner is what the symbols of a run share.
-type runner struct {
-	dir             *tape.Dir
-	clients         Clients
-	opt             Options
-	requests, files chan struct{} // semaphores
-}
-
-// acquire blocks until the semaphore is free. The caller calls release.
-func acquire(ctx context.Context, semaphore chan struct{}) (release func(), err error) {
-	select {
-	case semaphore <- struct{}{}:
-		return func() { <-semaphore }, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
 // symbolRun fetches one symbol. Only one goroutine writes out.
 type symbolRun struct {
-	*runner
-	plan           SymbolPlan
-	out            *SymbolSummary
-	tried          map[time.Time]bool // days whose archive file was requested
-	archiveProblem error              // why a file lacks what it should have; not a problem if REST has it
+	Clients
+	Options
+	SymbolPlan
+	dir             *tape.Dir
+	requests, files *semaphore.Weighted // shared by the symbols of a run
+	out             *SymbolSummary
+	tried           map[time.Time]bool // days whose archive file was requested
+	archiveProblem  error              // why a file lacks what it should have; not a problem if REST has it
 
-	askedFrom map[int64]bool    // the first ids of the requests to REST
-	notShown  [proofs]idset.Set // at i: the ids that i+1 answers showed not to exist
-	absent    idset.Set         // recorded as absent in this run
+	askedFrom   map[int64]bool    // the first ids of the requests to REST
+	notShown    [proofs]idset.Set // at i: the ids that i+1 answers showed not to exist
+	newlyAbsent idset.Set         // recorded as absent in this run
 }
 
 func (s *symbolRun) run(ctx context.Context) error {
@@ -182,17 +152,17 @@ func (s *symbolRun) run(ctx context.Context) error {
 			s.out.Problem = s.archiveProblem
 		}
 	}()
-	for _, day := range s.plan.Days {
+	for _, day := range s.Days {
 		if err := s.fetchDay(ctx, day); err != nil {
 			return err
 		}
 	}
-	if s.opt.Source == ArchiveOnly {
+	if s.Source == ArchiveOnly {
 		return nil
 	}
 	if err := s.fetchPages(ctx, s.out.StillMissing); err != nil {
 		if ctx.Err() == nil && onlyThisSymbol(err) {
-			s.opt.Logger.Warn("backfill not finished", "symbol", s.plan.Symbol,
+			s.Logger.Warn("backfill not finished", "symbol", s.Symbol,
 				"missing", s.out.StillMissing.Count(), "error", err)
 			s.out.Problem = err
 			return nil
@@ -217,7 +187,7 @@ func onlyThisSymbol(err error) bool {
 // markDone removes ids that were published or found absent from the missing ones.
 func (s *symbolRun) markDone(ids idset.Set) {
 	s.out.StillMissing = s.out.StillMissing.Subtract(ids)
-	s.opt.Progress.Set(s.plan.Symbol, s.out.Missing-s.out.StillMissing.Count())
+	s.Progress.Set(s.Symbol, s.out.Missing-s.out.StillMissing.Count())
 }
 
 // publishPages publishes trades from REST, sorted by id.
@@ -225,7 +195,7 @@ func (s *symbolRun) publishPages(ctx context.Context, trades []tape.Trade, inexa
 	if len(trades) == 0 {
 		return nil
 	}
-	published, err := s.dir.Publish(ctx, trades, tape.Origin{Source: tape.FromREST, Run: s.opt.Run, Inexact: inexact})
+	published, err := s.dir.Publish(ctx, trades, tape.Origin{Source: tape.FromREST, Run: s.Run, Inexact: inexact})
 	var ids idset.Set
 	for i := range trades {
 		ids.Append(trades[i].ID)
@@ -242,7 +212,7 @@ func (s *symbolRun) recordPublished(published tape.Published, inexact int64, ids
 	}
 	s.out.Inexact += inexact
 	if inexact > 0 {
-		s.opt.Logger.Warn("values are not exact as doubles", "symbol", s.plan.Symbol, "values", inexact)
+		s.Logger.Warn("values are not exact as doubles", "symbol", s.Symbol, "values", inexact)
 	}
 	s.markDone(ids)
 	return nil

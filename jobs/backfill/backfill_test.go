@@ -581,3 +581,12 @@ func TestConcurrentBackfillsShareTheBudgetAndWriteEachTradeOnce(t *testing.T) {
 		t.Errorf("the budget counted %d, the exchange %d (%v)", state.UsedWeight, served, err)
 	}
 }
+
+// Run plans and fetches.
+func Run(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (Summary, error) {
+	plan, err := Prepare(ctx, dir, clients, opt)
+	if err != nil {
+		return Summary{}, err
+	}
+	return Execute(ctx, dir, clients, plan, opt)
+}

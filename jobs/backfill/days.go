@@ -13,8 +13,8 @@ import (
 // chooseDays decides which past days come from the archive because that is faster, and returns the
 // ids that are left to REST.
 func (p *planner) chooseDays(ctx context.Context) (fromREST idset.Set, err error) {
-	fromREST = p.plan.Missing
-	if p.clients.Archive == nil || p.opt.Source == RESTOnly {
+	fromREST = p.Missing
+	if p.Archive == nil || p.Source == RESTOnly {
 		return fromREST, nil
 	}
 	firsts := map[time.Time]windowTrade{}
@@ -29,8 +29,8 @@ func (p *planner) chooseDays(ctx context.Context) (fromREST idset.Set, err error
 		}
 		restSeconds := float64(int64(len(pagesOf(missing)))*pageWeight(p.feed)) * 60 / float64(p.perMinute)
 		archiveSeconds := archiveFileSeconds + float64(ids.Count())/archiveRowsPerSecond
-		if p.opt.Source == ArchiveOnly || archiveSeconds < restSeconds {
-			p.plan.Days = append(p.plan.Days, DayPlan{Day: day, IDs: ids, Missing: missing, known: known})
+		if p.Source == ArchiveOnly || archiveSeconds < restSeconds {
+			p.Days = append(p.Days, DayPlan{Day: day, IDs: ids, Missing: missing, known: known})
 			fromREST = fromREST.Subtract(missing)
 		}
 	}
@@ -41,19 +41,17 @@ func (p *planner) chooseDays(ctx context.Context) (fromREST idset.Set, err error
 // worthwhile. The estimate spreads each gap's ids evenly over its time.
 func (p *planner) candidates() []time.Time {
 	missing := map[time.Time]float64{}
-	for _, gap := range p.plan.gaps {
+	for _, gap := range p.gaps {
 		w := window.Window{Start: gap.After, End: gap.Before}
 		length := max(w.Duration(), time.Second)
-		for day := dayOf(w.Start); !day.After(w.End); day = day.AddDate(0, 0, 1) {
-			if p.isPast(day) {
-				part := w.Intersect(window.Window{Start: day, End: day.AddDate(0, 0, 1)}).Duration()
-				missing[day] += float64(gap.Count()) * float64(max(part, time.Second)) / float64(length)
-			}
+		for _, day := range pastDays(w.Start, w.End, p.Now) {
+			part := w.Intersect(window.Window{Start: day, End: day.AddDate(0, 0, 1)}).Duration()
+			missing[day] += float64(gap.Count()) * float64(max(part, time.Second)) / float64(length)
 		}
 	}
 	var days []time.Time
 	for day, rows := range missing {
-		if p.opt.Source == ArchiveOnly || rows >= archiveMinPages*binance.PageLimit {
+		if p.Source == ArchiveOnly || rows >= archiveMinPages*binance.PageLimit {
 			days = append(days, day)
 		}
 	}
@@ -61,8 +59,15 @@ func (p *planner) candidates() []time.Time {
 	return days
 }
 
-// isPast reports whether a day is over.
-func (p *planner) isPast(day time.Time) bool { return !day.AddDate(0, 0, 1).After(p.opt.Now) }
+// pastDays returns the days from the one of start to the one of end that are over.
+func pastDays(start, end, now time.Time) (days []time.Time) {
+	for day := start.UTC().Truncate(24 * time.Hour); !day.After(end); day = day.AddDate(0, 0, 1) {
+		if !day.AddDate(0, 0, 1).After(now) {
+			days = append(days, day)
+		}
+	}
+	return days
+}
 
 // idsOn asks REST for the ids of a day. known is the day's first trade, if it has one. firsts keeps
 // the first trade from each midnight on, because two days share one.

@@ -97,12 +97,11 @@ func (s *symbolRun) fetchPiece(ctx context.Context, pages []Page, wanted idset.S
 	answers := make([]answer, len(pages))
 	group, groupCtx := errgroup.WithContext(ctx)
 	for i, page := range pages {
-		release, err := acquire(groupCtx, s.requests)
-		if err != nil {
+		if s.requests.Acquire(groupCtx, 1) != nil {
 			break // the error is that of the group or of ctx
 		}
 		group.Go(func() error {
-			defer release()
+			defer s.requests.Release(1)
 			var err error
 			answers[i], err = s.request(groupCtx, page.First, page.Limit, wanted)
 			return err
@@ -144,12 +143,11 @@ func (s *symbolRun) fetchRest(ctx context.Context, wanted idset.Set) error {
 				continue
 			}
 			first := s.startBefore(max(gap.First, done+1), offset)
-			release, err := acquire(ctx, s.requests)
-			if err != nil {
+			if err := s.requests.Acquire(ctx, 1); err != nil {
 				return err
 			}
 			got, err := s.request(ctx, first, binance.PageLimit, wanted)
-			release()
+			s.requests.Release(1)
 			s.record(first, got)
 			if err != nil {
 				return err
@@ -169,7 +167,7 @@ func (s *symbolRun) fetchRest(ctx context.Context, wanted idset.Set) error {
 	if gaps := s.out.StillMissing.Intersect(wanted); len(gaps) > 0 {
 		first, last := gaps[0].First, gaps[len(gaps)-1].Last
 		s.out.Problem = fmt.Errorf("the exchange does not return ids %d to %d, which may exist all the same", first, last)
-		s.opt.Logger.Warn("ids are missing from the exchange's answers, not proven absent", "symbol", s.plan.Symbol,
+		s.Logger.Warn("ids are missing from the exchange's answers, not proven absent", "symbol", s.Symbol,
 			"ids", gaps.Count(), "first_id", first, "last_id", last)
 	}
 	return nil
@@ -180,7 +178,7 @@ func (s *symbolRun) fetchRest(ctx context.Context, wanted idset.Set) error {
 // request.
 func (s *symbolRun) startBefore(first, offset int64) int64 {
 	at := first - 1
-	for _, r := range slices.Backward(s.plan.absent.Union(s.absent)) {
+	for _, r := range slices.Backward(s.absent.Union(s.newlyAbsent)) {
 		if r.First <= at && at <= r.Last {
 			at = r.First - 1
 		}
@@ -209,12 +207,12 @@ func (s *symbolRun) recordAbsent() error {
 	if len(absent) == 0 {
 		return nil
 	}
-	if err := s.dir.RecordAbsent(s.plan.Symbol, absent, s.opt.Now); err != nil {
+	if err := s.dir.RecordAbsent(s.Symbol, absent, s.Now); err != nil {
 		return fmt.Errorf("record absent ids: %w", err)
 	}
-	s.opt.Logger.Warn("the exchange does not have these ids", "symbol", s.plan.Symbol,
+	s.Logger.Warn("the exchange does not have these ids", "symbol", s.Symbol,
 		"ids", absent.Count(), "first_id", absent[0].First, "last_id", absent[len(absent)-1].Last)
-	s.absent = s.absent.Union(absent)
+	s.newlyAbsent = s.newlyAbsent.Union(absent)
 	s.out.Absent += absent.Count()
 	s.markDone(absent)
 	return nil
@@ -244,7 +242,7 @@ func (s *symbolRun) request(ctx context.Context, first int64, limit int, wanted 
 		if !wanted.Contains(row.ID) {
 			continue
 		}
-		trade, inexact, err := ingest.FromRow(s.plan.Symbol, row)
+		trade, inexact, err := ingest.FromRow(s.Symbol, row)
 		if err != nil {
 			return out, fmt.Errorf("REST: id %d: %w", row.ID, err)
 		}
@@ -262,9 +260,9 @@ func (s *symbolRun) request(ctx context.Context, first int64, limit int, wanted 
 // page requests a page of the tape's feed.
 func (s *symbolRun) page(ctx context.Context, first int64, limit int) (binance.Page, error) {
 	if s.dir.Feed() != tape.RawTrade {
-		return s.clients.REST.AggTrades(ctx, s.plan.Symbol, first, limit)
+		return s.REST.AggTrades(ctx, s.Symbol, first, limit)
 	}
-	page, err := s.clients.REST.HistoricalTrades(ctx, s.plan.Symbol, first, limit)
+	page, err := s.REST.HistoricalTrades(ctx, s.Symbol, first, limit)
 	var status *binance.StatusError
 	if errors.As(err, &status) && status.Status == http.StatusNotFound {
 		err = fmt.Errorf("%w (%s has the history of raw trades, %s does not)", err, DefaultRawTradesURL, DefaultRESTURL)

@@ -191,19 +191,19 @@ func Prepare(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (
 	group.SetLimit(opt.Parallel)
 	for i, symbol := range symbols {
 		p := &planner{
-			feed: dir.Feed(), index: index, clients: clients, opt: opt, perMinute: plan.PerMinute,
-			plan: SymbolPlan{Symbol: symbol, absent: absent[symbol]},
+			feed: dir.Feed(), index: index, perMinute: plan.PerMinute, Clients: clients, Options: opt,
+			SymbolPlan: SymbolPlan{Symbol: symbol, absent: absent[symbol]},
 		}
 		group.Go(func() error {
 			err := p.run(groupCtx)
 			if errors.Is(err, binance.ErrUnknownSymbol) { // it is on the tape and was delisted
 				opt.Logger.Warn("the exchange no longer lists the symbol", "symbol", symbol, "error", err)
-				p.plan.Problem, err = err, nil
+				p.Problem, err = err, nil
 			}
 			if err != nil {
 				return fmt.Errorf("plan %q: %w", symbol, err)
 			}
-			plan.Symbols[i] = p.plan
+			plan.Symbols[i] = p.SymbolPlan
 			return nil
 		})
 	}

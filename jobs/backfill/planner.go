@@ -14,10 +14,10 @@ import (
 type planner struct {
 	feed      tape.Feed
 	index     *tape.Index
-	clients   Clients
-	opt       Options
 	perMinute int64
-	plan      SymbolPlan
+	Clients
+	Options
+	SymbolPlan
 }
 
 func (p *planner) run(ctx context.Context) error {
@@ -25,17 +25,17 @@ func (p *planner) run(ctx context.Context) error {
 		return err
 	}
 	var wanted idset.Set
-	for _, gap := range p.plan.gaps {
+	for _, gap := range p.gaps {
 		wanted = wanted.Add(rangeOf(gap))
 	}
-	p.plan.Missing = wanted.Subtract(p.plan.absent)
-	p.plan.Absent = wanted.Count() - p.plan.Missing.Count()
+	p.Missing = wanted.Subtract(p.absent)
+	p.Absent = wanted.Count() - p.Missing.Count()
 	fromREST, err := p.chooseDays(ctx)
 	if err != nil {
 		return err
 	}
-	if p.opt.Source != ArchiveOnly {
-		p.plan.Pages = pagesOf(fromREST)
+	if p.Source != ArchiveOnly {
+		p.Pages = pagesOf(fromREST)
 	}
 	return nil
 }
@@ -45,22 +45,22 @@ func rangeOf(gap tape.Gap) idset.Range { return idset.Range{First: gap.First, La
 // findGaps lists the ids of the window that are not on the tape, in ascending order. Without a
 // window these are the gaps inside the tape.
 func (p *planner) findGaps(ctx context.Context) error {
-	inside := p.index.Gaps(p.plan.Symbol)
-	if p.opt.Window == (window.Window{}) {
-		p.plan.gaps = inside
+	inside := p.index.Gaps(p.Symbol)
+	if p.Window == (window.Window{}) {
+		p.gaps = inside
 		return nil
 	}
-	bounds, recorded := p.index.Bounds(p.plan.Symbol)
+	bounds, recorded := p.index.Bounds(p.Symbol)
 	if !recorded {
 		return p.addWindow(ctx)
 	}
-	if p.opt.Window.Start.Before(bounds.FirstAt) {
+	if p.Window.Start.Before(bounds.FirstAt) {
 		if done, err := p.addBeforeTape(ctx, bounds); err != nil || done {
 			return err
 		}
 	}
 	for _, gap := range inside {
-		if gap.Before.Before(p.opt.Window.Start) || !gap.After.Before(p.opt.Window.End) {
+		if gap.Before.Before(p.Window.Start) || !gap.After.Before(p.Window.End) {
 			continue
 		}
 		ids := rangeOf(gap)
@@ -73,7 +73,7 @@ func (p *planner) findGaps(ctx context.Context) error {
 		}
 		p.addGap(ids, gap.After, gap.Before)
 	}
-	if p.opt.Window.End.After(bounds.LastAt) {
+	if p.Window.End.After(bounds.LastAt) {
 		return p.addAfterTape(ctx, bounds)
 	}
 	return nil
@@ -84,19 +84,19 @@ func (p *planner) addGap(ids idset.Range, after, before time.Time) {
 	if ids.First > ids.Last {
 		return
 	}
-	w := p.opt.Window.Intersect(window.Window{Start: after, End: before})
-	p.plan.gaps = append(p.plan.gaps, tape.Gap{
-		Symbol: p.plan.Symbol, First: ids.First, Last: ids.Last, After: w.Start, Before: w.End,
+	w := p.Window.Intersect(window.Window{Start: after, End: before})
+	p.gaps = append(p.gaps, tape.Gap{
+		Symbol: p.Symbol, First: ids.First, Last: ids.Last, After: w.Start, Before: w.End,
 	})
 }
 
 // addWindow adds all ids of the window, for a symbol that is not on the tape.
 func (p *planner) addWindow(ctx context.Context) error {
-	last, ok, err := p.lastBefore(ctx, p.opt.Window.End)
-	if err != nil || !ok || last.at().Before(p.opt.Window.Start) {
+	last, ok, err := p.lastBefore(ctx, p.Window.End)
+	if err != nil || !ok || last.at().Before(p.Window.Start) {
 		return err
 	}
-	first, ok, err := p.firstAt(ctx, p.opt.Window.Start)
+	first, ok, err := p.firstAt(ctx, p.Window.Start)
 	if err != nil || !ok {
 		return err
 	}
@@ -110,13 +110,13 @@ func (p *planner) addWindow(ctx context.Context) error {
 // addBeforeTape adds the ids of the window that are below the tape's. done means that nothing else
 // is in the window.
 func (p *planner) addBeforeTape(ctx context.Context, bounds tape.Bounds) (done bool, err error) {
-	first, ok, err := p.firstAt(ctx, p.opt.Window.Start)
+	first, ok, err := p.firstAt(ctx, p.Window.Start)
 	if err != nil || !ok || first.firstID() >= bounds.FirstID {
 		return false, err
 	}
 	ids := idset.Range{First: first.firstID(), Last: bounds.FirstID - 1}
-	if p.opt.Window.End.Before(bounds.FirstAt) {
-		last, ok, err := p.lastBefore(ctx, p.opt.Window.End)
+	if p.Window.End.Before(bounds.FirstAt) {
+		last, ok, err := p.lastBefore(ctx, p.Window.End)
 		if err != nil || !ok {
 			return true, err
 		}
@@ -132,12 +132,12 @@ func (p *planner) addBeforeTape(ctx context.Context, bounds tape.Bounds) (done b
 // addAfterTape adds the ids of the window that are above the tape's.
 func (p *planner) addAfterTape(ctx context.Context, bounds tape.Bounds) error {
 	ids, after := idset.Range{First: bounds.LastID + 1}, bounds.LastAt
-	last, ok, err := p.lastBefore(ctx, p.opt.Window.End)
-	if err != nil || !ok || last.lastID() < ids.First || last.at().Before(p.opt.Window.Start) || last.at().Before(after) {
+	last, ok, err := p.lastBefore(ctx, p.Window.End)
+	if err != nil || !ok || last.lastID() < ids.First || last.at().Before(p.Window.Start) || last.at().Before(after) {
 		return err
 	}
-	if !p.opt.Window.Start.Before(after) { // the window starts after the tape's end
-		first, ok, err := p.firstAt(ctx, p.opt.Window.Start)
+	if !p.Window.Start.Before(after) { // the window starts after the tape's end
+		first, ok, err := p.firstAt(ctx, p.Window.Start)
 		if err != nil || !ok {
 			return err
 		}
@@ -152,8 +152,8 @@ func (p *planner) addAfterTape(ctx context.Context, bounds tape.Bounds) error {
 // trim returns the ids of a gap that traded in the window.
 func (p *planner) trim(ctx context.Context, gap tape.Gap) (idset.Range, error) {
 	ids := rangeOf(gap)
-	if gap.After.Before(p.opt.Window.Start) {
-		first, ok, err := p.firstAt(ctx, p.opt.Window.Start)
+	if gap.After.Before(p.Window.Start) {
+		first, ok, err := p.firstAt(ctx, p.Window.Start)
 		if err != nil {
 			return ids, err
 		}
@@ -161,8 +161,8 @@ func (p *planner) trim(ctx context.Context, gap tape.Gap) (idset.Range, error) {
 			ids.First = max(ids.First, first.firstID())
 		}
 	}
-	if !gap.Before.Before(p.opt.Window.End) {
-		last, ok, err := p.lastBefore(ctx, p.opt.Window.End)
+	if !gap.Before.Before(p.Window.End) {
+		last, ok, err := p.lastBefore(ctx, p.Window.End)
 		if err != nil {
 			return ids, err
 		}
@@ -178,25 +178,23 @@ func (p *planner) trim(ctx context.Context, gap tape.Gap) (idset.Range, error) {
 // known to precede the first trade.
 func (p *planner) addEarlierDays(ctx context.Context, first windowTrade) error {
 	const quiet = time.Hour // a gap that an ordinary symbol does not have
-	if p.clients.Archive == nil || p.opt.Source == RESTOnly {
+	if p.Archive == nil || p.Source == RESTOnly {
 		return nil
 	}
-	if first.row.ID == 0 || first.at().Sub(p.opt.Window.Start) < quiet {
+	if first.row.ID == 0 || first.at().Sub(p.Window.Start) < quiet {
 		return nil
 	}
-	page, err := p.clients.REST.AggTrades(ctx, p.plan.Symbol, first.row.ID-1, 1)
-	p.plan.asked = p.plan.asked.Plus(page.Cost)
+	page, err := p.REST.AggTrades(ctx, p.Symbol, first.row.ID-1, 1)
+	p.asked = p.asked.Plus(page.Cost)
 	if err != nil {
 		return err
 	}
 	if len(page.Rows) > 0 && page.Rows[0].ID < first.row.ID {
 		return nil
 	}
-	for day := dayOf(p.opt.Window.Start); !day.After(first.at()); day = day.AddDate(0, 0, 1) {
-		if p.isPast(day) {
-			missing := idset.Set{{First: 0, Last: first.firstID() - 1}}
-			p.plan.Days = append(p.plan.Days, DayPlan{Day: day, Missing: missing, from: p.opt.Window.Start})
-		}
+	for _, day := range pastDays(p.Window.Start, first.at(), p.Now) {
+		missing := idset.Set{{First: 0, Last: first.firstID() - 1}}
+		p.Days = append(p.Days, DayPlan{Day: day, Missing: missing, from: p.Window.Start})
 	}
 	return nil
 }
@@ -226,20 +224,18 @@ func (t windowTrade) lastID() int64 {
 
 // firstAt returns the first aggregate trade at or after a time. ok is false if there is none.
 func (p *planner) firstAt(ctx context.Context, at time.Time) (first windowTrade, ok bool, err error) {
-	return p.single(p.clients.REST.FirstAggTrade(ctx, p.plan.Symbol, at))
+	return p.single(p.REST.FirstAggTrade(ctx, p.Symbol, at))
 }
 
 // lastBefore returns the last aggregate trade before a time. ok is false if there is none.
 func (p *planner) lastBefore(ctx context.Context, at time.Time) (last windowTrade, ok bool, err error) {
-	return p.single(p.clients.REST.LastAggTrade(ctx, p.plan.Symbol, at))
+	return p.single(p.REST.LastAggTrade(ctx, p.Symbol, at))
 }
 
 func (p *planner) single(page binance.Page, err error) (windowTrade, bool, error) {
-	p.plan.asked = p.plan.asked.Plus(page.Cost)
+	p.asked = p.asked.Plus(page.Cost)
 	if err != nil || len(page.Rows) == 0 {
 		return windowTrade{}, false, err
 	}
 	return windowTrade{page.Rows[0], p.feed}, true, nil
 }
-
-func dayOf(at time.Time) time.Time { return at.UTC().Truncate(24 * time.Hour) }

@@ -43,11 +43,8 @@ func resolveSymbols(
 		symbols, asked, err := rest.Resolve(ctx, list, binance.ResolveOptions{OnTape: onTape})
 		cost = cost.Plus(asked)
 		var unknown *binance.UnknownSymbolError
-		if !errors.As(err, &unknown) {
+		if !errors.As(err, &unknown) || !slices.Contains(pending, unknown.Symbol) {
 			return symbols, cost, err
-		}
-		if !slices.Contains(pending, unknown.Symbol) {
-			return nil, cost, err
 		}
 		opt.Logger.Warn("pending symbol dropped because the exchange no longer lists it", "symbol", unknown.Symbol)
 		if err := removePending(dir, unknown.Symbol); err != nil {

@@ -107,8 +107,8 @@ func (r *Report) priceDecimals() map[string]int {
 			for _, row := range section.Result.Rows {
 				name, _ := row[symbol].(string)
 				if price, ok := row[i].(float64); ok {
-					if n := countDecimals(price); n <= maxDecimals {
-						r.decimals[name] = max(r.decimals[name], n)
+					if n := countDecimals(price); n <= maxDecimals && n > r.decimals[name] {
+						r.decimals[name] = n
 					}
 				}
 			}
