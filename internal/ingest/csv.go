@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -123,12 +124,10 @@ type csvBatch struct {
 }
 
 func (b *csvBatch) Add(row *binance.Row, line int64) error {
-	if b.csv.Check != nil {
-		if err := b.csv.Check(row); err != nil {
-			return fmt.Errorf("line %d: %w", line, err)
-		}
-	}
 	trade, inexact, err := FromRow(b.csv.Symbol, row)
+	if b.csv.Check != nil {
+		err = cmp.Or(b.csv.Check(row), err)
+	}
 	if err != nil {
 		return fmt.Errorf("line %d: %w", line, err)
 	}

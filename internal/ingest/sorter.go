@@ -45,14 +45,16 @@ type sorter struct {
 func newSorter(staging, symbol string) (*sorter, error) {
 	file, err := os.CreateTemp(staging, "sort-*.tmp")
 	if err != nil {
-		return nil, fmt.Errorf("sort on disk: %w", err)
+		return nil, diskError(err)
 	}
 	if err := os.Remove(file.Name()); err != nil {
 		file.Close()
-		return nil, fmt.Errorf("sort on disk: %w", err)
+		return nil, diskError(err)
 	}
 	return &sorter{symbol: symbol, file: file, out: bufio.NewWriterSize(file, 256<<10), maxRows: sorterRows}, nil
 }
+
+func diskError(err error) error { return fmt.Errorf("sort on disk: %w", err) }
 
 // close frees the space on disk.
 func (s *sorter) close() { s.file.Close() }
@@ -87,11 +89,11 @@ func (s *sorter) flush() error {
 	for _, k := range keys {
 		encodeRecord(&record, &s.trades[k.index], s.positions[k.index])
 		if _, err := s.out.Write(record[:]); err != nil {
-			return fmt.Errorf("sort on disk: %w", err)
+			return diskError(err)
 		}
 	}
 	if err := s.out.Flush(); err != nil {
-		return fmt.Errorf("sort on disk: %w", err)
+		return diskError(err)
 	}
 	end := int64(len(keys)) * recordSize
 	if n := len(s.ends); n > 0 {
@@ -118,7 +120,7 @@ func (s *sorter) each(use func(trades []tape.Trade, positions []int64) error) er
 		in := bufio.NewReaderSize(io.NewSectionReader(s.file, start, end-start), sorterBuffer)
 		h := &runHead{in: in, symbol: s.symbol, run: i}
 		if err := h.next(); err != nil {
-			return fmt.Errorf("sort on disk: %w", err)
+			return diskError(err)
 		}
 		heads = append(heads, h)
 		start = end
@@ -133,7 +135,7 @@ func (s *sorter) each(use func(trades []tape.Trade, positions []int64) error) er
 		case errors.Is(err, io.EOF):
 			heap.Pop(&heads)
 		default:
-			return fmt.Errorf("sort on disk: %w", err)
+			return diskError(err)
 		}
 		if len(s.trades) == sorterBatch || len(heads) == 0 {
 			if err := use(s.trades, s.positions); err != nil {
@@ -189,17 +191,13 @@ type runHeads []*runHead
 
 func (h runHeads) Len() int { return len(h) }
 func (h runHeads) Less(i, j int) bool {
-	if h[i].trade.ID != h[j].trade.ID {
-		return h[i].trade.ID < h[j].trade.ID
-	}
-	return h[i].run < h[j].run
+	return h[i].trade.ID < h[j].trade.ID || h[i].trade.ID == h[j].trade.ID && h[i].run < h[j].run
 }
 func (h runHeads) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
 func (h *runHeads) Push(v any)   { *h = append(*h, v.(*runHead)) }
 func (h *runHeads) Pop() any {
-	old := *h
-	last := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
+	n := len(*h) - 1
+	last := (*h)[n]
+	*h = slices.Delete(*h, n, n+1) // and forget it
 	return last
 }

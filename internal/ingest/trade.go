@@ -30,37 +30,39 @@ func (i Inexact) Count() (n int64) {
 }
 
 // FromRow converts a row of REST or of an archive CSV. It does not allocate unless it fails.
-func FromRow(symbol string, row *binance.Row) (tape.Trade, Inexact, error) {
-	price, qty, inexact, err := parse(row.Price, row.Qty)
-	return tape.Trade{
-		Symbol: symbol, ID: row.ID, Price: price, Qty: qty, FirstTradeID: row.FirstTradeID, LastTradeID: row.LastTradeID,
+func FromRow(symbol string, row *binance.Row) (t tape.Trade, inexact Inexact, err error) {
+	t = tape.Trade{
+		Symbol: symbol, ID: row.ID, FirstTradeID: row.FirstTradeID, LastTradeID: row.LastTradeID,
 		TradedAt: row.Time, IsBuyerMaker: row.IsBuyerMaker,
-	}, inexact, err
+	}
+	inexact, err = parse(&t, row.Price, row.Qty)
+	return t, inexact, err
 }
 
 // FromMessage converts a trade or aggTrade message of the stream. It does not allocate unless it
 // fails.
-func FromMessage(symbol string, m *binance.Message) (tape.Trade, Inexact, error) {
-	price, qty, inexact, err := parse(m.Price, m.Qty)
-	return tape.Trade{
-		Symbol: symbol, ID: m.ID, Price: price, Qty: qty, FirstTradeID: m.FirstTradeID, LastTradeID: m.LastTradeID,
+func FromMessage(symbol string, m *binance.Message) (t tape.Trade, inexact Inexact, err error) {
+	t = tape.Trade{
+		Symbol: symbol, ID: m.ID, FirstTradeID: m.FirstTradeID, LastTradeID: m.LastTradeID,
 		TradedAt: m.Time, IsBuyerMaker: m.BuyerMaker,
-	}, inexact, err
+	}
+	inexact, err = parse(&t, m.Price, m.Qty)
+	return t, inexact, err
 }
 
-func parse(priceText, qtyText []byte) (price, qty float64, inexact Inexact, err error) {
-	price, exactPrice, err := tape.ParseDecimal(priceText)
-	if err != nil {
-		return 0, 0, inexact, fmt.Errorf("price: %w", err)
+// parse sets the price and the quantity of a trade.
+func parse(t *tape.Trade, price, qty []byte) (inexact Inexact, err error) {
+	var exactPrice, exactQty bool
+	if t.Price, exactPrice, err = tape.ParseDecimal(price); err != nil {
+		return inexact, fmt.Errorf("price: %w", err)
 	}
-	qty, exactQty, err := tape.ParseDecimal(qtyText)
-	if err != nil {
-		return 0, 0, inexact, fmt.Errorf("quantity: %w", err)
+	if t.Qty, exactQty, err = tape.ParseDecimal(qty); err != nil {
+		return inexact, fmt.Errorf("quantity: %w", err)
 	}
-	if !(price > 0) || !(qty > 0) {
-		return 0, 0, inexact, fmt.Errorf("price %q or quantity %q is too small for a double", priceText, qtyText)
+	if !(t.Price > 0) || !(t.Qty > 0) {
+		return inexact, fmt.Errorf("price %q or quantity %q is too small for a double", price, qty)
 	}
-	return price, qty, Inexact{Price: !exactPrice, Qty: !exactQty}, nil
+	return Inexact{!exactPrice, !exactQty}, nil
 }
 
 // KindOf returns the kind of archive file that has a feed's trades.

@@ -108,13 +108,16 @@ func Check(reader StateReader, now time.Time, services []Service) (Verdict, erro
 			problems = append(problems, found.problems...)
 		}
 	}
+	out := Verdict{Warning: strings.Join(warnings, "; ")}
 	switch {
 	case len(problems) > 0:
-		return Verdict{Why: strings.Join(problems, "; "), Warning: strings.Join(warnings, "; ")}, nil
+		out.Why = strings.Join(problems, "; ")
 	case len(alive) == 0:
-		return Verdict{Why: "nothing runs on this data directory: neither a stream nor a scheduler"}, nil
+		out = Verdict{Why: "nothing runs on this data directory: neither a stream nor a scheduler"}
+	default:
+		out.Healthy, out.Why = true, strings.Join(alive, "; ")
 	}
-	return Verdict{Healthy: true, Why: strings.Join(alive, "; "), Warning: strings.Join(warnings, "; ")}, nil
+	return out, nil
 }
 
 // finding is what was found about one service.
@@ -133,23 +136,23 @@ func judge(reader StateReader, service Service, now time.Time) (found finding, e
 	switch service {
 	case Stream:
 		var s state.Stream
-		if err = reader.Read(state.StreamFile, &s); err == nil {
-			return judgeStream(s, now), nil
-		}
+		err = reader.Read(state.StreamFile, &s)
+		found = judgeStream(s, now)
 	case Schedule:
 		var s state.Scheduler
-		if err = reader.Read(state.SchedulerFile, &s); err == nil {
-			return judgeScheduler(s, now), nil
-		}
+		err = reader.Read(state.SchedulerFile, &s)
+		found = judgeScheduler(s, now)
 	default:
 		return finding{}, fmt.Errorf("unknown service %q", service)
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		found.idle = true
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		found = finding{idle: true}
 		found.problem("no %s has ever run on this data directory", service.noun())
-		return found, nil
+	case err != nil:
+		return finding{}, fmt.Errorf("read the state of the %s: %w", service.noun(), err)
 	}
-	return finding{}, fmt.Errorf("read the state of the %s: %w", service.noun(), err)
+	return found, nil
 }
 
 func judgeStream(s state.Stream, now time.Time) (found finding) {

@@ -41,49 +41,41 @@ func streamCounters(c state.StreamCounters) []streamCounter {
 
 // collector reads the sources at each scrape.
 type collector struct {
-	sources  Sources
-	descs    []*prometheus.Desc
-	counters map[string]*prometheus.Desc // of the stream, by name
-
-	info, sourceErrors                                                            *prometheus.Desc
-	alive, started, lastFlush, lastReceived, unflushed, connections, symbols      *prometheus.Desc
-	runs, duration, lastDone, next, failures, running, waiting, jobRows, jobBytes *prometheus.Desc
-	unwritten, crontabWrong, outbox, outboxSince, free, perDay                    *prometheus.Desc
+	sources Sources
+	descs   map[string]*prometheus.Desc // by name without the prefix tapedeck_
 }
 
 func newCollector(sources Sources) *collector {
-	c := &collector{sources: sources, counters: map[string]*prometheus.Desc{}}
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		d := prometheus.NewDesc("tapedeck_"+name, help, labels, nil)
-		c.descs = append(c.descs, d)
-		return d
+	c := &collector{sources, map[string]*prometheus.Desc{}}
+	desc := func(name, help string, labels ...string) {
+		c.descs[name] = prometheus.NewDesc("tapedeck_"+name, help, labels, nil)
 	}
-	c.info = desc("build_info", "Always 1; the label is tapedeck's version.", "version")
-	c.sourceErrors = desc("source_errors", "1 if a source of these metrics could not be read.", "source")
-	c.alive = desc("last_sign_of_life_timestamp_seconds", "When a service last updated its state.", "service")
-	c.started = desc("start_timestamp_seconds", "When a service was started.", "service")
-	c.lastFlush = desc("stream_last_flush_timestamp_seconds", "When the stream last wrote trades to the tape.")
-	c.lastReceived = desc("stream_last_received_timestamp_seconds", "When the stream last received a trade.")
-	c.unflushed = desc("stream_unflushed_trades", "Trades that wait to be written to the tape.")
-	c.connections = desc("stream_connections", "Connections of the stream, by whether they are up.", "state")
-	c.symbols = desc("stream_symbols", "Symbols to record, by whether a trade was received since the start.", "state")
-	c.runs = desc("runs_total", "Runs of a job, by outcome.", "job", "outcome")
-	c.duration = desc("run_duration_seconds", "Duration of the runs of a job.", "job")
-	c.lastDone = desc("run_last_success_timestamp_seconds", "When a run of a job last succeeded.", "job")
-	c.next = desc("run_next_timestamp_seconds", "When a job is due next.", "job")
-	c.failures = desc("run_failures_in_a_row", "Runs of a job that failed since the last success.", "job")
-	c.running = desc("run_running", "1 while a job runs.", "job")
-	c.waiting = desc("run_waiting", "Runs of a job that are due and queued.", "job")
-	c.jobRows = desc("run_rows_total", "Rows that runs of a job wrote.", "job")
-	c.jobBytes = desc("run_bytes_total", "Bytes that runs of a job wrote.", "job")
-	c.unwritten = desc("runs_unwritten", "Finished runs that could not be written to the ledger yet.")
-	c.crontabWrong = desc("crontab_wrong", "1 while the crontab is wrong and an older version is in force.")
-	c.outbox = desc("outbox_messages", "Messages that wait to be sent.")
-	c.outboxSince = desc("outbox_oldest_timestamp_seconds", "When the oldest waiting message was stored.")
-	c.free = desc("disk_free_bytes", "Free bytes on the disk of the tape.")
-	c.perDay = desc("disk_written_bytes_per_day", "Bytes of trades per day at the present rate.")
+	desc("build_info", "Always 1; the label is tapedeck's version.", "version")
+	desc("source_errors", "1 if a source of these metrics could not be read.", "source")
+	desc("last_sign_of_life_timestamp_seconds", "When a service last updated its state.", "service")
+	desc("start_timestamp_seconds", "When a service was started.", "service")
+	desc("stream_last_flush_timestamp_seconds", "When the stream last wrote trades to the tape.")
+	desc("stream_last_received_timestamp_seconds", "When the stream last received a trade.")
+	desc("stream_unflushed_trades", "Trades that wait to be written to the tape.")
+	desc("stream_connections", "Connections of the stream, by whether they are up.", "state")
+	desc("stream_symbols", "Symbols to record, by whether a trade was received since the start.", "state")
+	desc("runs_total", "Runs of a job, by outcome.", "job", "outcome")
+	desc("run_duration_seconds", "Duration of the runs of a job.", "job")
+	desc("run_last_success_timestamp_seconds", "When a run of a job last succeeded.", "job")
+	desc("run_next_timestamp_seconds", "When a job is due next.", "job")
+	desc("run_failures_in_a_row", "Runs of a job that failed since the last success.", "job")
+	desc("run_running", "1 while a job runs.", "job")
+	desc("run_waiting", "Runs of a job that are due and queued.", "job")
+	desc("run_rows_total", "Rows that runs of a job wrote.", "job")
+	desc("run_bytes_total", "Bytes that runs of a job wrote.", "job")
+	desc("runs_unwritten", "Finished runs that could not be written to the ledger yet.")
+	desc("crontab_wrong", "1 while the crontab is wrong and an older version is in force.")
+	desc("outbox_messages", "Messages that wait to be sent.")
+	desc("outbox_oldest_timestamp_seconds", "When the oldest waiting message was stored.")
+	desc("disk_free_bytes", "Free bytes on the disk of the tape.")
+	desc("disk_written_bytes_per_day", "Bytes of trades per day at the present rate.")
 	for _, counter := range streamCounters(state.StreamCounters{}) {
-		c.counters[counter.name] = desc("stream_"+counter.name+"_total", counter.help)
+		desc("stream_"+counter.name+"_total", counter.help)
 	}
 	return c
 }
@@ -96,74 +88,77 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 }
 
 // output sends the metrics of one scrape.
-type output chan<- prometheus.Metric
-
-func (o output) gauge(desc *prometheus.Desc, value float64, labels ...string) {
-	o <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+type output struct {
+	descs   map[string]*prometheus.Desc
+	metrics chan<- prometheus.Metric
 }
 
-func (o output) counter(desc *prometheus.Desc, value int64, labels ...string) {
-	o <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(value), labels...)
+func (o output) gauge(name string, value float64, labels ...string) {
+	o.metrics <- prometheus.MustNewConstMetric(o.descs[name], prometheus.GaugeValue, value, labels...)
+}
+
+func (o output) counter(name string, value int64, labels ...string) {
+	o.metrics <- prometheus.MustNewConstMetric(o.descs[name], prometheus.CounterValue, float64(value), labels...)
 }
 
 // timestamp sends a time unless it is zero.
-func (o output) timestamp(desc *prometheus.Desc, at time.Time, labels ...string) {
+func (o output) timestamp(name string, at time.Time, labels ...string) {
 	if !at.IsZero() {
-		o.gauge(desc, float64(at.UnixMilli())/1000, labels...)
+		o.gauge(name, float64(at.UnixMilli())/1000, labels...)
 	}
 }
 
 // flag sends 1 for true and 0 for false.
-func (o output) flag(desc *prometheus.Desc, value bool, labels ...string) {
+func (o output) flag(name string, value bool, labels ...string) {
 	number := 0.0
 	if value {
 		number = 1
 	}
-	o.gauge(desc, number, labels...)
+	o.gauge(name, number, labels...)
 }
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(metrics chan<- prometheus.Metric) {
-	out := output(metrics)
+	out := output{c.descs, metrics}
 	// A source that does not exist has no metrics, one that cannot be read has only the error's.
 	usable := func(source string, err error) bool {
 		if errors.Is(err, fs.ErrNotExist) {
 			return false
 		}
-		out.flag(c.sourceErrors, err != nil, source)
+		out.flag("source_errors", err != nil, source)
 		return err == nil
 	}
-	out.gauge(c.info, 1, c.sources.Version)
+	out.gauge("build_info", 1, c.sources.Version)
 	var stream state.Stream
 	if usable("stream", c.sources.State.Read(state.StreamFile, &stream)) {
-		c.collectStream(out, stream)
+		out.stream(stream)
 	}
 	var scheduler state.Scheduler
 	if usable("schedule", c.sources.State.Read(state.SchedulerFile, &scheduler)) {
-		c.collectScheduler(out, scheduler)
+		out.scheduler(scheduler)
 	}
 	if c.sources.Outbox != nil {
 		if waiting, since, err := c.sources.Outbox(); usable("outbox", err) {
-			out.gauge(c.outbox, float64(waiting))
-			out.timestamp(c.outboxSince, since)
+			out.gauge("outbox_messages", float64(waiting))
+			out.timestamp("outbox_oldest_timestamp_seconds", since)
 		}
 	}
 	if c.sources.Disk != nil {
 		if free, perDay, err := c.sources.Disk(); usable("disk", err) {
-			out.gauge(c.free, float64(free))
-			out.gauge(c.perDay, float64(perDay))
+			out.gauge("disk_free_bytes", float64(free))
+			out.gauge("disk_written_bytes_per_day", float64(perDay))
 		}
 	}
 }
 
-func (c *collector) collectStream(out output, s state.Stream) {
-	out.timestamp(c.alive, s.UpdatedAt, "stream")
-	out.timestamp(c.started, s.StartedAt, "stream")
+func (out output) stream(s state.Stream) {
+	out.timestamp("last_sign_of_life_timestamp_seconds", s.UpdatedAt, "stream")
+	out.timestamp("start_timestamp_seconds", s.StartedAt, "stream")
 	for _, counter := range streamCounters(s.Counters) {
-		out.counter(c.counters[counter.name], counter.value)
+		out.counter("stream_"+counter.name+"_total", counter.value)
 	}
-	out.timestamp(c.lastFlush, s.LastFlushAt)
-	out.gauge(c.unflushed, float64(s.UnflushedTrades))
+	out.timestamp("stream_last_flush_timestamp_seconds", s.LastFlushAt)
+	out.gauge("stream_unflushed_trades", float64(s.UnflushedTrades))
 	var last time.Time
 	up := 0
 	for _, connection := range s.Connections {
@@ -174,24 +169,24 @@ func (c *collector) collectStream(out output, s state.Stream) {
 			last = connection.LastReceivedAt
 		}
 	}
-	out.timestamp(c.lastReceived, last)
-	out.gauge(c.connections, float64(up), "up")
-	out.gauge(c.connections, float64(len(s.Connections)-up), "down")
+	out.timestamp("stream_last_received_timestamp_seconds", last)
+	out.gauge("stream_connections", float64(up), "up")
+	out.gauge("stream_connections", float64(len(s.Connections)-up), "down")
 	received := 0
 	for _, symbol := range s.Symbols {
 		if !symbol.LastReceivedAt.IsZero() {
 			received++
 		}
 	}
-	out.gauge(c.symbols, float64(received), "heard")
-	out.gauge(c.symbols, float64(len(s.Symbols)-received), "silent")
+	out.gauge("stream_symbols", float64(received), "heard")
+	out.gauge("stream_symbols", float64(len(s.Symbols)-received), "silent")
 }
 
-func (c *collector) collectScheduler(out output, s state.Scheduler) {
-	out.timestamp(c.alive, s.BeatAt, "schedule")
-	out.timestamp(c.started, s.StartedAt, "schedule")
-	out.gauge(c.unwritten, float64(s.UnwrittenRuns))
-	out.flag(c.crontabWrong, s.CrontabError != "")
+func (out output) scheduler(s state.Scheduler) {
+	out.timestamp("last_sign_of_life_timestamp_seconds", s.BeatAt, "schedule")
+	out.timestamp("start_timestamp_seconds", s.StartedAt, "schedule")
+	out.gauge("runs_unwritten", float64(s.UnwrittenRuns))
+	out.flag("crontab_wrong", s.CrontabError != "")
 	collected := map[string]bool{} // Prometheus rejects a series that is sent twice
 	for _, job := range s.Jobs {
 		if collected[job.Name] {
@@ -203,7 +198,7 @@ func (c *collector) collectScheduler(out output, s state.Scheduler) {
 		// value.
 		for _, outcome := range state.Outcomes() {
 			n := job.Totals.Runs[outcome]
-			out.counter(c.runs, n, job.Name, string(outcome))
+			out.counter("runs_total", n, job.Name, string(outcome))
 			if outcome.Timed() {
 				timed += uint64(max(n, 0))
 			}
@@ -215,13 +210,13 @@ func (c *collector) collectScheduler(out output, s state.Scheduler) {
 				buckets[bound] = uint64(max(job.Totals.Within[i], 0))
 			}
 		}
-		out <- prometheus.MustNewConstHistogram(c.duration, timed, job.Totals.Seconds, buckets, job.Name)
-		out.timestamp(c.lastDone, job.LastDoneAt, job.Name)
-		out.timestamp(c.next, job.NextAt, job.Name)
-		out.gauge(c.failures, float64(job.Failures), job.Name)
-		out.flag(c.running, job.Run != nil, job.Name)
-		out.gauge(c.waiting, float64(job.Waiting), job.Name)
-		out.counter(c.jobRows, job.Totals.Rows, job.Name)
-		out.counter(c.jobBytes, job.Totals.Bytes, job.Name)
+		out.metrics <- prometheus.MustNewConstHistogram(out.descs["run_duration_seconds"], timed, job.Totals.Seconds, buckets, job.Name)
+		out.timestamp("run_last_success_timestamp_seconds", job.LastDoneAt, job.Name)
+		out.timestamp("run_next_timestamp_seconds", job.NextAt, job.Name)
+		out.gauge("run_failures_in_a_row", float64(job.Failures), job.Name)
+		out.flag("run_running", job.Run != nil, job.Name)
+		out.gauge("run_waiting", float64(job.Waiting), job.Name)
+		out.counter("run_rows_total", job.Totals.Rows, job.Name)
+		out.counter("run_bytes_total", job.Totals.Bytes, job.Name)
 	}
 }

@@ -107,16 +107,16 @@ func Handler(sources Sources, logger *slog.Logger) http.Handler {
 			return
 		}
 		healthy, why, err := sources.Health()
-		switch {
-		case err != nil:
+		state := "healthy:"
+		if err != nil || !healthy {
 			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprintln(w, err)
-		case !healthy:
-			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprintln(w, "unhealthy:", why)
-		default:
-			fmt.Fprintln(w, "healthy:", why)
+			state = "unhealthy:"
 		}
+		if err != nil {
+			fmt.Fprintln(w, err)
+			return
+		}
+		fmt.Fprintln(w, state, why)
 	})
 	return mux
 }

@@ -66,18 +66,15 @@ func Last(ledger Ledger, opt Options) ([]tape.Run, error) {
 		return cmp.Or(recordedAt(b).Compare(recordedAt(a)),
 			cmp.Compare(b.StartedAt, a.StartedAt), cmp.Compare(a.ID, b.ID))
 	})
-	if opt.Most > 0 && len(out) > opt.Most {
-		out = out[:opt.Most]
+	if opt.Most > 0 {
+		out = out[:min(len(out), opt.Most)]
 	}
 	return out, nil
 }
 
 // recordedAt returns the instant whose date is the row's partition.
 func recordedAt(row tape.Run) time.Time {
-	if row.FinishedAt != 0 {
-		return instant(row.FinishedAt)
-	}
-	return instant(row.ScheduledAt)
+	return instant(cmp.Or(row.FinishedAt, row.ScheduledAt))
 }
 
 // instant converts the ledger's microseconds, in which 0 is none.
@@ -126,16 +123,16 @@ func WriteTable(w io.Writer, rows []tape.Run, width int) error {
 	retried := slices.ContainsFunc(rows, func(row tape.Run) bool { return row.Attempt > 1 })
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	writeCells := func(finished, job, outcome, attempt, took, window, rows string) {
+	writeCells := func(finished, job, outcome, attempt, took, window, rows any) {
 		if retried {
-			outcome += "\t" + attempt
+			outcome = fmt.Sprintf("%s\t%v", outcome, attempt)
 		}
-		fmt.Fprintln(table, strings.Join([]string{finished, job, outcome, took, window, rows}, "\t")+"\t")
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%v\t\n", finished, job, outcome, took, window, rows)
 	}
 	writeCells("FINISHED (UTC)", "JOB", "OUTCOME", "TRY", "TOOK", "WINDOW (UTC)", "ROWS")
 	for _, row := range slices.Backward(rows) {
-		writeCells(recordedAt(row).Format(dateFormat+" 15:04:05"), row.Job, string(row.Outcome),
-			fmt.Sprint(row.Attempt), durationText(row), windowText(row, dateFormat), fmt.Sprint(row.Rows))
+		writeCells(recordedAt(row).Format(dateFormat+" 15:04:05"), row.Job, row.Outcome, row.Attempt,
+			durationText(row), windowText(row, dateFormat), row.Rows)
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -180,10 +177,11 @@ func durationText(row tape.Run) string {
 		return "-"
 	}
 	took := instant(row.FinishedAt).Sub(instant(row.StartedAt))
+	precision := time.Second
 	if took < 10*time.Second {
-		return took.Round(10 * time.Millisecond).String()
+		precision = 10 * time.Millisecond
 	}
-	return took.Round(time.Second).String()
+	return took.Round(precision).String()
 }
 
 // windowText omits the dates that are equal to the one to their left: the row's and that of the
@@ -255,10 +253,7 @@ func WriteLines(w io.Writer, rows []tape.Run) error {
 
 // WriteOutput writes the end of a run's output below a line that names the run.
 func WriteOutput(w io.Writer, row tape.Run) error {
-	output := strings.TrimRight(row.Output, "\n")
-	if output == "" {
-		output = "(no output)"
-	}
+	output := cmp.Or(strings.TrimRight(row.Output, "\n"), "(no output)")
 	_, err := fmt.Fprintf(w, "\n%s, %s, exit %d; last output:\n  %s\n",
 		row.ID, row.Outcome, row.Exit, strings.ReplaceAll(output, "\n", "\n  "))
 	return err

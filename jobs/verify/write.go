@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -88,13 +87,12 @@ func Verdict(c tape.Certificate) string {
 			"Complete: %s of %s, 0 missing, 0 twice: every id from the first to the last is on the tape once.%s",
 			wording.Count(trades, "row"), wording.Count(len(c.Symbols), "symbol"), also)
 	}
-	text := fmt.Sprintf("Not complete: %s, %s missing in %s, %s twice, %s broken.%s",
+	if missing > 0 {
+		also += " `tapedeck backfill` fetches what is missing."
+	}
+	return fmt.Sprintf("Not complete: %s, %s missing in %s, %s twice, %s broken.%s",
 		wording.Count(trades, "row"), wording.Comma(missing), wording.Count(gaps, "gap"), wording.Comma(duplicates),
 		wording.Count(len(c.Broken), "file"), also)
-	if missing > 0 {
-		text += " `tapedeck backfill` fetches what is missing."
-	}
-	return text
 }
 
 // states counts the days by state: "3 proven, 1 open".
@@ -122,18 +120,17 @@ func WriteCSV(w io.Writer, c tape.Certificate) error {
 	out.Write([]string{
 		"symbol", "date", "first_id", "last_id", "trades", "missing", "absent_at_source", "state", "checked_at",
 	})
-	number := func(n int64) string { return strconv.FormatInt(n, 10) }
 	optional := func(n *int64) string {
 		if n == nil {
 			return ""
 		}
-		return number(*n)
+		return fmt.Sprint(*n)
 	}
 	for _, s := range c.Symbols {
 		for _, d := range s.Days {
 			out.Write([]string{
-				d.Symbol, d.Date, optional(d.FirstID), optional(d.LastID), number(d.Trades), number(d.Missing),
-				number(d.AbsentAtSource), d.State, c.CheckedAt.Format(time.RFC3339),
+				d.Symbol, d.Date, optional(d.FirstID), optional(d.LastID), fmt.Sprint(d.Trades), fmt.Sprint(d.Missing),
+				fmt.Sprint(d.AbsentAtSource), d.State, c.CheckedAt.Format(time.RFC3339),
 			})
 		}
 	}
