@@ -177,7 +177,7 @@ func (a *app) children() (*schedule.Children, error) {
 
 func (a *app) scheduleOptions(dir *tape.Dir, children *schedule.Children) schedule.Options {
 	return schedule.Options{
-		Start: children.Start, Ledger: dir, State: dir.State(), Logger: a.log, Now: a.clock, PID: os.Getpid(),
+		Start: children.Start, Ledger: dir, State: dir.State(), Logger: a.log, Now: a.clock,
 		Ping: schedule.HTTPPing(&http.Client{}),
 	}
 }

@@ -19,15 +19,15 @@ type JudgedWindows []window.Window
 
 // judgedWindow is a JudgedWindows entry in the file.
 type judgedWindow struct {
-	From  time.Time `json:"from"`
-	Until time.Time `json:"until"`
+	Start time.Time `json:"from"`
+	End   time.Time `json:"until"`
 }
 
 // MarshalJSON implements json.Marshaler.
 func (w JudgedWindows) MarshalJSON() ([]byte, error) {
 	entries := make([]judgedWindow, len(w))
 	for i, judged := range w {
-		entries[i] = judgedWindow{judged.Start.UTC(), judged.End.UTC()}
+		entries[i] = judgedWindow(judged)
 	}
 	return json.Marshal(entries)
 }
@@ -40,7 +40,7 @@ func (w *JudgedWindows) UnmarshalJSON(text []byte) error {
 	}
 	*w = make(JudgedWindows, len(entries))
 	for i, entry := range entries {
-		(*w)[i] = window.Window{Start: entry.From.UTC(), End: entry.Until.UTC()}
+		(*w)[i] = window.Window(entry)
 	}
 	return nil
 }

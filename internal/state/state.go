@@ -98,16 +98,13 @@ func (d *Dir) WriteBytes(name string, content []byte) error {
 // ReadCache reads a state file whose loss costs only the work to compute it again: a file that is
 // missing or damaged is an empty map.
 func ReadCache[V any](d *Dir, name string) (map[string]V, error) {
-	out := map[string]V{}
 	text, err := os.ReadFile(d.Path(name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return out, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	var out map[string]V
 	if json.Unmarshal(text, &out) != nil || out == nil {
-		return map[string]V{}, nil
+		out = map[string]V{}
 	}
 	return out, nil
 }

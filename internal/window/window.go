@@ -18,14 +18,6 @@ func (w Window) IsEmpty() bool { return !w.Start.Before(w.End) }
 // Duration returns the length of w, 0 if it is empty.
 func (w Window) Duration() time.Duration { return max(0, w.End.Sub(w.Start)) }
 
-// Contains reports whether at lies in w.
-func (w Window) Contains(at time.Time) bool { return !at.Before(w.Start) && at.Before(w.End) }
-
-// Covers reports whether every instant of other lies in w.
-func (w Window) Covers(other Window) bool {
-	return other.IsEmpty() || !other.Start.Before(w.Start) && !other.End.After(w.End)
-}
-
 // Overlaps reports whether an instant lies in both windows.
 func (w Window) Overlaps(other Window) bool { return !w.Intersect(other).IsEmpty() }
 

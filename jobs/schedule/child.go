@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -35,8 +34,7 @@ type Children struct {
 	// starting is held for reading from the start of a child until alive has it, so that Reap does
 	// not take it for an orphan.
 	starting sync.RWMutex
-	mu       sync.Mutex // guards alive
-	alive    map[int]bool
+	alive    sync.Map // the ids of the processes that Start waits for
 }
 
 // Start runs one child; it is a Start. The child leads its own process group. When ctx is done the
@@ -82,7 +80,7 @@ func (c *Children) Start(ctx context.Context, args []string, runID string, outpu
 	if err != nil {
 		return Exit{Code: -1, Err: err}
 	}
-	defer c.forget(command.Process.Pid)
+	defer c.alive.Delete(command.Process.Pid)
 
 	report := make(chan Report, 1)
 	go func() { report <- readReport(reports) }()
@@ -112,27 +110,9 @@ func (c *Children) startProcess(command *exec.Cmd) error {
 	if err := command.Start(); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.alive == nil {
-		c.alive = map[int]bool{}
-	}
-	c.alive[command.Process.Pid] = true
+	c.alive.Store(command.Process.Pid, true)
 	preferOOMKill(command.Process.Pid)
 	return nil
-}
-
-func (c *Children) forget(pid int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.alive, pid)
-}
-
-// isWaitedFor reports whether Start waits for a process.
-func (c *Children) isWaitedFor(pid int) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.alive[pid]
 }
 
 // signalGroup signals a process group, which may be gone already.
@@ -144,7 +124,7 @@ func readReport(r io.Reader) Report {
 	const most = 64 << 10
 	var report Report
 	text, _ := io.ReadAll(io.LimitReader(r, most))
-	if err := json.Unmarshal([]byte(strings.TrimSpace(string(text))), &report); err != nil {
+	if json.Unmarshal(text, &report) != nil {
 		return Report{}
 	}
 	return report

@@ -47,11 +47,9 @@ func (c *Children) reapOnce() {
 	self := os.Getpid()
 	for _, process := range processes {
 		pid, err := strconv.Atoi(process.Name())
-		if err != nil || c.isWaitedFor(pid) || !isDeadChild(pid, self) {
-			continue
+		if _, waitedFor := c.alive.Load(pid); err == nil && !waitedFor && isDeadChild(pid, self) {
+			_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
 		}
-		var status syscall.WaitStatus
-		_, _ = syscall.Wait4(pid, &status, syscall.WNOHANG, nil)
 	}
 }
 

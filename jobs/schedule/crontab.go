@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -221,7 +222,7 @@ func (e *entryParser) parse(node *yaml.Node) Job {
 func (e *entryParser) set(job *Job, key, text string) (err error) {
 	switch key {
 	case "name":
-		if strings.ContainsFunc(text, func(r rune) bool { return !isNameRune(r) }) {
+		if !regexp.MustCompile(`^[\w.-]+$`).MatchString(text) {
 			return fmt.Errorf("%q has characters other than letters, digits, dashes, dots and underscores",
 				strictyaml.Shorten(text))
 		}
@@ -240,11 +241,11 @@ func (e *entryParser) set(job *Job, key, text string) (err error) {
 			job.Window, err = e.validate(job.Args)
 		}
 	case "timeout":
-		job.Timeout, err = parseAtLeast(text, time.Second)
+		job.Timeout, err = parseDuration(text)
 	case "backoff":
-		job.Backoff, err = parseAtLeast(text, time.Second)
+		job.Backoff, err = parseDuration(text)
 	case "jitter":
-		job.Jitter, err = parseAtLeast(text, time.Second)
+		job.Jitter, err = parseDuration(text)
 	case "retries":
 		job.Retries, err = parseNumber(text, 0, maxRetries)
 	case "catch_up_limit":
@@ -293,10 +294,10 @@ func (e *entryParser) checkCombination(job *Job) {
 	}
 }
 
-func parseAtLeast(text string, least time.Duration) (time.Duration, error) {
+func parseDuration(text string) (time.Duration, error) {
 	duration, err := window.ParseLength(text)
-	if err != nil || duration < least {
-		return least, fmt.Errorf("%q is not a duration of a second or more, such as 90s, 10m or 1h30m", strictyaml.Shorten(text))
+	if err != nil || duration < time.Second {
+		return time.Second, fmt.Errorf("%q is not a duration of a second or more, such as 90s, 10m or 1h30m", strictyaml.Shorten(text))
 	}
 	return duration, nil
 }
@@ -319,8 +320,4 @@ func oneOf[T ~string](text string, known ...T) (T, error) {
 	}
 	return known[0], fmt.Errorf("%q is not a value of this key; write %s",
 		strictyaml.Shorten(text), english.WordSeries(words, "or"))
-}
-
-func isNameRune(r rune) bool {
-	return r == '-' || r == '_' || r == '.' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
 }

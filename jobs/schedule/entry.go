@@ -39,9 +39,7 @@ func (s *scheduler) clockSetBack(now time.Time) {
 	s.Logger.Warn("clock set back", "now", now)
 	for _, e := range s.entries {
 		if e.considered.After(now) {
-			if e.considered = e.job.times.last(now); e.considered.IsZero() {
-				e.considered = now
-			}
+			e.considered = cmp.Or(e.job.times.last(now), now)
 			e.nextDue = e.job.Next(e.considered)
 		}
 	}
@@ -50,9 +48,7 @@ func (s *scheduler) clockSetBack(now time.Time) {
 // sortedEntries returns the entries by name, so that runs due at the same instant start in a fixed
 // order.
 func (s *scheduler) sortedEntries() []*entry {
-	return slices.SortedFunc(maps.Values(s.entries), func(a, b *entry) int {
-		return cmp.Compare(a.job.Name, b.job.Name)
-	})
+	return slices.SortedFunc(maps.Values(s.entries), func(a, b *entry) int { return cmp.Compare(a.job.Name, b.job.Name) })
 }
 
 // enqueueDue queues the runs of a job that became due since it was last considered.

@@ -65,7 +65,7 @@ func simulate(path string) {
 	defer stop()
 	children := &Children{Path: os.Args[0], Env: os.Environ(), Grace: 20 * time.Millisecond}
 	fail(Run(ctx, Options{
-		Jobs: jobs, Start: children.Start, Ledger: dir, State: dir.State(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: now, PID: os.Getpid(),
+		Jobs: jobs, Start: children.Start, Ledger: dir, State: dir.State(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: now,
 		After: func(d time.Duration) <-chan time.Time { return time.After(d / simulatedSpeed) }, Heartbeat: time.Hour,
 	}))
 }

@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -142,8 +143,5 @@ func (w *ledgerWriter) merge(ctx context.Context) {
 
 // partitionDate returns the date of the partition that a row belongs to.
 func partitionDate(row tape.Run) string {
-	if row.FinishedAt != 0 {
-		return tape.DateOf(row.FinishedAt)
-	}
-	return tape.DateOf(row.ScheduledAt)
+	return tape.DateOf(cmp.Or(row.FinishedAt, row.ScheduledAt))
 }

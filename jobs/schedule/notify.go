@@ -10,16 +10,12 @@ import (
 // Notice is what people are told about a job with on_failure: notify: that it failed, or that it
 // has recovered.
 type Notice struct {
-	Job       string
-	Recovered bool // it failed before and is done now
-	RunID     string
-	Command   string
-	Outcome   string // failed or timeout; ok or incomplete if the job has recovered
-	Message   string // the reason, in one line
-	Output    string // the end of the run's output
-	Attempts  int
-	// These are zero if there are none.
-	ScheduledAt, WindowStart, WindowEnd, FinishedAt time.Time
+	Job        string
+	Recovered  bool   // it failed before and is done now
+	Outcome    string // failed or timeout; ok or incomplete if the job has recovered
+	Message    string // the reason, in one line
+	Output     string // the end of the run's output
+	FinishedAt time.Time
 }
 
 // Notifier tells people about jobs.
@@ -45,9 +41,8 @@ func (s *scheduler) notify(job Job, row tape.Run) {
 		return
 	}
 	notice := Notice{
-		Job: job.Name, Recovered: recovered, RunID: row.ID, Command: row.Command,
-		Outcome: string(row.Outcome), Message: row.Message, Output: row.Output, Attempts: int(row.Attempt), ScheduledAt: instant(row.ScheduledAt),
-		WindowStart: instant(row.WindowStart), WindowEnd: instant(row.WindowEnd), FinishedAt: instant(row.FinishedAt),
+		Job: job.Name, Recovered: recovered, Outcome: string(row.Outcome), Message: row.Message, Output: row.Output,
+		FinishedAt: instant(row.FinishedAt),
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), writeTimeout)
 	defer cancel()

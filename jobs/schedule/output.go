@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"log/slog"
 	"strings"
@@ -55,10 +56,7 @@ func (o *runOutput) add(line string) {
 
 // reason returns the line that most likely says why the run failed.
 func (o *runOutput) reason() string {
-	if o.lastError != "" {
-		return truncate(o.lastError, maxReason)
-	}
-	return truncate(o.lastLine, maxReason)
+	return truncate(cmp.Or(o.lastError, o.lastLine), maxReason)
 }
 
 // tailText returns the end of the output.
@@ -95,18 +93,12 @@ type lineWriter struct {
 func (w *lineWriter) Write(p []byte) (int, error) {
 	n := len(p)
 	for len(p) > 0 {
-		end := bytes.IndexByte(p, '\n')
-		part := p
-		if end >= 0 {
-			part = p[:end]
+		part, rest, ended := bytes.Cut(p, []byte("\n"))
+		w.partial = append(w.partial, part[:min(maxLine-len(w.partial), len(part))]...)
+		if ended {
+			w.flush()
 		}
-		room := maxLine - len(w.partial)
-		w.partial = append(w.partial, part[:min(room, len(part))]...)
-		if end < 0 {
-			break
-		}
-		w.flush()
-		p = p[end+1:]
+		p = rest
 	}
 	return n, nil
 }

@@ -86,46 +86,34 @@ func (p *pinger) close() {
 
 // runPings are the pings of one run, sent in order.
 type runPings struct {
-	pinger  *pinger
 	address string
-	queue   chan ping // nil if none are sent
+	queue   chan ping // closed when the run is over; what is queued is still sent
 }
 
 type ping struct{ address, text string }
 
 // start sends the ping of a run that starts. An empty address sends none.
 func (p *pinger) start(address string) *runPings {
-	if address == "" || p.ping == nil {
-		return &runPings{}
+	r := &runPings{address, make(chan ping, 2)} // the start and the end
+	if address != "" && p.ping != nil {
+		p.inFlight.Go(func() {
+			for next := range r.queue {
+				p.send(next)
+			}
+		})
 	}
-	r := &runPings{pinger: p, address: address, queue: make(chan ping, 2)} // the start and the end
-	p.inFlight.Go(func() {
-		for next := range r.queue {
-			p.send(next)
-		}
-	})
-	r.queue <- ping{address: address + "/start"}
+	r.queue <- ping{address + "/start", ""}
 	return r
 }
 
 // finish sends the ping of a run that is over. An incomplete run counts as done: the ledger says
 // what is missing.
 func (r *runPings) finish(row tape.Run) {
-	if r.queue == nil {
-		return
-	}
 	address := r.address
 	if !row.Outcome.Done() {
 		address += "/fail"
 	}
 	r.queue <- ping{address, fmt.Sprintf("%s %s %s\n%s", row.Job, row.Outcome, row.Message, row.Output)}
-}
-
-// close ends the run's pings; those that are queued are still sent.
-func (r *runPings) close() {
-	if r.queue != nil {
-		close(r.queue)
-	}
 }
 
 // send sends a ping, with retries.

@@ -34,32 +34,26 @@ func planRuns(job Job, after, now time.Time) plan {
 	}
 	previous := job.times.last(newest.Add(-time.Nanosecond))
 	more := previous.After(after)
-	late := now.Sub(newest) > startTolerance
+	out := plan{run: []time.Time{newest}}
 	switch job.CatchUp {
 	case CatchUpNone:
-		switch {
-		case late:
+		if now.Sub(newest) > startTolerance {
 			return plan{giveUp: newest}
-		case more:
-			return plan{run: []time.Time{newest}, giveUp: previous}
 		}
-		return plan{run: []time.Time{newest}}
 	case CatchUpAll:
-		run := []time.Time{newest}
-		for ; more && len(run) < job.Limit; more = previous.After(after) {
-			run = append(run, previous)
+		for ; more && len(out.run) < job.Limit; more = previous.After(after) {
+			out.run = append(out.run, previous)
 			previous = job.times.last(previous.Add(-time.Nanosecond))
 		}
-		slices.Reverse(run)
-		switch {
-		case !more:
-			return plan{run: run}
-		case job.Window == WindowSinceDone:
-			return plan{run: run, merged: true}
-		}
-		return plan{run: run, giveUp: previous}
+		slices.Reverse(out.run)
+		out.merged = more && job.Window == WindowSinceDone
+	default:
+		out.merged = more
 	}
-	return plan{run: []time.Time{newest}, merged: more}
+	if more && !out.merged {
+		out.giveUp = previous
+	}
+	return out
 }
 
 // startDelay returns how long after it is due a run starts, in [0, Jitter). It is a function of the

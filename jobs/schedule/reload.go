@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"cmp"
 	"time"
 
 	"tapedeck/internal/state"
@@ -9,16 +10,12 @@ import (
 // setJobs replaces the jobs of the schedule. Active runs of removed jobs go on to their end.
 func (s *scheduler) setJobs(jobs []Job, now time.Time) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, e := range s.entries {
 		e.removed = true
 	}
 	for _, job := range jobs {
 		s.jobs[job.Name] = job
-		latest := job.times.last(now)
-		if latest.IsZero() {
-			latest = now
-		}
+		latest := cmp.Or(job.times.last(now), now)
 		until, known := s.state.DoneUntil[job.Name]
 		if !known {
 			// A new job has missed nothing: its first window begins when it would last have been
@@ -54,8 +51,9 @@ func (s *scheduler) setJobs(jobs []Job, now time.Time) {
 	}
 	s.Jobs = jobs
 	arrangeJobs(&s.state, jobs)
+	s.mu.Unlock()
 	for _, e := range s.entries {
-		s.showEntryLocked(e)
+		s.showEntry(e)
 	}
 }
 

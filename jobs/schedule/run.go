@@ -1,10 +1,12 @@
 package schedule
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -71,7 +73,7 @@ func (t task) args() []string {
 // execute runs a task with its retries. settled reports whether its due instant needs no other run.
 func (s *scheduler) execute(ctx context.Context, t task) (settled bool) {
 	pings := s.pings.start(t.job.PingURL)
-	defer pings.close()
+	defer close(pings.queue)
 	for attempt := 1; ; attempt++ {
 		row := s.attempt(ctx, t, attempt)
 		last := !row.Outcome.Failed() || attempt > t.job.Retries || ctx.Err() != nil
@@ -130,22 +132,18 @@ func (s *scheduler) attempt(ctx context.Context, t task, number int) tape.Run {
 		row.WindowStart, row.WindowEnd = micros(exit.Report.WindowStart), micros(exit.Report.WindowEnd)
 	}
 	row.Outcome, row.Message = outcomeOf(stopCause, job, exit)
-	if row.Message == "" {
-		row.Message = exit.Report.Message
-	}
+	row.Message = cmp.Or(row.Message, exit.Report.Message)
 	row.Output = output.tailText()
 	if reason := output.reason(); row.Outcome != state.OK && reason != "" {
 		row.Message = strings.TrimPrefix(row.Message+": "+reason, ": ")
 	}
-	attributes = []any{
-		"outcome", row.Outcome, "exit", exit.Code, "attempt", number, "elapsed_ms", finished.Sub(started).Milliseconds(),
-		"rows", row.Rows, "message", row.Message,
-	}
+	level := slog.LevelInfo
 	if row.Outcome.Failed() {
-		logger.Error("run finished", attributes...)
-	} else {
-		logger.Info("run finished", attributes...)
+		level = slog.LevelError
 	}
+	logger.Log(ctx, level, "run finished",
+		"outcome", row.Outcome, "exit", exit.Code, "attempt", number, "elapsed_ms", finished.Sub(started).Milliseconds(),
+		"rows", row.Rows, "message", row.Message)
 	return row
 }
 

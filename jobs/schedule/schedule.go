@@ -10,6 +10,7 @@
 package schedule
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +41,6 @@ type Options struct {
 	State  StateStore
 	Logger *slog.Logger
 	Now    func() time.Time
-	PID    int
 
 	Crontab   *Crontab                             // checked for changes; nil: the jobs never change
 	Reload    <-chan os.Signal                     // makes the scheduler check Crontab immediately
@@ -92,9 +92,7 @@ func newScheduler(ctx context.Context, options Options) *scheduler {
 	if options.After == nil {
 		options.After = time.After
 	}
-	if options.Heartbeat == 0 {
-		options.Heartbeat = defaultHeartbeat
-	}
+	options.Heartbeat = cmp.Or(options.Heartbeat, defaultHeartbeat)
 	return &scheduler{
 		Options: options, ctx: ctx, pings: newPinger(ctx, options),
 		writer:  &ledgerWriter{ledger: options.Ledger, log: options.Logger, unmerged: map[string]int{}},
@@ -141,7 +139,7 @@ func (s *scheduler) restore() error {
 	}
 	now := s.Now().UTC()
 	s.state = state.Scheduler{
-		PID: s.PID, StartedAt: now, BeatAt: now, Jobs: previous.Jobs, DoneUntil: previous.DoneUntil,
+		PID: os.Getpid(), StartedAt: now, BeatAt: now, Jobs: previous.Jobs, DoneUntil: previous.DoneUntil,
 	}
 	for i := range s.state.Jobs {
 		job := &s.state.Jobs[i]

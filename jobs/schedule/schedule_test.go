@@ -103,7 +103,7 @@ func validateWindows(args []string) (WindowMode, error) {
 }
 
 func options(jobs []Job, ledger *memoryLedger, start Start) Options {
-	return Options{Jobs: jobs, Start: start, Ledger: ledger, State: ledger, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: time.Now, PID: 1}
+	return Options{Jobs: jobs, Start: start, Ledger: ledger, State: ledger, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: time.Now}
 }
 
 // outcomes returns the rows as "minute:second job outcome", in the order in which they were

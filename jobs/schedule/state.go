@@ -127,10 +127,6 @@ func addToTotals(totals *state.RunTotals, row tape.Run) {
 func (s *scheduler) showEntry(e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.showEntryLocked(e)
-}
-
-func (s *scheduler) showEntryLocked(e *entry) {
 	job := s.state.Job(e.job.Name)
 	job.NextAt, job.Waiting = e.nextDue, len(e.queue)
 	if e.removed {

@@ -49,10 +49,7 @@ func parseSpec(spec string, location *time.Location) (out times, err error) {
 	if err != nil {
 		return times{}, fmt.Errorf("%q: %w; %s", strictyaml.Shorten(spec), err, specHelp)
 	}
-	fields, ok := parsed.(*cron.SpecSchedule)
-	if !ok {
-		return times{}, fmt.Errorf("%q is not a schedule; %s", strictyaml.Shorten(spec), specHelp)
-	}
+	fields := parsed.(*cron.SpecSchedule) // only @every is another type
 	fields.Location = time.UTC
 	return times{fields: fields, location: location}, nil
 }
@@ -123,11 +120,7 @@ func (s times) last(t time.Time) time.Time {
 // floor returns the last multiple of the interval at or before t.
 func (s times) floor(t time.Time) time.Time {
 	every, seconds := int64(s.every/time.Second), t.Unix()
-	steps := seconds / every
-	if seconds%every < 0 {
-		steps--
-	}
-	return time.Unix(steps*every, 0).UTC()
+	return time.Unix(seconds-(seconds%every+every)%every, 0).UTC()
 }
 
 // clockChange says how daylight saving time decided that the job is due at that instant; empty if

@@ -269,7 +269,7 @@ type recordingNotifier struct {
 func (n *recordingNotifier) Notify(_ context.Context, notice Notice) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.notices = append(n.notices, fmt.Sprintf("%s %s recovered %v: %s", notice.ScheduledAt.UTC().Format("15:04"), notice.Job, notice.Recovered, notice.Message))
+	n.notices = append(n.notices, fmt.Sprintf("%s %s recovered %v: %s", notice.FinishedAt.UTC().Format("15:04"), notice.Job, notice.Recovered, notice.Message))
 	return nil
 }
 
