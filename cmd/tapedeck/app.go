@@ -53,14 +53,12 @@ func isTerminal(w any) bool {
 
 // terminalWidth returns the width of the terminal w in characters, or 0 if w is none.
 func terminalWidth(w io.Writer) int {
-	if !isTerminal(w) {
-		return 0
+	if file, ok := w.(*os.File); ok {
+		if width, _, err := term.GetSize(int(file.Fd())); err == nil {
+			return width
+		}
 	}
-	width, _, err := term.GetSize(int(w.(*os.File).Fd()))
-	if err != nil {
-		return 0
-	}
-	return width
+	return 0
 }
 
 // newLogger returns a logger that writes text to a terminal, and JSON to anything else.

@@ -221,7 +221,7 @@ func parseError(err error, settings *settings) error {
 			"tapedeck --help lists the commands; tapedeck demo shows what they do")
 	}
 	text = strings.Replace(text, "unexpected argument ", "unknown command or argument ", 1)
-	return withHint(misuse("%s", text), "%s", helpHint(err))
+	return withHint(misuse("%s", text), helpHint(err))
 }
 
 // isSyntaxError reports whether the command line is wrong whatever the configuration says.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"net/url"
 	"os"
 	"path"
@@ -52,30 +51,13 @@ type configParam struct {
 // position returns a line of the file as errors name it: config.yaml:12.
 func (c *config) position(line int) string { return fmt.Sprintf("%s:%d", c.path, line) }
 
-// configKeys returns the keys of config.yaml, each with the function that checks its value and
-// converts it to a flag's. All except detectors, sections and telegram have a flag and an
-// environment variable of the same name.
-func configKeys() map[string]func(*yaml.Node) (string, error) {
-	return map[string]func(*yaml.Node) (string, error){
-		"symbols":        symbolList,
-		"feed":           oneOf("aggTrade", "trade"),
-		"data_dir":       strictyaml.Text,
-		"flush_interval": lengthText,
-		"flush_rows":     countText,
-		"connections":    countText,
-		"give_up_after":  lengthText,
-		"stream_url":     urlText("ws", "wss"),
-		"rest_url":       urlText("http", "https"),
-		"archive_url":    urlText("http", "https"),
-		"sql_dir":        strictyaml.Text,
-		"threads":        countText,
-		"memory":         strictyaml.Text,
-		"crontab":        strictyaml.Text,
-		"metrics_addr":   strictyaml.Text,
-		"telegram_url":   urlText("http", "https"),
-		"detectors":      nil,
-		"sections":       nil,
-		"telegram":       nil,
+// configKeys returns the keys of config.yaml. All except detectors, sections and telegram have a flag
+// and an environment variable of the same name.
+func configKeys() []string {
+	return []string{
+		"archive_url", "connections", "crontab", "data_dir", "detectors", "feed", "flush_interval", "flush_rows",
+		"give_up_after", "memory", "metrics_addr", "rest_url", "sections", "sql_dir", "stream_url", "symbols", "telegram",
+		"telegram_url", "threads",
 	}
 }
 
@@ -106,9 +88,7 @@ func parseConfig(path string, text []byte) (*config, error) {
 	if err != nil || root == nil {
 		return c, err
 	}
-	keys := configKeys()
-	known := slices.Sorted(maps.Keys(keys))
-	err = strictyaml.Each(path, root, "the configuration", known, func(key string, _ int, value *yaml.Node) error {
+	err = strictyaml.Each(path, root, "the configuration", configKeys(), func(key string, _ int, value *yaml.Node) error {
 		switch {
 		case strictyaml.IsNull(value):
 			return nil // a key without a value has its default
@@ -121,7 +101,7 @@ func parseConfig(path string, text []byte) (*config, error) {
 			_, err := notify.ParseConfig(path, value, nil)
 			return err
 		}
-		text, err := keys[key](value)
+		text, err := settingText(key, value)
 		if err != nil {
 			return fmt.Errorf("%s: %s: %w", c.position(value.Line), key, err)
 		}
@@ -185,12 +165,12 @@ func (c *config) parseParam(query, param string, line int, node *yaml.Node, into
 func paramValue(node *yaml.Node) (any, error) {
 	switch node.Kind {
 	case yaml.SequenceNode:
-		list := make([]any, len(node.Content))
-		for i, item := range node.Content {
-			text, err := strictyaml.Text(strictyaml.Resolve(item))
-			if err != nil {
-				return nil, err
-			}
+		texts, err := textList(node)
+		if err != nil {
+			return nil, err
+		}
+		list := make([]any, len(texts))
+		for i, text := range texts {
 			list[i] = text
 		}
 		return list, nil
@@ -207,59 +187,46 @@ func paramValue(node *yaml.Node) (any, error) {
 	return nil, errors.New("needs one value or a list")
 }
 
-func symbolList(node *yaml.Node) (string, error) {
-	if node.Kind != yaml.SequenceNode {
-		return strictyaml.Text(node)
+// settingText checks the value of a key and converts it to a flag's.
+func settingText(key string, node *yaml.Node) (string, error) {
+	if key == "symbols" && node.Kind == yaml.SequenceNode {
+		symbols, err := textList(node)
+		return strings.Join(symbols, ","), err
 	}
-	var symbols []string
+	text, err := strictyaml.Text(node)
+	if err != nil {
+		return "", err
+	}
+	switch key {
+	case "feed":
+		if text != "aggTrade" && text != "trade" {
+			err = fmt.Errorf("%q is not one of aggTrade, trade", strictyaml.Shorten(text))
+		}
+	case "flush_interval", "give_up_after":
+		err = new(length).UnmarshalText([]byte(text))
+	case "flush_rows", "connections", "threads":
+		text = strings.ReplaceAll(text, "_", "")
+		if value, parseErr := strconv.ParseInt(text, 10, 64); parseErr != nil || value < 1 {
+			err = fmt.Errorf("%q is not a whole number above 0", strictyaml.Shorten(text))
+		}
+	case "stream_url":
+		err = checkURL(text, "ws", "wss")
+	case "rest_url", "archive_url", "telegram_url":
+		err = checkURL(text, "http", "https")
+	}
+	return text, err
+}
+
+// textList returns the texts of a list.
+func textList(node *yaml.Node) (texts []string, err error) {
 	for _, item := range node.Content {
-		symbol, err := strictyaml.Text(strictyaml.Resolve(item))
+		text, err := strictyaml.Text(strictyaml.Resolve(item))
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		symbols = append(symbols, symbol)
+		texts = append(texts, text)
 	}
-	return strings.Join(symbols, ","), nil
-}
-
-func lengthText(node *yaml.Node) (string, error) {
-	text, err := strictyaml.Text(node)
-	if err != nil {
-		return "", err
-	}
-	return text, new(length).UnmarshalText([]byte(text))
-}
-
-func countText(node *yaml.Node) (string, error) {
-	text, err := strictyaml.Text(node)
-	if err != nil {
-		return "", err
-	}
-	text = strings.ReplaceAll(text, "_", "")
-	if value, err := strconv.ParseInt(text, 10, 64); err != nil || value < 1 {
-		return "", fmt.Errorf("%q is not a whole number above 0", strictyaml.Shorten(text))
-	}
-	return text, nil
-}
-
-func oneOf(choices ...string) func(*yaml.Node) (string, error) {
-	return func(node *yaml.Node) (string, error) {
-		text, err := strictyaml.Text(node)
-		if err == nil && !slices.Contains(choices, text) {
-			err = fmt.Errorf("%q is not one of %s", strictyaml.Shorten(text), strings.Join(choices, ", "))
-		}
-		return text, err
-	}
-}
-
-func urlText(schemes ...string) func(*yaml.Node) (string, error) {
-	return func(node *yaml.Node) (string, error) {
-		text, err := strictyaml.Text(node)
-		if err != nil {
-			return "", err
-		}
-		return text, checkURL(text, schemes...)
-	}
+	return texts, nil
 }
 
 // checkURL checks that text is a URL with one of the schemes, to which paths can be appended.

@@ -112,7 +112,7 @@ func (c *detectCmd) detect(ctx context.Context, a *app, dir *tape.Dir, options d
 	case hint == "":
 		return partial("%s", reason)
 	}
-	return withHint(partial("%s", reason), "%s", hint)
+	return withHint(partial("%s", reason), hint)
 }
 
 // asMisuse gives an error about the options the exit status of a misuse.

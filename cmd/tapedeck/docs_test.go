@@ -155,7 +155,7 @@ func TestConfigurationPageListsEveryKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for key := range configKeys() {
+	for _, key := range configKeys() {
 		if !strings.Contains(string(text), "\n| `"+key+"` |") {
 			t.Errorf("docs/CONFIGURATION.md does not list the key %s", key)
 		}

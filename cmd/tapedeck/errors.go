@@ -49,9 +49,7 @@ type hintError struct {
 func (e *hintError) Error() string { return e.err.Error() }
 func (e *hintError) Unwrap() error { return e.err }
 
-func withHint(err error, format string, args ...any) error {
-	return &hintError{err, fmt.Sprintf(format, args...)}
-}
+func withHint(err error, hint string) error { return &hintError{err, hint} }
 
 // status returns the exit status of an error.
 func status(err error) int {
@@ -106,16 +104,10 @@ func (a *app) hint(err error) string {
 // must be typed outside, where the directory has another name.
 func (a *app) permissionHint(err error) string {
 	user := fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())
-	dir, absErr := filepath.Abs(a.dataDir)
-	if absErr != nil {
-		dir = a.dataDir
-	}
+	dir := absolute(a.dataDir)
 	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
-		path, absErr := filepath.Abs(pathError.Path)
-		if absErr == nil && path != dir && !strings.HasPrefix(path, dir+string(filepath.Separator)) {
-			return fmt.Sprintf("this process runs as user %s, which has no permission for %s", user, pathError.Path)
-		}
+	if errors.As(err, &pathError) && !strings.HasPrefix(absolute(pathError.Path)+"/", dir+"/") {
+		return fmt.Sprintf("this process runs as user %s, which has no permission for %s", user, pathError.Path)
 	}
 	if inContainer() {
 		return fmt.Sprintf("this process runs as user %s; outside of the container, type: sudo chown -R %s DIR, "+
@@ -126,6 +118,14 @@ func (a *app) permissionHint(err error) string {
 		command = fmt.Sprintf("install -d -o %d -g %d %s", os.Getuid(), os.Getgid(), dir)
 	}
 	return fmt.Sprintf("this process runs as user %s; type: sudo %s (or name another directory with --data-dir)", user, command)
+}
+
+// absolute returns the absolute form of a path, or the path itself if the working directory is unknown.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }
 
 // inContainer reports whether this process runs in a container of Docker or Podman.

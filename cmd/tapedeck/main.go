@@ -61,7 +61,7 @@ func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int 
 			cause := context.Cause(ctx) // names the signal
 			var hinted *hintError
 			if errors.As(err, &hinted) {
-				cause = withHint(cause, "%s", hinted.hint)
+				cause = withHint(cause, hinted.hint)
 			}
 			err = cause
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -171,14 +172,14 @@ func TestEveryFlagHasHelp(t *testing.T) {
 				}
 				if key := flag.Tag.Get("key"); key != "" {
 					used[key] = true
-					if _, ok := known[key]; !ok && !onlyEnvironment[key] {
+					if !slices.Contains(known, key) && !onlyEnvironment[key] {
 						t.Errorf("%s --%s has the key %q, which is not one of config.yaml", command.Name, flag.Name, key)
 					}
 				}
 			}
 		}
 	}
-	for key := range known {
+	for _, key := range known {
 		if !used[key] {
 			t.Errorf("the key %q of config.yaml has no flag", key)
 		}

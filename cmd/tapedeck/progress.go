@@ -30,7 +30,10 @@ func (a *app) newProgress() *progressBar {
 func (p *progressBar) Begin(task string, total int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.remove()
+	if p.bar != nil {
+		_ = p.bar.Clear()
+		p.bar = nil
+	}
 	p.total = total
 	clear(p.done)
 	if !p.terminal || total <= 0 {
@@ -73,15 +76,4 @@ func (p *progressBar) Line(text string) {
 }
 
 // end removes the bar.
-func (p *progressBar) end() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.remove()
-}
-
-func (p *progressBar) remove() {
-	if p.bar != nil {
-		_ = p.bar.Clear()
-		p.bar = nil
-	}
-}
+func (p *progressBar) end() { p.Begin("", 0) }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"maps"
@@ -129,7 +130,8 @@ func (a *app) writeReport(built *report.Report, format, out string) error {
 	}
 	if err := durable.WriteFile(out, func(w io.Writer) error { return write(w, built) }); err != nil {
 		if errors.Is(err, fs.ErrPermission) {
-			err = withHint(err, "this process runs as user %d:%d, which may not write there; name another file with --out", os.Getuid(), os.Getgid())
+			err = withHint(err, fmt.Sprintf("this process runs as user %d:%d, which may not write there; name another file with --out",
+				os.Getuid(), os.Getgid()))
 		}
 		return err
 	}

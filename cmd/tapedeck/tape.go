@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -21,11 +20,8 @@ type feedName tape.Feed
 
 func (f *feedName) UnmarshalText(text []byte) error {
 	feed, err := tape.ParseFeed(string(text))
-	if err != nil {
-		return err
-	}
 	*f = feedName(feed)
-	return nil
+	return err
 }
 
 // feedFlags choose the feed of a new tape.
@@ -44,21 +40,20 @@ const imageVolume = "/app/data"
 // openTape opens the data directory for a command that needs an existing tape.
 func (a *app) openTape() (*tape.Dir, error) {
 	dir, err := tape.Open(a.dataDir)
-	if errors.Is(err, tape.ErrNoTape) {
-		if abs, absErr := filepath.Abs(a.dataDir); absErr == nil && abs == imageVolume && inContainer() {
-			return nil, withHint(fmt.Errorf("no tape at %q", a.dataDir),
-				"mount the volume that has one: docker run -v NAME:/app/data …; stream, backfill, import and db-migrate create a tape")
-		}
-		return nil, withHint(fmt.Errorf("no tape at %q", a.dataDir),
-			"tapedeck stream, backfill, import and db-migrate create one; --data-dir names another directory")
+	if !errors.Is(err, tape.ErrNoTape) {
+		return dir, err
 	}
-	return dir, err
+	hint := "tapedeck stream, backfill, import and db-migrate create one; --data-dir names another directory"
+	if absolute(a.dataDir) == imageVolume && inContainer() {
+		hint = "mount the volume that has one: docker run -v NAME:/app/data …; stream, backfill, import and db-migrate create a tape"
+	}
+	return nil, withHint(fmt.Errorf("no tape at %q", a.dataDir), hint)
 }
 
 // createTape opens the data directory, or creates a tape there.
 func (a *app) createTape(feed feedName) (*tape.Dir, error) {
 	if _, err := tape.Open(a.dataDir); errors.Is(err, tape.ErrNoTape) {
-		if path, err := filepath.Abs(a.dataDir); err == nil && strings.ContainsAny(path, "*?[") {
+		if path := absolute(a.dataDir); strings.ContainsAny(path, "*?[") {
 			return nil, misuse("the data directory %q: DuckDB reads *, ? and [ as a pattern; choose another name", path)
 		}
 	}

@@ -41,7 +41,7 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	}
 	a.reportToParent(schedule.Report{Message: verify.Verdict(*certificate)})
 	if !certificate.Complete() {
-		return withHint(partial("the tape is not complete"), "%s", cureOf(*certificate))
+		return withHint(partial("the tape is not complete"), cureOf(*certificate))
 	}
 	return nil
 }

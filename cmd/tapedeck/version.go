@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -22,24 +23,14 @@ func (versionCmd) Run(a *app) error {
 func buildVersion() (name, revision string) {
 	name, revision = version, commit
 	if info, ok := debug.ReadBuildInfo(); ok && revision == "" {
-		dirty := ""
 		for _, setting := range info.Settings {
 			switch {
 			case setting.Key == "vcs.revision":
 				revision = setting.Value
-			case setting.Key == "vcs.modified" && setting.Value == "true":
-				dirty = " (with changes)"
+			case setting.Key == "vcs.modified" && setting.Value == "true": // follows the revision
+				revision += " (with changes)"
 			}
 		}
-		if revision != "" {
-			revision += dirty
-		}
 	}
-	if name == "" {
-		name = "development"
-	}
-	if revision == "" {
-		revision = "unknown"
-	}
-	return name, revision
+	return cmp.Or(name, "development"), cmp.Or(revision, "unknown")
 }

@@ -38,26 +38,18 @@ func (l length) String() string {
 type instant struct{ time.Time }
 
 func (i *instant) UnmarshalText(text []byte) error {
-	value, err := parseInstant(string(text))
-	if err != nil {
-		return err
-	}
-	i.Time = value
-	return nil
-}
-
-func parseInstant(text string) (time.Time, error) {
-	text = strings.TrimSpace(text)
+	trimmed := strings.TrimSpace(string(text))
 	for _, layout := range []string{
 		time.RFC3339Nano, "2006-01-02 15:04:05.999999999Z07:00", "2006-01-02 15:04Z07:00",
 		"2006-01-02T15:04:05.999999999", "2006-01-02T15:04", "2006-01-02 15:04:05.999999999", "2006-01-02 15:04", time.DateOnly,
 	} {
-		if value, err := time.Parse(layout, text); err == nil {
-			return value.UTC(), nil
+		if value, err := time.Parse(layout, trimmed); err == nil {
+			i.Time = value.UTC()
+			return nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%q is not a date or time, such as 2026-01-15, \"2026-01-15 12:00\" or "+
-		"2026-01-15T12:00:00Z (UTC unless it names a zone)", strictyaml.Shorten(text))
+	return fmt.Errorf("%q is not a date or time, such as 2026-01-15, \"2026-01-15 12:00\" or "+
+		"2026-01-15T12:00:00Z (UTC unless it names a zone)", strictyaml.Shorten(trimmed))
 }
 
 // hours is a number of hours above 0 on the command line.

@@ -5,6 +5,11 @@ import (
 	"time"
 )
 
+func parseInstant(text string) (value instant, err error) {
+	err = value.UnmarshalText([]byte(text))
+	return value, err
+}
+
 func TestParseInstant(t *testing.T) {
 	for text, want := range map[string]string{
 		"2026-01-15": "2026-01-15T00:00:00Z", "2026-01-15 12:00": "2026-01-15T12:00:00Z", "2026-01-15T12:00:30Z": "2026-01-15T12:00:30Z",
@@ -28,7 +33,7 @@ func TestWindowFlags(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return instant{value}
+		return value
 	}
 	for name, c := range map[string]struct {
 		flags    windowFlags
