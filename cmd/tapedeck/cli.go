@@ -28,7 +28,7 @@ type cli struct {
 	Import   importCmd   `cmd:"" group:"record" help:"Add trades from files that you already have."`
 	Schedule scheduleCmd `cmd:"" group:"record" help:"Run the jobs of crontab.yaml at their times."`
 
-	Detect  detectCmd  `cmd:"" group:"use" help:"Find unusual trading in new trades."`
+	Detect  detectCmd  `cmd:"" group:"use" help:"Find unusual trading in what is new on the tape."`
 	Report  reportCmd  `cmd:"" group:"use" help:"Report prices, volumes, movers, alerts and completeness."`
 	Query   queryCmd   `cmd:"" group:"use" help:"Run SQL over the tape."`
 	Runs    runsCmd    `cmd:"" group:"use" help:"List the last runs of scheduled jobs."`
