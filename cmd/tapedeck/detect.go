@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode/utf8"
 
+	"tapedeck/analytics"
 	"tapedeck/internal/tape"
 	"tapedeck/jobs/detect"
 	"tapedeck/jobs/schedule"
@@ -52,7 +52,7 @@ func (c *detectCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	options := detect.Options{
-		Detectors: c.Detectors, DryRun: c.DryRun, QueriesDir: c.SQLDir, Thresholds: settings.detectors, SymbolThresholds: settings.symbols,
+		Detectors: c.Detectors, DryRun: c.DryRun, QueriesDir: c.SQLDir, Thresholds: settings.values[analytics.Detect], SymbolThresholds: settings.symbols,
 		Now: a.now(), RunID: a.runID("detect"), Threads: c.Threads, MemoryLimit: c.Memory, Logger: a.log,
 	}
 	if c.given() {
@@ -141,8 +141,8 @@ func writeAlertTable(w io.Writer, alerts []tape.Alert, width int) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "AT (UTC)\tSYMBOL\tDETECTOR\tSEVERITY\tSCORE\tMESSAGE")
 	for _, alert := range alerts {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", time.UnixMicro(alert.At).UTC().Format(time.DateTime), alert.Symbol,
-			alert.Detector, alert.Severity, strconv.FormatFloat(alert.Score, 'f', 1, 64), alert.Message)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%.1f\t%s\n", time.UnixMicro(alert.At).UTC().Format(time.DateTime), alert.Symbol,
+			alert.Detector, alert.Severity, alert.Score, alert.Message)
 	}
 	return table.Flush()
 }
@@ -154,8 +154,7 @@ func writeFittedAlerts(w io.Writer, alerts []tape.Alert, width int) error {
 	}
 	var out strings.Builder
 	writeRow := func(at, name, by, severity, score string) int {
-		padding := strings.Repeat(" ", symbol-utf8.RuneCountInString(name))
-		text := fmt.Sprintf("%-11s  %s%s  %-*s  %-8s  %7s", at, name, padding, detector, by, severity, score)
+		text := fmt.Sprintf("%-11s  %-*s  %-*s  %-8s  %7s", at, symbol, name, detector, by, severity, score)
 		out.WriteString(text)
 		return utf8.RuneCountInString(text) + 2
 	}
@@ -166,8 +165,8 @@ func writeFittedAlerts(w io.Writer, alerts []tape.Alert, width int) error {
 	}
 	out.WriteByte('\n')
 	for _, alert := range alerts {
-		score := strconv.FormatFloat(alert.Score, 'f', 1, 64)
-		writeRow(time.UnixMicro(alert.At).UTC().Format("01-02 15:04"), alert.Symbol, alert.Detector, alert.Severity, score)
+		at, score := time.UnixMicro(alert.At).UTC().Format("01-02 15:04"), fmt.Sprintf("%.1f", alert.Score)
+		writeRow(at, alert.Symbol, alert.Detector, alert.Severity, score)
 		indent, messageWidth := used, width-used
 		if !sameLine {
 			out.WriteByte('\n')
@@ -200,14 +199,22 @@ type alertLine struct {
 }
 
 func writeAlertLines(w io.Writer, alerts []tape.Alert) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	for _, alert := range alerts {
-		line := alertLine{
+	lines := make([]alertLine, len(alerts))
+	for i, alert := range alerts {
+		lines[i] = alertLine{
 			alert.Detector, alert.Symbol, time.UnixMicro(alert.At).UTC(), alert.Score, alert.Severity, alert.Message, alert.FirstID, alert.LastID,
 			json.RawMessage(alert.Extra),
 		}
-		if err := encoder.Encode(line); err != nil {
+	}
+	return writeJSONLines(w, lines)
+}
+
+// writeJSONLines prints each value as JSON on a line.
+func writeJSONLines[T any](w io.Writer, values []T) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	for _, value := range values {
+		if err := encoder.Encode(value); err != nil {
 			return err
 		}
 	}

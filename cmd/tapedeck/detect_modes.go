@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -21,11 +20,12 @@ func (a *app) calibrate(ctx context.Context, dir *tape.Dir, options detect.Optio
 	if err != nil {
 		return err
 	}
-	write := writeCalibration
 	if format == "jsonl" {
-		write = writeCalibrationLines
+		err = writeJSONLines(a.stdout, found.Detectors)
+	} else {
+		err = writeCalibration(a.stdout, found)
 	}
-	if err := write(a.stdout, found); err != nil {
+	if err != nil {
 		return err
 	}
 	a.say("calibrated on %s to %s for a budget of %s per day", minuteText(found.Window.Start), minuteText(found.Window.End), numberText(budget))
@@ -72,16 +72,6 @@ func writeCalibration(w io.Writer, found detect.Calibration) error {
 	}
 	_, err := io.WriteString(w, text)
 	return err
-}
-
-func writeCalibrationLines(w io.Writer, found detect.Calibration) error {
-	encoder := json.NewEncoder(w)
-	for _, c := range found.Detectors {
-		if err := encoder.Encode(c); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // checkLookAhead runs detect --check-lookahead.

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -42,21 +41,23 @@ func (c *queriesCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 	}
+	var page strings.Builder
 	switch {
 	case c.Format == "json":
-		err = writeQueriesJSON(a.stdout, chosen, settings)
+		err = writeQueriesJSON(&page, chosen, settings)
 	case c.Format == "sql":
 		for _, query := range chosen {
-			if _, err = io.WriteString(a.stdout, query.Text); err != nil {
-				break
-			}
+			page.WriteString(query.Text)
 		}
 	case len(c.Names) > 0:
-		_, err = io.WriteString(a.stdout, queryPages(chosen, settings))
+		writeQueryPages(&page, chosen, settings)
 	default:
-		_, err = io.WriteString(a.stdout, queryList(chosen))
+		writeQueryList(&page, chosen)
 	}
 	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(a.stdout, page.String()); err != nil {
 		return err
 	}
 	for _, problem := range problems {
@@ -108,34 +109,30 @@ func queriesNamed(queries []analytics.Query, names []string) ([]analytics.Query,
 	return chosen, nil
 }
 
-// kindTitle returns the heading of the queries of a kind.
-func kindTitle(kind analytics.Kind) string {
-	return map[analytics.Kind]string{
-		analytics.Detect:   "Detectors: a row is an alert",
-		analytics.Report:   "Sections of the report",
-		analytics.Check:    "Checks: a row is something that is wrong",
-		analytics.Cookbook: "The cookbook: run one with tapedeck queries --format sql NAME | tapedeck query",
-	}[kind]
-}
-
-// queryList returns the list of queries.
-func queryList(queries []analytics.Query) string {
-	var page strings.Builder
-	for _, kind := range []analytics.Kind{analytics.Detect, analytics.Report, analytics.Check, analytics.Cookbook} {
+// writeQueryList writes the list of queries.
+func writeQueryList(page *strings.Builder, queries []analytics.Query) {
+	for _, section := range []struct {
+		kind  analytics.Kind
+		title string
+	}{
+		{analytics.Detect, "Detectors: a row is an alert"},
+		{analytics.Report, "Sections of the report"},
+		{analytics.Check, "Checks: a row is something that is wrong"},
+		{analytics.Cookbook, "The cookbook: run one with tapedeck queries --format sql NAME | tapedeck query"},
+	} {
 		rows := [][2]string{}
 		for _, query := range queries {
-			if query.Kind == kind {
+			if query.Kind == section.kind {
 				rows = append(rows, [2]string{query.Name, summaryOf(query)})
 			}
 		}
 		if len(rows) > 0 {
-			fmt.Fprintf(&page, "%s\n", kindTitle(kind))
-			columns(&page, rows)
+			fmt.Fprintln(page, section.title)
+			columns(page, rows)
 			page.WriteString("\n")
 		}
 	}
 	page.WriteString("tapedeck queries NAME describes one of them.\n")
-	return page.String()
 }
 
 // summaryOf returns the first sentence of the description, without the name at its beginning.
@@ -145,44 +142,42 @@ func summaryOf(query analytics.Query) string {
 	return strings.TrimSuffix(strings.TrimSpace(strings.TrimPrefix(sentence, query.Name+" ")), ".")
 }
 
-// queryPages returns the complete description of queries.
-func queryPages(queries []analytics.Query, settings querySettings) string {
-	var page strings.Builder
+// writeQueryPages writes the complete description of queries.
+func writeQueryPages(page *strings.Builder, queries []analytics.Query, settings querySettings) {
 	for i, query := range queries {
 		if i > 0 {
 			page.WriteString("\n")
 		}
-		fmt.Fprintf(&page, "%s: %s\n\n", query.Path, query.Title)
-		paragraphs(&page, "", query.Doc)
+		fmt.Fprintf(page, "%s: %s\n\n", query.Path, query.Title)
+		paragraphs(page, "", query.Doc)
 		page.WriteString("\nReads:\n")
 		rows := [][2]string{}
 		for _, read := range query.Reads {
 			rows = append(rows, [2]string{read.Relation, read.Doc})
 		}
-		columns(&page, rows)
+		columns(page, rows)
 		if len(query.Params) > 0 {
 			page.WriteString("\nParameters:\n")
 			rows = rows[:0]
 			for _, param := range query.Params {
 				rows = append(rows, [2]string{param.Name, param.Type + ", " + param.Doc + defaultText(query, param, settings)})
 			}
-			columns(&page, rows)
+			columns(page, rows)
 		}
 		page.WriteString("\nColumns:\n")
 		rows = rows[:0]
 		for _, column := range query.Columns {
 			rows = append(rows, [2]string{column.Name, column.Type + ", " + column.Doc})
 		}
-		columns(&page, rows)
-		fmt.Fprintf(&page, "\nKey: %s\n", strings.Join(query.Key, ", "))
+		columns(page, rows)
+		fmt.Fprintf(page, "\nKey: %s\n", strings.Join(query.Key, ", "))
 		if query.Cooldown > 0 {
-			fmt.Fprintf(&page, "Cooldown: %s; a row of a symbol within this time after another belongs to the same event\n", length(query.Cooldown))
+			fmt.Fprintf(page, "Cooldown: %s; a row of a symbol within this time after another belongs to the same event\n", length(query.Cooldown))
 		}
 		if query.Severity != "" {
-			fmt.Fprintf(&page, "Severity: %s\n", query.Severity)
+			fmt.Fprintf(page, "Severity: %s\n", query.Severity)
 		}
 	}
-	return page.String()
 }
 
 // defaultText returns the default of a parameter and what the configuration sets.
@@ -210,7 +205,7 @@ func valueText(value any) string {
 	case string:
 		return "'" + strings.ReplaceAll(value, "'", "''") + "'"
 	case float64:
-		return strconv.FormatFloat(value, 'f', -1, 64)
+		return numberText(value)
 	case time.Duration:
 		return length(value).String()
 	case time.Time:

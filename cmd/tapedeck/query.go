@@ -9,7 +9,6 @@ import (
 	"os"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -129,14 +128,13 @@ func (a *app) reportBroken(session *analytics.Session) error {
 
 // writeTable prints a result as a table. Numbers are right-aligned and times are UTC.
 func writeTable(w io.Writer, result analytics.Result) error {
-	cells := make([][]string, 0, len(result.Rows)+1)
 	header := make([]string, len(result.Columns))
 	right := make([]bool, len(result.Columns))
 	width := make([]int, len(result.Columns))
 	for i, column := range result.Columns {
 		header[i] = column.Name
 	}
-	cells = append(cells, header)
+	cells := append(make([][]string, 0, len(result.Rows)+1), header)
 	for _, row := range result.Rows {
 		line := make([]string, len(row))
 		for i, value := range row {
@@ -179,10 +177,6 @@ func writeTable(w io.Writer, result analytics.Result) error {
 // cellText returns a value on one line.
 func cellText(value any) string {
 	switch value := value.(type) {
-	case nil:
-		return "NULL"
-	case float64:
-		return strconv.FormatFloat(value, 'f', -1, 64)
 	case time.Time:
 		if value.Equal(value.Truncate(24 * time.Hour)) {
 			return value.Format(time.DateOnly)
@@ -191,5 +185,5 @@ func cellText(value any) string {
 	case string:
 		return strings.NewReplacer("\n", "\\n", "\r", "\\r", "\t", "\\t").Replace(value)
 	}
-	return fmt.Sprint(value)
+	return valueText(value)
 }

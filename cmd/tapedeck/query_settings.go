@@ -10,23 +10,17 @@ import (
 	"tapedeck/internal/strictyaml"
 )
 
-// querySettings are the parameters in config.yaml, checked against the headers of the queries. They are by
-// name of the query and of the parameter.
+// querySettings are the parameters in config.yaml, checked against the headers of the queries.
 type querySettings struct {
-	detectors, sections map[string]map[string]any
-	// symbols are those of detectors for some symbols, by detector and by symbol or pattern.
+	// values are by kind and name of the query and by parameter.
+	values map[analytics.Kind]map[string]map[string]any
+	// symbols are those of detectors for some symbols, by detector, by symbol or pattern, and by parameter.
 	symbols map[string]map[string]map[string]any
 }
 
 // of returns the values of one query.
 func (s querySettings) of(query analytics.Query) map[string]any {
-	switch query.Kind {
-	case analytics.Detect:
-		return s.detectors[query.Name]
-	case analytics.Report:
-		return s.sections[query.Name]
-	}
-	return nil
+	return s.values[query.Kind][query.Name]
 }
 
 // symbolsOf returns the values of one query for some symbols, by symbol or pattern.
@@ -39,7 +33,7 @@ func (s querySettings) symbolsOf(query analytics.Query) map[string]map[string]an
 
 // querySettings returns the parameters in config.yaml. The error for a wrong name or value has file and line.
 func (a *app) querySettings(sqlDir string) (querySettings, error) {
-	out := querySettings{map[string]map[string]any{}, map[string]map[string]any{}, map[string]map[string]map[string]any{}}
+	out := querySettings{map[analytics.Kind]map[string]map[string]any{}, map[string]map[string]map[string]any{}}
 	if len(a.config.detectors)+len(a.config.sections) == 0 {
 		return out, nil
 	}
@@ -48,12 +42,12 @@ func (a *app) querySettings(sqlDir string) (querySettings, error) {
 		kind   analytics.Kind
 		noun   string
 		config map[string]queryConfig
-		into   map[string]map[string]any
 	}{
-		{analytics.Detect, "detector", a.config.detectors, out.detectors},
-		{analytics.Report, "section", a.config.sections, out.sections},
+		{analytics.Detect, "detector", a.config.detectors},
+		{analytics.Report, "section", a.config.sections},
 	} {
-		known := map[string]analytics.Query{}
+		known, values := map[string]analytics.Query{}, map[string]map[string]any{}
+		out.values[part.kind] = values
 		for _, query := range queries {
 			if query.Kind == part.kind {
 				known[query.Name] = query
@@ -63,36 +57,29 @@ func (a *app) querySettings(sqlDir string) (querySettings, error) {
 			config := part.config[name]
 			query, ok := known[name]
 			if !ok {
-				if slices.ContainsFunc(problems, isProblemOf(part.kind, name)) {
+				file := filepath.Join(string(part.kind), name+".sql")
+				if slices.ContainsFunc(problems, func(problem error) bool { return strings.Contains(problem.Error(), file) }) {
 					continue // the command reports the wrong file
 				}
 				suggestion := strictyaml.DidYouMean(name, slices.Sorted(maps.Keys(known)))
 				return out, misuse("%s: no %s is named %q%s", a.config.position(config.line), part.noun, name, suggestion)
 			}
 			var err error
-			if part.into[name], err = a.checkParams(query, config.params); err != nil {
+			if values[name], err = a.checkParams(query, config.params); err != nil {
 				return out, err
 			}
+			symbols := map[string]map[string]any{}
 			for symbol, params := range config.symbols {
-				values, err := a.checkParams(query, params)
-				if err != nil {
+				if symbols[symbol], err = a.checkParams(query, params); err != nil {
 					return out, err
 				}
-				if out.symbols[name] == nil {
-					out.symbols[name] = map[string]map[string]any{}
-				}
-				out.symbols[name][symbol] = values
+			}
+			if part.kind == analytics.Detect {
+				out.symbols[name] = symbols
 			}
 		}
 	}
 	return out, nil
-}
-
-// isProblemOf returns a function that reports whether a problem is about the file of a query.
-func isProblemOf(kind analytics.Kind, name string) func(error) bool {
-	return func(problem error) bool {
-		return strings.Contains(problem.Error(), filepath.Join(string(kind), name+".sql"))
-	}
 }
 
 // checkParams returns the values of parameters, after checking them against the header of the query.
@@ -101,14 +88,15 @@ func (a *app) checkParams(query analytics.Query, params map[string]configParam) 
 	settable := settableParams(query)
 	for _, param := range slices.Sorted(maps.Keys(params)) {
 		set := params[param]
-		if !slices.Contains(settable, param) {
-			if len(settable) == 0 {
-				return nil, misuse("%s: %s has no parameter that can be set", a.config.position(set.line), query.Name)
-			}
-			return nil, misuse("%s: %s has no parameter %q%s", a.config.position(set.line), query.Name, param, strictyaml.DidYouMean(param, settable))
+		position := a.config.position(set.line)
+		switch {
+		case len(settable) == 0:
+			return nil, misuse("%s: %s has no parameter that can be set", position, query.Name)
+		case !slices.Contains(settable, param):
+			return nil, misuse("%s: %s has no parameter %q%s", position, query.Name, param, strictyaml.DidYouMean(param, settable))
 		}
 		if err := query.CheckArgument(param, set.value); err != nil {
-			return nil, misuse("%s: %w", a.config.position(set.line), err)
+			return nil, misuse("%s: %w", position, err)
 		}
 		values[param] = set.value
 	}

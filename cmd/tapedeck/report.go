@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"tapedeck/analytics"
 	"tapedeck/internal/durable"
 	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
@@ -73,7 +74,7 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 		}
 	}
 	options := report.Options{Window: reported, Symbols: c.Symbols, Sections: c.Sections, Brief: format == "table" && !c.Send,
-		QueriesDir: c.SQLDir, Params: settings.sections,
+		QueriesDir: c.SQLDir, Params: settings.values[analytics.Report],
 		Now: a.now(), Threads: c.Threads, MemoryLimit: c.Memory, Logger: a.log,
 	}
 	a.addJudged(dir, &options)

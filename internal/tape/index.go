@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -310,6 +311,17 @@ func (x *Index) Bounds(symbol string) (bounds Bounds, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.boundsOf(symbol, x.runsOf(symbol))
+}
+
+// AllBounds iterates over the symbols that have bounds, in alphabetical order.
+func (x *Index) AllBounds() iter.Seq2[string, Bounds] {
+	return func(yield func(string, Bounds) bool) {
+		for _, symbol := range x.Symbols() {
+			if bounds, ok := x.Bounds(symbol); ok && !yield(symbol, bounds) {
+				return
+			}
+		}
+	}
 }
 
 func (x *Index) boundsOf(symbol string, runs []IDRun) (Bounds, bool) {

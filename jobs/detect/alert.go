@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -18,41 +19,30 @@ import (
 func toAlerts(query analytics.Query, result analytics.Result, w window.Window, opt Options) ([]tape.Alert, error) {
 	out := make([]tape.Alert, 0, len(result.Rows))
 	for _, row := range result.Rows {
-		alert := tape.Alert{Detector: query.Name, RunID: opt.RunID, FoundAt: opt.Now.UnixMicro()}
-		extra := map[string]any{}
+		extra := make(map[string]any, len(row))
+		for i, column := range result.Columns {
+			extra[column.Name] = row[i]
+		}
+		at, hasTime := take[time.Time](extra, "at")
+		score := extra["score"]
+		alert := tape.Alert{Detector: query.Name, At: at.UnixMicro(), RunID: opt.RunID, FoundAt: opt.Now.UnixMicro()}
+		alert.Symbol, _ = take[string](extra, "symbol")
+		alert.Score, _ = take[float64](extra, "score")
+		alert.Severity, _ = take[string](extra, "severity")
+		alert.Message, _ = take[string](extra, "message")
+		alert.FirstID, _ = take[int64](extra, "first_id")
+		alert.LastID, _ = take[int64](extra, "last_id")
+		for name, value := range extra {
+			extra[name] = jsonValue(value)
+		}
 		bad := func(format string, args ...any) error {
 			return fmt.Errorf("%s returned a row for %q %s", query.Path, alert.Symbol, fmt.Sprintf(format, args...))
 		}
-		for i, column := range result.Columns {
-			value := row[i]
-			switch column.Name {
-			case "symbol":
-				alert.Symbol, _ = value.(string)
-			case "at":
-				at, ok := value.(time.Time)
-				if !ok {
-					return nil, bad("without at")
-				}
-				alert.At = at.UnixMicro()
-			case "score":
-				score, ok := value.(float64)
-				if !ok || math.IsNaN(score) || math.IsInf(score, 0) {
-					return nil, bad("whose score is %v", value)
-				}
-				alert.Score = score
-			case "severity":
-				alert.Severity, _ = value.(string)
-			case "message":
-				alert.Message, _ = value.(string)
-			case "first_id":
-				alert.FirstID, _ = value.(int64)
-			case "last_id":
-				alert.LastID, _ = value.(int64)
-			default:
-				extra[column.Name] = jsonValue(value)
-			}
-		}
 		switch {
+		case !hasTime:
+			return nil, bad("without at")
+		case jsonValue(score) != alert.Score:
+			return nil, bad("whose score is %v", score)
 		case alert.Symbol == "":
 			return nil, bad("without a symbol")
 		case !slices.Contains([]string{"low", "medium", "high"}, alert.Severity):
@@ -69,14 +59,27 @@ func toAlerts(query analytics.Query, result analytics.Result, w window.Window, o
 		out = append(out, alert)
 	}
 	slices.SortStableFunc(out, func(a, b tape.Alert) int {
-		if order := strings.Compare(a.Symbol, b.Symbol); order != 0 {
-			return order
-		}
-		return int(max(min(a.At-b.At, 1), -1))
+		return cmp.Or(strings.Compare(a.Symbol, b.Symbol), cmp.Compare(a.At, b.At))
 	})
 	return out, nil
 }
 
+// take removes a value and returns it if it has the type.
+func take[T any](values map[string]any, name string) (T, bool) {
+	value, ok := values[name].(T)
+	delete(values, name)
+	return value, ok
+}
+
+// alertKey identifies an alert.
+type alertKey struct {
+	detector, symbol string
+	at               int64
+}
+
+func keyOf(a tape.Alert) alertKey { return alertKey{a.Detector, a.Symbol, a.At} }
+
+// jsonValue returns a value as JSON can hold it.
 func jsonValue(value any) any {
 	switch v := value.(type) {
 	case float64:

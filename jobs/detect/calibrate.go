@@ -113,10 +113,7 @@ func (r *run) lowerThresholds() (current map[string]float64, skipped []string) {
 			skipped = append(skipped, query.Name)
 			continue
 		}
-		current[query.Name] = toFloat(param.Default, 0)
-		if set, ok := r.opt.Thresholds[query.Name][query.Threshold]; ok {
-			current[query.Name] = toFloat(set, current[query.Name])
-		}
+		current[query.Name] = r.threshold(query, param)
 		values := map[string]any{}
 		maps.Copy(values, r.opt.Thresholds[query.Name])
 		values[query.Threshold] = minCalibrated * current[query.Name]
@@ -193,11 +190,7 @@ func highestScores(alerts []tape.Alert) []float64 {
 // symbolDays counts the pairs of symbol and UTC day that can be judged in w, because half a day before
 // them is recorded. It also returns the part of w that begins with the first of them.
 func (r *run) symbolDays(w window.Window) (part window.Window, n int64) {
-	for _, symbol := range r.index.Symbols() {
-		bounds, ok := r.index.Bounds(symbol)
-		if !ok {
-			continue
-		}
+	for _, bounds := range r.index.AllBounds() {
 		judgedFrom := bounds.FirstAt.UTC().Add(baseline / 2).Truncate(time.Minute)
 		judged := w.Intersect(window.Window{Start: judgedFrom, End: bounds.LastAt.UTC()})
 		n += int64(len(judged.Days()))

@@ -135,11 +135,11 @@ func (r *run) sessionOptions(queries []analytics.Query, w window.Window) analyti
 	var trades, minutes time.Duration
 	tables, readMinutes := []tape.Table{tape.Trades}, false
 	for _, query := range queries {
-		trades = max(trades, warmUp(query)+query.LookBack("window_start", "trades", "alerts"))
+		trades = max(trades, warmUp(query)+query.LookBack("trades", "alerts"))
 		for _, read := range query.Reads {
 			switch read.Relation {
 			case "minutes":
-				minutes, readMinutes = max(minutes, warmUp(query)+query.LookBack("window_start", "minutes")), true
+				minutes, readMinutes = max(minutes, warmUp(query)+query.LookBack("minutes")), true
 			case "alerts", "incidents":
 				tables = append(tables, tape.Alerts)
 			case "runs", "coverage":
@@ -216,17 +216,13 @@ func (r *run) publish(ctx context.Context, alerts []tape.Alert, day window.Windo
 	if err != nil {
 		return err
 	}
-	type identity struct {
-		detector, symbol string
-		at               int64
-	}
-	onTape := map[identity]bool{}
+	onTape := map[alertKey]bool{}
 	for _, alert := range known {
-		onTape[identity{alert.Detector, alert.Symbol, alert.At}] = true
+		onTape[keyOf(alert)] = true
 	}
 	var added []tape.Alert
 	for _, alert := range alerts {
-		if !onTape[identity{alert.Detector, alert.Symbol, alert.At}] {
+		if !onTape[keyOf(alert)] {
 			added = append(added, alert)
 		}
 	}

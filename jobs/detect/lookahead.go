@@ -94,7 +94,7 @@ func CheckLookAhead(ctx context.Context, dir *tape.Dir, opt Options) (LookAheadC
 			return out, err
 		}
 		for _, name := range r.working() {
-			out.Found = append(out.Found, compareAlerts(name, compared, cutoff, full[name], rows[name])...)
+			out.Found = append(out.Found, compareAlerts(compared, cutoff, full[name], rows[name])...)
 		}
 	}
 	out.Detectors, out.Problems = r.working(), r.summary.Problems
@@ -112,8 +112,8 @@ func newCheck(ctx context.Context, dir *tape.Dir, opt Options, last time.Duratio
 		return nil, window.Window{}, err
 	}
 	end, first := r.end(), time.Time{}
-	for _, symbol := range r.index.Symbols() {
-		if bounds, ok := r.index.Bounds(symbol); ok && (first.IsZero() || bounds.FirstAt.Before(first)) {
+	for _, bounds := range r.index.AllBounds() {
+		if first.IsZero() || bounds.FirstAt.Before(first) {
 			first = bounds.FirstAt.UTC().Truncate(time.Minute)
 		}
 	}
@@ -170,10 +170,7 @@ func chooseCutoffs(w window.Window, alerts []tape.Alert) (out []time.Time) {
 			out = append(out, at)
 		}
 	}
-	alerts = slices.Clone(alerts)
-	slices.SortFunc(alerts, func(a, b tape.Alert) int {
-		return cmp.Or(cmp.Compare(a.At, b.At), strings.Compare(a.Detector, b.Detector), strings.Compare(a.Symbol, b.Symbol))
-	})
+	alerts = slices.SortedFunc(slices.Values(alerts), func(a, b tape.Alert) int { return cmp.Compare(a.At, b.At) })
 	step := max(1, (3*len(alerts)+maxAlertCutoffs-1)/maxAlertCutoffs)
 	for i := 0; i < len(alerts); i += step {
 		at := time.UnixMicro(alerts[i].At).UTC()
@@ -190,29 +187,24 @@ func chooseCutoffs(w window.Window, alerts []tape.Alert) (out []time.Time) {
 }
 
 // compareAlerts compares the alerts in w up to the cutoff, from the full tape and the shortened one.
-func compareAlerts(detector string, w window.Window, cutoff time.Time, full, shortened []tape.Alert) (out []LookAhead) {
-	type identity struct {
-		symbol string
-		at     int64
-	}
-	others := map[identity]tape.Alert{}
+func compareAlerts(w window.Window, cutoff time.Time, full, shortened []tape.Alert) (out []LookAhead) {
+	others := map[alertKey]tape.Alert{}
 	for _, a := range shortened {
 		if a.At <= cutoff.UnixMicro() {
-			others[identity{a.Symbol, a.At}] = a
+			others[keyOf(a)] = a
 		}
 	}
 	for _, a := range full {
 		if !raisedIn(w, a.At) || a.At > cutoff.UnixMicro() {
 			continue
 		}
-		id := identity{a.Symbol, a.At}
-		if other, ok := others[id]; !ok || !sameAlert(a, other) {
-			out = append(out, LookAhead{detector, a.Symbol, time.UnixMicro(a.At).UTC(), cutoff, true})
+		if other, ok := others[keyOf(a)]; !ok || !sameAlert(a, other) {
+			out = append(out, LookAhead{a.Detector, a.Symbol, time.UnixMicro(a.At).UTC(), cutoff, true})
 		}
-		delete(others, id)
+		delete(others, keyOf(a))
 	}
 	for id := range others {
-		out = append(out, LookAhead{detector, id.symbol, time.UnixMicro(id.at).UTC(), cutoff, false})
+		out = append(out, LookAhead{id.detector, id.symbol, time.UnixMicro(id.at).UTC(), cutoff, false})
 	}
 	return out
 }

@@ -49,8 +49,8 @@ const (
 // trades arrive later with higher ids, and plan judges that time again.
 func (r *run) end() time.Time {
 	var newest time.Time
-	for _, symbol := range r.index.Symbols() {
-		if bounds, ok := r.index.Bounds(symbol); ok && bounds.LastAt.After(newest) {
+	for _, bounds := range r.index.AllBounds() {
+		if bounds.LastAt.After(newest) {
 			newest = bounds.LastAt
 		}
 	}
@@ -96,11 +96,7 @@ func (r *run) plan(ctx context.Context) error {
 	waiting := map[string]Waiting{}
 	for _, query := range r.queries {
 		windows := map[string]window.Window{}
-		for _, symbol := range r.index.Symbols() {
-			bounds, ok := r.index.Bounds(symbol)
-			if !ok {
-				continue
-			}
+		for symbol, bounds := range r.index.AllBounds() {
 			w := window.Window{Start: r.planStart(query, symbol, bounds.FirstAt, late), End: end}
 			for _, gap := range gaps[symbol] {
 				around := window.Minutes(gap.After, gap.Before)

@@ -1,11 +1,9 @@
 package detect
 
 import (
-	"slices"
-	"strings"
 	"time"
 
-	"tapedeck/internal/tape"
+	"tapedeck/analytics"
 	"tapedeck/internal/window"
 )
 
@@ -31,21 +29,18 @@ func (r *run) countUnjudged() {
 		if !ok || r.failed[query.Name] {
 			continue
 		}
-		minutes := toFloat(param.Default, 0)
-		if set, ok := r.opt.Thresholds[query.Name]["min_minutes"]; ok {
-			minutes = toFloat(set, minutes)
-		}
-		required = max(required, int64(minutes))
+		required = max(required, int64(r.threshold(query, param)))
 		for symbol, w := range r.windows[query.Name] {
 			windows[symbol] = windows[symbol].Hull(w)
 		}
 	}
-	for symbol, w := range windows {
-		bounds, ok := r.index.Bounds(symbol)
-		if !ok {
-			continue
+	for symbol, bounds := range r.index.AllBounds() {
+		w := windows[symbol]
+		var gaps []window.Window
+		for _, gap := range r.index.Gaps(symbol) {
+			gaps = append(gaps, window.Minutes(gap.After, gap.Before))
 		}
-		gaps := gapMinutes(r.index.Gaps(symbol))
+		gaps = window.Merge(gaps)
 		recordedFrom := bounds.FirstAt.UTC().Truncate(time.Minute).Add(time.Minute)
 		u := Unjudged{Symbol: symbol, Gap: minutesIn(gaps, w)}
 		for hour := w.Start.Truncate(time.Hour); hour.Before(w.End); hour = hour.Add(time.Hour) {
@@ -58,16 +53,6 @@ func (r *run) countUnjudged() {
 			r.summary.Unjudged = append(r.summary.Unjudged, u)
 		}
 	}
-	slices.SortFunc(r.summary.Unjudged, func(a, b Unjudged) int { return strings.Compare(a.Symbol, b.Symbol) })
-}
-
-// gapMinutes returns the minutes with gaps, as from window.Merge.
-func gapMinutes(gaps []tape.Gap) []window.Window {
-	windows := make([]window.Window, len(gaps))
-	for i, gap := range gaps {
-		windows[i] = window.Minutes(gap.After, gap.Before)
-	}
-	return window.Merge(windows)
 }
 
 // minutesIn counts the minutes of windows that are in w.
@@ -81,6 +66,11 @@ func minutesIn(windows []window.Window, w window.Window) (minutes int64) {
 // recordedMinutes counts the minutes of w without a gap.
 func recordedMinutes(gaps []window.Window, w window.Window) int64 {
 	return int64(w.Duration()/time.Minute) - minutesIn(gaps, w)
+}
+
+// threshold returns the value of a numeric parameter.
+func (r *run) threshold(query analytics.Query, param analytics.Param) float64 {
+	return toFloat(r.opt.Thresholds[query.Name][param.Name], toFloat(param.Default, 0))
 }
 
 // toFloat returns a threshold as a number, or otherwise if it is none.
