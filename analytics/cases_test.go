@@ -105,7 +105,7 @@ func loadCase(t *testing.T, s *Session, query Query, file string) sqlCase {
 		t.Fatal(err)
 	}
 	for _, name := range relationNames {
-		if err := s.exec(t.Context(), "DELETE FROM canonical."+name); err != nil {
+		if err := exec(t.Context(), s.db, "DELETE FROM canonical."+name); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -140,21 +140,17 @@ func loadCase(t *testing.T, s *Session, query Query, file string) sqlCase {
 		}
 	}
 	if !given["bounds"] {
-		if err := s.exec(t.Context(), "INSERT INTO canonical.bounds SELECT symbol, min(id), max(id), arg_min(traded_at, id), arg_max(traded_at, id) FROM canonical.trades GROUP BY symbol"); err != nil {
+		if err := exec(t.Context(), s.db, "INSERT INTO canonical.bounds SELECT symbol, min(id), max(id), arg_min(traded_at, id), arg_max(traded_at, id) FROM canonical.trades GROUP BY symbol"); err != nil {
 			t.Fatal(err)
 		}
-	}
-	minutes, err := derivedSelect("minutes")
-	if err != nil {
-		t.Fatal(err)
 	}
 	statements := []string{"CREATE OR REPLACE VIEW minutes AS FROM canonical.minutes"}
 	if !given["minutes"] && query.ReadsRelation("minutes") {
 		// The minutes are computed once, and the INSERT checks their columns.
-		statements = append(statements, "INSERT INTO canonical.minutes "+minutes)
+		statements = append(statements, "INSERT INTO canonical.minutes "+derivedSelect("minutes"))
 	}
 	for _, statement := range statements {
-		if err := s.exec(t.Context(), statement); err != nil {
+		if err := exec(t.Context(), s.db, statement); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -283,7 +279,7 @@ func loadRows(ctx context.Context, s *Session, relation, statement string) error
 			list[i] = "0"
 		}
 	}
-	return s.exec(ctx, fmt.Sprintf("INSERT INTO canonical.%s SELECT %s FROM (%s)", relation, strings.Join(list, ", "), statement))
+	return exec(ctx, s.db, fmt.Sprintf("INSERT INTO canonical.%s SELECT %s FROM (%s)", relation, strings.Join(list, ", "), statement))
 }
 
 func renderCSV(t *testing.T, result Result) string {

@@ -1,7 +1,6 @@
 package analytics
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -10,15 +9,11 @@ import (
 
 // textCheck compares the SQL of a query with its header.
 type textCheck struct {
-	q         *Query
+	*Query
 	tokens    []token
 	params    map[string]bool // used
 	relations map[string]bool // read
 	ctes      []string        // names of common table expressions so far
-}
-
-func (c *textCheck) fail(line int, format string, args ...any) error {
-	return &SyntaxError{c.q.Path, line, fmt.Sprintf(format, args...)}
 }
 
 // checkText checks that the SQL is one SELECT, that it has the parameters of the header, each cast to its
@@ -29,24 +24,24 @@ func (q *Query) checkText() error {
 		err.Path = q.Path
 		return err
 	}
-	c := textCheck{q: q, params: map[string]bool{}, relations: map[string]bool{}}
+	c := textCheck{Query: q, params: map[string]bool{}, relations: map[string]bool{}}
 	if len(tokens) == 0 {
-		return c.fail(1+strings.Count(strings.TrimRight(q.Text, "\n"), "\n"), "there is no SELECT below the header")
+		return c.errorAt(1+strings.Count(strings.TrimRight(q.Text, "\n"), "\n"), "there is no SELECT below the header")
 	}
 	for len(tokens) > 0 && tokens[len(tokens)-1].text == ";" {
 		tokens = tokens[:len(tokens)-1]
 	}
 	if len(tokens) == 0 || tokens[0].kind != word || tokens[0].text != "select" && tokens[0].text != "with" {
-		return c.fail(1, "a query must be one SELECT, which may begin with WITH")
+		return c.errorAt(1, "a query must be one SELECT, which may begin with WITH")
 	}
 	c.tokens = tokens
 	for i, t := range tokens {
 		var err error
 		switch {
 		case t.isSymbol(";"):
-			err = c.fail(t.line, "a second statement follows this semicolon; a query must be one SELECT")
+			err = c.errorAt(t.line, "a second statement follows this semicolon; a query must be one SELECT")
 		case t.isSymbol("?"):
-			err = c.fail(t.line, "write a parameter as $name, not ?")
+			err = c.errorAt(t.line, "write a parameter as $name, not ?")
 		case t.kind == parameter:
 			err = c.checkParameter(i)
 		case c.definesCTE(i):
@@ -64,18 +59,18 @@ func (q *Query) checkText() error {
 // checkParameter checks the parameter that is the i-th token.
 func (c *textCheck) checkParameter(i int) error {
 	t := c.tokens[i]
-	param, ok := c.q.Param(t.text)
+	param, ok := c.Param(t.text)
 	switch {
-	case c.q.Kind == Cookbook:
-		return c.fail(t.line, "a query of the cookbook has variables instead of parameters: coalesce(getvariable('%s')::%s, …)",
+	case c.Kind == Cookbook:
+		return c.errorAt(t.line, "a query of the cookbook has variables instead of parameters: coalesce(getvariable('%s')::%s, …)",
 			t.text, param.Type)
 	case !ok:
-		if near := wording.Nearest(t.text, c.q.paramNames()); near != "" {
-			return c.fail(t.line, "$%s is not in the header; did you mean $%s?", t.text, near)
+		if near := wording.Nearest(t.text, c.paramNames()); near != "" {
+			return c.errorAt(t.line, "$%s is not in the header; did you mean $%s?", t.text, near)
 		}
-		return c.fail(t.line, "$%s is not in the header: add a line param:", t.text)
+		return c.errorAt(t.line, "$%s is not in the header: add a line param:", t.text)
 	case i+2 >= len(c.tokens) || c.tokens[i+1].text != "::" || !isType(c.tokens[i+2:], param.Type):
-		return c.fail(t.line, "cast the parameter where it is used: $%s::%s", t.text, param.Type)
+		return c.errorAt(t.line, "cast the parameter where it is used: $%s::%s", t.text, param.Type)
 	}
 	c.params[t.text] = true
 	return nil
@@ -97,8 +92,8 @@ func (c *textCheck) checkRelations(i int) error {
 			continue
 		}
 		c.relations[name] = true
-		if !slices.ContainsFunc(c.q.Reads, func(r Read) bool { return r.Relation == name }) {
-			return c.fail(c.tokens[i].line, "the query reads %s, but the header has no line reads: %s", name, name)
+		if !slices.ContainsFunc(c.Reads, func(r Read) bool { return r.Relation == name }) {
+			return c.errorAt(c.tokens[i].line, "the query reads %s, but the header has no line reads: %s", name, name)
 		}
 	}
 	return nil
@@ -126,11 +121,7 @@ func relationsRead(tokens []token, i int) []string {
 
 // macroReads returns the relations that a shared macro reads, by itself or through another macro.
 func macroReads(name string) (out []string) {
-	text, err := embeddedSQL("macro/" + name + ".sql")
-	if err != nil {
-		return nil
-	}
-	tokens, _ := scan(text) // tests run every embedded macro
+	tokens, _ := scan(embeddedSQL("macro/" + name + ".sql")) // tests run every embedded macro
 	for i := range tokens {
 		out = append(out, relationsRead(tokens, i)...)
 	}
@@ -139,20 +130,20 @@ func macroReads(name string) (out []string) {
 
 // checkUnused checks that the query uses everything in its header.
 func (c *textCheck) checkUnused() error {
-	if c.q.Kind == Cookbook {
-		if err := c.q.checkVariables(); err != nil {
+	if c.Kind == Cookbook {
+		if err := c.checkVariables(); err != nil {
 			return err
 		}
 	}
-	for _, param := range c.q.Params {
-		if !c.params[param.Name] && c.q.Kind != Cookbook {
-			return c.fail(c.q.headerLineOf("param", param.Name),
+	for _, param := range c.Params {
+		if !c.params[param.Name] && c.Kind != Cookbook {
+			return c.errorAt(c.headerLineOf("param", param.Name),
 				"the parameter %s is in the header, but the query does not use it", param.Name)
 		}
 	}
-	for _, read := range c.q.Reads {
+	for _, read := range c.Reads {
 		if !c.relations[read.Relation] {
-			return c.fail(c.q.headerLineOf("reads", read.Relation),
+			return c.errorAt(c.headerLineOf("reads", read.Relation),
 				"the relation %s is in the header, but the query does not read it", read.Relation)
 		}
 	}

@@ -1,10 +1,13 @@
 package analytics
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"tapedeck/sql"
 )
 
 // fencedBlock returns the first block of a Markdown text with the given language.
@@ -74,11 +77,7 @@ func TestDocsListRelationsAndMacros(t *testing.T) {
 		}
 	}
 	macros := sharedMacros[:]
-	script, err := embeddedSQL(macrosName)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, definition := range strings.Split(script, "CREATE MACRO ")[1:] {
+	for _, definition := range strings.Split(embeddedSQL(macrosName), "CREATE MACRO ")[1:] {
 		name, _, _ := strings.Cut(definition, "(")
 		macros = append(macros, name)
 	}
@@ -87,7 +86,7 @@ func TestDocsListRelationsAndMacros(t *testing.T) {
 			t.Errorf("docs/SQL.md does not list the macro %s", name)
 		}
 	}
-	files, err := embeddedNames("macro/*.sql")
+	files, err := fs.Glob(sql.Files, "macro/*.sql")
 	if err != nil || len(files) != len(sharedMacros) {
 		t.Errorf("sql/macro has the files %v, and sharedMacros %v: %v", files, sharedMacros, err)
 	}

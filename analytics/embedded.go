@@ -1,21 +1,18 @@
 package analytics
 
-import (
-	"io/fs"
-
-	"tapedeck/sql"
-)
+import "tapedeck/sql"
 
 // sharedMacros are the macros in sql/macro, in the order in which they are created.
 var sharedMacros = [...]string{
 	"severity_of", "by_quote_asset", "clock_buckets", "bucket_baselines", "move_baselines", "rush_minutes",
 }
 
-// embeddedSQL returns the text of an embedded file, such as derived/minutes.sql.
-func embeddedSQL(name string) (string, error) {
-	content, err := fs.ReadFile(sql.Files, name)
-	return string(content), err
+// embeddedSQL returns the text of an embedded file, such as derived/minutes.sql. It panics if tapedeck was
+// built without the file.
+func embeddedSQL(name string) string {
+	content, err := sql.Files.ReadFile(name)
+	if err != nil {
+		panic(err)
+	}
+	return string(content)
 }
-
-// embeddedNames returns the names of the embedded files that match a pattern, sorted.
-func embeddedNames(pattern string) ([]string, error) { return fs.Glob(sql.Files, pattern) }

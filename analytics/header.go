@@ -1,7 +1,6 @@
 package analytics
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -31,27 +30,26 @@ var (
 )
 
 type headerParser struct {
-	q    *Query
+	*Query
 	line int
 	doc  *string // the description that an indented comment line continues
 }
 
 func (p *headerParser) fail(format string, args ...any) error {
-	return &SyntaxError{p.q.Path, max(p.line, 1), fmt.Sprintf(format, args...)}
+	return p.errorAt(p.line, format, args...)
 }
 
 func (p *headerParser) parse() error {
-	q := p.q
-	if !identifier.MatchString(q.Name) {
-		return p.fail("the file name %q is not lower_snake_case.sql", q.Name)
+	if !identifier.MatchString(p.Name) {
+		return p.fail("the file name %q is not lower_snake_case.sql", p.Name)
 	}
-	switch q.Kind {
+	switch p.Kind {
 	case Detect, Report, Check, Cookbook:
 	default:
-		return p.fail("a query must be in a directory detect, report, check or cookbook, not %q", string(q.Kind))
+		return p.fail("a query must be in a directory detect, report, check or cookbook, not %q", string(p.Kind))
 	}
 	var prose []string
-	for i, line := range strings.Split(q.Text, "\n") {
+	for i, line := range strings.Split(p.Text, "\n") {
 		line = strings.TrimRight(line, " \t\r")
 		if !strings.HasPrefix(line, "--") {
 			break
@@ -76,10 +74,10 @@ func (p *headerParser) parse() error {
 		p.doc = nil
 		prose = append(prose, strings.TrimPrefix(rest, " "))
 	}
-	q.Doc = strings.TrimSpace(strings.Join(prose, "\n"))
-	if q.Title == "" {
-		title := strings.ReplaceAll(q.Name, "_", " ")
-		q.Title = strings.ToUpper(title[:1]) + title[1:]
+	p.Doc = strings.TrimSpace(strings.Join(prose, "\n"))
+	if p.Title == "" {
+		title := strings.ReplaceAll(p.Name, "_", " ")
+		p.Title = strings.ToUpper(title[:1]) + title[1:]
 	}
 	return p.checkHeader()
 }
@@ -96,14 +94,13 @@ func misspelledKey(word string) string {
 
 // parseLine parses a header line.
 func (p *headerParser) parseLine(key, rest string) error {
-	q := p.q
 	p.doc = nil
 	if rest == "" {
 		return p.fail("%s: is empty", key)
 	}
 	switch key {
 	case "title":
-		q.Title = rest
+		p.Title = rest
 	case "reads":
 		return p.parseReads(rest)
 	case "param":
@@ -111,41 +108,41 @@ func (p *headerParser) parseLine(key, rest string) error {
 	case "column":
 		return p.parseColumn(rest)
 	case "key":
-		if q.Key != nil {
+		if p.Key != nil {
 			return p.fail("key: appears twice")
 		}
 		for _, name := range strings.Split(rest, ",") {
 			name = strings.TrimSpace(name)
-			if !slices.ContainsFunc(q.Columns, func(c Column) bool { return c.Name == name }) {
+			if !p.hasColumn(name) {
 				return p.fail("key column %q is not among the columns above", name)
 			}
-			q.Key = append(q.Key, name)
+			p.Key = append(p.Key, name)
 		}
 	case "severity":
-		if q.Kind != Check {
+		if p.Kind != Check {
 			return p.fail("severity: is only for checks; a detector returns a column severity")
 		}
 		if rest != "fail" && rest != "warn" {
 			return p.fail("severity %q is neither fail nor warn", rest)
 		}
-		q.Severity = rest
+		p.Severity = rest
 	case "cooldown":
-		if q.Kind != Detect {
+		if p.Kind != Detect {
 			return p.fail("cooldown: is only for detectors")
 		}
 		duration, err := parseInterval(rest)
 		if err != nil || duration <= 0 {
 			return p.fail("cooldown %q is not a duration such as 30 minutes", rest)
 		}
-		q.Cooldown = duration
+		p.Cooldown = duration
 	case "threshold":
-		if q.Kind != Detect {
+		if p.Kind != Detect {
 			return p.fail("threshold: is only for detectors")
 		}
-		if param, ok := q.Param(rest); !ok || param.Type != "DOUBLE" {
+		if param, ok := p.Param(rest); !ok || param.Type != "DOUBLE" {
 			return p.fail("threshold %q is not among the DOUBLE parameters above", rest)
 		}
-		q.Threshold = rest
+		p.Threshold = rest
 	}
 	return nil
 }
@@ -158,7 +155,7 @@ func (p *headerParser) parseReads(rest string) error {
 	if !slices.Contains(relationNames[:], relation) {
 		return p.fail("reads %q: the relations are %s", relation, strings.Join(relationNames[:], ", "))
 	}
-	if p.q.ReadsRelation(relation) {
+	if p.ReadsRelation(relation) {
 		return p.fail("reads %q appears twice", relation)
 	}
 	read := Read{Relation: relation, Doc: doc}
@@ -176,12 +173,11 @@ func (p *headerParser) parseReads(rest string) error {
 		}
 		read.Anchor = match[2]
 	}
-	p.q.Reads = append(p.q.Reads, read)
+	p.Reads = append(p.Reads, read)
 	return nil
 }
 
 func (p *headerParser) parseParam(rest string) error {
-	q := p.q
 	name, typ, doc := splitFields(rest)
 	if !identifier.MatchString(name) {
 		return p.fail("param %q is not a lower_snake_case name", name)
@@ -189,7 +185,7 @@ func (p *headerParser) parseParam(rest string) error {
 	if !slices.Contains(paramTypes, typ) {
 		return p.fail("param %q has the type %q; the types are %s", name, typ, strings.Join(paramTypes, ", "))
 	}
-	if _, ok := q.Param(name); ok {
+	if _, ok := p.Param(name); ok {
 		return p.fail("param %q appears twice", name)
 	}
 	param := Param{Name: name, Type: typ, Doc: doc}
@@ -201,15 +197,18 @@ func (p *headerParser) parseParam(rest string) error {
 		}
 		param.Doc, param.Default, param.HasDefault = strings.TrimSpace(doc[:match[0]]), value, true
 	}
-	q.Params = append(q.Params, param)
+	p.Params = append(p.Params, param)
 	if !param.HasDefault {
-		p.doc = &q.Params[len(q.Params)-1].Doc
+		p.doc = &p.Params[len(p.Params)-1].Doc
 	}
 	return nil
 }
 
+func (p *headerParser) hasColumn(name string) bool {
+	return slices.ContainsFunc(p.Columns, func(c Column) bool { return c.Name == name })
+}
+
 func (p *headerParser) parseColumn(rest string) error {
-	q := p.q
 	name, typ, doc := splitFields(rest)
 	if !identifier.MatchString(name) {
 		return p.fail("column %q is not a lower_snake_case name", name)
@@ -217,44 +216,43 @@ func (p *headerParser) parseColumn(rest string) error {
 	if !columnType.MatchString(typ) {
 		return p.fail("column %q has no type: write name, TYPE, meaning with unit", name)
 	}
-	if slices.ContainsFunc(q.Columns, func(c Column) bool { return c.Name == name }) {
+	if p.hasColumn(name) {
 		return p.fail("column %q appears twice", name)
 	}
-	if len(q.Columns) == 0 {
-		q.columnsLine = p.line
+	if len(p.Columns) == 0 {
+		p.columnsLine = p.line
 	}
-	q.Columns = append(q.Columns, Column{name, typ, doc})
-	p.doc = &q.Columns[len(q.Columns)-1].Doc
+	p.Columns = append(p.Columns, Column{name, typ, doc})
+	p.doc = &p.Columns[len(p.Columns)-1].Doc
 	return nil
 }
 
 // checkHeader checks that the header is complete and consistent.
 func (p *headerParser) checkHeader() error {
-	q := p.q
-	if q.Doc == "" {
+	if p.Doc == "" {
 		p.line = 1
 		return p.fail("the header does not describe what a row is")
 	}
-	if len(q.Columns) == 0 {
+	if len(p.Columns) == 0 {
 		return p.fail("the header has no column: lines")
 	}
-	if len(q.Key) == 0 {
+	if len(p.Key) == 0 {
 		return p.fail("the header has no key: line")
 	}
-	if len(q.Reads) == 0 {
+	if len(p.Reads) == 0 {
 		return p.fail("the header has no reads: line")
 	}
-	for _, read := range q.Reads {
+	for _, read := range p.Reads {
 		if read.Anchor == "" {
 			continue
 		}
-		if param, ok := q.Param(read.Anchor); !ok || param.Type != "TIMESTAMP" {
+		if param, ok := p.Param(read.Anchor); !ok || param.Type != "TIMESTAMP" {
 			return p.fail("reads: %s counts from %q, which is not a TIMESTAMP parameter of this query", read.Relation, read.Anchor)
 		}
 	}
-	switch q.Kind {
+	switch p.Kind {
 	case Check:
-		if q.Severity == "" {
+		if p.Severity == "" {
 			return p.fail("the header of a check needs a line severity: fail or severity: warn")
 		}
 	case Detect:
@@ -265,24 +263,23 @@ func (p *headerParser) checkHeader() error {
 
 // checkDetector checks what the header of a detector must have, and sets the default cooldown.
 func (p *headerParser) checkDetector() error {
-	q := p.q
-	if q.Cooldown == 0 {
-		q.Cooldown = DefaultCooldown
+	if p.Cooldown == 0 {
+		p.Cooldown = DefaultCooldown
 	}
 	for _, name := range []string{"window_start", "window_end"} {
-		if param, ok := q.Param(name); !ok || param.Type != "TIMESTAMP" || param.HasDefault {
+		if param, ok := p.Param(name); !ok || param.Type != "TIMESTAMP" || param.HasDefault {
 			return p.fail("a detector needs a parameter %s of type TIMESTAMP without a default", name)
 		}
 	}
 	for _, required := range detectorColumns {
-		if !slices.ContainsFunc(q.Columns, func(c Column) bool { return c.Name == required.Name && c.Type == required.Type }) {
+		if !slices.ContainsFunc(p.Columns, func(c Column) bool { return c.Name == required.Name && c.Type == required.Type }) {
 			return p.fail("a detector must return a column %s of type %s", required.Name, required.Type)
 		}
 	}
-	if !slices.Equal(q.Key, []string{"symbol", "at"}) {
+	if !slices.Equal(p.Key, []string{"symbol", "at"}) {
 		return p.fail("the key of a detector must be symbol, at")
 	}
-	for _, read := range q.Reads {
+	for _, read := range p.Reads {
 		if (read.Relation == "trades" || read.Relation == "minutes") && read.Anchor != "window_start" {
 			return p.fail("a detector must read %s from a finite time before window_start, stated under reads:", read.Relation)
 		}

@@ -3,11 +3,8 @@ package analytics
 import (
 	"context"
 	"database/sql/driver"
-	"errors"
 	"fmt"
 	"time"
-
-	"github.com/duckdb/duckdb-go/v2"
 
 	"tapedeck/internal/tape"
 )
@@ -60,20 +57,22 @@ func (s *Session) Incidents(ctx context.Context, alerts []tape.Alert, symbols in
 }
 
 func (s *Session) groupAlerts(ctx context.Context, alerts []tape.Alert, symbols int) (Result, error) {
-	definition, err := derivedSelect("incidents")
-	if err != nil {
-		return Result{}, err
-	}
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return Result{}, err
 	}
 	defer conn.Close()
-	if _, err := conn.ExecContext(ctx, "CREATE OR REPLACE TEMPORARY TABLE "+alertsArgument+" AS FROM canonical.alerts LIMIT 0"); err != nil {
+	if err := exec(ctx, conn, "CREATE OR REPLACE TEMPORARY TABLE "+alertsArgument+" AS FROM canonical.alerts LIMIT 0"); err != nil {
 		return Result{}, err
 	}
-	defer conn.ExecContext(context.WithoutCancel(ctx), "DROP TABLE "+alertsArgument)
-	if err := conn.Raw(func(raw any) error { return appendAlerts(raw.(driver.Conn), alerts) }); err != nil {
+	defer exec(context.WithoutCancel(ctx), conn, "DROP TABLE "+alertsArgument)
+	rows := make([][]driver.Value, len(alerts))
+	for i, a := range alerts {
+		at := time.UnixMicro(a.At).UTC()
+		rows[i] = []driver.Value{a.Detector, a.Symbol, at, a.Score, a.Severity, a.Message, a.FirstID, a.LastID, "{}", a.RunID,
+			time.UnixMicro(a.FoundAt).UTC(), at.Truncate(24 * time.Hour)}
+	}
+	if err := appendRows(conn, "temp", "main", alertsArgument, rows); err != nil {
 		return Result{}, err
 	}
 	// The common table expressions hide the relations of the same names.
@@ -84,29 +83,5 @@ SELECT symbol, started_at, last_at, severity, detectors, symbols, alerts, messag
 FROM (
 %s
 ) AS incidents
-ORDER BY last_at, symbol, started_at`, alertsArgument, symbols, definition))
-}
-
-func appendAlerts(conn driver.Conn, alerts []tape.Alert) error {
-	appender, err := duckdb.NewAppender(conn, "temp", "main", alertsArgument)
-	if err != nil {
-		return err
-	}
-	for _, a := range alerts {
-		if err == nil {
-			at := time.UnixMicro(a.At).UTC()
-			err = appender.AppendRow(a.Detector, a.Symbol, at, a.Score, a.Severity, a.Message, a.FirstID, a.LastID, "{}", a.RunID,
-				time.UnixMicro(a.FoundAt).UTC(), at.Truncate(24*time.Hour))
-		}
-	}
-	return errors.Join(err, appender.Close())
-}
-
-func stringList(value any) (out []string) {
-	list, _ := value.([]any)
-	for _, item := range list {
-		text, _ := item.(string)
-		out = append(out, text)
-	}
-	return out
+ORDER BY last_at, symbol, started_at`, alertsArgument, symbols, derivedSelect("incidents")))
 }

@@ -27,13 +27,12 @@ func Load(dir string, only ...Kind) (queries []Query, problems []error) {
 		only = kinds
 	}
 	found := map[string]Query{}
-	problems = loadFiles(found, sql.Files, only, func(name string) string { return "sql/" + name })
+	problems = loadFiles(found, sql.Files, "sql", only)
 	if dir != "" {
 		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 			problems = append(problems, fmt.Errorf("the query directory %q does not exist or is not a directory", dir))
 		} else {
-			shown := func(name string) string { return filepath.Join(dir, filepath.FromSlash(name)) }
-			problems = append(problems, loadFiles(found, os.DirFS(dir), only, shown)...)
+			problems = append(problems, loadFiles(found, os.DirFS(dir), dir, only)...)
 		}
 	}
 	queries = slices.SortedFunc(maps.Values(found), func(a, b Query) int {
@@ -46,15 +45,15 @@ func Load(dir string, only ...Kind) (queries []Query, problems []error) {
 const maxQueryBytes = 1 << 20
 
 // loadFiles puts the queries of the given kinds into found, by path relative to files, and deletes those
-// that files replaces with a wrong one. shown returns the path of a file for messages.
-func loadFiles(found map[string]Query, files fs.FS, only []Kind, shown func(string) string) (problems []error) {
+// that files replaces with a wrong one. dir is the path of files.
+func loadFiles(found map[string]Query, files fs.FS, dir string, only []Kind) (problems []error) {
 	for _, kind := range only {
 		entries, err := fs.ReadDir(files, string(kind))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			problems = append(problems, fmt.Errorf("list %q: %w", shown(string(kind)), err))
+			problems = append(problems, fmt.Errorf("list %q: %w", filepath.Join(dir, string(kind)), err))
 			continue
 		}
 		for _, entry := range entries {
@@ -62,7 +61,7 @@ func loadFiles(found map[string]Query, files fs.FS, only []Kind, shown func(stri
 				continue
 			}
 			name := path.Join(string(kind), entry.Name())
-			query, err := loadFile(files, name, shown(name))
+			query, err := loadFile(files, name, filepath.Join(dir, filepath.FromSlash(name)))
 			if err != nil {
 				problems = append(problems, err)
 				delete(found, name)

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -16,6 +17,7 @@ import (
 
 	"tapedeck/internal/durable"
 	"tapedeck/internal/tape"
+	embedded "tapedeck/sql"
 )
 
 // MarketName is the name of the database of views and macros in the data directory.
@@ -38,88 +40,71 @@ type marketState struct {
 // The views find the files by the absolute path of the data directory, because a database file does not
 // know where it is. If the directory is moved, or mounted elsewhere, run Migrate again or set the path
 // in the own session: SET VARIABLE tapedeck = '/path/to/it'.
-func Migrate(ctx context.Context, dir *tape.Dir) (err error) {
-	defer wrapMarketError(&err)
-	root, err := dataRoot(dir)
-	if err != nil {
-		return err
-	}
-	return migrate(ctx, dir, root)
+func Migrate(ctx context.Context, dir *tape.Dir) error {
+	_, err := migrate(ctx, dir, true)
+	return err
 }
 
 // Upgrade is Migrate if market.duckdb is missing or was created by another version. Otherwise it does
 // nothing and returns false. A replaced file continues to look for the tape in the same place.
 func Upgrade(ctx context.Context, dir *tape.Dir) (created bool, err error) {
-	defer wrapMarketError(&err)
+	return migrate(ctx, dir, false)
+}
+
+func migrate(ctx context.Context, dir *tape.Dir, always bool) (created bool, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("create %s: %w", MarketName, err)
+		}
+	}()
 	root, err := dataRoot(dir)
 	if err != nil {
 		return false, err
 	}
+	path, digest := filepath.Join(dir.Path(), MarketName), marketDigest()
 	var state marketState
 	readErr := dir.State().Read(marketStateFile, &state) // an unreadable file counts as missing
-	_, statErr := os.Stat(filepath.Join(dir.Path(), MarketName))
-	if statErr == nil && readErr == nil {
-		digest, err := marketDigest()
-		if err != nil || digest == state.Digest {
-			return false, err
+	if _, statErr := os.Stat(path); !always && statErr == nil && readErr == nil {
+		if digest == state.Digest {
+			return false, nil
 		}
 		root = cmp.Or(state.Root, root)
 	}
-	return true, migrate(ctx, dir, root)
-}
-
-func wrapMarketError(err *error) {
-	if *err != nil {
-		*err = fmt.Errorf("create %s: %w", MarketName, *err)
-	}
-}
-
-func migrate(ctx context.Context, dir *tape.Dir, root string) error {
 	scratch, err := createScratchIn(dir.StagingPath(), scratchPrefix)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer scratch.remove()
 	temporary := filepath.Join(scratch.path, MarketName)
 	if err := buildMarket(ctx, temporary, root); err != nil {
-		return err
+		return false, err
 	}
 	disk := durable.OS{}
 	if err := disk.SyncFile(temporary); err != nil {
-		return err
+		return false, err
 	}
-	if err := durable.Publish(disk, temporary, filepath.Join(dir.Path(), MarketName)); err != nil {
-		return err
+	if err := durable.Publish(disk, temporary, path); err != nil {
+		return false, err
 	}
-	digest, err := marketDigest()
-	if err != nil {
-		return err
-	}
-	return dir.State().Write(marketStateFile, marketState{Digest: digest, Root: root})
+	return true, dir.State().Write(marketStateFile, marketState{Digest: digest, Root: root})
 }
 
 // marketDigest hashes everything that determines a market.duckdb except for the path of the tape:
 // DuckDB's version, which determines the file format, and the text of every relation.
-func marketDigest() (string, error) {
+func marketDigest() string {
 	sum := sha256.New()
 	fmt.Fprintln(sum, mapping.LibraryVersion())
 	for _, table := range tables {
 		fmt.Fprintln(sum, selectFiles(table, []Column{{Name: "one", Type: "JSON"}, {Name: "other"}}, ""))
 	}
 	for _, pattern := range []string{"schema/*.sql", "derived/*.sql", "macro/*.sql", "market/*.sql"} {
-		names, err := embeddedNames(pattern)
-		if err != nil {
-			return "", err
-		}
+		names, _ := fs.Glob(embedded.Files, pattern) // fails for a wrong pattern only
 		for _, name := range names {
-			content, err := embeddedSQL(name)
-			if err != nil {
-				return "", err
-			}
+			content := embeddedSQL(name)
 			fmt.Fprintf(sum, "%s %d\n%s", name, len(content), content)
 		}
 	}
-	return hex.EncodeToString(sum.Sum(nil)), nil
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // macrosName is the file of the macros that market.duckdb and a session share.
@@ -140,44 +125,28 @@ func buildMarket(ctx context.Context, path, root string) (err error) {
 		return err
 	}
 	defer conn.Close()
-	exec := func(statements ...string) error {
-		for _, statement := range statements {
-			if _, err := conn.ExecContext(ctx, statement); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 	// The canonical relations are only created to list their columns, in a database in memory.
-	schema, err := Schema()
-	if err != nil {
-		return err
-	}
-	if err := exec("ATTACH "+quote(path)+" AS market", "ATTACH ':memory:' AS shape",
-		"CREATE SCHEMA shape.canonical", "USE shape.canonical", schema, "USE market.main"); err != nil {
+	if err := exec(ctx, conn, "ATTACH "+quote(path)+" AS market", "ATTACH ':memory:' AS shape",
+		"CREATE SCHEMA shape.canonical", "USE shape.canonical", Schema(), "USE market.main"); err != nil {
 		return err
 	}
 	for _, table := range tables {
-		columns, err := columnsOf(ctx, conn, "shape.canonical."+string(table))
+		columns, err := columnsOf(ctx, db, "shape.canonical."+string(table))
 		if err != nil {
 			return err
 		}
 		files := fmt.Sprintf("coalesce(getvariable('tapedeck'), %s) || '/%s/*/*.parquet'", quote(root), table)
-		if err := exec(fmt.Sprintf("CREATE VIEW %s AS %s", table, selectFiles(table, columns, files))); err != nil {
+		if err := exec(ctx, conn, fmt.Sprintf("CREATE VIEW %s AS %s", table, selectFiles(table, columns, files))); err != nil {
 			return fmt.Errorf("view %s: %w", table, err)
 		}
 	}
 	for _, name := range []string{"market/relations.sql", macrosName} {
-		script, err := embeddedSQL(name)
-		if err != nil {
-			return err
-		}
-		if err := exec(script); err != nil {
+		if err := exec(ctx, conn, embeddedSQL(name)); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	if err := createDerived(ctx, conn); err != nil {
 		return err
 	}
-	return exec("DETACH shape", "CHECKPOINT market", "USE memory.main", "DETACH market")
+	return exec(ctx, conn, "DETACH shape", "CHECKPOINT market", "USE memory.main", "DETACH market")
 }

@@ -49,21 +49,13 @@ type cachedDay struct {
 // minuteRange is a half-open window of one date, in minutes from midnight.
 type minuteRange [2]int
 
-func (r minuteRange) on(midnight time.Time) window.Window {
-	at := func(minute int) time.Time { return midnight.Add(time.Duration(minute) * time.Minute) }
-	return window.Window{Start: at(r[0]), End: at(r[1])}
-}
-
-func rangeOf(w window.Window, midnight time.Time) minuteRange {
-	return minuteRange{int(w.Start.Sub(midnight) / time.Minute), int(w.End.Sub(midnight) / time.Minute)}
-}
-
 // windows returns which minutes of a symbol are cached on the date of day, sorted and disjoint.
 func (c *minuteCache) windows(symbol string, day time.Time) (cached []window.Window) {
 	midnight := day.UTC().Truncate(24 * time.Hour)
+	at := func(minute int) time.Time { return midnight.Add(time.Duration(minute) * time.Minute) }
 	if date := c.Days[midnight.Format(time.DateOnly)]; date != nil {
 		for _, r := range date.Symbols[symbol] {
-			cached = append(cached, r.on(midnight))
+			cached = append(cached, window.Window{Start: at(r[0]), End: at(r[1])})
 		}
 	}
 	return cached
@@ -74,7 +66,7 @@ func (c *minuteCache) add(task minuteTask) {
 	midnight := task.window.Start.Truncate(24 * time.Hour)
 	ranges := []minuteRange{}
 	for _, w := range window.Merge(append(c.windows(task.symbol, midnight), task.window)) {
-		ranges = append(ranges, rangeOf(w, midnight))
+		ranges = append(ranges, minuteRange{int(w.Start.Sub(midnight) / time.Minute), int(w.End.Sub(midnight) / time.Minute)})
 	}
 	c.Days[task.date()].Symbols[task.symbol] = ranges
 }
@@ -107,27 +99,22 @@ func (s *Session) cachedFiles(cache *minuteCache, w window.Window) (paths []stri
 
 // cacheMinutes writes the final minutes of work.minutes to files, and then the list of the files.
 func (s *Session) cacheMinutes(ctx context.Context, conn *sql.Conn, cache *minuteCache, tasks []minuteTask) error {
-	dates := map[string]bool{}
+	written := map[string]bool{}
 	for _, task := range tasks {
-		if task.final {
-			dates[task.date()] = true
+		date := task.date()
+		if !task.final {
+			continue
 		}
+		if !written[date] {
+			if err := s.cacheDate(ctx, conn, cache, date); err != nil {
+				return err
+			}
+			written[date] = true
+		}
+		cache.add(task)
 	}
-	if len(dates) == 0 {
+	if len(written) == 0 {
 		return nil
-	}
-	for date := range dates {
-		if cache.Days[date] == nil {
-			cache.Days[date] = &cachedDay{Symbols: map[string][]minuteRange{}}
-		}
-		if err := s.cacheDate(ctx, conn, cache.Days[date], date); err != nil {
-			return err
-		}
-	}
-	for _, task := range tasks {
-		if task.final {
-			cache.add(task)
-		}
 	}
 	s.dropOldDates(cache)
 	if err := s.dir.State().Write(minuteCacheFile, cache); err != nil {
@@ -138,7 +125,12 @@ func (s *Session) cacheMinutes(ctx context.Context, conn *sql.Conn, cache *minut
 }
 
 // cacheDate writes the final minutes of one date to a new file, which replaces the others if there are many.
-func (s *Session) cacheDate(ctx context.Context, conn *sql.Conn, day *cachedDay, date string) error {
+func (s *Session) cacheDate(ctx context.Context, conn *sql.Conn, cache *minuteCache, date string) error {
+	day := cache.Days[date]
+	if day == nil {
+		day = &cachedDay{Symbols: map[string][]minuteRange{}}
+		cache.Days[date] = day
+	}
 	source := fmt.Sprintf("SELECT minutes.* FROM work.minutes AS minutes "+
 		"JOIN work.tasks AS tasks ON minutes.symbol = tasks.symbol AND minute >= starts_at AND minute < ends_at "+
 		"WHERE is_final AND minute >= DATE '%s' AND minute < DATE '%s' + 1", date, date)
@@ -152,7 +144,7 @@ func (s *Session) cacheDate(ctx context.Context, conn *sql.Conn, day *cachedDay,
 	}
 	temporary := filepath.Join(s.scratch.path, "minutes.parquet")
 	statement := fmt.Sprintf("COPY (SELECT * FROM (%s) ORDER BY symbol, minute) TO %s (%s)", source, quote(temporary), copyOptions[Parquet])
-	if _, err := conn.ExecContext(ctx, statement); err != nil {
+	if err := exec(ctx, conn, statement); err != nil {
 		return err
 	}
 	name := date + "/" + filepath.Base(s.scratch.path) + ".parquet"

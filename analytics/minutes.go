@@ -11,8 +11,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/duckdb/duckdb-go/v2"
-
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
 )
@@ -38,23 +36,19 @@ func (s *Session) requestedMinutes() window.Window {
 // loadMinutes makes the relation minutes a table. The error is a tape.BrokenSegment if a segment turns
 // out to be damaged: without its rows a minute would be wrong, and no gap in the ids would show it.
 func (s *Session) loadMinutes(ctx context.Context) error {
-	definition, err := derivedSelect("traded_minutes")
-	if err != nil {
-		return err
-	}
+	definition := derivedSelect("traded_minutes")
 	sum := sha256.Sum256([]byte(definition))
 	version := hex.EncodeToString(sum[:8])
 	for try := 0; ; try++ {
 		// The last try but one does without the cache, in case a cached file is damaged.
 		cache := s.readMinuteCache(version, try == maxRetries-1)
 		err := s.tryLoadMinutes(ctx, definition, cache)
-		var known *duckdb.Error
-		if err == nil || ctx.Err() != nil || try == maxRetries || !errors.As(err, &known) || !mayBeFileError(known) {
+		if err == nil || ctx.Err() != nil || try == maxRetries || !mayBeFileError(err) {
 			return err
 		}
 		// Files were replaced meanwhile, or one of them is damaged.
-		if !isMissingFile(known) {
-			for _, damaged := range s.findDamaged(ctx, known.Msg) {
+		if !isMissingFile(err) {
+			for _, damaged := range s.findDamaged(ctx, err.Error()) {
 				return damaged
 			}
 		}
@@ -75,10 +69,8 @@ func (s *Session) tryLoadMinutes(ctx context.Context, definition string, cache *
 		return err
 	}
 	defer conn.Close()
-	for _, statement := range []string{"DROP VIEW IF EXISTS minutes", "DROP SCHEMA IF EXISTS work CASCADE", "CREATE SCHEMA work"} {
-		if _, err := conn.ExecContext(ctx, statement); err != nil {
-			return err
-		}
+	if err := exec(ctx, conn, "DROP VIEW IF EXISTS minutes", "DROP SCHEMA IF EXISTS work CASCADE", "CREATE SCHEMA work"); err != nil {
+		return err
 	}
 	tasks := s.minuteTasks(cache)
 	if err := s.computeMinutes(ctx, conn, definition, tasks); err != nil {
@@ -90,16 +82,12 @@ func (s *Session) tryLoadMinutes(ctx context.Context, definition string, cache *
 		source += fmt.Sprintf(" UNION ALL SELECT * FROM read_parquet(%s) WHERE minute >= %s AND minute < %s",
 			pathList(files), timestamp(requested.Start), timestamp(requested.End))
 	}
-	if _, err := conn.ExecContext(ctx, "CREATE VIEW work.traded_minutes AS "+source); err != nil {
-		return err
-	}
-	minutes, err := derivedSelect("minutes")
-	if err != nil {
+	if err := exec(ctx, conn, "CREATE VIEW work.traded_minutes AS "+source); err != nil {
 		return err
 	}
 	// This is a table because every query would compute a view again, and no condition would be pushed
 	// down into it.
-	if err := execInWork(ctx, conn, "CREATE TABLE main.minutes AS "+minutes); err != nil {
+	if err := execInWork(ctx, conn, "CREATE TABLE main.minutes AS "+derivedSelect("minutes")); err != nil {
 		return err
 	}
 	if s.opt.CacheMinutes {
@@ -107,19 +95,14 @@ func (s *Session) tryLoadMinutes(ctx context.Context, definition string, cache *
 			s.log.Warn("minutes not cached; the next run computes them again", "error", err.Error())
 		}
 	}
-	_, err = conn.ExecContext(ctx, "DROP SCHEMA work CASCADE")
-	return err
+	return exec(ctx, conn, "DROP SCHEMA work CASCADE")
 }
 
 // minuteTasks returns the requested minutes that are not cached, by symbol and date. A minute of a symbol
 // is final if ids without a gap lead from a trade before it to a trade at least finalAfter after it.
 func (s *Session) minuteTasks(cache *minuteCache) (tasks []minuteTask) {
 	index := s.opt.Index
-	for _, symbol := range index.Symbols() {
-		bounds, ok := index.Bounds(symbol)
-		if !ok {
-			continue
-		}
+	for symbol, bounds := range index.AllBounds() {
 		recorded := s.requestedMinutes().Intersect(window.Minutes(bounds.FirstAt, bounds.LastAt))
 		notFinal := []window.Window{
 			{Start: recorded.Start, End: bounds.FirstAt.UTC().Truncate(time.Minute).Add(time.Minute)},
@@ -165,13 +148,9 @@ func (s *Session) computeMinutes(ctx context.Context, conn *sql.Conn, definition
 		return err
 	}
 	segments = slices.DeleteFunc(segments, func(path string) bool { return known[path] && !matching[path] })
-	columns, err := columnsOf(ctx, conn, "canonical."+string(tape.Trades))
-	if err != nil {
-		return err
-	}
 	source := "SELECT * FROM canonical.trades"
 	if len(segments) > 0 {
-		if source, err = s.selectSegments(tape.Trades, columns, segments); err != nil {
+		if source, err = s.selectSegments(ctx, tape.Trades, segments); err != nil {
 			return err
 		}
 	}
@@ -179,7 +158,7 @@ func (s *Session) computeMinutes(ctx context.Context, conn *sql.Conn, definition
 		"JOIN work.tasks ON trades.symbol = tasks.symbol AND traded_at >= starts_at AND traded_at < ends_at "+
 		"WHERE traded_at >= %s AND traded_at < %s",
 		source, timestamp(all.Start), timestamp(all.End))
-	if _, err := conn.ExecContext(ctx, view); err != nil {
+	if err := exec(ctx, conn, view); err != nil {
 		return err
 	}
 	return execInWork(ctx, conn, "CREATE TABLE work.minutes AS "+definition)
@@ -187,29 +166,18 @@ func (s *Session) computeMinutes(ctx context.Context, conn *sql.Conn, definition
 
 func createTasks(ctx context.Context, conn *sql.Conn, tasks []minuteTask) error {
 	const table = "CREATE TABLE work.tasks (symbol VARCHAR, starts_at TIMESTAMP, ends_at TIMESTAMP, is_final BOOLEAN)"
-	if _, err := conn.ExecContext(ctx, table); err != nil {
+	if err := exec(ctx, conn, table); err != nil {
 		return err
 	}
-	return conn.Raw(func(raw any) error {
-		appender, err := duckdb.NewAppender(raw.(driver.Conn), "memory", "work", "tasks")
-		if err != nil {
-			return err
-		}
-		for _, task := range tasks {
-			if err == nil {
-				err = appender.AppendRow(task.symbol, task.window.Start, task.window.End, task.final)
-			}
-		}
-		return errors.Join(err, appender.Close())
-	})
+	rows := make([][]driver.Value, len(tasks))
+	for i, task := range tasks {
+		rows[i] = []driver.Value{task.symbol, task.window.Start, task.window.End, task.final}
+	}
+	return appendRows(conn, "memory", "work", "tasks", rows)
 }
 
 // execInWork runs a statement in which relations of the schema work hide those of main.
 func execInWork(ctx context.Context, conn *sql.Conn, statement string) error {
-	if _, err := conn.ExecContext(ctx, "SET search_path = 'work,main'"); err != nil {
-		return err
-	}
-	_, err := conn.ExecContext(ctx, statement)
-	_, resetErr := conn.ExecContext(ctx, "SET search_path = 'main'")
-	return errors.Join(err, resetErr)
+	err := exec(ctx, conn, "SET search_path = 'work,main'", statement)
+	return errors.Join(err, exec(ctx, conn, "SET search_path = 'main'"))
 }

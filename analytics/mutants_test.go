@@ -67,10 +67,7 @@ func mutationTargets(t *testing.T) (targets []mutationTarget) {
 		targets = append(targets, mutationTarget{query.Path, query.Text, cases[query.Name], runMutatedQuery})
 	}
 	for _, name := range sharedMacros {
-		text, err := embeddedSQL("macro/" + name + ".sql")
-		if err != nil {
-			t.Fatal(err)
-		}
+		text := embeddedSQL("macro/" + name + ".sql")
 		target := mutationTarget{"sql/macro/" + name + ".sql", text, nil, runWithMutatedMacro}
 		for _, query := range queries {
 			if callsMacro(t, query.Text, name) {
@@ -89,11 +86,7 @@ func callsMacro(t *testing.T, text, name string) bool {
 		if !strings.Contains(text, other+"(") {
 			continue
 		}
-		inner, err := embeddedSQL("macro/" + other + ".sql")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, body, _ := strings.Cut(inner, ") AS")
+		_, body, _ := strings.Cut(embeddedSQL("macro/"+other+".sql"), ") AS")
 		if other == name || callsMacro(t, body, name) {
 			return true
 		}
@@ -110,7 +103,7 @@ func runMutatedQuery(ctx context.Context, s *Session, text string, query Query, 
 }
 
 func runWithMutatedMacro(ctx context.Context, s *Session, text string, query Query, args map[string]any) (Result, error) {
-	if err := s.exec(ctx, strings.Replace(text, "CREATE MACRO", "CREATE OR REPLACE MACRO", 1)); err != nil {
+	if err := exec(ctx, s.db, strings.Replace(text, "CREATE MACRO", "CREATE OR REPLACE MACRO", 1)); err != nil {
 		return Result{}, err
 	}
 	return s.Run(ctx, query, args)

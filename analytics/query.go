@@ -101,12 +101,11 @@ func (q Query) ReadsRelation(relation string) bool {
 	return slices.ContainsFunc(q.Reads, func(read Read) bool { return read.Relation == relation })
 }
 
-// LookBack returns the longest look-back from the anchor over the relations, or over all relations if
-// none is given.
-func (q Query) LookBack(anchor string, relations ...string) time.Duration {
+// LookBack returns the longest look-back from window_start over the relations.
+func (q Query) LookBack(relations ...string) time.Duration {
 	var longest time.Duration
 	for _, read := range q.Reads {
-		if read.Anchor == anchor && (len(relations) == 0 || slices.Contains(relations, read.Relation)) {
+		if read.Anchor == "window_start" && slices.Contains(relations, read.Relation) {
 			longest = max(longest, read.Before)
 		}
 	}
@@ -122,6 +121,11 @@ type SyntaxError struct {
 
 func (e *SyntaxError) Error() string { return fmt.Sprintf("%s:%d: %s", e.Path, e.Line, e.Text) }
 
+// errorAt returns a *SyntaxError for a line of the query, or for its first line if line is 0.
+func (q *Query) errorAt(line int, format string, args ...any) error {
+	return &SyntaxError{q.Path, max(line, 1), fmt.Sprintf(format, args...)}
+}
+
 // ParseQuery parses a query file and checks its text against its header, as far as that is possible
 // without a database. file is the path, whose directory is named for the kind. The error is a
 // *SyntaxError.
@@ -132,7 +136,7 @@ func ParseQuery(file, text string) (Query, error) {
 		Kind: Kind(path.Base(path.Dir(slashed))),
 		Path: file, Text: text,
 	}
-	p := headerParser{q: &q}
+	p := headerParser{Query: &q}
 	if err := p.parse(); err != nil {
 		return Query{}, err
 	}

@@ -97,7 +97,7 @@ func TestParseQuery(t *testing.T) {
 	if err := s.Check(t.Context(), q); err != nil {
 		t.Error(err)
 	}
-	if got := q.LookBack("window_start"); got != time.Hour {
+	if got := q.LookBack("trades"); got != time.Hour {
 		t.Errorf("look-back %v", got)
 	}
 }

@@ -39,8 +39,7 @@ func (s *Session) retry(ctx context.Context, do func(*sql.Conn) error) error {
 // repairViews replaces the views if err, from a query over the given version of them, is about a file. It
 // reports whether to run the query again.
 func (s *Session) repairViews(ctx context.Context, err error, views int) bool {
-	var known *duckdb.Error
-	if !errors.As(err, &known) || !mayBeFileError(known) {
+	if !mayBeFileError(err) {
 		return false
 	}
 	s.mu.Lock()
@@ -48,11 +47,11 @@ func (s *Session) repairViews(ctx context.Context, err error, views int) bool {
 	if s.views != views {
 		return true // another query has replaced them meanwhile
 	}
-	if isMissingFile(known) {
+	if isMissingFile(err) {
 		s.log.Info("files of the tape were replaced; the tape is listed again")
 		return s.replaceViews(ctx)
 	}
-	damaged := s.findDamaged(ctx, known.Msg)
+	damaged := s.findDamaged(ctx, err.Error())
 	for _, segment := range damaged {
 		s.broken[segment.Path] = segment.Err
 		s.log.Error("a segment is damaged and left out", "segment", segment.Path, "error", segment.Err.Error())
@@ -69,17 +68,21 @@ func (s *Session) replaceViews(ctx context.Context) bool {
 }
 
 // mayBeFileError reports whether an error may be about a file rather than the statement.
-func mayBeFileError(err *duckdb.Error) bool {
-	switch err.Type {
+func mayBeFileError(err error) bool {
+	var known *duckdb.Error
+	if !errors.As(err, &known) {
+		return false
+	}
+	switch known.Type {
 	case duckdb.ErrorTypeIO, duckdb.ErrorTypeInvalidInput, duckdb.ErrorTypeSerialization, duckdb.ErrorTypeInvalid, duckdb.ErrorTypeUnknownType,
 		duckdb.ErrorTypeConversion, duckdb.ErrorTypeInternal, duckdb.ErrorTypeOutOfRange:
 		return true
 	}
-	return strings.Contains(err.Msg, ".parquet")
+	return strings.Contains(known.Msg, ".parquet")
 }
 
-func isMissingFile(err *duckdb.Error) bool {
-	return strings.Contains(err.Msg, "No such file or directory") || strings.Contains(err.Msg, "No files found")
+func isMissingFile(err error) bool {
+	return err != nil && (strings.Contains(err.Error(), "No such file or directory") || strings.Contains(err.Error(), "No files found"))
 }
 
 // findDamaged reads the segments completely and returns those that cannot be read. If the message of the

@@ -40,43 +40,32 @@ func dataRoot(dir *tape.Dir) (string, error) {
 }
 
 // Schema returns the script that creates the canonical relations as empty tables.
-func Schema() (string, error) {
-	var script strings.Builder
+func Schema() (script string) {
 	for _, name := range relationNames {
-		part, err := embeddedSQL("schema/" + name + ".sql")
-		if err != nil {
-			return "", err
-		}
-		script.WriteString(part)
+		script += embeddedSQL("schema/" + name + ".sql")
 	}
-	return script.String(), nil
+	return script
 }
 
 // derivedSelect returns the SELECT that defines a derived relation.
-func derivedSelect(name string) (string, error) { return embeddedSQL("derived/" + name + ".sql") }
+func derivedSelect(name string) string { return embeddedSQL("derived/" + name + ".sql") }
 
 // createRelations creates the canonical relations as empty tables in the schema canonical, views over
 // them in the schema main, and the derived relations.
 func createRelations(ctx context.Context, db *sql.DB) error {
-	script, err := Schema()
-	if err != nil {
-		return err
-	}
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	statements := []string{"CREATE SCHEMA canonical", "USE memory.canonical", script, "USE memory.main"}
+	statements := []string{"CREATE SCHEMA canonical", "USE memory.canonical", Schema(), "USE memory.main"}
 	for _, name := range relationNames {
 		if !slices.Contains(derivedRelations[:], name) {
 			statements = append(statements, fmt.Sprintf("CREATE VIEW %s AS FROM canonical.%s", name, name))
 		}
 	}
-	for _, statement := range statements {
-		if _, err := conn.ExecContext(ctx, statement); err != nil {
-			return fmt.Errorf("create the relations: %w", err)
-		}
+	if err := exec(ctx, conn, statements...); err != nil {
+		return fmt.Errorf("create the relations: %w", err)
 	}
 	return createDerived(ctx, conn)
 }
@@ -85,20 +74,12 @@ func createRelations(ctx context.Context, db *sql.DB) error {
 // current schema.
 func createDerived(ctx context.Context, conn *sql.Conn) error {
 	for _, name := range derivedRelations {
-		definition, err := derivedSelect(name)
-		if err != nil {
-			return err
-		}
-		if _, err := conn.ExecContext(ctx, fmt.Sprintf("CREATE VIEW %s AS %s", name, definition)); err != nil {
+		if err := exec(ctx, conn, fmt.Sprintf("CREATE VIEW %s AS %s", name, derivedSelect(name))); err != nil {
 			return fmt.Errorf("create the view %s: %w", name, err)
 		}
 	}
 	for _, name := range sharedMacros {
-		definition, err := embeddedSQL("macro/" + name + ".sql")
-		if err != nil {
-			return err
-		}
-		if _, err := conn.ExecContext(ctx, definition); err != nil {
+		if err := exec(ctx, conn, embeddedSQL("macro/"+name+".sql")); err != nil {
 			return fmt.Errorf("create the macro %s: %w", name, err)
 		}
 	}
@@ -117,31 +98,32 @@ func (s *Session) loadIndex(ctx context.Context) error {
 	for _, broken := range index.Broken() {
 		s.broken[broken.Path] = broken.Err
 	}
+	var gaps, bounds [][]driver.Value
+	for symbol, b := range index.AllBounds() {
+		bounds = append(bounds, []driver.Value{symbol, b.FirstID, b.LastID, b.FirstAt, b.LastAt})
+		for _, gap := range index.Gaps(symbol) {
+			gaps = append(gaps, []driver.Value{symbol, gap.First, gap.Last, nullableTime(gap.After), nullableTime(gap.Before)})
+		}
+	}
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
+	return errors.Join(appendRows(conn, "memory", "canonical", "gaps", gaps), appendRows(conn, "memory", "canonical", "bounds", bounds))
+}
+
+// appendRows appends rows to a table.
+func appendRows(conn *sql.Conn, catalog, schema, table string, rows [][]driver.Value) error {
 	return conn.Raw(func(raw any) error {
-		gaps, err := duckdb.NewAppender(raw.(driver.Conn), "memory", "canonical", "gaps")
-		if err != nil {
-			return err
+		appender, err := duckdb.NewAppender(raw.(driver.Conn), catalog, schema, table)
+		for i := 0; err == nil && i < len(rows); i++ {
+			err = appender.AppendRow(rows[i]...)
 		}
-		bounds, err := duckdb.NewAppender(raw.(driver.Conn), "memory", "canonical", "bounds")
-		if err != nil {
-			return errors.Join(err, gaps.Close())
+		if appender != nil {
+			err = errors.Join(err, appender.Close())
 		}
-		for _, symbol := range index.Symbols() {
-			if b, ok := index.Bounds(symbol); ok && err == nil {
-				err = bounds.AppendRow(symbol, b.FirstID, b.LastID, b.FirstAt, b.LastAt)
-			}
-			for _, gap := range index.Gaps(symbol) {
-				if err == nil {
-					err = gaps.AppendRow(symbol, gap.First, gap.Last, nullableTime(gap.After), nullableTime(gap.Before))
-				}
-			}
-		}
-		return errors.Join(err, gaps.Close(), bounds.Close())
+		return err
 	})
 }
 
@@ -158,8 +140,7 @@ func nullableTime(at time.Time) any {
 func (s *Session) createViews(ctx context.Context) error {
 	for try := 0; ; try++ {
 		err := s.tryCreateViews(ctx)
-		var known *duckdb.Error
-		if err == nil || ctx.Err() != nil || try == maxRetries || !errors.As(err, &known) || !isMissingFile(known) {
+		if ctx.Err() != nil || try == maxRetries || !isMissingFile(err) {
 			return err
 		}
 	}
@@ -224,20 +205,16 @@ func (s *Session) segments(table tape.Table, from, to time.Time) ([]string, erro
 
 func (s *Session) createView(ctx context.Context, table tape.Table, segments []string) error {
 	if len(segments) == 0 {
-		return s.exec(ctx, fmt.Sprintf("CREATE OR REPLACE VIEW %s AS FROM canonical.%s", table, table))
+		return exec(ctx, s.db, fmt.Sprintf("CREATE OR REPLACE VIEW %s AS FROM canonical.%s", table, table))
 	}
-	columns, err := columnsOf(ctx, s.db, "canonical."+string(table))
-	if err != nil {
-		return err
-	}
-	source, err := s.selectSegments(table, columns, segments)
+	source, err := s.selectSegments(ctx, table, segments)
 	if err != nil {
 		return err
 	}
 	if !s.opt.Cutoff.IsZero() {
 		source = fmt.Sprintf("SELECT * FROM (%s) WHERE %s %s", source, cutoffCondition[table], timestamp(s.opt.Cutoff))
 	}
-	return s.exec(ctx, fmt.Sprintf("CREATE OR REPLACE VIEW %s AS %s", table, source))
+	return exec(ctx, s.db, fmt.Sprintf("CREATE OR REPLACE VIEW %s AS %s", table, source))
 }
 
 // cutoffCondition says which rows of a table could be on the tape at an instant. An alert can be there at
@@ -252,7 +229,7 @@ func (s *Session) applyCutoff(ctx context.Context) error {
 		return nil
 	}
 	at := timestamp(s.opt.Cutoff)
-	return s.exec(ctx,
+	return exec(ctx, s.db,
 		"DELETE FROM canonical.gaps WHERE before_at >= "+at,
 		"DELETE FROM canonical.bounds WHERE first_at >= "+at,
 		"UPDATE canonical.bounds SET last_id = ends.id, last_at = ends.at "+
@@ -262,7 +239,11 @@ func (s *Session) applyCutoff(ctx context.Context) error {
 }
 
 // selectSegments returns the SELECT that reads a relation from segments, which are given by path.
-func (s *Session) selectSegments(table tape.Table, columns []Column, segments []string) (string, error) {
+func (s *Session) selectSegments(ctx context.Context, table tape.Table, segments []string) (string, error) {
+	columns, err := columnsOf(ctx, s.db, "canonical."+string(table))
+	if err != nil {
+		return "", err
+	}
 	root, err := dataRoot(s.dir)
 	if err != nil {
 		return "", err
@@ -301,14 +282,9 @@ func selectFiles(table tape.Table, columns []Column, files string) string {
 	return statement
 }
 
-// querier is a database or one connection to it.
-type querier interface {
-	QueryContext(ctx context.Context, statement string, args ...any) (*sql.Rows, error)
-}
-
 // columnsOf returns the columns of a relation, which is named with its schema. DuckDB's own catalog of
 // columns would bind every view first.
-func columnsOf(ctx context.Context, db querier, relation string) ([]Column, error) {
+func columnsOf(ctx context.Context, db *sql.DB, relation string) ([]Column, error) {
 	rows, err := db.QueryContext(ctx, "SELECT column_name, column_type FROM (DESCRIBE "+relation+")")
 	if err != nil {
 		return nil, err

@@ -203,7 +203,7 @@ func checkPrepared(q Query, stmt *duckdb.Stmt) error {
 		return err
 	}
 	if kind != duckdb.STATEMENT_TYPE_SELECT {
-		return &SyntaxError{q.Path, 1, "a query must be one SELECT"}
+		return q.errorAt(1, "a query must be one SELECT")
 	}
 	var params, stated []string
 	for i := range stmt.NumInput() {
@@ -219,16 +219,15 @@ func checkPrepared(q Query, stmt *duckdb.Stmt) error {
 	slices.Sort(stated)
 	slices.Sort(params)
 	if !slices.Equal(stated, params) {
-		text := fmt.Sprintf("the header names the parameters %s, but the statement has %s", strings.Join(stated, ", "), strings.Join(params, ", "))
-		return &SyntaxError{q.Path, 1, text}
+		return q.errorAt(1, "the header names the parameters %s, but the statement has %s", strings.Join(stated, ", "), strings.Join(params, ", "))
 	}
 	return nil
 }
 
 // checkColumns checks the columns of a result against the header.
-func (q Query) checkColumns(returned []Column) error {
+func (q *Query) checkColumns(returned []Column) error {
 	fail := func(format string, args ...any) error {
-		return &SyntaxError{q.Path, max(q.columnsLine, 1), fmt.Sprintf(format, args...)}
+		return q.errorAt(q.columnsLine, format, args...)
 	}
 	for i := range max(len(returned), len(q.Columns)) {
 		switch {

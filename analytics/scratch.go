@@ -32,19 +32,17 @@ type scratchDir struct {
 // createScratch creates a scratch directory in the tape's staging directory, or in the system's
 // temporary directory if dir is nil or read-only. It deletes the directories of dead sessions.
 func createScratch(dir *tape.Dir) (*scratchDir, error) {
-	if dir == nil {
-		return createScratchIn("", "tapedeck-"+scratchPrefix)
+	if dir != nil {
+		staging, err := filepath.Abs(dir.StagingPath())
+		if err != nil {
+			return nil, err
+		}
+		if scratch, err := createScratchIn(staging, scratchPrefix); err == nil {
+			sweepScratch(staging, scratch.createdAt)
+			return scratch, nil
+		}
 	}
-	staging, err := filepath.Abs(dir.StagingPath())
-	if err != nil {
-		return nil, err
-	}
-	scratch, err := createScratchIn(staging, scratchPrefix)
-	if err != nil {
-		return createScratchIn("", "tapedeck-"+scratchPrefix)
-	}
-	sweepScratch(staging, scratch.createdAt)
-	return scratch, nil
+	return createScratchIn("", "tapedeck-"+scratchPrefix)
 }
 
 func createScratchIn(parent, prefix string) (*scratchDir, error) {

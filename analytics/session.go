@@ -124,7 +124,7 @@ func open(ctx context.Context, dir *tape.Dir, opt Options) (_ *Session, err erro
 			return nil, err
 		}
 	}
-	return s, s.exec(ctx,
+	return s, exec(ctx, s.db,
 		"SET allowed_directories = ["+strings.Join(allowed, ", ")+"]",
 		"SET enable_external_access = false",
 		"SET lock_configuration = true",
@@ -161,7 +161,7 @@ func (s *Session) openDatabase(ctx context.Context) error {
 		return err
 	}
 	s.db = sql.OpenDB(connector)
-	return s.exec(ctx, "SET GLOBAL TimeZone = 'UTC'")
+	return exec(ctx, s.db, "SET GLOBAL TimeZone = 'UTC'")
 }
 
 // loadTape makes the relations show the tape.
@@ -176,11 +176,7 @@ func (s *Session) loadTape(ctx context.Context) error {
 		return err
 	}
 	if s.opt.Macros {
-		script, err := embeddedSQL(macrosName)
-		if err != nil {
-			return err
-		}
-		if err := s.exec(ctx, script); err != nil {
+		if err := exec(ctx, s.db, embeddedSQL(macrosName)); err != nil {
 			return err
 		}
 	}
@@ -192,9 +188,15 @@ func (s *Session) loadTape(ctx context.Context) error {
 	return nil
 }
 
-func (s *Session) exec(ctx context.Context, statements ...string) error {
+// execer is a database or one connection to it.
+type execer interface {
+	ExecContext(ctx context.Context, statement string, args ...any) (sql.Result, error)
+}
+
+// exec runs statements until one fails.
+func exec(ctx context.Context, db execer, statements ...string) error {
 	for _, statement := range statements {
-		if _, err := s.db.ExecContext(ctx, statement); err != nil {
+		if _, err := db.ExecContext(ctx, statement); err != nil {
 			return err
 		}
 	}

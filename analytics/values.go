@@ -78,74 +78,74 @@ func parseInterval(text string) (time.Duration, error) {
 
 // toDriver converts a value to what the driver binds to a parameter of the given type.
 func toDriver(typ string, value any) (any, error) {
-	wrong := fmt.Errorf("%v (%T) is not a %s", value, value, typ)
-	if value == nil {
+	switch v := value.(type) {
+	case nil:
 		return nil, nil
-	}
-	if text, ok := value.(string); ok && typ != "VARCHAR" {
-		value, err := ParseValue(typ, text)
+	case string:
+		if typ == "VARCHAR" {
+			return v, nil
+		}
+		value, err := ParseValue(typ, v)
 		if err != nil {
 			return nil, err
 		}
 		return toDriver(typ, value)
-	}
-	switch typ {
-	case "BOOLEAN":
-		if v, ok := value.(bool); ok {
+	case bool:
+		if typ == "BOOLEAN" {
 			return v, nil
 		}
-	case "BIGINT":
-		switch v := value.(type) {
-		case int:
+	case int:
+		if bound, err := toDriver(typ, int64(v)); err == nil {
+			return bound, nil
+		}
+	case int64:
+		switch typ {
+		case "BIGINT":
+			return v, nil
+		case "DOUBLE":
+			return float64(v), nil
+		}
+	case float64:
+		switch {
+		case typ == "DOUBLE":
+			return v, nil
+		case typ == "BIGINT" && v == math.Trunc(v) && math.Abs(v) < 1<<53:
 			return int64(v), nil
-		case int64:
-			return v, nil
-		case float64:
-			if v == math.Trunc(v) && math.Abs(v) < 1<<53 {
-				return int64(v), nil
-			}
 		}
-	case "DOUBLE":
-		switch v := value.(type) {
-		case float64:
-			return v, nil
-		case int:
-			return float64(v), nil
-		case int64:
-			return float64(v), nil
-		}
-	case "VARCHAR":
-		if v, ok := value.(string); ok {
+	case []string:
+		switch {
+		case typ == "VARCHAR[]" && v == nil:
+			return nil, nil
+		case typ == "VARCHAR[]":
 			return v, nil
 		}
-	case "VARCHAR[]":
-		switch v := value.(type) {
-		case []string:
-			if v == nil {
-				return nil, nil
-			}
-			return v, nil
-		case []any:
-			list := make([]string, len(v))
-			for i, element := range v {
-				text, ok := element.(string)
-				if !ok {
-					return nil, wrong
-				}
-				list[i] = text
-			}
+	case []any:
+		if list := stringList(v); typ == "VARCHAR[]" && list != nil {
 			return list, nil
 		}
-	case "TIMESTAMP", "DATE":
-		if v, ok := value.(time.Time); ok {
+	case time.Time:
+		if typ == "TIMESTAMP" || typ == "DATE" {
 			return v.UTC(), nil
 		}
-	case "INTERVAL":
-		if v, ok := value.(time.Duration); ok {
+	case time.Duration:
+		if typ == "INTERVAL" {
 			return duckdb.Interval{Micros: v.Microseconds()}, nil
 		}
 	}
-	return nil, wrong
+	return nil, fmt.Errorf("%v (%T) is not a %s", value, value, typ)
+}
+
+// stringList returns a list whose elements are strings, or nil if one is not.
+func stringList(value any) []string {
+	list, _ := value.([]any)
+	out := make([]string, len(list))
+	for i, element := range list {
+		var ok bool
+		if out[i], ok = element.(string); !ok {
+			return nil
+		}
+	}
+	return out
 }
 
 // fromDriver converts a value of the driver to one of the types that Result lists.
@@ -176,17 +176,9 @@ func fromDriver(value any) any {
 		}
 		return out
 	case map[string]any:
-		out := make(map[string]any, len(v))
-		for key, element := range v {
-			out[key] = fromDriver(element)
-		}
-		return out
+		return mapFromDriver(v)
 	case duckdb.Map:
-		out := make(map[string]any, len(v))
-		for key, element := range v {
-			out[fmt.Sprint(fromDriver(key))] = fromDriver(element)
-		}
-		return out
+		return mapFromDriver(v)
 	case fmt.Stringer:
 		return v.String()
 	}
@@ -201,6 +193,14 @@ func fromDriver(value any) any {
 		return v.Float()
 	}
 	return fmt.Sprint(value)
+}
+
+func mapFromDriver[K comparable, M ~map[K]any](values M) map[string]any {
+	out := make(map[string]any, len(values))
+	for key, element := range values {
+		out[fmt.Sprint(fromDriver(key))] = fromDriver(element)
+	}
+	return out
 }
 
 func intervalText(v duckdb.Interval) string {

@@ -25,7 +25,7 @@ var getvariable = regexp.MustCompile(`(?i)getvariable`)
 // checkVariables checks that the variables of the text have the names, types and defaults of the header.
 func (q *Query) checkVariables() error {
 	fail := func(offset int, format string, args ...any) error {
-		return &SyntaxError{q.Path, 1 + strings.Count(q.Text[:offset], "\n"), fmt.Sprintf(format, args...)}
+		return q.errorAt(1+strings.Count(q.Text[:offset], "\n"), format, args...)
 	}
 	used := map[string]bool{}
 	for _, at := range variableUse.FindAllStringSubmatchIndex(q.Text, -1) {
@@ -53,8 +53,7 @@ func (q *Query) checkVariables() error {
 	}
 	for _, param := range q.Params {
 		if !used[param.Name] {
-			text := fmt.Sprintf("the variable %s is in the header, but the query does not use it", param.Name)
-			return &SyntaxError{q.Path, q.headerLineOf("param", param.Name), text}
+			return q.errorAt(q.headerLineOf("param", param.Name), "the variable %s is in the header, but the query does not use it", param.Name)
 		}
 	}
 	return nil
@@ -71,7 +70,7 @@ func setVariables(ctx context.Context, conn *sql.Conn, q Query, args map[string]
 			}
 			statement = setVariable(param.Name, fmt.Sprint(value))
 		}
-		if _, err := conn.ExecContext(ctx, statement); err != nil {
+		if err := exec(ctx, conn, statement); err != nil {
 			return err
 		}
 	}

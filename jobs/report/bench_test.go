@@ -201,17 +201,13 @@ func reportQueries(b *testing.B) (out []analytics.Query) {
 
 // bareSession opens DuckDB with the relations that the shell has.
 func bareSession(b *testing.B, dir *tape.Dir) *sql.DB {
-	schema, err := analytics.Schema()
-	if err != nil {
-		b.Fatal(err)
-	}
 	db, err := sql.Open("duckdb", "?temp_directory="+b.TempDir())
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { db.Close() })
 	for _, statement := range []string{
-		schema, "DROP TABLE trades",
+		analytics.Schema(), "DROP TABLE trades",
 		fmt.Sprintf("CREATE VIEW trades AS FROM read_parquet('%s', hive_partitioning = true, hive_types = {'date': DATE})", filepath.Join(dir.Path(), "trades", "*", "*.parquet")),
 		"INSERT INTO bounds SELECT symbol, min(id), max(id), min(traded_at), max(traded_at) FROM trades GROUP BY symbol",
 	} {
