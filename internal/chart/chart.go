@@ -93,8 +93,8 @@ const MaxPoints = 120
 func SVG(c Chart) (string, error) {
 	drawing := drawing{output: charts.ChartOutputSVG, width: svgWidth, height: svgHeight, fontSize: svgFont,
 		color: placeholder}
-	labels, restore := replaceMissing(charts.GetDefaultFont(), c.Labels)
-	c.Labels = labels
+	var restore *strings.Replacer
+	c.Labels, restore = replaceMissing(charts.GetDefaultFont(), c.Labels)
 	out, err := drawing.draw(c)
 	if err != nil {
 		return "", fmt.Errorf("draw %q: %w", c.Title, err)
@@ -106,12 +106,12 @@ func SVG(c Chart) (string, error) {
 	svg = fontSize.ReplaceAllString(svg, fmt.Sprintf("font-size:%vpx", svgText))
 	svg = strings.ReplaceAll(svg, "stroke-width:1;", "stroke-width:2;")
 	svg = restore.Replace(svg)
-	opening := strings.IndexByte(svg, '>')
-	if opening < 0 {
+	_, content, ok := strings.Cut(svg, ">")
+	if !ok {
 		return "", fmt.Errorf("draw %q: the drawing is empty", c.Title)
 	}
 	return fmt.Sprintf(`<svg viewBox="0 0 %d %d" role="img" aria-label="%s">%s`, svgWidth, drawing.heightOf(c),
-		html.EscapeString(c.Title), svg[opening+1:]), nil
+		html.EscapeString(c.Title), content), nil
 }
 
 // replaceMissing replaces the characters that the font lacks by letters of about the same width,
@@ -235,30 +235,26 @@ func (d drawing) draw(c Chart) ([]byte, error) {
 }
 
 func (d drawing) theme(series ...charts.Color) charts.ColorPalette {
+	background := charts.ColorTransparent
+	if d.titled {
+		background = charts.ColorWhite
+	}
 	return charts.MakeTheme(charts.ThemeOption{
 		AxisStrokeColor:    d.color(axis),
 		AxisSplitLineColor: d.color(grid),
-		BackgroundColor:    d.background(),
+		BackgroundColor:    background,
 		TextColor:          d.color(text),
 		SeriesColors:       series,
 	})
 }
 
-func (d drawing) background() charts.Color {
-	if d.titled {
-		return charts.ColorWhite
-	}
-	return charts.ColorTransparent
+func (d drawing) tone(tone Tone) charts.Color {
+	return d.color(map[Tone]int{Plain: plain, Good: good, Bad: bad}[tone])
 }
 
-func (d drawing) tone(tone Tone) charts.Color {
-	switch tone {
-	case Good:
-		return d.color(good)
-	case Bad:
-		return d.color(bad)
-	}
-	return d.color(plain)
+// valueAxis returns an axis with about that many labels.
+func (d drawing) valueAxis(format func(float64) string, labels int) charts.ValueAxisOption {
+	return charts.ValueAxisOption{LabelFontStyle: d.font(1), ValueFormatter: format, LabelCount: labels}
 }
 
 func (d drawing) font(scale float64) charts.FontStyle {
@@ -287,10 +283,9 @@ func withNulls(values []float64) []float64 {
 }
 
 func (d drawing) lineOrColumns(c Chart) (*charts.Painter, error) {
-	no, yes := charts.Ptr(false), charts.Ptr(true)
 	low, high := extremes(c.Values)
 	series := charts.GenericSeriesList{{Type: charts.ChartTypeLine, Values: withNulls(c.Values)}}
-	axes := []charts.YAxisOption{{LabelFontStyle: d.font(1), ValueFormatter: c.Format, LabelCount: 6}}
+	axes := []charts.YAxisOption{d.valueAxis(c.Format, 6)}
 	colors := []charts.Color{d.tone(c.Tone)}
 	switch {
 	case c.Kind == Columns:
@@ -304,11 +299,10 @@ func (d drawing) lineOrColumns(c Chart) (*charts.Painter, error) {
 			}
 			setRange(&axes[0], from, high)
 		}
-		right := charts.YAxisOption{LabelFontStyle: d.font(1), ValueFormatter: c.BelowFormat, LabelCount: 6,
-			Min: charts.Ptr(0.0), SplitLineShow: no}
+		right := d.valueAxis(c.BelowFormat, 6)
+		right.Min, right.SplitLineShow = new(0.0), new(false)
 		if _, top := extremes(c.Below); top > 0 && !math.IsInf(top, 0) {
-			right.Max = charts.Ptr(roundUp(2.5 * top))
-			right.LabelCount = 6
+			right.Max = new(roundUp(2.5 * top))
 		}
 		series = append(series, charts.GenericSeries{Type: charts.ChartTypeBar, Values: withNulls(c.Below),
 			YAxisIndex: 1})
@@ -321,9 +315,9 @@ func (d drawing) lineOrColumns(c Chart) (*charts.Painter, error) {
 		Height:       d.heightOf(c),
 		Theme:        d.theme(colors...),
 		Padding:      d.padding(),
-		Legend:       charts.LegendOption{Show: no},
+		Legend:       charts.LegendOption{Show: new(false)},
 		XAxis: charts.XAxisOption{Labels: sparse(c.Labels), LabelFontStyle: d.font(1),
-			LabelCount: len(c.Labels), BoundaryGap: yes},
+			LabelCount: len(c.Labels), BoundaryGap: new(true)},
 		YAxis:           axes,
 		SeriesList:      series,
 		LineStrokeWidth: d.fontSize / 5,
@@ -347,9 +341,9 @@ func (d drawing) bars(c Chart) (*charts.Painter, error) {
 	option.Horizontal = true
 	option.Theme = d.theme(d.tone(c.Tone))
 	option.Padding = d.padding()
-	option.Legend = charts.LegendOption{Show: charts.Ptr(false)}
+	option.Legend = charts.LegendOption{Show: new(false)}
 	option.CategoryAxis = charts.CategoryAxisOption{Labels: labels, LabelFontStyle: d.font(1)}
-	axis := charts.ValueAxisOption{LabelFontStyle: d.font(1), ValueFormatter: c.Format, LabelCount: 5}
+	axis := d.valueAxis(c.Format, 5)
 	low, high := extremes(c.Values)
 	setRange(&axis, min(0, low), max(0, high)) // bars must start at zero
 	option.ValueAxis = []charts.ValueAxisOption{axis}

@@ -15,6 +15,9 @@ import (
 
 // stageCSV stages the rows of a CSV or of the CSV in a zip.
 func stageCSV(ctx context.Context, dir *tape.Dir, s *source, out *staging) error {
+	if err := checkFeed(dir, ingest.FeedOf(s.kind)); err != nil {
+		return err
+	}
 	csv := ingest.CSV{Symbol: s.symbol, Kind: s.kind, Open: func() (io.ReadCloser, error) {
 		_, content, err := s.open()
 		return content, err

@@ -8,6 +8,7 @@
 package importer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,9 +79,7 @@ func fileErrorf(format string, args ...any) error { return fileError(fmt.Errorf(
 // whose names end in .CHECKSUM are not imported; the files that they belong to are checked against
 // them.
 func Run(ctx context.Context, dir *tape.Dir, files []string, opt Options) (Summary, error) {
-	if opt.Logger == nil {
-		opt.Logger = slog.New(slog.DiscardHandler)
-	}
+	opt.Logger = cmp.Or(opt.Logger, slog.New(slog.DiscardHandler))
 	if opt.Progress == nil {
 		opt.Progress = progress.None{}
 	}
@@ -96,23 +95,23 @@ func Run(ctx context.Context, dir *tape.Dir, files []string, opt Options) (Summa
 		if len(paths) > 1 {
 			title = fmt.Sprintf("%s (%d of %d)", title, i+1, len(paths))
 		}
-		f := &fileImport{dir: dir, opt: opt, path: path, title: title, out: FileSummary{Path: path}}
-		err := f.run(ctx)
+		out := FileSummary{Path: path}
+		err := importFile(ctx, dir, title, opt, &out)
 		if cause := context.Cause(ctx); err != nil && cause != nil {
 			err = cause
 		}
 		var unusable *ingest.FileError
 		if errors.As(err, &unusable) {
 			problem := fmt.Errorf("import %q: %w", path, unusable.Err)
-			f.out = FileSummary{Path: path, Verified: f.out.Verified, Problem: problem}
+			out = FileSummary{Path: path, Verified: out.Verified, Problem: problem}
 			err = nil
 		}
-		summary.Files = append(summary.Files, f.out)
+		summary.Files = append(summary.Files, out)
 		if err != nil {
 			return summary, fmt.Errorf("import %q: %w", path, err)
 		}
-		if f.out.Problem == nil || len(paths) > 1 { // the caller reports the problem of a single file
-			opt.Progress.Line(f.out.String())
+		if out.Problem == nil || len(paths) > 1 { // the caller reports the problem of a single file
+			opt.Progress.Line(out.String())
 		}
 	}
 	return summary, nil
@@ -134,48 +133,43 @@ func FeedOf(path string, opt Options) (tape.Feed, error) {
 	return ingest.FeedOf(source.kind), nil
 }
 
-// fileImport imports one file.
-type fileImport struct {
-	dir         *tape.Dir
-	opt         Options
-	path, title string
-	out         FileSummary
-}
-
-func (f *fileImport) run(ctx context.Context) error {
-	source, err := openSource(f.path, f.opt)
+// importFile imports the file of out and sets the other fields of out.
+func importFile(ctx context.Context, dir *tape.Dir, title string, opt Options, out *FileSummary) error {
+	source, err := openSource(out.Path, opt)
 	if err != nil {
 		return fileError(err)
 	}
 	defer source.close()
-	f.opt.Progress.Begin(f.title, source.size)
+	opt.Progress.Begin(title, source.size)
 	sum, verified, err := source.verify(ctx)
 	if err != nil {
 		return err
 	}
-	f.out.Verified = verified
-	if source.form != formParquet {
-		if feed := ingest.FeedOf(source.kind); feed != f.dir.Feed() {
-			return fileError(&tape.FeedError{Path: f.dir.Path(), Have: f.dir.Feed(), Want: feed})
-		}
-	}
-	source.onRead = func(bytes int64) { f.opt.Progress.Set(f.path, bytes) }
-
-	origin := tape.Origin{Source: tape.FromFile, Run: f.opt.Run, Detail: source.name + " sha256:" + sum}
-	out := &staging{position: "line", newLoad: func() *tape.Loader { return f.dir.NewLoader(origin) }}
+	out.Verified = verified
+	source.onRead = func(bytes int64) { opt.Progress.Set(out.Path, bytes) }
+	origin := tape.Origin{Source: tape.FromFile, Run: opt.Run, Detail: source.name + " sha256:" + sum}
+	rows := &staging{position: "line", newLoad: func() *tape.Loader { return dir.NewLoader(origin) }}
 	stage := stageCSV
 	if source.form == formParquet {
-		out.position, stage = "row", stageParquet
+		rows.position, stage = "row", stageParquet
 	}
-	defer out.discard()
-	if err := stage(ctx, f.dir, source, out); err != nil {
+	defer rows.discard()
+	if err := stage(ctx, dir, source, rows); err != nil {
 		return err
 	}
-	published, err := out.load.Publish(ctx)
-	out.summarize(&f.out)
-	f.out.Published, f.out.Bytes, f.out.Segments = published.Rows, published.Bytes, len(published.Segments)
-	if f.out.Inexact > 0 {
-		f.opt.Logger.Warn("values are not exact as doubles", "file", f.path, "values", f.out.Inexact)
+	published, err := rows.load.Publish(ctx)
+	rows.summarize(out)
+	out.Published, out.Bytes, out.Segments = published.Rows, published.Bytes, len(published.Segments)
+	if out.Inexact > 0 {
+		opt.Logger.Warn("values are not exact as doubles", "file", out.Path, "values", out.Inexact)
 	}
 	return err
+}
+
+// checkFeed returns an error if a file has the rows of another feed than the tape.
+func checkFeed(dir *tape.Dir, feed tape.Feed) error {
+	if feed != dir.Feed() {
+		return fileError(&tape.FeedError{Path: dir.Path(), Have: dir.Feed(), Want: feed})
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -39,8 +40,8 @@ func stageParquet(ctx context.Context, dir *tape.Dir, s *source, out *staging) e
 	if err != nil {
 		return fileError(err)
 	}
-	if feed != "" && feed != dir.Feed() {
-		return fileError(&tape.FeedError{Path: dir.Path(), Have: dir.Feed(), Want: feed})
+	if err := checkFeed(dir, cmp.Or(feed, dir.Feed())); err != nil {
+		return err
 	}
 	scratch, err := newScratch(dir, s.path)
 	if err != nil {
@@ -124,10 +125,8 @@ func sortParquet(ctx context.Context, scratch, in, sorted string, feed tape.Feed
     WHERE NOT (%s)
     ORDER BY traded_at::TIMESTAMP::DATE, symbol, id, file_row_number
 ) TO %s (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE 65536)`, rows, voidedParquet, quote(sorted))
-	if _, err := db.ExecContext(ctx, copied); err != nil {
-		return unreadable(ctx, err)
-	}
-	return nil
+	_, err = db.ExecContext(ctx, copied)
+	return unreadable(ctx, err)
 }
 
 // voidedParquet is true for rows that the exchange itself has voided.
@@ -223,18 +222,22 @@ ORDER BY file_row_number
 LIMIT 1`, reason, rows, voidedParquet)
 	var row int64
 	var text string
-	switch err := db.QueryRowContext(ctx, query).Scan(&row, &text); {
+	err := db.QueryRowContext(ctx, query).Scan(&row, &text)
+	switch {
+	case err == nil:
+		return fileErrorf("row %d: %s", row+1, text)
 	case errors.Is(err, sql.ErrNoRows):
 		return nil
-	case err != nil:
-		return unreadable(ctx, err)
 	}
-	return fileErrorf("row %d: %s", row+1, text)
+	return unreadable(ctx, err)
 }
 
 // unreadable turns an error of DuckDB into one of the file, unless the disk, the memory or the
 // context caused it.
 func unreadable(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

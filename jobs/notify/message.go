@@ -38,12 +38,10 @@ func (a alert) state() string {
 
 // alertDraft drafts the message about one alert.
 func alertDraft(a alert) draft {
-	text := fmt.Sprintf("%s <b>%s</b> %s, %s\n%s\n%s UTC, score %.1f", a.mark(), telegram.Escape(a.Symbol),
-		telegram.Escape(a.Detector), a.state(),
-		telegram.Escape(a.text), a.At.Format("2006-01-02 15:04:05"), a.score)
+	text := markup("%s <b>%s</b> %s, %s\n%s\n%s UTC, score %.1f", a.mark(), a.Symbol, a.Detector, a.state(), a.text,
+		a.At.Format("2006-01-02 15:04:05"), a.score)
 	if a.incident != nil && !a.Recovered && len(a.incident.Detectors) > 1 {
-		text += "\n" + telegram.Escape(fmt.Sprintf("%d detectors agree: %s", len(a.incident.Detectors),
-			strings.Join(a.incident.Detectors, ", ")))
+		text += markup("\n%d detectors agree: %s", len(a.incident.Detectors), strings.Join(a.incident.Detectors, ", "))
 	}
 	return draft{key: a.key(), alerts: []sentAlert{a.sentAlert}, parts: textParts(text)}
 }
@@ -77,10 +75,9 @@ func marketDrafts(alerts []alert) (drafts []draft, rest []alert) {
 		if more := len(symbols) - maxMarketSymbols; more > 0 {
 			listed += fmt.Sprintf(" and %d more, in the table alerts", more)
 		}
-		d.parts = textParts(fmt.Sprintf("%s <b>Market-wide</b>, %s\n%s (%s)\n%s\nsince %s UTC",
-			severityMarks[incident.Severity], telegram.Escape(incident.Severity), telegram.Escape(incident.Message),
-			telegram.Escape(strings.Join(incident.Detectors, ", ")), telegram.Escape(listed),
-			incident.StartedAt.Format("2006-01-02 15:04:05")))
+		d.parts = textParts(markup("%s <b>Market-wide</b>, %s\n%s (%s)\n%s\nsince %s UTC",
+			severityMarks[incident.Severity], incident.Severity, incident.Message,
+			strings.Join(incident.Detectors, ", "), listed, incident.StartedAt.Format("2006-01-02 15:04:05")))
 		drafts = append(drafts, d)
 	}
 	return drafts, rest
@@ -109,20 +106,18 @@ func digestDraft(alerts []alert) draft {
 	if first.Truncate(24 * time.Hour).Equal(last.Truncate(24 * time.Hour)) {
 		layout = "15:04"
 	}
-	var text strings.Builder
-	fmt.Fprintf(&text, "<b>%s</b>: %s\n%s to %s UTC\n", wording.Count(len(alerts), "alert"),
+	text := markup("<b>%s</b>: %s\n%s to %s UTC\n", wording.Count(len(alerts), "alert"),
 		strings.Join(parts, ", "), first.Format("2006-01-02 15:04"), last.Format(layout))
 	sorted := slices.Clone(alerts)
 	slices.SortStableFunc(sorted, func(a, b alert) int { return a.rank() - b.rank() })
 	for i, a := range sorted {
 		if i == maxDigestLines {
-			fmt.Fprintf(&text, "\nand %d more, in the table alerts", len(sorted)-i)
+			text += fmt.Sprintf("\nand %d more, in the table alerts", len(sorted)-i)
 			break
 		}
-		fmt.Fprintf(&text, "\n%s %s <b>%s</b> %s: %s", a.mark(), a.At.Format(layout), telegram.Escape(a.Symbol),
-			telegram.Escape(a.Detector), telegram.Escape(a.text))
+		text += markup("\n%s %s <b>%s</b> %s: %s", a.mark(), a.At.Format(layout), a.Symbol, a.Detector, a.text)
 	}
-	d.parts = textParts(text.String())
+	d.parts = textParts(text)
 	return d
 }
 
@@ -135,7 +130,7 @@ var reportStates = map[ReportState]string{
 // reportDraft drafts the message with a report.
 func reportDraft(r Report) draft {
 	d := draft{key: r.Key, files: map[string][]byte{}}
-	text := "<b>" + telegram.Escape(r.Title) + "</b>"
+	text := markup("<b>%s</b>", r.Title)
 	if r.State != "" {
 		reason := r.Reason
 		if runes := []rune(reason); len(runes) > maxReason {
@@ -177,10 +172,10 @@ func reportDraft(r Report) draft {
 func (d *draft) addFile(form form, file File) []part {
 	switch size := len(file.Content); {
 	case size == 0:
-		return textParts(fmt.Sprintf("<code>%s</code> is empty and was not sent.", telegram.Escape(file.Name)))
+		return textParts(markup("<code>%s</code> is empty and was not sent.", file.Name))
 	case size > telegram.DocumentLimit:
-		return textParts(fmt.Sprintf("<code>%s</code> has %d MB and was not sent: Telegram accepts at most %d MB from a bot.",
-			telegram.Escape(file.Name), (size+1<<20-1)>>20, telegram.DocumentLimit>>20))
+		return textParts(markup("<code>%s</code> has %d MB and was not sent: Telegram accepts at most %d MB from a bot.",
+			file.Name, (size+1<<20-1)>>20, telegram.DocumentLimit>>20))
 	}
 	name := fileName(file.Content)
 	d.files[name] = file.Content
@@ -208,7 +203,7 @@ func noticeDraft(n Notice) draft {
 	case n.Topic != "":
 		mark = "⛔"
 	}
-	text := fmt.Sprintf("%s <b>%s</b>", mark, telegram.Escape(n.Title))
+	text := markup("%s <b>%s</b>", mark, n.Title)
 	if n.Text != "" {
 		text += "\n" + telegram.Escape(n.Text)
 	}
@@ -219,12 +214,22 @@ func noticeDraft(n Notice) draft {
 	return d
 }
 
+// markup formats a text as Telegram's HTML. Texts among the arguments are escaped.
+func markup(format string, args ...any) string {
+	for i, arg := range args {
+		if text, ok := arg.(string); ok {
+			args[i] = telegram.Escape(text)
+		}
+	}
+	return fmt.Sprintf(format, args...)
+}
+
 // textParts splits markup into messages. Markup without any text still becomes a message, so that
 // something arrives.
-func textParts(markup string) []part {
+func textParts(text string) []part {
 	var parts []part
-	for _, text := range telegram.Split(markup, telegram.TextLimit) {
-		parts = append(parts, part{Form: textForm, HTML: text})
+	for _, piece := range telegram.Split(text, telegram.TextLimit) {
+		parts = append(parts, part{Form: textForm, HTML: piece})
 	}
 	if len(parts) == 0 {
 		parts = []part{{Form: textForm, HTML: "(an empty message)"}}

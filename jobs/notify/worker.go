@@ -212,7 +212,7 @@ func (w *worker) request(m *message, p *part) (request telegram.Message, closeFi
 
 // replaceByText turns a part whose file cannot be sent into a text.
 func (p *part) replaceByText(reason string) {
-	text := fmt.Sprintf("<code>%s</code> was not sent: %s.", telegram.Escape(p.FileName), telegram.Escape(reason))
+	text := markup("<code>%s</code> was not sent: %s.", p.FileName, reason)
 	if p.HTML != "" {
 		text = p.HTML + "\n" + text
 	}

@@ -73,8 +73,7 @@ func (r *Report) drawHours(spec chartSpec) chart.Chart {
 		}
 	}
 	out := chart.Chart{Title: spec.title, Kind: chart.Columns, Format: formatAxisAmount}
-	first := r.Window.Start.Truncate(time.Hour)
-	hours := int((r.Window.End.Sub(first) + time.Hour - 1) / time.Hour)
+	first, hours := r.hours()
 	hoursPerColumn := (hours + chart.MaxPoints - 1) / chart.MaxPoints
 	_, layout := r.timeFormat()
 	for i := 0; i < hours; i += hoursPerColumn {
@@ -86,6 +85,12 @@ func (r *Report) drawHours(spec chartSpec) chart.Chart {
 		out.Values = append(out.Values, sum)
 	}
 	return out
+}
+
+// hours returns the first hour of the window, and how many hours it has.
+func (r *Report) hours() (first time.Time, n int) {
+	first = r.Window.Start.Truncate(time.Hour)
+	return first, int((r.Window.End.Sub(first) + time.Hour - 1) / time.Hour)
 }
 
 // drawPrice draws a symbol's closes and volumes. A candle without trades repeats the price before

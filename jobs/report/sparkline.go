@@ -30,9 +30,8 @@ func (t *tableWriter) hourlyProfile(section Section) (grid, string, bool) {
 	if columnIndices(result, "symbol", "hour", "trades", "close") == nil {
 		return nil, "", false
 	}
-	first := t.report.Window.Start.Truncate(time.Hour)
-	hours := int((t.report.Window.End.Sub(first) + time.Hour - 1) / time.Hour)
-	hoursPerSlot := max(1, (hours+sparkWidth-1)/sparkWidth)
+	first, hours := t.report.hours()
+	hoursPerSlot := (hours + sparkWidth - 1) / sparkWidth
 	slots := (hours + hoursPerSlot - 1) / hoursPerSlot
 
 	rows, order := t.report.orderByImportance(section)

@@ -44,7 +44,7 @@ func (r *Report) frontLines() []workbook.Line {
 			if i > 0 {
 				line = "   " + line
 			}
-			lines = append(lines, workbook.Line{Text: line, Tone: toneOf(statement.Level)})
+			lines = append(lines, workbook.Line{Text: line, Tone: tones[statement.Level]})
 		}
 	}
 	return lines
@@ -59,17 +59,8 @@ func plainDoc(query analytics.Query) string {
 	return strings.ReplaceAll(doc, "[window_start, window_end)", "the window")
 }
 
-func toneOf(level Level) workbook.Tone {
-	switch level {
-	case Bad:
-		return workbook.Bad
-	case Fair:
-		return workbook.Fair
-	case Good:
-		return workbook.Good
-	}
-	return workbook.Muted
-}
+// tones are the styles of levels.
+var tones = map[Level]workbook.Tone{Bad: workbook.Bad, Fair: workbook.Fair, Good: workbook.Good, Note: workbook.Muted}
 
 func (r *Report) sheet(section Section) workbook.Table {
 	rows, columns := section.Result.Rows, section.Result.Columns
@@ -146,7 +137,7 @@ func sheetColumn(column analytics.Column, amountDecimals int) workbook.Column {
 	if levels, ok := textLevels[column.Name]; ok {
 		out.Tones = map[string]workbook.Tone{}
 		for text, level := range levels {
-			out.Tones[text] = toneOf(level)
+			out.Tones[text] = tones[level]
 		}
 	}
 	return out
