@@ -95,8 +95,7 @@ func (s *symbolRun) publishFile(ctx context.Context, file *binance.ArchiveFile, 
 	}
 	lacking := day.Missing.Intersect(idset.Set{day.IDs}).Subtract(t.found).Subtract(t.conflicting)
 	if day.idsKnown() && len(lacking) > 0 {
-		s.Logger.Warn("archive file lacks ids", "symbol", s.Symbol, "file", file.Name,
-			"ids", lacking.Count(), "first_id", lacking[0].First, "last_id", lacking[len(lacking)-1].Last)
+		s.warnIDs(lacking, "archive file lacks ids", "file", file.Name)
 	}
 	if len(t.conflicting) > 0 {
 		s.Logger.Warn("archive file has different rows with the same id, REST decides", "symbol", s.Symbol,

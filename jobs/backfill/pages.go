@@ -165,10 +165,9 @@ func (s *symbolRun) fetchRest(ctx context.Context, wanted idset.Set) error {
 		return err
 	}
 	if gaps := s.out.StillMissing.Intersect(wanted); len(gaps) > 0 {
-		first, last := gaps[0].First, gaps[len(gaps)-1].Last
-		s.out.Problem = fmt.Errorf("the exchange does not return ids %d to %d, which may exist all the same", first, last)
-		s.Logger.Warn("ids are missing from the exchange's answers, not proven absent", "symbol", s.Symbol,
-			"ids", gaps.Count(), "first_id", first, "last_id", last)
+		s.out.Problem = fmt.Errorf("the exchange does not return ids %d to %d, which may exist all the same",
+			gaps[0].First, gaps[len(gaps)-1].Last)
+		s.warnIDs(gaps, "ids are missing from the exchange's answers, not proven absent")
 	}
 	return nil
 }
@@ -210,12 +209,17 @@ func (s *symbolRun) recordAbsent() error {
 	if err := s.dir.RecordAbsent(s.Symbol, absent, s.Now); err != nil {
 		return fmt.Errorf("record absent ids: %w", err)
 	}
-	s.Logger.Warn("the exchange does not have these ids", "symbol", s.Symbol,
-		"ids", absent.Count(), "first_id", absent[0].First, "last_id", absent[len(absent)-1].Last)
+	s.warnIDs(absent, "the exchange does not have these ids")
 	s.newlyAbsent = s.newlyAbsent.Union(absent)
 	s.out.Absent += absent.Count()
 	s.markDone(absent)
 	return nil
+}
+
+// warnIDs logs a warning about ids.
+func (s *symbolRun) warnIDs(ids idset.Set, text string, args ...any) {
+	s.Logger.With("symbol", s.Symbol).With(args...).Warn(text, "ids", ids.Count(), "first_id", ids[0].First,
+		"last_id", ids[len(ids)-1].Last)
 }
 
 // answer is the exchange's answer to one request.

@@ -27,12 +27,11 @@ const (
 // chartSpec selects what a chart shows: the rows [from, to) of a section. Pages, pictures and
 // workbooks show the same charts.
 type chartSpec struct {
-	kind     chartKind
-	title    string
-	level    Level // Good or Bad, of movers
-	symbol   string
-	section  *Section
-	from, to int
+	kind    chartKind
+	title   string
+	level   Level // Good or Bad, of movers
+	section *Section
+	symbolRun
 	category int // column
 	value    int // column
 	volume   int // column, of a priceChart
@@ -48,7 +47,7 @@ func (r *Report) chartGroups() (groups [][]chartSpec) {
 	if section, columns, ok := r.sectionColumns("breadth", "hour", "trades"); ok && len(section.Result.Rows) > 1 {
 		trades := chartSpec{
 			kind: hoursChart, title: "Trades by hour, all symbols", section: section,
-			to: len(section.Result.Rows), category: columns[0], value: columns[1],
+			symbolRun: symbolRun{to: len(section.Result.Rows)}, category: columns[0], value: columns[1],
 		}
 		if len(movers) != 1 {
 			groups = append(groups, []chartSpec{trades})
@@ -65,8 +64,8 @@ func (r *Report) chartGroups() (groups [][]chartSpec) {
 	}
 	for i, run := range mostTraded(candles.Result) {
 		group := []chartSpec{{
-			kind: priceChart, title: run.symbol + ": price and volume (base asset)", symbol: run.symbol,
-			section: candles, from: run.from, to: run.to, category: columns[1], value: columns[2], volume: columns[3],
+			kind: priceChart, title: run.symbol + ": price and volume (base asset)", symbolRun: run,
+			section: candles, category: columns[1], value: columns[2], volume: columns[3],
 		}}
 		if volume, ok := r.volumeChart(run.symbol); ok && i < hourlySymbols {
 			group = append(group, volume)
@@ -91,7 +90,8 @@ func (r *Report) moverCharts() (out []chartSpec) {
 		}
 		spec := chartSpec{
 			kind: moversChart, title: "Top gainers", level: Good,
-			section: section, from: from, to: min(to, from+chartedMovers), category: columns[1], value: columns[2],
+			section: section, symbolRun: symbolRun{from: from, to: min(to, from+chartedMovers)},
+			category: columns[1], value: columns[2],
 		}
 		if rows[from][side] == "loser" {
 			spec.title, spec.level = "Top losers", Bad
@@ -114,8 +114,8 @@ func (r *Report) volumeChart(symbol string) (chartSpec, bool) {
 		return chartSpec{}, false
 	}
 	return chartSpec{
-		kind: hoursChart, title: symbol + ": quote volume by hour", symbol: symbol,
-		section: section, from: runs[i].from, to: runs[i].to, category: columns[1], value: columns[2],
+		kind: hoursChart, title: symbol + ": quote volume by hour", symbolRun: runs[i],
+		section: section, category: columns[1], value: columns[2],
 	}, true
 }
 

@@ -103,7 +103,7 @@ func (r *Report) describeStates(states []symbolState, allReadable bool) {
 	switch {
 	case len(byVerdict["missing"]) > 0 || r.Empty:
 	case r.Complete:
-		since := slices.MaxFunc(states, func(a, b symbolState) int { return a.since.Compare(b.since) }).since
+		since := slices.MaxFunc(states, bySince).since
 		r.addStatement(Good, "Complete: every id of %s in this window is on the tape, recorded since %s.",
 			summarizeSymbols(states), formatTime(since))
 	case len(byVerdict["begins late"])+len(byVerdict["ends early"])+len(byVerdict["complete"]) > 0:
@@ -160,7 +160,7 @@ func (r *Report) describeEmpty(states []symbolState) {
 	case len(states) == 0:
 		r.addStatement(Fair, "No trades in this window.")
 	default:
-		since := slices.MinFunc(states, func(a, b symbolState) int { return a.since.Compare(b.since) }).since
+		since := slices.MinFunc(states, bySince).since
 		until := slices.MaxFunc(states, func(a, b symbolState) int { return a.until.Compare(b.until) }).until
 		r.addStatement(Fair, "No trades in this window: the tape has %s from %s to %s.",
 			summarizeSymbols(states), formatTime(since), formatTime(until))
@@ -214,6 +214,8 @@ func (r *Report) addStatement(level Level, format string, args ...any) {
 }
 
 func (l Level) rank() int { return slices.Index(levels[:], l) }
+
+func bySince(a, b symbolState) int { return a.since.Compare(b.since) }
 
 func symbolNames(states []symbolState) []string {
 	out := make([]string, len(states))

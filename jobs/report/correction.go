@@ -106,11 +106,8 @@ func (r *Report) correct(earlier Digest) error {
 	}
 	r.Changes = changes
 	state := "no ids were known to be missing"
-	switch {
-	case earlier.Missing == 1:
-		state = "1 id was missing"
-	case earlier.Missing > 1:
-		state = wording.Count(earlier.Missing, "id") + " were missing"
+	if earlier.Missing > 0 {
+		state = wording.Count(earlier.Missing, "id was", "ids were") + " missing"
 	}
 	r.addStatement(Note, "Corrected: replaces the report made at %s, when %s.", formatTime(earlier.MadeAt), state)
 	return nil

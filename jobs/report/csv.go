@@ -69,7 +69,7 @@ func csvValue(kind kind, value any) string {
 		}
 		return formatInstant(v)
 	case float64:
-		return formatExact(v)
+		return fixed(v, -1)
 	case int64, bool:
 		return fmt.Sprint(v)
 	case string:

@@ -118,7 +118,7 @@ func (r *Report) priceDecimals() map[string]int {
 }
 
 func countDecimals(v float64) int {
-	_, fraction, _ := strings.Cut(formatExact(v), ".")
+	_, fraction, _ := strings.Cut(fixed(v, -1), ".")
 	return len(fraction)
 }
 
@@ -226,11 +226,11 @@ func (f formatter) formatFloat(v float64, row []any, form int) string {
 		if f.symbol >= 0 {
 			name, _ := row[f.symbol].(string)
 			if n, ok := f.report.priceDecimals()[name]; ok {
-				return groupThousands(strconv.FormatFloat(v, 'f', n, 64))
+				return groupThousands(fixed(v, n))
 			}
 		}
 	case kindPercent:
-		text := strconv.FormatFloat(v, 'f', 2, 64)
+		text := fixed(v, 2)
 		switch {
 		case text == "-0.00":
 			text = "0.00"
@@ -239,7 +239,7 @@ func (f formatter) formatFloat(v float64, row []any, form int) string {
 		}
 		return groupThousands(text) + "%"
 	case kindShare:
-		return strconv.FormatFloat(v*100, 'f', 1, 64) + "%"
+		return fixed(v*100, 1) + "%"
 	case kindAmount:
 		if form == 1 {
 			return abbreviate(v)
@@ -255,17 +255,21 @@ func formatMagnitude(v float64) string {
 	case size == 0:
 		return "0"
 	case size >= 10_000:
-		return strconv.FormatFloat(v, 'f', 0, 64)
+		return fixed(v, 0)
 	case size >= 100:
-		return strconv.FormatFloat(v, 'f', 2, 64)
+		return fixed(v, 2)
 	case size >= 1:
-		return strconv.FormatFloat(v, 'f', 3, 64)
+		return fixed(v, 3)
 	case size < 1e-8:
 		return strconv.FormatFloat(v, 'g', 4, 64)
 	}
 	// Four digits after the leading zeros of the fraction.
-	return strconv.FormatFloat(v, 'f', min(12, 3-int(math.Floor(math.Log10(size)))), 64)
+	return fixed(v, min(12, 3-int(math.Floor(math.Log10(size)))))
 }
+
+// fixed formats a number with that many decimals. With -1, these are the fewest that read back as
+// the same number.
+func fixed(v float64, decimals int) string { return strconv.FormatFloat(v, 'f', decimals, 64) }
 
 // abbreviate formats a number with four digits and a unit letter: 27.01M.
 func abbreviate(v float64) string {
@@ -296,7 +300,7 @@ func fourDigits(v float64) string {
 	case size >= 9.9995:
 		decimals = 2
 	}
-	return strconv.FormatFloat(v, 'f', decimals, 64)
+	return fixed(v, decimals)
 }
 
 // groupThousands inserts thousands separators into the integer part of a decimal number.

@@ -9,7 +9,6 @@ import (
 	"html/template"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -191,15 +190,14 @@ func (r *Report) pageSection(section Section) pageSection {
 
 // sortValue returns the value by which a cell is sorted, or "" if that is its text.
 func sortValue(kind kind, value any) string {
-	switch v := value.(type) {
-	case float64:
-		return formatExact(v)
-	case int64:
-		return strconv.FormatInt(v, 10)
+	switch value.(type) {
 	case time.Time:
-		if kind == kindTime {
-			return formatInstant(v)
+		if kind != kindTime {
+			return ""
 		}
+	case float64, int64:
+	default:
+		return ""
 	}
-	return ""
+	return csvValue(kind, value)
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"math"
-	"strconv"
 	"time"
 )
 
@@ -131,6 +130,3 @@ func jsonRow(s Section, row []any) (json.RawMessage, error) {
 
 // formatInstant formats a time as RFC 3339 with up to six decimals.
 func formatInstant(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.999999Z07:00") }
-
-// formatExact formats a number with the fewest digits that read back as the same number.
-func formatExact(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }

@@ -84,13 +84,8 @@ func (t *tableWriter) hourlyProfile(section Section) (grid, string, bool) {
 func sparkline(values []float64, fromZero bool) string {
 	low, high := 0.0, 0.0
 	for _, v := range values {
-		if v == 0 {
-			continue
-		}
-		if high == 0 || v > high {
-			high = v
-		}
-		if low == 0 || v < low {
+		high = max(high, v)
+		if v != 0 && (low == 0 || v < low) {
 			low = v
 		}
 	}
