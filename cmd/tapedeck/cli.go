@@ -69,18 +69,12 @@ func groups() []kong.Group {
 // flags make them do something else.
 type longRunning interface{ runsUntilStopped() bool }
 
-// parsedCommand is a valid command line with the values of all flags.
-type parsedCommand struct {
-	*kong.Context
-	cli *cli
-}
-
 // parse parses args, the environment and the configuration, and sets up a. On success the command
 // can run.
-func parse(a *app, args []string) (*parsedCommand, error) {
+func parse(a *app, args []string) (*kong.Context, error) {
 	settings := &settings{env: a.env, config: &config{}}
-	parsed := &parsedCommand{cli: &cli{}}
-	parser, err := newParser(a, parsed.cli, settings)
+	var flags cli
+	parser, err := newParser(a, &flags, settings)
 	if err != nil {
 		return nil, fmt.Errorf("define the command line: %w", err)
 	}
@@ -105,25 +99,23 @@ func parse(a *app, args []string) (*parsedCommand, error) {
 	case err != nil:
 		return nil, parseError(err, settings)
 	}
-	parsed.Context = context
-
 	a.config = settings.config
 	a.started = time.Now().UTC()
-	a.fixed = parsed.cli.Now.Time
-	a.dataDir = filepath.Clean(parsed.cli.DataDir)
+	a.fixed = flags.Now.Time
+	a.dataDir = filepath.Clean(flags.DataDir)
 	a.set = flagSettings(context)
 	level := slog.LevelWarn
 	if command, ok := context.Selected().Target.Addr().Interface().(longRunning); ok && command.runsUntilStopped() {
 		level = slog.LevelInfo
 	}
-	if parsed.cli.LogLevel != "" {
-		if err := level.UnmarshalText([]byte(parsed.cli.LogLevel)); err != nil {
+	if flags.LogLevel != "" {
+		if err := level.UnmarshalText([]byte(flags.LogLevel)); err != nil {
 			return nil, misuse("--log-level: %w", err)
 		}
 	}
 	a.log = newLogger(a.stderr, level)
 	a.warnAboutVariables(parser.Model.Node)
-	return parsed, nil
+	return context, nil
 }
 
 // warnAboutVariables warns about environment variables that look like misspelled settings. Other
@@ -249,7 +241,16 @@ func flagSettings(context *kong.Context) []string {
 			continue
 		}
 		if key := step.Flag.Tag.Get("key"); key != "" && key != "log_level" {
-			out = append(out, envName(key)+"="+flagText(context, step))
+			text := ""
+			switch value := context.Value(step).Interface().(type) {
+			case []string:
+				text = strings.Join(value, ",")
+			case instant:
+				text = value.Format(time.RFC3339Nano)
+			default:
+				text = fmt.Sprint(value)
+			}
+			out = append(out, envName(key)+"="+text)
 		}
 	}
 	return out
@@ -260,21 +261,9 @@ func (a *app) givenAsFlag(key string) bool {
 	return slices.ContainsFunc(a.set, func(setting string) bool { return strings.HasPrefix(setting, envName(key)+"=") })
 }
 
-// flagText returns the value of a flag as it would be typed.
-func flagText(context *kong.Context, step *kong.Path) string {
-	value := context.Value(step).Interface()
-	switch value := value.(type) {
-	case []string:
-		return strings.Join(value, ",")
-	case instant:
-		return value.Format(time.RFC3339Nano)
-	}
-	return fmt.Sprint(value)
-}
-
 // validateCommand checks a command line that can run as a job, as a person would type it, without
 // running it.
-func (a *app) validateCommand(args []string) (*parsedCommand, error) {
+func (a *app) validateCommand(args []string) (*kong.Context, error) {
 	probe := &app{environ: a.environ, env: a.env, stdout: io.Discard, stderr: io.Discard}
 	parsed, err := parse(probe, args)
 	switch {

@@ -93,14 +93,11 @@ func (a *app) crontab(path string) *schedule.Crontab {
 }
 
 func (a *app) loadCrontab(crontab *schedule.Crontab) ([]schedule.Job, error) {
-	jobs, err := crontab.Load(a.now())
-	var pathError *fs.PathError
+	jobs, err := crontab.Read(a.now())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, withHint(misuse("no schedule at %q", crontab.Path),
 			"name another file with --crontab; tapedeck schedule --help shows an example")
-	case errors.As(err, &pathError):
-		return nil, &statusError{exitMisuse, fmt.Errorf("read the schedule: %w", err)}
 	case err != nil:
 		return nil, &statusError{exitMisuse, err}
 	}
@@ -138,7 +135,7 @@ func (a *app) schedule(dir *tape.Dir, crontab *schedule.Crontab, jobs []schedule
 			return err
 		}
 		defer unlock()
-		children, err := a.children()
+		options, children, err := a.scheduleOptions(dir)
 		if err != nil {
 			return err
 		}
@@ -159,27 +156,23 @@ func (a *app) schedule(dir *tape.Dir, crontab *schedule.Crontab, jobs []schedule
 				a.log.Error("messages are not sent until the scheduler restarts", "error", err)
 			}
 		})
-		options := a.scheduleOptions(dir, children)
 		options.Notifier = notifier
 		options.Jobs, options.Crontab, options.Reload = jobs, crontab, hangups
 		return schedule.Run(ctx, options)
 	})
 }
 
-// children returns what starts runs as child processes of this binary.
-func (a *app) children() (*schedule.Children, error) {
+// scheduleOptions returns options without jobs, and what starts runs as child processes of this binary.
+func (a *app) scheduleOptions(dir *tape.Dir) (schedule.Options, *schedule.Children, error) {
 	binary, err := os.Executable()
 	if err != nil {
-		return nil, fmt.Errorf("find the path of this program: %w", err)
+		return schedule.Options{}, nil, fmt.Errorf("find the path of this program: %w", err)
 	}
-	return &schedule.Children{Path: binary, Env: slices.Concat(a.environ, a.set), Grace: childGrace}, nil
-}
-
-func (a *app) scheduleOptions(dir *tape.Dir, children *schedule.Children) schedule.Options {
+	children := &schedule.Children{Path: binary, Env: slices.Concat(a.environ, a.set), Grace: childGrace}
 	return schedule.Options{
 		Start: children.Start, Ledger: dir, State: dir.State(), Logger: a.log, Now: a.clock,
 		Ping: schedule.HTTPPing(&http.Client{}),
-	}
+	}, children, nil
 }
 
 // runOnce runs one job now, whether it is due or not.
@@ -192,13 +185,13 @@ func (a *app) runOnce(ctx context.Context, dir *tape.Dir, crontab, name string, 
 		}
 		return misuse("no job named %q in %s%s", name, crontab, strictyaml.DidYouMean(name, names))
 	}
-	children, err := a.children()
+	options, children, err := a.scheduleOptions(dir)
 	if err != nil {
 		return err
 	}
 	// The output appears as if the command had been typed here.
 	children.Stdout, children.Stderr = a.stdout, a.stderr
-	row, err := schedule.Once(ctx, jobs[i], a.scheduleOptions(dir, children))
+	row, err := schedule.Once(ctx, jobs[i], options)
 	switch {
 	case err != nil:
 		return err

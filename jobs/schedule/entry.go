@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"tapedeck/internal/state"
@@ -43,12 +41,6 @@ func (s *scheduler) clockSetBack(now time.Time) {
 			e.nextDue = e.job.Next(e.considered)
 		}
 	}
-}
-
-// sortedEntries returns the entries by name, so that runs due at the same instant start in a fixed
-// order.
-func (s *scheduler) sortedEntries() []*entry {
-	return slices.SortedFunc(maps.Values(s.entries), func(a, b *entry) int { return cmp.Compare(a.job.Name, b.job.Name) })
 }
 
 // enqueueDue queues the runs of a job that became due since it was last considered.

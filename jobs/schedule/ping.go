@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -58,16 +57,14 @@ func HTTPPing(client *http.Client) Ping {
 
 // pinger sends pings in the background, so that no run waits for one.
 type pinger struct {
-	ping     Ping
-	log      *slog.Logger
-	after    func(time.Duration) <-chan time.Time
+	Options
 	ctx      context.Context
 	cancel   context.CancelFunc
 	inFlight sync.WaitGroup
 }
 
 func newPinger(ctx context.Context, options Options) *pinger {
-	p := &pinger{ping: options.Ping, log: options.Logger, after: options.After}
+	p := &pinger{Options: options}
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	return p
 }
@@ -78,7 +75,7 @@ func (p *pinger) close() {
 	go func() { p.inFlight.Wait(); close(sent) }()
 	select {
 	case <-sent:
-	case <-p.after(pingGrace):
+	case <-p.After(pingGrace):
 	}
 	p.cancel()
 	<-sent
@@ -95,7 +92,7 @@ type ping struct{ address, text string }
 // start sends the ping of a run that starts. An empty address sends none.
 func (p *pinger) start(address string) *runPings {
 	r := &runPings{address, make(chan ping, 2)} // the start and the end
-	if address != "" && p.ping != nil {
+	if address != "" && p.Ping != nil {
 		p.inFlight.Go(func() {
 			for next := range r.queue {
 				p.send(next)
@@ -119,18 +116,18 @@ func (r *runPings) finish(row tape.Run) {
 // send sends a ping, with retries.
 func (p *pinger) send(ping ping) {
 	for attempt := 1; ; attempt++ {
-		err := p.ping(p.ctx, ping.address, ping.text)
+		err := p.Ping(p.ctx, ping.address, ping.text)
 		if err == nil || p.ctx.Err() != nil {
 			return
 		}
 		if attempt == pingAttempts {
-			p.log.Warn("ping not sent", "error", err)
+			p.Logger.Warn("ping not sent", "error", err)
 			return
 		}
 		select {
 		case <-p.ctx.Done():
 			return
-		case <-p.after(pingPause):
+		case <-p.After(pingPause):
 		}
 	}
 }

@@ -63,7 +63,7 @@ func (s *scheduler) reload(now time.Time) {
 	if s.Crontab == nil {
 		return
 	}
-	jobs, err := s.Crontab.Reload(now)
+	jobs, err := s.Crontab.Read(now)
 	problem := ""
 	if err != nil {
 		problem = err.Error()

@@ -15,7 +15,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -185,7 +187,9 @@ func (s *scheduler) loop(ctx context.Context) {
 			crontabRead = now
 			s.reload(now)
 		}
-		for _, e := range s.sortedEntries() {
+		// By name, so that runs due at the same instant start in a fixed order.
+		for _, name := range slices.Sorted(maps.Keys(s.entries)) {
+			e := s.entries[name]
 			s.enqueueDue(e, now)
 			s.startNext(e, now)
 		}

@@ -36,13 +36,11 @@ func settledUntil(row tape.Run, job Job) time.Time {
 // which is authoritative. lost are the rows of runs that were active when that scheduler was
 // killed.
 func restoreState(store StateStore, ledger Ledger, jobs []Job) (previous state.Scheduler, lost []tape.Run, err error) {
-	err = store.Read(state.SchedulerFile, &previous)
-	known := err == nil
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := store.Read(state.SchedulerFile, &previous); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return state.Scheduler{}, nil, fmt.Errorf("read the previous scheduler's state: %w", err)
 	}
 	since := ""
-	if known && previous.DoneUntil != nil {
+	if previous.DoneUntil != nil {
 		// Rows that are missing in the state are younger than it. Two days allow for a clock that
 		// was set since.
 		since = previous.BeatAt.AddDate(0, 0, -2).UTC().Format(time.DateOnly)

@@ -220,7 +220,7 @@ func TestReload(t *testing.T) {
 		reload := make(chan os.Signal)
 		opt.Crontab, opt.Reload = &Crontab{Path: path, Validate: validateWindows}, reload
 		var err error
-		if opt.Jobs, err = opt.Crontab.Load(time.Now()); err != nil {
+		if opt.Jobs, err = opt.Crontab.Read(time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 31*time.Minute)
