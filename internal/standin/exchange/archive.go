@@ -127,13 +127,6 @@ func (a *archive) publishedIDs(f period) (first, last int64, ok bool) {
 
 func (a *archive) serve(w http.ResponseWriter, r *http.Request) {
 	s := a.server
-	if !s.addHandler() {
-		return
-	}
-	defer s.handlers.Done()
-	if s.opt.Latency > 0 && !s.pause(r, s.opt.Latency) {
-		return
-	}
 	f, checksum, ok := a.parse(r.URL.Path)
 	if !ok || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		s.counters.offence(UnknownEndpoint)

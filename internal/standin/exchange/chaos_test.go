@@ -154,6 +154,6 @@ func FuzzRequest(f *testing.F) {
 		if !json.Valid(reply) {
 			t.Errorf("%s was answered by %s, which is not JSON", message, reply)
 		}
-		s.hub.unsubscribe(c, s.hub.subscriptions(c))
+		s.hub.unsubscribe(c, s.hub.streamsOf(c))
 	})
 }

@@ -22,24 +22,6 @@ const (
 	highWater, lowWater = 1 << 20, 256 << 10
 )
 
-func (s *Server) startClock() {
-	s.started.Do(func() {
-		if !s.addHandler() {
-			return
-		}
-		go func() {
-			defer s.handlers.Done()
-			s.play()
-		}()
-		if s.opt.Faults != nil && s.addHandler() {
-			go func() {
-				defer s.handlers.Done()
-				s.breakConnections()
-			}()
-		}
-	})
-}
-
 // Done returns a channel that is closed when the source has ended, all of it was sent to the connected
 // clients and, with CloseAtEnd, their connections were asked to close.
 func (s *Server) Done() <-chan struct{} { return s.done }
@@ -48,16 +30,8 @@ func (s *Server) play() {
 	if s.opt.Speed == Manual {
 		return
 	}
-	for {
-		streams, more := s.hub.subscribedStreams()
-		if streams >= s.opt.WaitForStreams {
-			break
-		}
-		select {
-		case <-more:
-		case <-s.ctx.Done():
-			return
-		}
+	if !s.waitForStreams(s.opt.WaitForStreams) {
+		return
 	}
 	close(s.clockStarted)
 	if math.IsInf(s.opt.Speed, 1) {
@@ -87,18 +61,25 @@ func (s *Server) playAtMaxSpeed() {
 	s.clockMu.Lock()
 	defer s.clockMu.Unlock()
 	step := int64(1000)
-	for s.ctx.Err() == nil && s.now.Load() < s.last {
-		streams, more := s.hub.subscribedStreams()
-		if streams == 0 {
-			select {
-			case <-more:
-			case <-s.ctx.Done():
-			}
-			continue
-		}
+	for s.now.Load() < s.last && s.waitForStreams(1) {
 		step = s.step(s.last, step)
 	}
 	s.finish()
+}
+
+// waitForStreams blocks until so many streams are subscribed to. It returns false after Close.
+func (s *Server) waitForStreams(least int) bool {
+	for s.ctx.Err() == nil {
+		streams, more := s.hub.subscribedStreams()
+		if streams >= least {
+			return true
+		}
+		select {
+		case <-more:
+		case <-s.ctx.Done():
+		}
+	}
+	return false
 }
 
 // playUntil moves the clock to a time and dispatches the rows released until then. clockMu is held.
@@ -151,9 +132,11 @@ func (s *Server) release(now, next int64) int {
 			continue
 		}
 		queued := c.out.flush()
-		switch {
-		case !s.waitsForClients() && queued > s.opt.SendBuffer,
-			s.waitsForClients() && queued > highWater && !c.out.waitBelow(lowWater, s.opt.StallLimit):
+		tooSlow := queued > s.opt.SendBuffer
+		if math.IsInf(s.opt.Speed, 1) || s.opt.Speed == Manual { // the clock waits for slow clients
+			tooSlow = queued > highWater && !c.out.waitBelow(lowWater, s.opt.StallLimit)
+		}
+		if tooSlow {
 			c.tooSlow = true
 			s.counters.offence(SlowReader)
 			c.log("connection dropped: the client is too slow", "queued_bytes", queued)
@@ -162,9 +145,6 @@ func (s *Server) release(now, next int64) int {
 	}
 	return rows
 }
-
-// waitsForClients reports whether the clock waits for slow clients instead of dropping them.
-func (s *Server) waitsForClients() bool { return math.IsInf(s.opt.Speed, 1) || s.opt.Speed == Manual }
 
 // finish closes Done once the clock has passed the last release.
 func (s *Server) finish() {

@@ -34,7 +34,6 @@ type conn struct {
 	ended  chan struct{} // closed when the reader has ended
 	silent atomic.Bool   // sends nothing, not even pings
 
-	closeOnce sync.Once
 	closeSent atomic.Bool
 
 	tooSlow bool // dropped, but may not be gone yet; guarded by Server.clockMu
@@ -69,10 +68,6 @@ func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // serveStream handles /ws, /ws/<stream>… and /stream?streams=….
 func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
-	if !s.addHandler() {
-		return
-	}
-	defer s.handlers.Done()
 	names, micro, err := parseStreamURL(r.URL)
 	if err != nil {
 		s.counters.offence(BadRequest)
@@ -179,7 +174,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) bool {
 		wait = 2 * time.Second
 	}
 	wait = cmp.Or(fault.RetryAfter, wait)
-	rejection{status: status, retryAfter: wait, code: -1003, message: "Too many requests."}.write(w)
+	rejection{status: status, retryAfter: wait, message: "Too many requests."}.write(w)
 	return false
 }
 
@@ -328,10 +323,9 @@ func (c *conn) handlePong(payload string) {
 // close sends a close frame after the queued frames. If the client does not close the connection
 // within 5 s, the reader does.
 func (c *conn) close(code int, reason string) {
-	c.closeOnce.Do(func() {
-		c.server.hub.mute(c)
-		c.closeSent.Store(true)
+	c.server.hub.mute(c)
+	if !c.closeSent.Swap(true) {
 		_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Time{})
 		_ = c.out.SetReadDeadline(time.Now().Add(5 * time.Second))
-	})
+	}
 }

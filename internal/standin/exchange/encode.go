@@ -11,39 +11,26 @@ import (
 
 // appendEvent appends the raw payload of a stream. Times are in milliseconds unless micro.
 func appendEvent(dst []byte, kind Kind, symbol string, r *Row, micro bool) []byte {
-	dst = append(dst, `{"e":"`...)
-	dst = append(dst, kind...)
-	dst = append(dst, `","E":`...)
+	dst = appendTexts(dst, `{"e":"`, string(kind), `","E":`)
 	dst = appendTime(dst, cmp.Or(r.EventAt, r.TradedAt), micro)
-	dst = append(dst, `,"s":`...)
-	dst = appendString(dst, symbol)
-	dst = append(dst, ',')
-	return appendRowKeys(dst, kind, r, micro)
+	dst = appendString(append(dst, `,"s":`...), symbol)
+	return appendRowKeys(append(dst, ','), kind, r, micro)
 }
 
 // appendRowKeys appends the keys that describe a row, and the end of the object.
 func appendRowKeys(dst []byte, kind Kind, r *Row, micro bool) []byte {
+	key := `"t":`
 	if kind == AggTrade {
-		dst = append(dst, `"a":`...)
-	} else {
-		dst = append(dst, `"t":`...)
+		key = `"a":`
 	}
-	dst = strconv.AppendInt(dst, r.ID, 10)
-	dst = append(dst, `,"p":"`...)
-	dst = append(dst, r.Price...)
-	dst = append(dst, `","q":"`...)
-	dst = append(dst, r.Qty...)
-	dst = append(dst, '"')
+	dst = strconv.AppendInt(append(dst, key...), r.ID, 10)
+	dst = appendTexts(dst, `,"p":"`, r.Price, `","q":"`, r.Qty, `"`)
 	if kind == AggTrade {
-		dst = append(dst, `,"f":`...)
-		dst = strconv.AppendInt(dst, r.FirstTradeID, 10)
-		dst = append(dst, `,"l":`...)
-		dst = strconv.AppendInt(dst, r.LastTradeID, 10)
+		dst = strconv.AppendInt(append(dst, `,"f":`...), r.FirstTradeID, 10)
+		dst = strconv.AppendInt(append(dst, `,"l":`...), r.LastTradeID, 10)
 	}
-	dst = append(dst, `,"T":`...)
-	dst = appendTime(dst, r.TradedAt, micro)
-	dst = append(dst, `,"m":`...)
-	dst = strconv.AppendBool(dst, r.BuyerMaker)
+	dst = appendTime(append(dst, `,"T":`...), r.TradedAt, micro)
+	dst = strconv.AppendBool(append(dst, `,"m":`...), r.BuyerMaker)
 	return append(dst, `,"M":true}`...)
 }
 
@@ -54,18 +41,11 @@ func appendAggRow(dst []byte, r *Row, micro bool) []byte {
 
 // appendTradeRow appends a row of /api/v3/historicalTrades and /api/v3/trades.
 func appendTradeRow(dst []byte, r *Row, micro bool) []byte {
-	dst = append(dst, `{"id":`...)
-	dst = strconv.AppendInt(dst, r.ID, 10)
-	dst = append(dst, `,"price":"`...)
-	dst = append(dst, r.Price...)
-	dst = append(dst, `","qty":"`...)
-	dst = append(dst, r.Qty...)
-	dst = append(dst, `","quoteQty":"`...)
+	dst = strconv.AppendInt(append(dst, `{"id":`...), r.ID, 10)
+	dst = appendTexts(dst, `,"price":"`, r.Price, `","qty":"`, r.Qty, `","quoteQty":"`)
 	dst = appendProduct(dst, r.Price, r.Qty)
-	dst = append(dst, `","time":`...)
-	dst = appendTime(dst, r.TradedAt, micro)
-	dst = append(dst, `,"isBuyerMaker":`...)
-	dst = strconv.AppendBool(dst, r.BuyerMaker)
+	dst = appendTime(append(dst, `","time":`...), r.TradedAt, micro)
+	dst = strconv.AppendBool(append(dst, `,"isBuyerMaker":`...), r.BuyerMaker)
 	return append(dst, `,"isBestMatch":true}`...)
 }
 
@@ -78,11 +58,28 @@ func appendTime(dst []byte, micros int64, micro bool) []byte {
 
 // appendCombined appends a payload in the envelope of a combined stream.
 func appendCombined(dst []byte, stream string, payload []byte) []byte {
-	dst = append(dst, `{"stream":`...)
-	dst = appendString(dst, stream)
-	dst = append(dst, `,"data":`...)
-	dst = append(dst, payload...)
+	dst = appendString(append(dst, `{"stream":`...), stream)
+	dst = append(append(dst, `,"data":`...), payload...)
 	return append(dst, '}')
+}
+
+func appendTexts(dst []byte, texts ...string) []byte {
+	for _, text := range texts {
+		dst = append(dst, text...)
+	}
+	return dst
+}
+
+// appendList appends a JSON array.
+func appendList[T any](dst []byte, list []T, appendItem func([]byte, *T) []byte) []byte {
+	dst = append(dst, '[')
+	for i := range list {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendItem(dst, &list[i])
+	}
+	return append(dst, ']')
 }
 
 // appendFrame appends an unmasked text frame (RFC 6455, section 5.2).

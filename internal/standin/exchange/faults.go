@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -166,7 +167,7 @@ func (f *Faults) Validate() error {
 	for kind, rate := range f.Rates {
 		switch {
 		case !slices.Contains(FaultKinds(), kind):
-			return fmt.Errorf("fault %q is unknown; the kinds are %s", kind, joinKinds(FaultKinds()))
+			return unknownFault(kind)
 		case math.IsNaN(rate) || rate < 0:
 			return fmt.Errorf("fault %q: rate %g is below 0", kind, rate)
 		case rate > 1 && !slices.Contains(connectionFaults, kind):
@@ -176,12 +177,8 @@ func (f *Faults) Validate() error {
 	return nil
 }
 
-func joinKinds(kinds []FaultKind) string {
-	names := make([]string, len(kinds))
-	for i, k := range kinds {
-		names[i] = string(k)
-	}
-	return strings.Join(names, ", ")
+func unknownFault(kind FaultKind) error {
+	return fmt.Errorf("fault %q is unknown; the kinds are %s", kind, strings.Trim(fmt.Sprint(FaultKinds()), "[]"))
 }
 
 // PlannedFault is a connection fault of a random schedule.
@@ -203,16 +200,12 @@ func (f *Faults) Plan(length time.Duration) []PlannedFault {
 			continue
 		}
 		rng := rand.New(rand.NewPCG(f.Seed, uint64(i)+1))
-		after := time.Duration(0)
-		for {
-			after += time.Duration(rng.ExpFloat64() / rate * float64(time.Minute))
-			if after >= length {
-				break
-			}
+		wait := func() time.Duration { return time.Duration(rng.ExpFloat64() / rate * float64(time.Minute)) }
+		for after := wait(); after < length; after += wait() {
 			plan = append(plan, PlannedFault{After: after, Kind: kind})
 		}
 	}
-	slices.SortStableFunc(plan, func(a, b PlannedFault) int { return int(a.After - b.After) })
+	slices.SortStableFunc(plan, func(a, b PlannedFault) int { return cmp.Compare(a.After, b.After) })
 	return plan
 }
 
@@ -231,9 +224,7 @@ func newInjector(random *Faults) *injector {
 }
 
 func (j *injector) add(f Fault) {
-	if f.Count == 0 {
-		f.Count = 1
-	}
+	f.Count = cmp.Or(f.Count, 1)
 	f.requested = true
 	j.mu.Lock()
 	j.pending = append(j.pending, &f)
@@ -257,10 +248,8 @@ func (j *injector) takeRequested(kinds []FaultKind, subject string) (Fault, bool
 		if !slices.Contains(kinds, f.Kind) || !strings.Contains(subject, f.Match) {
 			continue
 		}
-		if f.Count > 0 {
-			if f.Count--; f.Count == 0 {
-				j.pending = slices.Delete(j.pending, i, i+1)
-			}
+		if f.Count--; f.Count == 0 {
+			j.pending = slices.Delete(j.pending, i, i+1)
 		}
 		return *f, true
 	}
@@ -290,19 +279,11 @@ func (j *injector) take(kinds []FaultKind, subject, key string, inTurn bool) (Fa
 func (j *injector) idle(kinds []FaultKind) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for _, f := range j.pending {
-		if slices.Contains(kinds, f.Kind) {
-			return false
-		}
-	}
+	possible := slices.ContainsFunc(j.pending, func(f *Fault) bool { return slices.Contains(kinds, f.Kind) })
 	if j.random != nil {
-		for _, kind := range kinds {
-			if j.random.Rates[kind] > 0 {
-				return false
-			}
-		}
+		possible = possible || slices.ContainsFunc(kinds, func(kind FaultKind) bool { return j.random.Rates[kind] > 0 })
 	}
-	return true
+	return !possible
 }
 
 // uniform returns a number in [0, 1) that is a function of its arguments.

@@ -12,18 +12,17 @@ import (
 // hub holds the subscriptions and dispatches released rows to them.
 type hub struct {
 	server  *Server
-	byName  map[string]int // lower-case symbol → index in Source.Symbols
-	symbols []Symbol
-	names   [2][]string // of streams, by kind and symbol
+	byName  map[string]Symbol
+	streams [2][]*stream       // by kind and index in Source.Symbols
+	known   map[string]*stream // the same by name
 
-	mu          sync.Mutex
-	conns       []*conn       // in the order of their handshakes
-	routes      [2][][]*conn  // by kind and symbol
-	streams     [2]int        // subscriptions to known symbols over all connections, by kind
-	subscribed  chan struct{} // closed and replaced when streams grows
-	left        chan struct{} // closed and replaced when a connection ends
-	connections int           // so far
-	messages    int64
+	mu            sync.Mutex
+	conns         []*conn       // in the order of their handshakes
+	subscriptions [2]int        // to known streams over all connections, by kind
+	subscribed    chan struct{} // closed and replaced at each subscription
+	left          chan struct{} // closed and replaced when a connection ends
+	connections   int           // so far
+	messages      int64
 
 	// scratch buffers of dispatch
 	payload  [2][]byte // by time unit
@@ -31,40 +30,31 @@ type hub struct {
 	frames   [4][]byte // by time unit and envelope
 }
 
+// stream is a stream of one kind and symbol. Names of other kinds or unknown symbols can be subscribed to
+// and stay empty, as at Binance.
+type stream struct {
+	name, symbol string
+	kind         Kind
+	conns        []*conn // guarded by hub.mu
+}
+
 func newHub(s *Server) *hub {
 	h := &hub{
-		server: s, byName: map[string]int{}, symbols: s.source.Symbols(),
+		server: s, byName: map[string]Symbol{}, known: map[string]*stream{},
 		subscribed: make(chan struct{}), left: make(chan struct{}),
 	}
-	for i, symbol := range h.symbols {
-		h.byName[lower(symbol.Name)] = i
-		for _, kind := range Kinds() {
-			h.names[kind.index()] = append(h.names[kind.index()], lower(symbol.Name)+"@"+string(kind))
+	for _, symbol := range s.source.Symbols() {
+		h.byName[symbol.Name] = symbol
+		for k, kind := range Kinds() {
+			st := &stream{name: lower(symbol.Name) + "@" + string(kind), symbol: symbol.Name, kind: kind}
+			h.streams[k], h.known[st.name] = append(h.streams[k], st), st
 		}
-	}
-	for k := range h.routes {
-		h.routes[k] = make([][]*conn, len(h.symbols))
 	}
 	return h
 }
 
 // lower returns a symbol as stream names spell it.
 func lower(symbol string) string { return strings.ToLower(symbol) }
-
-// parseStream returns the kind and the symbol of a stream. ok is false for streams of other kinds or
-// unknown symbols: as at Binance they can be subscribed to and stay empty.
-func (h *hub) parseStream(name string) (kind Kind, symbol int, ok bool) {
-	at := strings.LastIndexByte(name, '@')
-	if at < 0 {
-		return "", 0, false
-	}
-	kind = Kind(name[at+1:])
-	if kind != Trade && kind != AggTrade {
-		return "", 0, false
-	}
-	symbol, ok = h.byName[name[:at]]
-	return kind, symbol, ok
-}
 
 // isStreamName reports whether a name has the form of a stream's name.
 func isStreamName(name string) bool {
@@ -100,35 +90,23 @@ func (h *hub) subscribe(c *conn, names []string, limit int) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	streams := slices.Clone(c.streams)
-	present := make(map[string]bool, len(streams)+len(names))
-	for _, name := range streams {
-		present[name] = true
-	}
 	for _, name := range names {
-		if !present[name] {
-			present[name] = true
+		if !slices.Contains(streams, name) {
 			streams = append(streams, name)
 		}
 	}
 	if len(streams) > limit {
 		return fmt.Errorf("%d streams, at most %d", len(streams), limit)
 	}
-	grown := false
 	for _, name := range streams[len(c.streams):] {
-		kind, symbol, ok := h.parseStream(name)
-		if !ok {
-			continue
+		if st := h.known[name]; st != nil {
+			st.conns = append(st.conns, c)
+			h.subscriptions[st.kind.index()]++
 		}
-		k := kind.index()
-		h.routes[k][symbol] = append(h.routes[k][symbol], c)
-		h.streams[k]++
-		grown = true
 	}
 	c.streams = streams
-	if grown {
-		close(h.subscribed)
-		h.subscribed = make(chan struct{})
-	}
+	close(h.subscribed)
+	h.subscribed = make(chan struct{})
 	return nil
 }
 
@@ -144,18 +122,13 @@ func (h *hub) unsubscribe(c *conn, names []string) {
 }
 
 func (h *hub) unroute(c *conn, name string) {
-	kind, symbol, ok := h.parseStream(name)
-	if !ok {
-		return
-	}
-	k := kind.index()
-	if i := slices.Index(h.routes[k][symbol], c); i >= 0 {
-		h.routes[k][symbol] = slices.Delete(h.routes[k][symbol], i, i+1)
-		h.streams[k]--
+	if st := h.known[name]; st != nil {
+		st.conns = slices.DeleteFunc(st.conns, func(other *conn) bool { return other == c })
+		h.subscriptions[st.kind.index()]--
 	}
 }
 
-func (h *hub) subscriptions(c *conn) []string {
+func (h *hub) streamsOf(c *conn) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(c.streams)
@@ -166,13 +139,13 @@ func (h *hub) subscriptions(c *conn) []string {
 func (h *hub) subscribedStreams() (streams int, more <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.streams[0] + h.streams[1], h.subscribed
+	return h.subscriptions[0] + h.subscriptions[1], h.subscribed
 }
 
 func (h *hub) hasListeners(kind Kind) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.streams[kind.index()] > 0
+	return h.subscriptions[kind.index()] > 0
 }
 
 func (h *hub) counts() (open, messages int64) {
@@ -210,13 +183,13 @@ func (h *hub) dispatch(kind Kind, events []Event, receivers []*conn) []*conn {
 	noFaults := h.server.faults.idle(messageFaults)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	routes := h.routes[kind.index()]
+	streams := h.streams[kind.index()]
 	for i := range events {
 		e := &events[i]
-		stream, symbol := h.names[kind.index()][e.Symbol], h.symbols[e.Symbol].Name
+		stream := streams[e.Symbol]
 		var framed [4]bool
 		var encoded [2]bool
-		for _, c := range routes[e.Symbol] {
+		for _, c := range stream.conns {
 			if c.muted {
 				continue
 			}
@@ -229,12 +202,12 @@ func (h *hub) dispatch(kind Kind, events []Event, receivers []*conn) []*conn {
 			}
 			if !framed[form] {
 				if !encoded[unit] {
-					h.payload[unit] = appendEvent(h.payload[unit][:0], kind, symbol, &e.Row, c.micro)
+					h.payload[unit] = appendEvent(h.payload[unit][:0], kind, stream.symbol, &e.Row, c.micro)
 					encoded[unit] = true
 				}
 				payload := h.payload[unit]
 				if c.combined {
-					h.combined = appendCombined(h.combined[:0], stream, payload)
+					h.combined = appendCombined(h.combined[:0], stream.name, payload)
 					payload = h.combined
 				}
 				h.frames[form] = appendFrame(h.frames[form][:0], payload)
@@ -244,7 +217,7 @@ func (h *hub) dispatch(kind Kind, events []Event, receivers []*conn) []*conn {
 				c.out.append(h.frames[form])
 				h.messages++
 			} else {
-				h.messages += int64(c.sendFaulty(kind, stream, symbol, &e.Row, h.frames[form]))
+				h.messages += int64(c.sendFaulty(stream, &e.Row, h.frames[form]))
 			}
 			if !c.receiver {
 				c.receiver = true

@@ -16,20 +16,18 @@ import (
 // many. Those of messages, handshakes, requests and files happen to the next ones.
 func (s *Server) Inject(f Fault) (connections int, err error) {
 	if !slices.Contains(FaultKinds(), f.Kind) {
-		return 0, fmt.Errorf("fault %q is unknown; the kinds are %s", f.Kind, joinKinds(FaultKinds()))
+		return 0, unknownFault(f.Kind)
 	}
 	if !slices.Contains(connectionFaults, f.Kind) {
 		s.faults.add(f)
 		return 0, nil
 	}
-	if f.Count == 0 {
-		f.Count = 1
-	}
+	f.Count = cmp.Or(f.Count, 1)
 	for _, c := range s.hub.all() {
 		if connections == f.Count {
 			break
 		}
-		if f.Match != "" && !strings.Contains(strings.Join(s.hub.subscriptions(c), "/"), f.Match) {
+		if f.Match != "" && !strings.Contains(strings.Join(s.hub.streamsOf(c), "/"), f.Match) {
 			continue
 		}
 		if s.breakConnection(c, f) {
@@ -58,18 +56,14 @@ func (s *Server) breakConnection(c *conn, f Fault) bool {
 		s.hub.mute(c)
 	case Shutdown:
 		s.hub.sendNow(c, func(combined bool) []byte { return shutdownEvent(s.Now(), combined, c.micro) })
-		if !s.addHandler() {
-			break
-		}
-		go func() {
-			defer s.handlers.Done()
+		s.run(func() {
 			select {
 			case <-time.After(cmp.Or(f.For, time.Second)):
 				c.close(websocket.CloseGoingAway, "server shutdown")
 			case <-c.ended:
 			case <-s.ctx.Done():
 			}
-		}()
+		})
 	}
 	return true
 }
@@ -85,11 +79,9 @@ func (s *Server) breakConnections() {
 	}
 	begin := time.Now()
 	for i, planned := range s.opt.Faults.Plan(24 * time.Hour) {
-		timer := time.NewTimer(time.Until(begin.Add(planned.After)))
 		select {
-		case <-timer.C:
+		case <-time.After(time.Until(begin.Add(planned.After))):
 		case <-s.ctx.Done():
-			timer.Stop()
 			return
 		}
 		candidates := slices.DeleteFunc(s.hub.all(), func(c *conn) bool { return c.silent.Load() || !s.hub.delivers(c) })
@@ -144,10 +136,10 @@ func (h *hub) flushHeld(c *conn) {
 
 // sendFaulty queues a frame after the faults that happen to it, and returns the number of events sent.
 // hub.mu is held.
-func (c *conn) sendFaulty(kind Kind, stream, symbol string, r *Row, frame []byte) int {
+func (c *conn) sendFaulty(stream *stream, r *Row, frame []byte) int {
 	s := c.server
-	key := strconv.Itoa(c.number) + stream + strconv.FormatInt(r.ID, 10)
-	fault, ok := s.faults.take(messageFaults, stream, key, false)
+	key := strconv.Itoa(c.number) + stream.name + strconv.FormatInt(r.ID, 10)
+	fault, ok := s.faults.take(messageFaults, stream.name, key, false)
 	if ok {
 		s.counters.fault(fault.Kind)
 	}
@@ -162,7 +154,7 @@ func (c *conn) sendFaulty(kind Kind, stream, symbol string, r *Row, frame []byte
 			return 1
 		}
 	case Damage:
-		frame = appendFrame(nil, damagedMessage(c.damageCount, kind, stream, symbol, r, c.micro, c.combined))
+		frame = appendFrame(nil, damagedMessage(c.damageCount, stream, r, c.micro, c.combined))
 		c.damageCount++
 	}
 	c.out.append(frame)
@@ -177,38 +169,40 @@ func (c *conn) sendFaulty(kind Kind, stream, symbol string, r *Row, frame []byte
 const damageKinds = 10
 
 // damagedMessage returns a message that cannot be read as a trade of the stream.
-func damagedMessage(turn int, kind Kind, stream, symbol string, r *Row, micro, combined bool) []byte {
-	good := appendEvent(nil, kind, symbol, r, micro)
+func damagedMessage(turn int, stream *stream, r *Row, micro, combined bool) []byte {
+	event := func(symbol string, r *Row) []byte { return appendEvent(nil, stream.kind, symbol, r, micro) }
+	replace := func(event []byte, old, replacement string) []byte {
+		return bytes.Replace(event, []byte(old), []byte(replacement), 1)
+	}
+	good := event(stream.symbol, r)
 	id := strconv.FormatInt(r.ID, 10)
 	var payload []byte
 	switch turn % damageKinds {
 	case 0: // truncated
-		if combined {
-			good = appendCombined(nil, stream, good)
-		}
+		good = appendCombinedIf(combined, stream.name, good)
 		return good[:len(good)/2]
 	case 1: // the id as a string
-		payload = bytes.Replace(good, []byte(`:`+id+`,"p"`), []byte(`:"`+id+`","p"`), 1)
+		payload = replace(good, `:`+id+`,"p"`, `:"`+id+`","p"`)
 	case 2: // the price as a word
-		payload = bytes.Replace(good, []byte(`"p":"`+r.Price+`"`), []byte(`"p":"NaN"`), 1)
+		payload = replace(good, `"p":"`+r.Price+`"`, `"p":"NaN"`)
 	case 3: // no quantity
-		payload = bytes.Replace(good, []byte(`,"q":"`+r.Qty+`"`), nil, 1)
+		payload = replace(good, `,"q":"`+r.Qty+`"`, "")
 	case 4: // another symbol's trade
-		payload = appendEvent(nil, kind, "FOREIGN"+symbol, r, micro)
+		payload = event("FOREIGN"+stream.symbol, r)
 	case 5: // another stream's event
-		return appendCombinedIf(combined, lower(symbol)+"@depth",
-			fmt.Appendf(nil, `{"e":"depthUpdate","E":%d,"s":%q,"U":157,"u":160,"b":[["0.0024","10"]],"a":[["0.0026","100"]]}`, r.TradedAt/1000, symbol))
+		return appendCombinedIf(combined, lower(stream.symbol)+"@depth",
+			fmt.Appendf(nil, `{"e":"depthUpdate","E":%d,"s":%q,"U":157,"u":160,"b":[["0.0024","10"]],"a":[["0.0026","100"]]}`, r.TradedAt/1000, stream.symbol))
 	case 6: // an event of a future version of the API
-		payload = fmt.Appendf(nil, `{"e":"tradeV9","E":%d,"s":%q,"x":[1,2,3]}`, r.TradedAt/1000, symbol)
+		payload = fmt.Appendf(nil, `{"e":"tradeV9","E":%d,"s":%q,"x":[1,2,3]}`, r.TradedAt/1000, stream.symbol)
 	case 7: // not JSON
 		return []byte("<html>502 Bad Gateway</html>")
 	case 8: // JSON, but not an object
 		payload = []byte(`null`)
 	case 9: // an impossible trade: price 0, quantity 0, ids -1
 		void := Row{ID: -1, FirstTradeID: -1, LastTradeID: -1, Price: "0", Qty: "0", TradedAt: r.TradedAt}
-		payload = appendEvent(nil, kind, symbol, &void, micro)
+		payload = event(stream.symbol, &void)
 	}
-	return appendCombinedIf(combined, stream, payload)
+	return appendCombinedIf(combined, stream.name, payload)
 }
 
 func appendCombinedIf(combined bool, stream string, payload []byte) []byte {

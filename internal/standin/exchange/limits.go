@@ -20,7 +20,6 @@ const inFlightGrace = 250 * time.Millisecond
 type rejection struct {
 	status     int
 	retryAfter time.Duration
-	code       int
 	message    string
 }
 
@@ -29,7 +28,7 @@ func (r rejection) write(w http.ResponseWriter) {
 		seconds := int64((r.retryAfter + time.Second - 1) / time.Second)
 		w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
 	}
-	writeError(w, r.status, r.code, r.message)
+	writeError(w, r.status, -1003, r.message)
 }
 
 // limiter counts the requests and handshakes of each address.
@@ -116,14 +115,14 @@ func (l *limiter) spend(address string, weight int64) (used int64, refused rejec
 
 func (u *usage) rejectBanned(now time.Time) rejection {
 	return rejection{
-		status: http.StatusTeapot, retryAfter: u.bannedUntil.Sub(now), code: -1003,
+		status: http.StatusTeapot, retryAfter: u.bannedUntil.Sub(now),
 		message: fmt.Sprintf("Way too much request weight used; IP banned until %d. Please use WebSocket Streams for live updates to avoid bans.", u.bannedUntil.UnixMilli()),
 	}
 }
 
 func (l *limiter) tooManyRequests(u *usage, now time.Time) rejection {
 	return rejection{
-		status: http.StatusTooManyRequests, retryAfter: u.blockedUntil.Sub(now), code: -1003,
+		status: http.StatusTooManyRequests, retryAfter: u.blockedUntil.Sub(now),
 		message: fmt.Sprintf("Too much request weight used; current limit is %d request weight per 1 MINUTE. Please use WebSocket Streams for live updates to avoid polling the API.", l.opt.WeightLimit),
 	}
 }
@@ -162,7 +161,7 @@ func (l *limiter) connect(address string) rejection {
 		l.counters.offence(TooManyConnects)
 		return rejection{
 			status: http.StatusTooManyRequests, retryAfter: u.connects[0].Add(connectWindow).Sub(now),
-			code: -1003, message: "Too many connections.",
+			message: "Too many connections.",
 		}
 	}
 	return rejection{}

@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -22,27 +23,47 @@ type query struct {
 	fail   *failure
 }
 
-func (q *query) reject(code int, format string, args ...any) {
-	if q.fail == nil {
-		q.fail = badRequest(code, format, args...)
+// newQuery reads the query of a request and the unit of its times. It rejects a parameter that was sent
+// twice.
+func (s *Server) newQuery(r *http.Request) *query {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	q := &query{values: values, server: s}
+	if err != nil {
+		q.reject(-1101, "Malformed query.")
 	}
-}
-
-// rejectDuplicates rejects a parameter that was sent twice.
-func (q *query) rejectDuplicates() {
-	for name, values := range q.values {
-		if len(values) > 1 {
+	switch strings.ToUpper(r.Header.Get("X-MBX-TIME-UNIT")) {
+	case "MICROSECOND":
+		q.micro = true
+	case "", "MILLISECOND":
+	default:
+		q.reject(-1194, "Invalid value for time unit; expected either MICROSECOND or MILLISECOND.")
+	}
+	for name, sent := range values {
+		if len(sent) > 1 {
 			q.reject(-1101, "Duplicate values for parameter '%s'.", name)
 		}
 	}
+	return q
 }
 
-// end rejects parameters that were not read, and returns the first failure.
-func (q *query) end() *failure {
+// reject sets the failure if there is none yet. It returns nil, the body of a failed request.
+func (q *query) reject(code int, format string, args ...any) []byte {
+	if q.fail == nil {
+		q.fail = &failure{code, fmt.Sprintf(format, args...)}
+	}
+	return nil
+}
+
+func (q *query) rejectCombination() []byte {
+	return q.reject(-1128, "Combination of optional parameters invalid.")
+}
+
+// end rejects parameters that were not read. It returns false if the request has failed.
+func (q *query) end() bool {
 	if len(q.values) > q.read {
 		q.reject(-1104, "Not all sent parameters were read; read '%d' parameter(s) but was sent '%d'.", q.read, len(q.values))
 	}
-	return q.fail
+	return q.fail == nil
 }
 
 // text reads a parameter; present is false if it was not sent.
@@ -108,39 +129,59 @@ func (q *query) limit() int {
 func (q *query) symbol() string {
 	name, present := q.text("symbol")
 	if q.fail != nil || !present {
-		q.fail = badRequest(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
+		q.fail = &failure{-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed."}
 		return ""
 	}
-	q.checkListed(name)
+	q.listed(name, nil)
 	return name
 }
 
-// checkListed rejects a value of the parameter symbol that is malformed or not listed.
-func (q *query) checkListed(name string) {
-	q.checkSymbol("symbol", name)
-	if !q.server.isListed(name) {
-		q.reject(-1121, "Invalid symbol.")
-	}
-}
-
-// symbols reads a JSON array of symbols.
-func (q *query) symbols(name string) (names []string, present bool) {
+// symbols reads the parameters symbol, and symbols, a JSON array. one is empty and several is nil if
+// they were not sent.
+func (q *query) symbols() (one string, several []string) {
+	const name = "symbols"
+	one, _ = q.text("symbol")
 	text, present := q.text(name)
 	if !present || q.fail != nil {
-		return nil, present
+		return one, nil
 	}
-	if err := json.Unmarshal([]byte(text), &names); err != nil || len(names) == 0 {
+	if err := json.Unmarshal([]byte(text), &several); err != nil || len(several) == 0 {
 		q.reject(-1100, "Illegal characters found in parameter '%s'; legal range is '^\\[(\"[\\w\\-._&&[^a-z]]{1,50}\"(,\"[\\w\\-._&&[^a-z]]{1,50}\"){0,}){0,1}\\]$'.", name)
-		return nil, true
+		return one, nil
 	}
-	sorted := slices.Sorted(slices.Values(names))
-	if len(slices.Compact(sorted)) < len(names) {
-		q.fail = &failure{http.StatusBadRequest, -1151, "Symbol is present multiple times in the list."}
+	if sorted := slices.Sorted(slices.Values(several)); len(slices.Compact(sorted)) < len(several) {
+		q.reject(-1151, "Symbol is present multiple times in the list.")
 	}
-	for _, n := range names {
+	for _, n := range several {
 		q.checkSymbol(name, n)
 	}
-	return names, true
+	return one, several
+}
+
+// listed returns the symbols that were asked for, by one name or several, or else all that are listed.
+// It rejects those that are not.
+func (q *query) listed(one string, several []string) (symbols []Symbol) {
+	s := q.server
+	if one != "" {
+		if several != nil {
+			q.rejectCombination()
+		}
+		q.checkSymbol("symbol", one)
+		several = []string{one}
+	}
+	for _, name := range several {
+		symbol, ok := s.hub.byName[name]
+		if !ok || symbol.ListedAt > s.now.Load() {
+			q.reject(-1121, "Invalid symbol.")
+		}
+		symbols = append(symbols, symbol)
+	}
+	if several == nil {
+		symbols = slices.DeleteFunc(slices.Clone(s.source.Symbols()), func(symbol Symbol) bool {
+			return symbol.ListedAt > s.now.Load()
+		})
+	}
+	return symbols
 }
 
 func (q *query) checkSymbol(parameter, name string) {
@@ -162,13 +203,4 @@ func isSymbol(name string) bool {
 		n++
 	}
 	return n >= 1 && n <= 50
-}
-
-func (s *Server) isListed(name string) bool {
-	i, ok := s.hub.byName[lower(name)]
-	if !ok {
-		return false
-	}
-	symbol := s.hub.symbols[i]
-	return symbol.Name == name && symbol.ListedAt <= s.now.Load()
 }

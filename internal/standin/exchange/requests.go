@@ -3,7 +3,6 @@ package exchange
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -19,69 +18,46 @@ type request struct {
 	ID     json.RawMessage `json:"id"`
 }
 
-// refusal is an error that answers a request.
-type refusal struct {
-	code    int
-	message string
-}
-
-func (r refusal) Error() string { return r.message }
-
-func invalid(format string, args ...any) error {
-	return refusal{2, "Invalid request: " + fmt.Sprintf(format, args...)}
+func invalid(format string, args ...any) *failure {
+	return &failure{2, "Invalid request: " + fmt.Sprintf(format, args...)}
 }
 
 const variants = "`SUBSCRIBE`, `UNSUBSCRIBE`, `LIST_SUBSCRIPTIONS`, `SET_PROPERTY`, `GET_PROPERTY`"
 
-var errTooManyStreams = errors.New("too many streams")
+// tooManyStreams ends the connection instead of being answered.
+var tooManyStreams = &failure{message: "Too many streams"}
 
 var textID = regexp.MustCompile(`^"[A-Za-z0-9_-]{1,36}"$`)
 
 // answer executes a request and queues its answer. It returns an error if the connection must end.
 func (c *conn) answer(message []byte) error {
-	result, id, err := c.do(message)
-	if errors.Is(err, errTooManyStreams) {
-		return c.closeForOffence(TooManyStreams, "Too many streams")
+	result, id, refused := c.do(message)
+	if refused == tooManyStreams {
+		return c.closeForOffence(TooManyStreams, refused.message)
 	}
 	if c.silent.Load() || c.closeSent.Load() {
 		return nil
 	}
-	var reply []byte
-	var refused refusal
-	switch {
-	case errors.As(err, &refused):
+	reply := append([]byte(`{"result":`), result...)
+	if refused != nil {
 		c.server.counters.offence(BadRequest)
-		reply = append(reply, `{"code":`...)
-		reply = strconv.AppendInt(reply, int64(refused.code), 10)
-		reply = append(reply, `,"msg":`...)
-		reply = appendString(reply, refused.message)
-	default:
-		reply = append(reply, `{"result":`...)
-		reply = append(reply, result...)
+		reply = refused.append(nil)
 	}
 	if id != nil {
-		reply = append(reply, `,"id":`...)
-		reply = append(reply, id...)
+		reply = append(append(reply, `,"id":`...), id...)
 	}
-	reply = append(reply, '}')
-	c.out.append(appendFrame(nil, reply))
+	c.out.append(appendFrame(nil, append(reply, '}')))
 	c.out.flush()
 	return nil
 }
 
-func (c *conn) do(message []byte) (result, id []byte, err error) {
-	if !json.Valid(message) {
-		var any any
-		var syntax *json.SyntaxError
-		column := len(message)
-		if errors.As(json.Unmarshal(message, &any), &syntax) {
-			column = int(syntax.Offset)
-		}
-		return nil, nil, refusal{3, fmt.Sprintf("Invalid JSON: expected value at line %d column %d", 1+bytes.Count(message, []byte("\n")), column)}
-	}
+func (c *conn) do(message []byte) (result, id []byte, refused *failure) {
 	var q request
 	if err := json.Unmarshal(message, &q); err != nil {
-		return nil, nil, invalid("%s", "unknown format")
+		if syntax, ok := err.(*json.SyntaxError); ok {
+			return nil, nil, &failure{3, fmt.Sprintf("Invalid JSON: expected value at line %d column %d", 1+bytes.Count(message, []byte("\n")), syntax.Offset)}
+		}
+		return nil, nil, invalid("unknown format")
 	}
 	if !validID(q.ID) {
 		return nil, nil, invalid("request ID must be an unsigned integer")
@@ -104,43 +80,33 @@ func (c *conn) do(message []byte) (result, id []byte, err error) {
 		if *q.Method == "UNSUBSCRIBE" {
 			c.server.hub.unsubscribe(c, names)
 		} else if c.server.hub.subscribe(c, names, c.server.opt.MaxStreams) != nil {
-			return nil, id, errTooManyStreams
+			return nil, id, tooManyStreams
 		}
 		return []byte("null"), id, nil
 	case "LIST_SUBSCRIPTIONS":
 		if len(q.Params) > 0 && string(q.Params) != "null" && string(q.Params) != "[]" {
 			return nil, id, invalid("too many parameters")
 		}
-		list := []byte{'['}
-		for i, name := range c.server.hub.subscriptions(c) {
-			if i > 0 {
-				list = append(list, ',')
-			}
-			list = appendString(list, name)
-		}
-		return append(list, ']'), id, nil
+		list := appendList(nil, c.server.hub.streamsOf(c), func(dst []byte, name *string) []byte { return appendString(dst, *name) })
+		return list, id, nil
 	case "SET_PROPERTY", "GET_PROPERTY":
-		result, err := c.property(*q.Method == "SET_PROPERTY", q.Params)
-		return result, id, err
+		result, refused = c.property(*q.Method == "SET_PROPERTY", q.Params)
+		return result, id, refused
 	}
 	return nil, id, invalid("unknown variant `%s`, expected one of %s at line 1 column %d", *q.Method, variants, bytes.Index(message, []byte(*q.Method))+len(*q.Method)+1)
 }
 
-func (c *conn) property(set bool, params json.RawMessage) ([]byte, error) {
+func (c *conn) property(set bool, params json.RawMessage) ([]byte, *failure) {
 	var args []json.RawMessage
 	var name string
 	if json.Unmarshal(params, &args) != nil || len(args) == 0 || json.Unmarshal(args[0], &name) != nil {
 		return nil, invalid("property name must be a string")
 	}
-	want := 1
-	if set {
-		want = 2
-	}
-	if len(args) > want {
+	if len(args) > 2 || len(args) == 2 && !set {
 		return nil, invalid("too many parameters")
 	}
 	if name != "combined" {
-		return nil, refusal{0, "Unknown property"}
+		return nil, &failure{0, "Unknown property"}
 	}
 	c.server.hub.mu.Lock()
 	defer c.server.hub.mu.Unlock()
@@ -148,7 +114,7 @@ func (c *conn) property(set bool, params json.RawMessage) ([]byte, error) {
 		return strconv.AppendBool(nil, c.combined), nil
 	}
 	if len(args) < 2 || string(args[1]) != "true" && string(args[1]) != "false" {
-		return nil, refusal{1, "Invalid value type: expected Boolean"}
+		return nil, &failure{1, "Invalid value type: expected Boolean"}
 	}
 	c.combined = string(args[1]) == "true"
 	return []byte("null"), nil
@@ -166,11 +132,6 @@ func validID(id json.RawMessage) bool {
 
 // shutdownEvent returns the frame that a server sends before it shuts down.
 func shutdownEvent(now time.Time, combined, micro bool) []byte {
-	payload := append([]byte(nil), `{"e":"serverShutdown","E":`...)
-	payload = appendTime(payload, now.UnixMicro(), micro)
-	payload = append(payload, '}')
-	if combined {
-		payload = appendCombined(nil, "!serverShutdown", payload)
-	}
-	return appendFrame(nil, payload)
+	payload := append(appendTime([]byte(`{"e":"serverShutdown","E":`), now.UnixMicro(), micro), '}')
+	return appendFrame(nil, appendCombinedIf(combined, "!serverShutdown", payload))
 }

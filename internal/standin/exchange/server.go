@@ -25,6 +25,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -136,7 +137,7 @@ type Server struct {
 	tickers  tickers
 	upgrader websocket.Upgrader
 	http     *http.Server
-	url      atomic.Pointer[string]
+	url      atomic.Value // string
 
 	now  atomic.Int64 // the source's clock, µs
 	last int64        // the source's last release, µs
@@ -165,6 +166,7 @@ func New(source Source, opt Options) (*Server, error) {
 	}
 	s := &Server{
 		opt: opt.withDefaults(), source: source, counters: newCounters(),
+		tickers:      tickers{byName: map[string]*ticker{}},
 		clockStarted: make(chan struct{}), done: make(chan struct{}),
 	}
 	s.faults = newInjector(opt.Faults)
@@ -203,7 +205,7 @@ func Start(source Source, opt Options) (*Server, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	s.listening(ln)
-	s.handlers.Go(func() { _ = s.http.Serve(ln) })
+	s.run(func() { _ = s.http.Serve(ln) })
 	return s, nil
 }
 
@@ -248,25 +250,24 @@ func (s *Server) Serve(ln net.Listener) error {
 }
 
 func (s *Server) listening(ln net.Listener) {
-	url := "http://" + ln.Addr().String()
-	s.url.Store(&url)
-	s.startClock()
+	s.url.Store("http://" + ln.Addr().String())
+	s.started.Do(func() {
+		s.run(s.play)
+		if s.opt.Faults != nil {
+			s.run(s.breakConnections)
+		}
+	})
 }
 
 // URL returns the address of REST and the archive, as http://host:port; empty before Serve.
 func (s *Server) URL() string {
-	if url := s.url.Load(); url != nil {
-		return *url
-	}
-	return ""
+	url, _ := s.url.Load().(string)
+	return url
 }
 
 // StreamURL returns the address of the streams, as ws://host:port; empty before Serve.
 func (s *Server) StreamURL() string {
-	if url := s.URL(); url != "" {
-		return "ws" + url[len("http"):]
-	}
-	return ""
+	return strings.Replace(s.URL(), "http", "ws", 1)
 }
 
 // Now returns the time of the source's clock, UTC.
@@ -298,18 +299,49 @@ func (s *Server) addHandler() bool {
 	return true
 }
 
-func (s *Server) routes() *http.ServeMux {
+// run runs a function in a goroutine that Close waits for.
+func (s *Server) run(f func()) {
+	if s.addHandler() {
+		go func() {
+			defer s.handlers.Done()
+			f()
+		}()
+	}
+}
+
+// routes returns the handler of all requests, for which Close waits.
+func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/ws", s.serveStream)
-	mux.HandleFunc("/ws/", s.serveStream)
-	mux.HandleFunc("/stream", s.serveStream)
-	mux.HandleFunc("/api/", s.serveREST)
-	mux.HandleFunc("/data/", s.archive.serve)
+	for _, path := range []string{"/ws", "/ws/", "/stream"} {
+		mux.HandleFunc(path, s.serveStream)
+	}
 	mux.HandleFunc("/_tapedeck/", s.serveAdmin)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.counters.offence(UnknownEndpoint)
 		w.WriteHeader(http.StatusNotFound)
 		_, _ = io.WriteString(w, "404 page not found\n")
 	})
-	return mux
+	for path, serve := range map[string]http.HandlerFunc{
+		"/data/":                   s.archive.serve,
+		"/api/":                    s.unknownREST,
+		"/api/v3/ping":             s.serveREST(1, s.ping), // with the weights of 2026
+		"/api/v3/time":             s.serveREST(1, s.time),
+		"/api/v3/exchangeInfo":     s.serveREST(20, s.exchangeInfo),
+		"/api/v3/aggTrades":        s.serveREST(4, s.aggTrades),
+		"/api/v3/historicalTrades": s.serveREST(25, s.historicalTrades),
+		"/api/v3/trades":           s.serveREST(25, s.recentTrades),
+		"/api/v3/ticker/24hr":      s.serveREST(0, s.ticker24h),
+	} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			if s.opt.Latency <= 0 || s.pause(r, s.opt.Latency) {
+				serve(w, r)
+			}
+		})
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.addHandler() {
+			defer s.handlers.Done()
+			mux.ServeHTTP(w, r)
+		}
+	})
 }

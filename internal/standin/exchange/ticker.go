@@ -2,9 +2,9 @@ package exchange
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"net/url"
-	"strconv"
 	"sync"
 )
 
@@ -29,7 +29,7 @@ type bar struct {
 
 type tickers struct {
 	mu     sync.Mutex
-	byName map[string]*ticker
+	byName map[string]*ticker // by symbol
 }
 
 type ticker struct {
@@ -53,43 +53,26 @@ func tickerWeight(q url.Values) int64 {
 	return 80
 }
 
-func (s *Server) ticker24h(q *query) ([]byte, *failure) {
-	one, hasOne := q.text("symbol")
-	names, hasNames := q.symbols("symbols")
+func (s *Server) ticker24h(q *query) []byte {
+	one, several := q.symbols()
 	form, hasForm := q.text("type")
 	if hasForm && form != "FULL" && form != "MINI" {
 		q.reject(-1139, "Invalid ticker type.")
 	}
-	if fail := q.end(); fail != nil {
-		return nil, fail
+	if !q.end() {
+		return nil
 	}
-	if hasOne && hasNames {
-		return nil, badRequest(-1128, "Combination of optional parameters invalid.")
+	symbols := q.listed(one, several)
+	if q.fail != nil {
+		return nil
 	}
-	if hasOne {
-		if q.checkListed(one); q.fail != nil {
-			return nil, q.fail
-		}
-		return s.appendTicker(nil, one, form == "MINI", q.micro), nil
+	appendOne := func(dst []byte, symbol *Symbol) []byte {
+		return s.appendTicker(dst, symbol.Name, form == "MINI", q.micro)
 	}
-	if !hasNames {
-		for _, symbol := range s.hub.symbols {
-			if s.isListed(symbol.Name) {
-				names = append(names, symbol.Name)
-			}
-		}
+	if one != "" {
+		return appendOne(nil, &symbols[0])
 	}
-	body := []byte{'['}
-	for i, name := range names {
-		if !s.isListed(name) {
-			return nil, badRequest(-1121, "Invalid symbol.")
-		}
-		if i > 0 {
-			body = append(body, ',')
-		}
-		body = s.appendTicker(body, name, form == "MINI", q.micro)
-	}
-	return append(body, ']'), nil
+	return appendList(nil, symbols, appendOne)
 }
 
 // last24h sums a symbol's last 24 hours. found is false if it did not trade.
@@ -102,18 +85,10 @@ func (s *Server) last24h(symbol string) (sum bar, found bool) {
 	from := now - day
 	s.tickers.mu.Lock()
 	defer s.tickers.mu.Unlock()
-	if s.tickers.byName == nil {
-		s.tickers.byName = map[string]*ticker{}
-	}
 	t := s.tickers.byName[symbol]
 	if t == nil {
-		t = &ticker{}
-		first, ok := s.source.FirstAt(symbol, kind, from/minute*minute)
-		if !ok {
-			last, _ := s.source.LastReleased(symbol, kind, now)
-			first = last + 1
-		}
-		t.nextID = first
+		before, _ := s.source.LastBefore(symbol, kind, from/minute*minute)
+		t = &ticker{nextID: before + 1}
 		s.tickers.byName[symbol] = t
 	}
 	for {
@@ -158,20 +133,9 @@ func (t *ticker) add(r *Row) {
 func (s *Server) appendTicker(dst []byte, symbol string, mini, micro bool) []byte {
 	b, found := s.last24h(symbol)
 	now := s.now.Load()
-	price := func(key string, n uint64) {
-		dst = append(dst, key...)
-		dst = append(AppendDecimal(append(dst, '"'), n), '"')
-	}
-	float := func(key string, x float64, digits int) {
-		dst = append(dst, key...)
-		dst = append(strconv.AppendFloat(append(dst, '"'), x, 'f', digits, 64), '"')
-	}
-	integer := func(key string, n int64) {
-		dst = append(dst, key...)
-		dst = strconv.AppendInt(dst, n, 10)
-	}
+	count := b.lastID - b.firstID + 1
 	if !found {
-		b.firstID, b.lastID = -1, -1
+		b.firstID, b.lastID, count = -1, -1, 0
 	}
 	average, percent := 0.0, 0.0
 	if b.volume > 0 {
@@ -181,35 +145,20 @@ func (s *Server) appendTicker(dst []byte, symbol string, mini, micro bool) []byt
 	if b.open > 0 {
 		percent = 100 * change / float64(b.open)
 	}
+	price := func(n uint64) []byte { return AppendDecimal(nil, n) }
+	last := price(b.close)
 	dst = appendString(append(dst, `{"symbol":`...), symbol)
 	if !mini {
-		float(`,"priceChange":`, change/unit, 8)
-		float(`,"priceChangePercent":`, percent, 3)
-		float(`,"weightedAvgPrice":`, average, 8)
-		price(`,"prevClosePrice":`, b.open)
-		price(`,"lastPrice":`, b.close)
-		price(`,"lastQty":`, b.lastQty)
-		price(`,"bidPrice":`, b.close)
-		price(`,"bidQty":`, b.lastQty)
-		price(`,"askPrice":`, b.close)
-		price(`,"askQty":`, b.lastQty)
+		dst = fmt.Appendf(dst, `,"priceChange":"%.8f","priceChangePercent":"%.3f","weightedAvgPrice":"%.8f","prevClosePrice":"%s",`+
+			`"lastPrice":"%s","lastQty":"%s","bidPrice":"%[5]s","bidQty":"%[6]s","askPrice":"%[5]s","askQty":"%[6]s"`,
+			change/unit, percent, average, price(b.open), last, price(b.lastQty))
 	}
-	price(`,"openPrice":`, b.open)
-	price(`,"highPrice":`, b.high)
-	price(`,"lowPrice":`, b.low)
+	dst = fmt.Appendf(dst, `,"openPrice":"%s","highPrice":"%s","lowPrice":"%s"`, price(b.open), price(b.high), price(b.low))
 	if mini {
-		price(`,"lastPrice":`, b.close)
+		dst = appendTexts(dst, `,"lastPrice":"`, string(last), `"`)
 	}
-	float(`,"volume":`, b.volume, 8)
-	float(`,"quoteVolume":`, b.quoteVolume, 8)
-	dst = appendTime(append(dst, `,"openTime":`...), now-day, micro)
+	dst = fmt.Appendf(dst, `,"volume":"%.8f","quoteVolume":"%.8f","openTime":`, b.volume, b.quoteVolume)
+	dst = appendTime(dst, now-day, micro)
 	dst = appendTime(append(dst, `,"closeTime":`...), now, micro)
-	integer(`,"firstId":`, b.firstID)
-	integer(`,"lastId":`, b.lastID)
-	count := b.lastID - b.firstID + 1
-	if !found {
-		count = 0
-	}
-	integer(`,"count":`, count)
-	return append(dst, '}')
+	return fmt.Appendf(dst, `,"firstId":%d,"lastId":%d,"count":%d}`, b.firstID, b.lastID, count)
 }
