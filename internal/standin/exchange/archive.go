@@ -6,9 +6,8 @@ import (
 	"cmp"
 	"crypto/md5"
 	"crypto/sha256"
-	"encoding/hex"
+	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"net/http"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -66,10 +66,10 @@ func newArchive(s *Server) *archive {
 func (a *archive) close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.ownsDir {
-		return os.RemoveAll(a.dir)
+	if !a.ownsDir {
+		return nil
 	}
-	return nil
+	return os.RemoveAll(a.dir)
 }
 
 // period identifies a file by its symbol, kind and time range.
@@ -91,22 +91,10 @@ func (a *archive) parse(p string) (f period, checksum, ok bool) {
 		layout, months, days = "2006-01", 1, 0
 	}
 	from, err := time.Parse(layout, m[6])
-	if err != nil {
-		return f, false, false
-	}
-	kind := Trade
-	if m[2] == "aggTrades" {
-		kind = AggTrade
-	}
-	checksum = m[7] != ""
-	key := p
-	if checksum {
-		key = p[:len(p)-len(m[7])]
-	}
 	return period{
-		symbol: m[3], kind: kind, from: from, until: from.AddDate(0, months, days),
-		csv: m[3] + "-" + m[2] + "-" + m[6] + ".csv", key: key,
-	}, checksum, true
+		symbol: m[3], kind: Kind(strings.TrimSuffix(m[2], "s")), from: from, until: from.AddDate(0, months, days),
+		csv: m[3] + "-" + m[2] + "-" + m[6] + ".csv", key: strings.TrimSuffix(p, m[7]),
+	}, m[7] != "", err == nil
 }
 
 // publishedIDs returns the first and last id of a file; ok is false if it is not published.
@@ -156,8 +144,7 @@ func (a *archive) serve(w http.ResponseWriter, r *http.Request) {
 	if checksum {
 		sum := file.sha256
 		if fault == ArchiveChecksum {
-			other := sha256.Sum256([]byte(sum))
-			sum = hex.EncodeToString(other[:])
+			sum = fmt.Sprintf("%x", sha256.Sum256([]byte(sum)))
 		}
 		body := sum + "  " + path.Base(f.key) + "\n"
 		w.Header().Set("Content-Type", "binary/octet-stream")
@@ -206,9 +193,8 @@ func (a *archive) faultOf(key string, checksum bool) (kind FaultKind, version in
 		st.fault, _ = a.server.faults.take(archiveFaults, key, key, false)
 		st.decided = true
 	case st.fault.Kind == "":
-		if f, ok := a.server.faults.takeRequested(archiveFaults, key); ok {
-			st.fault, st.downloads = f, [2]int{}
-		}
+		st.fault, _ = a.server.faults.takeRequested(archiveFaults, key)
+		st.downloads = [2]int{}
 	}
 	if st.fault.Kind == "" {
 		return "", st.version
@@ -273,11 +259,7 @@ func (a *archive) write(file *archiveFile, f period, fault FaultKind, first, las
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if closeErr := out.Close(); err == nil {
-			err = closeErr
-		}
-	}()
+	defer func() { err = errors.Join(err, out.Close()) }()
 	z := zip.NewWriter(out)
 	z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) {
 		return flate.NewWriter(w, flate.BestSpeed)
@@ -286,14 +268,12 @@ func (a *archive) write(file *archiveFile, f period, fault FaultKind, first, las
 	if err != nil {
 		return err
 	}
-	if err := a.writeRows(entry, f, fault, first, last); err != nil {
+	if err := errors.Join(a.writeRows(entry, f, fault, first, last), z.Close()); err != nil {
 		return err
 	}
-	if err := z.Close(); err != nil {
-		return err
-	}
-	if fault == ArchiveCorrupt {
-		if err := corrupt(out); err != nil {
+	if fault == ArchiveCorrupt { // in the middle of the compressed data
+		size, _ := out.Seek(0, io.SeekEnd)
+		if _, err := out.WriteAt([]byte("this is not data"), size/2); err != nil {
 			return err
 		}
 	}
@@ -301,30 +281,8 @@ func (a *archive) write(file *archiveFile, f period, fault FaultKind, first, las
 		return err
 	}
 	sha, md := sha256.New(), md5.New()
-	if _, err := io.Copy(io.MultiWriter(sha, md), out); err != nil {
-		return err
-	}
-	file.sha256, file.md5 = sum(sha), sum(md)
-	return nil
-}
-
-func sum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
-
-// corrupt inverts bits in the middle of the compressed data.
-func corrupt(f *os.File) error {
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	at := info.Size() / 2
-	b := make([]byte, min(16, info.Size()-at))
-	if _, err := f.ReadAt(b, at); err != nil {
-		return err
-	}
-	for i := range b {
-		b[i] ^= 0xff
-	}
-	_, err = f.WriteAt(b, at)
+	_, err = io.Copy(io.MultiWriter(sha, md), out)
+	file.sha256, file.md5 = fmt.Sprintf("%x", sha.Sum(nil)), fmt.Sprintf("%x", md.Sum(nil))
 	return err
 }
 
@@ -344,18 +302,10 @@ func (a *archive) writeRows(w io.Writer, f period, fault FaultKind, first, last 
 	out := bufio.NewWriterSize(w, 1<<16)
 	var line []byte
 	var rows []Row
-	write := func(r *Row) error {
-		line = appendCSV(line[:0], f.kind, r, unit)
-		_, err := out.Write(line)
-		return err
-	}
 	for next := first; next <= last; {
 		rows = upTo(last, a.server.source.Rows(rows[:0], f.symbol, f.kind, next, pageRows))
-		if len(rows) == 0 {
-			break
-		}
-		if a.server.ctx.Err() != nil {
-			return a.server.ctx.Err()
+		if err := a.server.ctx.Err(); err != nil || len(rows) == 0 {
+			return errors.Join(err, out.Flush())
 		}
 		next = rows[len(rows)-1].ID + 1
 		for i := range rows {
@@ -366,13 +316,12 @@ func (a *archive) writeRows(w io.Writer, f period, fault FaultKind, first, last 
 			if fault == ArchiveUnsorted && i%2 == 0 && i+1 < len(rows) {
 				rows[i], rows[i+1] = rows[i+1], rows[i] // the page goes 2 1 4 3 …
 			}
-			if err := write(r); err != nil {
-				return err
-			}
+			line = appendCSV(line[:0], f.kind, r, unit)
 			if fault == ArchiveUnsorted && i%100 == 1 {
-				if err := write(r); err != nil {
-					return err
-				}
+				line = append(line, line...)
+			}
+			if _, err := out.Write(line); err != nil {
+				return err
 			}
 		}
 	}

@@ -102,7 +102,7 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 	}
 	s.hub.add(c)
 	s.counters.mu.Lock()
-	s.counters.connected++
+	s.counters.served.Connections++
 	s.counters.mu.Unlock()
 	c.log("stream connected", "streams", len(names))
 	_ = s.hub.subscribe(c, names, s.opt.MaxStreams)

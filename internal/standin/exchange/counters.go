@@ -65,16 +65,14 @@ type Served struct {
 }
 
 type counters struct {
-	mu        sync.Mutex
-	offences  map[Offence]int64
-	faults    map[FaultKind]int64
-	endpoints map[string]Endpoint
-	peak      int64
-	connected int64
+	mu       sync.Mutex
+	offences map[Offence]int64
+	served   Served // only what is not counted elsewhere
 }
 
 func newCounters() *counters {
-	return &counters{offences: map[Offence]int64{}, faults: map[FaultKind]int64{}, endpoints: map[string]Endpoint{}}
+	served := Served{Faults: map[FaultKind]int64{}, Endpoints: map[string]Endpoint{}}
+	return &counters{offences: map[Offence]int64{}, served: served}
 }
 
 func (c *counters) offence(o Offence) {
@@ -85,22 +83,22 @@ func (c *counters) offence(o Offence) {
 
 func (c *counters) fault(k FaultKind) {
 	c.mu.Lock()
-	c.faults[k]++
+	c.served.Faults[k]++
 	c.mu.Unlock()
 }
 
 func (c *counters) request(endpoint string, weight int64) {
 	c.mu.Lock()
-	e := c.endpoints[endpoint]
+	e := c.served.Endpoints[endpoint]
 	e.Requests++
 	e.Weight += weight
-	c.endpoints[endpoint] = e
+	c.served.Endpoints[endpoint] = e
 	c.mu.Unlock()
 }
 
 func (c *counters) observeWeight(weight int64) {
 	c.mu.Lock()
-	c.peak = max(c.peak, weight)
+	c.served.PeakWeight = max(c.served.PeakWeight, weight)
 	c.mu.Unlock()
 }
 
@@ -113,24 +111,17 @@ func (s *Server) Offences() map[Offence]int64 {
 
 // Served counts what the server has done.
 func (s *Server) Served() Served {
-	open, messages := s.hub.counts()
-	ended := false
-	select {
-	case <-s.done:
-		ended = true
-	default:
-	}
+	open, messages := s.hub.counts() // before the lock: dispatch counts faults while it holds hub.mu
 	s.counters.mu.Lock()
 	defer s.counters.mu.Unlock()
-	return Served{
-		Faults:          maps.Clone(s.counters.faults),
-		Endpoints:       maps.Clone(s.counters.endpoints),
-		PeakWeight:      s.counters.peak,
-		WeightLimit:     s.opt.WeightLimit,
-		Connections:     s.counters.connected,
-		OpenConnections: open,
-		Messages:        messages,
-		Now:             s.Now(),
-		Ended:           ended,
+	served := s.counters.served
+	served.OpenConnections, served.Messages = open, messages
+	served.Faults, served.Endpoints = maps.Clone(served.Faults), maps.Clone(served.Endpoints)
+	served.WeightLimit, served.Now = s.opt.WeightLimit, s.Now()
+	select {
+	case <-s.done:
+		served.Ended = true
+	default:
 	}
+	return served
 }

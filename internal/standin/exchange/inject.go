@@ -39,7 +39,7 @@ func (s *Server) Inject(f Fault) (connections int, err error) {
 
 // breakConnection serves a fault. It returns false if the connection is already closing or muted.
 func (s *Server) breakConnection(c *conn, f Fault) bool {
-	if c.silent.Load() || !s.hub.delivers(c) {
+	if !s.hub.delivers(c) {
 		return false
 	}
 	s.counters.fault(f.Kind)
@@ -84,7 +84,7 @@ func (s *Server) breakConnections() {
 		case <-s.ctx.Done():
 			return
 		}
-		candidates := slices.DeleteFunc(s.hub.all(), func(c *conn) bool { return c.silent.Load() || !s.hub.delivers(c) })
+		candidates := slices.DeleteFunc(s.hub.all(), func(c *conn) bool { return !s.hub.delivers(c) })
 		if len(candidates) == 0 {
 			continue
 		}

@@ -64,8 +64,11 @@ func address(r *http.Request) string {
 	return host
 }
 
-func (l *limiter) usageOf(address string, now time.Time) *usage {
-	u := l.addresses[address]
+// lock locks the limiter and returns what an address has used. The caller unlocks it.
+func (l *limiter) lock(address string) (u *usage, now time.Time) {
+	l.mu.Lock()
+	now = time.Now()
+	u = l.addresses[address]
 	if u == nil {
 		u = &usage{}
 		l.addresses[address] = u
@@ -73,16 +76,14 @@ func (l *limiter) usageOf(address string, now time.Time) *usage {
 	if window := now.Truncate(l.opt.WeightWindow); window.After(u.window) {
 		u.window, u.used = window, 0
 	}
-	return u
+	return u, now
 }
 
 // spend counts the weight of a request. It returns the weight that the address has used in this
 // minute, and the rejection if it is over a limit.
 func (l *limiter) spend(address string, weight int64) (used int64, refused rejection) {
-	l.mu.Lock()
+	u, now := l.lock(address)
 	defer l.mu.Unlock()
-	now := time.Now()
-	u := l.usageOf(address, now)
 	if now.Before(u.bannedUntil) {
 		if now.Sub(u.rejectedAt) > inFlightGrace {
 			l.counters.offence(RequestWhileBanned)
@@ -129,30 +130,24 @@ func (l *limiter) tooManyRequests(u *usage, now time.Time) rejection {
 
 // block answers 429 for some time, whatever was used.
 func (l *limiter) block(address string, wait time.Duration) rejection {
-	l.mu.Lock()
+	u, now := l.lock(address)
 	defer l.mu.Unlock()
-	now := time.Now()
-	u := l.usageOf(address, now)
 	u.blockedUntil, u.strikes, u.rejectedAt = now.Add(wait), 0, now
 	return l.tooManyRequests(u, now)
 }
 
 // ban answers 418 for some time.
 func (l *limiter) ban(address string, wait time.Duration) rejection {
-	l.mu.Lock()
+	u, now := l.lock(address)
 	defer l.mu.Unlock()
-	now := time.Now()
-	u := l.usageOf(address, now)
 	u.bannedUntil, u.rejectedAt = now.Add(wait), now
 	return u.rejectBanned(now)
 }
 
 // connect counts a handshake and rejects it if there are too many.
 func (l *limiter) connect(address string) rejection {
-	l.mu.Lock()
+	u, now := l.lock(address)
 	defer l.mu.Unlock()
-	now := time.Now()
-	u := l.usageOf(address, now)
 	for len(u.connects) > 0 && now.Sub(u.connects[0]) >= connectWindow {
 		u.connects = u.connects[1:]
 	}

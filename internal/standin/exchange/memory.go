@@ -59,13 +59,8 @@ func NewMemory(symbols []Symbol, rows []MemoryRow) *Memory {
 	for i := range rows {
 		index[i] = i
 	}
-	// By symbol, kind and id; equal rows stay in the given order.
-	slices.SortStableFunc(index, func(a, b int) int {
-		x, y := &rows[a], &rows[b]
-		return cmp.Or(
-			cmp.Compare(m.byName[x.Symbol], m.byName[y.Symbol]), cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.ID, y.ID),
-		)
-	})
+	// By id; equal rows stay in the given order.
+	slices.SortStableFunc(index, func(a, b int) int { return cmp.Compare(rows[a].ID, rows[b].ID) })
 	for _, i := range index {
 		m.add(rows[i], i)
 	}
@@ -80,10 +75,7 @@ func NewMemory(symbols []Symbol, rows []MemoryRow) *Memory {
 func (m *Memory) add(r MemoryRow, seq int) {
 	symbol, kind := m.byName[r.Symbol], r.Kind.index()
 	s := &m.rows[kind][symbol]
-	at := r.ReleasedAt
-	if at == 0 {
-		at = max(r.EventAt, r.TradedAt)
-	}
+	at := cmp.Or(r.ReleasedAt, max(r.EventAt, r.TradedAt))
 	if n := len(s.rows); n > 0 {
 		if s.rows[n-1].ID == r.ID {
 			return
@@ -126,6 +118,19 @@ func (m *Memory) series(symbol string, kind Kind) *series {
 	return &m.rows[kind.index()][i]
 }
 
+// id returns the id of row i, if there is one.
+func (s *series) id(i int) (id int64, ok bool) {
+	if i < 0 || i >= len(s.rows) {
+		return 0, false
+	}
+	return s.rows[i].ID, true
+}
+
+// firstAt returns the index of the first row with TradedAt at or after a time.
+func (s *series) firstAt(at int64) int {
+	return sort.Search(len(s.rows), func(i int) bool { return s.rows[i].TradedAt >= at })
+}
+
 // Rows implements Source.
 func (m *Memory) Rows(dst []Row, symbol string, kind Kind, fromID int64, limit int) []Row {
 	rows := m.series(symbol, kind).rows
@@ -135,32 +140,20 @@ func (m *Memory) Rows(dst []Row, symbol string, kind Kind, fromID int64, limit i
 
 // FirstAt implements Source.
 func (m *Memory) FirstAt(symbol string, kind Kind, at int64) (int64, bool) {
-	rows := m.series(symbol, kind).rows
-	i := sort.Search(len(rows), func(i int) bool { return rows[i].TradedAt >= at })
-	if i == len(rows) {
-		return 0, false
-	}
-	return rows[i].ID, true
+	s := m.series(symbol, kind)
+	return s.id(s.firstAt(at))
 }
 
 // LastBefore implements Source.
 func (m *Memory) LastBefore(symbol string, kind Kind, at int64) (int64, bool) {
-	rows := m.series(symbol, kind).rows
-	i := sort.Search(len(rows), func(i int) bool { return rows[i].TradedAt >= at })
-	if i == 0 {
-		return 0, false
-	}
-	return rows[i-1].ID, true
+	s := m.series(symbol, kind)
+	return s.id(s.firstAt(at) - 1)
 }
 
 // LastReleased implements Source.
 func (m *Memory) LastReleased(symbol string, kind Kind, at int64) (int64, bool) {
 	s := m.series(symbol, kind)
-	i := sort.Search(len(s.released), func(i int) bool { return s.released[i] > at })
-	if i == 0 {
-		return 0, false
-	}
-	return s.rows[i-1].ID, true
+	return s.id(sort.Search(len(s.released), func(i int) bool { return s.released[i] > at }) - 1)
 }
 
 // Between implements Source.

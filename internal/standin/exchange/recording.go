@@ -41,8 +41,6 @@ type Recording struct {
 	// Messages counts the trades and aggregated trades by symbol, Skipped the other lines.
 	Messages map[string]int
 	Skipped  int
-	// Recorded lists the kinds in the captures. If it is only Trade, aggregated trades are derived.
-	Recorded []Kind
 }
 
 // captured is an event of either kind. Each key that differs from another only by case must be listed,
@@ -63,7 +61,7 @@ type captured struct {
 }
 
 // OpenRecording reads captures and merges them by time of receipt. A truncated capture is a
-// *CaptureError.
+// *CaptureError. If the captures have no aggregated trades, those are derived.
 //
 // The clock of a recording is the recorder's, corrected: it is moved forward until no message is
 // received before its own event time.
@@ -87,12 +85,7 @@ func OpenRecording(paths ...string) (*Recording, error) {
 	for i := range rows {
 		rows[i].ReleasedAt += correction
 	}
-	for _, kind := range Kinds() {
-		if slices.ContainsFunc(rows, func(row MemoryRow) bool { return row.Kind == kind }) {
-			r.Recorded = append(r.Recorded, kind)
-		}
-	}
-	if !slices.Contains(r.Recorded, AggTrade) {
+	if !slices.ContainsFunc(rows, func(row MemoryRow) bool { return row.Kind == AggTrade }) {
 		rows = append(rows, aggregate(NewMemory(nil, rows))...)
 	}
 	r.Memory = NewMemory(nil, rows)
@@ -117,28 +110,18 @@ func (r *Recording) readCapture(path string, rows []MemoryRow) ([]MemoryRow, err
 		in = unzip
 	}
 	lines := bufio.NewReaderSize(in, 1<<20)
-	var long []byte
-	for {
-		part, err := lines.ReadSlice('\n')
-		if errors.Is(err, bufio.ErrBufferFull) {
-			long = append(long, part...)
-			continue
-		}
-		line := part
-		if len(long) > 0 {
-			long = append(long, part...)
-			line = long
+	for ; ; number++ {
+		line, err := lines.ReadBytes('\n')
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = fmt.Errorf("the compressed data is truncated: %w", err)
 		}
 		if err != nil && err != io.EOF {
-			if errors.Is(err, io.ErrUnexpectedEOF) {
-				err = fmt.Errorf("the compressed data is truncated: %w", err)
-			}
 			return nil, fail(err)
 		}
 		if line := bytes.TrimSpace(line); len(line) > 0 {
-			row, ok, lineErr := parseCaptureLine(line, number == 0)
-			if lineErr != nil {
-				return nil, fail(lineErr)
+			row, ok, err := parseCaptureLine(line, number == 0)
+			if err != nil {
+				return nil, fail(err)
 			}
 			if ok {
 				rows = append(rows, row)
@@ -150,8 +133,6 @@ func (r *Recording) readCapture(path string, rows []MemoryRow) ([]MemoryRow, err
 		if err == io.EOF {
 			return rows, nil
 		}
-		long = long[:0]
-		number++
 	}
 }
 
@@ -162,11 +143,11 @@ func parseCaptureLine(line []byte, first bool) (row MemoryRow, ok bool, err erro
 		if first && bytes.Contains(line, []byte("://")) {
 			return row, false, nil // the URL
 		}
-		return row, false, fmt.Errorf("no message in %q", abbreviate(line))
+		return row, false, fmt.Errorf("no message in %.60q", line)
 	}
 	// Most lines are long and of other streams. Of those only the braces are checked.
 	if message := line[brace:]; bytes.Count(message, []byte("{")) != bytes.Count(message, []byte("}")) {
-		return row, false, fmt.Errorf("half a message in %q", abbreviate(line))
+		return row, false, fmt.Errorf("half a message in %.60q", line)
 	}
 	if bytes.Contains(line[:brace], []byte("://")) {
 		return row, false, nil // a snapshot
@@ -183,7 +164,7 @@ func parseCaptureLine(line []byte, first bool) (row MemoryRow, ok bool, err erro
 		Data   captured `json:"data"`
 	}
 	if err := json.Unmarshal(line[brace:], &envelope); err != nil {
-		return row, false, fmt.Errorf("%w in %q", err, abbreviate(line))
+		return row, false, fmt.Errorf("%w in %.60q", err, line)
 	}
 	e := &envelope.Data
 	row = MemoryRow{Symbol: e.Symbol, Kind: Kind(e.Event), ReleasedAt: received, Row: Row{
@@ -193,12 +174,12 @@ func parseCaptureLine(line []byte, first bool) (row MemoryRow, ok bool, err erro
 	if row.Kind == AggTrade {
 		id, isNumber := e.AggID.(float64) // exact below 2^53
 		if !isNumber {
-			return row, false, fmt.Errorf("no id in %q", abbreviate(line))
+			return row, false, fmt.Errorf("no id in %.60q", line)
 		}
 		row.ID = int64(id)
 	}
 	if row.Symbol == "" || row.ID <= 0 || row.Price == "" || row.Qty == "" || row.TradedAt <= 0 {
-		return row, false, fmt.Errorf("not a whole %s in %q", row.Kind, abbreviate(line))
+		return row, false, fmt.Errorf("not a whole %s in %.60q", row.Kind, line)
 	}
 	return row, true, nil
 }
@@ -216,24 +197,16 @@ func parseReceived(text string) (int64, error) {
 	whole, fraction, isSeconds := strings.Cut(text, ".")
 	n, err := strconv.ParseInt(whole, 10, 64)
 	if err != nil || n <= 0 {
-		return 0, fmt.Errorf("no time of receipt in %q", abbreviate([]byte(text)))
+		return 0, fmt.Errorf("no time of receipt in %.60q", text)
 	}
 	if !isSeconds {
 		return n / 1000, nil
 	}
 	part, err := strconv.ParseUint((fraction + "000000")[:6], 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("no time of receipt in %q", abbreviate([]byte(text)))
+		return 0, fmt.Errorf("no time of receipt in %.60q", text)
 	}
 	return n*1_000_000 + int64(part), nil
-}
-
-func abbreviate(text []byte) string {
-	const most = 60
-	if len(text) <= most {
-		return string(text)
-	}
-	return string(text[:most]) + "…"
 }
 
 // aggregate derives aggregated trades from trades as if the recording were the whole history: their

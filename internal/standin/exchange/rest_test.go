@@ -327,8 +327,8 @@ func TestWeightLimitAndBans(t *testing.T) {
 		if diff := cmp.Diff(want, counters.offences); diff != "" {
 			t.Errorf("offences (-want +got):\n%s", diff)
 		}
-		if counters.peak != 106 {
-			t.Errorf("peak %d, want 106", counters.peak)
+		if counters.served.PeakWeight != 106 {
+			t.Errorf("peak %d, want 106", counters.served.PeakWeight)
 		}
 	})
 }

@@ -15,10 +15,12 @@ type Steady struct {
 	byName  map[string]int
 	begin   int64   // µs
 	spacing float64 // µs between rows
-	rows    int64   // of all symbols; math.MaxInt64 if it never ends
+	rows    int64   // of all symbols; endlessRows if it never ends
 }
 
 const (
+	endlessRows = 1 << 62 // room for sums with it
+
 	steadyFirstAgg   = 1_000_001
 	steadyFirstTrade = 5_000_001
 )
@@ -29,7 +31,7 @@ func NewSteady(symbols int, perSecond float64, begin time.Time, length time.Dura
 	if symbols < 1 || symbols > 9999 || !(perSecond > 0) || perSecond > 1e7 {
 		return nil, fmt.Errorf("%d symbols at %g trades a second: the limits are 1 to 9999 symbols and 10000000 trades", symbols, perSecond)
 	}
-	s := &Steady{byName: map[string]int{}, begin: begin.UnixMicro(), spacing: 1e6 / perSecond, rows: math.MaxInt64}
+	s := &Steady{byName: map[string]int{}, begin: begin.UnixMicro(), spacing: 1e6 / perSecond, rows: endlessRows}
 	for i := range symbols {
 		name := fmt.Sprintf("B%04dUSDT", i+1)
 		s.byName[name] = i
@@ -65,11 +67,8 @@ func (s *Steady) row(kind Kind, number int64) Row {
 		qty *= 1 + noise>>24%200
 	}
 	r := Row{
-		ID: steadyFirstTrade + n, FirstTradeID: steadyFirstTrade + n, LastTradeID: steadyFirstTrade + n,
+		ID: firstID(kind) + n, FirstTradeID: steadyFirstTrade + n, LastTradeID: steadyFirstTrade + n,
 		TradedAt: s.at(number), BuyerMaker: noise>>40&1 == 0,
-	}
-	if kind == AggTrade {
-		r.ID = steadyFirstAgg + n
 	}
 	var text [64]byte
 	digits := AppendDecimal(text[:0], uint64(price)*(unit/100))
@@ -105,40 +104,39 @@ func (s *Steady) Rows(dst []Row, symbol string, kind Kind, fromID int64, limit i
 		return dst
 	}
 	symbols := int64(len(s.symbols))
-	for n := max(0, fromID-firstID(kind)); limit > 0; n++ {
-		if n > (s.rows-1-int64(i))/symbols {
-			break
-		}
+	for n := max(0, fromID-firstID(kind)); limit > 0 && n < s.count(i, s.rows); n++ {
 		dst = append(dst, s.row(kind, n*symbols+int64(i)))
 		limit--
 	}
 	return dst
 }
 
-// FirstAt implements Source.
-func (s *Steady) FirstAt(symbol string, kind Kind, at int64) (int64, bool) {
+// search returns how many rows of a symbol trade before a time, and how many it has: 0 and 0 if it is
+// unknown.
+func (s *Steady) search(symbol string, at int64) (before, all int64) {
 	i, ok := s.byName[symbol]
 	if !ok {
+		return 0, 0
+	}
+	return s.count(i, s.after(at-1)), s.count(i, s.rows)
+}
+
+// FirstAt implements Source.
+func (s *Steady) FirstAt(symbol string, kind Kind, at int64) (int64, bool) {
+	before, all := s.search(symbol, at)
+	if before == all {
 		return 0, false
 	}
-	n := s.count(i, s.after(at-1))
-	if n > (s.rows-1-int64(i))/int64(len(s.symbols)) {
-		return 0, false
-	}
-	return firstID(kind) + n, true
+	return firstID(kind) + before, true
 }
 
 // LastBefore implements Source.
 func (s *Steady) LastBefore(symbol string, kind Kind, at int64) (int64, bool) {
-	i, ok := s.byName[symbol]
-	if !ok {
+	before, _ := s.search(symbol, at)
+	if before == 0 {
 		return 0, false
 	}
-	n := s.count(i, s.after(at-1))
-	if n == 0 {
-		return 0, false
-	}
-	return firstID(kind) + n - 1, true
+	return firstID(kind) + before - 1, true
 }
 
 // LastReleased implements Source.
@@ -157,7 +155,7 @@ func (s *Steady) Between(dst []Event, kind Kind, after, until int64) []Event {
 
 // Span implements Source.
 func (s *Steady) Span() (first, last int64) {
-	if s.rows == math.MaxInt64 {
+	if s.rows == endlessRows {
 		return s.begin, Endless
 	}
 	return s.begin, s.at(s.rows - 1)
