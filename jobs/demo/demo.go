@@ -168,12 +168,11 @@ func (d *demo) backfill(ctx context.Context) error {
 }
 
 func (d *demo) heal(ctx context.Context) error {
-	before, err := d.certificate(ctx)
+	missing, _, err := d.tradesMissing(ctx)
 	if err != nil {
 		return err
 	}
 	d.heading("Fill the gaps", "backfill")
-	missing, _ := before.totals()
 	d.printWrapped("", fmt.Sprintf(
 		"%s missing: those between the backfill and the stream, and those during the lost connection.",
 		wording.Count(missing, "trade is", "trades are")))
@@ -214,11 +213,10 @@ func (d *demo) verify(ctx context.Context) error {
 	if err := d.runPartial(ctx, d.opt.Stdout, "verify"); err != nil {
 		return err
 	}
-	after, err := d.certificate(ctx)
+	missing, twice, err := d.tradesMissing(ctx)
 	if err != nil {
 		return err
 	}
-	missing, twice := after.totals()
 	if missing > 0 {
 		d.problem("%s missing", wording.Count(missing, "trade is", "trades are"))
 	}
@@ -276,32 +274,26 @@ func (d *demo) programName() string {
 	return "tapedeck"
 }
 
-// certificate is the part of verify --format json that the demo reads.
-type certificate struct {
-	Symbols []struct {
-		Missing int64 `json:"missing"`
-		Twice   int64 `json:"twice"`
-	} `json:"symbols"`
-}
-
-func (c certificate) totals() (missing, twice int64) {
-	for _, s := range c.Symbols {
+// tradesMissing returns how many trades are missing and how many are on the tape twice, by verify.
+func (d *demo) tradesMissing(ctx context.Context) (missing, twice int64, err error) {
+	var text bytes.Buffer
+	if err := d.runQuietly(ctx, &text, "verify", "--format", "json"); err != nil {
+		return 0, 0, err
+	}
+	var certificate struct {
+		Symbols []struct {
+			Missing int64 `json:"missing"`
+			Twice   int64 `json:"twice"`
+		} `json:"symbols"`
+	}
+	if err := json.Unmarshal(text.Bytes(), &certificate); err != nil {
+		return 0, 0, fmt.Errorf("read the output of verify: %w", err)
+	}
+	for _, s := range certificate.Symbols {
 		missing += s.Missing
 		twice += s.Twice
 	}
-	return missing, twice
-}
-
-func (d *demo) certificate(ctx context.Context) (certificate, error) {
-	var text bytes.Buffer
-	var out certificate
-	if err := d.runQuietly(ctx, &text, "verify", "--format", "json"); err != nil {
-		return out, err
-	}
-	if err := json.Unmarshal(text.Bytes(), &out); err != nil {
-		return out, fmt.Errorf("read the output of verify: %w", err)
-	}
-	return out, nil
+	return missing, twice, nil
 }
 
 // roundedDuration formats a duration to the second: "1m" instead of "1m0s".

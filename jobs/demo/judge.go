@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,16 +19,16 @@ type alert struct {
 
 func readAlerts(r io.Reader) ([]alert, error) {
 	var out []alert
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
+	for lines := json.NewDecoder(r); ; {
 		var a alert
-		if err := json.Unmarshal(lines.Bytes(), &a); err != nil {
+		switch err := lines.Decode(&a); {
+		case err == io.EOF:
+			return out, nil
+		case err != nil:
 			return nil, fmt.Errorf("read the output of detect: %w", err)
 		}
 		out = append(out, a)
 	}
-	return out, lines.Err()
 }
 
 type foundIncident struct {

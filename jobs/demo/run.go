@@ -66,15 +66,15 @@ func (d *demo) wait(ctx context.Context, stdout, stderr io.Writer, allowedStatus
 	command := d.command(ctx, args...)
 	command.Stdout, command.Stderr = stdout, stderr
 	err := command.Run()
-	var exit *exec.ExitError
+	exit, exited := err.(*exec.ExitError)
 	switch {
-	case ctx.Err() != nil && errors.As(err, &exit):
+	case ctx.Err() != nil && exited:
 		return fmt.Errorf("%s: %s: %w", strings.Join(args, " "), exit.ProcessState, ctx.Err())
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.As(err, &exit) && exit.ExitCode() == allowedStatus:
+	case exited && exit.ExitCode() == allowedStatus:
 		return nil
-	case errors.As(err, &exit):
+	case exited:
 		return fmt.Errorf("%s: %s", strings.Join(args, " "), exit.ProcessState)
 	case errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("start %q: %w", d.opt.Binary, err)
@@ -107,13 +107,11 @@ func (d *demo) startExchange(ctx context.Context) (stop func(), err error) {
 		_, _ = io.Copy(io.Discard, stdout)
 		_ = command.Wait() // its exit status does not matter
 	}()
-	timeout := time.NewTimer(startTimeout)
-	defer timeout.Stop()
 	select {
 	case err = <-ready:
 	case <-ctx.Done():
 		err = ctx.Err()
-	case <-timeout.C:
+	case <-time.After(startTimeout):
 		err = fmt.Errorf("no output within %s", startTimeout)
 	}
 	if err == nil {

@@ -283,11 +283,9 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, method string, f f
 		}
 		closeConnection(w, half[:min(len(half), 6)]) // {"ok": without its value
 	case "late":
-		timer := time.NewTimer(s.opt.LateAfter)
-		defer timer.Stop()
 		select {
 		case <-r.Context().Done():
-		case <-timer.C:
+		case <-time.After(s.opt.LateAfter):
 		}
 		write(w, reply)
 	case "gateway":
@@ -312,8 +310,7 @@ func (s *Server) accept(method string, f fields) (reply answer, message Message,
 		s.offences[rule]++
 		return s.limit(chat, now, wait), message, ""
 	}
-	fault = s.drawFault()
-	if fault != "" {
+	if fault = s.drawFault(); fault != "" {
 		s.faults[fault]++
 	}
 	switch fault {
@@ -390,24 +387,23 @@ func (s *Server) drawFault() string {
 // parse reads a message. reply is an error if it violates the Bot API's rules.
 func (s *Server) parse(method string, f fields) (message Message, reply answer) {
 	message = Message{Method: method, FileName: f.fileName, File: f.file}
-	message.Source, message.Text = f.values["text"], f.values["text"]
-	limit, long := textLimit, "Bad Request: message is too long"
+	field, limit, long := "text", textLimit, "Bad Request: message is too long"
 	if method != "sendmessage" {
-		message.Source, message.Text = f.values["caption"], f.values["caption"]
-		limit, long = captionLimit, "Bad Request: message caption is too long"
+		field, limit, long = "caption", captionLimit, "Bad Request: message caption is too long"
 	}
-	switch mode := strings.ToUpper(f.values["parse_mode"]); mode {
+	message.Source = f.values[field]
+	text := message.Source
+	switch strings.ToUpper(f.values["parse_mode"]) {
 	case "":
 	case "HTML":
-		text, err := parseHTML(message.Source)
-		if err != nil {
+		var err error
+		if text, err = parseHTML(message.Source); err != nil {
 			return message, refuse(400, "Bad Request: can't parse entities: %v", err)
 		}
-		message.Text = text
 	default:
 		return message, refuse(400, "Bad Request: unsupported parse_mode")
 	}
-	message.Text = strings.TrimSpace(message.Text)
+	message.Text = strings.TrimSpace(text)
 	switch {
 	case length(message.Text) > limit:
 		return message, refuse(400, "%s", long)

@@ -2,6 +2,7 @@ package botapi
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf16"
 )
@@ -77,22 +78,14 @@ func isTag(name, attributes string) bool {
 }
 
 func entity(name string) (string, bool) {
-	switch name {
-	case "lt":
-		return "<", true
-	case "gt":
-		return ">", true
-	case "amp":
-		return "&", true
-	case "quot":
-		return `"`, true
+	if i := slices.Index([]string{"lt", "gt", "amp", "quot"}, name); i >= 0 {
+		return `<>&"`[i : i+1], true
 	}
 	var code rune
-	if _, err := fmt.Sscanf(name, "#x%x", &code); err == nil && code > 0 {
-		return string(code), true
-	}
-	if _, err := fmt.Sscanf(name, "#%d", &code); err == nil && code > 0 {
-		return string(code), true
+	for _, form := range []string{"#x%x", "#%d"} {
+		if _, err := fmt.Sscanf(name, form, &code); err == nil && code > 0 {
+			return string(code), true
+		}
 	}
 	return "", false
 }
