@@ -69,7 +69,7 @@ func loadConfig(path string, required bool) (*config, error) {
 	case errors.Is(err, fs.ErrNotExist) && !required:
 		return &config{}, nil
 	case err != nil:
-		return nil, &statusError{exitMisuse, fmt.Errorf("read the configuration: %w", err)}
+		return nil, misuse("read the configuration: %w", err)
 	}
 	c, err := parseConfig(path, text)
 	if err != nil {

@@ -77,7 +77,10 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 		QueriesDir: c.SQLDir, Params: settings.values[analytics.Report],
 		Now: a.now(), Threads: c.Threads, MemoryLimit: c.Memory, Logger: a.log,
 	}
-	a.addJudged(dir, &options)
+	if options.Judged, err = state.ReadJudged(dir.State()); err != nil {
+		a.log.Warn("judged windows unknown: their state cannot be read", "error", err)
+	}
+	options.JudgedKnown = err == nil
 	built, err := report.Build(ctx, dir, options)
 	if err != nil {
 		var unknown *report.UnknownSectionError
@@ -108,16 +111,6 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 		return partialReportError(dir, built)
 	}
 	return nil
-}
-
-// addJudged sets the windows that detectors have judged.
-func (a *app) addJudged(dir *tape.Dir, options *report.Options) {
-	judged, err := state.ReadJudged(dir.State())
-	if err != nil {
-		a.log.Warn("judged windows unknown: their state cannot be read", "error", err)
-		return
-	}
-	options.Judged, options.JudgedKnown = judged, true
 }
 
 // writeReport writes a report to the file out, or to standard output if out is empty.

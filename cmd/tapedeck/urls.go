@@ -2,9 +2,6 @@ package main
 
 // The flags with the addresses of outside services, each for the commands that use it.
 type (
-	streamURLFlag struct {
-		StreamURL streamURL `key:"stream_url" placeholder:"URL" default:"wss://data-stream.binance.vision" help:"Address of the websocket streams."`
-	}
 	restURLFlag struct {
 		RestURL httpURL `key:"rest_url" placeholder:"URL" help:"Address of the REST API. The default is https://data-api.binance.vision, or https://api.binance.com for the history of the feed trade."`
 	}
