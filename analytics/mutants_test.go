@@ -152,7 +152,7 @@ func TestMutants(t *testing.T) {
 
 var (
 	headerDefault = regexp.MustCompile(`(?m)^-- param:\s.*[;,] default ([-0-9.]+|[0-9]+ [a-z]+)$`)
-	realNumber    = regexp.MustCompile(`^ \$[a-z_]+::DOUBLE`)
+	realNumber    = regexp.MustCompile(`^ (\$[a-z_]+::DOUBLE|by_quote_asset\()`)
 	readsFrom     = regexp.MustCompile(`^ (\$window_start::TIMESTAMP - INTERVAL|window_start - INTERVAL|since\b|until\b)`)
 	lookBack      = regexp.MustCompile(`(\$window_start::TIMESTAMP|\bwindow_start) - INTERVAL $`)
 )
