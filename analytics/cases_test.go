@@ -232,7 +232,7 @@ func loadCSV(ctx context.Context, s *Session, relation, content string) error {
 		for j, cell := range record {
 			cells[j] = "NULL::VARCHAR"
 			if cell != "" {
-				cells[j] = quote(cell)
+				cells[j] = Quote(cell)
 			}
 		}
 		values.WriteString("(" + strings.Join(cells, ", ") + ")")

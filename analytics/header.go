@@ -43,9 +43,7 @@ func (p *headerParser) parse() error {
 	if !identifier.MatchString(p.Name) {
 		return p.fail("the file name %q is not lower_snake_case.sql", p.Name)
 	}
-	switch p.Kind {
-	case Detect, Report, Check, Cookbook:
-	default:
+	if !slices.Contains(kinds, p.Kind) {
 		return p.fail("a query must be in a directory detect, report, check or cookbook, not %q", string(p.Kind))
 	}
 	var prose []string

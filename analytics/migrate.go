@@ -126,7 +126,7 @@ func buildMarket(ctx context.Context, path, root string) (err error) {
 	}
 	defer conn.Close()
 	// The canonical relations are only created to list their columns, in a database in memory.
-	if err := exec(ctx, conn, "ATTACH "+quote(path)+" AS market", "ATTACH ':memory:' AS shape",
+	if err := exec(ctx, conn, "ATTACH "+Quote(path)+" AS market", "ATTACH ':memory:' AS shape",
 		"CREATE SCHEMA shape.canonical", "USE shape.canonical", Schema(), "USE market.main"); err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func buildMarket(ctx context.Context, path, root string) (err error) {
 		if err != nil {
 			return err
 		}
-		files := fmt.Sprintf("coalesce(getvariable('tapedeck'), %s) || '/%s/*/*.parquet'", quote(root), table)
+		files := fmt.Sprintf("coalesce(getvariable('tapedeck'), %s) || '/%s/*/*.parquet'", Quote(root), table)
 		if err := exec(ctx, conn, fmt.Sprintf("CREATE VIEW %s AS %s", table, selectFiles(table, columns, files))); err != nil {
 			return fmt.Errorf("view %s: %w", table, err)
 		}

@@ -157,9 +157,9 @@ func shellValue(param Param) string {
 	case nil:
 		return "NULL"
 	case string:
-		return quote(v)
+		return Quote(v)
 	case fmt.Stringer:
-		return quote(v.String())
+		return Quote(v.String())
 	default:
 		return fmt.Sprint(v)
 	}

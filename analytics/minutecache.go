@@ -143,7 +143,7 @@ func (s *Session) cacheDate(ctx context.Context, conn *sql.Conn, cache *minuteCa
 		source += fmt.Sprintf(" UNION ALL SELECT * FROM read_parquet(%s)", pathList(paths))
 	}
 	temporary := filepath.Join(s.scratch.path, "minutes.parquet")
-	statement := fmt.Sprintf("COPY (SELECT * FROM (%s) ORDER BY symbol, minute) TO %s (%s)", source, quote(temporary), copyOptions[Parquet])
+	statement := fmt.Sprintf("COPY (SELECT * FROM (%s) ORDER BY symbol, minute) TO %s (%s)", source, Quote(temporary), copyOptions[Parquet])
 	if err := exec(ctx, conn, statement); err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ func (s *Session) tryLoadMinutes(ctx context.Context, definition string, cache *
 	requested := s.requestedMinutes()
 	if files := s.cachedFiles(cache, requested); len(files) > 0 {
 		source += fmt.Sprintf(" UNION ALL SELECT * FROM read_parquet(%s) WHERE minute >= %s AND minute < %s",
-			pathList(files), timestamp(requested.Start), timestamp(requested.End))
+			pathList(files), Timestamp(requested.Start), Timestamp(requested.End))
 	}
 	if err := exec(ctx, conn, "CREATE VIEW work.traded_minutes AS "+source); err != nil {
 		return err
@@ -140,14 +140,13 @@ func (s *Session) computeMinutes(ctx context.Context, conn *sql.Conn, definition
 		return err
 	}
 	requested := s.requestedMinutes()
-	matching, known := s.opt.Index.SegmentsWhere(requested.Start, requested.End, func(symbol string, run tape.IDRun) bool {
-		return slices.ContainsFunc(bySymbol[symbol], func(w window.Window) bool { return run.Overlaps(w.Start, w.End) })
-	})
 	segments, err := s.segments(tape.Trades, requested.Start, requested.End)
 	if err != nil {
 		return err
 	}
-	segments = slices.DeleteFunc(segments, func(path string) bool { return known[path] && !matching[path] })
+	segments = s.dropOthers(segments, requested.Start, requested.End, func(symbol string, run tape.IDRun) bool {
+		return slices.ContainsFunc(bySymbol[symbol], func(w window.Window) bool { return run.Overlaps(w.Start, w.End) })
+	})
 	source := "SELECT * FROM canonical.trades"
 	if len(segments) > 0 {
 		if source, err = s.selectSegments(ctx, tape.Trades, segments); err != nil {
@@ -157,7 +156,7 @@ func (s *Session) computeMinutes(ctx context.Context, conn *sql.Conn, definition
 	view := fmt.Sprintf("CREATE VIEW work.trades AS SELECT trades.* FROM (%s) AS trades "+
 		"JOIN work.tasks ON trades.symbol = tasks.symbol AND traded_at >= starts_at AND traded_at < ends_at "+
 		"WHERE traded_at >= %s AND traded_at < %s",
-		source, timestamp(all.Start), timestamp(all.End))
+		source, Timestamp(all.Start), Timestamp(all.End))
 	if err := exec(ctx, conn, view); err != nil {
 		return err
 	}

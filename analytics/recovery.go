@@ -88,10 +88,6 @@ func isMissingFile(err error) bool {
 // findDamaged reads the segments completely and returns those that cannot be read. If the message of the
 // error names a damaged segment, the segments that it does not name are not read.
 func (s *Session) findDamaged(ctx context.Context, message string) []tape.BrokenSegment {
-	root, err := dataRoot(s.dir)
-	if err != nil {
-		return nil
-	}
 	var named, others []string
 	for _, table := range tables {
 		segments, _, err := s.dir.Segments(table, "", "")
@@ -113,7 +109,7 @@ func (s *Session) findDamaged(ctx context.Context, message string) []tape.Broken
 		var damaged []tape.BrokenSegment
 		for _, path := range candidates {
 			var ignored int64
-			statement := fmt.Sprintf("SELECT count(hash(data)) FROM read_parquet(%s) AS data", quote(filepath.Join(root, path)))
+			statement := fmt.Sprintf("SELECT count(hash(data)) FROM read_parquet(%s) AS data", Quote(filepath.Join(s.root, path)))
 			err := s.db.QueryRowContext(ctx, statement).Scan(&ignored)
 			var known *duckdb.Error
 			if errors.As(err, &known) && !isMissingFile(known) {

@@ -162,14 +162,19 @@ func (s *Session) tryCreateViews(ctx context.Context) error {
 		if table == tape.Trades && !from.IsZero() && !to.IsZero() {
 			// Of these dates, only the files with trades of this window are opened.
 			overlaps := func(_ string, run tape.IDRun) bool { return run.Overlaps(from, to) }
-			matching, known := s.opt.Index.SegmentsWhere(from, to, overlaps)
-			segments = slices.DeleteFunc(segments, func(path string) bool { return known[path] && !matching[path] })
+			segments = s.dropOthers(segments, from, to, overlaps)
 		}
 		if err := s.createView(ctx, table, segments); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// dropOthers removes the segments of trades that have no matching run.
+func (s *Session) dropOthers(paths []string, from, to time.Time, matches func(symbol string, run tape.IDRun) bool) []string {
+	matching, known := s.opt.Index.SegmentsWhere(from, to, matches)
+	return slices.DeleteFunc(paths, func(path string) bool { return known[path] && !matching[path] })
 }
 
 // segments returns the paths of a table's files in the partitions that overlap [from, to), without the
@@ -212,7 +217,7 @@ func (s *Session) createView(ctx context.Context, table tape.Table, segments []s
 		return err
 	}
 	if !s.opt.Cutoff.IsZero() {
-		source = fmt.Sprintf("SELECT * FROM (%s) WHERE %s %s", source, cutoffCondition[table], timestamp(s.opt.Cutoff))
+		source = fmt.Sprintf("SELECT * FROM (%s) WHERE %s %s", source, cutoffCondition[table], Timestamp(s.opt.Cutoff))
 	}
 	return exec(ctx, s.db, fmt.Sprintf("CREATE OR REPLACE VIEW %s AS %s", table, source))
 }
@@ -228,7 +233,7 @@ func (s *Session) applyCutoff(ctx context.Context) error {
 	if s.opt.Cutoff.IsZero() {
 		return nil
 	}
-	at := timestamp(s.opt.Cutoff)
+	at := Timestamp(s.opt.Cutoff)
 	return exec(ctx, s.db,
 		"DELETE FROM canonical.gaps WHERE before_at >= "+at,
 		"DELETE FROM canonical.bounds WHERE first_at >= "+at,
@@ -244,13 +249,9 @@ func (s *Session) selectSegments(ctx context.Context, table tape.Table, segments
 	if err != nil {
 		return "", err
 	}
-	root, err := dataRoot(s.dir)
-	if err != nil {
-		return "", err
-	}
 	paths := make([]string, len(segments))
 	for i, path := range segments {
-		paths[i] = filepath.Join(root, path)
+		paths[i] = filepath.Join(s.root, path)
 	}
 	return selectFiles(table, columns, pathList(paths)), nil
 }
@@ -259,7 +260,7 @@ func (s *Session) selectSegments(ctx context.Context, table tape.Table, segments
 func pathList(paths []string) string {
 	quoted := make([]string, len(paths))
 	for i, path := range paths {
-		quoted[i] = quote(path)
+		quoted[i] = Quote(path)
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
 }

@@ -64,6 +64,7 @@ type Options struct {
 type Session struct {
 	db      *sql.DB
 	dir     *tape.Dir // nil: the relations are empty
+	root    string    // of dir
 	opt     Options
 	log     *slog.Logger
 	scratch *scratchDir
@@ -111,14 +112,13 @@ func open(ctx context.Context, dir *tape.Dir, opt Options) (_ *Session, err erro
 	if err := createRelations(ctx, s.db); err != nil {
 		return nil, err
 	}
-	allowed := []string{quote(s.scratch.path)}
+	allowed := []string{Quote(s.scratch.path)}
 	if dir != nil {
-		root, err := dataRoot(dir)
-		if err != nil {
+		if s.root, err = dataRoot(dir); err != nil {
 			return nil, err
 		}
 		for _, table := range tables {
-			allowed = append(allowed, quote(filepath.Join(root, string(table))))
+			allowed = append(allowed, Quote(filepath.Join(s.root, string(table))))
 		}
 		if err := s.loadTape(ctx); err != nil {
 			return nil, err
@@ -224,10 +224,10 @@ func (s *Session) Close() error {
 	return errors.Join(err, s.scratch.remove())
 }
 
-// quote returns text as a string literal of SQL.
-func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
+// Quote returns text as a string literal of SQL.
+func Quote(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
 
-// timestamp returns at as a literal of SQL.
-func timestamp(at time.Time) string {
+// Timestamp returns at as a literal of SQL.
+func Timestamp(at time.Time) string {
 	return "TIMESTAMP '" + at.UTC().Format("2006-01-02 15:04:05.999999") + "'"
 }

@@ -411,7 +411,7 @@ func TestCachedMinutesEqualComputedOnes(t *testing.T) {
 		opt.From, opt.To = from, noon.Add(time.Hour)
 		computed := opt
 		computed.MinutesFrom = time.Time{}
-		want := rowsOf(t, openSession(t, dir, computed), fmt.Sprintf("SELECT * FROM minutes WHERE minute < %s ORDER BY symbol, minute", timestamp(opt.To)))
+		want := rowsOf(t, openSession(t, dir, computed), fmt.Sprintf("SELECT * FROM minutes WHERE minute < %s ORDER BY symbol, minute", Timestamp(opt.To)))
 		if diff := cmp.Diff(want, rowsOf(t, openSession(t, dir, opt), all)); diff != "" {
 			t.Errorf("after batch %d (-computed +cached):\n%s", i, diff)
 		}

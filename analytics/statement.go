@@ -88,7 +88,7 @@ func (s *Session) Export(ctx context.Context, text string, format Format, w io.W
 		if err != nil {
 			return err
 		}
-		_, err = conn.ExecContext(ctx, fmt.Sprintf("COPY (%s\n) TO %s (%s)", statement, quote(path), options))
+		_, err = conn.ExecContext(ctx, fmt.Sprintf("COPY (%s\n) TO %s (%s)", statement, Quote(path), options))
 		return err
 	})
 	if err != nil {

@@ -78,7 +78,7 @@ func setVariables(ctx context.Context, conn *sql.Conn, q Query, args map[string]
 }
 
 func setVariable(name, value string) string {
-	return fmt.Sprintf("SET VARIABLE %s = %s", name, quote(value))
+	return fmt.Sprintf("SET VARIABLE %s = %s", name, Quote(value))
 }
 
 // variableStatements returns the statements that set variables, ordered by name.

@@ -256,7 +256,7 @@ func writeQueriesJSON(w io.Writer, queries []analytics.Query, settings querySett
 			one.Reads = append(one.Reads, readJSON{read.Relation, read.Anchor, read.Before.Seconds()})
 		}
 		for _, param := range query.Params {
-			p := paramJSON{Name: param.Name, Type: param.Type, Doc: param.Doc}
+			p := paramJSON{Name: param.Name, Type: param.Type, Doc: param.Doc, SetFor: map[string]string{}}
 			if param.HasDefault {
 				p.Default = valueText(param.Default)
 			}
@@ -265,9 +265,6 @@ func writeQueriesJSON(w io.Writer, queries []analytics.Query, settings querySett
 			}
 			for symbol, values := range settings.symbolsOf(query) {
 				if set, ok := values[param.Name]; ok {
-					if p.SetFor == nil {
-						p.SetFor = map[string]string{}
-					}
 					p.SetFor[symbol] = valueText(set)
 				}
 			}

@@ -139,10 +139,8 @@ func propose(query analytics.Query, current float64, highest []float64, allowed 
 		// The highest score that exceeds the budget must not reach it.
 		p.Threshold = math.Round(100*(math.Floor(100*highest[allowed])/100+0.01)) / 100
 	}
-	param, ok := query.Param(query.Threshold)
-	if ok {
-		p.Threshold = param.Clamp(p.Threshold)
-	}
+	param, _ := query.Param(query.Threshold)
+	p.Threshold = param.Clamp(p.Threshold)
 	reaching := func(threshold float64) (n int64) {
 		for _, score := range highest {
 			if score >= threshold {
@@ -158,16 +156,12 @@ func propose(query analytics.Query, current float64, highest []float64, allowed 
 			name = ""
 		}
 		if p.AlarmsThreshold >= fewAlarms || !exists || current <= 0 {
-			i := min(int(share*float64(p.AlarmsThreshold)), len(highest)-1)
-			if i < 0 || p.AlarmsThreshold == 0 {
+			if p.AlarmsThreshold == 0 {
 				return name, p.Threshold
 			}
-			return name, math.Round(100*highest[i]) / 100
+			return name, math.Round(100*highest[int(share*float64(p.AlarmsThreshold))]) / 100
 		}
-		ratio := toFloat(severityParam.Default, current)
-		if ok {
-			ratio /= toFloat(param.Default, current)
-		}
+		ratio := toFloat(severityParam.Default, current) / toFloat(param.Default, current)
 		return name, math.Round(100*p.Threshold*ratio) / 100
 	}
 	suffix := strings.TrimPrefix(query.Threshold, "min_")

@@ -105,14 +105,8 @@ func Run(ctx context.Context, dir *tape.Dir, opt Options) (Summary, error) {
 	if err := r.plan(ctx); err != nil {
 		return *r.summary, err
 	}
-	var all window.Window
-	for _, symbols := range r.windows {
-		for _, w := range symbols {
-			all = all.Hull(w)
-		}
-	}
 	// A query reads at most one day, which bounds its memory.
-	for _, day := range all.Days() {
+	for _, day := range r.summary.Judged.Days() {
 		if err := r.judge(ctx, day); err != nil {
 			return *r.summary, fmt.Errorf("judge the time from %s to %s: %w", rfc3339(day.Start), rfc3339(day.End), err)
 		}

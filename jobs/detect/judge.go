@@ -167,16 +167,15 @@ func warmUp(query analytics.Query) time.Duration {
 // detector runs once more for each set of SymbolThresholds; of each run, only the rows of the symbols
 // with those thresholds count.
 func (r *run) query(ctx context.Context, session *analytics.Session, query analytics.Query, w window.Window) ([]tape.Alert, error) {
-	out, err := r.queryPattern(ctx, session, query, w, "")
-	for _, pattern := range slices.Sorted(maps.Keys(r.opt.SymbolThresholds[query.Name])) {
+	var out []tape.Alert
+	for _, pattern := range append([]string{""}, slices.Sorted(maps.Keys(r.opt.SymbolThresholds[query.Name]))...) {
+		rows, err := r.queryPattern(ctx, session, query, w, pattern)
 		if err != nil {
 			return nil, err
 		}
-		var more []tape.Alert
-		more, err = r.queryPattern(ctx, session, query, w, pattern)
-		out = append(out, more...)
+		out = append(out, rows...)
 	}
-	return out, err
+	return out, nil
 }
 
 func (r *run) queryPattern(ctx context.Context, session *analytics.Session, query analytics.Query, w window.Window,

@@ -183,12 +183,10 @@ func (r *run) lateTrades(ctx context.Context) (map[string]time.Time, error) {
 	}); len(matching) == 0 {
 		return out, nil
 	}
-	const layout = "2006-01-02 15:04:05.999999"
 	var values []string
 	for _, symbol := range slices.Sorted(maps.Keys(suspects)) {
 		judged := suspects[symbol]
-		values = append(values, fmt.Sprintf("('%s', %d, TIMESTAMP '%s')",
-			strings.ReplaceAll(symbol, "'", "''"), judged.LastID, judged.Until.UTC().Format(layout)))
+		values = append(values, fmt.Sprintf("(%s, %d, %s)", analytics.Quote(symbol), judged.LastID, analytics.Timestamp(judged.Until)))
 	}
 	session, err := analytics.Open(ctx, r.dir, analytics.Options{
 		Threads: r.opt.Threads, MemoryLimit: r.opt.MemoryLimit, Index: r.index, Logger: r.opt.Logger,
@@ -203,8 +201,8 @@ SELECT symbol, min(traded_at) AS first_at
 FROM trades
 JOIN (VALUES %s) AS judged(symbol, last_id, until) USING (symbol)
 WHERE trades.id > judged.last_id AND trades.traded_at < judged.until
-    AND traded_at >= TIMESTAMP '%s' AND traded_at < TIMESTAMP '%s'
-GROUP BY symbol`, strings.Join(values, ", "), all.Start.UTC().Format(time.DateTime), all.End.UTC().Format(time.DateTime)))
+    AND traded_at >= %s AND traded_at < %s
+GROUP BY symbol`, strings.Join(values, ", "), analytics.Timestamp(all.Start.Truncate(time.Second)), analytics.Timestamp(all.End)))
 	if err != nil {
 		return nil, fmt.Errorf("find trades that arrived late: %w", err)
 	}
