@@ -59,7 +59,7 @@ func manualOf(command string) manual {
 func appHelp(app *kong.Application) string {
 	var page strings.Builder
 	paragraphs(&page, "", `tapedeck records the trades of Binance's spot market to Parquet, proves that the record is complete, `+
-		`and runs backfill, detection and report jobs over it as DuckDB SQL, on a schedule.`)
+		`and runs detectors, reports and your own queries over it as SQL, on a schedule.`)
 	page.WriteString("\nUsage: tapedeck [flags] COMMAND [flags]\n")
 	for _, group := range groups() {
 		var rows [][2]string

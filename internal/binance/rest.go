@@ -17,8 +17,9 @@ const (
 	// PageLimit is how many rows a page may have.
 	PageLimit = 1000
 
-	weightAggTrades  = 4
-	weightHistorical = 25
+	// AggTradesWeight and HistoricalTradesWeight are the weights of one page (docs/BINANCE.md).
+	AggTradesWeight        = 4
+	HistoricalTradesWeight = 25
 
 	// attempts bounds how often one request is sent; firewallAttempts does if the firewall refuses
 	// it, which takes over eight minutes.

@@ -234,9 +234,9 @@ func weightOf(address *url.URL) int64 {
 	query := address.Query()
 	switch {
 	case strings.HasSuffix(address.Path, "/aggTrades"):
-		return weightAggTrades
+		return AggTradesWeight
 	case strings.HasSuffix(address.Path, "/historicalTrades"):
-		return weightHistorical
+		return HistoricalTradesWeight
 	case strings.HasSuffix(address.Path, "/exchangeInfo"):
 		return 20
 	case strings.HasSuffix(address.Path, "/ticker/24hr"):

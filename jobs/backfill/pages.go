@@ -25,7 +25,8 @@ const (
 	proofs = 2
 )
 
-// retryOffsets is how many ids before a gap each further request for it starts. They differ so that
+// retryOffsets is how many ids before a gap each further request for it starts: less than
+// binance.PageLimit, so that the answer can reach past the gap. They differ so that
 // the requests do, and are at least 1 so that each answer shows the gap's lower bound.
 var retryOffsets = [...]int64{1, 500, 100, 250}
 

@@ -152,12 +152,12 @@ func (p Plan) sum(of func(SymbolPlan) int64) (sum int64) {
 	return sum
 }
 
-// pageWeight returns the weight of one page (rest-api.md, 2026-07).
+// pageWeight returns the weight of one page of a feed.
 func pageWeight(feed tape.Feed) int64 {
 	if feed == tape.RawTrade {
-		return 25
+		return binance.HistoricalTradesWeight
 	}
-	return 4
+	return binance.AggTradesWeight
 }
 
 // Prepare works out what is missing and how to fetch it. It fetches no trades except single ones at
