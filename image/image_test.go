@@ -235,8 +235,8 @@ func TestUsers(t *testing.T) {
 	}{
 		{"the default user", "", "1000:1000", 1000, ""},
 		{"another user", "--user 4321:77", "4321:77", 4321, ""},
-		{"a user without write permission", "", "1000:1000", 0, "hint: this process runs as user 1000:1000; outside of the container type: sudo chown -R 1000:1000 DIR, where DIR is what is mounted at /app/data"},
-		{"another user without write permission", "--user 4321:77", "4321:77", 1000, "hint: this process runs as user 4321:77; outside of the container type: sudo chown -R 4321:77 DIR, where DIR is what is mounted at /app/data"},
+		{"a user without write permission", "", "1000:1000", 0, "hint: this process runs as user 1000:1000; outside of the container, type: sudo chown -R 1000:1000 DIR, where DIR is the directory mounted at /app/data"},
+		{"another user without write permission", "--user 4321:77", "4321:77", 1000, "hint: this process runs as user 4321:77; outside of the container, type: sudo chown -R 4321:77 DIR, where DIR is the directory mounted at /app/data"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			data := filepath.Join(dir, strings.ReplaceAll(c.name, " ", "_"))
