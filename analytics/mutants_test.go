@@ -231,8 +231,6 @@ func neighbors(number string) []string {
 	return []string{strconv.FormatFloat(0.9*x, 'g', -1, 64) + unit, strconv.FormatFloat(1.1*x, 'g', -1, 64) + unit}
 }
 
-func isDigit(c byte) bool { return c >= '0' && c <= '9' }
-
 func lineAt(text string, at int) string {
 	from := strings.LastIndexByte(text[:at], '\n') + 1
 	if to := strings.IndexByte(text[at:], '\n'); to >= 0 {

@@ -2,7 +2,6 @@ package analytics
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 )
 
@@ -26,22 +25,6 @@ const (
 	symbol
 	unclosed // a comment or a quote
 )
-
-// tokenPatterns are tried in this order.
-var tokenPatterns = []struct {
-	kind    tokenKind
-	pattern *regexp.Regexp
-}{
-	{space, regexp.MustCompile(`^(?:[ \t\r\n\f\v]+|--[^\n]*)`)},
-	{literal, regexp.MustCompile(`^(?:'(?:[^']|'')*'|"(?:[^"]|"")*"|(?s:[eE]'(?:[^'\\]|''|\\.)*'))`)},
-	{literal, regexp.MustCompile(`^[0-9][0-9A-Za-z_.\x{80}-\x{10FFFF}]*`)},
-	{unclosed, regexp.MustCompile(`^(?:'|"|[eE]')`)},
-	{parameter, regexp.MustCompile(`^\$[0-9A-Za-z_\x{80}-\x{10FFFF}]*`)},
-	{word, regexp.MustCompile(`^[A-Za-z_\x{80}-\x{10FFFF}][0-9A-Za-z_$\x{80}-\x{10FFFF}]*`)},
-	{symbol, regexp.MustCompile(`^(?s:::|.)`)},
-}
-
-var dollarTag = regexp.MustCompile(`^\$(?:[A-Za-z_\x{80}-\x{10FFFF}][0-9A-Za-z_\x{80}-\x{10FFFF}]*)?\$`)
 
 // scan splits SQL into tokens. It follows DuckDB's own scanner as far as names, parameters and the ends
 // of statements require. The error has no path.
@@ -73,31 +56,75 @@ func scan(sql string) (tokens []token, err *SyntaxError) {
 
 // firstToken returns the kind and the length in bytes of the first token, comment or space.
 func firstToken(sql string) (tokenKind, int) {
-	if strings.HasPrefix(sql, "/*") {
+	isSpace := func(c byte) bool { return strings.IndexByte(" \t\r\n\f\v", c) >= 0 }
+	switch c := sql[0]; {
+	case isSpace(c):
+		return space, prefix(sql, isSpace)
+	case strings.HasPrefix(sql, "--"):
+		return space, prefix(sql, func(c byte) bool { return c != '\n' })
+	case strings.HasPrefix(sql, "/*"):
 		return blockComment(sql)
-	}
-	if tag := dollarTag.FindString(sql); tag != "" {
-		end := strings.Index(sql[len(tag):], tag)
-		if end < 0 {
-			return unclosed, len(tag)
-		}
-		return literal, end + 2*len(tag)
-	}
-	for _, p := range tokenPatterns {
-		text := p.pattern.FindString(sql)
-		if text == "" || endsInsideQuote(text, sql[len(text):]) {
-			continue
-		}
-		return p.kind, len(text)
+	case c == '\'' || c == '"':
+		return quoted(sql, 0)
+	case (c == 'e' || c == 'E') && strings.HasPrefix(sql[1:], "'"):
+		return quoted(sql, 1)
+	case c == '$':
+		return dollar(sql)
+	case isDigit(c):
+		return literal, prefix(sql, func(c byte) bool { return isWordByte(c) || c == '.' })
+	case isWordByte(c):
+		return word, prefix(sql, func(c byte) bool { return isWordByte(c) || c == '$' })
+	case strings.HasPrefix(sql, "::"):
+		return symbol, 2
 	}
 	return symbol, 1
 }
 
-// endsInsideQuote reports whether text ends with the first half of a doubled quote. The pattern of a quoted
-// string matches that much of an unclosed one.
-func endsInsideQuote(text, rest string) bool {
-	last := text[len(text)-1:]
-	return len(text) > 1 && (last == "'" || last == `"`) && strings.HasPrefix(rest, last)
+// prefix returns how many of the first bytes of text have a property.
+func prefix(text string, has func(byte) bool) int {
+	n := 0
+	for n < len(text) && has(text[n]) {
+		n++
+	}
+	return n
+}
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+// isWordByte reports whether a byte can be in a name. All bytes of non-ASCII letters can.
+func isWordByte(c byte) bool {
+	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || isDigit(c) || c >= 0x80
+}
+
+// quoted measures a string or a name in quotes. start is 1 for an escape string, e'…', in which a backslash
+// escapes; a doubled quote stands for one.
+func quoted(sql string, start int) (tokenKind, int) {
+	quote := sql[start]
+	for i := start + 1; i < len(sql); i++ {
+		switch {
+		case sql[i] == '\\' && start > 0:
+			i++
+		case sql[i] == quote && strings.HasPrefix(sql[i+1:], sql[i:i+1]):
+			i++
+		case sql[i] == quote:
+			return literal, i + 1
+		}
+	}
+	return unclosed, start + 1
+}
+
+// dollar measures a parameter, $name, or a string in dollar quotes, $tag$…$tag$.
+func dollar(sql string) (tokenKind, int) {
+	name := 1 + prefix(sql[1:], isWordByte)
+	if !strings.HasPrefix(sql[name:], "$") || name > 1 && isDigit(sql[1]) {
+		return parameter, name
+	}
+	tag := sql[:name+1]
+	end := strings.Index(sql[len(tag):], tag)
+	if end < 0 {
+		return unclosed, len(tag)
+	}
+	return literal, end + 2*len(tag)
 }
 
 // blockComment measures a comment; such comments nest.
