@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -130,5 +131,40 @@ func TestMayImport(t *testing.T) {
 		if got := mayImport(c.from, c.to); got != c.want {
 			t.Errorf("may %s import %s: %v", c.from, c.to, got)
 		}
+	}
+}
+
+// TestOnlyDurableWritesFiles finds calls that create, write, sync, rename or lock files outside of
+// internal/durable. The stand-ins write temporary files that nobody keeps, and are left out.
+func TestOnlyDurableWritesFiles(t *testing.T) {
+	writes := regexp.MustCompile(`\b(os\.(Rename|WriteFile|Create|CreateTemp|OpenFile|Link|Symlink)|syscall\.Flock|unix\.Flock)\(`)
+	allowed := map[string]bool{
+		"jobs/schedule/child_linux.go": true, // a setting of the kernel below /proc
+		"jobs/importer/parquet.go":     true, // a link in a scratch directory
+		"internal/ingest/sorter.go":    true, // a temporary file that has no name while it is used
+	}
+	found := 0
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for i, line := range strings.Split(string(text), "\n") {
+			switch call := writes.FindString(line); {
+			case call == "":
+			case strings.HasPrefix(path, "internal/durable/"):
+				found++
+			case strings.HasPrefix(path, "internal/standin/"), strings.HasPrefix(path, "internal/binance/archivetest/"), allowed[path]:
+			default:
+				t.Errorf("%s:%d calls %s…), which only internal/durable may", path, i+1, call)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found == 0 {
+		t.Error("found no call in internal/durable either: the pattern is wrong")
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -17,7 +16,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -25,6 +23,7 @@ import (
 	"time"
 
 	"tapedeck/internal/benchtest"
+	"tapedeck/internal/durable"
 )
 
 func main() {
@@ -229,7 +228,7 @@ func measureGrowth(ctx context.Context, built *binaries, sizes string) error {
 	}
 	table := renderGrowth(b.figures, describe(ctx), growthPicture)
 	fmt.Print(table)
-	if err := os.WriteFile(growthPicture, []byte(drawGrowth(b.figures)), 0o644); err != nil {
+	if err := durable.WriteContent(growthPicture, drawGrowth(b.figures)); err != nil {
 		return err
 	}
 	return rewrite("BENCHMARKS.md", growthStart, table)
@@ -255,13 +254,5 @@ func rewrite(path, start, table string) error {
 	if !ok || !ended {
 		return fmt.Errorf("%s has no lines %q and %q around the table", path, start, tableEnd)
 	}
-	staged, err := os.CreateTemp(filepath.Dir(path), ".benchmarks-*")
-	if err != nil {
-		return err
-	}
-	_, err = staged.WriteString(before + start + "\n" + table + "\n" + tableEnd + after)
-	if err := errors.Join(err, staged.Chmod(0o644), staged.Close()); err != nil {
-		return errors.Join(err, os.Remove(staged.Name()))
-	}
-	return os.Rename(staged.Name(), path)
+	return durable.WriteContent(path, before+start+"\n"+table+"\n"+tableEnd+after)
 }

@@ -115,6 +115,14 @@ func WriteFile(path string, write func(io.Writer) error) (err error) {
 	return Publish(OS{}, file.Name(), path)
 }
 
+// WriteContent is WriteFile with content that is in memory.
+func WriteContent(path, content string) error {
+	return WriteFile(path, func(w io.Writer) error {
+		_, err := io.WriteString(w, content)
+		return err
+	})
+}
+
 func writeDirectly(path string, write func(io.Writer) error) error {
 	file, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	"tapedeck/internal/durable"
 	"tapedeck/internal/standin/exchange"
 	"tapedeck/internal/standin/market"
 	"tapedeck/internal/wording"
@@ -133,7 +134,7 @@ func (d *demo) prepareDir() error {
 		return fmt.Errorf("create the demo's directory: %w", err)
 	}
 	for name, content := range map[string]string{marker: "", "config.yaml": configuration} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+		if err := durable.WriteContent(filepath.Join(dir, name), content); err != nil {
 			return fmt.Errorf("prepare the demo's directory: %w", err)
 		}
 	}

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"tapedeck/internal/durable"
 )
 
 // The outbox's files in the state directory:
@@ -244,7 +246,8 @@ func (o *Outbox) setAside(name string, cause error) {
 		o.log.Warn("outbox file not read, will retry", "file", name, "error", cause)
 		return
 	}
-	if err := os.Rename(o.path(name), o.path(name+damagedSuffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	err := durable.OS{}.Rename(o.path(name), o.path(name+damagedSuffix))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		o.log.Error("damaged outbox file not set aside", "file", name, "error", err)
 		return
 	}

@@ -2,7 +2,7 @@
 -- including slices without trades.
 --
 -- A candle without trades stands at the close before it and has no volume, which charts and
--- indicators need. Candles inside a gap of the tape are filled in the same way; the query holes
+-- indicators need. Candles inside a gap of the tape are filled in the same way; the query longest_gaps
 -- lists the gaps.
 --
 -- reads:   trades     of the symbol, from since

@@ -1,4 +1,4 @@
--- holes lists the gaps in the ids of the tape, the longest first: times about which no query can
+-- longest_gaps lists the gaps in the ids of the tape, the longest first: times about which no query can
 -- say anything.
 --
 -- Ids do not show what is missing before the first and after the last trade of a symbol.
