@@ -37,7 +37,7 @@ type Param struct {
 
 // Read is what a query reads of one relation.
 type Read struct {
-	// Relation is trades, alerts, runs, coverage, gaps, bounds, minutes or incidents.
+	// Relation is one of the relations in docs/SQL.md, such as trades.
 	Relation string
 	// Anchor is the parameter from which Before counts. It is empty if the whole relation is read.
 	Anchor string

@@ -17,10 +17,10 @@ import (
 )
 
 // tables are the tables of the tape that are relations.
-var tables = [...]tape.Table{tape.Trades, tape.Alerts, tape.Runs, tape.Coverage}
+var tables = [...]tape.Table{tape.Trades, tape.Alerts, tape.Runs, tape.Coverage, tape.Conflicts, tape.Recorder, tape.Drops}
 
 // relationNames are all relations that a query may read.
-var relationNames = [...]string{"trades", "alerts", "runs", "coverage", "gaps", "bounds", "minutes", "incidents"}
+var relationNames = [...]string{"trades", "alerts", "runs", "coverage", "conflicts", "recorder", "drops", "gaps", "bounds", "minutes", "incidents"}
 
 // derivedRelations are views over other relations. Each comes after those that it reads; traded_minutes
 // is an intermediate step of minutes.
@@ -226,6 +226,7 @@ func (s *Session) createView(ctx context.Context, table tape.Table, segments []s
 // the instant that it names.
 var cutoffCondition = map[tape.Table]string{
 	tape.Trades: "traded_at <", tape.Alerts: `"at" <=`, tape.Runs: "finished_at <", tape.Coverage: "checked_at <",
+	tape.Conflicts: "found_at <", tape.Recorder: `"at" <`, tape.Drops: `"at" <`,
 }
 
 // applyCutoff makes gaps and bounds those of a tape that ends at the cutoff.

@@ -294,9 +294,12 @@ func (d *Dir) publishEmptySegments(tables ...Table) error {
 		Trades: func(w io.Writer) error {
 			return encodeTrades(new(encoder[Trade]), w, nil, nil, d.Feed(), Origin{})
 		},
-		Alerts:   func(w io.Writer) error { return encodeRows[Alert](w, nil) },
-		Runs:     func(w io.Writer) error { return encodeRows[Run](w, nil) },
-		Coverage: func(w io.Writer) error { return encodeRows[CoverageRow](w, nil) },
+		Alerts:    func(w io.Writer) error { return encodeRows[Alert](w, nil) },
+		Runs:      func(w io.Writer) error { return encodeRows[Run](w, nil) },
+		Coverage:  func(w io.Writer) error { return encodeRows[CoverageRow](w, nil) },
+		Conflicts: func(w io.Writer) error { return encodeRows[Conflict](w, nil) },
+		Recorder:  func(w io.Writer) error { return encodeRows[RecorderEvent](w, nil) },
+		Drops:     func(w io.Writer) error { return encodeRows[Drop](w, nil) },
 	}
 	for _, table := range tables {
 		staged, _, err := d.staging.write(durable.UniqueName("empty", ".tmp"), write[table])

@@ -80,26 +80,30 @@ func (d *Dir) PublishAlerts(ctx context.Context, alerts []Alert) (Published, err
 		detector, symbol string
 		at               int64
 	}
-	published := map[string]map[identity]bool{} // by date
-	isNew := func(date string, a Alert) (bool, error) {
+	isNew := newRecord(d.catalog, Alerts, func(a Alert) identity { return identity{a.Detector, a.Symbol, a.At} })
+	return publishRecords(ctx, d.publisher, Alerts, alerts, func(a Alert) int64 { return a.At }, isNew)
+}
+
+// newRecord returns a function that reports whether a row's identity occurs for the first time,
+// neither on the tape nor in an earlier call.
+func newRecord[T any, K comparable](c catalog, table Table, identity func(T) K) func(date string, row T) (bool, error) {
+	published := map[string]map[K]bool{} // by date
+	return func(date string, row T) (bool, error) {
 		if published[date] == nil {
-			published[date] = map[identity]bool{}
-			existing, err := readDate[Alert](d.catalog, Alerts, date)
+			published[date] = map[K]bool{}
+			existing, err := readDate[T](c, table, date)
 			if err != nil {
 				return false, err
 			}
 			for _, old := range existing {
-				published[date][identity{old.Detector, old.Symbol, old.At}] = true
+				published[date][identity(old)] = true
 			}
 		}
-		key := identity{a.Detector, a.Symbol, a.At}
-		if published[date][key] {
-			return false, nil
-		}
+		key := identity(row)
+		isNew := !published[date][key]
 		published[date][key] = true
-		return true, nil
+		return isNew, nil
 	}
-	return publishRecords(ctx, d.publisher, Alerts, alerts, func(a Alert) int64 { return a.At }, isNew)
 }
 
 // PublishRuns adds run records to the tape, in the partitions of their FinishedAt, or of their
@@ -169,8 +173,8 @@ func rowsWriter[T any](rows []T) func(io.Writer) error {
 	return func(w io.Writer) error { return encodeRows(w, rows) }
 }
 
-// MergeRecords merges the segments of one date of alerts or runs into one, in one atomic step, if
-// there are more than limit. It returns how many there were and whether it merged them. A file that
+// MergeRecords merges the segments of one date of a table of records, which is every table except
+// trades and coverage, into one, in one atomic step, if there are more than limit. It returns how many there were and whether it merged them. A file that
 // cannot be read stays where it is.
 func (d *Dir) MergeRecords(
 	ctx context.Context, table Table, date string, limit int,
@@ -180,6 +184,12 @@ func (d *Dir) MergeRecords(
 		return mergeRecords[Alert](ctx, d.publisher, table, date, limit)
 	case Runs:
 		return mergeRecords[Run](ctx, d.publisher, table, date, limit)
+	case Conflicts:
+		return mergeRecords[Conflict](ctx, d.publisher, table, date, limit)
+	case Recorder:
+		return mergeRecords[RecorderEvent](ctx, d.publisher, table, date, limit)
+	case Drops:
+		return mergeRecords[Drop](ctx, d.publisher, table, date, limit)
 	}
 	return 0, false, fmt.Errorf("merge the records of %q: it is not a table of records", table)
 }

@@ -14,18 +14,27 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// Table is one of the four directories of segments.
+// Table is one of the directories of segments.
 type Table string
 
 // The tables.
 const (
-	Trades   Table = "trades"
-	Alerts   Table = "alerts"
-	Runs     Table = "runs"
-	Coverage Table = "coverage"
+	Trades    Table = "trades"
+	Alerts    Table = "alerts"
+	Runs      Table = "runs"
+	Coverage  Table = "coverage"
+	Conflicts Table = "conflicts"
+	Recorder  Table = "recorder"
+	Drops     Table = "drops"
 )
 
-func allTables() []Table { return []Table{Trades, Alerts, Runs, Coverage} }
+func allTables() []Table {
+	return append([]Table{Trades, Alerts, Runs, Coverage}, laterTables()...)
+}
+
+// laterTables are the tables that a tape of an earlier version lacks until something is written to
+// it.
+func laterTables() []Table { return []Table{Conflicts, Recorder, Drops} }
 
 // schemaOf returns a table's columns.
 func schemaOf(table Table) *parquet.Schema {
@@ -36,6 +45,12 @@ func schemaOf(table Table) *parquet.Schema {
 		return parquet.SchemaOf(Run{})
 	case Coverage:
 		return parquet.SchemaOf(CoverageRow{})
+	case Conflicts:
+		return parquet.SchemaOf(Conflict{})
+	case Recorder:
+		return parquet.SchemaOf(RecorderEvent{})
+	case Drops:
+		return parquet.SchemaOf(Drop{})
 	}
 	return parquet.SchemaOf(Trade{})
 }
@@ -86,6 +101,9 @@ func (c catalog) dates(table Table, from, to string) ([]string, error) {
 		}
 	}
 	entries, err := os.ReadDir(c.table(table))
+	if errors.Is(err, fs.ErrNotExist) && slices.Contains(laterTables(), table) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list the tape: %w", err)
 	}

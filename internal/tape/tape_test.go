@@ -218,7 +218,7 @@ func TestCreateAndOpen(t *testing.T) {
 // Create restores what was deleted from a tape, empty. It does not create a tape over trades whose
 // feed is unknown.
 func TestCreateRestoresDeletedDirectories(t *testing.T) {
-	for _, part := range []string{"trades", "alerts", "runs", "coverage", "alerts/date=1970-01-01", ".staging", ".state"} {
+	for _, part := range []string{"trades", "alerts", "runs", "coverage", "conflicts", "recorder", "drops", "alerts/date=1970-01-01", ".staging", ".state"} {
 		t.Run(part, func(t *testing.T) {
 			d := newTape(t)
 			publish(t, d, trades("ETHUSDT", 1, 10, day0))

@@ -117,7 +117,7 @@ func (c *compaction) run(ctx context.Context) error {
 			return fmt.Errorf("compact the trades of %s: %w", date, err)
 		}
 	}
-	for _, table := range []tape.Table{tape.Alerts, tape.Runs} {
+	for _, table := range []tape.Table{tape.Alerts, tape.Runs, tape.Conflicts, tape.Recorder, tape.Drops} {
 		if err := c.mergeRecords(ctx, table); err != nil {
 			return err
 		}
@@ -285,7 +285,7 @@ func (c *compaction) merge(ctx context.Context, date string, group []tape.Segmen
 	return changed, nil
 }
 
-// mergeRecords merges the files of alerts or runs of each date.
+// mergeRecords merges the files of a table of records, such as alerts, of each date.
 func (c *compaction) mergeRecords(ctx context.Context, table tape.Table) error {
 	dates, err := c.dir.Dates(table)
 	if err != nil {

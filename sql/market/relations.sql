@@ -1,5 +1,4 @@
--- The relations of market.duckdb besides the views trades, alerts, runs and coverage, which read the
--- tape's files: gaps and bounds. With them detectors and report sections run unchanged. No data.
+-- The relations of market.duckdb besides the views that read the tape's files: gaps and bounds. With them detectors and report sections run unchanged. No data.
 
 -- gaps lists the gaps in the ids: one row per run of ids missing between ids on the tape.
 CREATE VIEW gaps AS

@@ -1,0 +1,147 @@
+package tape
+
+import (
+	"context"
+)
+
+// Conflict is one row of conflicts: a row that was refused because its id is on the tape with
+// another content. The fields without Other are about the row on the tape. Times are in
+// microseconds since the epoch, UTC.
+type Conflict struct {
+	Symbol       string  `parquet:"symbol,dict"`
+	ID           int64   `parquet:"id"`
+	Price        float64 `parquet:"price"`
+	Qty          float64 `parquet:"qty"`
+	FirstTradeID int64   `parquet:"first_trade_id"`
+	LastTradeID  int64   `parquet:"last_trade_id"`
+	TradedAt     int64   `parquet:"traded_at,timestamp(microsecond:local)"`
+	IsBuyerMaker bool    `parquet:"is_buyer_maker"`
+	// Source and RunID are the origin of the row on the tape.
+	Source Source `parquet:"source,dict"`
+	RunID  string `parquet:"run_id,dict"`
+
+	OtherPrice        float64 `parquet:"other_price"`
+	OtherQty          float64 `parquet:"other_qty"`
+	OtherFirstTradeID int64   `parquet:"other_first_trade_id"`
+	OtherLastTradeID  int64   `parquet:"other_last_trade_id"`
+	OtherTradedAt     int64   `parquet:"other_traded_at,timestamp(microsecond:local)"`
+	OtherIsBuyerMaker bool    `parquet:"other_is_buyer_maker"`
+	OtherSource       Source  `parquet:"other_source,dict"`
+	OtherRunID        string  `parquet:"other_run_id,dict"`
+	// FoundAt is when it was refused.
+	FoundAt int64 `parquet:"found_at,timestamp(microsecond:local)"`
+}
+
+// PublishConflicts adds conflicts to the tape, in the partitions of their TradedAt. One that is
+// there already, whenever it was found, or is repeated in the call, is dropped. When it returns
+// without an error, all of them are durable.
+func (d *Dir) PublishConflicts(ctx context.Context, conflicts []Conflict) (Published, error) {
+	identity := func(c Conflict) Conflict {
+		c.FoundAt, c.Source, c.RunID, c.OtherSource, c.OtherRunID = 0, "", "", "", ""
+		return c
+	}
+	isNew := newRecord(d.catalog, Conflicts, identity)
+	return publishRecords(ctx, d.publisher, Conflicts, conflicts, func(c Conflict) int64 { return c.TradedAt }, isNew)
+}
+
+// ReadConflicts reads conflicts as ReadAlerts reads alerts.
+func (d *Dir) ReadConflicts(fromDate, toDate string) ([]Conflict, error) {
+	return readTable[Conflict](d.catalog, Conflicts, fromDate, toDate)
+}
+
+// The events of a recorder.
+const (
+	EventStarted   = "started"
+	EventConnected = "connected"
+	EventLost      = "lost"    // a connection; the message says why
+	EventResumed   = "resumed" // a connection that was lost
+	EventGap       = "gap"     // ids that no connection delivered
+	EventHealed    = "healed"  // ids of a gap that were fetched later
+	EventStopped   = "stopped"
+	EventKilled    = "killed" // noticed at the next start; At is the last sign of life
+)
+
+// RecorderEvent is one row of recorder: what happened to the recorder.
+type RecorderEvent struct {
+	// At is in microseconds since the epoch, UTC.
+	At    int64  `parquet:"at,timestamp(microsecond:local)"`
+	Event string `parquet:"event,dict"`
+	// Connection is the connection's name, or empty.
+	Connection string `parquet:"connection,dict"`
+	// Symbol, FirstID and LastID are set for a gap and its healing.
+	Symbol  string `parquet:"symbol,dict"`
+	FirstID *int64 `parquet:"first_id,optional"`
+	LastID  *int64 `parquet:"last_id,optional"`
+	// IDs is how many ids the event is about.
+	IDs int64 `parquet:"ids"`
+	// Message says why, for a person.
+	Message string `parquet:"message"`
+	RunID   string `parquet:"run_id,dict"`
+}
+
+// PublishRecorderEvents adds events to the tape, in the partitions of their At. An event that is
+// there already, or is repeated in the call, is dropped. When it returns without an error, all of
+// them are durable.
+func (d *Dir) PublishRecorderEvents(ctx context.Context, events []RecorderEvent) (Published, error) {
+	type identity struct {
+		at, firstID, lastID, ids                  int64
+		event, connection, symbol, message, runID string
+	}
+	isNew := newRecord(d.catalog, Recorder, func(e RecorderEvent) identity {
+		return identity{e.At, orMinusOne(e.FirstID), orMinusOne(e.LastID), e.IDs, e.Event, e.Connection, e.Symbol, e.Message, e.RunID}
+	})
+	return publishRecords(ctx, d.publisher, Recorder, events, func(e RecorderEvent) int64 { return e.At }, isNew)
+}
+
+// ReadRecorderEvents reads events as ReadAlerts reads alerts.
+func (d *Dir) ReadRecorderEvents(fromDate, toDate string) ([]RecorderEvent, error) {
+	return readTable[RecorderEvent](d.catalog, Recorder, fromDate, toDate)
+}
+
+// Drop is one row of drops: what was removed from the tape on purpose. Times are in microseconds
+// since the epoch, UTC.
+type Drop struct {
+	At int64 `parquet:"at,timestamp(microsecond:local)"`
+	// What is trades, alerts or conflicts.
+	What string `parquet:"what,dict"`
+	// Symbol is empty for alerts of all symbols.
+	Symbol  string `parquet:"symbol,dict"`
+	FirstID *int64 `parquet:"first_id,optional"`
+	LastID  *int64 `parquet:"last_id,optional"`
+	// WindowStart and WindowEnd are the command's window; zero is NULL.
+	WindowStart int64  `parquet:"window_start,optional,timestamp(microsecond:local)"`
+	WindowEnd   int64  `parquet:"window_end,optional,timestamp(microsecond:local)"`
+	Detector    string `parquet:"detector,dict"`
+	// Origin is the import that was removed, or empty.
+	Origin string `parquet:"origin,dict"`
+	Rows   int64  `parquet:"rows"`
+	// Reason is the command line.
+	Reason string `parquet:"reason"`
+	RunID  string `parquet:"run_id,dict"`
+}
+
+// PublishDrops adds drops to the tape, in the partitions of their At. One of the same run and ids
+// that is there already, or is repeated in the call, is dropped. When it returns without an error,
+// all of them are durable.
+func (d *Dir) PublishDrops(ctx context.Context, drops []Drop) (Published, error) {
+	type identity struct {
+		firstID, lastID, start, end   int64
+		what, symbol, detector, runID string
+	}
+	isNew := newRecord(d.catalog, Drops, func(p Drop) identity {
+		return identity{orMinusOne(p.FirstID), orMinusOne(p.LastID), p.WindowStart, p.WindowEnd, p.What, p.Symbol, p.Detector, p.RunID}
+	})
+	return publishRecords(ctx, d.publisher, Drops, drops, func(p Drop) int64 { return p.At }, isNew)
+}
+
+// ReadDrops reads drops as ReadAlerts reads alerts.
+func (d *Dir) ReadDrops(fromDate, toDate string) ([]Drop, error) {
+	return readTable[Drop](d.catalog, Drops, fromDate, toDate)
+}
+
+func orMinusOne(id *int64) int64 {
+	if id == nil {
+		return -1
+	}
+	return *id
+}
