@@ -2,6 +2,7 @@ package tape
 
 import (
 	"fmt"
+	"slices"
 
 	"tapedeck/internal/durable"
 )
@@ -65,6 +66,11 @@ type partitions struct {
 
 // create creates the directories of some dates that do not exist, and makes their names durable.
 func (p *partitions) create(table Table, dates ...string) error {
+	if slices.Contains(laterTables(), table) {
+		if err := p.dirs.Make(string(p.layout), p.table(table)); err != nil {
+			return err
+		}
+	}
 	paths := make([]string, len(dates))
 	for i, date := range dates {
 		paths[i] = p.partition(table, date)
