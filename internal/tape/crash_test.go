@@ -155,6 +155,12 @@ func (h *harness) checkFiles(when string, files map[string][]byte, partial bool)
 			_, err = decode[Run](files[path])
 		case Coverage:
 			_, err = decode[CoverageRow](files[path])
+		case Conflicts:
+			_, err = decode[Conflict](files[path])
+		case Recorder:
+			_, err = decode[RecorderEvent](files[path])
+		case Drops:
+			_, err = decode[Drop](files[path])
 		default:
 			h.t.Fatalf("%s: %s is in no table", when, path)
 		}

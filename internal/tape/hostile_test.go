@@ -2,6 +2,7 @@ package tape
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -257,6 +258,12 @@ func TestFileOfAnotherTableIsBroken(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := d.PublishCoverage(ctx, certify(t, d, day0)); err != nil {
+		t.Fatal(err)
+	}
+	_, conflictsErr := d.PublishConflicts(ctx, []Conflict{{Symbol: "ETHUSDT", TradedAt: day0.UnixMicro()}})
+	_, recorderErr := d.PublishRecorderEvents(ctx, []RecorderEvent{{At: day0.UnixMicro()}})
+	_, dropsErr := d.PublishDrops(ctx, []Drop{{At: day0.UnixMicro()}})
+	if err := errors.Join(conflictsErr, recorderErr, dropsErr); err != nil {
 		t.Fatal(err)
 	}
 	content, err := os.ReadFile(filepath.Join(d.Path(), out.Segments[0]))
