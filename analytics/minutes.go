@@ -103,6 +103,9 @@ func (s *Session) tryLoadMinutes(ctx context.Context, definition string, cache *
 func (s *Session) minuteTasks(cache *minuteCache) (tasks []minuteTask) {
 	index := s.opt.Index
 	for symbol, bounds := range index.AllBounds() {
+		if !s.covers(symbol) {
+			continue
+		}
 		recorded := s.requestedMinutes().Intersect(window.Minutes(bounds.FirstAt, bounds.LastAt))
 		notFinal := []window.Window{
 			{Start: recorded.Start, End: bounds.FirstAt.UTC().Truncate(time.Minute).Add(time.Minute)},

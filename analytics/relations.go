@@ -100,6 +100,9 @@ func (s *Session) loadIndex(ctx context.Context) error {
 	}
 	var gaps, bounds [][]driver.Value
 	for symbol, b := range index.AllBounds() {
+		if !s.covers(symbol) {
+			continue
+		}
 		bounds = append(bounds, []driver.Value{symbol, b.FirstID, b.LastID, b.FirstAt, b.LastAt})
 		for _, gap := range index.Gaps(symbol) {
 			gaps = append(gaps, []driver.Value{symbol, gap.First, gap.Last, nullableTime(gap.After), nullableTime(gap.Before)})
@@ -161,7 +164,7 @@ func (s *Session) tryCreateViews(ctx context.Context) error {
 		}
 		if table == tape.Trades && !from.IsZero() && !to.IsZero() {
 			// Of these dates, only the files with trades of this window are opened.
-			overlaps := func(_ string, run tape.IDRun) bool { return run.Overlaps(from, to) }
+			overlaps := func(symbol string, run tape.IDRun) bool { return run.Overlaps(from, to) && s.covers(symbol) }
 			segments = s.dropOthers(segments, from, to, overlaps)
 		}
 		if err := s.createView(ctx, table, segments); err != nil {
@@ -216,10 +219,38 @@ func (s *Session) createView(ctx context.Context, table tape.Table, segments []s
 	if err != nil {
 		return err
 	}
+	var conditions []string
 	if !s.opt.Cutoff.IsZero() {
-		source = fmt.Sprintf("SELECT * FROM (%s) WHERE %s %s", source, cutoffCondition[table], Timestamp(s.opt.Cutoff))
+		conditions = append(conditions, cutoffCondition[table]+" "+Timestamp(s.opt.Cutoff))
+	}
+	if len(s.opt.Symbols) > 0 {
+		columns, err := columnsOf(ctx, s.db, "canonical."+string(table))
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(columns, func(c Column) bool { return c.Name == "symbol" }) {
+			conditions = append(conditions, "symbol IN "+s.symbolList())
+		}
+	}
+	if len(conditions) > 0 {
+		source = fmt.Sprintf("SELECT * FROM (%s) WHERE %s", source, strings.Join(conditions, " AND "))
 	}
 	return exec(ctx, s.db, fmt.Sprintf("CREATE OR REPLACE VIEW %s AS %s", table, source))
+}
+
+// covers reports whether the session shows a symbol. An empty one, of a row about no single symbol, is
+// always shown.
+func (s *Session) covers(symbol string) bool {
+	return len(s.opt.Symbols) == 0 || symbol == "" || slices.Contains(s.opt.Symbols, symbol)
+}
+
+// symbolList returns the symbols that the session shows, and the empty one, as a list of SQL.
+func (s *Session) symbolList() string {
+	quoted := []string{Quote("")}
+	for _, symbol := range s.opt.Symbols {
+		quoted = append(quoted, Quote(symbol))
+	}
+	return "(" + strings.Join(quoted, ", ") + ")"
 }
 
 // cutoffCondition says which rows of a table could be on the tape at an instant. An alert can be there at

@@ -36,6 +36,8 @@ type Options struct {
 	// From and To restrict trades and alerts to the partitions that overlap the half-open window. A
 	// zero value leaves that end open.
 	From, To time.Time
+	// Symbols restricts every relation with a column symbol to these symbols. Empty is all symbols.
+	Symbols []string
 	// MinutesFrom makes the relation minutes a table of the minutes from MinutesFrom to To, computed
 	// when the session opens. Both must be on a minute. Minutes that an earlier session cached are not
 	// computed again. If MinutesFrom is zero, minutes is a view that reads the trades at each use.

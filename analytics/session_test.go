@@ -116,6 +116,23 @@ func TestRelationsShowTheTape(t *testing.T) {
 	if len(s.Broken()) != 0 {
 		t.Errorf("broken: %v", s.Broken())
 	}
+	t.Run("some symbols", func(t *testing.T) {
+		one := openSession(t, dir, Options{Symbols: []string{"币安人生USDT", "NOSUCHUSDT"}, From: noon, To: noon.Add(48 * time.Hour), MinutesFrom: noon})
+		for statement, want := range map[string]string{
+			"SELECT symbol, count(*) FROM trades GROUP BY symbol":     "币安人生USDT,2",
+			"SELECT symbol FROM bounds":                               "币安人生USDT",
+			"SELECT count(*) FROM gaps":                               "0",
+			"SELECT count(*) FROM alerts":                             "0",
+			"SELECT count(*) FROM incidents":                          "0",
+			"SELECT symbol FROM coverage":                             "币安人生USDT",
+			"SELECT symbol, sum(trades) FROM minutes GROUP BY symbol": "币安人生USDT,2",
+			"SELECT id FROM runs":                                     "r1",
+		} {
+			if diff := cmp.Diff(want, rowsOf(t, one, statement)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", statement, diff)
+			}
+		}
+	})
 	t.Run("some partitions", func(t *testing.T) {
 		narrow := openSession(t, dir, Options{From: noon.Add(12 * time.Hour), To: noon.Add(36 * time.Hour)})
 		if got := rowsOf(t, narrow, "SELECT count(*), min(date) FROM trades"); got != "7,2026-01-16" {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tapedeck/analytics"
+	"tapedeck/internal/wording"
 )
 
 const (
@@ -46,7 +47,7 @@ func (r *Report) chartGroups() (groups [][]chartSpec) {
 	movers := r.moverCharts()
 	if section, columns, ok := r.sectionColumns("breadth", "hour", "trades"); ok && len(section.Result.Rows) > 1 {
 		trades := chartSpec{
-			kind: hoursChart, title: "Trades by hour, all symbols", section: section,
+			kind: hoursChart, title: "Trades by hour, " + r.symbolsTitle(), section: section,
 			symbolRun: symbolRun{to: len(section.Result.Rows)}, category: columns[0], value: columns[1],
 		}
 		if len(movers) != 1 {
@@ -73,6 +74,14 @@ func (r *Report) chartGroups() (groups [][]chartSpec) {
 		groups = append(groups, group)
 	}
 	return groups
+}
+
+// symbolsTitle names the report's symbols in a title.
+func (r *Report) symbolsTitle() string {
+	if len(r.Symbols) == 0 {
+		return "all symbols"
+	}
+	return wording.List(r.Symbols, 3)
 }
 
 // moverCharts chooses the top movers, one chart for each side.

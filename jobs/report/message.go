@@ -27,6 +27,9 @@ func (r *Report) Title() string {
 	if len(r.Changes) > 0 {
 		name = "Corrected report"
 	}
+	if len(r.Symbols) > 0 {
+		name += " of " + r.symbolsTitle() + ","
+	}
 	const layout = "2006-01-02 15:04"
 	return fmt.Sprintf("%s %s to %s UTC", name, r.Window.Start.UTC().Format(layout), r.Window.End.UTC().Format(layout))
 }

@@ -141,7 +141,8 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 		return nil, fmt.Errorf("read the tape's index: %w", err)
 	}
 	session, err := analytics.Open(ctx, dir, analytics.Options{
-		Threads: opt.Threads, MemoryLimit: opt.MemoryLimit, From: opt.Window.Start, To: opt.Window.End, Index: index, Logger: opt.Logger,
+		Threads: opt.Threads, MemoryLimit: opt.MemoryLimit, From: opt.Window.Start, To: opt.Window.End,
+		Symbols: opt.Symbols, Index: index, Logger: opt.Logger,
 	})
 	if err != nil {
 		return nil, err

@@ -125,7 +125,7 @@ func runSections(ctx context.Context, session *analytics.Session, queries []anal
 	return out
 }
 
-// runSection runs one query and keeps the rows of the requested symbols.
+// runSection runs one query.
 func runSection(ctx context.Context, session *analytics.Session, query analytics.Query, opt Options) Section {
 	args := map[string]any{}
 	for _, param := range query.Params {
@@ -150,12 +150,6 @@ func runSection(ctx context.Context, session *analytics.Session, query analytics
 	result, err := session.Run(ctx, query, args)
 	if err != nil {
 		return Section{Query: query, Err: err}
-	}
-	if column := columnIndex(result, "symbol"); len(opt.Symbols) > 0 && column >= 0 {
-		result.Rows = slices.DeleteFunc(result.Rows, func(row []any) bool {
-			symbol, ok := row[column].(string)
-			return !ok || !slices.Contains(opt.Symbols, symbol)
-		})
 	}
 	return Section{Query: query, Result: result}
 }

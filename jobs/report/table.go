@@ -177,13 +177,17 @@ func (t *tableWriter) grid(g grid, note string) {
 	}
 }
 
-// heading returns the window and its length.
+// heading returns the window, its length and the symbols asked for.
 func (r *Report) heading() string {
 	end := formatTime(r.Window.End)
 	if day := r.Window.Start.Format("2006-01-02 "); strings.HasPrefix(end, day) {
 		end = strings.TrimPrefix(end, day)
 	}
-	return fmt.Sprintf("%s to %s UTC, %s", formatTime(r.Window.Start), end, formatDuration(r.Window.Duration()))
+	heading := fmt.Sprintf("%s to %s UTC, %s", formatTime(r.Window.Start), end, formatDuration(r.Window.Duration()))
+	if len(r.Symbols) > 0 {
+		heading += ": " + r.symbolsTitle()
+	}
+	return heading
 }
 
 // visibleSections returns the sections to show. The section candles, from which charts are drawn,

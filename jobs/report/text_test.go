@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"tapedeck/analytics"
 	"tapedeck/internal/tape"
 	"tapedeck/jobs/report"
@@ -235,16 +237,33 @@ func TestMissingCountsEverySymbol(t *testing.T) {
 }
 
 func TestReportOfRequestedSymbols(t *testing.T) {
-	built := build(t, sampleTape(t, nil), func(o *report.Options) { o.Symbols = []string{chineseSymbol, "NOSUCHUSDT"} })
-	if want := "Not on the tape at all: NOSUCHUSDT."; built.Statements[0].Text != want || built.Complete {
+	dir := sampleTape(t, nil)
+	built := build(t, dir, func(o *report.Options) { o.Symbols = []string{chineseSymbol, "NOSUCHUSDT"} })
+	if want := "Not on the tape at all: NOSUCHUSDT."; built.Statements[0].Text != want || built.Complete || !built.Partial() {
 		t.Errorf("first statement %q, want %q; complete %v", built.Statements[0].Text, want, built.Complete)
 	}
+	// A tape of these symbols alone gives the same sections.
+	alone := func(trade tape.Trade) bool { return trade.Symbol != chineseSymbol }
+	want := build(t, newTape(t, tape.AggTrade, sampleTrades(markets, alone), sampleAlerts[0]), nil)
 	for _, section := range built.Sections {
-		at := slices.IndexFunc(section.Result.Columns, func(c column) bool { return c.Name == "symbol" })
-		for _, row := range section.Result.Rows {
-			if at >= 0 && row[at] != chineseSymbol {
-				t.Errorf("section %s has a row of %v", section.Query.Name, row[at])
-			}
+		name := section.Query.Name
+		if name == "runs" {
+			continue
+		}
+		if diff := cmp.Diff(want.Section(name).Result, section.Result); diff != "" {
+			t.Errorf("section %s differs from that of a tape of this symbol alone (-want +have):\n%s", name, diff)
+		}
+		if name != "incidents" && len(section.Result.Rows) == 0 {
+			t.Errorf("section %s is empty", name)
+		}
+	}
+	if want := "Report of " + chineseSymbol + ", NOSUCHUSDT, 2026-01-15 09:00 to 2026-01-15 13:00 UTC"; built.Title() != want {
+		t.Errorf("title %q, want %q", built.Title(), want)
+	}
+	page := write(t, built, report.HTML)
+	for _, other := range []string{"BTCUSDT", "all symbols"} {
+		if strings.Contains(page, other) {
+			t.Errorf("the page contains %q", other)
 		}
 	}
 }

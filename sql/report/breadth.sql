@@ -8,7 +8,7 @@
 -- param:   window_start  TIMESTAMP  UTC, inclusive
 -- param:   window_end    TIMESTAMP  UTC, exclusive
 -- column:  hour          TIMESTAMP  UTC, start of the hour
--- column:  trades        BIGINT     raw trades of all symbols
+-- column:  trades        BIGINT     raw trades of the symbols together
 -- column:  symbols       BIGINT     symbols that traded
 -- column:  rose          BIGINT     symbols whose last price of the hour is above their first
 -- column:  fell          BIGINT     symbols whose last price of the hour is below their first
