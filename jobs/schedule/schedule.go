@@ -50,6 +50,9 @@ type Options struct {
 	Ping      Ping                                 // nil: no pings are sent
 	After     func(time.Duration) <-chan time.Time // time.After, or that of the clock behind Now
 	Heartbeat time.Duration                        // how often the state is written although nothing changed; 0 is 15 s
+	// Observe, if set, is called with a copy of the jobs' states whenever one changed. It must not
+	// block.
+	Observe func([]state.Job)
 }
 
 const (

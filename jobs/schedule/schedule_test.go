@@ -235,6 +235,37 @@ func TestStopKillsActiveRuns(t *testing.T) {
 	})
 }
 
+// TestObserveShowsEachChange requires that an observer sees when a job is due next, that it runs, and
+// how it ended.
+func TestObserveShowsEachChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := func(context.Context, []string, string, func(string)) Exit {
+			time.Sleep(10 * time.Second)
+			return Exit{Report: Report{Message: "7 rows"}}
+		}
+		observed := options(parseJobs(t, "jobs:\n- {name: a, schedule: '* * * * *', run: detect}\n"), &memoryLedger{}, start)
+		var seen []string
+		observed.Observe = func(jobs []state.Job) {
+			text := jobs[0].NextAt.Format("04:05") + " " + jobs[0].Message
+			if jobs[0].Run != nil {
+				text += " runs since " + jobs[0].Run.StartedAt.Format("04:05")
+			}
+			if len(seen) == 0 || seen[len(seen)-1] != text {
+				seen = append(seen, text)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 119*time.Second)
+		defer cancel()
+		if err := Run(ctx, observed); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"01:00 ", "02:00 ", "02:00  runs since 01:00", "02:00 7 rows"}
+		if diff := cmp.Diff(want, seen); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
 func TestHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ledger := &memoryLedger{}

@@ -130,6 +130,15 @@ func (s *scheduler) showEntry(e *entry) {
 	if e.removed {
 		job.NextAt = time.Time{}
 	}
+	s.observe()
+}
+
+// observe shows the jobs to Options.Observe. s.mu is held. A run of a job is replaced, never
+// changed, so the copy may share it.
+func (s *scheduler) observe() {
+	if s.Observe != nil {
+		s.Observe(slices.Clone(s.state.Jobs))
+	}
 }
 
 // write hands a row to the ledger; accepted is false if it will never be written. It also settles
@@ -157,6 +166,7 @@ func (s *scheduler) update(change func(*state.Scheduler)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(&s.state)
+	s.observe()
 	s.state.BeatAt = s.Now().UTC()
 	s.state.UnwrittenRuns = s.writer.pendingRows()
 	err := s.State.Write(state.SchedulerFile, s.state)

@@ -23,6 +23,13 @@ type stateWriter struct {
 	failed bool
 }
 
+// begin sets what does not change while the recorder runs.
+func (w *stateWriter) begin(base state.Stream) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.base = base
+}
+
 // run writes the state regularly until ctx is done.
 func (w *stateWriter) run(ctx context.Context) {
 	ticker := time.NewTicker(stateEvery)

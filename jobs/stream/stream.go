@@ -175,10 +175,10 @@ func (r *Recorder) record(ctx context.Context, names []string) error {
 	stopGrace := context.AfterFunc(ctx, func() { time.AfterFunc(lastFlush, stopPublishing) })
 	defer stopGrace()
 
-	r.state.base = state.Stream{
+	r.state.begin(state.Stream{
 		PID: os.Getpid(), RunID: r.opt.RunID, StartedAt: time.Now().UTC(),
 		Feed: string(r.feed), URL: r.opt.URL, FlushIntervalMS: r.opt.FlushInterval.Milliseconds(),
-	}
+	})
 	var helpers sync.WaitGroup
 	published := make(chan error, 1)
 	helpers.Go(func() { published <- r.publishBatches(publishing) })

@@ -65,6 +65,7 @@ type rig struct {
 	server *exchange.Server
 	dir    *tape.Dir
 	opt    Options
+	stream *Recorder
 	cancel context.CancelFunc
 	ended  chan struct{}
 	ctx    context.Context
@@ -121,9 +122,14 @@ func newRig(t *testing.T, source exchange.Source, served exchange.Options, opt O
 			t.Errorf("the client broke the exchange's rules: %v", offences)
 		}
 	})
+	if r.stream, err = New(r.dir, r.opt); err != nil {
+		close(r.ended)
+		t.Fatal(err)
+	}
 	go func() {
 		defer close(r.ended)
-		r.summary, r.err = runRecorder(r.ctx, r.dir, r.opt)
+		r.err = r.stream.Run(r.ctx)
+		r.summary = r.stream.Summary()
 	}()
 	return r
 }
