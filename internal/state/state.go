@@ -7,6 +7,8 @@
 //
 //	file                             owner             lost with it
 //	absent.json                      internal/tape     ids that the exchange lacks; it is asked again
+//	dropped.json                     internal/tape     ids that were dropped; they count as missing,
+//	                                                   and a backfill fetches them again
 //	extent.json                      internal/tape     each symbol's bounds; a loss at either end of
 //	                                                   a symbol goes unnoticed until it is rewritten
 //	scanned/<date>.json              internal/tape     what files contain; they are read again

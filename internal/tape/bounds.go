@@ -15,9 +15,10 @@ type Bounds struct {
 	LastAt  time.Time `json:"last_at"`
 }
 
-// extend returns b with run included. known is false if b is not set yet.
+// extend returns b with run included. known is false if b is not set yet. The times of ids that are
+// on the tape are those of their trades.
 func (b Bounds) extend(run IDRun, known bool) Bounds {
-	if !known || run.First < b.FirstID {
+	if !known || run.First <= b.FirstID {
 		b.FirstID, b.FirstAt = run.First, timeOf(run.FirstAt)
 	}
 	if !known || run.Last > b.LastID {
@@ -62,10 +63,49 @@ func gapsBetween(symbol string, runs []IDRun, bounds Bounds) []Gap {
 const extentName = "extent.json"
 
 // extent keeps each symbol's bounds in a state file.
-type extent struct{ state *state.Dir }
+type extent struct {
+	state   *state.Dir
+	dropped *droppedIDs
+}
 
-// read returns the bounds by symbol. Impossible ones are left out, as if they had been lost.
+// read returns the bounds by symbol, without dropped ids at their beginning. A symbol of which
+// everything was dropped has none.
 func (e extent) read() (map[string]Bounds, error) {
+	bounds, err := e.readStored()
+	if err != nil {
+		return nil, err
+	}
+	dropped, err := e.dropped.read()
+	if err != nil {
+		return nil, err
+	}
+	for symbol, runs := range dropped.Symbols {
+		b, ok := bounds[symbol]
+		if !ok {
+			continue
+		}
+		if b = b.withoutDropped(runs); b.FirstID > b.LastID {
+			delete(bounds, symbol)
+		} else {
+			bounds[symbol] = b
+		}
+	}
+	return bounds, nil
+}
+
+// withoutDropped returns b without the dropped ids at its beginning. FirstAt becomes the time of
+// the last of them. If none is left, FirstID is greater than LastID.
+func (b Bounds) withoutDropped(dropped []IDRun) Bounds {
+	for _, run := range dropped {
+		if run.First <= b.FirstID && run.Last >= b.FirstID {
+			b.FirstID, b.FirstAt = run.Last+1, timeOf(run.LastAt)
+		}
+	}
+	return b
+}
+
+// readStored returns the stored bounds. Impossible ones are left out, as if they had been lost.
+func (e extent) readStored() (map[string]Bounds, error) {
 	bounds, err := state.ReadCache[Bounds](e.state, extentName)
 	if err != nil {
 		return nil, err
@@ -81,7 +121,7 @@ func (e extent) read() (map[string]Bounds, error) {
 
 // extend adds published runs to the bounds. The caller holds the writers' lock.
 func (e extent) extend(published []symbolRuns) error {
-	bounds, err := e.read()
+	bounds, err := e.readStored()
 	if err != nil {
 		return err
 	}

@@ -62,6 +62,7 @@ type Dir struct {
 	state     *state.Dir
 	staging   staging
 	catalog   catalog
+	dropped   *droppedIDs
 	extent    extent
 	publisher *publisher
 
@@ -74,9 +75,10 @@ type Dir struct {
 func newDir(path string, disk durable.Disk, m manifest) *Dir {
 	l, st := layout(path), state.Open(path, disk)
 	parts := &partitions{layout: l, disk: disk, dirs: durable.Dirs{Disk: disk}}
+	dropped := &droppedIDs{state: st}
 	d := &Dir{
 		layout: l, manifest: m, state: st, staging: staging{l.staging(), disk}, catalog: catalog{l},
-		extent: extent{st},
+		dropped: dropped, extent: extent{st, dropped},
 	}
 	d.publisher = &publisher{
 		partitions: parts, staging: d.staging, catalog: d.catalog, replacer: replacer{parts, d.catalog},

@@ -38,6 +38,9 @@ type Loader struct {
 	chunk    []Trade
 	inexact  int64
 	dropped  int64
+
+	droppedIDs symbolRuns            // to leave out
+	restored   map[string]symbolRuns // added ids that had been dropped, by date; only if origin.Restores
 }
 
 // loaderSegment is a segment being written. Its file stays open, and so locked, until it is
@@ -49,14 +52,16 @@ type loaderSegment struct {
 	rows    int64
 	runs    symbolRuns
 
-	// The symbol added last, and its ids on the tape.
+	// The symbol added last, and its ids that are on the tape or were dropped.
 	symbol    string
 	published idset.Set
 }
 
 // NewLoader returns a Loader. origin describes all of its trades.
 func (d *Dir) NewLoader(origin Origin) *Loader {
-	return &Loader{dir: d, origin: origin, last: map[string]lastRow{}, partial: map[string]bool{}}
+	return &Loader{
+		dir: d, origin: origin, last: map[string]lastRow{}, partial: map[string]bool{}, restored: map[string]symbolRuns{},
+	}
 }
 
 // Add stages the trades that are not on the tape. The trades of a date must be sorted by (symbol,
@@ -103,7 +108,10 @@ func (l *Loader) add(ctx context.Context, date string, rows []Trade) error {
 		return err
 	}
 	if s.symbol != final.Symbol {
-		s.symbol, s.published = final.Symbol, l.dir.index.idsOn(final.Symbol, adjacentDates(date))
+		s.symbol, s.published = final.Symbol, l.leftOut(final.Symbol, date)
+	}
+	if l.origin.Restores {
+		l.noteRestored(date, rows)
 	}
 	kept := rows
 	if s.published.Overlaps(idset.Range{First: rows[0].ID, Last: final.ID}) {
@@ -149,6 +157,10 @@ func (l *Loader) segmentOf(ctx context.Context, date string) (*loaderSegment, er
 		}
 	}
 	if err := l.dir.index.refreshDates(adjacentDates(date)); err != nil {
+		return nil, err
+	}
+	var err error
+	if l.droppedIDs, err = l.dir.droppedFor(l.origin); err != nil {
 		return nil, err
 	}
 	s, err := l.newSegment(date)
@@ -234,8 +246,11 @@ func (l *Loader) tryPublish(ctx context.Context, retry int) (out Published, over
 	if err := l.dir.index.refreshDates(slices.Compact(dates)); err != nil {
 		return out, nil, err
 	}
+	if l.droppedIDs, err = l.dir.droppedFor(l.origin); err != nil {
+		return out, nil, err
+	}
 	for i, s := range l.finished {
-		if l.dir.index.overlaps(adjacentDates(s.date), s.runs) {
+		if l.dir.index.overlaps(adjacentDates(s.date), s.runs) || overlapsDropped(s.runs, l.droppedIDs) {
 			overlapping = append(overlapping, i)
 		}
 	}
@@ -267,6 +282,11 @@ func (l *Loader) tryPublish(ctx context.Context, retry int) (out Published, over
 	}
 	if extendErr := l.dir.extent.extend(published); err == nil {
 		err = extendErr
+	}
+	for _, date := range slices.Sorted(maps.Keys(l.restored)) {
+		if err == nil {
+			err = l.dir.restorePublished(l.restored[date], adjacentDates(date))
+		}
 	}
 	return out, nil, err
 }
@@ -332,7 +352,7 @@ func (l *Loader) copyUnpublished(s *loaderSegment, c *columns) error {
 	from := 0
 	for i, symbol := range c.symbols {
 		l.chunk = c.appendTrades(l.chunk[:0], symbol, from, c.ends[i])
-		published := l.dir.index.idsOn(symbol, adjacentDates(s.date))
+		published := l.leftOut(symbol, s.date)
 		if err := s.write(appendUnpublished(l.chunk[:0], l.chunk, published)); err != nil {
 			return err
 		}

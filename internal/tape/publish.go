@@ -13,8 +13,9 @@ import (
 )
 
 // Publish adds trades to the tape, in any order and of any symbols and dates. It sorts the slice in
-// place. Rows that are on the tape already, or are repeated in the call, are dropped. When it
-// returns without an error, the rows are durable and visible. After an error some of them may be on
+// place. Rows that are on the tape already, or are repeated in the call, are left out, and unless
+// origin.Restores is set those whose ids were dropped on purpose. When it returns without an error,
+// the other rows are durable and visible. After an error some of them may be on
 // the tape, in complete files; publishing the same rows again completes it.
 func (d *Dir) Publish(ctx context.Context, trades []Trade, origin Origin) (Published, error) {
 	if err := validate(trades); err != nil {
@@ -42,6 +43,9 @@ func (d *Dir) Publish(ctx context.Context, trades []Trade, origin Origin) (Publi
 		return Published{}, err
 	}
 	out, err := batch.publish()
+	if err == nil && origin.Restores {
+		err = batch.restore(trades)
+	}
 	out.Dropped = int64(len(trades)) - out.Rows
 	return out, err
 }
@@ -110,6 +114,11 @@ type batchPart struct {
 // stage splits rows, which are sorted and have each id once, by date and writes one file for each
 // date without the rows on the tape.
 func (b *batch) stage(ctx context.Context, rows []Trade) error {
+	dropped, err := b.dir.droppedFor(b.origin)
+	if err != nil {
+		return err
+	}
+	rows = withoutDropped(rows, dropped)
 	byDay := splitByDay(rows)
 	for _, day := range slices.Sorted(maps.Keys(byDay)) {
 		rows := byDay[day]
@@ -159,17 +168,22 @@ func splitByDay(rows []Trade) map[int64][]Trade {
 	return byDay
 }
 
-// restageOverlapping writes the parts again of which others have published rows since stage. The
-// caller holds the writers' lock.
+// restageOverlapping writes the parts again of which others have published or dropped rows since
+// stage. The caller holds the writers' lock.
 func (b *batch) restageOverlapping(ctx context.Context) error {
 	if err := b.dir.index.refreshDates(b.dates); err != nil {
 		return err
 	}
+	dropped, err := b.dir.droppedFor(b.origin)
+	if err != nil {
+		return err
+	}
 	for i := range b.parts {
 		p := &b.parts[i]
-		if p.staged == "" || !b.dir.index.overlaps(p.dates, p.runs) {
+		if p.staged == "" || !b.dir.index.overlaps(p.dates, p.runs) && !overlapsDropped(p.runs, dropped) {
 			continue
 		}
+		p.rows = withoutDropped(p.rows, dropped)
 		if err := b.dir.staging.remove(p.staged); err != nil {
 			return err
 		}

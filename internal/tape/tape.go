@@ -69,11 +69,15 @@ type Origin struct {
 	Detail string `json:"detail,omitempty"`
 	// Inexact is the number of values whose double does not print back as the exchange's decimal.
 	Inexact int64 `json:"inexact,omitempty"`
+	// Restores makes the publication put trades on the tape whose ids were dropped on purpose, and
+	// they are dropped no longer. Without it they are left out. It is not stored.
+	Restores bool `json:"-"`
 }
 
 // Published is the result of a call that publishes rows.
 type Published struct {
-	// Rows written, and rows dropped because they were on the tape already or repeated in the call.
+	// Rows written, and rows left out because they were on the tape already, were repeated in the call,
+	// or have ids that were dropped from the tape on purpose.
 	Rows, Dropped int64
 	// Bytes of the new segments.
 	Bytes int64

@@ -1,0 +1,156 @@
+package tape
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tapedeck/internal/idset"
+)
+
+func dropIDs(t *testing.T, d *Dir, rows []Trade) {
+	t.Helper()
+	for symbol, runs := range runsOf(rows) {
+		if err := d.RecordDropped(symbol, runs...); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func droppedOf(t *testing.T, d *Dir, symbol string) idset.Set {
+	t.Helper()
+	dropped, err := d.Dropped()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dropped[symbol]
+}
+
+// TestDroppedIDsAreNotPublished publishes dropped ids in both ways: without Restores they stay
+// dropped, with it they are back and dropped no longer.
+func TestDroppedIDsAreNotPublished(t *testing.T) {
+	load := func(d *Dir, rows []Trade, origin Origin) (Published, error) {
+		l := d.NewLoader(origin)
+		defer l.Discard()
+		if err := l.Add(context.Background(), rows, 0); err != nil {
+			return Published{}, err
+		}
+		return l.Publish(context.Background())
+	}
+	put := func(d *Dir, rows []Trade, origin Origin) (Published, error) {
+		return d.Publish(context.Background(), rows, origin)
+	}
+	for name, publish := range map[string]func(*Dir, []Trade, Origin) (Published, error){"Publish": put, "Loader": load} {
+		t.Run(name, func(t *testing.T) {
+			d := newTape(t)
+			rows := append(trades("AUSDT", 1, 10, day0), trades("BUSDT", 1, 50, day0)...)
+			dropIDs(t, d, trades("BUSDT", 11, 20, day0))
+			other, err := Open(d.Path()) // what one process drops, another leaves out
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := publish(other, rows, Origin{Source: FromREST})
+			if err != nil || out.Rows != 50 || out.Dropped != 10 {
+				t.Fatalf("%+v, %v", out, err)
+			}
+			if got := all(t, d)["BUSDT"]; len(got) != 40 || got[11].ID != 0 || got[20].ID != 0 {
+				t.Fatalf("%d rows on the tape", len(got))
+			}
+			some := trades("BUSDT", 1, 50, day0)[:15]
+			if out, err = publish(other, some, Origin{Source: FromFile, Restores: true}); err != nil || out.Rows != 5 {
+				t.Fatalf("%+v, %v", out, err)
+			}
+			if diff := cmp.Diff(idset.Set{{First: 16, Last: 20}}, droppedOf(t, d, "BUSDT")); diff != "" {
+				t.Fatal(diff)
+			}
+			if out, err = publish(d, trades("BUSDT", 1, 50, day0), Origin{Source: FromREST}); err != nil || out.Rows != 0 {
+				t.Fatalf("%+v, %v", out, err)
+			}
+		})
+	}
+}
+
+// TestDroppingWhileTradesAreStaged drops ids after a Loader staged them and before it publishes.
+func TestDroppingWhileTradesAreStaged(t *testing.T) {
+	d := newTape(t)
+	l := d.NewLoader(Origin{Source: FromArchive})
+	if err := l.Add(context.Background(), trades("AUSDT", 1, 100, day0), 0); err != nil {
+		t.Fatal(err)
+	}
+	dropIDs(t, d, trades("AUSDT", 1, 100, day0)[50:60])
+	if out, err := l.Publish(context.Background()); err != nil || out.Rows != 90 || out.Dropped != 10 {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	if got := all(t, d)["AUSDT"]; len(got) != 90 || got[51].ID != 0 {
+		t.Fatalf("%d rows on the tape", len(got))
+	}
+	checkStagingEmpty(t, d)
+}
+
+// TestBoundsBeginAfterDroppedIDs checks the bounds of a record of which the beginning, the middle or
+// everything was dropped.
+func TestBoundsBeginAfterDroppedIDs(t *testing.T) {
+	bounds := func(d *Dir, symbol string) (Bounds, bool) {
+		x := d.Index()
+		if err := x.Refresh(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		return x.Bounds(symbol)
+	}
+	rows := trades("AUSDT", 1, 100, day0)
+	for name, c := range map[string]struct {
+		dropped, left [][2]int64 // half-open indexes of rows
+		want          Bounds
+	}{
+		"beginning":           {[][2]int64{{0, 10}}, [][2]int64{{10, 100}}, Bounds{11, 100, day0.Add(10 * time.Second), day0.Add(99 * time.Second)}},
+		"beginning and a gap": {[][2]int64{{0, 10}}, [][2]int64{{15, 100}}, Bounds{11, 100, day0.Add(9 * time.Second), day0.Add(99 * time.Second)}},
+		"twice":               {[][2]int64{{0, 10}, {20, 30}}, [][2]int64{{10, 20}, {30, 100}}, Bounds{11, 100, day0.Add(10 * time.Second), day0.Add(99 * time.Second)}},
+		"middle":              {[][2]int64{{50, 60}}, [][2]int64{{0, 50}, {60, 100}}, Bounds{1, 100, day0, day0.Add(99 * time.Second)}},
+		"end":                 {[][2]int64{{90, 100}}, [][2]int64{{0, 90}}, Bounds{1, 100, day0, day0.Add(99 * time.Second)}},
+		"everything":          {[][2]int64{{0, 100}}, nil, Bounds{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newTape(t)
+			path := publish(t, d, rows).Segments[0]
+			if err := os.Remove(d.layout.path(path)); err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range c.left {
+				publish(t, d, rows[r[0]:r[1]])
+			}
+			for _, r := range c.dropped {
+				dropIDs(t, d, rows[r[0]:r[1]])
+			}
+			got, ok := bounds(d, "AUSDT")
+			if diff := cmp.Diff(c.want, got); diff != "" || ok != (c.left != nil) {
+				t.Fatal(ok, diff)
+			}
+		})
+	}
+}
+
+func TestRestoreDropped(t *testing.T) {
+	d := newTape(t)
+	dropIDs(t, d, trades("AUSDT", 1, 100, day0))
+	if err := d.RestoreDropped("AUSDT", idset.Set{{First: 40, Last: 59}}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := d.DroppedRuns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := day0.Add(99 * time.Second).UnixMicro()
+	want := map[string][]IDRun{"AUSDT": {run(1, 39, day0.UnixMicro(), last), run(60, 100, day0.UnixMicro(), last)}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatal(diff)
+	}
+	if err := d.RestoreDropped("AUSDT", idset.Set{{First: 0, Last: 1000}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := droppedOf(t, d, "AUSDT"); got != nil {
+		t.Fatal(got)
+	}
+}
