@@ -140,7 +140,7 @@ func loadCase(t *testing.T, s *Session, query Query, file string) sqlCase {
 		}
 	}
 	if !given["bounds"] {
-		if err := exec(t.Context(), s.db, "INSERT INTO canonical.bounds SELECT symbol, min(id), max(id), arg_min(traded_at, id), arg_max(traded_at, id) FROM canonical.trades GROUP BY symbol"); err != nil {
+		if err := exec(t.Context(), s.db, "INSERT INTO canonical.bounds SELECT symbol, min(id), max(id), arg_min(traded_at, id) AS first_at, arg_max(traded_at, id) AS last_at, first_at, 'trade', last_at, 'trade' FROM canonical.trades GROUP BY symbol"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -197,6 +197,7 @@ func caseValue(text string) any {
 
 // neutralValue is the value of a column that a case does not give.
 var neutralValue = map[string]string{
+	"bounds.known_since": "first_at", "bounds.known_since_by": "'trade'", "bounds.known_until": "last_at", "bounds.known_until_by": "'trade'",
 	"trades.date": "traded_at::DATE", "alerts.date": "\"at\"::DATE", "runs.date": "coalesce(finished_at, scheduled_at)::DATE",
 	"trades.first_trade_id": "id", "trades.last_trade_id": "id", "trades.is_buyer_maker": "false",
 	"alerts.extra": "'{}'", "alerts.found_at": "\"at\"", "alerts.severity": "'low'", "runs.attempt": "1",

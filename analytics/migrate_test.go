@@ -76,7 +76,7 @@ func TestMarketDatabase(t *testing.T) {
 		"SELECT * FROM candles('1 hour', since := '2026-01-15 13:00', until := '2026-01-15 13:00:01')":                              "ETHUSDT,2026-01-15 13:00:00,103,103,103,103,0.5,51.5,1",
 		"SELECT symbol, bucket, vwap, volume, quote_volume, round(taker_buy_share, 6) FROM vwap('1 hour') WHERE symbol = 'ETHUSDT'": "ETHUSDT,2026-01-15 12:00:00,102,0.5,51,0\nETHUSDT,2026-01-15 13:00:00,104,1.5,156,0.663462",
 		"SELECT id, price, quote_qty, traded_at, side FROM tape('BTCUSDT', '2026-01-15 12:00:08', '2026-01-15 12:00:14')":           "9,102,51,2026-01-15 12:00:08,sell\n10,103,51.5,2026-01-15 12:00:09,buy\n14,100,50,2026-01-15 12:00:13,buy",
-		"SELECT * FROM bounds WHERE symbol = 'ETHUSDT'":                                                                             "ETHUSDT,3600,3603,2026-01-15 12:59:59,2026-01-15 13:00:02",
+		"SELECT * FROM bounds WHERE symbol = 'ETHUSDT'":                                                                             "ETHUSDT,3600,3603,2026-01-15 12:59:59,2026-01-15 13:00:02,2026-01-15 12:59:59,trade,2026-01-15 13:00:02,trade",
 	}
 	compare := func(t *testing.T, db *sql.DB) {
 		t.Helper()

@@ -103,7 +103,11 @@ func (s *Session) loadIndex(ctx context.Context) error {
 		if !s.covers(symbol) {
 			continue
 		}
-		bounds = append(bounds, []driver.Value{symbol, b.FirstID, b.LastID, b.FirstAt, b.LastAt})
+		known, _ := index.Known(symbol)
+		bounds = append(bounds, []driver.Value{
+			symbol, b.FirstID, b.LastID, b.FirstAt, b.LastAt,
+			known.Since, string(known.SinceBy), known.Until, string(known.UntilBy),
+		})
 		for _, gap := range index.Gaps(symbol) {
 			gaps = append(gaps, []driver.Value{symbol, gap.First, gap.Last, nullableTime(gap.After), nullableTime(gap.Before)})
 		}
@@ -272,6 +276,8 @@ func (s *Session) applyCutoff(ctx context.Context) error {
 		"UPDATE canonical.bounds SET last_id = ends.id, last_at = ends.at "+
 			"FROM (SELECT symbol, max(id) AS id, arg_max(traded_at, id) AS at FROM trades GROUP BY symbol) AS ends "+
 			"WHERE ends.symbol = bounds.symbol AND last_at >= "+at,
+		// What is known until later was known at the cutoff.
+		"UPDATE canonical.bounds SET known_until = "+at+" WHERE known_until > "+at,
 	)
 }
 

@@ -5,24 +5,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"tapedeck/internal/durable"
 	"tapedeck/internal/window"
 )
 
 func TestJudgedWindowsAreMergedInTheFile(t *testing.T) {
-	path := t.TempDir()
-	for _, name := range []string{dirName, stagingName} {
-		if err := os.Mkdir(path+"/"+name, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	d := Open(path, durable.OS{})
-	noon := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
-	minutes := func(start, end int) window.Window {
-		return window.Window{Start: noon.Add(time.Duration(start) * time.Minute), End: noon.Add(time.Duration(end) * time.Minute)}
-	}
+	d := newDir(t)
 	if judged, err := ReadJudged(d); len(judged) != 0 || err != nil {
 		t.Fatalf("ReadJudged without a file = %v, %v", judged, err)
 	}

@@ -11,6 +11,8 @@
 //	                                                   and a backfill fetches them again
 //	extent.json                      internal/tape     each symbol's bounds; a loss at either end of
 //	                                                   a symbol goes unnoticed until it is rewritten
+//	watched/<run>.json               jobs/stream       up to when records are known (type Watched)
+//	answers.json, .lock              jobs/backfill     the same (type Answers)
 //	scanned/<date>.json              internal/tape     what files contain; they are read again
 //	writers.lock                     internal/tape     nothing; a lock
 //	budget.json, .lock               internal/binance  the request weight in use, and bans

@@ -16,6 +16,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tapedeck/internal/idset"
+	"tapedeck/internal/state"
+	"tapedeck/internal/window"
 )
 
 // Index holds the ids that are on the tape, as of the last Refresh. It reads the footer of each
@@ -23,6 +25,7 @@ import (
 type Index struct {
 	catalog catalog
 	extent  extent
+	state   *state.Dir
 	// evicts makes the index keep few partitions, and only their union of ids. A process that
 	// publishes for months must stay small.
 	evicts bool
@@ -32,6 +35,9 @@ type Index struct {
 	merged merged
 	bounds map[string]Bounds
 	broken map[string]error // by path
+	// watched and answers are by symbol; see Known.
+	watched map[string][]window.Window
+	answers state.Answers
 }
 
 // merged caches what all partitions hold together. It is reset when a partition changes.
@@ -52,7 +58,7 @@ func (d *Dir) Index() *Index { return newIndex(d, false) }
 
 func newIndex(d *Dir, evicts bool) *Index {
 	return &Index{
-		catalog: d.catalog, extent: d.extent, evicts: evicts,
+		catalog: d.catalog, extent: d.extent, state: d.state, evicts: evicts,
 		parts: map[string]*partition{}, bounds: map[string]Bounds{}, broken: map[string]error{},
 	}
 }
@@ -62,6 +68,9 @@ func newIndex(d *Dir, evicts bool) *Index {
 func (x *Index) Refresh(ctx context.Context) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if err := x.refreshEvidence(); err != nil {
+		return err
+	}
 	dates, err := x.catalog.dates(Trades, "", "")
 	if err != nil {
 		return err

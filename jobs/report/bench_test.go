@@ -209,7 +209,7 @@ func bareSession(b *testing.B, dir *tape.Dir) *sql.DB {
 	for _, statement := range []string{
 		analytics.Schema(), "DROP TABLE trades",
 		fmt.Sprintf("CREATE VIEW trades AS FROM read_parquet('%s', hive_partitioning = true, hive_types = {'date': DATE})", filepath.Join(dir.Path(), "trades", "*", "*.parquet")),
-		"INSERT INTO bounds SELECT symbol, min(id), max(id), min(traded_at), max(traded_at) FROM trades GROUP BY symbol",
+		"INSERT INTO bounds SELECT symbol, min(id), max(id), min(traded_at) AS first_at, max(traded_at) AS last_at, first_at, 'trade', last_at, 'trade' FROM trades GROUP BY symbol",
 	} {
 		if _, err := db.ExecContext(b.Context(), statement); err != nil {
 			b.Fatal(err)

@@ -23,7 +23,8 @@ ORDER BY
     symbol,
     id;
 
--- bounds lists the first and the last trade of each symbol on the tape.
+-- bounds lists the first and the last trade of each symbol on the tape. What else is known about a
+-- symbol's ends is not in the tape's Parquet files.
 CREATE VIEW bounds AS
 SELECT
     symbol,
@@ -31,6 +32,10 @@ SELECT
     max(id) AS last_id,
     arg_min(traded_at, id) AS first_at,
     arg_max(traded_at, id) AS last_at,
+    arg_min(traded_at, id) AS known_since,
+    'trade' AS known_since_by,
+    arg_max(traded_at, id) AS known_until,
+    'trade' AS known_until_by,
 FROM trades
 GROUP BY symbol
 ORDER BY symbol;

@@ -1,0 +1,83 @@
+package tape
+
+import (
+	"time"
+
+	"tapedeck/internal/state"
+	"tapedeck/internal/window"
+)
+
+// Evidence is what proves an end of a symbol's Known.
+type Evidence string
+
+// The kinds of evidence.
+const (
+	ByTrade    Evidence = "trade"    // a trade on the tape: everything between the first and the last one has an id
+	ByStream   Evidence = "stream"   // a recorder watched the symbol; see state.Watched
+	ByExchange Evidence = "exchange" // the exchange answered; see state.Answers
+)
+
+// Known is the window at whose ends a symbol's record is known to lack nothing. Inside it, Gaps lists
+// what is missing. Before Since and from Until on there may have been trades that are not on the
+// tape. Times are the exchange's, UTC.
+//
+// With no other evidence, the window reaches from the first trade to the last one: of what followed
+// the last one, nothing is known.
+type Known struct {
+	Since, Until     time.Time
+	SinceBy, UntilBy Evidence
+}
+
+// Known returns the window in which a symbol's record is known, as of the last Refresh. ok is false
+// if nothing of the symbol was ever published.
+func (x *Index) Known(symbol string) (known Known, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	bounds, ok := x.boundsOf(symbol, x.runsOf(symbol))
+	if !ok {
+		return Known{}, false
+	}
+	return knownFrom(bounds, x.watched[symbol], x.answers[symbol]), true
+}
+
+// knownFrom extends a symbol's bounds by what was watched and what the exchange answered. One can
+// attach to the other, so it repeats until nothing changes.
+func knownFrom(bounds Bounds, watched []window.Window, answers state.SymbolAnswers) Known {
+	k := Known{Since: bounds.FirstAt, Until: bounds.LastAt, SinceBy: ByTrade, UntilBy: ByTrade}
+	if bounds.FirstID == 0 {
+		k.Since = time.Unix(0, 0).UTC() // the feed starts with this id
+	}
+	for changed := true; changed; {
+		before := k
+		for _, a := range answers.LastBefore {
+			if bounds.LastID >= a.ID && a.At.After(k.Until) {
+				k.Until, k.UntilBy = a.At, ByExchange
+			}
+		}
+		for _, a := range answers.FirstFrom {
+			if bounds.FirstID <= a.ID && a.At.Before(k.Since) {
+				k.Since, k.SinceBy = a.At, ByExchange
+			}
+		}
+		for _, span := range watched {
+			if !span.Start.After(k.Until) && span.End.After(k.Until) {
+				k.Until, k.UntilBy = span.End, ByStream
+			}
+			if !span.End.Before(k.Since) && span.Start.Before(k.Since) {
+				k.Since, k.SinceBy = span.Start, ByStream
+			}
+		}
+		changed = k != before
+	}
+	return k
+}
+
+// refreshEvidence reads what recorders and the exchange's answers prove. It runs before the tape is
+// listed, because a recorder publishes trades before it claims to have watched.
+func (x *Index) refreshEvidence() (err error) {
+	if x.watched, err = state.ReadWatched(x.state); err != nil {
+		return err
+	}
+	x.answers, err = state.ReadAnswers(x.state)
+	return err
+}

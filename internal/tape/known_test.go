@@ -1,0 +1,158 @@
+package tape
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"tapedeck/internal/state"
+	"tapedeck/internal/window"
+)
+
+// second returns an instant after day0.
+func second(n int) time.Time { return day0.Add(time.Duration(n) * time.Second) }
+
+func watchedSpans(pairs ...int) (out []window.Window) {
+	for i := 0; i < len(pairs); i += 2 {
+		out = append(out, window.Window{Start: second(pairs[i]), End: second(pairs[i+1])})
+	}
+	return out
+}
+
+func TestKnownFromEvidence(t *testing.T) {
+	// The tape has the ids 10 to 20, from second 100 to 200.
+	bounds := Bounds{FirstID: 10, LastID: 20, FirstAt: second(100), LastAt: second(200)}
+	answers := func(ids ...int64) (out []state.Answer) {
+		for i := 0; i < len(ids); i += 2 {
+			out = append(out, state.Answer{At: second(int(ids[i])), ID: ids[i+1]})
+		}
+		return out
+	}
+	for _, c := range []struct {
+		name         string
+		watched      []window.Window
+		answers      state.SymbolAnswers
+		since, until int
+		by           [2]Evidence
+	}{
+		{name: "only trades", since: 100, until: 200, by: [2]Evidence{ByTrade, ByTrade}},
+		{name: "a live stream", watched: watchedSpans(50, 260), since: 50, until: 260, by: [2]Evidence{ByStream, ByStream}},
+		{name: "a stream that stopped before the last trade", watched: watchedSpans(90, 150), since: 90, until: 200, by: [2]Evidence{ByStream, ByTrade}},
+		{name: "a stream from the last trade on", watched: watchedSpans(200, 230), since: 100, until: 230, by: [2]Evidence{ByTrade, ByStream}},
+		{name: "a break after the last trade", watched: watchedSpans(150, 210, 211, 300), since: 100, until: 210, by: [2]Evidence{ByTrade, ByStream}},
+		{name: "a break, then the exchange answers inside the second span", watched: watchedSpans(150, 210, 220, 300), answers: state.SymbolAnswers{LastBefore: answers(240, 20)}, since: 100, until: 300, by: [2]Evidence{ByTrade, ByStream}},
+		{name: "an answer that ends before the second span", watched: watchedSpans(150, 210, 220, 300), answers: state.SymbolAnswers{LastBefore: answers(215, 20)}, since: 100, until: 215, by: [2]Evidence{ByTrade, ByExchange}},
+		{name: "an answer that names an id the tape lacks", answers: state.SymbolAnswers{LastBefore: answers(240, 21)}, since: 100, until: 200, by: [2]Evidence{ByTrade, ByTrade}},
+		{name: "an older answer that the tape satisfies", answers: state.SymbolAnswers{LastBefore: answers(230, 20, 240, 21)}, since: 100, until: 230, by: [2]Evidence{ByTrade, ByExchange}},
+		{name: "the first id from an instant", answers: state.SymbolAnswers{FirstFrom: answers(40, 10)}, since: 40, until: 200, by: [2]Evidence{ByExchange, ByTrade}},
+		{name: "the first id from an instant is not on the tape", answers: state.SymbolAnswers{FirstFrom: answers(40, 9)}, since: 100, until: 200, by: [2]Evidence{ByTrade, ByTrade}},
+		{name: "a span before the first trade attaches to an answer", watched: watchedSpans(10, 50, 20, 30), answers: state.SymbolAnswers{FirstFrom: answers(40, 10)}, since: 10, until: 200, by: [2]Evidence{ByStream, ByTrade}},
+		{name: "spans that do not reach the trades", watched: watchedSpans(10, 99, 201, 300), since: 100, until: 200, by: [2]Evidence{ByTrade, ByTrade}},
+	} {
+		want := Known{Since: second(c.since), Until: second(c.until), SinceBy: c.by[0], UntilBy: c.by[1]}
+		if got := knownFrom(bounds, c.watched, c.answers); got != want {
+			t.Errorf("%s: %v, want %v", c.name, got, want)
+		}
+	}
+	first := knownFrom(Bounds{FirstID: 0, LastID: 20, FirstAt: second(100), LastAt: second(200)}, nil, state.SymbolAnswers{})
+	if first.Since.After(time.Unix(0, 0)) || first.SinceBy != ByTrade {
+		t.Errorf("a record from id 0 is known since %v by %s", first.Since, first.SinceBy)
+	}
+}
+
+// TestKnownNeverClaimsMoreThanTheTruth compares Known with an oracle that sees all trades of a random
+// symbol, which of them are on the tape, and when the stream was up.
+func TestKnownNeverClaimsMoreThanTheTruth(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 1))
+	const length = 120
+	extended := 0
+	for range 3000 {
+		var tradeAt []int // by id
+		for at := range length {
+			if random.IntN(12) == 0 {
+				tradeAt = append(tradeAt, at)
+			}
+		}
+		stored := map[int]bool{} // ids
+		var spans []window.Window
+		for at := random.IntN(30); at < length; at += 1 + random.IntN(10) {
+			end := min(at+1+random.IntN(40), length)
+			spans = append(spans, watchedSpans(at, end)...)
+			for id, tradedAt := range tradeAt {
+				if tradedAt >= at && tradedAt < end {
+					stored[id] = true
+				}
+			}
+			at = end
+		}
+		var answers state.SymbolAnswers
+		for range random.IntN(3) {
+			at, before := random.IntN(length), -1
+			for id, tradedAt := range tradeAt {
+				if tradedAt < at {
+					before = id
+				}
+			}
+			if before >= 0 && before < len(tradeAt)-1 {
+				answers.LastBefore = append(answers.LastBefore, state.Answer{At: second(at), ID: int64(before) + 1})
+				answers.FirstFrom = append(answers.FirstFrom, state.Answer{At: second(at), ID: int64(before) + 2})
+			}
+			if random.IntN(2) == 0 && before >= 0 { // and it is fetched
+				stored[before] = true
+			}
+		}
+		if len(stored) == 0 {
+			continue
+		}
+		first, last := len(tradeAt), -1
+		for id := range stored {
+			first, last = min(first, id), max(last, id)
+		}
+		bounds := Bounds{FirstID: int64(first) + 1, LastID: int64(last) + 1, FirstAt: second(tradeAt[first]), LastAt: second(tradeAt[last])}
+		got := knownFrom(bounds, window.Merge(spans), answers)
+		for id, at := range tradeAt {
+			outside := id < first || id > last // inside, it would be a gap
+			if outside && !second(at).Before(got.Since) && second(at).Before(got.Until) {
+				t.Fatalf("seed %d: %v, but the trade of second %d is not on the tape: trades %v, stored %v, spans %v, answers %v",
+					seed, got, at, tradeAt, stored, spans, answers)
+			}
+		}
+		if got.UntilBy != ByTrade && got.SinceBy != ByTrade {
+			extended++
+		}
+	}
+	if extended < 100 {
+		t.Errorf("seed %d: both ends were extended in %d histories only", seed, extended)
+	}
+}
+
+func TestIndexKnowsWhatWasWatchedAndAnswered(t *testing.T) {
+	d := newTape(t)
+	publish(t, d, trades("BTCUSDT", 5, 10, second(100)))
+	publish(t, d, trades("ETHUSDT", 5, 10, second(100)))
+	watched := map[string][]window.Window{"BTCUSDT": watchedSpans(90, 150), "XRPUSDT": watchedSpans(0, 10)}
+	if err := state.NewWatched("run", watched).Write(d.State()); err != nil {
+		t.Fatal(err)
+	}
+	err := state.RecordAnswers(d.State(), state.Answers{"ETHUSDT": {LastBefore: []state.Answer{{At: second(200), ID: 10}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := d.Index()
+	if err := index.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for symbol, want := range map[string]Known{
+		"BTCUSDT": {second(90), second(150), ByStream, ByStream},
+		"ETHUSDT": {second(100), second(200), ByTrade, ByExchange},
+	} {
+		if got, ok := index.Known(symbol); !ok || got != want {
+			t.Errorf("%s: %v, %v, want %v", symbol, got, ok, want)
+		}
+	}
+	if known, ok := index.Known("XRPUSDT"); ok {
+		t.Errorf("a symbol without a trade is known: %v", known)
+	}
+}
