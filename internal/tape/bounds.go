@@ -104,6 +104,29 @@ func (b Bounds) withoutDropped(dropped []IDRun) Bounds {
 	return b
 }
 
+// ends returns the first and the last trade of each symbol that were ever published, without those
+// that were dropped on purpose.
+func (e extent) ends() (map[string][]tradeTime, error) {
+	bounds, err := e.readStored()
+	if err != nil {
+		return nil, err
+	}
+	dropped, err := e.dropped.read()
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string][]tradeTime, len(bounds))
+	for symbol, b := range bounds {
+		ids := idsOf(dropped.Symbols[symbol])
+		for _, end := range [...]tradeTime{{b.FirstID, b.FirstAt.UnixMicro()}, {b.LastID, b.LastAt.UnixMicro()}} {
+			if !ids.Contains(end.id) {
+				out[symbol] = append(out[symbol], end)
+			}
+		}
+	}
+	return out, nil
+}
+
 // readStored returns the stored bounds. Impossible ones are left out, as if they had been lost.
 func (e extent) readStored() (map[string]Bounds, error) {
 	bounds, err := state.ReadCache[Bounds](e.state, extentName)

@@ -211,7 +211,7 @@ func withoutDropped(rows []Trade, dropped symbolRuns) []Trade {
 			if !copied {
 				kept, copied = append(kept, rows[:start]...), true
 			}
-			kept = appendUnpublished(kept, part, ids)
+			kept, _ = split(kept, nil, part, ids)
 		} else if copied {
 			kept = append(kept, part...)
 		}
@@ -237,7 +237,7 @@ func overlapsDropped(bySymbol, dropped symbolRuns) bool {
 // restore records that the ids of trades, which are sorted, are dropped no longer if they are on
 // the tape. The caller holds the writers' lock.
 func (b *batch) restore(trades []Trade) error {
-	return b.dir.restorePublished(runsOf(withoutRepeated(trades)), b.dates)
+	return b.dir.restorePublished(runsOf(slices.CompactFunc(slices.Clone(trades), sameTrade)), b.dates)
 }
 
 // restorePublished records that those of the ids in bySymbol that are on the tape in the partitions
@@ -257,14 +257,14 @@ func (d *Dir) restorePublished(bySymbol symbolRuns, dates []string) error {
 	return d.restoreDropped(restored)
 }
 
-// leftOut returns the ids of a symbol that a segment of date must not have: those on the tape, and
-// those that were dropped.
-func (l *Loader) leftOut(symbol, date string) idset.Set {
-	published := l.dir.index.idsOn(symbol, adjacentDates(date))
+// setSymbol sets the symbol of a segment, and which of its ids the segment must not have: those on the
+// tape, and those that were dropped.
+func (l *Loader) setSymbol(s *loaderSegment, symbol string) {
+	s.symbol, s.published = symbol, l.dir.index.idsOn(symbol, adjacentDates(s.date))
+	s.leftOut = s.published
 	if dropped := idsOf(l.droppedIDs[symbol]); len(dropped) > 0 {
-		return published.Union(dropped)
+		s.leftOut = s.published.Union(dropped)
 	}
-	return published
 }
 
 // noteRestored remembers the ids of rows, which are of one symbol, to restore them when they are

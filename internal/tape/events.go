@@ -36,12 +36,22 @@ type Conflict struct {
 // there already, whenever it was found, or is repeated in the call, is dropped. When it returns
 // without an error, all of them are durable.
 func (d *Dir) PublishConflicts(ctx context.Context, conflicts []Conflict) (Published, error) {
+	unlock, err := d.publisher.lock()
+	if err != nil {
+		return Published{}, err
+	}
+	defer unlock()
+	return d.publishConflicts(ctx, conflicts)
+}
+
+// publishConflicts is PublishConflicts for a caller that holds the writers' lock.
+func (d *Dir) publishConflicts(ctx context.Context, conflicts []Conflict) (Published, error) {
 	identity := func(c Conflict) Conflict {
 		c.FoundAt, c.Source, c.RunID, c.OtherSource, c.OtherRunID = 0, "", "", "", ""
 		return c
 	}
 	isNew := newRecord(d.catalog, Conflicts, identity)
-	return publishRecords(ctx, d.publisher, Conflicts, conflicts, func(c Conflict) int64 { return c.TradedAt }, isNew)
+	return publishRecordsLocked(ctx, d.publisher, Conflicts, conflicts, func(c Conflict) int64 { return c.TradedAt }, isNew)
 }
 
 // ReadConflicts reads conflicts as ReadAlerts reads alerts.

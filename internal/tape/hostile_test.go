@@ -77,23 +77,31 @@ func TestDamagedStateIsIgnored(t *testing.T) {
 // duplicate if another program wrote it.
 func TestIDIsPublishedOnOneDate(t *testing.T) {
 	ctx := context.Background()
-	seam := day0.AddDate(0, 0, 1).Add(-20 * time.Second)
+	midnight := day0.AddDate(0, 0, 1)
+	seam := midnight.Add(-20 * time.Second)
+	at := func(rows []Trade, at time.Time) []Trade {
+		for i := range rows {
+			rows[i].TradedAt = at.UnixMicro() + int64(i)
+		}
+		return rows
+	}
 	d := newTape(t)
 	publish(t, d, trades("ETHUSDT", 1, 10, seam))
-	next := trades("ETHUSDT", 10, 19, seam.Add(30*time.Second)) // its first id is on the tape, on the day before
-	if out := publish(t, d, next); out.Rows != 9 || out.Dropped != 1 {
+	next := at(trades("ETHUSDT", 10, 19, midnight), midnight) // its first id is on the tape, on the day before
+	if out := publish(t, d, next); out.Rows != 9 || out.Dropped != 1 || out.Conflicts != 1 {
 		t.Errorf("published %+v", out)
 	}
 	load := d.NewLoader(Origin{Source: FromFile})
-	if err := load.Add(ctx, trades("ETHUSDT", 18, 30, seam.Add(-time.Hour)), 0); err != nil { // two are on the day after
+	// Two are on the day after.
+	if err := load.Add(ctx, at(trades("ETHUSDT", 18, 30, midnight), midnight.Add(-5*time.Second)), 0); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := load.Publish(ctx); err != nil || out.Rows != 11 || out.Dropped != 2 {
+	if out, err := load.Publish(ctx); err != nil || out.Rows != 11 || out.Dropped != 2 || out.Conflicts != 2 {
 		t.Errorf("loaded %+v, %v", out, err)
 	}
 	all(t, d)
-	if c := certify(t, d, seam); !c.Complete() || c.Symbols[0].Trades != 30 {
-		t.Errorf("%+v", c.Symbols)
+	if s := certify(t, d, seam).Symbols[0]; s.Trades != 30 || s.Missing+s.Duplicates != 0 {
+		t.Errorf("%+v", s)
 	}
 
 	foreign, err := os.Create(filepath.Join(d.Path(), "trades", "date=2026-01-16", "foreign.parquet"))
@@ -116,11 +124,15 @@ func TestLoaderDropsIDsOfAdjacentDate(t *testing.T) {
 	ctx := context.Background()
 	d := newTape(t)
 	load := d.NewLoader(Origin{Source: FromFile})
-	if err := load.Add(ctx, trades("ETHUSDT", 1, 20, day0.Add(time.Hour)), 0); err != nil {
+	rows := trades("ETHUSDT", 1, 20, day0)
+	for i := range rows {
+		rows[i].TradedAt = day0.UnixMicro() + int64(i)
+	}
+	if err := load.Add(ctx, rows, 0); err != nil {
 		t.Fatal(err)
 	}
-	publish(t, d, trades("ETHUSDT", 20, 25, day0.Add(-time.Minute)))
-	if out, err := load.Publish(ctx); err != nil || out.Rows != 19 || out.Dropped != 1 {
+	publish(t, d, trades("ETHUSDT", 20, 25, day0.Add(-6*time.Second)))
+	if out, err := load.Publish(ctx); err != nil || out.Rows != 19 || out.Dropped != 1 || out.Conflicts != 1 {
 		t.Errorf("loaded %+v, %v", out, err)
 	}
 	all(t, d)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -393,6 +394,29 @@ func (x *Index) overlaps(dates []string, bySymbol symbolRuns) bool {
 		}
 	}
 	return false
+}
+
+// neighbors returns the trades with the ids before and after a run in the partitions of some dates. No
+// id of the run is in them.
+func (x *Index) neighbors(symbol string, dates []string, run IDRun) []tradeTime {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var out []tradeTime
+	for _, date := range dates {
+		part := x.parts[date]
+		if part == nil || part.runs[symbol] == nil {
+			continue
+		}
+		runs := part.runs[symbol].runs
+		i := sort.Search(len(runs), func(i int) bool { return runs[i].First > run.First })
+		if i > 0 {
+			out = append(out, tradeTime{runs[i-1].Last, runs[i-1].LastAt})
+		}
+		if i < len(runs) {
+			out = append(out, tradeTime{runs[i].First, runs[i].FirstAt})
+		}
+	}
+	return out
 }
 
 // possibleDates returns the dates on which ids of a date's rows may be on the tape: the date

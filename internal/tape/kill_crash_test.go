@@ -86,12 +86,12 @@ func TestWriterProcess(t *testing.T) {
 	}
 }
 
-// writerRows returns rows with the ids from first to last on two dates. Each depends on its id
-// only.
+// writerRows returns rows with the ids from first to last on two dates, less than a second apart.
+// Each depends on its id only.
 func writerRows(first, last int64) []Trade {
 	rows := trades("ETHUSDT", first, last, day0)
 	for i := range rows {
-		rows[i].TradedAt = day0.UnixMicro() + (rows[i].ID%2)*dayMicros + rows[i].ID
+		rows[i].TradedAt = day0.UnixMicro() + dayMicros - 500_000 + (rows[i].ID%2)*500_000 + rows[i].ID
 	}
 	return rows
 }

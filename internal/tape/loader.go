@@ -36,9 +36,11 @@ type Loader struct {
 	partial  map[string]bool    // dates of which rows on the tape were left out
 	encoders []*encoder[Trade]  // not in use
 	chunk    []Trade
+	met      []Trade // rows whose ids are on the tape or were dropped
 	inexact  int64
 	dropped  int64
 
+	comparison *comparison
 	droppedIDs symbolRuns            // to leave out
 	restored   map[string]symbolRuns // added ids that had been dropped, by date; only if origin.Restores
 }
@@ -52,20 +54,23 @@ type loaderSegment struct {
 	rows    int64
 	runs    symbolRuns
 
-	// The symbol added last, and its ids that are on the tape or were dropped.
-	symbol    string
-	published idset.Set
+	// The symbol added last, and its ids that are on the tape, and those that were dropped too.
+	symbol             string
+	published, leftOut idset.Set
+	existing           *existingRows // the rows of the tape on the date and those beside it
 }
 
 // NewLoader returns a Loader. origin describes all of its trades.
 func (d *Dir) NewLoader(origin Origin) *Loader {
 	return &Loader{
 		dir: d, origin: origin, last: map[string]lastRow{}, partial: map[string]bool{}, restored: map[string]symbolRuns{},
+		comparison: newComparison(d, origin),
 	}
 }
 
-// Add stages the trades that are not on the tape. The trades of a date must be sorted by (symbol,
-// id) over all calls, each id once; otherwise the error is ErrUnsorted. inexact is the number of
+// Add stages the trades that are not on the tape, and compares the others with the rows there, as
+// Dir.Publish does. The trades of a date must be sorted by (symbol, id) over all calls, each id once;
+// otherwise the error is ErrUnsorted. inexact is the number of
 // values in trades whose double does not print back as the exchange's decimal.
 func (l *Loader) Add(ctx context.Context, trades []Trade, inexact int64) error {
 	if err := validate(trades); err != nil {
@@ -108,19 +113,31 @@ func (l *Loader) add(ctx context.Context, date string, rows []Trade) error {
 		return err
 	}
 	if s.symbol != final.Symbol {
-		s.symbol, s.published = final.Symbol, l.leftOut(final.Symbol, date)
+		l.setSymbol(s, final.Symbol)
 	}
 	if l.origin.Restores {
 		l.noteRestored(date, rows)
 	}
 	kept := rows
-	if s.published.Overlaps(idset.Range{First: rows[0].ID, Last: final.ID}) {
-		kept = appendUnpublished(l.chunk[:0], rows, s.published)
-		l.chunk = kept
-		l.dropped += int64(len(rows) - len(kept))
-		l.partial[date] = true
+	if s.leftOut.Overlaps(idset.Range{First: rows[0].ID, Last: final.ID}) {
+		if kept, err = l.leaveOut(ctx, s, rows); err != nil {
+			return err
+		}
 	}
 	return s.write(kept)
+}
+
+// leaveOut returns the rows, which are of the segment's symbol, that are not on the tape and were not
+// dropped. It compares those that are on the tape.
+func (l *Loader) leaveOut(ctx context.Context, s *loaderSegment, rows []Trade) ([]Trade, error) {
+	l.chunk, l.met = split(l.chunk[:0], l.met[:0], rows, s.leftOut)
+	if len(l.met) == 0 {
+		return l.chunk, nil
+	}
+	l.dropped += int64(len(l.met))
+	l.partial[s.date] = true
+	l.met = slices.DeleteFunc(l.met, func(row Trade) bool { return !s.published.Contains(row.ID) })
+	return l.chunk, l.comparison.compare(ctx, s.existing, l.met)
 }
 
 func (s *loaderSegment) write(rows []Trade) error {
@@ -176,7 +193,10 @@ func (l *Loader) newSegment(date string) (*loaderSegment, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &loaderSegment{date: date, file: file, runs: symbolRuns{}, encoder: new(encoder[Trade])}
+	s := &loaderSegment{
+		date: date, file: file, runs: symbolRuns{}, encoder: new(encoder[Trade]),
+		existing: newExistingRows(l.dir.catalog, adjacentDates(date)),
+	}
 	if n := len(l.encoders); n > 0 {
 		s.encoder, l.encoders = l.encoders[n-1], l.encoders[:n-1]
 	}
@@ -187,6 +207,7 @@ func (l *Loader) newSegment(date string) (*loaderSegment, error) {
 // finish completes a segment, which is not in l.open, and makes it durable in the staging
 // directory. A segment without rows is removed.
 func (l *Loader) finish(s *loaderSegment) error {
+	s.existing = nil
 	if s.rows == 0 {
 		l.encoders = append(l.encoders, s.encoder)
 		return s.file.discard()
@@ -206,7 +227,8 @@ func (l *Loader) finish(s *loaderSegment) error {
 	return s.file.sync()
 }
 
-// Publish makes everything added durable and visible. After an error some of the segments may be on
+// Publish makes everything added durable and visible, with its conflicts as Dir.Publish does. After an
+// error some of the segments may be on
 // the tape, each complete; loading the same trades again completes it.
 func (l *Loader) Publish(ctx context.Context) (Published, error) {
 	defer l.Discard()
@@ -221,6 +243,7 @@ func (l *Loader) Publish(ctx context.Context) (Published, error) {
 		out, overlapping, err := l.tryPublish(ctx, retry)
 		if err != nil || len(overlapping) == 0 {
 			out.Dropped = l.dropped
+			l.comparison.describe(&out, nil)
 			return out, err
 		}
 		if err := l.rewrite(ctx, overlapping); err != nil {
@@ -262,11 +285,17 @@ func (l *Loader) tryPublish(ctx context.Context, retry int) (out Published, over
 			return out, nil, err
 		}
 	}
+	if err := l.check(); err != nil {
+		return out, nil, err
+	}
 	// This load also promises that the rows it found on the tape are durable.
 	for _, date := range slices.Sorted(maps.Keys(l.partial)) {
 		if err := l.dir.publisher.sync(Trades, date); err != nil {
 			return out, nil, err
 		}
+	}
+	if err := l.comparison.record(ctx, l.comparison.conflicts); err != nil {
+		return out, nil, err
 	}
 	var published []symbolRuns
 	for _, s := range l.finished {
@@ -289,6 +318,24 @@ func (l *Loader) tryPublish(ctx context.Context, retry int) (out Published, over
 		}
 	}
 	return out, nil, err
+}
+
+// check returns a *DisagreementError if the trades are not of the tape's market. The caller holds the
+// writers' lock.
+func (l *Loader) check() error {
+	if err := l.comparison.agree(); err != nil {
+		return err
+	}
+	ends, err := l.dir.extent.ends()
+	if err != nil {
+		return err
+	}
+	for _, s := range l.finished {
+		if err := l.comparison.checkSeams(adjacentDates(s.date), s.runs, ends); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // rewrite writes some of the finished segments again without the ids that are on the tape.
@@ -323,7 +370,7 @@ func (l *Loader) rewriteSegment(ctx context.Context, i int) error {
 			err = ctx.Err()
 		}
 		if err == nil && more {
-			err = l.copyUnpublished(s, c)
+			err = l.copyUnpublished(ctx, s, c)
 		}
 		if err != nil {
 			s.file.discard()
@@ -333,8 +380,6 @@ func (l *Loader) rewriteSegment(ctx context.Context, i int) error {
 			break
 		}
 	}
-	l.dropped += old.rows - s.rows
-	l.partial[old.date] = true
 	if err := old.file.discard(); err != nil {
 		return err
 	}
@@ -348,12 +393,17 @@ func (l *Loader) rewriteSegment(ctx context.Context, i int) error {
 }
 
 // copyUnpublished writes the rows of a row group that are not on the tape.
-func (l *Loader) copyUnpublished(s *loaderSegment, c *columns) error {
+func (l *Loader) copyUnpublished(ctx context.Context, s *loaderSegment, c *columns) error {
 	from := 0
+	var rows []Trade
 	for i, symbol := range c.symbols {
-		l.chunk = c.appendTrades(l.chunk[:0], symbol, from, c.ends[i])
-		published := l.leftOut(symbol, s.date)
-		if err := s.write(appendUnpublished(l.chunk[:0], l.chunk, published)); err != nil {
+		l.setSymbol(s, symbol)
+		rows = c.appendTrades(rows[:0], symbol, from, c.ends[i])
+		kept, err := l.leaveOut(ctx, s, rows)
+		if err == nil {
+			err = s.write(kept)
+		}
+		if err != nil {
 			return err
 		}
 		from = c.ends[i]

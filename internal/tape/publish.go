@@ -13,25 +13,29 @@ import (
 )
 
 // Publish adds trades to the tape, in any order and of any symbols and dates. It sorts the slice in
-// place. Rows that are on the tape already, or are repeated in the call, are left out, and unless
-// origin.Restores is set those whose ids were dropped on purpose. When it returns without an error,
-// the other rows are durable and visible. After an error some of them may be on
-// the tape, in complete files; publishing the same rows again completes it.
+// place. Rows whose ids are on the tape already, or are repeated in the call, are left out, of two rows
+// with the same id the second; and unless origin.Restores is set those whose ids were dropped on
+// purpose. When it returns without an error, the other rows are durable and visible. After an error
+// some of them may be on the tape, in complete files; publishing the same rows again completes it.
+//
+// A row that is left out and has another content than the one that stays is a conflict: it is in the table
+// conflicts before Publish returns. If the rows are not of the tape's market, nothing is published and
+// the error is a *DisagreementError.
 func (d *Dir) Publish(ctx context.Context, trades []Trade, origin Origin) (Published, error) {
 	if err := validate(trades); err != nil {
 		return Published{}, err
 	}
 	if !slices.IsSortedFunc(trades, compareTrades) {
-		slices.SortFunc(trades, compareTrades)
+		slices.SortStableFunc(trades, compareTrades)
 	}
-	batch := &batch{dir: d, origin: origin}
+	batch := &batch{dir: d, origin: origin, comparison: newComparison(d, origin)}
 	defer batch.discard()
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	// Most of the work is done before the lock is taken. Under the lock only the parts that overlap
 	// with what another writer published meanwhile are written again.
-	if err := batch.stage(ctx, withoutRepeated(trades)); err != nil {
+	if err := batch.stage(ctx, trades); err != nil {
 		return Published{}, err
 	}
 	unlock, err := d.publisher.lock()
@@ -42,11 +46,15 @@ func (d *Dir) Publish(ctx context.Context, trades []Trade, origin Origin) (Publi
 	if err := batch.restageOverlapping(ctx); err != nil {
 		return Published{}, err
 	}
-	out, err := batch.publish()
+	if err := batch.check(); err != nil {
+		return Published{}, err
+	}
+	out, err := batch.publish(ctx)
 	if err == nil && origin.Restores {
 		err = batch.restore(trades)
 	}
 	out.Dropped = int64(len(trades)) - out.Rows
+	batch.comparison.describe(&out, batch.repeats)
 	return out, err
 }
 
@@ -58,16 +66,6 @@ func compareTrades(a, b Trade) int {
 }
 
 func sameTrade(a, b Trade) bool { return a.ID == b.ID && a.Symbol == b.Symbol }
-
-// withoutRepeated returns sorted trades with each id once. It does not change the argument.
-func withoutRepeated(trades []Trade) []Trade {
-	for i := 1; i < len(trades); i++ {
-		if sameTrade(trades[i-1], trades[i]) {
-			return slices.CompactFunc(slices.Clone(trades), sameTrade)
-		}
-	}
-	return trades
-}
 
 // validate returns an error for a row that no exchange sends.
 func validate(trades []Trade) error {
@@ -82,43 +80,49 @@ func validate(trades []Trade) error {
 	return nil
 }
 
-// appendUnpublished appends the rows whose ids are not in published to out. out may be rows[:0].
-func appendUnpublished(out, rows []Trade, published idset.Set) []Trade {
+// split appends the rows whose ids are not in published to kept, which may be rows[:0], and the others
+// to met.
+func split(kept, met, rows []Trade, published idset.Set) ([]Trade, []Trade) {
 	for _, row := range rows {
-		if !published.Contains(row.ID) {
-			out = append(out, row)
+		if published.Contains(row.ID) {
+			met = append(met, row)
+		} else {
+			kept = append(kept, row)
 		}
 	}
-	return out
+	return kept, met
 }
 
 // batch is one call of Publish: one staged file for each date.
 type batch struct {
-	dir    *Dir
-	origin Origin
-	dates  []string // of all parts, with the adjacent dates that matter
-	parts  []batchPart
+	dir        *Dir
+	origin     Origin
+	comparison *comparison
+	dates      []string // of all parts, with the adjacent dates that matter
+	parts      []batchPart
+	repeats    []Conflict // between rows of the call; set by check
 }
 
 // batchPart holds the rows of one date.
 type batchPart struct {
-	date   string
-	dates  []string // on which the part's ids can be
-	rows   []Trade
-	runs   symbolRuns
-	onTape []symbolRuns // the runs before rows on the tape were left out; nil if none were
-	staged string       // path of the staged file; empty if no rows are left
-	bytes  int64
+	date  string
+	dates []string // on which the part's ids can be
+	rows  []Trade
+	// repeated are rows whose ids are in rows with another content, in the order of rows.
+	repeated []Trade
+	runs     symbolRuns
+	onTape   []symbolRuns // the runs before rows on the tape were left out; nil if none were
+	staged   string       // path of the staged file; empty if no rows are left
+	bytes    int64
 }
 
-// stage splits rows, which are sorted and have each id once, by date and writes one file for each
-// date without the rows on the tape.
-func (b *batch) stage(ctx context.Context, rows []Trade) error {
+// stage splits sorted trades by date and writes one file for each date without the rows on the tape.
+func (b *batch) stage(ctx context.Context, trades []Trade) error {
 	dropped, err := b.dir.droppedFor(b.origin)
 	if err != nil {
 		return err
 	}
-	rows = withoutDropped(rows, dropped)
+	rows, repeated := b.withoutRepeated(withoutDropped(trades, dropped))
 	byDay := splitByDay(rows)
 	for _, day := range slices.Sorted(maps.Keys(byDay)) {
 		rows := byDay[day]
@@ -129,7 +133,7 @@ func (b *batch) stage(ctx context.Context, rows []Trade) error {
 		date := dateOfDay(day)
 		dates := possibleDates(date, first, last)
 		b.dates = append(b.dates, dates...)
-		b.parts = append(b.parts, batchPart{date: date, dates: dates, rows: rows})
+		b.parts = append(b.parts, batchPart{date: date, dates: dates, rows: rows, repeated: repeated[day]})
 	}
 	slices.Sort(b.dates)
 	b.dates = slices.Compact(b.dates)
@@ -140,11 +144,39 @@ func (b *batch) stage(ctx context.Context, rows []Trade) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := b.write(&b.parts[i]); err != nil {
+		if err := b.write(ctx, &b.parts[i]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// withoutRepeated returns sorted trades with each id once, the first. It does not change the argument.
+// The others that have another content are returned by the day of the row that stays.
+func (b *batch) withoutRepeated(trades []Trade) (rows []Trade, others map[int64][]Trade) {
+	rows, others = trades, map[int64][]Trade{}
+	copied := false
+	for i := 1; i < len(trades); i++ {
+		n := i // the rows kept so far
+		if copied {
+			n = len(rows)
+		}
+		last := &rows[n-1]
+		switch repeated := sameTrade(*last, trades[i]); {
+		case repeated:
+			if !copied {
+				rows, copied = slices.Clone(trades[:i]), true
+				last = &rows[i-1]
+			}
+			if !b.comparison.repeated(last, &trades[i]) {
+				day := dayOf(last.TradedAt)
+				others[day] = append(others[day], trades[i])
+			}
+		case copied:
+			rows = append(rows, trades[i])
+		}
+	}
+	return rows, others
 }
 
 // splitByDay splits rows by the UTC day number of traded_at and keeps their order.
@@ -183,7 +215,7 @@ func (b *batch) restageOverlapping(ctx context.Context) error {
 		if p.staged == "" || !b.dir.index.overlaps(p.dates, p.runs) && !overlapsDropped(p.runs, dropped) {
 			continue
 		}
-		p.rows = withoutDropped(p.rows, dropped)
+		p.rows, p.repeated = withoutDropped(p.rows, dropped), withoutDropped(p.repeated, dropped)
 		if err := b.dir.staging.remove(p.staged); err != nil {
 			return err
 		}
@@ -191,18 +223,22 @@ func (b *batch) restageOverlapping(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := b.write(p); err != nil {
+		if err := b.write(ctx, p); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// write stages the rows of one part that are not on the tape.
-func (b *batch) write(p *batchPart) error {
-	all := p.rows
-	if p.rows = b.unpublished(p); len(p.rows) < len(all) {
-		p.onTape = append(p.onTape, runsOf(all))
+// write stages the rows of one part that are not on the tape, and compares the others.
+func (b *batch) write(ctx context.Context, p *batchPart) error {
+	rows, met := b.unpublished(p)
+	if len(met) > 0 {
+		if err := b.comparison.compare(ctx, newExistingRows(b.dir.catalog, p.dates), met); err != nil {
+			return err
+		}
+		p.onTape = append(p.onTape, runsOf(p.rows))
+		p.rows = rows
 	}
 	p.runs = runsOf(p.rows)
 	if len(p.rows) == 0 {
@@ -215,9 +251,9 @@ func (b *batch) write(p *batchPart) error {
 	return err
 }
 
-// unpublished returns the rows of a part that are not on the tape. It copies only if it has to.
-func (b *batch) unpublished(p *batchPart) []Trade {
-	var kept []Trade
+// unpublished returns the rows of a part that are not on the tape, and those that are, with their
+// repetitions, which it takes from the part. It copies only if it has to.
+func (b *batch) unpublished(p *batchPart) (kept, met []Trade) {
 	copied := false
 	for start := 0; start < len(p.rows); {
 		symbol := p.rows[start].Symbol
@@ -231,31 +267,77 @@ func (b *batch) unpublished(p *batchPart) []Trade {
 			if !copied {
 				kept, copied = append(kept, p.rows[:start]...), true
 			}
-			kept = appendUnpublished(kept, rows, published)
+			kept, met = split(kept, met, rows, published)
+			p.repeated = slices.DeleteFunc(p.repeated, func(row Trade) bool {
+				onTape := row.Symbol == symbol && published.Contains(row.ID)
+				if onTape {
+					met = append(met, row)
+				}
+				return onTape
+			})
 		} else if copied {
 			kept = append(kept, rows...)
 		}
 		start = end
 	}
 	if !copied {
-		return p.rows
+		return p.rows, nil
 	}
-	return kept
+	slices.SortStableFunc(met, compareTrades) // the repetitions came last
+	return kept, met
 }
 
-// publish makes the staged parts visible. The caller holds the writers' lock.
-func (b *batch) publish() (Published, error) {
-	var out Published
-	var published []symbolRuns
-	var err error
+// check returns a *DisagreementError if the rows are not of the tape's market. The caller holds the
+// writers' lock.
+func (b *batch) check() error {
+	for i := range b.parts {
+		p := &b.parts[i]
+		for k := range p.repeated {
+			at, _ := slices.BinarySearchFunc(p.rows, p.repeated[k], compareTrades)
+			b.repeats = append(b.repeats, b.comparison.differ(&p.rows[at], &p.repeated[k]))
+		}
+	}
+	if err := b.comparison.agree(); err != nil {
+		return err
+	}
+	bounds, err := b.dir.extent.ends()
+	if err != nil {
+		return err
+	}
+	for i := range b.parts {
+		p := &b.parts[i]
+		if err := b.comparison.checkSeams(p.dates, p.runs, bounds); err != nil {
+			return err
+		}
+		if b.origin.Source == FromStream {
+			if err := b.comparison.checkOrder(p.rows); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// publish records the conflicts and makes the staged parts visible. The caller holds the writers'
+// lock.
+func (b *batch) publish(ctx context.Context) (out Published, err error) {
 	for i := range b.parts {
 		p := &b.parts[i]
 		// This call also promises that the rows it found on the tape are durable.
-		if p.staged == "" && p.onTape != nil {
-			if err = b.dir.publisher.sync(Trades, p.date); err != nil {
-				break
+		if p.onTape != nil && (p.staged == "" || len(b.comparison.conflicts) > 0) {
+			if err := b.dir.publisher.sync(Trades, p.date); err != nil {
+				return out, err
 			}
 		}
+	}
+	// Conflicts with rows on the tape come first. If this process died between the two, the rows would
+	// be there, and a backfill would not fetch them again and not find the conflicts.
+	if err := b.comparison.record(ctx, b.comparison.conflicts); err != nil {
+		return out, err
+	}
+	var published []symbolRuns
+	for i := range b.parts {
+		p := &b.parts[i]
 		published = append(published, p.onTape...)
 		if p.staged == "" {
 			continue
@@ -271,7 +353,10 @@ func (b *batch) publish() (Published, error) {
 	if extendErr := b.dir.extent.extend(published); err == nil {
 		err = extendErr
 	}
-	return out, err
+	if err != nil {
+		return out, err
+	}
+	return out, b.comparison.record(ctx, b.repeats)
 }
 
 // discard removes what was staged and not published.

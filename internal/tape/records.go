@@ -124,12 +124,20 @@ func publishRecords[T any](
 	ctx context.Context, p *publisher, table Table, rows []T,
 	at func(T) int64, isNew func(date string, row T) (bool, error),
 ) (Published, error) {
-	var out Published
 	unlock, err := p.lock()
 	if err != nil {
-		return out, err
+		return Published{}, err
 	}
 	defer unlock()
+	return publishRecordsLocked(ctx, p, table, rows, at, isNew)
+}
+
+// publishRecordsLocked is publishRecords for a caller that holds the writers' lock.
+func publishRecordsLocked[T any](
+	ctx context.Context, p *publisher, table Table, rows []T,
+	at func(T) int64, isNew func(date string, row T) (bool, error),
+) (Published, error) {
+	var out Published
 	byDate := map[string][]T{}
 	partial := map[string]bool{} // dates of which rows were dropped
 	for _, row := range rows {

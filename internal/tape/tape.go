@@ -72,6 +72,12 @@ type Origin struct {
 	// Restores makes the publication put trades on the tape whose ids were dropped on purpose, and
 	// they are dropped no longer. Without it they are left out. It is not stored.
 	Restores bool `json:"-"`
+	// At is the time of the publication, which becomes the found_at of its conflicts; if it is zero, the
+	// traded_at of the refused row does. It is not in the metadata.
+	At time.Time `json:"-"`
+	// Agreed counts ids by symbol that occurred more than once with the same content, and of which the
+	// publication has one row. It is not in the metadata.
+	Agreed map[string]int64 `json:"-"`
 }
 
 // Published is the result of a call that publishes rows.
@@ -79,6 +85,14 @@ type Published struct {
 	// Rows written, and rows left out because they were on the tape already, were repeated in the call,
 	// or have ids that were dropped from the tape on purpose.
 	Rows, Dropped int64
+	// Conflicts counts those of Dropped that have another content than the row that is on the tape,
+	// whether or not they were found before. All of them are in the table conflicts. ConflictRows are
+	// the first few.
+	Conflicts    int64
+	ConflictRows []Conflict
+	// Unreadable counts those of Dropped that were not compared, because the segment that has their id
+	// cannot be read.
+	Unreadable int64
 	// Bytes of the new segments.
 	Bytes int64
 	// Segments are the new files' paths relative to the data directory.

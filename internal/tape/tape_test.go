@@ -186,7 +186,7 @@ func TestPublishReadsFilesWithoutMetadata(t *testing.T) {
 		t.Fatal(err)
 	}
 	file.Close()
-	if out := publish(t, d, trades("ETHUSDT", 1, 10, day0.Add(-4*time.Second+time.Hour))); out.Rows != 5 {
+	if out := publish(t, d, trades("ETHUSDT", 1, 10, day0.Add(-4*time.Second))); out.Rows != 5 {
 		t.Fatal(out)
 	}
 }

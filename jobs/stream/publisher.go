@@ -29,7 +29,7 @@ type publisher struct {
 // an error is on the tape nevertheless.
 func (p *publisher) publish(ctx context.Context, rows []tape.Trade, inexact int64) (tape.Published, error) {
 	startedAt := time.Now()
-	origin := tape.Origin{Source: tape.FromStream, Run: p.runID, Inexact: inexact}
+	origin := tape.Origin{Source: tape.FromStream, Run: p.runID, Inexact: inexact, At: startedAt}
 	var done tape.Published
 	for attempt := 0; ; attempt++ {
 		published, err := p.dir.Publish(ctx, rows, origin)
