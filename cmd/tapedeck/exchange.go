@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -14,17 +15,20 @@ import (
 type exchangeCmd struct {
 	Play     []string `arg:"" optional:"" name:"capture" placeholder:"CAPTURE" help:"Recorded captures to play: lines of time and message, plain or gzipped."`
 	Simulate bool     `help:"Serve a simulated market instead of a recording."`
+	List     bool     `name:"list-symbols" help:"Print the symbols of the simulated market and exit."`
 	Listen   string   `placeholder:"ADDRESS" default:"127.0.0.1:9800" help:"Host and port; port 0 means any free port."`
 	Speed    string   `placeholder:"N" default:"1" help:"How many times faster than real time, or max: as fast as the clients read."`
 	AtEnd    string   `placeholder:"WHAT" enum:"stay,close,exit" default:"stay" help:"When a recording ends: stay, close (the connections; REST continues) or exit."`
 	Wait     int      `name:"wait-for-streams" placeholder:"N" help:"Start the clock when N streams are subscribed to."`
 
-	Seed    uint64  `placeholder:"N" default:"1" help:"The simulated market's seed; the same seed produces the same trades."`
-	Start   instant `placeholder:"TIME" help:"When the simulated market's history ends and live time begins. The default is now."`
-	History length  `placeholder:"LENGTH" help:"How far the simulated history reaches back."`
-	Pairs   int     `placeholder:"N" help:"How many symbols to simulate; 0 means the named ones."`
-	Rate    float64 `placeholder:"N" help:"Multiplies how often they trade."`
-	Quiet   bool    `help:"Omit the incidents: pump-and-dump, flash crash, whale and silent coin."`
+	Seed    uint64        `placeholder:"N" default:"1" help:"The simulated market's seed; the same seed shows the same trades at the same time, also after a restart."`
+	Start   instant       `placeholder:"TIME" help:"The time at which the simulated market's clock starts. The default is now."`
+	History length        `placeholder:"LENGTH" help:"How far the simulated history reaches back. The default is to 2024-01-01, and 26h with --staged."`
+	Staged  bool          `help:"Another kind of market, which begins --history before its start and has its incidents in the last hours. A restart makes another one."`
+	Offset  time.Duration `name:"clock-offset" placeholder:"LENGTH" help:"The exchange's clock is ahead of this machine's, or behind: -2h."`
+	Pairs   int           `placeholder:"N" help:"How many symbols to simulate; 0 means the named ones."`
+	Rate    float64       `placeholder:"N" help:"Multiplies how often they trade."`
+	Quiet   bool          `help:"Omit the incidents: pump-and-dump, flash crash, whale and silent coin."`
 
 	Faults       map[string]float64 `placeholder:"KIND=RATE" mapsep:"," help:"Random faults, separated by commas: for connections a rate a minute, otherwise a share from 0 to 1. The kinds are listed above."`
 	EveryFault   bool               `help:"All faults, each at its default rate; --faults overrides single rates."`
@@ -32,6 +36,7 @@ type exchangeCmd struct {
 	WeightLimit  int64              `placeholder:"N" help:"The request weight that an address may use in a minute. The default is Binance's 6000."`
 	Latency      time.Duration      `placeholder:"LENGTH" help:"Delay each answer of REST and the archive: 50ms."`
 	Telegram     bool               `help:"Also serve a stand-in for Telegram's Bot API, which prints the messages it receives."`
+	TelegramAddr string             `name:"telegram-listen" placeholder:"ADDRESS" help:"Host and port of that stand-in; implies --telegram. The default is any free port."`
 	ArchiveDelay time.Duration      `placeholder:"LENGTH" help:"How long after a day its archive file appears. The default is 5h."`
 }
 
@@ -40,6 +45,9 @@ func (*exchangeCmd) runsUntilStopped() bool { return true }
 func (c *exchangeCmd) Run(ctx context.Context, a *app) error {
 	if c.Simulate == (len(c.Play) > 0) {
 		return withHint(misuse("give captures to play, or --simulate"), "tapedeck exchange --simulate needs no other argument")
+	}
+	if c.List && !c.Simulate {
+		return misuse("--list-symbols lists the symbols of a simulated market: add --simulate")
 	}
 	speed, err := exchange.ParseSpeed(c.Speed)
 	if err != nil {
@@ -54,10 +62,17 @@ func (c *exchangeCmd) Run(ctx context.Context, a *app) error {
 		Listen: c.Listen, Play: c.Play, Speed: speed, AtEnd: exchange.AtEnd(c.AtEnd), WaitForStreams: c.Wait,
 		Simulate: c.Simulate, Seed: c.Seed, Start: c.Start.Time, History: time.Duration(c.History), Symbols: c.Pairs, Rate: c.Rate,
 		Quiet: c.Quiet, Now: a.clock, Faults: c.Faults, EveryFault: c.EveryFault, FaultSeed: c.FaultSeed,
-		WeightLimit: c.WeightLimit, Latency: c.Latency, ArchiveDelay: c.ArchiveDelay, Telegram: c.Telegram, Out: a.stdout,
+		WeightLimit: c.WeightLimit, Latency: c.Latency, ArchiveDelay: c.ArchiveDelay, Out: a.stdout,
+		Telegram: c.Telegram || c.TelegramAddr != "", TelegramListen: c.TelegramAddr, Staged: c.Staged, ClockOffset: c.Offset,
 	}, a.log)
 	if err != nil {
 		return err
+	}
+	if c.List {
+		for _, symbol := range standin.Symbols() {
+			fmt.Fprintln(a.stdout, symbol)
+		}
+		return standin.Close()
 	}
 	if err := standin.Run(ctx); err != nil {
 		return err

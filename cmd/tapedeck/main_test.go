@@ -39,6 +39,7 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Setenv("REPOSITORY", repository)
+			env.Values[standinKey] = &standin{}
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector would have each of two hundred commands sleep for a second at its end
 			recordings, err := recorded.Dir()
 			env.Setenv("RECORDED", recordings)

@@ -66,8 +66,32 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// standin is a script's stand-in exchange.
+type standin struct {
+	command *exec.Cmd
+	stderr  bytes.Buffer
+}
+
+// standinKey is the key of a script's *standin.
+const standinKey = "exchange"
+
+// stop ends the exchange, if one runs. It fails if clients broke rules.
+func (s *standin) stop() error {
+	if s.command == nil {
+		return nil
+	}
+	_ = s.command.Process.Signal(syscall.SIGTERM)
+	err := s.command.Wait()
+	s.command = nil
+	if err != nil { // status 3: it lists the rules that clients broke
+		return fmt.Errorf("the exchange exited with %v:\n%s", err, s.stderr.String())
+	}
+	return nil
+}
+
 // startExchange runs `tapedeck exchange` with the arguments on a free port until the script ends,
-// and points the script's environment at it.
+// and points the script's environment at it. If one runs, it is stopped first, and the new one has its
+// address.
 func startExchange(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		ts.Fatalf("exchange cannot be negated")
@@ -80,20 +104,21 @@ func startExchange(ts *testscript.TestScript, neg bool, args []string) {
 			}
 		}
 	}
-	command := exec.Command(binary, append([]string{"exchange", "--listen", "127.0.0.1:0", "--log-level", "warn"}, args...)...)
+	server, listen := ts.Value(standinKey).(*standin), "127.0.0.1:0"
+	if server.command != nil {
+		listen = ts.Getenv("ADDRESS")
+		ts.Check(server.stop())
+	} else {
+		ts.Defer(func() { ts.Check(server.stop()) })
+	}
+	command := exec.Command(binary, append([]string{"exchange", "--listen", listen, "--log-level", "warn"}, args...)...)
 	command.Env = append(os.Environ(), "PATH="+ts.Getenv("PATH"))
 	command.Dir = ts.Getenv("WORK")
-	var stderr bytes.Buffer
-	command.Stderr = &stderr
+	command.Stderr = &server.stderr
 	output, err := command.StdoutPipe()
 	ts.Check(err)
 	ts.Check(command.Start())
-	ts.Defer(func() {
-		command.Process.Signal(syscall.SIGTERM)
-		if err := command.Wait(); err != nil { // status 3: it lists the rules that clients broke
-			ts.Fatalf("the exchange exited with %v:\n%s", err, stderr.String())
-		}
-	})
+	server.command = command
 	lines := bufio.NewScanner(output)
 	for lines.Scan() {
 		setting, ok := strings.CutPrefix(lines.Text(), "export ")
@@ -102,8 +127,8 @@ func startExchange(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		key, value, _ := strings.Cut(setting, "=")
 		ts.Setenv(key, value)
-		ts.Setenv("ADDRESS", strings.TrimPrefix(value, "http://"))
 		if key == "TAPEDECK_ARCHIVE_URL" { // the last one
+			ts.Setenv("ADDRESS", strings.TrimPrefix(value, "http://"))
 			go func() { // drain the pipe so that the exchange never blocks
 				for lines.Scan() {
 				}

@@ -84,7 +84,7 @@ func (d *demo) wait(ctx context.Context, stdout, stderr io.Writer, allowedStatus
 
 // startExchange starts the stand-in exchange on a free port. stop ends it and waits.
 func (d *demo) startExchange(ctx context.Context) (stop func(), err error) {
-	d.exchangeArgs = []string{"exchange", "--simulate", "--seed", fmt.Sprint(d.opt.Seed)}
+	d.exchangeArgs = []string{"exchange", "--simulate", "--staged", "--seed", fmt.Sprint(d.opt.Seed)}
 	command := d.command(ctx, append(d.exchangeArgs, "--listen", "127.0.0.1:0", "--log-level", "error")...)
 	stdout, err := command.StdoutPipe()
 	if err != nil {

@@ -79,14 +79,21 @@ type Options struct {
 	// waits for at least one.
 	WaitForStreams int
 	// Start is the initial time of the clock. In a recording, rows received before are history; zero
-	// means its beginning. In a market it is the end of the history; zero means Now.
+	// means its beginning. In a market zero means Now.
 	Start time.Time
+	// ClockOffset is how far the exchange's clock is ahead of Now, or behind if it is negative. It
+	// matters only to a market without Start.
+	ClockOffset time.Duration
 
-	// Simulate serves a simulated market instead of captures. It depends only on the fields of this
-	// group.
+	// Simulate serves a simulated market instead of captures: a market.Perpetual, which resumes after a
+	// restart. It depends only on Seed, Symbols, Rate and Quiet.
 	Simulate bool
 	Seed     uint64
-	// History is how far it reaches back; 0 means the market's default.
+	// Staged serves a market.Market instead: one with a history of its own, which ends at Start and has
+	// its incidents in the last hours. After a restart it is another one.
+	Staged bool
+	// History is how far it reaches back; 0 means the market's default: its beginning, or a day and two
+	// hours of a staged one.
 	History time.Duration
 	// Symbols is the number of pairs; 0 means the named ones. Rate multiplies how often they trade; 0
 	// means 1.
@@ -113,9 +120,10 @@ type Options struct {
 	Latency      time.Duration
 	ArchiveDelay time.Duration
 
-	// Telegram also serves a stand-in for Telegram's Bot API, on a port of its own. It prints its
-	// messages to Out.
-	Telegram bool
+	// Telegram also serves a stand-in for Telegram's Bot API. It prints its messages to Out.
+	// TelegramListen is its host:port; empty means any free port of the exchange's host.
+	Telegram       bool
+	TelegramListen string
 
 	// Out receives the addresses and the incidents of the market; nil means no output.
 	Out io.Writer
@@ -129,6 +137,7 @@ type Exchange struct {
 	server      *exchange.Server
 	incidents   []market.Event // of the simulated market
 	description string         // of the source, in a line
+	symbols     []string       // of the simulated market
 	log         *slog.Logger
 }
 
@@ -199,42 +208,67 @@ func (e *Exchange) record(settings *exchange.Options) (exchange.Source, error) {
 	return recording, nil
 }
 
+// simulate creates the source of a market, and sets the clock.
 func (e *Exchange) simulate(settings *exchange.Options) (source exchange.Source, err error) {
-	start := e.opt.Start
-	if start.IsZero() {
-		start = e.opt.Now()
+	now := func() time.Time {
+		if !e.opt.Start.IsZero() {
+			return e.opt.Start
+		}
+		return e.opt.Now().Add(e.opt.ClockOffset)
 	}
-	if e.opt.Steady != 0 {
+	start := now()
+	switch {
+	case e.opt.Steady != 0:
 		symbols := cmp.Or(e.opt.Symbols, 300)
 		source, err = exchange.NewSteady(symbols, e.opt.Steady, start.Add(-e.opt.History), 0)
 		e.description = fmt.Sprintf("%g trades a second of %d symbols", e.opt.Steady, symbols)
-	} else {
+	case e.opt.Staged:
 		var m *market.Market
 		m, err = market.New(market.Config{
 			Seed: e.opt.Seed, Start: start, History: e.opt.History, Symbols: e.opt.Symbols, Rate: e.opt.Rate, Quiet: e.opt.Quiet,
 		})
 		if err == nil {
 			source, e.incidents = m, m.Injected()
-			settings.Injected = e.incidents
-			e.description = fmt.Sprintf("simulated market, seed %d: %d symbols", e.opt.Seed, len(m.Symbols()))
+		}
+	default:
+		var m *market.Perpetual
+		m, err = market.NewPerpetual(market.PerpetualConfig{
+			Seed: e.opt.Seed, Now: start, History: e.opt.History, Symbols: e.opt.Symbols, Rate: e.opt.Rate, Quiet: e.opt.Quiet,
+		})
+		if err == nil {
+			source, e.incidents = m, m.Injected(start.Add(-listedIncidents), start.Add(listedIncidents))
 		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("exchange: %w", err)
 	}
+	if e.opt.Steady == 0 {
+		settings.Injected = e.incidents
+		e.description = fmt.Sprintf("simulated market, seed %d: %d symbols", e.opt.Seed, len(source.Symbols()))
+	}
+	for _, symbol := range source.Symbols() {
+		e.symbols = append(e.symbols, symbol.Name)
+	}
 	first, _ := source.Span()
 	e.description += ", history of " + span(first, start.UnixMicro())
-	settings.Start = start
-	if e.opt.Start.IsZero() {
-		settings.Start = e.opt.Now() // generating the history took time
-	}
+	settings.Start = now() // generating the history of a staged market takes time
 	return source, nil
 }
+
+// listedIncidents is how far before and after the start the incidents of a market without end are
+// listed.
+const listedIncidents = 24 * time.Hour
 
 func span(first, last int64) string {
 	const form = "2006-01-02 15:04:05"
 	return time.UnixMicro(first).UTC().Format(form) + " to " + time.UnixMicro(last).UTC().Format(form) + " UTC"
 }
+
+// Symbols lists the symbols of the simulated market, the busiest named ones first.
+func (e *Exchange) Symbols() []string { return e.symbols }
+
+// Close releases an Exchange that is not run.
+func (e *Exchange) Close() error { return e.server.Close() }
 
 // Offences counts the clients' violations of Binance's rules.
 func (e *Exchange) Offences() map[exchange.Offence]int64 { return e.server.Offences() }
@@ -306,8 +340,7 @@ func listen(address string) (net.Listener, error) {
 	return ln, nil
 }
 
-// serveTelegram starts the stand-in for Telegram on a free port of the exchange's host. It delivers
-// nothing and prints each message to Out.
+// serveTelegram starts the stand-in for Telegram. It delivers nothing and prints each message to Out.
 func (e *Exchange) serveTelegram(
 	ctx context.Context, services *errgroup.Group, exchangeLn net.Listener,
 ) (api *botapi.Server, url string, err error) {
@@ -315,7 +348,7 @@ func (e *Exchange) serveTelegram(
 	if err != nil {
 		return nil, "", err
 	}
-	ln, err := listen(net.JoinHostPort(host, "0"))
+	ln, err := listen(cmp.Or(e.opt.TelegramListen, net.JoinHostPort(host, "0")))
 	if err != nil {
 		return nil, "", fmt.Errorf("stand-in for Telegram: %w", err)
 	}

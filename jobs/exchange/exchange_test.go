@@ -75,7 +75,7 @@ func fetch(t *testing.T, url string, v any) {
 func TestStreamRESTAndArchiveAgree(t *testing.T) {
 	var out bytes.Buffer
 	url, stop, ended := run(t, Options{
-		Simulate: true, Seed: 5, Start: start, History: 22 * time.Hour, Speed: exchange.MaxSpeed, WaitForStreams: 2, Out: &out, ArchiveDelay: -1,
+		Simulate: true, Seed: 5, Start: start, History: 47 * time.Hour, Speed: exchange.MaxSpeed, WaitForStreams: 2, Out: &out, ArchiveDelay: -1,
 	})
 	ws, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(url, "http")+"/stream?streams=btcusdt@aggTrade/ethusdt@trade&timeUnit=MICROSECOND", nil)
 	if err != nil {
@@ -299,5 +299,58 @@ func TestParseSpeed(t *testing.T) {
 		if got, err := ParseSpeed(text); err == nil {
 			t.Errorf("%q: %v, no error", text, got)
 		}
+	}
+}
+
+// TestClockOffset serves a market two hours behind this machine's clock, beside one that is not: the same
+// trades, of which it does not show those of the last two hours.
+func TestClockOffset(t *testing.T) {
+	now := func() time.Time { return start }
+	type trade struct {
+		A int64  `json:"a"`
+		P string `json:"p"`
+		T int64
+	}
+	newest := func(opt Options) (trade, int64) {
+		opt.Simulate, opt.Seed, opt.Now, opt.Speed = true, 5, now, .001
+		url, stop, ended := run(t, opt)
+		var clock struct{ ServerTime int64 }
+		fetch(t, url+"/api/v3/time", &clock)
+		var rows []trade
+		fetch(t, url+"/api/v3/aggTrades?symbol=BTCUSDT&limit=1", &rows)
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		return rows[0], clock.ServerTime
+	}
+	behind := start.Add(-2 * time.Hour).UnixMilli()
+	late, clock := newest(Options{ClockOffset: -2 * time.Hour})
+	if clock < behind || clock > behind+1000 || late.T > clock || late.T < clock-600_000 {
+		t.Errorf("clock %d, newest trade at %d, want them at %d", clock, late.T, behind)
+	}
+	if present, clock := newest(Options{}); clock < start.UnixMilli() || present.A <= late.A {
+		t.Errorf("clock %d, newest trade %+v, two hours before %+v", clock, present, late)
+	}
+}
+
+// TestTelegramListens serves Telegram at a fixed address.
+func TestTelegramListens(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := ln.Addr().String()
+	ln.Close()
+	var out bytes.Buffer
+	_, stop, ended := run(t, Options{Simulate: true, Start: start, Telegram: true, TelegramListen: address, Out: &out})
+	var reply struct{ OK bool }
+	fetch(t, "http://"+address+"/bot"+telegramToken+"/getMe", &reply)
+	if !reply.OK || !strings.Contains(out.String(), "export TAPEDECK_TELEGRAM_URL=http://"+address+"\n") {
+		t.Errorf("reply %+v, output:\n%s", reply, out.String())
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

@@ -3,6 +3,8 @@
 // a flash crash, a whale …) at known times. It has no clock, file or connection: its owner moves
 // time forward with [Market.Extend] or [Market.Release].
 //
+// A Perpetual is the other kind of market: one in absolute time, which resumes after a restart.
+//
 // The guarantee: a Market is a function of its Config. The same Config gives the same trades to the
 // last digit, however the calls to Extend are split (on one processor architecture, because
 // compilers may fuse floating-point operations on another). Prices, sizes and times look like

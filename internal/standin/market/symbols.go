@@ -123,6 +123,7 @@ func inventPair(i int, random *rand.Rand) (spec, coin) {
 // asset is the state of a coin. Its price moves only when somebody trades it.
 type asset struct {
 	coin
+	key           uint64 // of its draws in a Perpetual
 	random        *rand.Rand
 	logPrice      float64 // dollars, without priceShifts
 	anchor        float64 // log price that a stable coin returns to
@@ -180,6 +181,7 @@ func (m *Market) addPairs() {
 	assetOf := func(name string) *asset {
 		if assets[name] == nil {
 			assets[name] = newAsset(coins[name], random(m.config.Seed, "asset "+name))
+			assets[name].key = hashOf("asset " + name)
 			m.engine.assets = append(m.engine.assets, assets[name])
 		}
 		return assets[name]
