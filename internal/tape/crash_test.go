@@ -424,6 +424,7 @@ func operations() []operation {
 					h.t.Fatalf("%s: %s", when, text)
 				}
 			}},
+		dropOperation("Drop", false), dropOperation("Drop, file by file", true),
 		{name: "Sweep",
 			setup: func(h *harness) {
 				publishForMerge(h)
@@ -492,7 +493,7 @@ func TestOperationsSurviveDiskFaults(t *testing.T) {
 				t.Fatalf("only %d disk operations: %q", len(trace), trace)
 			}
 			cases, step := 0, 1
-			if raceDetector {
+			if raceDetector || strings.HasPrefix(op.name, "Drop") { // which has hundreds of disk operations
 				step = 3
 			}
 			all := faultCases()
@@ -576,7 +577,7 @@ func (h *harness) recover(op operation, then aftermath, done bool) {
 	check := func(when string, files map[string][]byte, done bool) {
 		h.t.Helper()
 		if op.check != nil {
-			for _, name := range []string{"x.json", absentName} {
+			for _, name := range []string{"x.json", absentName, droppedName} {
 				if _, ok := files[filepath.Join(stateDir, name)]; !ok {
 					files[filepath.Join(stateDir, name)], _ = os.ReadFile(h.dir.State().Path(name))
 				}

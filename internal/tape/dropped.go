@@ -23,6 +23,10 @@ type droppedState struct {
 	// Symbols are the dropped ids. The times of a run span those of the dropped trades; they may span
 	// more after a part of a run was restored.
 	Symbols symbolRuns `json:"symbols"`
+	// Conflicts were given up: they are not added to the tape again.
+	Conflicts []Conflict `json:"conflicts,omitempty"`
+	// Pending is the drop under way. It is removed when all of it is done.
+	Pending *pendingDrop `json:"pending,omitempty"`
 }
 
 // droppedIDs reads and writes the state file. It is safe for concurrent use.
@@ -87,7 +91,11 @@ func (x *droppedIDs) change(update func(*droppedState)) error {
 		content.Symbols = symbolRuns{}
 	}
 	update(&content)
-	return x.state.Write(droppedName, content)
+	text, err := json.Marshal(content)
+	if err != nil {
+		return err
+	}
+	return x.state.WriteBytes(droppedName, append(text, '\n'))
 }
 
 // add adds dropped ids.
@@ -211,7 +219,7 @@ func withoutDropped(rows []Trade, dropped symbolRuns) []Trade {
 			if !copied {
 				kept, copied = append(kept, rows[:start]...), true
 			}
-			kept, _ = split(kept, nil, part, ids)
+			kept = appendWithout(kept, part, ids)
 		} else if copied {
 			kept = append(kept, part...)
 		}
@@ -221,6 +229,16 @@ func withoutDropped(rows []Trade, dropped symbolRuns) []Trade {
 		return rows
 	}
 	return kept
+}
+
+// appendWithout appends the rows whose ids are not in ids to out, which may be rows[:0].
+func appendWithout(out, rows []Trade, ids idset.Set) []Trade {
+	for _, row := range rows {
+		if !ids.Contains(row.ID) {
+			out = append(out, row)
+		}
+	}
+	return out
 }
 
 // overlapsDropped reports whether any of the ids in bySymbol was dropped.
@@ -237,7 +255,8 @@ func overlapsDropped(bySymbol, dropped symbolRuns) bool {
 // restore records that the ids of trades, which are sorted, are dropped no longer if they are on
 // the tape. The caller holds the writers' lock.
 func (b *batch) restore(trades []Trade) error {
-	return b.dir.restorePublished(runsOf(slices.CompactFunc(slices.Clone(trades), sameTrade)), b.dates)
+	rows := slices.CompactFunc(slices.Clone(trades), sameTrade)
+	return b.dir.restorePublished(runsOf(rows), b.dates)
 }
 
 // restorePublished records that those of the ids in bySymbol that are on the tape in the partitions

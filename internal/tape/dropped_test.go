@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tapedeck/internal/idset"
+	"tapedeck/internal/window"
 )
 
 func dropIDs(t *testing.T, d *Dir, rows []Trade) {
@@ -152,5 +153,68 @@ func TestRestoreDropped(t *testing.T) {
 	}
 	if got := droppedOf(t, d, "AUSDT"); got != nil {
 		t.Fatal(got)
+	}
+}
+
+// TestGivenUpConflictStaysAway drops a conflict: the same refused row does not bring it back, another
+// one is a new conflict.
+func TestGivenUpConflictStaysAway(t *testing.T) {
+	ctx := context.Background()
+	d := newTape(t)
+	first := Conflict{Symbol: "AUSDT", ID: 5, Price: 1, OtherPrice: 2, TradedAt: day0.UnixMicro(), OtherTradedAt: day0.UnixMicro(), FoundAt: 1}
+	second := first
+	second.OtherPrice, second.FoundAt = 3, 2
+	if _, err := d.PublishConflicts(ctx, []Conflict{first}); err != nil {
+		t.Fatal(err)
+	}
+	plan, err := d.PlanDrop(ctx, DropQuery{What: DropsConflicts})
+	if err != nil || plan.Rows() != 1 || plan.Symbols[0].FirstID != 5 {
+		t.Fatalf("%+v, %v", plan, err)
+	}
+	if err := d.Drop(ctx, plan, DropRecord{At: day0.UnixMicro(), RunID: "r"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	first.FoundAt, first.OtherRunID = 9, "later"
+	if out, err := d.PublishConflicts(ctx, []Conflict{first, second}); err != nil || out.Rows != 1 {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	left, err := d.ReadConflicts("", "")
+	if err != nil || len(left) != 1 || left[0].OtherPrice != 3 {
+		t.Fatalf("%+v, %v", left, err)
+	}
+	drops, err := d.ReadDrops("", "")
+	if err != nil || len(drops) != 1 || drops[0].What != DropsConflicts || drops[0].Rows != 1 || *drops[0].FirstID != 5 {
+		t.Fatalf("%+v, %v", drops, err)
+	}
+}
+
+// TestDropAlerts drops the alerts of a detector in a window, and no others.
+func TestDropAlerts(t *testing.T) {
+	ctx := context.Background()
+	d := newTape(t)
+	var alerts []Alert
+	for hour := range 48 {
+		at := day0.Add(time.Duration(hour) * time.Hour).UnixMicro()
+		alerts = append(alerts, Alert{Detector: "a", Symbol: "AUSDT", At: at, Extra: "{}"}, Alert{Detector: "b", Symbol: "AUSDT", At: at, Extra: "{}"})
+	}
+	if _, err := d.PublishAlerts(ctx, alerts); err != nil {
+		t.Fatal(err)
+	}
+	q := DropQuery{What: DropsAlerts, Detector: "a", Window: window.Window{Start: day0.Add(20 * time.Hour), End: day0.Add(30 * time.Hour)}}
+	plan, err := d.PlanDrop(ctx, q)
+	if err != nil || plan.Rows() != 10 || !plan.Symbols[0].FirstAt.Equal(q.Window.Start) || plan.Files != 2 {
+		t.Fatalf("%+v, %v", plan, err)
+	}
+	if err := d.Drop(ctx, plan, DropRecord{At: day0.UnixMicro(), RunID: "r"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	left, err := d.ReadAlerts("", "")
+	if err != nil || len(left) != 86 {
+		t.Fatalf("%d alerts, %v", len(left), err)
+	}
+	for _, a := range left {
+		if a.Detector == "a" && q.selectsTime(a.At) {
+			t.Fatalf("%+v is left", a)
+		}
 	}
 }

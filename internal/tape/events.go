@@ -33,8 +33,8 @@ type Conflict struct {
 }
 
 // PublishConflicts adds conflicts to the tape, in the partitions of their TradedAt. One that is
-// there already, whenever it was found, or is repeated in the call, is dropped. When it returns
-// without an error, all of them are durable.
+// there already, whenever it was found, is repeated in the call or was given up with Drop, is left
+// out. When it returns without an error, all of the others are durable.
 func (d *Dir) PublishConflicts(ctx context.Context, conflicts []Conflict) (Published, error) {
 	unlock, err := d.publisher.lock()
 	if err != nil {
@@ -46,11 +46,18 @@ func (d *Dir) PublishConflicts(ctx context.Context, conflicts []Conflict) (Publi
 
 // publishConflicts is PublishConflicts for a caller that holds the writers' lock.
 func (d *Dir) publishConflicts(ctx context.Context, conflicts []Conflict) (Published, error) {
-	identity := func(c Conflict) Conflict {
-		c.FoundAt, c.Source, c.RunID, c.OtherSource, c.OtherRunID = 0, "", "", "", ""
-		return c
+	content, err := d.dropped.read()
+	if err != nil {
+		return Published{}, err
 	}
-	isNew := newRecord(d.catalog, Conflicts, identity)
+	givenUp := setOf(content.Conflicts)
+	isNewRow := newRecord(d.catalog, Conflicts, conflictKey)
+	isNew := func(date string, c Conflict) (bool, error) {
+		if givenUp[conflictKey(c)] {
+			return false, nil
+		}
+		return isNewRow(date, c)
+	}
 	return publishRecordsLocked(ctx, d.publisher, Conflicts, conflicts, func(c Conflict) int64 { return c.TradedAt }, isNew)
 }
 

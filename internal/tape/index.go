@@ -39,6 +39,7 @@ type Index struct {
 	// watched and answers are by symbol; see Known.
 	watched map[string][]window.Window
 	answers state.Answers
+	dropped symbolRuns
 }
 
 // merged caches what all partitions hold together. It is reset when a partition changes.
@@ -94,9 +95,12 @@ func (x *Index) Refresh(ctx context.Context) error {
 		x.merged = merged{}
 	}
 	bounds, err := x.extent.read()
-	if err == nil {
-		x.bounds, x.merged.symbols = bounds, nil
+	if err != nil {
+		return err
 	}
+	x.bounds, x.merged.symbols = bounds, nil
+	dropped, err := x.extent.dropped.read()
+	x.dropped = dropped.Symbols
 	return err
 }
 
@@ -353,6 +357,14 @@ func (x *Index) Gaps(symbol string) []Gap {
 		return nil
 	}
 	return gapsBetween(symbol, runs, bounds)
+}
+
+// Dropped returns the ids of a symbol that were removed from the tape on purpose, as runs with the
+// times of the dropped trades, in ascending order. Nothing that a run overlaps in time is complete.
+func (x *Index) Dropped(symbol string) []IDRun {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Clone(x.dropped[symbol])
 }
 
 // Broken lists the segments of trades that could not be read, in the order of their paths.

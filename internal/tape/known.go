@@ -37,7 +37,14 @@ func (x *Index) Known(symbol string) (known Known, ok bool) {
 	if !ok {
 		return Known{}, false
 	}
-	return knownFrom(bounds, x.watched[symbol], x.answers[symbol]), true
+	known = knownFrom(bounds, x.watched[symbol], x.answers[symbol])
+	for _, run := range x.dropped[symbol] {
+		if run.Last+1 == bounds.FirstID {
+			// A recorder may have watched before, but what it recorded then was dropped.
+			known.Since, known.SinceBy = timeOf(run.LastAt+1), ByTrade
+		}
+	}
+	return known, true
 }
 
 // knownFrom extends a symbol's bounds by what was watched and what the exchange answered. One can

@@ -66,6 +66,8 @@ type Segment struct {
 	Rows, Bytes int64
 }
 
+func (s Segment) name() string { return filepath.Base(s.Path) }
+
 // IsCompacted reports whether a compaction wrote the segment.
 func (s Segment) IsCompacted() bool {
 	return strings.HasPrefix(filepath.Base(s.Path), string(FromCompact)+"-")

@@ -105,6 +105,9 @@ type compaction struct {
 }
 
 func (c *compaction) run(ctx context.Context) error {
+	if _, err := c.dir.FinishDrop(ctx); err != nil {
+		return fmt.Errorf("finish a drop that was interrupted: %w", err)
+	}
 	dates, err := c.dir.Dates(tape.Trades)
 	if err != nil {
 		return err
