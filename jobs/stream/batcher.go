@@ -40,6 +40,14 @@ func newBatcher(interval time.Duration, maxRows int, stopping <-chan struct{}) *
 // exact as doubles. It waits for room. Callers that still wait when the recorder stops overfill the
 // batch by one trade each.
 func (b *batcher) add(t *tape.Trade, symbolIndex int, inexact int64) {
+	b.put(t, symbolIndex, inexact, 1)
+}
+
+// addDuplicate adds a trade whose id was added before, to have it compared. It does not count as
+// added.
+func (b *batcher) addDuplicate(t *tape.Trade, symbolIndex int) { b.put(t, symbolIndex, 0, 0) }
+
+func (b *batcher) put(t *tape.Trade, symbolIndex int, inexact, trades int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for len(b.filling.rows) >= b.maxRows && !isClosed(b.stopping) {
@@ -52,7 +60,7 @@ func (b *batcher) add(t *tape.Trade, symbolIndex int, inexact int64) {
 		}
 		b.mu.Lock()
 	}
-	b.trades++
+	b.trades += trades
 	b.filling.append(t, symbolIndex, b.maxRows)
 	b.filling.inexact += inexact
 	switch len(b.filling.rows) {

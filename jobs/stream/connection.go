@@ -32,11 +32,14 @@ type receiver struct {
 	kind    binance.Kind // of the trades to record
 	tracker *tracker
 	batcher *batcher
+	dups    *duplicates
 }
 
 // read receives what a connection delivers until it ends.
 func (r *receiver) read(c *connection) {
 	defer close(c.done)
+	r.dups.begin(c.tracked.connector)
+	defer r.dups.end(c.tracked.connector)
 	announced := false
 	var m binance.Message
 	for {
@@ -73,8 +76,12 @@ func (r *receiver) receive(c *trackedConnection, s *trackedSymbol, m *binance.Me
 		return
 	}
 	if !r.tracker.received(c, s, m.ID, m.Time, at) {
+		if !r.dups.equal(c.connector, s, &trade) {
+			r.batcher.addDuplicate(&trade, s.index)
+		}
 		return
 	}
+	r.dups.remember(c.connector, s, &trade)
 	if inexact.Price {
 		r.tracker.inexact(s.name, m.ID, "price", m.Price)
 	}

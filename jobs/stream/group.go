@@ -14,6 +14,7 @@ type group struct {
 	feed    string
 	stop    context.CancelFunc // stops its connectors
 	running int                // connectors; belongs to the recorder's goroutine
+	readers readers
 
 	mu      sync.Mutex
 	symbols []string // sorted

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -18,7 +19,8 @@ type publisher struct {
 	dir      *tape.Dir
 	runID    string
 	log      *slog.Logger
-	stopping <-chan struct{} // closed: only one more attempt is made
+	stopping <-chan struct{}         // closed: only one more attempt is made
+	agreed   func() map[string]int64 // duplicates that are not in the batches because they are equal
 
 	mu                            sync.Mutex
 	flushes, rows, dropped, bytes int64
@@ -29,17 +31,19 @@ type publisher struct {
 // an error is on the tape nevertheless.
 func (p *publisher) publish(ctx context.Context, rows []tape.Trade, inexact int64) (tape.Published, error) {
 	startedAt := time.Now()
-	origin := tape.Origin{Source: tape.FromStream, Run: p.runID, Inexact: inexact, At: startedAt}
+	origin := tape.Origin{Source: tape.FromStream, Run: p.runID, Inexact: inexact, At: startedAt, Agreed: p.agreed()}
 	var done tape.Published
 	for attempt := 0; ; attempt++ {
 		published, err := p.dir.Publish(ctx, rows, origin)
 		done.Rows += published.Rows
 		done.Bytes += published.Bytes
 		done.Segments = append(done.Segments, published.Segments...)
+		done.Conflicts, done.ConflictRows = published.Conflicts, published.ConflictRows
 		if err == nil {
 			break
 		}
-		if attempt == len(publishPauses) || ctx.Err() != nil || attempt > 0 && isClosed(p.stopping) {
+		var disagreement *tape.DisagreementError
+		if errors.As(err, &disagreement) || attempt == len(publishPauses) || ctx.Err() != nil || attempt > 0 && isClosed(p.stopping) {
 			p.count(done)
 			return done, err
 		}
@@ -59,6 +63,10 @@ func (p *publisher) publish(ctx context.Context, rows []tape.Trade, inexact int6
 	p.flushes++
 	p.lastFlushAt = now
 	p.mu.Unlock()
+	if done.Conflicts > 0 {
+		p.log.Warn("trades refused: their ids have another content on the tape", "conflicts", done.Conflicts,
+			"first", done.ConflictRows[0].String())
+	}
 	p.log.Info("segment published", "rows", done.Rows, "dropped", done.Dropped, "bytes", done.Bytes,
 		"segments", len(done.Segments), "elapsed_ms", now.Sub(startedAt).Milliseconds())
 	return done, nil

@@ -80,8 +80,9 @@ func New(dir *tape.Dir, opt Options) (*Recorder, error) {
 		stopping: make(chan struct{}), ends: make(chan connectorEnd), tracker: newTracker(opt.Logger),
 	}
 	r.batcher = newBatcher(opt.FlushInterval, opt.FlushRows, r.stopping)
-	r.publisher = &publisher{dir: dir, runID: opt.RunID, log: opt.Logger, stopping: r.stopping}
-	r.receiver = receiver{kind: binance.KindTrade, tracker: r.tracker, batcher: r.batcher}
+	dups := newDuplicates()
+	r.publisher = &publisher{dir: dir, runID: opt.RunID, log: opt.Logger, stopping: r.stopping, agreed: dups.take}
+	r.receiver = receiver{kind: binance.KindTrade, tracker: r.tracker, batcher: r.batcher, dups: dups}
 	if r.feed == tape.AggTrade {
 		r.receiver.kind = binance.KindAggTrade
 	}
@@ -357,7 +358,7 @@ func (r *Recorder) startGroup(ctx context.Context, names []string) {
 	for i := range r.opt.Connections {
 		name := fmt.Sprintf("%d.%d", r.groupsStarted, i+1)
 		c := &connector{
-			name: name, group: g, tracked: r.tracker.addConnector(name, g.size),
+			name: name, group: g, tracked: r.tracker.addConnector(name, g.size, &g.readers),
 			tracker: r.tracker, clock: r.tracker.clock, receiver: &r.receiver,
 			full: r.batcher.full, observe: r.observe, dials: r.dials, opt: r.opt, log: r.log.With("connection", name),
 		}

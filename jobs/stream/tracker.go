@@ -56,6 +56,7 @@ type trackedSymbol struct {
 type trackedConnector struct {
 	name             string
 	streams          func() int
+	readers          *readers           // of its group
 	current          *trackedConnection // nil if none is up
 	lastError        string             // since a connection was up
 	connects         int64
@@ -118,11 +119,11 @@ func (t *tracker) request(names []string) {
 func (t *tracker) lookup(name []byte) *trackedSymbol { return (*t.symbols.Load())[string(name)] }
 
 // addConnector starts to track a connector. streams returns how many streams its connection should
-// have.
-func (t *tracker) addConnector(name string, streams func() int) *trackedConnector {
+// have, r counts the connections of its group that are read.
+func (t *tracker) addConnector(name string, streams func() int, r *readers) *trackedConnector {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c := &trackedConnector{name: name, streams: streams}
+	c := &trackedConnector{name: name, streams: streams, readers: r}
 	t.connectors = append(t.connectors, c)
 	return c
 }

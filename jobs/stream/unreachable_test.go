@@ -57,7 +57,7 @@ func TestUnreachableNeedsAllConnectors(t *testing.T) {
 		}
 		expect(0, false) // there is no connector
 		streams := func() int { return 1 }
-		first, second := tr.addConnector("1.1", streams), tr.addConnector("1.2", streams)
+		first, second := tr.addConnector("1.1", streams, new(readers)), tr.addConnector("1.2", streams, new(readers))
 		tr.refused(first, noHost)
 		expect(0, false) // the second may succeed
 		time.Sleep(time.Minute)
