@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"golang.org/x/term"
 )
 
@@ -19,7 +20,10 @@ type app struct {
 	stdout  io.Writer
 	stderr  io.Writer
 
-	log    *slog.Logger
+	log     *slog.Logger
+	console *console // standard error, if it is a terminal
+	status  bool     // the console may show a status line
+
 	config *config
 	// set holds KEY=VALUE for every setting given as a flag, so that child processes get the same
 	// settings.
@@ -47,6 +51,9 @@ func (a *app) clock() time.Time {
 
 // isTerminal reports whether w is a terminal.
 func isTerminal(w any) bool {
+	if _, ok := w.(*console); ok {
+		return true
+	}
 	file, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(file.Fd()))
 }
@@ -61,13 +68,26 @@ func terminalWidth(w io.Writer) int {
 	return 0
 }
 
-// newLogger returns a logger that writes text to a terminal, and JSON to anything else.
-func newLogger(w io.Writer, level slog.Level) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level}
-	if isTerminal(w) {
-		return slog.New(slog.NewTextHandler(w, options))
+// setUpLog makes the logger: JSON, or on a terminal lines for people. There all that the command
+// writes to standard error passes through a console from then on.
+func (a *app) setUpLog(level slog.Level, command *kong.Node) {
+	file, ok := a.stderr.(*os.File)
+	if !ok || !isTerminal(file) {
+		a.log = slog.New(slog.NewJSONHandler(a.stderr, &slog.HandlerOptions{Level: level}))
+		return
 	}
-	return slog.New(slog.NewJSONHandler(w, options))
+	a.console = newConsole(file)
+	a.stderr = a.console
+	form := lineForm{width: a.console.width, summary: command.Name == "stream"}
+	if service, ok := command.Target.Addr().Interface().(longRunning); ok && service.runsUntilStopped() {
+		form.zone = time.Local
+	}
+	if term := a.env["TERM"]; term != "" && term != "dumb" {
+		a.status = level > slog.LevelDebug // at that level every line counts, and the status would be in between
+		form.status, form.color = a.status, a.env["NO_COLOR"] == ""
+		a.console.bold = form.color
+	}
+	a.log = slog.New(newLineHandler(a.console, level, form))
 }
 
 // say writes a line about the progress of a command to standard error. Results go to standard

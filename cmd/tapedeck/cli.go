@@ -113,7 +113,7 @@ func parse(a *app, args []string) (*kong.Context, error) {
 			return nil, misuse("--log-level: %w", err)
 		}
 	}
-	a.log = newLogger(a.stderr, level)
+	a.setUpLog(level, context.Selected())
 	a.warnAboutVariables(parser.Model.Node)
 	return context, nil
 }

@@ -25,6 +25,6 @@ func (c *demoCmd) Run(ctx context.Context, a *app) error {
 	}
 	return demo.Run(ctx, demo.Options{
 		Dir: c.Dir, Binary: binary, Env: a.environ, Seed: c.Seed, Live: time.Duration(c.For), Now: a.clock,
-		Stdout: a.stdout, Stderr: a.stderr, Terminal: isTerminal(a.stderr), Colour: isTerminal(a.stdout) && a.env["NO_COLOR"] == "",
+		Stdout: a.stdout, Stderr: a.childStderr(), Terminal: isTerminal(a.stderr), Colour: isTerminal(a.stdout) && a.env["NO_COLOR"] == "",
 	})
 }

@@ -84,16 +84,17 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	services := []service{namedService("the stream", recorder)}
+	services, board := []service{namedService("the stream", recorder)}, &jobBoard{}
 	judged := []health.Service{health.Stream}
 	if len(jobs) > 0 {
-		services = append(services, namedService("the schedule", a.schedule(dir, crontab, jobs, notifier)))
+		services = append(services, namedService("the schedule", a.schedule(dir, crontab, jobs, notifier, board)))
 		judged = health.Services()
 	}
 	metrics, err := a.metrics(ctx, c.metricsFlags, dir, notifier, judged...)
 	if err != nil {
 		return err
 	}
+	defer a.showStatus(ctx, statusSources{recorder: recorder.Status, tape: dir, jobs: board})()
 	return runServices(ctx, append(services, metrics...)...)
 }
 

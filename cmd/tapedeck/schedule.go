@@ -84,7 +84,9 @@ func (c *scheduleCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	return runServices(ctx, append(metrics, a.schedule(dir, crontab, jobs, notifier))...)
+	board := &jobBoard{}
+	defer a.showStatus(ctx, statusSources{jobs: board})()
+	return runServices(ctx, append(metrics, a.schedule(dir, crontab, jobs, notifier, board))...)
 }
 
 // crontab returns the crontab at path, whose command lines are checked against the real flags.
@@ -127,8 +129,11 @@ func (a *app) validateJob(args []string) (schedule.WindowMode, error) {
 	return schedule.WindowSinceDone, nil
 }
 
-// schedule returns the service that runs jobs and sends the messages of the outbox.
-func (a *app) schedule(dir *tape.Dir, crontab *schedule.Crontab, jobs []schedule.Job, notifier *notifier) service {
+// schedule returns the service that runs jobs and sends the messages of the outbox. It shows the
+// jobs on the board.
+func (a *app) schedule(
+	dir *tape.Dir, crontab *schedule.Crontab, jobs []schedule.Job, notifier *notifier, board *jobBoard,
+) service {
 	return serviceFunc(func(ctx context.Context) error {
 		unlock, err := schedule.Lock(dir.State().Path("schedule.lock"))
 		if err != nil {
@@ -156,7 +161,7 @@ func (a *app) schedule(dir *tape.Dir, crontab *schedule.Crontab, jobs []schedule
 				a.log.Error("messages are not sent until the scheduler restarts", "error", err)
 			}
 		})
-		options.Notifier = notifier
+		options.Notifier, options.Observe = notifier, board.observe
 		options.Jobs, options.Crontab, options.Reload = jobs, crontab, hangups
 		return schedule.Run(ctx, options)
 	})

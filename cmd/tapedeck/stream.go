@@ -48,7 +48,10 @@ func (c *streamCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if err := runServices(ctx, append(metrics, recorder)...); err != nil {
+	removeStatus := a.showStatus(ctx, statusSources{recorder: recorder.Status, tape: dir})
+	err = runServices(ctx, append(metrics, recorder)...)
+	removeStatus()
+	if err != nil {
 		return err
 	}
 	summary := recorder.Summary()

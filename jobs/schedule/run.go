@@ -134,7 +134,9 @@ func (s *scheduler) attempt(ctx context.Context, t task, number int) tape.Run {
 	row.Outcome, row.Message = outcomeOf(stopCause, job, exit)
 	row.Message = cmp.Or(row.Message, exit.Report.Message)
 	row.Output = output.tailText()
-	if reason := output.reason(); row.Outcome != state.OK && reason != "" {
+	// A run that is incomplete has said so in its report. Of others the output tells the reason.
+	reported := row.Outcome == state.Incomplete && exit.Report.Message != ""
+	if reason := output.reason(); row.Outcome != state.OK && reason != "" && !reported {
 		row.Message = strings.TrimPrefix(row.Message+": "+reason, ": ")
 	}
 	level := slog.LevelInfo
