@@ -11,7 +11,7 @@ import (
 )
 
 var (
-	headerKeys = []string{"title", "reads", "param", "column", "key", "severity", "cooldown", "threshold"}
+	headerKeys = []string{"title", "reads", "param", "column", "key", "severity", "cooldown", "threshold", "needs"}
 	paramTypes = []string{"BOOLEAN", "BIGINT", "DOUBLE", "VARCHAR", "VARCHAR[]", "TIMESTAMP", "DATE", "INTERVAL"}
 )
 
@@ -141,6 +141,8 @@ func (p *headerParser) parseLine(key, rest string) error {
 			return p.fail("threshold %q is not among the DOUBLE parameters above", rest)
 		}
 		p.Threshold = rest
+	case "needs":
+		return p.parseNeeds(rest)
 	}
 	return nil
 }
@@ -263,6 +265,9 @@ func (p *headerParser) checkHeader() error {
 func (p *headerParser) checkDetector() error {
 	if p.Cooldown == 0 {
 		p.Cooldown = DefaultCooldown
+	}
+	if p.Needs == nil {
+		p.Needs = p.defaultNeeds()
 	}
 	for _, name := range []string{"window_start", "window_end"} {
 		if param, ok := p.Param(name); !ok || param.Type != "TIMESTAMP" || param.HasDefault {

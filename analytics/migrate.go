@@ -16,6 +16,7 @@ import (
 	"github.com/duckdb/duckdb-go/v2"
 
 	"tapedeck/internal/durable"
+	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 	embedded "tapedeck/sql"
 )
@@ -33,7 +34,7 @@ type marketState struct {
 }
 
 // Migrate creates market.duckdb in the data directory, or replaces it. It has the views trades, alerts,
-// runs, coverage, conflicts, recorder, drops, gaps, bounds, minutes and incidents, the macros candles(step), vwap(step),
+// runs, coverage, conflicts, recorder, drops, gaps, bounds, minutes, incidents and judged, the macros candles(step), vwap(step),
 // tape(symbol, from, to) and gaps(), and no data. The file is replaced atomically; a reader of the old
 // one is not disturbed.
 //
@@ -62,13 +63,13 @@ func migrate(ctx context.Context, dir *tape.Dir, always bool) (created bool, err
 		return false, err
 	}
 	path, digest := filepath.Join(dir.Path(), MarketName), marketDigest()
-	var state marketState
-	readErr := dir.State().Read(marketStateFile, &state) // an unreadable file counts as missing
+	var made marketState
+	readErr := dir.State().Read(marketStateFile, &made) // an unreadable file counts as missing
 	if _, statErr := os.Stat(path); !always && statErr == nil && readErr == nil {
-		if digest == state.Digest {
+		if digest == made.Digest {
 			return false, nil
 		}
-		root = cmp.Or(state.Root, root)
+		root = cmp.Or(made.Root, root)
 	}
 	scratch, err := createScratchIn(dir.StagingPath(), scratchPrefix)
 	if err != nil {
@@ -76,7 +77,7 @@ func migrate(ctx context.Context, dir *tape.Dir, always bool) (created bool, err
 	}
 	defer scratch.remove()
 	temporary := filepath.Join(scratch.path, MarketName)
-	if err := buildMarket(ctx, temporary, root); err != nil {
+	if err := buildMarket(ctx, temporary, root, dir.State().Path("")); err != nil {
 		return false, err
 	}
 	disk := durable.OS{}
@@ -110,8 +111,8 @@ func marketDigest() string {
 // macrosName is the file of the macros that market.duckdb and a session share.
 const macrosName = "market/macros.sql"
 
-// buildMarket creates the database at path.
-func buildMarket(ctx context.Context, path, root string) (err error) {
+// buildMarket creates the database at path. statePath is the path of the state directory.
+func buildMarket(ctx context.Context, path, root, statePath string) (err error) {
 	// The file is attached and not opened by name, because a name is parsed as a URL, in which % and ?
 	// have a meaning.
 	connector, err := duckdb.NewConnector("?autoinstall_known_extensions=false&autoload_known_extensions=false", nil)
@@ -139,6 +140,10 @@ func buildMarket(ctx context.Context, path, root string) (err error) {
 		if err := exec(ctx, conn, fmt.Sprintf("CREATE VIEW %s AS %s", table, selectFiles(table, columns, files))); err != nil {
 			return fmt.Errorf("view %s: %w", table, err)
 		}
+	}
+	judged := fmt.Sprintf("coalesce(getvariable('tapedeck'), %s) || '/%s/%s/*.json'", Quote(root), filepath.Base(statePath), state.JudgedDir)
+	if err := exec(ctx, conn, judgedFiles(judged)); err != nil {
+		return fmt.Errorf("view judged_files: %w", err)
 	}
 	for _, name := range []string{"market/relations.sql", macrosName} {
 		if err := exec(ctx, conn, embeddedSQL(name)); err != nil {

@@ -71,6 +71,8 @@ type Query struct {
 	// Threshold of a detector is the parameter that the score must reach, or empty if the header does
 	// not say.
 	Threshold string
+	// Needs of a detector says which minutes it can judge.
+	Needs *Needs
 
 	columnsLine int // of the first column in the header
 }

@@ -84,6 +84,7 @@ func TestParseQuery(t *testing.T) {
 			{"exact", "DECIMAL(18, 3)", "something"},
 		},
 		Key: []string{"symbol", "at"}, Cooldown: DefaultCooldown,
+		Needs: &Needs{Whole: time.Hour + time.Minute, Step: time.Minute}, // all that it reads
 	}
 	if diff := cmp.Diff(want, q, cmp.AllowUnexported(Query{})); diff != "" {
 		t.Errorf("query (-want +got):\n%s", diff)
@@ -106,7 +107,7 @@ func TestParseQuery(t *testing.T) {
 func TestParseQueryErrors(t *testing.T) {
 	for name, test := range map[string]struct{ old, new, want string }{
 		"misspelled header line":   {"-- column:  symbol ", "-- colunm:  symbol ", `12: unknown header line "colunm:"; did you mean "column:"?`},
-		"unknown relation":         {"-- reads:   coverage", "-- reads:   covrage", `5: reads "covrage": the relations are trades, alerts, runs, coverage, conflicts, recorder, drops, gaps, bounds, minutes, incidents`},
+		"unknown relation":         {"-- reads:   coverage", "-- reads:   covrage", `5: reads "covrage": the relations are trades, alerts, runs, coverage, conflicts, recorder, drops, gaps, bounds, minutes, incidents, judged`},
 		"relation twice":           {"-- reads:   coverage      whole", "-- reads:   trades        whole", `5: reads "trades" appears twice`},
 		"look-back unreadable":     {"from 1 hour before", "from one hour before", `4: reads "from one hour before window_start": write "from 24 hours before window_start" or "from window_start"`},
 		"look-back from nothing":   {"1 hour before window_start", "1 hour before window_begin", `21: reads: trades counts from "window_begin", which is not a TIMESTAMP parameter of this query`},

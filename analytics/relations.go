@@ -13,6 +13,7 @@ import (
 
 	"github.com/duckdb/duckdb-go/v2"
 
+	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 )
 
@@ -20,11 +21,11 @@ import (
 var tables = [...]tape.Table{tape.Trades, tape.Alerts, tape.Runs, tape.Coverage, tape.Conflicts, tape.Recorder, tape.Drops}
 
 // relationNames are all relations that a query may read.
-var relationNames = [...]string{"trades", "alerts", "runs", "coverage", "conflicts", "recorder", "drops", "gaps", "bounds", "minutes", "incidents"}
+var relationNames = [...]string{"trades", "alerts", "runs", "coverage", "conflicts", "recorder", "drops", "gaps", "bounds", "minutes", "incidents", "judged"}
 
 // derivedRelations are views over other relations. Each comes after those that it reads; traded_minutes
 // is an intermediate step of minutes.
-var derivedRelations = [...]string{"traded_minutes", "minutes", "incidents"}
+var derivedRelations = [...]string{"traded_minutes", "minutes", "incidents", "judged"}
 
 // dataRoot returns the absolute path of the tape. DuckDB would take some characters for a pattern; a
 // path with one of them is an error.
@@ -59,6 +60,7 @@ func createRelations(ctx context.Context, db *sql.DB) error {
 	}
 	defer conn.Close()
 	statements := []string{"CREATE SCHEMA canonical", "USE memory.canonical", Schema(), "USE memory.main"}
+	statements = append(statements, judgedFiles(""))
 	for _, name := range relationNames {
 		if !slices.Contains(derivedRelations[:], name) {
 			statements = append(statements, fmt.Sprintf("CREATE VIEW %s AS FROM canonical.%s", name, name))
@@ -84,6 +86,30 @@ func createDerived(ctx context.Context, conn *sql.Conn) error {
 		}
 	}
 	return nil
+}
+
+// judgedFiles returns the statement that creates the view judged_files, which the relation judged reads:
+// the content of the files that the pattern matches, an expression of SQL. It may match none.
+func judgedFiles(pattern string) string {
+	if pattern == "" {
+		return "CREATE VIEW judged_files AS SELECT NULL::VARCHAR AS content WHERE false"
+	}
+	return "CREATE OR REPLACE VIEW judged_files AS SELECT content FROM read_text(" + pattern + ")"
+}
+
+// judgedDir returns the absolute path of the directory that the relation judged reads.
+func (s *Session) judgedDir() string {
+	return filepath.Join(s.root, filepath.Base(s.dir.State().Path("")), state.JudgedDir)
+}
+
+// loadJudged makes the relation judged read what detect has recorded.
+func (s *Session) loadJudged(ctx context.Context) error {
+	statements := []string{judgedFiles(Quote(filepath.Join(s.judgedDir(), "*.json")))}
+	if len(s.opt.Symbols) > 0 {
+		statements = append(statements, fmt.Sprintf("CREATE OR REPLACE VIEW judged AS SELECT * FROM (%s) WHERE symbol IN %s",
+			derivedSelect("judged"), s.symbolList()))
+	}
+	return exec(ctx, s.db, statements...)
 }
 
 // loadIndex fills gaps and bounds from the index, which it reads if the options have none.

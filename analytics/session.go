@@ -122,6 +122,7 @@ func open(ctx context.Context, dir *tape.Dir, opt Options) (_ *Session, err erro
 		for _, table := range tables {
 			allowed = append(allowed, Quote(filepath.Join(s.root, string(table))))
 		}
+		allowed = append(allowed, Quote(s.judgedDir()))
 		if err := s.loadTape(ctx); err != nil {
 			return nil, err
 		}
@@ -175,6 +176,9 @@ func (s *Session) loadTape(ctx context.Context) error {
 		return err
 	}
 	if err := s.applyCutoff(ctx); err != nil {
+		return err
+	}
+	if err := s.loadJudged(ctx); err != nil {
 		return err
 	}
 	if s.opt.Macros {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 )
 
@@ -155,6 +156,10 @@ func TestEmptyTapeHasTheSameColumns(t *testing.T) {
 	for _, err := range []error{
 		second(full.PublishAlerts(t.Context(), []tape.Alert{{At: noon.UnixMicro(), Extra: "{}"}})),
 		second(full.PublishRuns(t.Context(), []tape.Run{{FinishedAt: noon.UnixMicro()}})),
+		second(full.PublishConflicts(t.Context(), []tape.Conflict{{TradedAt: noon.UnixMicro(), FoundAt: noon.UnixMicro()}})),
+		second(full.PublishRecorderEvents(t.Context(), []tape.RecorderEvent{{At: noon.UnixMicro()}})),
+		second(full.PublishDrops(t.Context(), []tape.Drop{{At: noon.UnixMicro()}})),
+		state.RecordJudged(full.State(), []state.Judged{{Spans: []state.JudgedSpan{{Start: noon, End: noon.Add(time.Minute)}}}}, false),
 	} {
 		if err != nil {
 			t.Fatal(err)

@@ -22,8 +22,10 @@
 //	schedule.json                    jobs/schedule     what is not in the ledger yet (type Scheduler)
 //	schedule.lock                    jobs/schedule     nothing; a lock
 //	begun/<symbol>                   jobs/backfill     symbols with an unfinished first backfill
-//	detect.json                      jobs/detect       recent minutes are judged again
-//	detect-looked.json               jobs/detect       a note in reports (type JudgedWindows)
+//	detect.json                      jobs/detect       the tape is judged again
+//	judged/<date>.json               jobs/detect       claims that time was judged (type JudgedDay)
+//	judged-definitions.json          jobs/detect       a change of a detector goes unnoticed once
+//	judged.lock                      jobs/detect       nothing; a lock
 //	report-*.json                    jobs/report       corrections of recent reports
 //	outbox/                          jobs/notify       messages that wait to be sent
 //	telegram-chats.json              jobs/notify       new ids of groups; Telegram sends them again

@@ -185,7 +185,7 @@ func highestScores(alerts []tape.Alert) []float64 {
 // them is recorded. It also returns the part of w that begins with the first of them.
 func (r *run) symbolDays(w window.Window) (part window.Window, n int64) {
 	for _, bounds := range r.index.AllBounds() {
-		judgedFrom := bounds.FirstAt.UTC().Add(baseline / 2).Truncate(time.Minute)
+		judgedFrom := bounds.FirstAt.UTC().Add(12 * time.Hour).Truncate(time.Minute)
 		judged := w.Intersect(window.Window{Start: judgedFrom, End: bounds.LastAt.UTC()})
 		n += int64(len(judged.Days()))
 		part = part.Hull(judged)

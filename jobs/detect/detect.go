@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"tapedeck/analytics"
-	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
 )
@@ -68,7 +67,8 @@ type Summary struct {
 	Incidents []analytics.Incident
 	// Recent is what notifications need; it is empty after a dry run.
 	Recent Recent
-	// Unjudged is what no detector could compare with its past, by symbol.
+	// Unjudged is what at least one detector could not judge, by symbol. The relation judged has what
+	// each of them judged.
 	Unjudged []Unjudged
 	// Waiting are the symbols that were not judged up to the end, in alphabetical order.
 	Waiting []Waiting
@@ -105,16 +105,19 @@ func Run(ctx context.Context, dir *tape.Dir, opt Options) (Summary, error) {
 	if err := r.plan(ctx); err != nil {
 		return *r.summary, err
 	}
+	if err := r.recordDefinitions(); err != nil {
+		return *r.summary, err
+	}
 	// A query reads at most one day, which bounds its memory.
 	for _, day := range r.summary.Judged.Days() {
 		if err := r.judge(ctx, day); err != nil {
 			return *r.summary, fmt.Errorf("judge the time from %s to %s: %w", rfc3339(day.Start), rfc3339(day.End), err)
 		}
 	}
-	r.summarize()
-	if err := r.recordJudged(); err != nil {
+	if err := r.recordWaiting(); err != nil {
 		return *r.summary, err
 	}
+	r.summarize()
 	return *r.summary, r.groupIncidents(ctx)
 }
 
@@ -129,9 +132,11 @@ type run struct {
 	session *analytics.Session // the last one; nil before the first
 
 	progress progress
-	windows  map[string]map[string]window.Window // to judge, by detector and symbol
-	failed   map[string]bool                     // detectors whose query failed
-	judged   map[string]bool                     // symbols
+	windows  map[string]map[string]window.Window   // to judge, by detector and symbol
+	failed   map[string]bool                       // detectors whose query failed
+	waiting  map[string]map[string]window.Window   // not judged because ids may still arrive, likewise
+	judged   map[string]bool                       // symbols
+	unjudged map[string]map[string][]window.Window // by symbol and reason
 }
 
 // newRun checks the options, loads the detectors and reads the index. The run is never nil.
@@ -143,6 +148,7 @@ func newRun(ctx context.Context, dir *tape.Dir, opt Options) (*run, error) {
 	r := &run{
 		opt: opt, dir: dir, index: dir.Index(), summary: &Summary{}, alerts: alertCache{dir: dir, byDate: map[string][]tape.Alert{}},
 		windows: map[string]map[string]window.Window{}, failed: map[string]bool{}, judged: map[string]bool{},
+		waiting: map[string]map[string]window.Window{}, unjudged: map[string]map[string][]window.Window{},
 	}
 	if opt.From.IsZero() != opt.To.IsZero() {
 		return r, usageError("a window needs both a start and an end")
@@ -164,21 +170,9 @@ func (r *run) closeSession() {
 	}
 }
 
-// recordJudged adds the judged window to the file that reports read.
-func (r *run) recordJudged() error {
-	if r.opt.DryRun || r.summary.Judged.IsEmpty() {
-		return nil
-	}
-	judged, err := state.ReadJudged(r.dir.State())
-	if err != nil {
-		r.opt.Logger.Warn("the judged windows cannot be read and are replaced", "error", err)
-	}
-	return judged.Add(r.summary.Judged).Write(r.dir.State())
-}
-
 // summarize fills the counts of the summary and logs them.
 func (r *run) summarize() {
-	r.countUnjudged()
+	r.summarizeUnjudged()
 	s := r.summary
 	s.Detectors, s.Symbols, s.SymbolsOnTape = r.working(), len(r.judged), len(r.index.Symbols())
 	r.opt.Logger.Info("detectors ran", "window_start", s.Judged.Start, "window_end", s.Judged.End, "detectors", len(s.Detectors),

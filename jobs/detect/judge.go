@@ -41,12 +41,17 @@ func (r *run) tasks(day window.Window) (tasks []task) {
 	return tasks
 }
 
-// judge runs the detectors over one day, publishes their alerts and then records the progress. The
+// judge runs the detectors over one day, publishes their alerts and then records what was judged and the
+// progress. The
 // session stays open until the next one.
 func (r *run) judge(ctx context.Context, day window.Window) error {
 	tasks := r.tasks(day)
-	if len(tasks) == 0 {
-		return nil
+	if len(tasks) == 0 { // all detectors failed
+		outcomes, err := r.outcomesOf(ctx, nil, day)
+		if err != nil {
+			return err
+		}
+		return r.recordJudged(outcomes)
 	}
 	if err := r.openSession(ctx, tasks, day); err != nil {
 		return err
@@ -58,7 +63,15 @@ func (r *run) judge(ctx context.Context, day window.Window) error {
 	slices.SortFunc(alerts, func(a, b tape.Alert) int {
 		return cmp.Or(cmp.Compare(a.At, b.At), strings.Compare(a.Symbol, b.Symbol), strings.Compare(a.Detector, b.Detector))
 	})
+	outcomes, err := r.outcomesOf(ctx, done, day)
+	if err != nil {
+		return err
+	}
+	// In this order: a kill must not leave a claim without its alerts.
 	if err := r.publish(ctx, alerts, day); err != nil {
+		return err
+	}
+	if err := r.recordJudged(outcomes); err != nil {
 		return err
 	}
 	return r.recordProgress(done, day)

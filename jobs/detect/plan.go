@@ -95,7 +95,7 @@ func (r *run) plan(ctx context.Context) error {
 	}
 	waiting := map[string]Waiting{}
 	for _, query := range r.queries {
-		windows := map[string]window.Window{}
+		windows, waits := map[string]window.Window{}, map[string]window.Window{}
 		for symbol, bounds := range r.index.AllBounds() {
 			w := window.Window{Start: r.planStart(query, symbol, bounds.FirstAt, late), End: end}
 			for _, gap := range gaps[symbol] {
@@ -103,6 +103,7 @@ func (r *run) plan(ctx context.Context) error {
 				if !w.Overlaps(around) {
 					continue
 				}
+				waits[symbol] = window.Window{Start: latest(w.Start, around.Start), End: w.End}
 				w.End = around.Start
 				if old, ok := waiting[symbol]; !ok || gap.After.Before(old.Since) {
 					reason := fmt.Sprintf("ids %d to %d are missing and may still arrive", gap.First, gap.Last)
@@ -116,7 +117,7 @@ func (r *run) plan(ctx context.Context) error {
 				r.summary.Judged = r.summary.Judged.Hull(w)
 			}
 		}
-		r.windows[query.Name] = windows
+		r.windows[query.Name], r.waiting[query.Name] = windows, waits
 	}
 	for _, symbol := range slices.Sorted(maps.Keys(waiting)) {
 		r.summary.Waiting = append(r.summary.Waiting, waiting[symbol])

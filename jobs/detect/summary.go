@@ -36,7 +36,7 @@ func (s Summary) Lines() (lines []string) {
 		}
 	}
 	if reasons := unjudgedReasons(s.Unjudged); len(reasons) > 0 {
-		add("not judged: %s", strings.Join(reasons, "; "))
+		add("not judged by every detector: %s", strings.Join(reasons, "; "))
 	}
 	for _, waiting := range s.Waiting {
 		add("%s waits since %s: %s", waiting.Symbol, minuteText(waiting.Since), waiting.Reason)
@@ -70,7 +70,7 @@ func unjudgedReasons(all []Unjudged) (reasons []string) {
 		text    string
 		minutes func(Unjudged) int64
 	}{
-		{"too little of the day before is recorded", func(u Unjudged) int64 { return u.History }},
+		{"too little of the time before is recorded", func(u Unjudged) int64 { return u.History }},
 		{"the exchange does not have all ids", func(u Unjudged) int64 { return u.Gap }},
 	} {
 		total, symbols := int64(0), []string{}

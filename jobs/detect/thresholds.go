@@ -79,3 +79,21 @@ func (o Options) symbolPattern(detector, symbol string) string {
 	}
 	return best
 }
+
+// threshold returns the value of a numeric parameter.
+func (r *run) threshold(query analytics.Query, param analytics.Param) float64 {
+	return toFloat(r.opt.Thresholds[query.Name][param.Name], toFloat(param.Default, 0))
+}
+
+// toFloat returns a threshold as a number, or otherwise if it is none.
+func toFloat(value any, otherwise float64) float64 {
+	switch v := value.(type) {
+	case float64:
+		return v
+	case int:
+		return float64(v)
+	case int64:
+		return float64(v)
+	}
+	return otherwise
+}

@@ -41,6 +41,9 @@
 -- column:   over           VARCHAR    X/U
 -- column:   bridge         VARCHAR    Q/U
 -- key:      symbol, at
+-- needs:    whole      6 minutes
+-- needs:    history    min_buckets times 5 of 24 hours before the full hour, by 5 minutes
+-- needs:    triangles  quotes
 -- threshold: min_sd
 -- cooldown: 30 minutes
 WITH splits AS (

@@ -50,6 +50,9 @@
 --                                     recovered, of the crash
 -- column:   orders_below   BIGINT     taker orders at or below the level
 -- key:      symbol, at
+-- needs:    whole    10 minutes
+-- needs:    price    5 minutes before
+-- needs:    history  min_minutes of 24 hours before them
 -- threshold: min_rms
 -- cooldown: 30 minutes
 WITH recent_minutes AS (

@@ -42,6 +42,8 @@
 -- column:   sd_flow          DOUBLE     quote asset, standard deviation of the flow in fifteen
 --                                       minutes
 -- key:      symbol, at
+-- needs:    whole    15 minutes
+-- needs:    history  min_minutes of 24 hours before the full hour, by 15 minutes
 -- threshold: min_sd
 -- cooldown: 30 minutes
 WITH trailing_sums AS (

@@ -36,6 +36,9 @@
 -- column:   reference     DOUBLE     quote asset per base asset, the price before the five minutes
 -- column:   close         DOUBLE     quote asset per base asset, the last price
 -- key:      symbol, at
+-- needs:    whole    5 minutes
+-- needs:    price    5 minutes before
+-- needs:    history  min_minutes of 24 hours before the full hour, by 5 minutes
 -- threshold: min_rms
 -- cooldown: 30 minutes
 WITH trailing_sums AS (

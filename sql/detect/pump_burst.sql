@@ -48,6 +48,9 @@
 --                                      less 1
 -- column:   close           DOUBLE     quote asset per base asset, last price of the minute
 -- key:      symbol, at
+-- needs:    whole    2 minutes
+-- needs:    price    2 minutes before
+-- needs:    history  min_minutes of 24 hours before them
 -- threshold: min_z
 -- cooldown: 30 minutes
 WITH scored_minutes AS (

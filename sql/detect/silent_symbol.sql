@@ -34,6 +34,7 @@
 -- column:   silence         DOUBLE     minutes
 -- column:   longest_before  DOUBLE     minutes, longest silence before it
 -- key:      symbol, at
+-- needs:    history  min_minutes of 72 hours before the silence
 -- threshold: min_ratio
 -- cooldown: 30 minutes
 WITH

@@ -35,6 +35,8 @@
 -- column:   mean_orders   DOUBLE     taker orders in five minutes, mean of the 24 hours before
 -- column:   buy_share     DOUBLE     share of the orders that bought, 0 to 1
 -- key:      symbol, at
+-- needs:    whole    5 minutes
+-- needs:    history  min_minutes of 24 hours before the full hour, by 5 minutes
 -- threshold: min_z
 -- cooldown: 30 minutes
 WITH trailing_sums AS (

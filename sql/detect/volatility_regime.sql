@@ -36,6 +36,9 @@
 -- column:   usual         DOUBLE     the same in the 24 hours before
 -- column:   close         DOUBLE     quote asset per base asset, the last price
 -- key:      symbol, at
+-- needs:    whole    30 minutes, by 5 minutes
+-- needs:    price    30 minutes before
+-- needs:    history  min_minutes of 24 hours before the full hour, by 5 minutes
 -- threshold: min_ratio
 -- cooldown: 30 minutes
 WITH recent_buckets AS (

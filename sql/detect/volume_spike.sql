@@ -41,6 +41,8 @@
 -- column:   peak             DOUBLE     quote asset, third largest of them
 -- column:   z                DOUBLE     standard deviations above the mean
 -- key:      symbol, at
+-- needs:    whole    5 minutes
+-- needs:    history  min_minutes of 24 hours before the full hour, by 5 minutes
 -- threshold: min_ratio
 -- cooldown: 30 minutes
 WITH trailing_sums AS (

@@ -38,6 +38,8 @@
 -- column:   vwap           DOUBLE     quote asset per base asset, of the 60 minutes
 -- column:   close          DOUBLE     quote asset per base asset, the last price
 -- key:      symbol, at
+-- needs:    whole    60 minutes
+-- needs:    history  min_minutes of 24 hours before the full hour, by 5 minutes
 -- threshold: min_rms
 -- cooldown: 30 minutes
 WITH trailing_sums AS (

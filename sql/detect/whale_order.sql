@@ -40,6 +40,9 @@
 --                                      1
 -- column:   ordered_at      TIMESTAMP  UTC, when the order traded
 -- key:      symbol, at
+-- needs:    whole    1 minute
+-- needs:    price    1 minute before
+-- needs:    history  min_minutes of 24 hours before them
 -- threshold: min_ratio
 -- cooldown: 30 minutes
 WITH

@@ -1,0 +1,362 @@
+package detect
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"tapedeck/analytics"
+	"tapedeck/internal/state"
+	"tapedeck/internal/window"
+)
+
+// judgeable works out which minutes of a window the detectors can judge. It repeats in Go what their SQL
+// does, as the needs: lines of their headers state it; TestJudgedIsWhatTheSQLJudges compares both.
+type judgeable struct {
+	run     *run
+	window  window.Window
+	records map[string]*record // by symbol
+	// partners are the symbols with which one forms triangles, by the quote assets of the detector.
+	partners map[string]map[string][]string
+}
+
+// record is what is recorded of a symbol.
+type record struct {
+	from time.Time       // first whole minute
+	gaps []window.Window // minutes with missing ids, as from window.Merge
+	// pricedAt is the first minute with a trade at or after a time at which a gap, or the first minute
+	// of the record, ends.
+	pricedAt map[time.Time]time.Time
+	silences []silence
+}
+
+// silence is a minute with a trade, and the last one before it with a trade or missing ids; zero if that
+// is too long ago for the detector to see.
+type silence struct{ ended, before time.Time }
+
+// judgeable reads what the needs of the detectors depend on from the open session, which covers w.
+func (r *run) judgeable(ctx context.Context, queries []analytics.Query, w window.Window) (*judgeable, error) {
+	j := &judgeable{run: r, window: w, records: map[string]*record{}, partners: map[string]map[string][]string{}}
+	for symbol, bounds := range r.index.AllBounds() {
+		record := &record{from: bounds.FirstAt.UTC().Truncate(time.Minute).Add(time.Minute), pricedAt: map[time.Time]time.Time{}}
+		for _, gap := range r.index.Gaps(symbol) {
+			record.gaps = append(record.gaps, window.Minutes(gap.After, gap.Before))
+		}
+		record.gaps = window.Merge(record.gaps)
+		j.records[symbol] = record
+	}
+	if err := j.readPrices(ctx, queries); err != nil {
+		return nil, err
+	}
+	for _, query := range queries {
+		if query.Needs.End == analytics.BeforeSilence {
+			if err := j.readSilences(ctx, query); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return j, nil
+}
+
+// breaks returns the minutes that are not recorded: the gaps, and the minute in which the record begins.
+func (r *record) breaks() []window.Window {
+	return append([]window.Window{{Start: r.from.Add(-time.Minute), End: r.from}}, r.gaps...)
+}
+
+// priceLookBack is how far before a window a gap can matter to the price that a minute is compared with.
+const priceLookBack = 25 * time.Hour
+
+// readPrices finds the first trade after each break that can matter.
+func (j *judgeable) readPrices(ctx context.Context, queries []analytics.Query) error {
+	steps := map[time.Duration]bool{}
+	for _, query := range queries {
+		if query.Needs.Price > 0 {
+			steps[query.Needs.Step] = true
+		}
+	}
+	around := window.Window{Start: j.window.Start.Add(-priceLookBack), End: j.window.End}
+	var values []string
+	for symbol, record := range j.records {
+		for _, gap := range record.breaks() {
+			for step := range steps {
+				if end := ceil(gap.End, step); end.After(around.Start) && end.Before(around.End) {
+					values = append(values, fmt.Sprintf("(%s, %s)", analytics.Quote(symbol), analytics.Timestamp(end)))
+				}
+			}
+		}
+	}
+	if len(values) == 0 {
+		return nil
+	}
+	slices.Sort(values)
+	result, err := j.run.session.SQL(ctx, fmt.Sprintf(`
+SELECT symbol, ended_at, min(minute) AS priced_at
+FROM (VALUES %s) AS breaks(symbol, ended_at)
+JOIN minutes USING (symbol)
+WHERE minute >= ended_at AND close IS NOT NULL AND minute >= %s AND minute < %s
+GROUP BY symbol, ended_at`, strings.Join(slices.Compact(values), ", "), analytics.Timestamp(around.Start), analytics.Timestamp(around.End)))
+	if err != nil {
+		return fmt.Errorf("find the trades after gaps: %w", err)
+	}
+	for _, row := range result.Rows {
+		j.records[row[0].(string)].pricedAt[row[1].(time.Time)] = row[2].(time.Time)
+	}
+	return nil
+}
+
+// readSilences finds the silences that leave too little history before them although enough is recorded
+// before the minute in which they end.
+func (j *judgeable) readSilences(ctx context.Context, query analytics.Query) error {
+	var values []string
+	for symbol, w := range j.run.windows[query.Name] {
+		w = w.Intersect(j.window)
+		record := j.records[symbol]
+		if w.IsEmpty() || record == nil {
+			continue
+		}
+		// What is certainly recorded before each minute of the window, less what is required.
+		least := window.Window{Start: latest(w.End.Add(-query.Needs.Length), record.from), End: w.Start}
+		spare := recordedMinutes(record.gaps, least) - int64(j.required(query, symbol))
+		values = append(values, fmt.Sprintf("(%s, %s, %d)", analytics.Quote(symbol), analytics.Timestamp(w.Start), max(spare, 1)))
+	}
+	if len(values) == 0 {
+		return nil
+	}
+	slices.Sort(values)
+	start := j.window.Start.Add(-query.LookBack("minutes"))
+	result, err := j.run.session.SQL(ctx, fmt.Sprintf(`
+WITH judged(symbol, start_at, spare) AS (VALUES %s),
+last_minutes AS (
+    SELECT symbol, max(minute) AS minute FROM minutes WHERE minute >= %s AND minute < %s GROUP BY symbol
+    UNION ALL
+    SELECT symbol, minute FROM minutes WHERE minute >= %[3]s AND minute < %s
+),
+neighbours AS (
+    SELECT symbol, minute, lag(minute) OVER (PARTITION BY symbol ORDER BY minute) AS minute_before FROM last_minutes
+)
+SELECT symbol, minute, minute_before
+FROM neighbours
+JOIN judged USING (symbol)
+WHERE minute >= start_at AND coalesce(date_diff('minute', minute_before, minute) > spare, true)`,
+		strings.Join(values, ", "), analytics.Timestamp(start), analytics.Timestamp(j.window.Start), analytics.Timestamp(j.window.End)))
+	if err != nil {
+		return fmt.Errorf("find silences: %w", err)
+	}
+	for _, row := range result.Rows {
+		record := j.records[row[0].(string)]
+		before, _ := row[2].(time.Time)
+		record.silences = append(record.silences, silence{row[1].(time.Time), before})
+	}
+	return nil
+}
+
+// required returns how many minutes, or steps, of the time before a detector requires of a symbol.
+func (j *judgeable) required(query analytics.Query, symbol string) float64 {
+	history := query.Needs.History
+	value, err := strconv.ParseFloat(history.Required, 64)
+	if err != nil {
+		param, _ := query.Param(history.Required)
+		opt := j.run.opt
+		value = toFloat(opt.Thresholds[query.Name][param.Name], toFloat(param.Default, 0))
+		value = toFloat(opt.SymbolThresholds[query.Name][opt.symbolPattern(query.Name, symbol)][param.Name], value)
+	}
+	return max(1, value*float64(history.Times)/history.Step.Minutes())
+}
+
+// spans returns what a detector can judge of a symbol in w, and what not and why. They cover w.
+func (j *judgeable) spans(query analytics.Query, symbol string, w window.Window) []state.JudgedSpan {
+	var history, gaps []window.Window
+	for _, leg := range append([]string{symbol}, j.partnersOf(query, symbol)...) {
+		if record := j.records[leg]; record != nil {
+			record.addBreaks(query.Needs, &history, &gaps)
+			j.addShortHistory(query, leg, record, w, &history)
+		}
+	}
+	gaps, history = window.Merge(gaps), window.Merge(history)
+	var out []state.JudgedSpan
+	for _, gap := range gaps {
+		if part := gap.Intersect(w); !part.IsEmpty() {
+			out = append(out, state.JudgedSpan{Start: part.Start, End: part.End, Reason: state.ReasonGap})
+		}
+	}
+	for _, part := range w.Subtract(gaps) {
+		for _, judged := range part.Subtract(history) {
+			out = append(out, state.JudgedSpan{Start: judged.Start, End: judged.End})
+		}
+		for _, short := range history {
+			if short = short.Intersect(part); !short.IsEmpty() {
+				out = append(out, state.JudgedSpan{Start: short.Start, End: short.End, Reason: state.ReasonHistory})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b state.JudgedSpan) int { return a.Start.Compare(b.Start) })
+	return out
+}
+
+// addBreaks adds the minutes that cannot be judged because a gap, or the beginning of the record, is in
+// the time that must be whole, or between the minute and the price that it is compared with.
+func (r *record) addBreaks(needs *analytics.Needs, history, gaps *[]window.Window) {
+	for i, gap := range r.breaks() {
+		start, end := gap.Start.Truncate(needs.Step), ceil(gap.End, needs.Step)
+		unjudged := window.Window{Start: start, End: end.Add(needs.Whole - needs.Step)}
+		if needs.Price > 0 {
+			priced, ok := r.pricedAt[end]
+			if !ok {
+				priced = end.Add(priceLookBack) // by then, no minute is compared with a price from before the gap
+			}
+			unjudged.End = latest(unjudged.End, priced.Truncate(needs.Step).Add(needs.Price))
+		}
+		if i == 0 { // the beginning of the record
+			*history = append(*history, unjudged)
+		} else {
+			*gaps = append(*gaps, unjudged)
+		}
+	}
+}
+
+// addShortHistory adds the minutes of w before which too little is recorded.
+func (j *judgeable) addShortHistory(query analytics.Query, symbol string, record *record, w window.Window, out *[]window.Window) {
+	needs := query.Needs
+	if needs.Length == 0 || w.IsEmpty() {
+		return
+	}
+	required := j.required(query, symbol)
+	isShort := func(before window.Window) bool {
+		return float64(record.count(before, needs.History.Step)) < required
+	}
+	lead := needs.Whole - needs.Step // from the start of the time that must be whole to the minute
+	first := w.Start.Truncate(needs.Step).Add(-lead)
+	if needs.End == analytics.BeforeHour {
+		for hour := first.Truncate(time.Hour); hour.Add(lead).Before(w.End); hour = hour.Add(time.Hour) {
+			if isShort(window.Window{Start: hour.Add(-needs.Length), End: hour}) {
+				*out = append(*out, window.Window{Start: hour.Add(lead), End: hour.Add(lead + time.Hour)})
+			}
+		}
+		return
+	}
+	if all := (window.Window{Start: first.Add(-needs.Length), End: w.End}); !record.isWhole(all) {
+		for minute := w.Start; minute.Before(w.End); minute = minute.Add(time.Minute) {
+			end := minute.Truncate(needs.Step).Add(-lead)
+			if isShort(window.Window{Start: end.Add(-needs.Length), End: end}) {
+				*out = append(*out, window.Window{Start: minute, End: minute.Add(time.Minute)})
+			}
+		}
+	}
+	for _, silence := range record.silences {
+		if isShort(window.Window{Start: silence.ended.Add(-needs.Length), End: silence.before.Add(time.Minute)}) {
+			*out = append(*out, window.Window{Start: silence.ended, End: silence.ended.Add(time.Minute)})
+		}
+	}
+}
+
+// isWhole reports whether all of w is recorded.
+func (r *record) isWhole(w window.Window) bool {
+	return !w.Start.Before(r.from) && !slices.ContainsFunc(r.gaps, w.Overlaps)
+}
+
+// count returns how many minutes, or steps of the clock, in w are recorded.
+func (r *record) count(w window.Window, step time.Duration) int64 {
+	w.Start = latest(w.Start, r.from)
+	if w.IsEmpty() {
+		return 0
+	}
+	var lost []window.Window
+	for _, gap := range r.gaps {
+		lost = append(lost, window.Window{Start: gap.Start.Truncate(step), End: ceil(gap.End, step)})
+	}
+	// A step that begins before the record is not counted in either term.
+	first := window.Window{Start: ceil(w.Start, step), End: w.End}
+	count := int64(w.Duration() / step)
+	for _, part := range window.Merge(lost) {
+		count -= int64(part.Intersect(first).Duration() / step)
+	}
+	return count
+}
+
+// partnersOf returns the other symbols with which a symbol forms triangles: X/Q, X/U and Q/U.
+func (j *judgeable) partnersOf(query analytics.Query, symbol string) []string {
+	param, ok := query.Param(query.Needs.Quotes)
+	if !ok {
+		return nil
+	}
+	quotes, isText := j.run.opt.Thresholds[query.Name][param.Name].(string)
+	if !isText {
+		quotes, _ = param.Default.(string)
+	}
+	if j.partners[quotes] == nil {
+		j.partners[quotes] = triangles(slices.Collect(maps.Keys(j.records)), strings.Split(quotes, ","))
+	}
+	return j.partners[quotes][symbol]
+}
+
+// triangles returns the partners of each symbol.
+func triangles(symbols, quotes []string) map[string][]string {
+	type pair struct{ base, quote string }
+	pairs := map[pair]string{}
+	for _, symbol := range symbols {
+		longest := ""
+		for _, quote := range quotes {
+			if strings.HasSuffix(symbol, quote) && len(quote) > len(longest) {
+				longest = quote
+			}
+		}
+		if longest != "" {
+			pairs[pair{strings.TrimSuffix(symbol, longest), longest}] = symbol
+		}
+	}
+	found := map[string]map[string]bool{}
+	for direct, first := range pairs {
+		for _, quote := range quotes {
+			second, ok := pairs[pair{direct.base, quote}]
+			third, bridged := pairs[pair{direct.quote, quote}]
+			if !ok || !bridged || quote == direct.quote {
+				continue
+			}
+			legs := []string{first, second, third}
+			for _, leg := range legs {
+				if found[leg] == nil {
+					found[leg] = map[string]bool{}
+				}
+				for _, other := range legs {
+					if other != leg {
+						found[leg][other] = true
+					}
+				}
+			}
+		}
+	}
+	out := map[string][]string{}
+	for leg, others := range found {
+		out[leg] = slices.Sorted(maps.Keys(others))
+	}
+	return out
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// ceil rounds up to a step of the clock.
+func ceil(at time.Time, step time.Duration) time.Time {
+	return at.Add(step - 1).Truncate(step)
+}
+
+// minutesIn counts the minutes of windows that are in w.
+func minutesIn(windows []window.Window, w window.Window) (minutes int64) {
+	for _, part := range windows {
+		minutes += int64(part.Intersect(w).Duration() / time.Minute)
+	}
+	return minutes
+}
+
+// recordedMinutes counts the minutes of w without a gap.
+func recordedMinutes(gaps []window.Window, w window.Window) int64 {
+	return int64(w.Duration()/time.Minute) - minutesIn(gaps, w)
+}

@@ -1,0 +1,9 @@
+-- judged holds what the detectors judged: one row per (detector, symbol, start_at). A time without a
+-- row was not looked at. derived/judged.sql defines it over files in .state.
+CREATE TABLE judged (
+    detector VARCHAR NOT NULL,
+    symbol VARCHAR NOT NULL,
+    start_at TIMESTAMP NOT NULL, -- UTC, inclusive, on a minute
+    end_at TIMESTAMP NOT NULL, -- UTC, exclusive; the rows of one key do not overlap
+    reason VARCHAR, -- NULL: judged; otherwise why not: history, gap, waiting, failed or changed
+);
