@@ -109,7 +109,7 @@ var (
 	restFaults       = []FaultKind{
 		REST429, REST418, REST403, REST5xx, RESTReset, RESTTruncated, RESTLater, RESTSlow, RESTConflict,
 	}
-	archiveFaults    = []FaultKind{
+	archiveFaults = []FaultKind{
 		ArchiveLate, ArchiveShort, ArchiveChecksum, ArchiveCorrupt, ArchiveNoChecksum, ArchiveHole, ArchiveUnsorted,
 		ArchiveReset, ArchiveRepublished, ArchiveRevised,
 	}
