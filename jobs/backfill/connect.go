@@ -23,8 +23,7 @@ type Endpoints struct {
 }
 
 // Connect returns the clients for a tape. They share the request budget with every other process on
-// the tape. Connect itself sends nothing. The caller closes the clients. A request to an exchange that
-// has not sent any response fails after 12 s with a *binance.UnreachableError.
+// the tape. Connect itself sends nothing. The caller closes the clients.
 func Connect(dir *tape.Dir, endpoints Endpoints) Clients {
 	rest := DefaultRESTURL
 	if dir.Feed() == tape.RawTrade {
@@ -33,7 +32,7 @@ func Connect(dir *tape.Dir, endpoints Endpoints) Clients {
 	budget := binance.OpenBudget(dir.State().Path("budget.json"), binance.BudgetOptions{})
 	archive := cmp.Or(endpoints.ArchiveURL, DefaultArchiveURL)
 	return Clients{
-		REST:    binance.NewREST(cmp.Or(endpoints.RESTURL, rest), budget, binance.ClientOptions{Logger: endpoints.Logger, FailFast: true}),
+		REST:    binance.NewREST(cmp.Or(endpoints.RESTURL, rest), budget, binance.ClientOptions{Logger: endpoints.Logger}),
 		Archive: binance.NewArchive(archive, binance.ClientOptions{Logger: endpoints.Logger}),
 	}
 }
