@@ -20,6 +20,7 @@ type app struct {
 	stdout  io.Writer
 	stderr  io.Writer
 
+	args    []string // the command line
 	log     *slog.Logger
 	console *console // standard error, if it is a terminal
 	status  bool     // the console may show a status line

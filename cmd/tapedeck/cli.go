@@ -36,6 +36,7 @@ type cli struct {
 
 	Verify  verifyCmd    `cmd:"" group:"care" help:"Prove completeness and list missing trades."`
 	Compact compactCmd   `cmd:"" group:"care" help:"Merge small files of past hours and days."`
+	Drop    dropCmd      `cmd:"" group:"care" help:"Remove trades, alerts or conflicts from the tape on purpose."`
 	Health  healthCmd    `cmd:"" group:"care" help:"Check that the stream and the scheduler are alive."`
 	Migrate dbMigrateCmd `cmd:"" name:"db-migrate" group:"care" help:"Create or upgrade the data directory and market.duckdb."`
 
@@ -99,6 +100,7 @@ func parse(a *app, args []string) (*kong.Context, error) {
 	case err != nil:
 		return nil, parseError(err, settings)
 	}
+	a.args = args
 	a.config = settings.config
 	a.started = time.Now().UTC()
 	a.fixed = flags.Now.Time
@@ -274,11 +276,6 @@ func (a *app) validateCommand(args []string) (*kong.Context, error) {
 	}
 	if _, ok := parsed.Selected().Target.Addr().Interface().(longRunning); ok {
 		return nil, fmt.Errorf("%s runs until it is stopped, so it is not a job", parsed.Selected().Name)
-	}
-	if command, ok := parsed.Selected().Target.Addr().Interface().(interface{ checkJob() error }); ok {
-		if err := command.checkJob(); err != nil {
-			return nil, errors.New(err.Error())
-		}
 	}
 	return parsed, nil
 }

@@ -31,7 +31,7 @@ type exchangeCmd struct {
 	Quiet   bool          `help:"Omit the incidents: pump-and-dump, flash crash, whale and silent coin."`
 
 	Faults       map[string]float64 `placeholder:"KIND=RATE" mapsep:"," help:"Random faults, separated by commas: for connections a rate a minute, otherwise a share from 0 to 1. The kinds are listed above."`
-	EveryFault   bool               `help:"All faults, each at its default rate; --faults overrides single rates."`
+	EveryFault   bool               `help:"All faults except those that change the content of trades, each at its default rate; --faults overrides single rates."`
 	FaultSeed    uint64             `placeholder:"N" default:"1" help:"The seed of the faults."`
 	WeightLimit  int64              `placeholder:"N" help:"The request weight that an address may use in a minute. The default is Binance's 6000."`
 	Latency      time.Duration      `placeholder:"LENGTH" help:"Delay each answer of REST and the archive: 50ms."`

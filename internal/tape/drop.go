@@ -159,6 +159,12 @@ func (d *Dir) FinishDrop(ctx context.Context) (finished bool, err error) {
 	return d.finishDrop(ctx, nil)
 }
 
+// DropPending reports whether a drop was decided and is not completed yet.
+func (d *Dir) DropPending() bool {
+	content, err := d.dropped.read()
+	return err == nil && content.Pending != nil
+}
+
 func (d *Dir) lockDrops() (unlock func(), err error) {
 	unlock, err = durable.TryLock(d.state.Path(dropLock))
 	if errors.Is(err, durable.ErrLocked) {

@@ -147,7 +147,7 @@ func importFile(ctx context.Context, dir *tape.Dir, title string, opt Options, o
 	}
 	out.Verified = verified
 	source.onRead = func(bytes int64) { opt.Progress.Set(out.Path, bytes) }
-	origin := tape.Origin{Source: tape.FromFile, Run: opt.Run, Detail: source.name + " sha256:" + sum}
+	origin := tape.Origin{Source: tape.FromFile, Run: opt.Run, Detail: source.name + " sha256:" + sum, Restores: true}
 	rows := &staging{position: "line", newLoad: func() *tape.Loader { return dir.NewLoader(origin) }}
 	stage := stageCSV
 	if source.form == formParquet {

@@ -9,7 +9,6 @@ WITH compared_alerts AS (
         symbol,
         "at" AS raised_at,
         detector,
-        score,
         message,
         CASE severity
             WHEN 'high' THEN 3
@@ -28,7 +27,6 @@ numbered_alerts AS (
         symbol,
         raised_at,
         detector,
-        score,
         message,
         severity_rank,
         count(*) FILTER (is_first) OVER (PARTITION BY symbol ORDER BY raised_at, detector) AS number,
@@ -50,7 +48,7 @@ symbol_incidents AS (
         ) AS severity_rank,
         list(DISTINCT detector) AS detectors,
         count(*) AS alerts,
-        first(message ORDER BY severity_rank DESC, score DESC, raised_at, detector) AS message,
+        first(message ORDER BY severity_rank DESC, raised_at, detector) AS message,
         time_bucket(INTERVAL 10 MINUTES, min(raised_at)) AS bucket,
     FROM numbered_alerts
     GROUP BY

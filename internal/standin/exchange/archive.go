@@ -48,6 +48,7 @@ type fileState struct {
 	decided   bool
 	downloads [2]int // of the zip and of its checksum, while the file was faulty
 	version   int    // how often a faulty file was replaced
+	revised   bool   // ArchiveRevised has replaced it
 }
 
 type archiveFile struct {
@@ -211,9 +212,22 @@ func (a *archive) faultOf(key string, checksum bool) (kind FaultKind, version in
 		wrong = 1
 	}
 	if times > 0 && st.downloads[part] >= times && (st.downloads[other] >= times || part == wrong) {
-		st.fault = Fault{}
 		st.version++
+		if kind == ArchiveRevised && !st.revised {
+			st.revised, st.fault.Times = true, -1
+			st.downloads = [2]int{}
+			a.server.counters.fault(kind)
+			return kind, st.version
+		}
+		st.fault = Fault{}
 		return "", st.version
+	}
+	if kind == ArchiveRevised {
+		st.downloads[part]++
+		if st.revised {
+			return kind, st.version
+		}
+		return "", st.version // correct so far
 	}
 	if st.downloads == [2]int{} {
 		a.server.counters.fault(kind)
@@ -226,7 +240,7 @@ func (a *archive) faultOf(key string, checksum bool) (kind FaultKind, version in
 func (a *archive) file(f period, fault FaultKind, version int, first, last int64) (*archiveFile, error) {
 	form := f.key + "?" + strconv.Itoa(version)
 	switch fault {
-	case ArchiveShort, ArchiveHole, ArchiveUnsorted, ArchiveCorrupt:
+	case ArchiveShort, ArchiveHole, ArchiveUnsorted, ArchiveCorrupt, ArchiveRevised:
 		form += string(fault)
 	default:
 		fault = ""
@@ -315,6 +329,9 @@ func (a *archive) writeRows(w io.Writer, f period, fault FaultKind, first, last 
 			}
 			if fault == ArchiveUnsorted && i%2 == 0 && i+1 < len(rows) {
 				rows[i], rows[i+1] = rows[i+1], rows[i] // the page goes 2 1 4 3 …
+			}
+			if fault == ArchiveRevised && revises(r.ID, first) {
+				*r = a.server.alter(f.symbol, f.kind, *r)
 			}
 			line = appendCSV(line[:0], f.kind, r, unit)
 			if fault == ArchiveUnsorted && i%100 == 1 {

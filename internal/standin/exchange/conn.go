@@ -26,13 +26,14 @@ const frameHeader = 8
 
 // conn is one websocket connection.
 type conn struct {
-	server *Server
-	ws     *websocket.Conn
-	out    *writeQueue
-	number int
-	micro  bool
-	ended  chan struct{} // closed when the reader has ended
-	silent atomic.Bool   // sends nothing, not even pings
+	server   *Server
+	ws       *websocket.Conn
+	out      *writeQueue
+	number   int
+	micro    bool
+	ended    chan struct{} // closed when the reader has ended
+	silent   atomic.Bool   // sends nothing, not even pings
+	impostor bool          // sends another market's events
 
 	closeSent atomic.Bool
 
@@ -74,7 +75,8 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	if !s.admit(w, r) {
+	admitted, impostor := s.admit(w, r)
+	if !admitted {
 		return
 	}
 	if len(r.URL.RequestURI()) > maxURL {
@@ -98,7 +100,7 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 	}
 	c := &conn{
 		server: s, ws: ws, out: hijack.out, micro: micro, ended: make(chan struct{}),
-		combined: strings.HasPrefix(r.URL.Path, "/stream"), pings: map[string]time.Time{},
+		combined: strings.HasPrefix(r.URL.Path, "/stream"), pings: map[string]time.Time{}, impostor: impostor,
 	}
 	s.hub.add(c)
 	s.counters.mu.Lock()
@@ -154,17 +156,21 @@ func parseStreamURL(u *url.URL) (names []string, micro bool, err error) {
 	return names, micro, nil
 }
 
-// admit answers a handshake that exceeds a limit or meets a Refuse fault, and returns false.
-func (s *Server) admit(w http.ResponseWriter, r *http.Request) bool {
+// admit answers a handshake that exceeds a limit or meets a Refuse fault, and returns false. impostor
+// means that it meets an Impostor fault.
+func (s *Server) admit(w http.ResponseWriter, r *http.Request) (admitted, impostor bool) {
 	if rejected := s.limits.connect(address(r)); rejected.status != 0 {
 		rejected.write(w)
-		return false
+		return false, false
 	}
 	fault, ok := s.faults.take(handshakeFaults, r.URL.RequestURI(), "handshake", true)
 	if !ok {
-		return true
+		return true, false
 	}
-	s.counters.fault(Refuse)
+	s.counters.fault(fault.Kind)
+	if fault.Kind == Impostor {
+		return true, true
+	}
 	status := fault.Code
 	if status == 0 {
 		status = []int{429, 418, 503}[s.faults.turn("refuse")%3]
@@ -175,7 +181,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) bool {
 	}
 	wait = cmp.Or(fault.RetryAfter, wait)
 	rejection{status: status, retryAfter: wait, message: "Too many requests."}.write(w)
-	return false
+	return false, false
 }
 
 // read handles the client's frames until the connection ends.

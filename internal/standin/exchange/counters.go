@@ -48,6 +48,9 @@ type Endpoint struct {
 type Served struct {
 	// Faults counts the faults served.
 	Faults map[FaultKind]int64 `json:"faults"`
+	// Conflicts counts the rows that were served with other content than the source has for their id.
+	// A row that was served several times with the same content counts once.
+	Conflicts int64 `json:"conflicts"`
 	// Endpoints counts requests and their weight by path; all archive files count as one path.
 	Endpoints map[string]Endpoint `json:"endpoints"`
 	// PeakWeight is the greatest weight that one address used in one minute.
@@ -116,6 +119,7 @@ func (s *Server) Served() Served {
 	defer s.counters.mu.Unlock()
 	served := s.counters.served
 	served.OpenConnections, served.Messages = open, messages
+	served.Conflicts = s.countConflicts()
 	served.Faults, served.Endpoints = maps.Clone(served.Faults), maps.Clone(served.Endpoints)
 	served.WeightLimit, served.Now = s.opt.WeightLimit, s.Now()
 	select {

@@ -41,12 +41,17 @@ const (
 	// Damage sends something invalid instead of an event: half of it, wrong types, another stream's
 	// event …
 	Damage FaultKind = "damage"
+	// Conflict sends an event, and then another one with its id and other content.
+	Conflict FaultKind = "conflict"
 )
 
 // Faults of handshakes happen to the next websocket handshakes (Rates: share of handshakes).
 const (
 	// Refuse answers with the status Fault.Code, 0 means 429, 418 and 503 in turn, and a Retry-After.
 	Refuse FaultKind = "refuse"
+	// Impostor accepts the handshake and then sends another market's events: every one has other
+	// content than the same id on other connections and in REST.
+	Impostor FaultKind = "impostor"
 )
 
 // Faults of REST happen to the next requests (Rates: share of requests).
@@ -67,6 +72,8 @@ const (
 	RESTLater FaultKind = "rest_later"
 	// RESTSlow answers after Fault.For; 0 means a second.
 	RESTSlow FaultKind = "rest_slow"
+	// RESTConflict answers a page with one row that has other content than before.
+	RESTConflict FaultKind = "rest_conflict"
 )
 
 // Faults of the archive happen to one file, until it was downloaded Fault.Times times; then a correct
@@ -90,17 +97,25 @@ const (
 	ArchiveRepublished FaultKind = "archive_republished"
 	// ArchiveUnsorted has all rows out of order and some twice, and a matching checksum.
 	ArchiveUnsorted FaultKind = "archive_unsorted"
+	// ArchiveRevised is correct, and then replaced for good by a file in which some rows have other
+	// content, with a matching checksum. Binance did that on 2024-11-19.
+	ArchiveRevised FaultKind = "archive_revised"
 )
 
 var (
 	connectionFaults = []FaultKind{Cut, Close, Silence, Mute, Shutdown}
-	messageFaults    = []FaultKind{Drop, Duplicate, Reorder, Damage}
-	handshakeFaults  = []FaultKind{Refuse}
-	restFaults       = []FaultKind{REST429, REST418, REST403, REST5xx, RESTReset, RESTTruncated, RESTLater, RESTSlow}
-	archiveFaults    = []FaultKind{
-		ArchiveLate, ArchiveShort, ArchiveChecksum, ArchiveCorrupt, ArchiveNoChecksum, ArchiveHole, ArchiveUnsorted,
-		ArchiveReset, ArchiveRepublished,
+	messageFaults    = []FaultKind{Drop, Duplicate, Reorder, Damage, Conflict}
+	handshakeFaults  = []FaultKind{Refuse, Impostor}
+	restFaults       = []FaultKind{
+		REST429, REST418, REST403, REST5xx, RESTReset, RESTTruncated, RESTLater, RESTSlow, RESTConflict,
 	}
+	archiveFaults = []FaultKind{
+		ArchiveLate, ArchiveShort, ArchiveChecksum, ArchiveCorrupt, ArchiveNoChecksum, ArchiveHole, ArchiveUnsorted,
+		ArchiveReset, ArchiveRepublished, ArchiveRevised,
+	}
+	// contentFaults serve other content for an id. What a client has afterwards may depend on what it
+	// received first.
+	contentFaults = []FaultKind{Conflict, Impostor, RESTConflict, ArchiveRevised}
 )
 
 // FaultKinds lists all kinds: those of connections, messages, handshakes, REST and the archive.
@@ -137,7 +152,10 @@ type Faults struct {
 	Rates map[FaultKind]float64
 }
 
-// EveryFault returns a schedule in which every kind happens.
+// ChangesContent reports whether a kind of fault serves other content for an id that has been served.
+func (k FaultKind) ChangesContent() bool { return slices.Contains(contentFaults, k) }
+
+// EveryFault returns a schedule in which every kind happens, except those that change content.
 func EveryFault(seed uint64) *Faults {
 	rates := map[FaultKind]float64{Refuse: 0.2}
 	for _, k := range connectionFaults {
@@ -155,6 +173,9 @@ func EveryFault(seed uint64) *Faults {
 	rates[REST403] = 0.002
 	for _, k := range archiveFaults {
 		rates[k] = 0.1
+	}
+	for _, k := range contentFaults {
+		delete(rates, k)
 	}
 	return &Faults{Seed: seed, Rates: rates}
 }

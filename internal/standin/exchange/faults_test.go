@@ -340,7 +340,7 @@ func TestSlowReader(t *testing.T) {
 
 func TestRandomFaultsAreTheSameForTheSameSeed(t *testing.T) {
 	play := func(seed uint64) (got []string) {
-		s := StartTest(t, numberedTrades(500), Options{Speed: Manual, Faults: &Faults{Seed: seed, Rates: map[FaultKind]float64{Drop: .1, Duplicate: .1, Reorder: .1, Damage: .1}}})
+		s := StartTest(t, numberedTrades(500), Options{Speed: Manual, Faults: &Faults{Seed: seed, Rates: map[FaultKind]float64{Drop: .1, Duplicate: .1, Reorder: .1, Damage: .1, Conflict: .1}}})
 		ws := dial(t, s, "/ws/btcusdt@trade")
 		advance(t, s, at(500))
 		ask := `{"method":"LIST_SUBSCRIPTIONS","id":1}`

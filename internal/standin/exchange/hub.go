@@ -213,7 +213,7 @@ func (h *hub) dispatch(kind Kind, events []Event, receivers []*conn) []*conn {
 				h.frames[form] = appendFrame(h.frames[form][:0], payload)
 				framed[form] = true
 			}
-			if noFaults {
+			if noFaults && !c.impostor {
 				c.out.append(h.frames[form])
 				h.messages++
 			} else {

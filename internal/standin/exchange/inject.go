@@ -139,6 +139,9 @@ func (h *hub) flushHeld(c *conn) {
 func (c *conn) sendFaulty(stream *stream, r *Row, frame []byte) int {
 	s := c.server
 	key := strconv.Itoa(c.number) + stream.name + strconv.FormatInt(r.ID, 10)
+	if c.impostor {
+		frame = c.alteredFrame(stream, r)
+	}
 	fault, ok := s.faults.take(messageFaults, stream.name, key, false)
 	if ok {
 		s.counters.fault(fault.Kind)
@@ -156,6 +159,8 @@ func (c *conn) sendFaulty(stream *stream, r *Row, frame []byte) int {
 	case Damage:
 		frame = appendFrame(nil, damagedMessage(c.damageCount, stream, r, c.micro, c.combined))
 		c.damageCount++
+	case Conflict:
+		frame = append(slices.Clip(frame), c.alteredFrame(stream, r)...)
 	}
 	c.out.append(frame)
 	if c.held != nil {
@@ -163,6 +168,12 @@ func (c *conn) sendFaulty(stream *stream, r *Row, frame []byte) int {
 		c.held = nil
 	}
 	return 1
+}
+
+// alteredFrame returns the frame of an event with other content.
+func (c *conn) alteredFrame(stream *stream, r *Row) []byte {
+	other := c.server.alter(stream.symbol, stream.kind, *r)
+	return appendFrame(nil, appendCombinedIf(c.combined, stream.name, appendEvent(nil, stream.kind, stream.symbol, &other, c.micro)))
 }
 
 // damageKinds is the number of kinds of damage.

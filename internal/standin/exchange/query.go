@@ -21,6 +21,7 @@ type query struct {
 	micro  bool // times are sent in microseconds
 	read   int
 	fail   *failure
+	alters bool // RESTConflict happens to the rows
 }
 
 // newQuery reads the query of a request and the unit of its times. It rejects a parameter that was sent

@@ -66,6 +66,7 @@ func (s *Server) serveREST(weight int64, answer func(*query) []byte) http.Handle
 		if faulty && s.replaceAnswer(w, r, fault) {
 			return
 		}
+		q.alters = fault.Kind == RESTConflict
 		var body []byte
 		if q.fail == nil {
 			body = answer(q)
@@ -77,6 +78,9 @@ func (s *Server) serveREST(weight int64, answer func(*query) []byte) http.Handle
 			s.counters.offence(BadRequest)
 			writeError(w, http.StatusBadRequest, q.fail.code, q.fail.message)
 			return
+		}
+		if q.alters { // there was no row to alter
+			s.faults.putBack(fault)
 		}
 		if faulty {
 			if body = s.alterBody(w, fault, body, q.values.Has("fromId")); body == nil {
@@ -142,6 +146,7 @@ func (s *Server) aggTrades(q *query) []byte {
 	default:
 		rows = s.newest(symbol, AggTrade, Endless, limit)
 	}
+	q.alterRows(symbol, AggTrade, rows)
 	return appendRows(rows, appendAggRow, q.micro)
 }
 
@@ -152,10 +157,12 @@ func (s *Server) historicalTrades(q *query) []byte {
 	if !q.end() {
 		return nil
 	}
+	rows := s.newest(symbol, Trade, Endless, limit)
 	if hasID {
-		return appendRows(s.page(symbol, Trade, fromID, limit), appendTradeRow, q.micro)
+		rows = s.page(symbol, Trade, fromID, limit)
 	}
-	return appendRows(s.newest(symbol, Trade, Endless, limit), appendTradeRow, q.micro)
+	q.alterRows(symbol, Trade, rows)
+	return appendRows(rows, appendTradeRow, q.micro)
 }
 
 func (s *Server) recentTrades(q *query) []byte {

@@ -135,6 +135,7 @@ type Server struct {
 	limits   *limiter
 	archive  *archive
 	tickers  tickers
+	altered  altered
 	upgrader websocket.Upgrader
 	http     *http.Server
 	url      atomic.Value // string
@@ -167,6 +168,7 @@ func New(source Source, opt Options) (*Server, error) {
 	s := &Server{
 		opt: opt.withDefaults(), source: source, counters: newCounters(),
 		tickers:      tickers{byName: map[string]*ticker{}},
+		altered:      altered{rows: map[Altered]bool{}},
 		clockStarted: make(chan struct{}), done: make(chan struct{}),
 	}
 	s.faults = newInjector(opt.Faults)
