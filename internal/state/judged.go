@@ -32,6 +32,9 @@ const (
 	ReasonGap = "gap"
 	// ReasonWaiting: ids are missing that may still arrive. The next run after that judges it.
 	ReasonWaiting = "waiting"
+	// ReasonUnknown: nothing proves yet that the record reaches the time; trades of it may still arrive.
+	// The next run after the proof judges it.
+	ReasonUnknown = "unknown"
 	// ReasonFailed: the detector failed. The next run tries again.
 	ReasonFailed = "failed"
 	// ReasonChanged: another version of the detector judged it.
@@ -323,7 +326,7 @@ func ReadJudged(d *Dir) ([]window.Window, error) {
 	for _, date := range dates {
 		for _, spans := range d.readJudgedDay(date) {
 			for _, span := range spans {
-				if span.Reason == "" || span.Reason == ReasonHistory || span.Reason == ReasonGap {
+				if span.Reason == "" || span.Reason == ReasonHistory || span.Reason == ReasonGap || span.Reason == ReasonUnknown {
 					windows = append(windows, span.Window())
 				}
 			}

@@ -137,6 +137,7 @@ type run struct {
 	waiting  map[string]map[string]window.Window   // not judged because ids may still arrive, likewise
 	judged   map[string]bool                       // symbols
 	unjudged map[string]map[string][]window.Window // by symbol and reason
+	partners map[string]map[string][]string        // of each symbol, by detector; see legsOf
 }
 
 // newRun checks the options, loads the detectors and reads the index. The run is never nil.
@@ -148,7 +149,7 @@ func newRun(ctx context.Context, dir *tape.Dir, opt Options) (*run, error) {
 	r := &run{
 		opt: opt, dir: dir, index: dir.Index(), summary: &Summary{}, alerts: alertCache{dir: dir, byDate: map[string][]tape.Alert{}},
 		windows: map[string]map[string]window.Window{}, failed: map[string]bool{}, judged: map[string]bool{},
-		waiting: map[string]map[string]window.Window{}, unjudged: map[string]map[string][]window.Window{},
+		waiting: map[string]map[string]window.Window{}, unjudged: map[string]map[string][]window.Window{}, partners: map[string]map[string][]string{},
 	}
 	if opt.From.IsZero() != opt.To.IsZero() {
 		return r, usageError("a window needs both a start and an end")

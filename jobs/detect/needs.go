@@ -20,8 +20,6 @@ type judgeable struct {
 	run     *run
 	window  window.Window
 	records map[string]*record // by symbol
-	// partners are the symbols with which one forms triangles, by the quote assets of the detector.
-	partners map[string]map[string][]string
 }
 
 // record is what is recorded of a symbol.
@@ -40,7 +38,7 @@ type silence struct{ ended, before time.Time }
 
 // judgeable reads what the needs of the detectors depend on from the open session, which covers w.
 func (r *run) judgeable(ctx context.Context, queries []analytics.Query, w window.Window) (*judgeable, error) {
-	j := &judgeable{run: r, window: w, records: map[string]*record{}, partners: map[string]map[string][]string{}}
+	j := &judgeable{run: r, window: w, records: map[string]*record{}}
 	for symbol, bounds := range r.index.AllBounds() {
 		record := &record{from: bounds.FirstAt.UTC().Truncate(time.Minute).Add(time.Minute), pricedAt: map[time.Time]time.Time{}}
 		for _, gap := range r.index.Gaps(symbol) {
@@ -170,7 +168,8 @@ func (j *judgeable) required(query analytics.Query, symbol string) float64 {
 // spans returns what a detector can judge of a symbol in w, and what not and why. They cover w.
 func (j *judgeable) spans(query analytics.Query, symbol string, w window.Window) []state.JudgedSpan {
 	var history, gaps []window.Window
-	for _, leg := range append([]string{symbol}, j.partnersOf(query, symbol)...) {
+	known := j.run.knownUntil(query, symbol).Truncate(time.Minute)
+	for _, leg := range j.run.legsOf(query, symbol) {
 		if record := j.records[leg]; record != nil {
 			record.addBreaks(query.Needs, &history, &gaps)
 			j.addShortHistory(query, leg, record, w, &history)
@@ -185,7 +184,12 @@ func (j *judgeable) spans(query analytics.Query, symbol string, w window.Window)
 	}
 	for _, part := range w.Subtract(gaps) {
 		for _, judged := range part.Subtract(history) {
-			out = append(out, state.JudgedSpan{Start: judged.Start, End: judged.End})
+			if proven := judged.Intersect(window.Window{Start: w.Start, End: known}); !proven.IsEmpty() {
+				out = append(out, state.JudgedSpan{Start: proven.Start, End: proven.End})
+			}
+			if open := judged.Intersect(window.Window{Start: known, End: w.End}); !open.IsEmpty() {
+				out = append(out, state.JudgedSpan{Start: open.Start, End: open.End, Reason: state.ReasonUnknown})
+			}
 		}
 		for _, short := range history {
 			if short = short.Intersect(part); !short.IsEmpty() {
@@ -277,20 +281,33 @@ func (r *record) count(w window.Window, step time.Duration) int64 {
 	return count
 }
 
-// partnersOf returns the other symbols with which a symbol forms triangles: X/Q, X/U and Q/U.
-func (j *judgeable) partnersOf(query analytics.Query, symbol string) []string {
+// knownUntil returns up to when nothing can be missing after the last trades of what a detector reads to
+// judge a symbol.
+func (r *run) knownUntil(query analytics.Query, symbol string) (until time.Time) {
+	for i, leg := range r.legsOf(query, symbol) {
+		if known, _ := r.index.Known(leg); i == 0 || known.Until.Before(until) {
+			until = known.Until.UTC()
+		}
+	}
+	return until
+}
+
+// legsOf returns a symbol, and with a detector that compares three pairs, also those with which the symbol
+// forms triangles: X/Q, X/U and Q/U.
+func (r *run) legsOf(query analytics.Query, symbol string) []string {
+	legs := []string{symbol}
 	param, ok := query.Param(query.Needs.Quotes)
 	if !ok {
-		return nil
+		return legs
 	}
-	quotes, isText := j.run.opt.Thresholds[query.Name][param.Name].(string)
-	if !isText {
-		quotes, _ = param.Default.(string)
+	if r.partners[query.Name] == nil {
+		quotes, isText := r.opt.Thresholds[query.Name][param.Name].(string)
+		if !isText {
+			quotes, _ = param.Default.(string)
+		}
+		r.partners[query.Name] = triangles(r.index.Symbols(), strings.Split(quotes, ","))
 	}
-	if j.partners[quotes] == nil {
-		j.partners[quotes] = triangles(slices.Collect(maps.Keys(j.records)), strings.Split(quotes, ","))
-	}
-	return j.partners[quotes][symbol]
+	return append(legs, r.partners[query.Name][symbol]...)
 }
 
 // triangles returns the partners of each symbol.

@@ -32,6 +32,20 @@ type judgment struct {
 	Until  time.Time `json:"until"`
 	LastID int64     `json:"last_id"`
 	LastAt time.Time `json:"last_at"`
+	// KnownUntil is up to when the record of the symbol was known to be complete. From there to Until,
+	// nothing that was traded was on the tape, but it might still have arrived.
+	KnownUntil time.Time `json:"known_until,omitzero"`
+}
+
+// provisionalFrom returns from when on a judgment has to be made again, because the record is by now known
+// to be complete up to a later time. ok is false if it has not.
+func (j judgment) provisionalFrom(knownUntil time.Time) (from time.Time, ok bool) {
+	from = j.KnownUntil
+	if from.IsZero() { // recorded by an earlier version
+		from = j.LastAt
+	}
+	from = from.UTC().Truncate(time.Minute)
+	return from, from.Before(j.Until) && knownUntil.UTC().Truncate(time.Minute).After(from)
 }
 
 const (
@@ -139,10 +153,14 @@ func (r *run) planStart(query analytics.Query, symbol string, firstAt time.Time,
 	if !ok || start.Before(judged.From) {
 		return start
 	}
-	if at, ok := late[symbol]; ok && at.Before(judged.Until) {
-		return at.Truncate(time.Minute)
+	next := judged.Until
+	if at, ok := late[symbol]; ok && at.Before(next) {
+		next = at.Truncate(time.Minute)
 	}
-	return judged.Until
+	if from, ok := judged.provisionalFrom(r.knownUntil(query, symbol)); ok && from.Before(next) {
+		next = latest(from, start)
+	}
+	return next
 }
 
 // healableGaps returns the gaps with ids that the exchange is not known to lack, by symbol.
@@ -259,6 +277,7 @@ func (r *run) recordProgress(done []analytics.Query, day window.Window) error {
 			}
 			judged := judgment{
 				From: bounds.FirstAt.UTC().Truncate(time.Minute), Until: part.End, LastID: bounds.LastID, LastAt: bounds.LastAt.UTC(),
+				KnownUntil: r.knownUntil(query, symbol),
 			}
 			if old, ok := symbols[symbol]; ok && !old.From.After(judged.From) {
 				judged.From = old.From
