@@ -338,9 +338,17 @@ func selectFiles(table tape.Table, columns []Column, files string) string {
 		if column.Type == "JSON" {
 			names[i] = fmt.Sprintf(`data."%s"::JSON AS "%s"`, column.Name, column.Name)
 		}
+		if table == tape.Coverage && column.Name == "conflicts" {
+			names[i] = `coalesce(data."conflicts", 0) AS "conflicts"`
+		}
 	}
-	statement := fmt.Sprintf("SELECT %s FROM read_parquet(%s, hive_partitioning = true, hive_types = {'date': DATE}) AS data",
-		strings.Join(names, ", "), files)
+	rows := fmt.Sprintf("read_parquet(%s, hive_partitioning = true, hive_types = {'date': DATE})", files)
+	if table == tape.Coverage {
+		// Files of an earlier version, which may be all there are, have no column conflicts.
+		rows = fmt.Sprintf("(FROM read_parquet(%s, hive_partitioning = true, hive_types = {'date': DATE}, union_by_name = true) "+
+			"UNION ALL BY NAME SELECT NULL::BIGINT AS conflicts WHERE false)", files)
+	}
+	statement := fmt.Sprintf("SELECT %s FROM %s AS data", strings.Join(names, ", "), rows)
 	if table == tape.Coverage {
 		statement += " QUALIFY row_number() OVER (PARTITION BY data.symbol, data.date ORDER BY data.checked_at DESC) = 1"
 	}

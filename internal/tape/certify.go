@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"tapedeck/internal/idset"
+	"tapedeck/internal/state"
+	"tapedeck/internal/window"
 )
 
 // Certificate states how complete the record is, computed from the rows of the files themselves.
@@ -21,6 +23,8 @@ type Certificate struct {
 	Broken []BrokenSegment
 	// Misplaced is the number of rows in the partition of another date.
 	Misplaced int64
+	// Conflicts are not resolved; see Dir.OpenConflicts.
+	Conflicts []Conflict
 	// Files is the number of files, Scanned of those read now. The others were read before and have
 	// not changed.
 	Scanned, Files int
@@ -36,10 +40,18 @@ type SymbolCertificate struct {
 	// Trades is the number of ids on the tape. Missing is the number of ids inside the bounds that are
 	// not on the tape and can still be fetched, Absent of those that the exchange does not have.
 	// Duplicates is the number of rows whose id occurs before, on the same date or another.
-	Trades, Missing, Absent, Duplicates int64
+	// Dropped is the number of ids inside the bounds that were removed on purpose. Conflicts is the
+	// number of the symbol's conflicts that are not resolved.
+	Trades, Missing, Absent, Dropped, Duplicates, Conflicts int64
+	// Known is the window in which the record is known.
+	Known Known
+	// Backwards counts trades that matched more than a second before the trade with the id before
+	// theirs. BackwardSteps are the first of them.
+	Backwards     int64
+	BackwardSteps []BackwardStep
 	// Days are ascending, from the first to the last, and include days without trades.
 	Days []Day
-	// Gaps are ascending and do not include absent ids.
+	// Gaps are ascending and include neither absent nor dropped ids.
 	Gaps []Gap
 }
 
@@ -60,13 +72,15 @@ const (
 	StateGap = "gap"
 	// StateAbsent: ids are missing that the exchange itself does not have.
 	StateAbsent = "absent"
+	// StateDropped: no id is missing, except some that were removed on purpose.
+	StateDropped = "dropped"
 )
 
-// Complete reports whether no id is missing that can be fetched, no id is duplicated, and every
-// file could be read.
+// Complete reports whether no id is missing that can be fetched, none was removed on purpose, none is
+// duplicated or in conflict, and every file could be read.
 func (c Certificate) Complete() bool {
-	return len(c.Broken) == 0 && c.Misplaced == 0 &&
-		!slices.ContainsFunc(c.Symbols, func(s SymbolCertificate) bool { return s.Missing > 0 || s.Duplicates > 0 })
+	return len(c.Broken) == 0 && c.Misplaced == 0 && len(c.Conflicts) == 0 &&
+		!slices.ContainsFunc(c.Symbols, func(s SymbolCertificate) bool { return s.Missing+s.Dropped+s.Duplicates > 0 })
 }
 
 // Certify reads the ids of all rows on the tape and computes what is missing at the time now. It
@@ -79,11 +93,7 @@ func (d *Dir) Certify(ctx context.Context, now time.Time, full bool) (Certificat
 	if err != nil {
 		return out, err
 	}
-	absent, err := d.Absent()
-	if err != nil {
-		return out, err
-	}
-	bounds, err := d.extent.read()
+	known, err := d.readKnowledge()
 	if err != nil {
 		return out, err
 	}
@@ -92,51 +102,103 @@ func (d *Dir) Certify(ctx context.Context, now time.Time, full bool) (Certificat
 		return out, err
 	}
 	out.Files, out.Scanned, out.SaveErr = scan.files, len(scan.pending), scan.saveErr
-	symbols := map[string]map[string]*dayIDs{} // by symbol and date
-	for date, part := range scan.parts {
-		for _, name := range slices.Sorted(maps.Keys(part.Files)) {
-			file := part.Files[name]
-			if file.Broken != "" {
-				out.Broken = append(out.Broken, BrokenSegment{segmentPath(Trades, date, name), errors.New(file.Broken)})
-				continue
-			}
-			out.Misplaced += file.Misplaced
-			for symbol, runs := range file.Runs {
-				if symbols[symbol] == nil {
-					symbols[symbol] = map[string]*dayIDs{}
-				}
-				day := symbols[symbol][date]
-				if day == nil {
-					day = &dayIDs{}
-					symbols[symbol][date] = day
-				}
-				day.duplicates += countCommon(day.set.runs, runs)
-				day.set.add(runs)
-			}
-			if file.Duplicates > 0 && len(file.Runs) > 0 {
-				first := slices.Min(slices.Collect(maps.Keys(file.Runs)))
-				symbols[first][date].duplicates += file.Duplicates
-			}
-		}
+	// What was dropped meanwhile must not count as missing.
+	if known.dropped, err = d.DroppedRuns(); err != nil {
+		return out, err
 	}
-	slices.SortFunc(out.Broken, func(a, b BrokenSegment) int { return cmp.Compare(a.Path, b.Path) })
-	for symbol := range bounds {
+	if out.Conflicts, err = d.OpenConflicts(ctx); err != nil {
+		return out, err
+	}
+	symbols := out.collect(scan)
+	for symbol := range known.bounds {
 		if symbols[symbol] == nil {
-			symbols[symbol] = nil // all of its record is lost
+			symbols[symbol] = &symbolIDs{} // all of its record is lost
 		}
 	}
 	for _, symbol := range slices.Sorted(maps.Keys(symbols)) {
-		b, known := bounds[symbol]
-		c := symbolCertifier{out: SymbolCertificate{Symbol: symbol, Bounds: b}, days: map[string]*Day{}, now: now}
-		out.Symbols = append(out.Symbols, c.certify(symbols[symbol], known, absent[symbol]))
+		c := symbolCertifier{out: SymbolCertificate{Symbol: symbol}, days: map[string]*Day{}, now: now}
+		out.Symbols = append(out.Symbols, c.certify(symbols[symbol], known, out.Conflicts))
 	}
 	return out, nil
+}
+
+// knowledge is what is known besides the rows, by symbol.
+type knowledge struct {
+	bounds  map[string]Bounds
+	absent  map[string]idset.Set
+	dropped map[string][]IDRun
+	watched map[string][]window.Window
+	answers state.Answers
+}
+
+// readKnowledge reads everything except what was dropped. It comes before the rows are read, because
+// a recorder publishes trades before it claims to have watched.
+func (d *Dir) readKnowledge() (k knowledge, err error) {
+	if k.watched, err = state.ReadWatched(d.state); err != nil {
+		return k, err
+	}
+	if k.answers, err = state.ReadAnswers(d.state); err != nil {
+		return k, err
+	}
+	if k.absent, err = d.Absent(); err != nil {
+		return k, err
+	}
+	k.bounds, err = d.extent.read()
+	return k, err
+}
+
+// symbolIDs are the ids of one symbol in the rows.
+type symbolIDs struct {
+	days  map[string]*dayIDs // by date
+	parts [][]IDRun          // the runs of each file
+	steps backwardSteps      // within files
 }
 
 // dayIDs are the ids of one symbol in one partition.
 type dayIDs struct {
 	set        runSet
 	duplicates int64
+}
+
+// collect returns the content of the files by symbol, and adds what concerns files to the certificate.
+func (c *Certificate) collect(scan *tapeScan) map[string]*symbolIDs {
+	symbols := map[string]*symbolIDs{}
+	for date, part := range scan.parts {
+		for _, name := range slices.Sorted(maps.Keys(part.Files)) {
+			file := part.Files[name]
+			if file.Broken != "" {
+				c.Broken = append(c.Broken, BrokenSegment{segmentPath(Trades, date, name), errors.New(file.Broken)})
+				continue
+			}
+			c.Misplaced += file.Misplaced
+			for symbol, runs := range file.Runs {
+				ids := symbols[symbol]
+				if ids == nil {
+					ids = &symbolIDs{days: map[string]*dayIDs{}}
+					symbols[symbol] = ids
+				}
+				day := ids.days[date]
+				if day == nil {
+					day = &dayIDs{}
+					ids.days[date] = day
+				}
+				day.duplicates += countCommon(day.set.runs, runs)
+				day.set.add(runs)
+				ids.parts = append(ids.parts, runs)
+			}
+			for symbol, steps := range file.Backwards {
+				if ids := symbols[symbol]; ids != nil && steps != nil {
+					ids.steps.add(symbol, *steps)
+				}
+			}
+			if file.Duplicates > 0 && len(file.Runs) > 0 {
+				first := slices.Min(slices.Collect(maps.Keys(file.Runs)))
+				symbols[first].days[date].duplicates += file.Duplicates
+			}
+		}
+	}
+	slices.SortFunc(c.Broken, func(a, b BrokenSegment) int { return cmp.Compare(a.Path, b.Path) })
+	return symbols
 }
 
 // symbolCertifier computes the certificate of one symbol.
@@ -146,35 +208,46 @@ type symbolCertifier struct {
 	now  time.Time
 }
 
-// certify returns the certificate, given the ids by date. known is false if the bounds are not set
-// yet.
-func (c *symbolCertifier) certify(ids map[string]*dayIDs, known bool, absent idset.Set) SymbolCertificate {
+// certify returns the certificate.
+func (c *symbolCertifier) certify(ids *symbolIDs, known knowledge, conflicts []Conflict) SymbolCertificate {
 	out := &c.out
-	var runs []IDRun // of all dates
+	symbol := out.Symbol
+	var ok bool
+	out.Bounds, ok = known.bounds[symbol]
 	rows := int64(0)
-	for _, date := range slices.Sorted(maps.Keys(ids)) {
-		row, set := c.day(date), ids[date].set.runs
+	for _, date := range slices.Sorted(maps.Keys(ids.days)) {
+		row, set := c.day(date), ids.days[date].set.runs
 		first, last := set[0], set[len(set)-1]
 		row.FirstID, row.LastID = &first.First, &last.Last
 		row.Trades = idsOf(set).Count()
 		rows += row.Trades
-		out.Duplicates += ids[date].duplicates
-		out.Bounds = out.extend(first, known).extend(last, true)
-		known = true
-		runs = append(runs, set...)
+		out.Duplicates += ids.days[date].duplicates
+		out.Bounds = out.extend(first, ok).extend(last, true)
+		ok = true
 	}
 	firstDay, lastDay := dayOf(out.FirstAt.UnixMicro()), dayOf(out.LastAt.UnixMicro())
 	for day := firstDay; day <= lastDay; day++ {
 		c.day(dateOfDay(day))
 	}
 	// Ids ascend with the dates unless another program wrote some of them.
+	runs := slices.Concat(ids.parts...)
 	slices.SortStableFunc(runs, func(a, b IDRun) int { return cmp.Compare(a.First, b.First) })
+	ids.steps.seams(symbol, runs)
+	out.Backwards, out.BackwardSteps = ids.steps.of(symbol)
 	out.Trades = out.LastID - out.FirstID + 1
-	for _, gap := range gapsBetween(out.Symbol, runs, out.Bounds) {
+	dropped := idsOf(known.dropped[symbol])
+	for _, gap := range gapsBetween(symbol, runs, out.Bounds) {
 		out.Trades -= gap.Count()
-		c.addGap(gap, absent)
+		c.addGap(gap, known.absent[symbol], dropped)
 	}
 	out.Duplicates += rows - out.Trades // ids that are on several dates
+	for i := range conflicts {
+		if conflicts[i].Symbol == symbol {
+			c.day(DateOf(conflicts[i].TradedAt)).Conflicts++
+			out.Conflicts++
+		}
+	}
+	out.Known = knownWithoutDropped(out.Bounds, known.watched[symbol], known.answers[symbol], known.dropped[symbol])
 
 	today := DateOf(c.now.UnixMicro())
 	for _, date := range slices.Sorted(maps.Keys(c.days)) {
@@ -199,16 +272,18 @@ func (c *symbolCertifier) day(date string) *Day {
 
 // addGap counts the ids of a gap on the day of the row before it. No day that the gap touches is
 // proven.
-func (c *symbolCertifier) addGap(gap Gap, absent idset.Set) {
+func (c *symbolCertifier) addGap(gap Gap, absent, dropped idset.Set) {
 	ids := idset.Set{{First: gap.First, Last: gap.Last}}
-	missing := ids.Subtract(absent)
-	nMissing, nAbsent := missing.Count(), gap.Count()-missing.Count()
+	kept := ids.Subtract(dropped)
+	missing := kept.Subtract(absent)
+	nMissing, nAbsent, nDropped := missing.Count(), kept.Count()-missing.Count(), gap.Count()-kept.Count()
 	firstDay, lastDay := dayOf(gap.After.UnixMicro()), dayOf(gap.Before.UnixMicro())
 	row := c.day(dateOfDay(firstDay))
 	row.Missing += nMissing
 	row.AbsentAtSource += nAbsent
 	c.out.Missing += nMissing
 	c.out.Absent += nAbsent
+	c.out.Dropped += nDropped
 	for _, r := range missing {
 		c.out.Gaps = append(c.out.Gaps, Gap{gap.Symbol, r.First, r.Last, gap.After, gap.Before})
 	}
@@ -217,9 +292,12 @@ func (c *symbolCertifier) addGap(gap Gap, absent idset.Set) {
 		if row == nil {
 			continue
 		}
-		if nMissing > 0 {
+		switch {
+		case nMissing > 0:
 			row.State = StateGap
-		} else if row.State == StateProven {
+		case nDropped > 0 && row.State != StateGap:
+			row.State = StateDropped
+		case row.State == StateProven:
 			row.State = StateAbsent
 		}
 	}

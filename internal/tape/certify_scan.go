@@ -31,7 +31,14 @@ type scannedFile struct {
 	Duplicates int64      `json:"twice,omitempty"`
 	Misplaced  int64      `json:"misplaced,omitempty"`
 	Broken     string     `json:"broken,omitempty"`
+	// Version is scanVersion when the file was scanned; what an earlier version looked for less is
+	// scanned again.
+	Version   int           `json:"version"`
+	Backwards backwardSteps `json:"backwards,omitempty"`
 }
+
+// scanVersion changes when a scan finds more than before.
+const scanVersion = 1
 
 // valid reports whether a scan can have had this result.
 func (f scannedFile) valid() bool {
@@ -47,7 +54,7 @@ func (f scannedFile) valid() bool {
 			return false
 		}
 	}
-	return f.Duplicates >= 0 && f.Misplaced >= 0
+	return f.Duplicates >= 0 && f.Misplaced >= 0 && f.Version == scanVersion
 }
 
 // scannedDir is the directory of the state files of scanned partitions.
@@ -135,7 +142,7 @@ func (d *Dir) planScan(dates []string, full bool, parts map[string]*scannedParti
 			if known, ok := part.Files[name]; ok && known.Size == size && known.Modified == modified {
 				continue
 			}
-			part.Files[name] = scannedFile{Size: size, Modified: modified}
+			part.Files[name] = scannedFile{Size: size, Modified: modified, Version: scanVersion}
 			out.pending = append(out.pending, pendingScan{date, name})
 			out.changed[date] = true
 		}
@@ -185,6 +192,7 @@ func (s *tapeScan) record(p pendingScan, found content, err error) {
 		file.Broken = err.Error()
 	} else {
 		file.Runs, file.Duplicates, file.Misplaced = found.runs, found.duplicates, found.misplaced
+		file.Backwards = found.backwards
 	}
 	files[p.name] = file
 }

@@ -90,9 +90,15 @@ func (c Conflict) Other() Trade {
 
 // String names the id, both contents and where they came from, in one line.
 func (c Conflict) String() string {
-	kept, other := c.Kept(), c.Other()
-	return fmt.Sprintf("%s id %d: on the tape (%s): %s; refused (%s): %s",
-		c.Symbol, c.ID, sourceName(c.Source), kept.content(), sourceName(c.OtherSource), other.content())
+	kept, other := c.Contents()
+	return fmt.Sprintf("%s id %d: %s; %s", c.Symbol, c.ID, kept, other)
+}
+
+// Contents describes the row on the tape and the one that was refused, and where they came from.
+func (c Conflict) Contents() (kept, other string) {
+	on, refused := c.Kept(), c.Other()
+	return fmt.Sprintf("on the tape (%s): %s", sourceName(c.Source), on.content()),
+		fmt.Sprintf("refused (%s): %s", sourceName(c.OtherSource), refused.content())
 }
 
 // sourceName names a source; the rows of a file of another program have none.

@@ -80,5 +80,6 @@ func (d *Dir) PublishCoverage(ctx context.Context, c Certificate) (out Published
 func sameCoverage(a, b CoverageRow) bool {
 	same := func(p, q *int64) bool { return p == q || p != nil && q != nil && *p == *q }
 	return same(a.FirstID, b.FirstID) && same(a.LastID, b.LastID) && a.Symbol == b.Symbol && a.Trades == b.Trades &&
-		a.Missing == b.Missing && a.AbsentAtSource == b.AbsentAtSource && a.State == b.State
+		a.Missing == b.Missing && a.AbsentAtSource == b.AbsentAtSource &&
+		a.Conflicts == b.Conflicts && a.State == b.State
 }

@@ -37,14 +37,19 @@ func (x *Index) Known(symbol string) (known Known, ok bool) {
 	if !ok {
 		return Known{}, false
 	}
-	known = knownFrom(bounds, x.watched[symbol], x.answers[symbol])
-	for _, run := range x.dropped[symbol] {
+	return knownWithoutDropped(bounds, x.watched[symbol], x.answers[symbol], x.dropped[symbol]), true
+}
+
+// knownWithoutDropped is knownFrom for a record from which ids were dropped on purpose.
+func knownWithoutDropped(bounds Bounds, watched []window.Window, answers state.SymbolAnswers, dropped []IDRun) Known {
+	known := knownFrom(bounds, watched, answers)
+	for _, run := range dropped {
 		if run.Last+1 == bounds.FirstID {
 			// A recorder may have watched before, but what it recorded then was dropped.
 			known.Since, known.SinceBy = timeOf(run.LastAt+1), ByTrade
 		}
 	}
-	return known, true
+	return known
 }
 
 // knownFrom extends a symbol's bounds by what was watched and what the exchange answered. One can

@@ -66,7 +66,10 @@ type CoverageRow struct {
 	Trades         int64 `parquet:"trades"`
 	Missing        int64 `parquet:"missing"`
 	AbsentAtSource int64 `parquet:"absent_at_source"`
-	// State is proven, open, gap or absent.
+	// Conflicts is the number of conflicts of trades of that day that are not resolved. Files of earlier
+	// versions do not have it.
+	Conflicts int64 `parquet:"conflicts"`
+	// State is proven, open, gap, absent or dropped.
 	State string `parquet:"state,dict"`
 	// CheckedAt is the time of the check, in microseconds since the epoch, UTC.
 	CheckedAt int64 `parquet:"checked_at,timestamp(microsecond:local)"`

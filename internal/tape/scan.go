@@ -16,6 +16,8 @@ type content struct {
 	duplicates int64
 	// misplaced is the number of rows that belong to another date.
 	misplaced int64
+	// backwards are the steps back in time between consecutive ids.
+	backwards backwardSteps
 }
 
 // scan reads the symbol, id and traded_at of every row of a segment of date's partition.
@@ -99,6 +101,7 @@ func (s *scanner) addRun(symbol string, from, to int) {
 		id := s.ids[i]
 		switch {
 		case id == s.last.Last+1:
+			s.backwards.check(symbol, id, s.times[i], s.last.LastAt)
 			s.last.Last, s.last.LastAt = id, s.times[i]
 		case id == s.last.Last:
 			s.duplicates++
@@ -149,5 +152,10 @@ func scanRows(path, date string) (content, error) {
 	kept := slices.CompactFunc(trades, sameTrade)
 	out.duplicates = out.rows - int64(len(kept))
 	out.runs = runsOf(kept)
+	for i := 1; i < len(kept); i++ {
+		if a, b := &kept[i-1], &kept[i]; a.Symbol == b.Symbol && a.ID+1 == b.ID {
+			out.backwards.check(b.Symbol, b.ID, b.TradedAt, a.TradedAt)
+		}
+	}
 	return out, nil
 }

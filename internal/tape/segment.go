@@ -219,10 +219,16 @@ func (c catalog) stat(table Table, date, name string) (Segment, error) {
 	return segment, checkColumns(file, schemaOf(table))
 }
 
+// laterColumn is the column of coverage that files of earlier versions do not have. It is 0 there.
+const laterColumn = "conflicts"
+
 // checkColumns returns an error if a file lacks one of a table's columns. Such a file comes from
 // another program and would make every query over the table fail.
 func checkColumns(file parquetFile, table *parquet.Schema) error {
 	for _, column := range table.Columns() {
+		if column[0] == laterColumn {
+			continue
+		}
 		if _, ok := file.Schema().Lookup(column...); !ok {
 			return fmt.Errorf("has no column %q", column[0])
 		}

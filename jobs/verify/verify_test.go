@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/parquet-go/parquet-go"
 
 	"tapedeck/internal/idset"
 	"tapedeck/internal/tape"
@@ -98,7 +99,7 @@ func TestOutputFormats(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := `  symbol       from (UTC)         to (UTC) rows missing absent twice   days
+	want := `  symbol       from (UTC)      known until rows missing absent twice   days
  BTCUSDT 2026-01-15 23:59 2026-01-16 00:03  300       0      0     0 2 open
  ETHUSDT 2026-01-15 23:59 2026-01-16 00:03  240      60      0     0  2 gap
 
@@ -109,7 +110,7 @@ Not complete: 540 rows, 60 missing in 1 gap, 0 twice, 0 files broken. ` + "`tape
 	if diff := cmp.Diff(want, table.String()); diff != "" {
 		t.Errorf("table (-want +got):\n%s", diff)
 	}
-	if !strings.HasPrefix(csv.String(), "symbol,date,first_id,last_id,trades,missing,absent_at_source,state,checked_at\nBTCUSDT,2026-01-15,1000,1059,60,0,0,open,2026-01-16T00:59:00Z\n") {
+	if !strings.HasPrefix(csv.String(), "symbol,date,first_id,last_id,trades,missing,absent_at_source,conflicts,state,checked_at\nBTCUSDT,2026-01-15,1000,1059,60,0,0,0,open,2026-01-16T00:59:00Z\n") {
 		t.Errorf("csv:\n%s", csv.String())
 	}
 	var decoded struct {
@@ -139,9 +140,16 @@ func TestEmptyTapeIsComplete(t *testing.T) {
 
 func TestTableNamesEveryProblem(t *testing.T) {
 	bounds := tape.Bounds{FirstID: 1, LastID: 12_345, FirstAt: start, LastAt: start.Add(time.Hour)}
+	conflict := tape.Conflict{
+		Symbol: "BTCUSDT", ID: 7, Price: 1.5, Qty: 2, FirstTradeID: 9, LastTradeID: 10, TradedAt: start.UnixMicro(), Source: tape.FromStream,
+		OtherPrice: 1.25, OtherQty: 2, OtherFirstTradeID: 9, OtherLastTradeID: 10, OtherTradedAt: start.UnixMicro(), OtherIsBuyerMaker: true,
+		OtherSource: tape.FromREST,
+	}
 	symbol := tape.SymbolCertificate{
-		Symbol: "BTCUSDT", Bounds: bounds, Trades: 12_000, Missing: 24, Absent: 1, Duplicates: 2,
-		Days: []tape.Day{{CoverageRow: tape.CoverageRow{State: tape.StateGap}}, {CoverageRow: tape.CoverageRow{State: tape.StateOpen}}},
+		Symbol: "BTCUSDT", Bounds: bounds, Trades: 12_000, Missing: 24, Absent: 1, Dropped: 3, Duplicates: 2, Conflicts: 6, Backwards: 11,
+		BackwardSteps: []tape.BackwardStep{{Symbol: "BTCUSDT", ID: 8, At: start, Before: start.Add(90 * time.Second)}},
+		Known:         tape.Known{Until: start.Add(2 * time.Hour), UntilBy: tape.ByStream},
+		Days:          []tape.Day{{CoverageRow: tape.CoverageRow{State: tape.StateGap}}, {CoverageRow: tape.CoverageRow{State: tape.StateOpen}}},
 	}
 	for id := range int64(12) {
 		symbol.Gaps = append(symbol.Gaps, tape.Gap{Symbol: "BTCUSDT", First: 100 * id, Last: 100*id + 1, After: start, Before: start.Add(time.Millisecond)})
@@ -149,25 +157,127 @@ func TestTableNamesEveryProblem(t *testing.T) {
 	var table bytes.Buffer
 	if err := WriteTable(&table, tape.Certificate{
 		Symbols: []tape.SymbolCertificate{symbol}, Misplaced: 1,
-		Broken: []tape.BrokenSegment{{Path: "trades/date=2026-01-15/x.parquet", Err: errors.New("damaged footer")}},
+		Conflicts: []tape.Conflict{conflict, conflict, conflict, conflict, conflict, conflict},
+		Broken:    []tape.BrokenSegment{{Path: "trades/date=2026-01-15/x.parquet", Err: errors.New("damaged footer")}},
 	}); err != nil {
 		t.Fatal(err)
 	}
 	want := "" +
-		"  symbol       from (UTC)         to (UTC)   rows missing absent twice          days\n" +
-		" BTCUSDT 2026-01-15 23:59 2026-01-16 00:59 12,000      24      1     2 1 open, 1 gap\n" +
+		"  symbol       from (UTC)      known until   rows missing absent dropped twice conflicts          days\n" +
+		" BTCUSDT 2026-01-15 23:59 2026-01-16 01:59 12,000      24      1       3     2         6 1 open, 1 gap\n" +
 		"\nBTCUSDT is missing 24 ids:\n"
 	for id := range 10 {
 		want += fmt.Sprintf("  %d to %d (2), after 2026-01-15 23:59:00.000 and before 2026-01-15 23:59:00.001\n", 100*id, 100*id+1)
 	}
 	want += "  and 2 more gaps (--format json lists all)\n" +
 		"\nBTCUSDT has 2 ids more than once: another program put a file into the tape.\n" +
+		"\nBTCUSDT: time runs back by more than a second at 11 trades:\n" +
+		"  id 8 at 2026-01-15 23:59:00.000, 1m30s before the trade with the id before it\n" +
+		"  and 10 more trades (`tapedeck check backwards` lists all)\n" +
+		"\nBTCUSDT has 6 conflicts: another content was refused for an id that is on the tape:\n" +
+		strings.Repeat("  id 7\n    on the tape (stream): price 1.5, qty 2, taker bought, 2026-01-15 23:59:00, raw trades 9 to 10\n"+
+			"    refused (rest): price 1.25, qty 2, taker sold, 2026-01-15 23:59:00, raw trades 9 to 10\n", 5) +
+		"  and 1 more conflict (--format json lists all)\n" +
 		"\ntrades/date=2026-01-15/x.parquet cannot be read: damaged footer.\n" +
 		"  Its rows count as missing. Move it out of the data directory, then `tapedeck backfill` fetches them again.\n" +
 		"\n1 row is in the partition of another date.\n" +
-		"\nNot complete: 12,000 rows, 24 missing in 12 gaps, 2 twice, 1 file broken. The exchange itself does not have 1 id." +
+		"\nNot complete: 12,000 rows, 24 missing in 12 gaps, 2 twice, 6 conflicts, 3 dropped on purpose, 1 file broken." +
+		" The exchange itself does not have 1 id. Time runs back by more than a second at 11 trades." +
 		" `tapedeck backfill` fetches what is missing.\n"
 	if diff := cmp.Diff(want, table.String()); diff != "" {
 		t.Errorf("table (-want +got):\n%s", diff)
+	}
+}
+
+// TestConflictsAreCountedUntilResolved: a conflict is counted by symbol and day until the row on the
+// tape has the other content or its id was dropped.
+func TestConflictsAreCountedUntilResolved(t *testing.T) {
+	dir, _ := newTape(t)
+	other := tape.Trade{
+		Symbol: "ETHUSDT", ID: 1070, Price: 2, Qty: 1, FirstTradeID: 1070, LastTradeID: 1070, TradedAt: start.Add(70 * time.Second).UnixMicro(),
+	}
+	third := other
+	third.ID, third.FirstTradeID, third.LastTradeID, third.TradedAt = 1010, 1010, 1010, start.Add(10*time.Second).UnixMicro()
+	if out, err := dir.Publish(t.Context(), []tape.Trade{third, other}, tape.Origin{Source: tape.FromREST}); err != nil || out.Conflicts != 2 {
+		t.Fatal(out, err)
+	}
+	counts := func(c tape.Certificate) (out []int64) {
+		for _, s := range c.Symbols {
+			for _, d := range s.Days {
+				out = append(out, d.Conflicts)
+			}
+		}
+		return out
+	}
+	c := verifyTape(t, dir)
+	if diff := cmp.Diff([]int64{0, 0, 1, 1}, counts(c)); diff != "" || c.Complete() || len(c.Conflicts) != 2 || !strings.Contains(Verdict(c), ", 2 conflicts,") {
+		t.Fatal(Verdict(c), diff)
+	}
+	var table, text bytes.Buffer
+	if err := errors.Join(WriteTable(&table, c), WriteJSON(&text, c)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"id 1070", "price 1,", "price 2,", "stream", "rest"} {
+		if !strings.Contains(table.String(), want) {
+			t.Errorf("%q is not in\n%s", want, table.String())
+		}
+	}
+	for _, want := range []string{`"conflicts": 2`, `"refused": {`, `"price": 2`} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("%q is not in\n%s", want, text.String())
+		}
+	}
+	rows := readCoverage(t, dir)
+	if len(rows) != 4 || rows["ETHUSDT 2026-01-16"].Conflicts != 1 || rows["BTCUSDT 2026-01-16"].Conflicts != 0 {
+		t.Errorf("%+v", rows)
+	}
+
+	// The first is resolved by taking the other content, the second by doing without the id.
+	dropTrade(t, dir, "ETHUSDT", 1070)
+	if c := verifyTape(t, dir); len(c.Conflicts) != 1 || c.Symbols[1].Dropped != 1 || c.Complete() {
+		t.Error(Verdict(c))
+	}
+	if _, err := dir.Publish(t.Context(), []tape.Trade{other}, tape.Origin{Source: tape.FromREST, Restores: true}); err != nil {
+		t.Fatal(err)
+	}
+	if c := verifyTape(t, dir); len(c.Conflicts) != 1 || c.Symbols[1].Dropped != 0 {
+		t.Error(Verdict(c))
+	}
+	dropTrade(t, dir, "ETHUSDT", 1010)
+	if c := verifyTape(t, dir); len(c.Conflicts) != 0 || !strings.Contains(Verdict(c), "1 dropped on purpose") {
+		t.Error(Verdict(c))
+	}
+}
+
+// readCoverage returns the rows of the table coverage by symbol and date.
+func readCoverage(t *testing.T, dir *tape.Dir) map[string]tape.CoverageRow {
+	t.Helper()
+	segments, broken, err := dir.Segments(tape.Coverage, "", "")
+	if err != nil || len(broken) > 0 {
+		t.Fatal(err, broken)
+	}
+	out := map[string]tape.CoverageRow{}
+	for _, segment := range segments {
+		rows, err := parquet.ReadFile[tape.CoverageRow](filepath.Join(dir.Path(), segment.Path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range rows {
+			out[row.Symbol+" "+segment.Date] = row
+		}
+	}
+	return out
+}
+
+func dropTrade(t *testing.T, dir *tape.Dir, symbol string, id int64) {
+	t.Helper()
+	plan, err := dir.PlanDrop(t.Context(), tape.DropQuery{
+		What: tape.DropsTrades, Symbols: []string{symbol}, IDs: idset.Set{{First: id, Last: id}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dir.Drop(t.Context(), plan, tape.DropRecord{At: start.UnixMicro()}, nil); err != nil {
+		t.Fatal(err)
 	}
 }

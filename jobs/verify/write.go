@@ -2,9 +2,9 @@ package verify
 
 import (
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -13,26 +13,41 @@ import (
 	"tapedeck/internal/wording"
 )
 
-// maxGaps limits the gaps of a symbol that the table lists. The JSON form lists all.
-const maxGaps = 10
+// maxGaps and maxConflicts limit what the table lists of a symbol. The JSON form lists all.
+const maxGaps, maxConflicts = 10, 5
 
 // WriteTable writes the certificate for people: one line per symbol, the gaps and other problems,
 // and the verdict.
 func WriteTable(w io.Writer, c tape.Certificate) error {
 	out := &strings.Builder{}
 	table := tabwriter.NewWriter(out, 0, 0, 1, ' ', tabwriter.AlignRight) // padding of 1 fits into 80 columns
-	fmt.Fprintln(table, "symbol\tfrom (UTC)\tto (UTC)\trows\tmissing\tabsent\ttwice\tdays\t")
+	// Columns that are rarely other than zero are left out if they are.
+	var dropped, conflicts int64
 	for _, s := range c.Symbols {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n",
-			s.Symbol, minute(s.FirstAt), minute(s.LastAt), wording.Comma(s.Trades), wording.Comma(s.Missing),
-			wording.Comma(s.Absent), wording.Comma(s.Duplicates), states(s.Days))
+		dropped, conflicts = dropped+s.Dropped, conflicts+s.Conflicts
+	}
+	rare := func(shown int64, cell string) string {
+		if shown == 0 {
+			return ""
+		}
+		return cell + "\t"
+	}
+	fmt.Fprintf(table, "symbol\tfrom (UTC)\tknown until\trows\tmissing\tabsent\t%stwice\t%sdays\t\n",
+		rare(dropped, "dropped"), rare(conflicts, "conflicts"))
+	for _, s := range c.Symbols {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s%s\t%s%s\t\n",
+			s.Symbol, minute(s.FirstAt), minute(knownUntil(s)), wording.Comma(s.Trades), wording.Comma(s.Missing),
+			wording.Comma(s.Absent), rare(dropped, wording.Comma(s.Dropped)), wording.Comma(s.Duplicates),
+			rare(conflicts, wording.Comma(s.Conflicts)), states(s.Days))
 	}
 	if len(c.Symbols) > 0 {
 		table.Flush()
 	}
 	for _, s := range c.Symbols {
 		writeProblems(out, s)
+		writeBackwards(out, s)
 	}
+	writeConflicts(out, c.Conflicts)
 	for _, b := range c.Broken {
 		fmt.Fprintf(out, "\n%s cannot be read: %v.\n"+
 			"  Its rows count as missing. Move it out of the data directory, "+
@@ -64,23 +79,71 @@ func writeProblems(out io.Writer, s tape.SymbolCertificate) {
 	}
 }
 
+// knownUntil returns up to when a symbol's record is known.
+func knownUntil(s tape.SymbolCertificate) time.Time {
+	if s.Known.Until.After(s.LastAt) {
+		return s.Known.Until
+	}
+	return s.LastAt
+}
+
+func writeBackwards(out io.Writer, s tape.SymbolCertificate) {
+	if s.Backwards == 0 {
+		return
+	}
+	fmt.Fprintf(out, "\n%s: time runs back by more than a second at %s:\n", s.Symbol, wording.Count(s.Backwards, "trade"))
+	for _, step := range s.BackwardSteps {
+		fmt.Fprintf(out, "  id %d at %s, %s before the trade with the id before it\n",
+			step.ID, millisecond(step.At), step.Before.Sub(step.At).Round(time.Millisecond))
+	}
+	if more := s.Backwards - int64(len(s.BackwardSteps)); more > 0 {
+		fmt.Fprintf(out, "  and %s (`tapedeck check backwards` lists all)\n", wording.Count(more, "more trade"))
+	}
+}
+
+// writeConflicts writes the first conflicts of each symbol. conflicts are sorted by symbol.
+func writeConflicts(out io.Writer, conflicts []tape.Conflict) {
+	for len(conflicts) > 0 {
+		symbol := conflicts[0].Symbol
+		n := slices.IndexFunc(conflicts, func(c tape.Conflict) bool { return c.Symbol != symbol })
+		if n < 0 {
+			n = len(conflicts)
+		}
+		fmt.Fprintf(out, "\n%s has %s: another content was refused for an id that is on the tape:\n",
+			symbol, wording.Count(n, "conflict"))
+		for _, c := range conflicts[:min(n, maxConflicts)] {
+			kept, other := c.Contents()
+			fmt.Fprintf(out, "  id %d\n    %s\n    %s\n", c.ID, kept, other)
+		}
+		if n > maxConflicts {
+			fmt.Fprintf(out, "  and %s (--format json lists all)\n", wording.Count(n-maxConflicts, "more conflict"))
+		}
+		conflicts = conflicts[n:]
+	}
+}
+
 // Verdict returns one line that says whether the tape is complete.
 func Verdict(c tape.Certificate) string {
-	var trades, missing, duplicates, absent int64
+	var trades, missing, duplicates, absent, dropped, backwards int64
 	gaps := 0
 	for _, s := range c.Symbols {
 		trades += s.Trades
 		missing += s.Missing
 		duplicates += s.Duplicates
 		absent += s.Absent
+		dropped += s.Dropped
+		backwards += s.Backwards
 		gaps += len(s.Gaps)
 	}
 	var also string
 	if absent > 0 {
 		also = fmt.Sprintf(" The exchange itself does not have %s.", wording.Count(absent, "id"))
 	}
+	if backwards > 0 {
+		also += fmt.Sprintf(" Time runs back by more than a second at %s.", wording.Count(backwards, "trade"))
+	}
 	switch {
-	case len(c.Symbols) == 0 && len(c.Broken) == 0:
+	case len(c.Symbols) == 0 && len(c.Broken) == 0 && len(c.Conflicts) == 0:
 		return "The tape is empty."
 	case c.Complete():
 		return fmt.Sprintf(
@@ -90,9 +153,16 @@ func Verdict(c tape.Certificate) string {
 	if missing > 0 {
 		also += " `tapedeck backfill` fetches what is missing."
 	}
-	return fmt.Sprintf("Not complete: %s, %s missing in %s, %s twice, %s broken.%s",
+	rest := ""
+	if len(c.Conflicts) > 0 {
+		rest += ", " + wording.Count(len(c.Conflicts), "conflict")
+	}
+	if dropped > 0 {
+		rest += fmt.Sprintf(", %s dropped on purpose", wording.Comma(dropped))
+	}
+	return fmt.Sprintf("Not complete: %s, %s missing in %s, %s twice%s, %s broken.%s",
 		wording.Count(trades, "row"), wording.Comma(missing), wording.Count(gaps, "gap"), wording.Comma(duplicates),
-		wording.Count(len(c.Broken), "file"), also)
+		rest, wording.Count(len(c.Broken), "file"), also)
 }
 
 // states counts the days by state: "3 proven, 1 open".
@@ -102,7 +172,7 @@ func states(days []tape.Day) string {
 		count[day.State]++
 	}
 	var out []string
-	for _, state := range []string{tape.StateProven, tape.StateOpen, tape.StateGap, tape.StateAbsent} {
+	for _, state := range []string{tape.StateProven, tape.StateOpen, tape.StateGap, tape.StateAbsent, tape.StateDropped} {
 		if n := count[state]; n > 0 {
 			out = append(out, fmt.Sprintf("%d %s", n, state))
 		}
@@ -118,7 +188,8 @@ func millisecond(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:0
 func WriteCSV(w io.Writer, c tape.Certificate) error {
 	out := csv.NewWriter(w)
 	out.Write([]string{
-		"symbol", "date", "first_id", "last_id", "trades", "missing", "absent_at_source", "state", "checked_at",
+		"symbol", "date", "first_id", "last_id", "trades", "missing", "absent_at_source", "conflicts", "state",
+		"checked_at",
 	})
 	optional := func(n *int64) string {
 		if n == nil {
@@ -130,80 +201,10 @@ func WriteCSV(w io.Writer, c tape.Certificate) error {
 		for _, d := range s.Days {
 			out.Write([]string{
 				d.Symbol, d.Date, optional(d.FirstID), optional(d.LastID), fmt.Sprint(d.Trades), fmt.Sprint(d.Missing),
-				fmt.Sprint(d.AbsentAtSource), d.State, c.CheckedAt.Format(time.RFC3339),
+				fmt.Sprint(d.AbsentAtSource), fmt.Sprint(d.Conflicts), d.State, c.CheckedAt.Format(time.RFC3339),
 			})
 		}
 	}
 	out.Flush()
 	return out.Error()
-}
-
-// The JSON form of a certificate. Ids are numbers, times are RFC 3339 in UTC.
-type (
-	jsonCertificate struct {
-		Complete  bool         `json:"complete"`
-		CheckedAt time.Time    `json:"checked_at"`
-		Files     int          `json:"files"`
-		Misplaced int64        `json:"misplaced_rows"`
-		Broken    []jsonBroken `json:"broken"`
-		Symbols   []jsonSymbol `json:"symbols"`
-	}
-	jsonBroken struct {
-		Path  string `json:"path"`
-		Error string `json:"error"`
-	}
-	jsonSymbol struct {
-		Symbol string `json:"symbol"`
-		tape.Bounds
-		Trades  int64     `json:"trades"`
-		Missing int64     `json:"missing"`
-		Absent  int64     `json:"absent_at_source"`
-		Twice   int64     `json:"twice"`
-		Gaps    []jsonGap `json:"gaps"`
-		Days    []jsonDay `json:"days"`
-	}
-	jsonGap struct {
-		FirstID int64     `json:"first_id"`
-		LastID  int64     `json:"last_id"`
-		Count   int64     `json:"count"`
-		After   time.Time `json:"after"`
-		Before  time.Time `json:"before"`
-	}
-	jsonDay struct {
-		Date    string `json:"date"`
-		FirstID *int64 `json:"first_id"`
-		LastID  *int64 `json:"last_id"`
-		Trades  int64  `json:"trades"`
-		Missing int64  `json:"missing"`
-		Absent  int64  `json:"absent_at_source"`
-		State   string `json:"state"`
-	}
-)
-
-// WriteJSON writes the whole certificate as one JSON object.
-func WriteJSON(w io.Writer, c tape.Certificate) error {
-	out := jsonCertificate{
-		Complete: c.Complete(), CheckedAt: c.CheckedAt, Files: c.Files, Misplaced: c.Misplaced,
-		Broken: []jsonBroken{}, Symbols: []jsonSymbol{},
-	}
-	for _, b := range c.Broken {
-		out.Broken = append(out.Broken, jsonBroken{b.Path, b.Err.Error()})
-	}
-	for _, s := range c.Symbols {
-		symbol := jsonSymbol{
-			Symbol: s.Symbol, Bounds: s.Bounds, Trades: s.Trades, Missing: s.Missing, Absent: s.Absent,
-			Twice: s.Duplicates, Gaps: []jsonGap{}, Days: []jsonDay{},
-		}
-		for _, g := range s.Gaps {
-			symbol.Gaps = append(symbol.Gaps, jsonGap{g.First, g.Last, g.Count(), g.After, g.Before})
-		}
-		for _, d := range s.Days {
-			symbol.Days = append(symbol.Days,
-				jsonDay{d.Date, d.FirstID, d.LastID, d.Trades, d.Missing, d.AbsentAtSource, d.State})
-		}
-		out.Symbols = append(out.Symbols, symbol)
-	}
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(out)
 }

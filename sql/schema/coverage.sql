@@ -6,7 +6,8 @@ CREATE TABLE coverage (
     trades BIGINT NOT NULL, -- ids on the tape
     missing BIGINT NOT NULL, -- missing ids that may still be fetched
     absent_at_source BIGINT NOT NULL, -- missing ids that the exchange itself lacks
-    state VARCHAR NOT NULL, -- proven, open, gap or absent
+    conflicts BIGINT NOT NULL, -- of that day's trades, not resolved; 0 in a check by an earlier version
+    state VARCHAR NOT NULL, -- proven, open, gap, absent or dropped
     checked_at TIMESTAMP NOT NULL, -- UTC
     date DATE NOT NULL, -- UTC
 );
