@@ -22,7 +22,9 @@ func TestIncidentsGroupAlerts(t *testing.T) {
 	alerts = append(alerts, alert("AAA", "one", "low", 0), alert("AAA", "two", "medium", 59*time.Minute), alert("AAA", "one", "low", 119*time.Minute))
 	// The severity rises if three detectors agree, and again if six do. One detector counts once.
 	for i, detector := range []string{"a", "b", "b"} {
-		alerts = append(alerts, alert("TWO", detector, "low", time.Duration(i)*time.Minute))
+		equal := alert("TWO", detector, "low", time.Duration(i)*time.Minute)
+		equal.Score = float64(i % 2) // of equally severe alerts, that with the highest score gives the text
+		alerts = append(alerts, equal)
 	}
 	for i, detector := range []string{"a", "b", "c"} {
 		alerts = append(alerts, alert("THREE", detector, "low", time.Duration(i)*time.Minute))
@@ -56,7 +58,7 @@ func TestIncidentsGroupAlerts(t *testing.T) {
 	}
 	want := []string{
 		"THREE 12:00-12:02 medium a+b+c THREE 3 a on THREE",
-		"TWO 12:00-12:02 low a+b TWO 3 a on TWO",
+		"TWO 12:00-12:02 low a+b TWO 3 b on TWO",
 		"AAA 12:00-12:59 medium one+two AAA 2 two on AAA",
 		"AAA 13:59-13:59 low one AAA 1 one on AAA",
 		"FIVE 17:00-17:04 medium a+b+c+d+e FIVE 5 a on FIVE",

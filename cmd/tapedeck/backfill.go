@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -53,19 +54,44 @@ func (c *backfillCmd) Run(ctx context.Context, a *app) error {
 		if err := writePlan(a.stdout, plan); err != nil {
 			return err
 		}
-		return planProblem(plan)
+		if err := planProblem(plan); err != nil {
+			return err
+		}
+		return a.unanswered(backfill.Summary{Plan: plan})
 	}
 	summary, err := backfill.Execute(ctx, dir, clients, plan, options)
 	bar.end()
-	total := summary.Total()
-	a.say("%v", total)
+	total, unanswered := summary.Total(), summary.Unanswered()
+	for _, line := range summary.Firsts() {
+		a.say("%s", line)
+	}
+	a.say("%v", summary)
 	a.reportToParent(schedule.Report{
-		Rows: total.Fetched, Bytes: total.Bytes, WindowStart: span.Start, WindowEnd: span.End, Message: total.String(),
+		Rows: total.Fetched, Bytes: total.Bytes, WindowStart: span.Start, WindowEnd: span.End,
+		Message: strings.Join(append([]string{summary.String()}, unanswered...), "; "),
 	})
 	if err != nil {
 		return hintIfStopped(ctx, err)
 	}
-	return stillMissing(summary, c.Source)
+	if err := stillMissing(summary, c.Source); err != nil {
+		for _, line := range unanswered {
+			a.say("%s", line)
+		}
+		return err
+	}
+	return a.unanswered(summary)
+}
+
+// unanswered returns an error if the exchange has no answer for a part of the window, or nil.
+func (a *app) unanswered(summary backfill.Summary) error {
+	lines := summary.Unanswered()
+	if len(lines) == 0 {
+		return nil
+	}
+	for _, line := range lines[1:] {
+		a.say("%s", line)
+	}
+	return partial("%s", lines[0])
 }
 
 // hintIfStopped adds to the error of a run that was stopped that nothing is lost.
@@ -85,7 +111,12 @@ func (c *backfillCmd) fetchWindow(now time.Time) (window.Window, error) {
 	if c.Since == 0 && c.Hours == 0 && c.From.IsZero() {
 		return window.Window{}, misuse("--to needs a start of the window: add --from, --since or --hours")
 	}
-	return c.window(now, 24*time.Hour)
+	span, err := c.window(now, 24*time.Hour)
+	if err == nil && !span.Start.Before(now) {
+		return span, misuse("the window from %s to %s lies in the future, it is %s: there is nothing to ask",
+			span.Start.Format(time.RFC3339), span.End.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	}
+	return span, err
 }
 
 // maxRanges limits the ranges of missing ids that are named.
@@ -126,7 +157,7 @@ func planProblem(plan backfill.Plan) error {
 // writePlan prints what a backfill would fetch.
 func writePlan(w io.Writer, plan backfill.Plan) error {
 	if plan.Missing() == 0 && plan.Days() == 0 {
-		_, err := fmt.Fprintln(w, "Nothing is missing.")
+		_, err := fmt.Fprintf(w, "%v\n", backfill.Summary{Plan: plan})
 		return err
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)

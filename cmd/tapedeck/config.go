@@ -98,7 +98,7 @@ func parseConfig(path string, text []byte) (*config, error) {
 			return c.parseQueries(key, value, c.sections)
 		case key == "telegram":
 			c.telegram = value
-			_, err := notify.ParseConfig(path, value, nil)
+			_, err := notify.ParseConfig(path, value)
 			return err
 		}
 		text, err := settingText(key, value)

@@ -14,6 +14,7 @@ import (
 	"tapedeck/analytics"
 	"tapedeck/internal/tape"
 	"tapedeck/jobs/detect"
+	"tapedeck/jobs/notify"
 	"tapedeck/jobs/schedule"
 )
 
@@ -73,7 +74,10 @@ func (c *detectCmd) Run(ctx context.Context, a *app) error {
 
 // detect runs the detectors, prints the alerts and notifies the chats.
 func (c *detectCmd) detect(ctx context.Context, a *app, dir *tape.Dir, options detect.Options) error {
-	notifier, err := a.newNotifier(dir, c.telegramFlags)
+	notifier, err := a.newNotifier(ctx, dir, c.telegramFlags, c.SQLDir)
+	if err == nil && !c.DryRun {
+		err = notifier.checkToken(notify.AlertKind)
+	}
 	if err != nil {
 		return err
 	}

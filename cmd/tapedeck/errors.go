@@ -11,6 +11,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"tapedeck/internal/binance"
 	"tapedeck/internal/tape"
 	"tapedeck/jobs/schedule"
 )
@@ -80,7 +81,10 @@ func (a *app) hint(err error) string {
 		return hinted.hint
 	}
 	var newer *tape.NewerError
+	var unreachable *binance.UnreachableError
 	switch {
+	case errors.As(err, &unreachable):
+		return "check the network and the address; --rest-url, TAPEDECK_REST_URL or rest_url in config.yaml names another one"
 	case errors.As(err, &newer):
 		return "use a newer tapedeck; older versions do not change a tape whose format is newer"
 	case errors.Is(err, tape.ErrNoManifest):

@@ -1,7 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
 
 	"tapedeck/analytics"
 	"tapedeck/internal/tape"
@@ -24,8 +29,9 @@ type notifier struct {
 	app    *app
 }
 
-// newNotifier opens the outbox of the data directory.
-func (a *app) newNotifier(dir *tape.Dir, flags telegramFlags) (*notifier, error) {
+// newNotifier opens the outbox of the data directory. It warns about filters in config.yaml that
+// select nothing.
+func (a *app) newNotifier(ctx context.Context, dir *tape.Dir, flags telegramFlags, queriesDir string) (*notifier, error) {
 	config, err := a.chatConfig()
 	if err != nil {
 		return nil, err
@@ -42,7 +48,45 @@ func (a *app) newNotifier(dir *tape.Dir, flags telegramFlags) (*notifier, error)
 	if err != nil {
 		return nil, &statusError{exitMisuse, err}
 	}
+	if err := a.warnAboutFilters(ctx, dir, config, queriesDir); err != nil {
+		return nil, err
+	}
 	return &notifier{outbox: outbox, sender: sender, app: a}, nil
+}
+
+// serviceNotifier is newNotifier for a service, which runs without a token, too: messages wait in the
+// outbox. It warns about that.
+func (a *app) serviceNotifier(ctx context.Context, dir *tape.Dir, flags telegramFlags) (*notifier, error) {
+	queriesDir := cmp.Or(a.env[envName("sql_dir")], a.config.values["sql_dir"].text)
+	n, err := a.newNotifier(ctx, dir, flags, queriesDir)
+	if err == nil && n.outbox.HasChats() && n.sender == nil {
+		a.log.Warn("messages stay in the outbox: there are chats but no token; set " + tokenVariables)
+	}
+	return n, err
+}
+
+const tokenVariables = "TAPEDECK_TELEGRAM_TOKEN or TAPEDECK_TELEGRAM_TOKEN_FILE"
+
+// checkToken returns an error if there are chats for messages of the kind but no token.
+func (n *notifier) checkToken(kind notify.Kind) error {
+	if n.outbox.Accepts(kind) && n.sender == nil {
+		return withHint(misuse("nothing can be sent to the chats in %s: there is no token of a Telegram bot", n.app.config.path),
+			"set "+tokenVariables)
+	}
+	return nil
+}
+
+// checkReports returns an error if a report cannot be sent to any chat.
+func (n *notifier) checkReports() error {
+	switch {
+	case !n.outbox.HasChats():
+		return withHint(misuse("--send: there is nobody to send the report to: no chats in %s", n.app.config.path),
+			"list chats in it under telegram, for example: telegram: {chats: [{id: -1001234567890}]}")
+	case !n.outbox.Accepts(notify.ReportKind):
+		return withHint(misuse("--send: there is nobody to send the report to: no chat in %s receives reports", n.app.config.path),
+			"add reports to send: of a chat")
+	}
+	return n.checkToken(notify.ReportKind)
 }
 
 // chatConfig parses the key telegram of config.yaml.
@@ -50,21 +94,41 @@ func (a *app) chatConfig() (notify.Config, error) {
 	if a.config.telegram == nil {
 		return notify.Config{}, nil
 	}
-	queries, _ := analytics.Load("")
-	var detectors []string
-	for _, query := range queries {
-		if query.Kind == analytics.Detect {
-			detectors = append(detectors, query.Name)
-		}
-	}
-	if len(a.config.values["sql_dir"].text) > 0 {
-		detectors = nil // chats may also name the user's own detectors
-	}
-	config, err := notify.ParseConfig(a.config.path, a.config.telegram, detectors)
+	config, err := notify.ParseConfig(a.config.path, a.config.telegram)
 	if err != nil {
 		return config, &statusError{exitMisuse, err}
 	}
 	return config, nil
+}
+
+// warnAboutFilters names the filters of chats that select nothing. A job of the scheduler says
+// nothing about them, because the scheduler did when it started.
+func (a *app) warnAboutFilters(ctx context.Context, dir *tape.Dir, config notify.Config, queriesDir string) error {
+	if len(config.Chats) == 0 || a.env[schedule.RunIDVariable] != "" {
+		return nil
+	}
+	queries, problems := analytics.Load(queriesDir, analytics.Detect)
+	var detectors, symbols []string
+	for _, query := range queries {
+		detectors = append(detectors, query.Name)
+	}
+	for _, problem := range problems { // a broken detector exists, and other commands name its error
+		var syntax *analytics.SyntaxError
+		if errors.As(problem, &syntax) {
+			detectors = append(detectors, strings.TrimSuffix(filepath.Base(syntax.Path), ".sql"))
+		}
+	}
+	if config.FiltersSymbols() {
+		index := dir.Index()
+		if err := index.Refresh(ctx); err != nil {
+			return fmt.Errorf("read the tape's index: %w", err)
+		}
+		symbols = index.Symbols()
+	}
+	for _, line := range config.UnmatchedFilters(detectors, symbols) {
+		a.say("warning: %s, %s", a.config.path, line)
+	}
+	return nil
 }
 
 // Send sends what is in the outbox, for a limited time. A failure to send does not fail the
@@ -102,7 +166,7 @@ func (n *notifier) Notify(ctx context.Context, notice schedule.Notice) error {
 func (n *notifier) Enqueue(ctx context.Context, r *report.Report) error {
 	message := notify.Report{Key: r.Key(), Title: r.Title(), HTML: report.Message(r)}
 	switch {
-	case r.Empty:
+	case r.Empty && r.Complete:
 		message.State, message.Reason = notify.Empty, r.Statements[0].Text
 	case r.Partial():
 		message.State, message.Reason = notify.Partial, r.Statements[0].Text

@@ -66,11 +66,12 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 	}
 	var notifier *notifier
 	if c.Send {
-		if notifier, err = a.newNotifier(dir, c.telegramFlags); err != nil {
-			return err
+		notifier, err = a.newNotifier(ctx, dir, c.telegramFlags, c.SQLDir)
+		if err == nil {
+			err = notifier.checkReports()
 		}
-		if !notifier.outbox.HasChats() {
-			a.say("nothing is sent: config.yaml lists no chats under telegram")
+		if err != nil {
+			return err
 		}
 	}
 	options := report.Options{Window: reported, Symbols: c.Symbols, Sections: c.Sections, Brief: format == "table" && !c.Send,
@@ -159,24 +160,45 @@ func partialReportError(dir *tape.Dir, built *report.Report) error {
 			return partial("section %s of the report: %w", section.Query.Name, section.Err)
 		}
 	}
+	window := fmt.Sprintf("tapedeck backfill --from %s --to %s", built.Window.Start.Format(time.RFC3339Nano),
+		built.Window.End.Format(time.RFC3339Nano))
 	if built.Missing > 0 {
-		missing := wording.Count(built.Missing, "trade")
-		return withHint(partial("the tape %q lacks %s of the window", dir.Path(), missing), "tapedeck backfill fetches them")
+		missing := wording.Count(built.Missing, "id")
+		return withHint(partial("the tape %q lacks %s of the window", dir.Path(), missing), window+" fetches what the exchange has")
 	}
-	return partial("the report is not complete: %s", built.Statements[0].Text)
+	err := partial("the report is not complete: %s", strings.ReplaceAll(built.Statements[0].Text, "`", ""))
+	if built.EndsUnknown() {
+		return withHint(err, window+" asks the exchange")
+	}
+	return err
 }
 
-// format returns --format, or the format that the extension of --out implies, or table.
+// formatsByExtension are the formats that the extension of --out implies.
+var formatsByExtension = map[string]string{"md": "markdown", "txt": "table", "json": "json", "csv": "csv", "xlsx": "xlsx",
+	"html": "html", "htm": "html"}
+
+// format returns --format, or the format that the extension of --out implies, or table. The two must
+// not contradict each other, except that any text fits into a .txt.
 func (c *reportCmd) format() (string, error) {
-	if c.Format != "" || c.Out == "" {
-		return cmp.Or(c.Format, "table"), nil
-	}
 	extension := strings.TrimPrefix(strings.ToLower(filepath.Ext(c.Out)), ".")
-	formats := map[string]string{"md": "markdown", "txt": "table", "json": "json", "csv": "csv", "xlsx": "xlsx",
-		"html": "html", "htm": "html"}
-	if format, ok := formats[extension]; ok {
-		return format, nil
+	implied := formatsByExtension[extension]
+	isText := extension == "txt" && c.Format != "xlsx"
+	switch {
+	case c.Format != "" && implied != "" && c.Format != implied && !isText:
+		return "", misuse("--format %s contradicts --out %q, whose extension means %s", c.Format, c.Out, implied)
+	case c.Format != "" || c.Out == "":
+		return cmp.Or(c.Format, "table"), nil
+	case implied == "":
+		return "", misuse("unknown format of %q: set --format, or use one of the extensions %s", c.Out,
+			strings.Join(slices.Sorted(maps.Keys(formatsByExtension)), ", "))
 	}
-	return "", misuse("unknown format of %q: set --format, or use one of the extensions %s", c.Out,
-		strings.Join(slices.Sorted(maps.Keys(formats)), ", "))
+	return implied, nil
+}
+
+// checkJob checks what a job of crontab.yaml would fail with each time.
+func (c *reportCmd) checkJob() error {
+	if _, err := c.format(); err != nil {
+		return err
+	}
+	return report.CheckSections(c.SQLDir, c.Sections)
 }

@@ -75,7 +75,7 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	notifier, err := a.newNotifier(dir, c.telegramFlags)
+	notifier, err := a.serviceNotifier(ctx, dir, c.telegramFlags)
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ func (c *scheduleCmd) Run(ctx context.Context, a *app) error {
 	if c.Once != "" {
 		return a.runOnce(ctx, dir, c.Crontab, c.Once, jobs)
 	}
-	notifier, err := a.newNotifier(dir, c.telegramFlags)
+	notifier, err := a.serviceNotifier(ctx, dir, c.telegramFlags)
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,8 @@ func (s *standin) stop() error {
 
 // startExchange runs `tapedeck exchange` with the arguments on a free port until the script ends,
 // and points the script's environment at it. If one runs, it is stopped first, and the new one has its
-// address.
+// address. What it prints from then on, such as the messages that Telegram's stand-in receives, is in
+// exchange.out.
 func startExchange(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		ts.Fatalf("exchange cannot be negated")
@@ -129,8 +130,12 @@ func startExchange(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv(key, value)
 		if key == "TAPEDECK_ARCHIVE_URL" { // the last one
 			ts.Setenv("ADDRESS", strings.TrimPrefix(value, "http://"))
+			log, err := os.Create(filepath.Join(ts.Getenv("WORK"), "exchange.out"))
+			ts.Check(err)
 			go func() { // drain the pipe so that the exchange never blocks
+				defer log.Close()
 				for lines.Scan() {
+					fmt.Fprintln(log, lines.Text())
 				}
 			}()
 			return

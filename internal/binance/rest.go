@@ -33,19 +33,23 @@ const (
 // until the budget allows it. A request that fails temporarily (the network, a limit, the server, a
 // damaged response) is retried, up to ten times in all. It is safe for concurrent use.
 type REST struct {
-	client *gobinance.Client
-	budget *Budget
-	opt    ClientOptions
+	client    *gobinance.Client
+	transport *transport
+	budget    *Budget
+	opt       ClientOptions
 }
 
 // NewREST returns a client of the exchange at baseURL (https://data-api.binance.vision). The caller
 // closes it.
 func NewREST(baseURL string, budget *Budget, opt ClientOptions) *REST {
 	opt = opt.withDefaults()
-	c := &REST{client: gobinance.NewClient("", ""), budget: budget, opt: opt}
+	c := &REST{
+		client: gobinance.NewClient("", ""), budget: budget, opt: opt,
+		transport: &transport{base: opt.Transport, budget: budget, failFast: opt.FailFast},
+	}
 	c.client.BaseURL = strings.TrimRight(baseURL, "/")
 	c.client.HTTPClient = &http.Client{
-		Transport:     &transport{base: opt.Transport, budget: budget},
+		Transport:     c.transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c
@@ -53,6 +57,12 @@ func NewREST(baseURL string, budget *Budget, opt ClientOptions) *REST {
 
 // Close closes idle connections.
 func (c *REST) Close() { c.client.HTTPClient.CloseIdleConnections() }
+
+// URL returns the address of the exchange.
+func (c *REST) URL() string { return c.client.BaseURL }
+
+// Sleep waits, as between two attempts.
+func (c *REST) Sleep(ctx context.Context, d time.Duration) error { return c.opt.Sleep(ctx, d) }
 
 // Budget returns the budget of the client's requests.
 func (c *REST) Budget() *Budget { return c.budget }
@@ -188,6 +198,25 @@ func checkRow(row Row) (out Row, voided bool, reason string) {
 	return row, false, ""
 }
 
+// ServerTime gets the exchange's clock. took bounds how long ago, at the return, the clock showed
+// that time; the waits for the budget and the retries are included.
+func (c *REST) ServerTime(ctx context.Context) (at time.Time, took time.Duration, cost Cost, err error) {
+	began := c.budget.now()
+	cost, err = c.do(ctx, "get the exchange's time", '{', func(ctx context.Context) error {
+		stamp, err := c.client.NewServerTimeService().Do(ctx)
+		if err != nil {
+			return err
+		}
+		micros, ok := toMicros(stamp)
+		if !ok {
+			return errors.New("no server time")
+		}
+		at = time.UnixMicro(micros).UTC()
+		return nil
+	})
+	return at, c.budget.now().Sub(began), cost, err
+}
+
 // Symbol is a trading pair that the exchange lists.
 type Symbol struct {
 	Name       string // as the exchange spells it
@@ -286,6 +315,12 @@ func (c *REST) do(ctx context.Context, what string, first byte, request func(con
 			return cost, nil
 		}
 		wait, retry := c.retryAfter(err, attempt, backoff)
+		var network *networkError
+		if errors.As(err, &network) && c.transport.reaching() {
+			if record.unreached += wait; record.unreached >= connectWithin {
+				retry, err = false, &UnreachableError{URL: c.URL(), err: network}
+			}
+		}
 		if ctx.Err() != nil || !retry {
 			return cost, fmt.Errorf("%s: %w", what, err)
 		}

@@ -108,6 +108,18 @@ func Temporary(err error) bool {
 	return false
 }
 
+// UnreachableError means that the exchange has not sent any response since the client was created.
+// It is temporary: the network may come back.
+type UnreachableError struct {
+	URL string
+	err error // the last attempt's
+}
+
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("the exchange at %s cannot be reached: %v", e.URL, e.err)
+}
+func (e *UnreachableError) Unwrap() error { return e.err }
+
 // networkError is a request without a complete response.
 type networkError struct{ err error }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tapedeck/internal/recorded"
@@ -331,5 +332,87 @@ func TestCancelledRequestReturns(t *testing.T) {
 	_, err := client.AggTrades(ctx, "BNBBTC", 1, 1)
 	if !errors.Is(err, context.Canceled) || Temporary(err) {
 		t.Errorf("err = %v", err)
+	}
+}
+
+func TestUnreachableExchangeFailsFast(t *testing.T) {
+	clock := newTestClock()
+	budget := OpenBudget(filepath.Join(t.TempDir(), "budget.json"), BudgetOptions{Now: clock.now, Sleep: clock.sleep})
+	server := httptest.NewServer(respond(200, aggPage))
+	transport := &refusing{}
+	client := NewREST(server.URL, budget, ClientOptions{Sleep: clock.sleep, FailFast: true, Transport: transport})
+	patient := NewREST(server.URL, budget, ClientOptions{Sleep: clock.sleep, Transport: transport})
+	t.Cleanup(server.Close)
+
+	began := clock.now()
+	_, err := client.AggTrades(t.Context(), "BNBBTC", 26129, 3)
+	var unreachable *UnreachableError
+	if !errors.As(err, &unreachable) || !Temporary(err) || !strings.Contains(err.Error(), server.URL+" cannot be reached: connection refused") {
+		t.Errorf("error = %v", err)
+	}
+	if took := clock.now().Sub(began); took > connectWithin || took < connectWithin/2 {
+		t.Errorf("it failed after %s", took)
+	}
+	if _, err := patient.AggTrades(t.Context(), "BNBBTC", 26129, 3); errors.As(err, &unreachable) || transport.refused < 10 {
+		t.Errorf("a client without FailFast: %v after %d attempts", err, transport.refused)
+	}
+
+	// After a response, a failure of the network is temporary.
+	transport.up = true
+	if _, err := client.AggTrades(t.Context(), "BNBBTC", 26129, 3); err != nil {
+		t.Fatal(err)
+	}
+	transport.up, transport.refused = false, 0
+	if _, err := client.AggTrades(t.Context(), "BNBBTC", 26129, 3); errors.As(err, &unreachable) || transport.refused != attempts {
+		t.Errorf("after a response: %v after %d attempts", err, transport.refused)
+	}
+}
+
+// refusing is a transport without a network while it is not up.
+type refusing struct {
+	up      bool
+	refused int
+}
+
+func (r *refusing) RoundTrip(request *http.Request) (*http.Response, error) {
+	if r.up {
+		return http.DefaultTransport.RoundTrip(request)
+	}
+	r.refused++
+	return nil, errors.New("connection refused")
+}
+
+// An exchange that accepts a connection and never responds is unreachable too.
+func TestSilentExchangeFailsFast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		budget := OpenBudget(filepath.Join(t.TempDir(), "budget.json"), BudgetOptions{})
+		client := NewREST("http://exchange", budget, ClientOptions{FailFast: true, Transport: silent{}})
+		began := time.Now()
+		_, _, _, err := client.ServerTime(t.Context())
+		var unreachable *UnreachableError
+		if !errors.As(err, &unreachable) || !strings.HasSuffix(err.Error(), "no response for 12s") {
+			t.Errorf("error = %v", err)
+		}
+		if took := time.Since(began); took != connectWithin {
+			t.Errorf("it failed after %s", took)
+		}
+	})
+}
+
+type silent struct{}
+
+func (silent) RoundTrip(request *http.Request) (*http.Response, error) {
+	<-request.Context().Done()
+	return nil, request.Context().Err()
+}
+
+func TestServerTime(t *testing.T) {
+	client, requests := newTestREST(t, newTestClock(), respond(503, "busy"), respond(200, `{"serverTime":1768478431000001}`))
+	at, took, cost, err := client.ServerTime(t.Context())
+	if err != nil || !at.Equal(time.UnixMicro(1768478431000001)) || took != backoffFirst || cost != (Cost{2, 2}) {
+		t.Errorf("%s, took %s, %+v, %v", at, took, cost, err)
+	}
+	if got := requests()[0].URL.String(); got != "/api/v3/time" {
+		t.Errorf("requested %s", got)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,6 +26,10 @@ const (
 	maxInfoBody = 128 << 20
 	maxBody     = 4 << 20
 	userAgent   = "tapedeck"
+
+	// connectWithin is the time without any response of the exchange after which a client with
+	// ClientOptions.FailFast gives up.
+	connectWithin = 12 * time.Second
 
 	defaultPause = time.Minute     // after a 429 without Retry-After: the window of the weight limit
 	defaultBan   = 2 * time.Minute // after a 418 without Retry-After: the shortest ban
@@ -43,6 +48,9 @@ type ClientOptions struct {
 	Sleep func(context.Context, time.Duration) error
 	// Logger receives retries; nil means none.
 	Logger *slog.Logger
+	// FailFast makes a call of a REST client fail with an *UnreachableError after 12 s in which the
+	// exchange sent no response at all, unless the client has received one before.
+	FailFast bool
 }
 
 func (opt ClientOptions) withDefaults() ClientOptions {
@@ -77,9 +85,14 @@ func newHTTPTransport() *http.Transport {
 // itself, keeps the budget, and passes on only complete responses with status 200. Everything else
 // becomes one of this package's errors.
 type transport struct {
-	base   http.RoundTripper
-	budget *Budget
+	base     http.RoundTripper
+	budget   *Budget
+	failFast bool
+	reached  atomic.Bool // the exchange has sent a response
 }
+
+// reaching reports whether calls give up soon because the exchange has not sent a response yet.
+func (t *transport) reaching() bool { return t.failFast && !t.reached.Load() }
 
 // CloseIdleConnections implements what http.Client.CloseIdleConnections looks for.
 func (t *transport) CloseIdleConnections() {
@@ -89,7 +102,8 @@ func (t *transport) CloseIdleConnections() {
 // call records what one call of a REST method cost. The request's context carries it.
 type call struct {
 	requests, weight int64
-	body             []byte // of the last response with status 200
+	body             []byte        // of the last response with status 200
+	unreached        time.Duration // in which the exchange sent no response, the pauses included
 }
 
 type callKey struct{}
@@ -107,7 +121,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	record.requests++
 	record.weight += weight
 
-	res, body, err := t.send(req)
+	res, body, err := t.send(req, record)
 	var limits reportedLimits
 	if res != nil {
 		limits = t.readLimits(res, body, record.requests)
@@ -135,17 +149,33 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // send sends the request and reads the whole response. If reading fails, it returns the response
 // with the error.
-func (t *transport) send(req *http.Request) (*http.Response, []byte, error) {
+func (t *transport) send(req *http.Request, record *call) (*http.Response, []byte, error) {
 	ctx, cancel := context.WithTimeout(req.Context(), restTimeout)
 	defer cancel()
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	began := t.budget.now()
+	if t.reaching() {
+		timer := time.AfterFunc(connectWithin-record.unreached, func() {
+			if t.reaching() {
+				giveUp(fmt.Errorf("no response for %s", connectWithin))
+			}
+		})
+		defer timer.Stop()
+	}
 	out := req.Clone(ctx)
 	out.Header.Del("X-Mbx-Apikey") // public data needs none, and it is empty
 	out.Header.Set("X-Mbx-Time-Unit", "MICROSECOND")
 	out.Header.Set("User-Agent", userAgent)
 	res, err := t.base.RoundTrip(out)
 	if err != nil {
+		record.unreached += t.budget.now().Sub(began)
+		if errors.Is(err, context.Canceled) && context.Cause(ctx) != nil {
+			err = context.Cause(ctx)
+		}
 		return nil, nil, &networkError{err}
 	}
+	t.reached.Store(true)
 	limit := int64(maxBody)
 	if strings.HasSuffix(req.URL.Path, "/exchangeInfo") || strings.HasSuffix(req.URL.Path, "/ticker/24hr") {
 		limit = maxInfoBody

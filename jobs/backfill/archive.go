@@ -34,6 +34,7 @@ func (s *symbolRun) fetchDay(ctx context.Context, day DayPlan) error {
 	switch {
 	case err == nil:
 		s.out.Days++
+		s.archived[day.Day] = true
 	case ctx.Err() != nil:
 		return err
 	case errors.Is(err, binance.ErrNotInArchive) && len(day.known) == 0 && !day.idsKnown():
@@ -101,6 +102,9 @@ func (s *symbolRun) publishFile(ctx context.Context, file *binance.ArchiveFile, 
 		s.Logger.Warn("archive file has different rows with the same id, REST decides", "symbol", s.Symbol,
 			"file", file.Name, "ids", t.conflicting.Count())
 	}
+	if len(t.staged) > 0 && (s.firstArchived < 0 || t.staged[0].First < s.firstArchived) {
+		s.firstArchived = t.staged[0].First
+	}
 	published, err := t.load.Publish(ctx)
 	s.out.FromArchive += published.Rows
 	return s.recordPublished(published, t.inexact, t.staged, err)
@@ -152,7 +156,8 @@ func (t *dayStaging) keepLast() {
 		return
 	}
 	t.found.Append(t.last.ID)
-	if !t.day.Missing.Contains(t.last.ID) || !t.day.from.IsZero() && t.last.TradedAt < t.day.from.UnixMicro() {
+	if !t.day.Missing.Contains(t.last.ID) || !t.day.from.IsZero() && t.last.TradedAt < t.day.from.UnixMicro() ||
+		!t.day.until.IsZero() && t.last.TradedAt >= t.day.until.UnixMicro() {
 		return
 	}
 	t.kept = append(t.kept, t.last)

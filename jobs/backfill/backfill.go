@@ -80,6 +80,9 @@ func (o Options) withDefaults() Options {
 // The summary is correct even if there is an error.
 func Execute(ctx context.Context, dir *tape.Dir, clients Clients, plan Plan, opt Options) (Summary, error) {
 	opt = opt.withDefaults()
+	if opt.Window != (window.Window{}) {
+		opt.Window = plan.Answerable
+	}
 	if missing := plan.Missing(); missing > 0 {
 		opt.Progress.Line(plan.String())
 		opt.Progress.Begin("backfill", missing)
@@ -94,6 +97,7 @@ func Execute(ctx context.Context, dir *tape.Dir, clients Clients, plan Plan, opt
 		plans = append(plans, symbol)
 		summary.Symbols = append(summary.Symbols, SymbolSummary{
 			Symbol: symbol.Symbol, Missing: symbol.Missing.Count(), StillMissing: symbol.Missing, Problem: symbol.Problem,
+			Dropped: symbol.Dropped, Answer: symbol.Answer,
 		})
 		if err := addPending(dir, symbol.Symbol); err != nil {
 			return summary, fmt.Errorf("record the symbol as pending: %w", err)
@@ -105,7 +109,7 @@ func Execute(ctx context.Context, dir *tape.Dir, clients Clients, plan Plan, opt
 	for i, symbol := range plans {
 		worker := &symbolRun{
 			Clients: clients, Options: opt, SymbolPlan: symbol, dir: dir, requests: requests, files: files,
-			out: &summary.Symbols[i], tried: map[time.Time]bool{}, askedFrom: map[int64]bool{},
+			out: &summary.Symbols[i], tried: map[time.Time]bool{}, archived: map[time.Time]bool{}, firstArchived: -1, askedFrom: map[int64]bool{},
 		}
 		group.Go(func() error {
 			err := worker.run(groupCtx)
@@ -123,7 +127,7 @@ func Execute(ctx context.Context, dir *tape.Dir, clients Clients, plan Plan, opt
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
 		err = cause
 	}
-	return summary, err
+	return summary, cmp.Or(err, summary.recordAnswers(dir))
 }
 
 // parallelFiles limits the archive files that are read at the same time. Each uses a core and some
@@ -139,11 +143,12 @@ type symbolRun struct {
 	requests, files *semaphore.Weighted // shared by the symbols of a run
 	out             *SymbolSummary
 	tried           map[time.Time]bool // days whose archive file was requested
+	archived        map[time.Time]bool // days whose archive file was used
+	firstArchived   int64              // the smallest id that was taken from one; -1 for none
 	archiveProblem  error              // why a file lacks what it should have; not a problem if REST has it
 
-	askedFrom   map[int64]bool    // the first ids of the requests to REST
-	notShown    [proofs]idset.Set // at i: the ids that i+1 answers showed not to exist
-	newlyAbsent idset.Set         // recorded as absent in this run
+	askedFrom map[int64]bool    // the first ids of the requests to REST
+	notShown  [proofs]idset.Set // at i: the ids that i+1 answers showed not to exist
 }
 
 func (s *symbolRun) run(ctx context.Context) error {
@@ -157,6 +162,7 @@ func (s *symbolRun) run(ctx context.Context) error {
 			return err
 		}
 	}
+	s.out.Answer.extend(s.archived, s.firstArchived, s.Window)
 	if s.Source == ArchiveOnly {
 		return nil
 	}

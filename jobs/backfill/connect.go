@@ -23,7 +23,8 @@ type Endpoints struct {
 }
 
 // Connect returns the clients for a tape. They share the request budget with every other process on
-// the tape. Connect itself sends nothing. The caller closes the clients.
+// the tape. Connect itself sends nothing. The caller closes the clients. A request to an exchange that
+// has not sent any response fails after 12 s with a *binance.UnreachableError.
 func Connect(dir *tape.Dir, endpoints Endpoints) Clients {
 	rest := DefaultRESTURL
 	if dir.Feed() == tape.RawTrade {
@@ -32,7 +33,7 @@ func Connect(dir *tape.Dir, endpoints Endpoints) Clients {
 	budget := binance.OpenBudget(dir.State().Path("budget.json"), binance.BudgetOptions{})
 	archive := cmp.Or(endpoints.ArchiveURL, DefaultArchiveURL)
 	return Clients{
-		REST:    binance.NewREST(cmp.Or(endpoints.RESTURL, rest), budget, binance.ClientOptions{Logger: endpoints.Logger}),
+		REST:    binance.NewREST(cmp.Or(endpoints.RESTURL, rest), budget, binance.ClientOptions{Logger: endpoints.Logger, FailFast: true}),
 		Archive: binance.NewArchive(archive, binance.ClientOptions{Logger: endpoints.Logger}),
 	}
 }

@@ -178,7 +178,7 @@ func (s *symbolRun) fetchRest(ctx context.Context, wanted idset.Set) error {
 // request.
 func (s *symbolRun) startBefore(first, offset int64) int64 {
 	at := first - 1
-	for _, r := range slices.Backward(s.absent.Union(s.newlyAbsent)) {
+	for _, r := range slices.Backward(s.absent.Union(s.out.absent)) {
 		if r.First <= at && at <= r.Last {
 			at = r.First - 1
 		}
@@ -211,7 +211,7 @@ func (s *symbolRun) recordAbsent() error {
 		return fmt.Errorf("record absent ids: %w", err)
 	}
 	s.warnIDs(absent, "the exchange does not have these ids")
-	s.newlyAbsent = s.newlyAbsent.Union(absent)
+	s.out.absent = s.out.absent.Union(absent)
 	s.out.Absent += absent.Count()
 	s.markDone(absent)
 	return nil

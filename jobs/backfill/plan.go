@@ -25,15 +25,22 @@ type Plan struct {
 	Asked binance.Cost
 	// PerMinute is the weight that may be used per minute.
 	PerMinute int64
+	// Window is the one that was asked for, the zero value if none was. Answerable is the part of
+	// it that is not in the exchange's future.
+	Window, Answerable window.Window
+	// Clock is when the planning began; zero without a window.
+	Clock Clock
 }
 
 // SymbolPlan is what a backfill will request for one symbol.
 type SymbolPlan struct {
 	Symbol string
 	// Missing are the ids to fetch. Absent is how many more are missing that the exchange is known
-	// not to have.
-	Missing idset.Set
-	Absent  int64
+	// not to have, Dropped how many were dropped on purpose.
+	Missing         idset.Set
+	Absent, Dropped int64
+	// Answer is the part of the window that the plan is about.
+	Answer Answer
 	// Days come from the archive, Pages from REST.
 	Days  []DayPlan
 	Pages []Page
@@ -44,6 +51,8 @@ type SymbolPlan struct {
 	asked  binance.Cost
 	gaps   []tape.Gap // the part of the window that is not on the tape, absent ids included
 	absent idset.Set  // known to be absent before this run
+
+	dropped idset.Set // on purpose
 }
 
 // DayPlan is a UTC day whose file is fetched from the archive.
@@ -56,6 +65,7 @@ type DayPlan struct {
 	Missing idset.Set
 
 	from  time.Time     // rows before it are ignored; zero for no limit
+	until time.Time     // rows from it on are ignored; zero for no limit
 	known []binance.Row // rows from REST that the file must have with the same content
 }
 
@@ -164,9 +174,16 @@ func pageWeight(feed tape.Feed) int64 {
 // the edges of the window and of days.
 func Prepare(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (Plan, error) {
 	opt = opt.withDefaults()
-	if w := opt.Window; w != (window.Window{}) && w.IsEmpty() {
-		return Plan{}, fmt.Errorf("the window from %s to %s is empty",
-			w.Start.UTC().Format(time.RFC3339), w.End.UTC().Format(time.RFC3339))
+	plan := Plan{Feed: dir.Feed(), Window: opt.Window}
+	if opt.Window != (window.Window{}) {
+		if opt.Window.IsEmpty() {
+			return Plan{}, fmt.Errorf("the window %s is empty", formatWindow(opt.Window))
+		}
+		var err error
+		if plan.Clock, plan.Answerable, plan.Asked, err = readClock(ctx, clients.REST, opt); err != nil {
+			return Plan{}, err
+		}
+		opt.Window = plan.Answerable
 	}
 	index := dir.Index()
 	if err := index.Refresh(ctx); err != nil {
@@ -176,6 +193,10 @@ func Prepare(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (
 	if err != nil {
 		return Plan{}, fmt.Errorf("read which ids are absent: %w", err)
 	}
+	dropped, err := dir.Dropped()
+	if err != nil {
+		return Plan{}, fmt.Errorf("read which ids were dropped: %w", err)
+	}
 	symbols, asked, err := resolveSymbols(ctx, dir, clients.REST, opt, index.Symbols())
 	if err != nil {
 		return Plan{}, err
@@ -184,21 +205,20 @@ func Prepare(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (
 	if err != nil {
 		return Plan{}, err
 	}
-	plan := Plan{
-		Feed: dir.Feed(), Symbols: make([]SymbolPlan, len(symbols)), Asked: asked, PerMinute: state.WeightPerMinute(),
-	}
+	plan.Symbols, plan.Asked = make([]SymbolPlan, len(symbols)), plan.Asked.Plus(asked)
+	plan.PerMinute = state.WeightPerMinute()
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(opt.Parallel)
 	for i, symbol := range symbols {
 		p := &planner{
 			feed: dir.Feed(), index: index, perMinute: plan.PerMinute, Clients: clients, Options: opt,
-			SymbolPlan: SymbolPlan{Symbol: symbol, absent: absent[symbol]},
+			SymbolPlan: SymbolPlan{Symbol: symbol, absent: absent[symbol], dropped: dropped[symbol]},
 		}
 		group.Go(func() error {
 			err := p.run(groupCtx)
 			if errors.Is(err, binance.ErrUnknownSymbol) { // it is on the tape and was delisted
 				opt.Logger.Warn("the exchange no longer lists the symbol", "symbol", symbol, "error", err)
-				p.Problem, err = err, nil
+				p.Problem, p.Answer, err = err, Answer{}, nil
 			}
 			if err != nil {
 				return fmt.Errorf("plan %q: %w", symbol, err)

@@ -18,6 +18,7 @@ type planner struct {
 	Clients
 	Options
 	SymbolPlan
+	edges edges
 }
 
 func (p *planner) run(ctx context.Context) error {
@@ -30,6 +31,8 @@ func (p *planner) run(ctx context.Context) error {
 	}
 	p.Missing = wanted.Subtract(p.absent)
 	p.Absent = wanted.Count() - p.Missing.Count()
+	p.Missing = p.Missing.Subtract(p.dropped)
+	p.Dropped = wanted.Count() - p.Absent - p.Missing.Count()
 	fromREST, err := p.chooseDays(ctx)
 	if err != nil {
 		return err
@@ -47,16 +50,27 @@ func rangeOf(gap tape.Gap) idset.Range { return idset.Range{First: gap.First, La
 func (p *planner) findGaps(ctx context.Context) error {
 	inside := p.index.Gaps(p.Symbol)
 	if p.Window == (window.Window{}) {
+		bounds, _ := p.index.Bounds(p.Symbol)
+		p.Answer.Window = window.Window{Start: bounds.FirstAt, End: bounds.LastAt}
 		p.gaps = inside
 		return nil
 	}
+	if p.Window.IsEmpty() { // it lies in the future
+		return nil
+	}
+	p.Answer.Window = p.Window
 	bounds, recorded := p.index.Bounds(p.Symbol)
 	if !recorded {
 		return p.addWindow(ctx)
 	}
-	if p.Window.Start.Before(bounds.FirstAt) {
-		if done, err := p.addBeforeTape(ctx, bounds); err != nil || done {
+	known, _ := p.index.Known(p.Symbol)
+	// With the tape's first trade alone, older ones of the same instant may be missing.
+	if start := p.Window.Start; known.Since.After(start) || known.Since.Equal(start) && known.SinceBy == tape.ByTrade {
+		if err := p.addBeforeTape(ctx, bounds); err != nil {
 			return err
+		}
+		if start := p.Answer.Window.Start; start.After(p.Window.Start) && known.Since.Before(start) {
+			p.Answer.Window.Start = known.Since // the tape has older trades than the exchange shows
 		}
 	}
 	for _, gap := range inside {
@@ -73,7 +87,7 @@ func (p *planner) findGaps(ctx context.Context) error {
 		}
 		p.addGap(ids, gap.After, gap.Before)
 	}
-	if p.Window.End.After(bounds.LastAt) {
+	if p.Window.End.After(known.Until) {
 		return p.addAfterTape(ctx, bounds)
 	}
 	return nil
@@ -92,60 +106,62 @@ func (p *planner) addGap(ids idset.Range, after, before time.Time) {
 
 // addWindow adds all ids of the window, for a symbol that is not on the tape.
 func (p *planner) addWindow(ctx context.Context) error {
-	last, ok, err := p.lastBefore(ctx, p.Window.End)
-	if err != nil || !ok || last.at().Before(p.Window.Start) {
+	last, err := p.windowEnd(ctx)
+	if err != nil || last.ok && last.at.Before(p.Window.Start) {
 		return err
 	}
-	first, ok, err := p.firstAt(ctx, p.Window.Start)
-	if err != nil || !ok {
+	first, err := p.windowStart(ctx)
+	if err != nil || !first.ok || !last.ok {
 		return err
 	}
-	if err := p.addEarlierDays(ctx, first); err != nil {
-		return err
-	}
-	p.addGap(idset.Range{First: first.firstID(), Last: last.lastID()}, first.at(), last.at())
+	p.addGap(idset.Range{First: first.id, Last: last.id}, first.at, last.at)
 	return nil
 }
 
-// addBeforeTape adds the ids of the window that are below the tape's. done means that nothing else
-// is in the window.
-func (p *planner) addBeforeTape(ctx context.Context, bounds tape.Bounds) (done bool, err error) {
-	first, ok, err := p.firstAt(ctx, p.Window.Start)
-	if err != nil || !ok || first.firstID() >= bounds.FirstID {
-		return false, err
+// addBeforeTape adds the ids of the window that are below the tape's.
+func (p *planner) addBeforeTape(ctx context.Context, bounds tape.Bounds) error {
+	first, err := p.windowStart(ctx)
+	if err != nil || !first.ok || first.id >= bounds.FirstID {
+		return err
 	}
-	ids := idset.Range{First: first.firstID(), Last: bounds.FirstID - 1}
+	ids := idset.Range{First: first.id, Last: bounds.FirstID - 1}
 	if p.Window.End.Before(bounds.FirstAt) {
-		last, ok, err := p.lastBefore(ctx, p.Window.End)
-		if err != nil || !ok {
-			return true, err
+		last, err := p.windowEnd(ctx)
+		if err != nil || !last.ok {
+			return err
 		}
-		ids.Last = min(ids.Last, last.lastID())
+		ids.Last = min(ids.Last, last.id)
 	}
-	if err := p.addEarlierDays(ctx, first); err != nil {
-		return false, err
-	}
-	p.addGap(ids, first.at(), bounds.FirstAt)
-	return false, nil
+	p.addGap(ids, first.at, bounds.FirstAt)
+	return nil
 }
 
 // addAfterTape adds the ids of the window that are above the tape's.
 func (p *planner) addAfterTape(ctx context.Context, bounds tape.Bounds) error {
-	ids, after := idset.Range{First: bounds.LastID + 1}, bounds.LastAt
-	last, ok, err := p.lastBefore(ctx, p.Window.End)
-	if err != nil || !ok || last.lastID() < ids.First || last.at().Before(p.Window.Start) || last.at().Before(after) {
+	last, err := p.windowEnd(ctx)
+	if err != nil {
 		return err
 	}
+	if !last.ok || last.id < bounds.LastID || last.at.Before(bounds.LastAt) {
+		// The tape's last trade is younger than what the exchange shows.
+		p.Answer.end, p.Answer.Behind = nil, true
+		p.Answer.Window.End = bounds.LastAt
+		return nil
+	}
+	ids, after := idset.Range{First: bounds.LastID + 1}, bounds.LastAt
+	if last.id < ids.First || last.at.Before(p.Window.Start) {
+		return nil
+	}
 	if !p.Window.Start.Before(after) { // the window starts after the tape's end
-		first, ok, err := p.firstAt(ctx, p.Window.Start)
-		if err != nil || !ok {
+		first, err := p.windowStart(ctx)
+		if err != nil || !first.ok {
 			return err
 		}
-		ids.First = max(ids.First, first.firstID())
-		after = first.at()
+		ids.First = max(ids.First, first.id)
+		after = first.at
 	}
-	ids.Last = last.lastID()
-	p.addGap(ids, after, last.at())
+	ids.Last = last.id
+	p.addGap(ids, after, last.at)
 	return nil
 }
 
@@ -153,89 +169,22 @@ func (p *planner) addAfterTape(ctx context.Context, bounds tape.Bounds) error {
 func (p *planner) trim(ctx context.Context, gap tape.Gap) (idset.Range, error) {
 	ids := rangeOf(gap)
 	if gap.After.Before(p.Window.Start) {
-		first, ok, err := p.firstAt(ctx, p.Window.Start)
+		first, err := p.windowStart(ctx)
 		if err != nil {
 			return ids, err
 		}
-		if ok {
-			ids.First = max(ids.First, first.firstID())
+		if first.ok {
+			ids.First = max(ids.First, first.id)
 		}
 	}
 	if !gap.Before.Before(p.Window.End) {
-		last, ok, err := p.lastBefore(ctx, p.Window.End)
+		last, err := p.windowEnd(ctx)
 		if err != nil {
 			return ids, err
 		}
-		if ok {
-			ids.Last = min(ids.Last, last.lastID())
+		if last.ok {
+			ids.Last = min(ids.Last, last.id)
 		}
 	}
 	return ids, nil
-}
-
-// addEarlierDays adds the window's past days up to its first trade, if REST may lack their trades:
-// REST sometimes omits older history (binance-public-data issue 376). It does so if nothing is
-// known to precede the first trade.
-func (p *planner) addEarlierDays(ctx context.Context, first windowTrade) error {
-	const quiet = time.Hour // a gap that an ordinary symbol does not have
-	if p.Archive == nil || p.Source == RESTOnly {
-		return nil
-	}
-	if first.row.ID == 0 || first.at().Sub(p.Window.Start) < quiet {
-		return nil
-	}
-	page, err := p.REST.AggTrades(ctx, p.Symbol, first.row.ID-1, 1)
-	p.asked = p.asked.Plus(page.Cost)
-	if err != nil {
-		return err
-	}
-	if len(page.Rows) > 0 && page.Rows[0].ID < first.row.ID {
-		return nil
-	}
-	for _, day := range pastDays(p.Window.Start, first.at(), p.Now) {
-		missing := idset.Set{{First: 0, Last: first.firstID() - 1}}
-		p.Days = append(p.Days, DayPlan{Day: day, Missing: missing, from: p.Window.Start})
-	}
-	return nil
-}
-
-// windowTrade is an aggregate trade at the edge of a window.
-type windowTrade struct {
-	row  binance.Row
-	feed tape.Feed
-}
-
-func (t windowTrade) at() time.Time { return time.UnixMicro(t.row.Time).UTC() }
-
-// firstID and lastID are the ids of the tape's feed in the aggregate trade.
-func (t windowTrade) firstID() int64 {
-	if t.feed == tape.RawTrade {
-		return t.row.FirstTradeID
-	}
-	return t.row.ID
-}
-
-func (t windowTrade) lastID() int64 {
-	if t.feed == tape.RawTrade {
-		return t.row.LastTradeID
-	}
-	return t.row.ID
-}
-
-// firstAt returns the first aggregate trade at or after a time. ok is false if there is none.
-func (p *planner) firstAt(ctx context.Context, at time.Time) (first windowTrade, ok bool, err error) {
-	return p.single(p.REST.FirstAggTrade(ctx, p.Symbol, at))
-}
-
-// lastBefore returns the last aggregate trade before a time. ok is false if there is none.
-func (p *planner) lastBefore(ctx context.Context, at time.Time) (last windowTrade, ok bool, err error) {
-	return p.single(p.REST.LastAggTrade(ctx, p.Symbol, at))
-}
-
-func (p *planner) single(page binance.Page, err error) (windowTrade, bool, error) {
-	p.asked = p.asked.Plus(page.Cost)
-	if err != nil || len(page.Rows) == 0 {
-		return windowTrade{}, false, err
-	}
-	return windowTrade{page.Rows[0], p.feed}, true, nil
 }

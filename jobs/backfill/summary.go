@@ -27,14 +27,23 @@ type SymbolSummary struct {
 	// Cost is what was requested by REST, Days the number of archive files used.
 	Cost binance.Cost
 	Days int
+	// Dropped is how many ids were not fetched because they were dropped from the tape on purpose.
+	Dropped int64
+	// Answer is the part of the window that the run is about.
+	Answer Answer
 	// Problem is why ids are still missing; nil if nothing went wrong. A later run may succeed.
 	Problem error
+
+	absent idset.Set // recorded as absent at the exchange in this run
 }
+
+// hasWork reports whether anything was missing or fetched.
+func (s SymbolSummary) hasWork() bool { return s.Missing != 0 || s.Fetched != 0 || s.Days != 0 }
 
 // String says what was fetched and what is still missing.
 func (s SymbolSummary) String() string {
-	if s.Missing == 0 && s.Fetched == 0 && s.Days == 0 {
-		return "nothing was missing"
+	if !s.hasWork() {
+		return "nothing was fetched"
 	}
 	text := wording.Count(s.Fetched, "trade") + " fetched"
 	if s.FromArchive > 0 {
@@ -55,11 +64,14 @@ type Summary struct {
 	Symbols []SymbolSummary // those that had something missing, in the plan's order
 }
 
-// Total adds up the symbols. Its Symbol and Problem are empty, and only the Count of its
+// Total adds up the symbols. Its Symbol, Answer and Problem are empty, and only the Count of its
 // StillMissing is meaningful.
 func (s Summary) Total() SymbolSummary {
 	total := SymbolSummary{Cost: s.Plan.Asked}
 	stillMissing := int64(0)
+	for _, symbol := range s.Plan.Symbols {
+		total.Dropped += symbol.Dropped
+	}
 	for _, symbol := range s.Symbols {
 		total.Missing += symbol.Missing
 		total.Fetched += symbol.Fetched

@@ -24,6 +24,7 @@ func (o *Outbox) EnqueueAlerts(ctx context.Context, alerts []tape.Alert, inciden
 	for i, a := range alerts {
 		all[i] = newAlert(a).withIncident(incidents)
 	}
+	setLeads(all)
 	slices.SortStableFunc(all, func(a, b alert) int {
 		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Symbol, b.Symbol), a.rank()-b.rank(),
 			strings.Compare(a.Detector, b.Detector))
@@ -49,6 +50,33 @@ func (o *Outbox) EnqueueAlerts(ctx context.Context, alerts []tape.Alert, inciden
 	return queued, err
 }
 
+// setLeads sets the lead of the alerts that belong to a symbol's incident: the alert whose text the
+// messages about the incident show. It is the most severe one, and of several the one with the
+// highest score.
+func setLeads(all []alert) {
+	leads := map[*analytics.Incident]*alert{}
+	for i := range all {
+		a := &all[i]
+		if a.incident == nil || a.MarketWide || a.Recovered {
+			continue
+		}
+		if lead := leads[a.incident]; lead == nil || a.leads(*lead) {
+			leads[a.incident] = a
+		}
+	}
+	for i := range all {
+		if a := &all[i]; !a.Recovered {
+			a.lead = leads[a.incident]
+		}
+	}
+}
+
+// leads reports whether a rather than b is the lead of their incident.
+func (a alert) leads(b alert) bool {
+	return cmp.Or(severityRank(b.severity)-severityRank(a.severity), cmp.Compare(b.score, a.score), a.At.Compare(b.At),
+		strings.Compare(a.Detector, b.Detector)) < 0
+}
+
 // EnqueueRecorded enqueues alerts on the tape that were found recently. They include those of a run
 // that died after it published its alerts and before it enqueued them. Alerts that were enqueued
 // before are ignored.
@@ -65,7 +93,9 @@ type alert struct {
 	sentAlert
 	text     string
 	score    float64
+	severity string              // its own, which that of the incident may exceed
 	incident *analytics.Incident // nil if it belongs to none
+	lead     *alert              // whose text is shown; nil if it belongs to no incident of its symbol
 }
 
 func newAlert(a tape.Alert) alert {
@@ -76,7 +106,7 @@ func newAlert(a tape.Alert) alert {
 	return alert{
 		sentAlert: sentAlert{Detector: a.Detector, Symbol: a.Symbol, At: time.UnixMicro(a.At).UTC(),
 			Severity: a.Severity, Recovered: extra.Recovered},
-		text: a.Message, score: a.Score,
+		text: a.Message, score: a.Score, severity: a.Severity,
 	}
 }
 
@@ -130,6 +160,9 @@ func (o *Outbox) chooseAlerts(chat Chat, all []alert, history []*entry, now time
 	}
 	var chosen []alert
 	for _, a := range all {
+		if len(chat.Detectors) > 0 {
+			a.lead = nil // the incident's text may be that of a detector that the chat does not receive
+		}
 		earlier := sent[a.Symbol]
 		// A recovery from something that the chat never received is an alert like any other: for
 		// example a crash that was already over when it was detected.

@@ -42,7 +42,7 @@ type Chat struct {
 	// Severity is the lowest severity of alerts that are sent: low, medium or high; empty means
 	// low.
 	Severity string
-	// Symbols are names or path.Match patterns such as *USDT; empty means all.
+	// Symbols are names or path.Match patterns such as *USDT, in any letter case; empty means all.
 	Symbols []string
 	// Detectors are names; empty means all.
 	Detectors []string
@@ -79,9 +79,41 @@ func (c Chat) acceptsAlert(a alert) bool {
 	return (len(c.Detectors) == 0 || slices.Contains(c.Detectors, a.Detector)) &&
 		(a.Recovered || severityRank(a.Severity) >= severityRank(c.Severity)) &&
 		(len(c.Symbols) == 0 || slices.ContainsFunc(c.Symbols, func(pattern string) bool {
-			ok, _ := path.Match(pattern, a.Symbol)
-			return ok
+			return matchesSymbol(pattern, a.Symbol)
 		}))
+}
+
+func matchesSymbol(pattern, symbol string) bool {
+	ok, _ := path.Match(strings.ToUpper(pattern), strings.ToUpper(symbol))
+	return ok
+}
+
+// FiltersSymbols reports whether a chat receives the alerts of some symbols only.
+func (c Config) FiltersSymbols() bool {
+	return slices.ContainsFunc(c.Chats, func(chat Chat) bool { return len(chat.Symbols) > 0 })
+}
+
+// UnmatchedFilters describes the filters of chats that select nothing, one line each: detectors that
+// are none of detectors, and symbols that match none of symbols. Without symbols, because the tape is
+// empty, those are not checked.
+func (c Config) UnmatchedFilters(detectors, symbols []string) (out []string) {
+	for _, chat := range c.Chats {
+		where := fmt.Sprintf("line %d: chat %s", chat.Line, chat.label())
+		for _, name := range chat.Detectors {
+			if !slices.Contains(detectors, name) {
+				out = append(out, fmt.Sprintf("%s receives no alerts of %q: no detector has that name%s", where,
+					strictyaml.Shorten(name), strictyaml.DidYouMean(name, detectors)))
+			}
+		}
+		for _, pattern := range chat.Symbols {
+			matches := func(symbol string) bool { return matchesSymbol(pattern, symbol) }
+			if len(symbols) > 0 && !slices.ContainsFunc(symbols, matches) {
+				out = append(out, fmt.Sprintf("%s receives no alerts of %q: no symbol on the tape matches", where,
+					strictyaml.Shorten(pattern)))
+			}
+		}
+	}
+	return out
 }
 
 var chatPattern = regexp.MustCompile(`^(?:-?[1-9][0-9]{0,18}|@[A-Za-z][A-Za-z0-9_]{3,31})$`)
@@ -129,9 +161,9 @@ func (c Config) check() error {
 //	      send: [alerts, reports, notices]
 //	      silent: true
 //
-// Errors are one line that starts with FILE:LINE. detectors are the names that exist; with nil,
-// every name is valid.
-func ParseConfig(file string, node *yaml.Node, detectors []string) (Config, error) {
+// Errors are one line that starts with FILE:LINE. Whether detectors and symbols exist is not checked;
+// see [Config.UnmatchedFilters].
+func ParseConfig(file string, node *yaml.Node) (Config, error) {
 	var c Config
 	if strictyaml.IsNull(node) {
 		return c, nil
@@ -163,7 +195,7 @@ func ParseConfig(file string, node *yaml.Node, detectors []string) (Config, erro
 			}
 		default:
 			for _, item := range value.Content {
-				chat, err := parseChat(file, strictyaml.Resolve(item), detectors)
+				chat, err := parseChat(file, strictyaml.Resolve(item))
 				if err != nil {
 					return err
 				}
@@ -186,7 +218,7 @@ func withPosition(err error, file string, node *yaml.Node, key string) error {
 	return err
 }
 
-func parseChat(file string, node *yaml.Node, detectors []string) (Chat, error) {
+func parseChat(file string, node *yaml.Node) (Chat, error) {
 	chat := Chat{Line: node.Line}
 	keys := []string{"id", "name", "severity", "symbols", "detectors", "send", "silent"}
 	err := strictyaml.Each(file, node, "a chat", keys, func(key string, _ int, value *yaml.Node) error {
@@ -214,12 +246,7 @@ func parseChat(file string, node *yaml.Node, detectors []string) (Chat, error) {
 				return nil
 			})
 		case "detectors":
-			chat.Detectors, err = list(value, func(name string) error {
-				if detectors == nil {
-					return nil
-				}
-				return among(name, detectors)
-			})
+			chat.Detectors, err = list(value, func(string) error { return nil })
 		case "send":
 			_, err = list(value, func(name string) error {
 				chat.Send = append(chat.Send, Kind(strings.TrimSuffix(name, "s")))
@@ -258,8 +285,9 @@ func list(node *yaml.Node, check func(string) error) ([]string, error) {
 	var out []string
 	for _, item := range items {
 		text, err := strictyaml.Text(strictyaml.Resolve(item))
+		text = strings.TrimSpace(text)
 		if err == nil {
-			err = check(strings.TrimSpace(text))
+			err = check(text)
 		}
 		if err != nil {
 			return nil, err

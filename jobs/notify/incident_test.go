@@ -77,6 +77,40 @@ func TestOneIncidentIsOneMessage(t *testing.T) {
 	want("3", 1)
 }
 
+// TestIncidentShowsItsMostSevereAlert checks whose text a message about an incident has.
+func TestIncidentShowsItsMostSevereAlert(t *testing.T) {
+	now := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
+	alert := func(after time.Duration, detector, severity string, score float64) tape.Alert {
+		a := newAlerts(now.Add(after), detector, "ABTC", severity)[0]
+		a.Score, a.Message = score, detector+" says so"
+		return a
+	}
+	first := alert(0, "price_jump", "low", 9)
+	for name, c := range map[string]struct {
+		alerts  []tape.Alert
+		message string
+		want    string
+	}{
+		"most severe":    {[]tape.Alert{first, alert(time.Minute, "pump_burst", "high", 2), alert(2*time.Minute, "whale_order", "medium", 50)}, "pump_burst says so", "🔴 <b>ABTC</b> pump_burst, high\npump_burst says so\n2026-01-15 12:01:00 UTC, score 2.0"},
+		"highest score":  {[]tape.Alert{first, alert(time.Minute, "pump_burst", "low", 10)}, "pump_burst says so", "🔴 <b>ABTC</b> pump_burst, high\npump_burst says so\n2026-01-15 12:01:00 UTC, score 10.0"},
+		"an earlier run": {[]tape.Alert{first}, "flash_crash says so", "🔴 <b>ABTC</b> incident, high\nflash_crash says so\nsince 2026-01-15 12:00:00 UTC"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newHarness(t).outbox(Chat{ID: "1"}, Chat{ID: "2", Detectors: []string{"price_jump"}})
+			incident := analytics.Incident{Symbol: "ABTC", StartedAt: now, LastAt: now.Add(time.Hour), Severity: "high", Detectors: []string{"price_jump"}, Symbols: []string{"ABTC"}, Message: c.message}
+			if _, err := o.EnqueueAlerts(t.Context(), c.alerts, []analytics.Incident{incident}, now.Add(time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+			if texts := pendingTexts(t, o, "1"); len(texts) != 1 || texts[0] != c.want {
+				t.Errorf("messages %q, want %q", texts, c.want)
+			}
+			if texts := pendingTexts(t, o, "2"); len(texts) != 1 || !strings.Contains(texts[0], "price_jump says so") {
+				t.Errorf("messages to a chat that receives one detector: %q", texts)
+			}
+		})
+	}
+}
+
 // TestMarketWideIncidentIsOneMessage checks that any number of symbols and runs causes one message.
 func TestMarketWideIncidentIsOneMessage(t *testing.T) {
 	h := newHarness(t)

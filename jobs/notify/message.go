@@ -36,10 +36,27 @@ func (a alert) state() string {
 	return a.Severity
 }
 
+// shown returns the detector, the text and the time of a message about the alert: those of its
+// incident's lead. If the most severe alert of the incident was raised by an earlier run, its text is
+// all that is known of it.
+func (a alert) shown() (detector, text, at string) {
+	if a.lead == nil {
+		return a.Detector, a.text, atText(a)
+	}
+	if message := a.incident.Message; message != "" && message != a.lead.text {
+		return "incident", message, "since " + a.incident.StartedAt.Format("2006-01-02 15:04:05") + " UTC"
+	}
+	return a.lead.Detector, a.lead.text, atText(*a.lead)
+}
+
+func atText(a alert) string {
+	return fmt.Sprintf("%s UTC, score %.1f", a.At.Format("2006-01-02 15:04:05"), a.score)
+}
+
 // alertDraft drafts the message about one alert.
 func alertDraft(a alert) draft {
-	text := markup("%s <b>%s</b> %s, %s\n%s\n%s UTC, score %.1f", a.mark(), a.Symbol, a.Detector, a.state(), a.text,
-		a.At.Format("2006-01-02 15:04:05"), a.score)
+	detector, shown, at := a.shown()
+	text := markup("%s <b>%s</b> %s, %s\n%s\n%s", a.mark(), a.Symbol, detector, a.state(), shown, at)
 	if a.incident != nil && !a.Recovered && len(a.incident.Detectors) > 1 {
 		text += markup("\n%d detectors agree: %s", len(a.incident.Detectors), strings.Join(a.incident.Detectors, ", "))
 	}
@@ -115,7 +132,8 @@ func digestDraft(alerts []alert) draft {
 			text += fmt.Sprintf("\nand %d more, in the table alerts", len(sorted)-i)
 			break
 		}
-		text += markup("\n%s %s <b>%s</b> %s: %s", a.mark(), a.At.Format(layout), a.Symbol, a.Detector, a.text)
+		detector, shown, _ := a.shown()
+		text += markup("\n%s %s <b>%s</b> %s: %s", a.mark(), a.At.Format(layout), a.Symbol, detector, shown)
 	}
 	d.parts = textParts(text)
 	return d

@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -75,14 +76,15 @@ func Open(store Store, config Config, log *slog.Logger) (*Outbox, error) {
 // HasChats reports whether the configuration has any chats.
 func (o *Outbox) HasChats() bool { return len(o.config.Chats) > 0 }
 
+// Accepts reports whether a chat receives messages of the kind.
+func (o *Outbox) Accepts(kind Kind) bool {
+	return slices.ContainsFunc(o.config.Chats, func(chat Chat) bool { return chat.accepts(kind) })
+}
+
 // NewSender returns a Sender for the Bot API at server, without connecting to it. It returns nil if
-// the outbox has no chats, and logs a warning and returns nil if there are chats but no token.
+// the outbox has no chats or if there is no token.
 func (o *Outbox) NewSender(server string, token telegram.Token) (Sender, error) {
-	if !o.HasChats() {
-		return nil, nil
-	}
-	if !token.Given() {
-		o.log.Warn("messages stay in the outbox: there are chats but no token; set TAPEDECK_TELEGRAM_TOKEN or TAPEDECK_TELEGRAM_TOKEN_FILE")
+	if !o.HasChats() || !token.Given() {
 		return nil, nil
 	}
 	client, err := telegram.NewClient(server, token, telegram.Options{Logger: o.log})

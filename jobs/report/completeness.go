@@ -13,19 +13,38 @@ import (
 	"tapedeck/internal/wording"
 )
 
-const completenessName = "completeness"
+// The sections from which every report learns how complete its data are.
+const (
+	completenessName = "completeness"
+	conflictsName    = "conflicts"
+)
 
 // symbolState is one row of the section completeness.
 type symbolState struct {
 	symbol, verdict             string
 	rows, missing, absent, gaps int64
+	dropped, conflicts          int64
 	firstMissing, lastMissing   int64
 	missingFrom, missingUntil   time.Time
-	since, until                time.Time
+	known                       tape.Known
 }
 
-// describeCompleteness sets Empty, Complete and Missing, and adds the statements that explain them.
-func (r *Report) describeCompleteness(section Section, broken []tape.BrokenSegment) {
+// Known is up to where a symbol's record is known, and how.
+type Known struct {
+	Symbol string
+	tape.Known
+	// Complete reports whether the tape holds all trades of this symbol in the window.
+	Complete bool
+}
+
+// whole reports whether the tape holds all trades of the symbol in the window that the exchange has.
+func (s symbolState) whole() bool {
+	return slices.Contains([]string{"complete", "absent", "no trades"}, s.verdict)
+}
+
+// describeCompleteness sets Empty, Complete, Missing and Known, and adds the statements that explain
+// them.
+func (r *Report) describeCompleteness(section, conflicts Section, broken []tape.BrokenSegment) {
 	for i, segment := range broken {
 		if i == 3 && len(broken) > 4 {
 			r.addStatement(Bad, "%d more segments cannot be read.", len(broken)-i)
@@ -43,80 +62,160 @@ func (r *Report) describeCompleteness(section Section, broken []tape.BrokenSegme
 			section.Query.Path)
 		return
 	}
+	r.describeConflicts(states, conflicts)
 	r.describeStates(states, len(broken) == 0)
 }
 
 func (r *Report) describeStates(states []symbolState, allReadable bool) {
-	byVerdict := map[string][]symbolState{}
-	var rows int64
-	for _, state := range states {
-		byVerdict[state.verdict] = append(byVerdict[state.verdict], state)
-		rows += state.rows
-	}
-	r.Empty = rows == 0
-	r.describeMissing(byVerdict["missing"])
 	var unknown []string
 	for _, symbol := range r.Symbols {
 		if !slices.ContainsFunc(states, func(s symbolState) bool { return s.symbol == symbol }) {
 			unknown = append(unknown, symbol)
 		}
 	}
+	r.Empty, r.Complete = true, allReadable && len(unknown) == 0 && len(states) > 0
+	for _, state := range states {
+		r.Empty = r.Empty && state.rows == 0
+		r.Complete = r.Complete && state.whole()
+		r.Missing += max(0, state.missing-state.absent)
+		r.Known = append(r.Known, Known{state.symbol, state.known, allReadable && state.whole()})
+	}
+	verdict := func(names ...string) []symbolState {
+		return statesWhere(states, func(s symbolState) bool { return slices.Contains(names, s.verdict) })
+	}
+	r.describeMissing(verdict("missing"))
 	if len(unknown) > 0 {
 		r.addStatement(Bad, "Not on the tape at all: %s.", wording.List(unknown, listedNames))
 	}
 	if r.Empty {
 		r.describeEmpty(states)
 	}
-	late := byVerdict["begins late"]
-	for _, state := range byVerdict["missing"] {
-		if state.since.Sub(r.Window.Start) > time.Minute && state.since.Before(r.Window.End) {
-			late = append(late, state)
-		}
-	}
-	slices.SortStableFunc(late, func(a, b symbolState) int { return strings.Compare(a.symbol, b.symbol) })
-	r.addPerSymbol(late, Fair, "is recorded only from", "are recorded only from after the window's start",
-		func(s symbolState) string {
-			return fmt.Sprintf("%s, %s after the window's start", formatTime(s.since),
-				formatDuration(s.since.Sub(r.Window.Start)))
+	r.describeEnds(states)
+	r.addPerSymbol(statesWhere(states, func(s symbolState) bool { return s.dropped > 0 }), Fair,
+		"lacks", "lack ids that were dropped on purpose", func(s symbolState) string {
+			return fmt.Sprintf("%s that were dropped on purpose", wording.Count(s.dropped, "id"))
 		})
-	r.addPerSymbol(byVerdict["ends early"], Fair, "is recorded only until",
-		"are recorded only until before the window's end", func(s symbolState) string {
-			return fmt.Sprintf("%s, %s before the window's end", formatTime(s.until),
-				formatDuration(r.Window.End.Sub(s.until)))
-		})
-	if !r.Empty {
-		r.addPerSymbol(byVerdict["not recorded"], Fair, "is not recorded in this window; the tape has it",
-			"are not recorded in this window", func(s symbolState) string {
-				return fmt.Sprintf("from %s to %s", formatTime(s.since), formatTime(s.until))
-			})
-	}
-	r.addPerSymbol(byVerdict["absent"], Note, "lacks", "lack ids that the exchange does not have either",
+	absent := statesWhere(states, func(s symbolState) bool { return s.absent > 0 })
+	r.addPerSymbol(absent, Note, "lacks", "lack ids that the exchange does not have either",
 		func(s symbolState) string {
 			return fmt.Sprintf("%s that the exchange does not have either", wording.Count(s.absent, "id"))
 		})
-	whole := append(slices.Clone(byVerdict["complete"]), byVerdict["absent"]...)
-	if quiet := byVerdict["no trades"]; len(quiet) > 0 && !r.Empty {
-		r.addStatement(Note, "No trades, as the ids prove: %s.", wording.List(symbolNames(quiet), listedNames))
-		whole = append(whole, quiet...)
+	if quiet := verdict("no trades"); len(quiet) > 0 && !r.Empty {
+		r.addStatement(Note, "No trades: %s.", wording.List(symbolNames(quiet), listedNames))
 	}
-	r.Complete = allReadable && len(unknown) == 0 && len(whole) == len(states) && len(states) > 0
 	switch {
-	case len(byVerdict["missing"]) > 0 || r.Empty:
+	case r.Complete && r.Empty:
+	case r.Complete && len(absent) > 0:
+		r.addStatement(Good, "Complete: every id of %s in this window that the exchange has is on the tape; %s.",
+			summarizeSymbols(states), knownUntil(states))
 	case r.Complete:
-		since := slices.MaxFunc(states, bySince).since
-		r.addStatement(Good, "Complete: every id of %s in this window is on the tape, recorded since %s.",
-			summarizeSymbols(states), formatTime(since))
-	case len(byVerdict["begins late"])+len(byVerdict["ends early"])+len(byVerdict["complete"]) > 0:
-		r.addStatement(Good, "No id is missing between the first and the last trade of %s.", summarizeSymbols(states))
+		r.addStatement(Good, "Complete: every id of %s in this window is on the tape; %s.", summarizeSymbols(states),
+			knownUntil(states))
+	case r.Missing == 0 && !r.Empty:
+		r.addStatement(Note, "No id is missing in the part of the window that is known.")
 	}
 }
 
-// describeMissing sets Missing and names the missing ids, the symbols with the most first.
+// describeEnds names the symbols whose record is not known at the window's start or end.
+func (r *Report) describeEnds(states []symbolState) {
+	outside := func(s symbolState) bool {
+		return s.rows == 0 && (!s.known.Since.Before(r.Window.End) || !s.known.Until.After(r.Window.Start))
+	}
+	late := statesWhere(states, func(s symbolState) bool { return !outside(s) && s.known.Since.After(r.Window.Start) })
+	r.addPerSymbol(late, Fair, "is known only from",
+		"are known only from after the window's start", func(s symbolState) string {
+			return fmt.Sprintf("%s, by %s: %s after the window's start", formatTime(s.known.Since),
+				evidence(s.known.SinceBy, "its first trade"), formatGap(s.known.Since.Sub(r.Window.Start)))
+		})
+	early := statesWhere(states, func(s symbolState) bool { return !outside(s) && s.known.Until.Before(r.Window.End) })
+	r.addPerSymbol(early, Fair, "is known only until",
+		"are known only until before the window's end", func(s symbolState) string {
+			return fmt.Sprintf("%s, by %s: %s before the window's end", formatTime(s.known.Until),
+				evidence(s.known.UntilBy, "its last trade"), formatGap(r.Window.End.Sub(s.known.Until)))
+		})
+	if r.Empty {
+		return // describeEmpty names what the record covers
+	}
+	r.addPerSymbol(statesWhere(states, outside), Fair, "is not recorded in this window; its record is known",
+		"are not recorded in this window", func(s symbolState) string {
+			return fmt.Sprintf("from %s to %s, by %s", formatTime(s.known.Since), formatTime(s.known.Until),
+				evidence(s.known.UntilBy, "its last trade"))
+		})
+}
+
+// EndsUnknown reports whether the record of a symbol is not known at an end of the window, which the
+// exchange's answer might change.
+func (r *Report) EndsUnknown() bool {
+	return slices.ContainsFunc(r.Known, func(k Known) bool {
+		return k.Since.After(r.Window.Start) || k.Until.Before(r.Window.End)
+	})
+}
+
+// evidence names what proves an end of a symbol's record.
+func evidence(by tape.Evidence, trade string) string {
+	switch by {
+	case tape.ByStream:
+		return "the live stream"
+	case tape.ByExchange:
+		return "the exchange's answer"
+	}
+	return trade
+}
+
+// formatGap is formatDuration, except that a difference below a second does not look like none.
+func formatGap(d time.Duration) string {
+	if d > 0 && d < time.Second {
+		return "less than 1 s"
+	}
+	return formatDuration(d)
+}
+
+// knownUntil says until when the records of all symbols are known, and how.
+func knownUntil(states []symbolState) string {
+	known := slices.MinFunc(states, byUntil).known
+	return fmt.Sprintf("known until %s, by %s", formatTime(known.Until), evidence(known.UntilBy, "the last trade"))
+}
+
+// namedConflicts is how many conflicts are named one by one.
+const namedConflicts = 3
+
+// describeConflicts names ids that have two contents.
+func (r *Report) describeConflicts(states []symbolState, conflicts Section) {
+	var ids int64
+	for _, state := range states {
+		ids += state.conflicts
+	}
+	if ids == 0 {
+		return
+	}
+	result := conflicts.Result
+	needed := []string{"symbol", "id", "price", "qty", "traded_at", "source", "taker_side", "other_price", "other_qty",
+		"other_traded_at", "other_source", "other_taker_side"}
+	if conflicts.Err != nil || columnIndices(result, needed...) == nil {
+		r.addStatement(Bad, "Conflicts: %s with two contents.", wording.Count(ids, "id"))
+		return
+	}
+	content := func(row []any, prefix string) string {
+		return fmt.Sprintf("%s × %s (taker side %s) at %s from %s",
+			fixed(field[float64](result, row, prefix+"price"), -1), fixed(field[float64](result, row, prefix+"qty"), -1),
+			field[string](result, row, prefix+"taker_side"), formatMillis(field[time.Time](result, row, prefix+"traded_at")),
+			field[string](result, row, prefix+"source"))
+	}
+	for i, row := range result.Rows {
+		if i == namedConflicts {
+			break
+		}
+		r.addStatement(Bad, "Conflict: id %d of %s has two contents: %s on the tape, %s refused.",
+			field[int64](result, row, "id"), field[string](result, row, "symbol"), content(row, ""), content(row, "other_"))
+	}
+	if more := len(result.Rows) - namedConflicts; more > 0 {
+		r.addStatement(Bad, "%s more; the section conflicts lists them.", wording.Count(more, "conflict"))
+	}
+}
+
+// describeMissing names the missing ids, the symbols with the most first.
 func (r *Report) describeMissing(states []symbolState) {
 	slices.SortStableFunc(states, func(a, b symbolState) int { return cmp.Compare(b.missing, a.missing) })
-	for _, state := range states {
-		r.Missing += state.missing - state.absent
-	}
 	for i, state := range states {
 		if i == 5 && len(states) > 6 {
 			rest := states[i:]
@@ -153,17 +252,30 @@ func (r *Report) describeMissing(states []symbolState) {
 	}
 }
 
+// describeEmpty explains why there are no trades.
 func (r *Report) describeEmpty(states []symbolState) {
 	switch {
 	case len(states) == 0 && len(r.Symbols) == 0:
 		r.addStatement(Fair, "No trades in this window: the tape is empty.")
+		return
 	case len(states) == 0:
 		r.addStatement(Fair, "No trades in this window.")
+		return
+	case r.Complete:
+		r.addStatement(Good, "No trades of %s in this window, and none is missing; %s.", summarizeSymbols(states),
+			knownUntil(states))
+		return
+	}
+	since, until := slices.MinFunc(states, bySince).known, slices.MaxFunc(states, byUntil).known
+	from := fmt.Sprintf("from %s, by %s", formatTime(since.Since), evidence(since.SinceBy, "the first trade"))
+	to := fmt.Sprintf("until %s, by %s", formatTime(until.Until), evidence(until.UntilBy, "the last trade"))
+	switch names := summarizeSymbols(states); {
+	case !until.Until.After(r.Window.Start):
+		r.addStatement(Fair, "Not recorded: this window is after the record of %s, which is known %s.", names, to)
+	case !since.Since.Before(r.Window.End):
+		r.addStatement(Fair, "Not recorded: this window is before the record of %s, which is known %s.", names, from)
 	default:
-		since := slices.MinFunc(states, bySince).since
-		until := slices.MaxFunc(states, func(a, b symbolState) int { return a.until.Compare(b.until) }).until
-		r.addStatement(Fair, "No trades in this window: the tape has %s from %s to %s.",
-			summarizeSymbols(states), formatTime(since), formatTime(until))
+		r.addStatement(Fair, "No trades in this window; the record of %s is known %s, %s.", names, from, to)
 	}
 }
 
@@ -215,7 +327,19 @@ func (r *Report) addStatement(level Level, format string, args ...any) {
 
 func (l Level) rank() int { return slices.Index(levels[:], l) }
 
-func bySince(a, b symbolState) int { return a.since.Compare(b.since) }
+func bySince(a, b symbolState) int { return a.known.Since.Compare(b.known.Since) }
+
+func byUntil(a, b symbolState) int { return a.known.Until.Compare(b.known.Until) }
+
+// statesWhere returns the states that match, in their order.
+func statesWhere(states []symbolState, match func(symbolState) bool) (out []symbolState) {
+	for _, state := range states {
+		if match(state) {
+			out = append(out, state)
+		}
+	}
+	return out
+}
 
 func symbolNames(states []symbolState) []string {
 	out := make([]string, len(states))
@@ -235,19 +359,25 @@ func summarizeSymbols(states []symbolState) string {
 
 // readStates reads the rows of the section completeness. It returns false if a column is missing.
 func readStates(result analytics.Result) (out []symbolState, ok bool) {
-	if columnIndices(result, "symbol", "verdict", "rows", "missing", "absent", "gaps", "first_missing_id",
-		"last_missing_id", "missing_from", "missing_until", "recorded_since", "recorded_until") == nil {
+	if columnIndices(result, "symbol", "verdict", "rows", "missing", "absent", "dropped", "conflicts", "gaps",
+		"first_missing_id", "last_missing_id", "missing_from", "missing_until",
+		"known_since", "known_since_by", "known_until", "known_until_by") == nil {
 		return nil, false
 	}
 	for _, row := range result.Rows {
+		text := func(name string) string { return field[string](result, row, name) }
 		number := func(name string) int64 { return field[int64](result, row, name) }
 		instant := func(name string) time.Time { return field[time.Time](result, row, name) }
 		out = append(out, symbolState{
-			symbol: field[string](result, row, "symbol"), verdict: field[string](result, row, "verdict"),
+			symbol: text("symbol"), verdict: text("verdict"),
 			rows: number("rows"), missing: number("missing"), absent: number("absent"), gaps: number("gaps"),
+			dropped: number("dropped"), conflicts: number("conflicts"),
 			firstMissing: number("first_missing_id"), lastMissing: number("last_missing_id"),
 			missingFrom: instant("missing_from"), missingUntil: instant("missing_until"),
-			since: instant("recorded_since"), until: instant("recorded_until"),
+			known: tape.Known{
+				Since: instant("known_since"), SinceBy: tape.Evidence(text("known_since_by")),
+				Until: instant("known_until"), UntilBy: tape.Evidence(text("known_until_by")),
+			},
 		})
 	}
 	return out, true

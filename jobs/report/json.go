@@ -21,8 +21,10 @@ const Schema = "tapedeck.report/1"
 //	window        {start, end}: half-open
 //	symbols       the symbols asked for; [] means all
 //	empty         true if the tape holds no trades in the window
-//	complete      true if the tape holds all trades of the window
+//	complete      true if the tape is proven to hold all trades of the window
 //	missing       number of missing ids that the exchange may still have
+//	known         [{symbol, complete, known_since, known_since_by, known_until, known_until_by}]: where
+//	              the record of each symbol is known; what proves it is trade, stream or exchange
 //	statements    [{mood, text}]: how complete the data are, worst first; mood is bad, fair, good or note
 //	sections      [{name, title, doc, key, columns, rows}], or with "error" instead of rows
 //
@@ -49,6 +51,14 @@ func JSON(w io.Writer, r *Report) error {
 		Level Level  `json:"mood"`
 		Text  string `json:"text"`
 	}
+	type known struct {
+		Symbol       string `json:"symbol"`
+		Complete     bool   `json:"complete"`
+		KnownSince   string `json:"known_since"`
+		KnownSinceBy string `json:"known_since_by"`
+		KnownUntil   string `json:"known_until"`
+		KnownUntilBy string `json:"known_until_by"`
+	}
 	type window struct {
 		Start string `json:"start"`
 		End   string `json:"end"`
@@ -62,13 +72,18 @@ func JSON(w io.Writer, r *Report) error {
 		Empty      bool        `json:"empty"`
 		Complete   bool        `json:"complete"`
 		Missing    int64       `json:"missing"`
+		Known      []known     `json:"known"`
 		Statements []statement `json:"statements"`
 		Sections   []section   `json:"sections"`
 	}{
 		Schema: Schema, MadeAt: formatInstant(r.MadeAt), Feed: string(r.Feed),
 		Window:  window{formatInstant(r.Window.Start), formatInstant(r.Window.End)},
 		Symbols: append([]string{}, r.Symbols...), Empty: r.Empty, Complete: r.Complete, Missing: r.Missing,
-		Sections: []section{},
+		Known: []known{}, Sections: []section{},
+	}
+	for _, k := range r.Known {
+		out.Known = append(out.Known, known{k.Symbol, k.Complete, formatInstant(k.Since), string(k.SinceBy),
+			formatInstant(k.Until), string(k.UntilBy)})
 	}
 	for _, s := range r.Statements {
 		out.Statements = append(out.Statements, statement(s))

@@ -9,7 +9,6 @@ package report
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -53,9 +52,12 @@ type Report struct {
 
 	// Empty reports whether the tape holds no trades in the window.
 	Empty bool
-	// Complete reports whether the tape holds all trades of the window: no id is missing, every
-	// symbol was recorded from the window's start to its end, and every segment can be read.
+	// Complete reports whether the tape is proven to hold all trades of the window: no id is missing,
+	// has two contents or was dropped, the record of every symbol is known from the window's start to
+	// its end, and every segment can be read.
 	Complete bool
+	// Known is up to where the record of each symbol is known, by symbol.
+	Known []Known
 	// Missing counts the ids that are not on the tape and that the exchange may still have.
 	Missing int64
 	// Statements describe how complete the data are, worst first. There is at least one.
@@ -96,10 +98,10 @@ type Section struct {
 	Err    error
 }
 
-// Partial reports whether the report lacks something: ids are missing, a segment cannot be read, or
-// a section failed.
+// Partial reports whether the report lacks something: its data are not complete, or a section
+// failed.
 func (r *Report) Partial() bool {
-	return r.Missing > 0 || slices.ContainsFunc(r.Sections, func(s Section) bool { return s.Err != nil }) ||
+	return !r.Complete || slices.ContainsFunc(r.Sections, func(s Section) bool { return s.Err != nil }) ||
 		slices.ContainsFunc(r.Statements, func(s Statement) bool { return s.Level == Bad })
 }
 
@@ -149,11 +151,11 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 	}
 	defer session.Close()
 
-	isCompleteness := func(q analytics.Query) bool { return q.Name == completenessName }
-	toRun := slices.DeleteFunc(slices.Clone(chosen), isCompleteness)
-	if i := slices.IndexFunc(queries, isCompleteness); i >= 0 {
-		toRun = slices.Insert(toRun, 0, queries[i])
-	}
+	// These are needed whether or not they are shown.
+	needed := [...]string{completenessName, conflictsName}
+	isNeeded := func(q analytics.Query) bool { return slices.Contains(needed[:], q.Name) }
+	toRun := slices.DeleteFunc(slices.Clone(queries), func(q analytics.Query) bool { return !isNeeded(q) })
+	toRun = append(toRun, slices.DeleteFunc(slices.Clone(chosen), isNeeded)...)
 	results := runSections(ctx, session, toRun, opt, parallelSections(index, opt.Window))
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("run the sections: %w", err)
@@ -161,13 +163,19 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 	report := &Report{Window: opt.Window, MadeAt: opt.Now.UTC(),
 		Feed: dir.Feed(), Symbols: opt.Symbols, candleStep: candleStep(opt)}
 	for _, query := range chosen {
-		report.Sections = append(report.Sections, results[query.Name])
+		section := results[query.Name]
+		if query.Name == conflictsName && len(opt.Sections) == 0 && section.Err == nil && len(section.Result.Rows) == 0 {
+			continue // shown only if there are any, or if asked for
+		}
+		report.Sections = append(report.Sections, section)
 	}
-	completeness, ok := results[completenessName]
-	if !ok {
-		completeness.Err = errors.New("there is no query completeness")
+	result := func(name string) Section {
+		if section, ok := results[name]; ok {
+			return section
+		}
+		return Section{Err: fmt.Errorf("there is no query %s", name)}
 	}
-	report.describeCompleteness(completeness, session.Broken())
+	report.describeCompleteness(result(completenessName), result(conflictsName), session.Broken())
 	if opt.JudgedKnown && !report.Empty {
 		report.describeDetection(opt.Judged, opt.Now)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
 	"tapedeck/jobs/report"
@@ -90,14 +91,32 @@ var sampleRuns = []tape.Run{
 	{ID: "a2", Job: "backfill", Command: "backfill --since 1h", StartedAt: sampleStart.Add(time.Hour).UnixMicro(), FinishedAt: sampleStart.Add(61 * time.Minute).UnixMicro(), Attempt: 2, Outcome: "failed", Exit: 1, Rows: 0, Message: "no route to host"},
 }
 
-// sampleTape creates a tape with the markets, the alerts and the runs.
+// sampleTape creates a tape with the markets, the alerts and the runs, which a recorder watched from
+// 15 minutes before the window until 15 minutes after it.
 func sampleTape(t *testing.T, skip func(tape.Trade) bool) *tape.Dir {
 	t.Helper()
 	dir := newTape(t, tape.AggTrade, sampleTrades(markets, skip), sampleAlerts...)
 	if _, err := dir.PublishRuns(t.Context(), sampleRuns); err != nil {
 		t.Fatal(err)
 	}
+	var symbols []string
+	for _, m := range markets {
+		symbols = append(symbols, m.symbol)
+	}
+	watch(t, dir, sampleStart.Add(-15*time.Minute), sampleEnd.Add(15*time.Minute), symbols...)
 	return dir
+}
+
+// watch makes the tape claim that a recorder watched the symbols from from until until.
+func watch(t *testing.T, dir *tape.Dir, from, until time.Time, symbols ...string) {
+	t.Helper()
+	spans := map[string][]window.Window{}
+	for _, symbol := range symbols {
+		spans[symbol] = []window.Window{{Start: from, End: until}}
+	}
+	if err := state.NewWatched("recorder-"+from.Format("150405"), spans).Write(dir.State()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // build builds the report of the samples.

@@ -20,12 +20,12 @@ import (
 var sectionOrder = [...]string{
 	"overview", "movers", "incidents", "hourly", "breadth", "largest_trades", "taker_flow", "volatility",
 	"illiquidity", "wash_signs",
-	"candles", "completeness", "runs",
+	"candles", "completeness", "conflicts", "runs",
 }
 
 // longSections are the embedded sections that a brief report leaves out.
 var longSections = [...]string{"breadth", "largest_trades", "taker_flow", "volatility", "illiquidity",
-	"wash_signs", "candles", "runs"}
+	"wash_signs", "candles", "conflicts", "runs"}
 
 // UnknownSectionError names a section for which there is no query.
 type UnknownSectionError struct {
@@ -50,6 +50,17 @@ func loadSections(dir string) ([]analytics.Query, []error) {
 		return cmp.Or(position(a)-position(b), strings.Compare(a.Name, b.Name))
 	})
 	return queries, problems
+}
+
+// CheckSections returns an error if one of the sections does not exist or its query is invalid. dir is
+// the directory with the user's own queries, or "".
+func CheckSections(dir string, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	queries, problems := loadSections(dir)
+	_, err := chooseSections(queries, problems, Options{Sections: names})
+	return err
 }
 
 func chooseSections(queries []analytics.Query, problems []error, opt Options) ([]analytics.Query, error) {

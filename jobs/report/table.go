@@ -252,8 +252,11 @@ func (r *Report) tradesBySymbol() map[string]int64 {
 
 // emptyText describes a section without rows.
 func emptyText(query analytics.Query) string {
-	if query.Name == "incidents" {
+	switch query.Name {
+	case "incidents":
 		return "no alerts in this window"
+	case conflictsName:
+		return "no conflicts in this window"
 	}
 	return "no rows in this window"
 }
@@ -283,8 +286,8 @@ var outcomeLevels = map[string]Level{
 var textLevels = map[string]map[string]Level{
 	"severity": {"high": Bad, "medium": Fair, "low": Note},
 	"verdict": {
-		"complete": Good, "missing": Bad, "begins late": Fair, "ends early": Fair, "not recorded": Fair,
-		"absent": Note, "no trades": Note,
+		"complete": Good, "missing": Bad, "conflict": Bad, "begins late": Fair, "ends early": Fair,
+		"not recorded": Fair, "dropped": Fair, "absent": Note, "no trades": Note,
 	},
 	"side":         {"gainer": Good, "loser": Bad},
 	"taker_side":   {"buy": Good, "sell": Bad},

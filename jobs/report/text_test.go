@@ -169,20 +169,20 @@ func TestEmptyWindowIsStated(t *testing.T) {
 		from time.Time
 		want string
 	}{
-		"after":  {sampleEnd.Add(48 * time.Hour), "No trades in this window: the tape has all 5 symbols from 2026-01-15 08:45:00 to 2026-01-15 13:14:"},
-		"before": {sampleStart.Add(-48 * time.Hour), "No trades in this window"},
+		"after":  {sampleEnd.Add(48 * time.Hour), "Not recorded: this window is after the record of all 5 symbols, which is known until 2026-01-15 13:15:00, by the live stream."},
+		"before": {sampleStart.Add(-48 * time.Hour), "Not recorded: this window is before the record of all 5 symbols, which is known from 2026-01-15 08:45:00, by the first trade."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			built := build(t, dir, func(o *report.Options) { o.Window.Start, o.Window.End = c.from, c.from.Add(time.Hour) })
-			if !built.Empty || built.Complete || built.Missing != 0 {
-				t.Errorf("empty %v, complete %v, missing %d", built.Empty, built.Complete, built.Missing)
+			if !built.Empty || built.Complete || built.Missing != 0 || !built.Partial() {
+				t.Errorf("empty %v, complete %v, missing %d, partial %v", built.Empty, built.Complete, built.Missing, built.Partial())
 			}
-			if !strings.HasPrefix(built.Statements[0].Text, c.want) {
+			if built.Statements[0].Text != c.want {
 				t.Errorf("first statement %q, want %q", built.Statements[0].Text, c.want)
 			}
 			for format, writer := range formats {
 				text := write(t, built, writer)
-				if slices.Contains(texts, format) && !strings.Contains(strings.Join(strings.Fields(text), " "), "No trades in this window") {
+				if slices.Contains(texts, format) && !strings.Contains(strings.Join(strings.Fields(text), " "), c.want) {
 					t.Errorf("%s does not state it:\n%s", format, text)
 				}
 			}
@@ -190,7 +190,7 @@ func TestEmptyWindowIsStated(t *testing.T) {
 	}
 	t.Run("nothing recorded", func(t *testing.T) {
 		built := build(t, newTape(t, tape.AggTrade, nil), nil)
-		if want := "No trades in this window: the tape is empty."; !built.Empty || built.Statements[0].Text != want {
+		if want := "No trades in this window: the tape is empty."; !built.Empty || built.Statements[0].Text != want || !built.Partial() {
 			t.Errorf("first statement %q, want %q", built.Statements[0].Text, want)
 		}
 		for _, writer := range formats {
@@ -244,7 +244,9 @@ func TestReportOfRequestedSymbols(t *testing.T) {
 	}
 	// A tape of these symbols alone gives the same sections.
 	alone := func(trade tape.Trade) bool { return trade.Symbol != chineseSymbol }
-	want := build(t, newTape(t, tape.AggTrade, sampleTrades(markets, alone), sampleAlerts[0]), nil)
+	aloneDir := newTape(t, tape.AggTrade, sampleTrades(markets, alone), sampleAlerts[0])
+	watch(t, aloneDir, sampleStart.Add(-15*time.Minute), sampleEnd.Add(15*time.Minute), chineseSymbol)
+	want := build(t, aloneDir, nil)
 	for _, section := range built.Sections {
 		name := section.Query.Name
 		if name == "runs" {

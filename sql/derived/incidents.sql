@@ -9,6 +9,7 @@ WITH compared_alerts AS (
         symbol,
         "at" AS raised_at,
         detector,
+        score,
         message,
         CASE severity
             WHEN 'high' THEN 3
@@ -27,6 +28,7 @@ numbered_alerts AS (
         symbol,
         raised_at,
         detector,
+        score,
         message,
         severity_rank,
         count(*) FILTER (is_first) OVER (PARTITION BY symbol ORDER BY raised_at, detector) AS number,
@@ -48,7 +50,7 @@ symbol_incidents AS (
         ) AS severity_rank,
         list(DISTINCT detector) AS detectors,
         count(*) AS alerts,
-        first(message ORDER BY severity_rank DESC, raised_at, detector) AS message,
+        first(message ORDER BY severity_rank DESC, score DESC, raised_at, detector) AS message,
         time_bucket(INTERVAL 10 MINUTES, min(raised_at)) AS bucket,
     FROM numbered_alerts
     GROUP BY

@@ -1,39 +1,45 @@
 -- completeness lists the symbols on the tape and whether every trade in [window_start, window_end)
 -- is on the tape.
 --
--- It compares ids, not times. The missing ids are those of every gap except gaps whose two
--- neighbours lie on the same side of the window. All of them may be in the window, and some may be
--- around it. If no id is missing, the verdict names the end of the window that the tape does not
--- reach, the start first, because ids cannot show how many trades that leaves out.
+-- It compares ids, not times. Inside the part of a symbol's record that is known, a missing trade
+-- shows as a gap in the ids. The missing ids are those of every gap except gaps whose two
+-- neighbours lie on the same side of the window: all of them may be in the window, and some may be
+-- around it. Before known_since and from known_until on, nothing shows how many trades are missing,
+-- not even whether any are.
 --
--- Verdicts: complete; missing (ids are missing and may still be fetched); absent (the exchange
--- itself lacks all missing ids); begins late (the tape begins in the window, more than late_seconds
--- and 50 usual pauses after window_start); ends early (the tape ends in the window, more than
--- early_seconds and 50 usual pauses before window_end); no trades (recorded on both sides of the
--- window, and nothing traded in it); not recorded. The usual pause is the mean time between two
--- rows.
+-- Verdicts, the first that applies: missing (ids are missing and may still be fetched); not
+-- recorded (nothing of the window is known); begins late (the record is known only from a time
+-- after window_start); ends early (it is known only until a time before window_end); conflict (an
+-- id has two contents); dropped (ids were removed on purpose); absent (the exchange itself lacks
+-- all missing ids); no trades (all of the window is known, and nothing traded in it); complete.
 --
 -- reads:   trades            from window_start
 -- reads:   gaps              all
 -- reads:   bounds            all
+-- reads:   conflicts         all
+-- reads:   drops             all
 -- reads:   coverage          from window_start
 -- param:   window_start      TIMESTAMP  UTC, inclusive
 -- param:   window_end        TIMESTAMP  UTC, exclusive
--- param:   late_seconds      BIGINT     seconds after window_start, >= 0; default 60
--- param:   early_seconds     BIGINT     seconds before window_end, >= 0; default 900
 -- column:  symbol            VARCHAR    as the exchange spells it
--- column:  verdict           VARCHAR    complete, missing, absent, begins late, ends early, no
---                                       trades or not recorded
+-- column:  verdict           VARCHAR    missing, not recorded, begins late, ends early, conflict,
+--                                       dropped, absent, no trades or complete
 -- column:  rows              BIGINT     rows of the tape in the window
--- column:  missing           BIGINT     ids that are not on the tape
+-- column:  missing           BIGINT     ids that are not on the tape, except for dropped ones
 -- column:  absent            BIGINT     missing ids that the exchange itself does not have
--- column:  gaps              BIGINT     gaps that they form
+-- column:  dropped           BIGINT     ids that were removed on purpose
+-- column:  conflicts         BIGINT     ids with two contents
+-- column:  gaps              BIGINT     gaps that the missing ids form
 -- column:  first_id          BIGINT     lowest id in the window
 -- column:  last_id           BIGINT     highest id in the window
 -- column:  first_missing_id  BIGINT     lowest id that is missing
 -- column:  last_missing_id   BIGINT     highest id that is missing
 -- column:  missing_from      TIMESTAMP  UTC, last trade before the first gap
 -- column:  missing_until     TIMESTAMP  UTC, first trade after the last gap
+-- column:  known_since       TIMESTAMP  UTC, from then on every missing trade shows as a gap
+-- column:  known_since_by    VARCHAR    what proves it: trade, stream or exchange
+-- column:  known_until       TIMESTAMP  UTC, until then every missing trade shows as a gap
+-- column:  known_until_by    VARCHAR    what proves it: trade, stream or exchange
 -- column:  recorded_since    TIMESTAMP  UTC, first trade of the symbol on the tape
 -- column:  recorded_until    TIMESTAMP  UTC, last trade of the symbol on the tape
 -- key:     symbol
@@ -44,24 +50,105 @@ symbol_rows AS (
         count(*) AS rows,
         min(id) AS first_id,
         max(id) AS last_id,
-        (epoch_us(max(traded_at)) - epoch_us(min(traded_at))) / 1e6 / nullif(count(*) - 1, 0) AS usual_pause_seconds,
     FROM trades
     WHERE traded_at >= $window_start::TIMESTAMP
         AND traded_at < $window_end::TIMESTAMP
     GROUP BY symbol
 ),
-symbol_gaps AS (
+window_gaps AS (
     SELECT
         symbol,
-        sum(last_id - first_id + 1)::BIGINT AS missing,
-        count(*) AS gaps,
-        min(first_id) AS first_missing_id,
-        max(last_id) AS last_missing_id,
-        arg_min(after_at, first_id) AS missing_from,
-        arg_max(before_at, last_id) AS missing_until,
+        first_id,
+        last_id,
+        after_at,
+        before_at,
     FROM gaps
     WHERE (before_at IS NULL OR before_at >= $window_start::TIMESTAMP)
         AND (after_at IS NULL OR after_at < $window_end::TIMESTAMP)
+),
+compared_drops AS (
+    SELECT
+        symbol,
+        first_id,
+        last_id,
+        coalesce(
+            first_id > max(last_id) OVER (
+                PARTITION BY symbol
+                ORDER BY first_id, last_id
+                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ),
+            true
+        ) AS is_first,
+    FROM drops
+    WHERE what = 'trades'
+        AND first_id IS NOT NULL
+),
+numbered_drops AS (
+    SELECT
+        symbol,
+        first_id,
+        last_id,
+        count(*) FILTER (is_first) OVER (PARTITION BY symbol ORDER BY first_id, last_id) AS number,
+    FROM compared_drops
+),
+dropped_ranges AS (
+    SELECT
+        symbol,
+        min(first_id) AS first_id,
+        max(last_id) AS last_id,
+    FROM numbered_drops
+    GROUP BY symbol, number
+),
+gap_drops AS (
+    SELECT
+        window_gaps.symbol AS symbol,
+        window_gaps.first_id AS first_id,
+        window_gaps.last_id AS last_id,
+        any_value(window_gaps.after_at) AS after_at,
+        any_value(window_gaps.before_at) AS before_at,
+        coalesce(
+            sum(
+                least(window_gaps.last_id, dropped_ranges.last_id)
+                - greatest(window_gaps.first_id, dropped_ranges.first_id) + 1
+            ) FILTER (dropped_ranges.first_id IS NOT NULL),
+            0
+        ) AS dropped,
+        max(dropped_ranges.last_id) FILTER (dropped_ranges.first_id <= window_gaps.first_id) AS dropped_to,
+        min(dropped_ranges.first_id) FILTER (dropped_ranges.last_id >= window_gaps.last_id) AS dropped_from,
+    FROM window_gaps
+    LEFT JOIN dropped_ranges
+        ON window_gaps.symbol = dropped_ranges.symbol
+        AND window_gaps.first_id <= dropped_ranges.last_id
+        AND window_gaps.last_id >= dropped_ranges.first_id
+    GROUP BY window_gaps.symbol, window_gaps.first_id, window_gaps.last_id
+),
+symbol_drops AS (
+    SELECT
+        symbol,
+        sum(dropped)::BIGINT AS dropped,
+    FROM gap_drops
+    GROUP BY symbol
+),
+symbol_gaps AS (
+    SELECT
+        symbol,
+        sum(last_id - first_id + 1 - dropped)::BIGINT AS missing,
+        count(*) AS gaps,
+        min(coalesce(dropped_to + 1, first_id)) AS first_missing_id,
+        max(coalesce(dropped_from - 1, last_id)) AS last_missing_id,
+        arg_min(after_at, first_id) AS missing_from,
+        arg_max(before_at, last_id) AS missing_until,
+    FROM gap_drops
+    WHERE last_id - first_id + 1 > dropped
+    GROUP BY symbol
+),
+symbol_conflicts AS (
+    SELECT
+        symbol,
+        count(DISTINCT id) AS conflicts,
+    FROM conflicts
+    WHERE (traded_at >= $window_start::TIMESTAMP AND traded_at < $window_end::TIMESTAMP)
+        OR (other_traded_at >= $window_start::TIMESTAMP AND other_traded_at < $window_end::TIMESTAMP)
     GROUP BY symbol
 ),
 checked_days AS (
@@ -88,6 +175,8 @@ symbol_facts AS (
         coalesce(symbol_rows.rows, 0) AS rows,
         coalesce(symbol_gaps.missing, 0) AS missing,
         least(coalesce(symbol_gaps.missing, 0), coalesce(symbol_absences.absent_at_source, 0)) AS absent,
+        coalesce(symbol_drops.dropped, 0) AS dropped,
+        coalesce(symbol_conflicts.conflicts, 0) AS conflicts,
         coalesce(symbol_gaps.gaps, 0) AS gaps,
         symbol_rows.first_id AS first_id,
         symbol_rows.last_id AS last_id,
@@ -95,23 +184,29 @@ symbol_facts AS (
         symbol_gaps.last_missing_id AS last_missing_id,
         symbol_gaps.missing_from AS missing_from,
         symbol_gaps.missing_until AS missing_until,
+        bounds.known_since AS known_since,
+        bounds.known_since_by AS known_since_by,
+        bounds.known_until AS known_until,
+        bounds.known_until_by AS known_until_by,
         bounds.first_at AS recorded_since,
         bounds.last_at AS recorded_until,
-        (epoch_us(bounds.first_at) - epoch_us($window_start::TIMESTAMP)) / 1e6 AS late_by_seconds,
-        (epoch_us($window_end::TIMESTAMP) - epoch_us(bounds.last_at)) / 1e6 AS early_by_seconds,
-        coalesce(symbol_rows.usual_pause_seconds, 0) AS usual_pause_seconds,
     FROM bounds
     LEFT JOIN symbol_rows USING (symbol)
     LEFT JOIN symbol_gaps USING (symbol)
+    LEFT JOIN symbol_drops USING (symbol)
+    LEFT JOIN symbol_conflicts USING (symbol)
     LEFT JOIN symbol_absences USING (symbol)
 )
 SELECT
     symbol,
     CASE
         WHEN missing > absent THEN 'missing'
-        WHEN recorded_since >= $window_end::TIMESTAMP OR recorded_until < $window_start::TIMESTAMP THEN 'not recorded'
-        WHEN late_by_seconds > greatest($late_seconds::BIGINT, 50 * usual_pause_seconds) THEN 'begins late'
-        WHEN early_by_seconds > greatest($early_seconds::BIGINT, 50 * usual_pause_seconds) THEN 'ends early'
+        WHEN known_since >= $window_end::TIMESTAMP OR known_until <= $window_start::TIMESTAMP AND rows = 0
+            THEN 'not recorded'
+        WHEN known_since > $window_start::TIMESTAMP THEN 'begins late'
+        WHEN known_until < $window_end::TIMESTAMP THEN 'ends early'
+        WHEN conflicts > 0 THEN 'conflict'
+        WHEN dropped > 0 THEN 'dropped'
         WHEN missing > 0 THEN 'absent'
         WHEN rows = 0 THEN 'no trades'
         ELSE 'complete'
@@ -119,6 +214,8 @@ SELECT
     rows,
     missing,
     absent,
+    dropped,
+    conflicts,
     gaps,
     first_id,
     last_id,
@@ -126,6 +223,10 @@ SELECT
     last_missing_id,
     missing_from,
     missing_until,
+    known_since,
+    known_since_by,
+    known_until,
+    known_until_by,
     recorded_since,
     recorded_until,
 FROM symbol_facts
