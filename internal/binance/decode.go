@@ -29,6 +29,12 @@ const (
 	KindError
 )
 
+// AboutConnection reports whether a message of this kind is about the connection itself, so that it
+// cannot have been a trade.
+func (k Kind) AboutConnection() bool {
+	return k == KindServerShutdown || k == KindAnswer || k == KindError
+}
+
 // Message is one decoded stream message. Its slices may alias the bytes it was decoded from, and
 // are valid as long as those are.
 type Message struct {

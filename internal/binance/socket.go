@@ -134,6 +134,7 @@ type Conn struct {
 	readCtx  context.Context // has no Done channel, so that reading a message does not allocate
 	buffer   []byte
 	pace     *rate.Limiter
+	clock    func() int64
 	lastPing atomic.Int64 // by the options' clock, 0 before the first
 	ended    chan struct{}
 	endOnce  sync.Once
@@ -163,6 +164,7 @@ func Dial(ctx context.Context, address string, options DialOptions) (*Conn, erro
 		readCtx: context.WithoutCancel(ctx),
 		buffer:  make([]byte, 4096),
 		pace:    rate.NewLimiter(rate.Every(frameEvery), 1),
+		clock:   clock,
 		ended:   make(chan struct{}),
 		waiting: map[int64]chan reply{},
 	}
@@ -320,6 +322,20 @@ func (c *Conn) Subscriptions(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("LIST_SUBSCRIPTIONS: %w", err)
 	}
 	return streams, nil
+}
+
+// Ping sends a ping and waits for the answer. sentAt is by the clock of DialOptions: when Ping returns
+// without an error, Read has returned whatever the exchange sent before sentAt, and was called
+// again. Another goroutine must be in Read.
+func (c *Conn) Ping(ctx context.Context) (sentAt int64, err error) {
+	if err := c.pace.Wait(ctx); err != nil {
+		return 0, fmt.Errorf("ping: %w", err)
+	}
+	sentAt = c.clock()
+	if err := c.ws.Ping(ctx); err != nil {
+		return 0, fmt.Errorf("ping: %w", err)
+	}
+	return sentAt, nil
 }
 
 // errUnanswered means that the connection ended before the response to a request.

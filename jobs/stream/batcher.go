@@ -18,6 +18,7 @@ type batcher struct {
 	interval time.Duration   // how long a trade waits at most for its batch to be due
 	maxRows  int             // a batch of this many rows is due
 	stopping <-chan struct{} // closed: add does not wait any more
+	before   func()          // called before a batch is taken; takes no lock that add's caller holds
 	wake     chan struct{}   // for next, which waits: a batch has its first row or is full
 	closed   chan struct{}   // closed: no trade is added any more
 
@@ -29,9 +30,9 @@ type batcher struct {
 	stalls  int64         // how often add waited
 }
 
-func newBatcher(interval time.Duration, maxRows int, stopping <-chan struct{}) *batcher {
+func newBatcher(interval time.Duration, maxRows int, stopping <-chan struct{}, before func()) *batcher {
 	return &batcher{
-		interval: interval, maxRows: maxRows, stopping: stopping,
+		interval: interval, maxRows: maxRows, stopping: stopping, before: before,
 		wake: make(chan struct{}, 1), closed: make(chan struct{}), room: make(chan struct{}),
 	}
 }
@@ -79,20 +80,29 @@ func (b *batcher) put(t *tape.Trade, symbolIndex int, inexact, trades int64) {
 func (b *batcher) close() { close(b.closed) }
 
 // next waits until a batch is due, and returns its rows by symbol and id in reuse or a larger
-// slice. last is true if it is the last batch, which may be empty.
+// slice. It returns an empty batch if nothing was added for the interval. last is true if it is the
+// last batch, which may be empty.
 func (b *batcher) next(reuse []tape.Trade) (rows []tape.Trade, inexact int64, last bool) {
+	idle := time.NewTimer(b.interval)
+	defer idle.Stop()
 	var due <-chan time.Time
 	for {
+		quiet := false
 		select {
 		case <-b.wake:
 		case <-due:
+		case <-idle.C:
+			quiet = true
 		case <-b.closed:
 			last = true
 		}
 		b.mu.Lock()
 		wait := b.interval - time.Since(b.firstAt)
 		n := len(b.filling.rows)
-		if last || n >= b.maxRows || n > 0 && wait <= 0 {
+		if last || n >= b.maxRows || n > 0 && wait <= 0 || n == 0 && quiet {
+			b.mu.Unlock()
+			b.before()
+			b.mu.Lock()
 			defer b.mu.Unlock()
 			close(b.room)
 			b.room = make(chan struct{})

@@ -3,6 +3,8 @@ package stream
 import (
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"tapedeck/internal/binance"
@@ -15,7 +17,12 @@ type connection struct {
 	tracked  *trackedConnection
 	openedAt time.Time
 	maxAge   time.Duration
-	streams  []string      // subscribed to; belongs to the connector's goroutine
+	watch    atomic.Pointer[watchedConnection]
+	pings    sync.WaitGroup // that wait for their answers
+	// The next three belong to the connector's goroutine.
+	streams  []string      // subscribed to
+	symbols  []string      // of the streams, in their order
+	pingedAt int64         // by the tracker's clock: when the last ping was sent
 	shutdown chan struct{} // closed when the exchange announces that it will close the connection
 	done     chan struct{} // closed when reading has ended
 	err      error         // why; set before done is closed
@@ -25,12 +32,14 @@ type connection struct {
 func (c *connection) close() {
 	c.ws.Close()
 	<-c.done
+	c.pings.Wait()
 }
 
 // receiver takes what connections deliver.
 type receiver struct {
 	kind    binance.Kind // of the trades to record
 	tracker *tracker
+	watcher *watcher
 	batcher *batcher
 	dups    *duplicates
 }
@@ -40,11 +49,13 @@ func (r *receiver) read(c *connection) {
 	defer close(c.done)
 	r.dups.begin(c.tracked.connector)
 	defer r.dups.end(c.tracked.connector)
+	defer func() { c.watch.Load().reader.ended.Store(true) }()
 	announced := false
 	var m binance.Message
 	for {
 		if err := c.ws.Read(&m); err != nil {
 			if errors.Is(err, binance.ErrMalformed) {
+				c.watch.Load().spoil()
 				r.tracker.malformed(c.tracked, err)
 				continue
 			}
@@ -54,7 +65,12 @@ func (r *receiver) read(c *connection) {
 		}
 		if m.Kind == r.kind && !m.Damaged {
 			if s := r.tracker.lookup(m.Symbol); s != nil {
-				r.receive(c.tracked, s, &m, c.ws.ReceivedAt())
+				watch, at := c.watch.Load(), c.ws.ReceivedAt()
+				watch.begin(m.Time)
+				if !r.receive(c.tracked, watch, s, &m, at) {
+					watch.spoil()
+				}
+				watch.done(m.Time, at)
 				continue
 			}
 		}
@@ -62,24 +78,32 @@ func (r *receiver) read(c *connection) {
 			announced = true
 			close(c.shutdown)
 		}
+		if !m.Kind.AboutConnection() {
+			c.watch.Load().spoil() // it may have been a trade
+		}
 		r.tracker.skipped(c.tracked, &m)
 	}
 }
 
-// receive takes a trade that was received at a time of the tracker's clock. It does not allocate. It
+// receive takes a trade that was received at a time of the tracker's clock, and reports whether it is
+// one. It does not allocate. It
 // takes the tracker's lock and then the batcher's, which is not measurably slower than one lock for
 // both (BenchmarkReadLoop).
-func (r *receiver) receive(c *trackedConnection, s *trackedSymbol, m *binance.Message, at int64) {
+func (r *receiver) receive(c *trackedConnection, watch *watchedConnection, s *trackedSymbol, m *binance.Message, at int64) bool {
 	trade, inexact, err := ingest.FromMessage(s.name, m)
 	if err != nil {
 		r.tracker.malformed(c, fmt.Errorf("symbol %q, id %d: %w", s.name, m.ID, err))
-		return
+		return false
 	}
-	if !r.tracker.received(c, s, m.ID, m.Time, at) {
+	isNew, isFirst := r.tracker.received(c, s, m.ID, m.Time, at)
+	if isFirst {
+		r.watcher.traded(watch, s.name, m.Time)
+	}
+	if !isNew {
 		if !r.dups.equal(c.connector, s, &trade) {
 			r.batcher.addDuplicate(&trade, s.index)
 		}
-		return
+		return true
 	}
 	r.dups.remember(c.connector, s, &trade)
 	if inexact.Price {
@@ -89,4 +113,5 @@ func (r *receiver) receive(c *trackedConnection, s *trackedSymbol, m *binance.Me
 		r.tracker.inexact(s.name, m.ID, "qty", m.Qty)
 	}
 	r.batcher.add(&trade, s.index, inexact.Count())
+	return true
 }

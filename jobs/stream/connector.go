@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -20,8 +21,9 @@ const (
 	// frames takes.
 	answerTimeout = 5 * time.Second
 	// overlap is how long the old connection stays open beside the new one, so that trades that
-	// were in flight when the new one was subscribed still arrive.
-	overlap = 2 * time.Second
+	// were in flight when the new one was subscribed still arrive. It stays up to overlapMost, until
+	// the old one is proven to have delivered them.
+	overlap, overlapMost = 3 * time.Second, 8 * time.Second
 	// Waits after consecutive refusals double from backoffLeast to backoffMost; each is shortened
 	// by up to a half at random. The same holds from the second consecutive connection on that
 	// ended within shortLife. After other losses there is no wait.
@@ -54,6 +56,7 @@ type connector struct {
 	group    *group
 	tracked  *trackedConnector
 	tracker  *tracker
+	watcher  *watcher
 	clock    clock
 	receiver *receiver
 	full     func() bool // reports whether reading has to wait for room
@@ -176,7 +179,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // dial opens a connection, subscribes it to the group's streams and verifies the subscriptions. The
 // connection is read from the start.
 func (c *connector) dial(ctx context.Context) (*connection, error) {
-	_, streams, _ := c.group.current()
+	symbols, streams, _ := c.group.current()
 	address, rest, err := binance.StreamURL(c.opt.URL, streams)
 	if err != nil {
 		return nil, err
@@ -191,14 +194,17 @@ func (c *connector) dial(ctx context.Context) (*connection, error) {
 	}
 	conn := &connection{
 		ws: ws, tracked: c.tracker.newConnection(c.tracked, ws.LastPing), openedAt: time.Now(),
-		maxAge: c.opt.MaxAge - rand.N(c.opt.MaxAge/20+1), streams: streams,
+		maxAge: c.opt.MaxAge - rand.N(c.opt.MaxAge/20+1), streams: streams, symbols: symbols,
 		shutdown: make(chan struct{}), done: make(chan struct{}),
 	}
+	conn.watch.Store(&watchedConnection{reader: new(watchedReader)})
 	go c.receiver.read(conn)
-	if err := c.subscribe(ctx, conn, rest); err != nil {
+	listed, err := c.subscribe(ctx, conn, rest)
+	if err != nil {
 		conn.close()
 		return nil, err
 	}
+	c.watcher.confirmed(conn.watch.Load(), symbolsOf(conn, listed))
 	return conn, nil
 }
 
@@ -207,13 +213,27 @@ func requestTimeout(streams int) time.Duration {
 	return answerTimeout + time.Duration(streams)*answerTimeout/100
 }
 
+// symbolsOf returns the symbols of some of a connection's streams.
+func symbolsOf(conn *connection, streams []string) []string {
+	var out []string
+	others := without(conn.streams, streams)
+	for i, stream := range conn.streams {
+		if len(others) > 0 && others[0] == stream {
+			others = others[1:]
+			continue
+		}
+		out = append(out, conn.symbols[i])
+	}
+	return out
+}
+
 // subscribe subscribes to the streams that are not in the address, and verifies that the connection
-// has all. It returns nil for a connection that has ended meanwhile; what it delivered before may
-// be all there is.
-func (c *connector) subscribe(ctx context.Context, conn *connection, rest []string) error {
+// has all. It returns those that the exchange lists; none if it could not be asked. A connection that
+// has ended meanwhile is not an error; what it delivered before may be all there is.
+func (c *connector) subscribe(ctx context.Context, conn *connection, rest []string) (listed []string, err error) {
 	asking, cancel := context.WithTimeout(ctx, requestTimeout(len(rest)))
 	defer cancel()
-	err := conn.ws.Subscribe(asking, rest)
+	err = conn.ws.Subscribe(asking, rest)
 	for attempt := 0; err == nil; attempt++ {
 		var subscribed []string
 		if subscribed, err = conn.ws.Subscriptions(asking); err != nil {
@@ -222,24 +242,24 @@ func (c *connector) subscribe(ctx context.Context, conn *connection, rest []stri
 		c.unverified = 0
 		missing := without(conn.streams, subscribed)
 		if len(missing) == 0 {
-			return nil
+			return conn.streams, nil
 		}
 		if attempt == 1 {
 			c.log.Warn("streams not subscribed: the exchange does not list them", "streams", len(missing), "first", missing[0])
-			return nil
+			return without(conn.streams, missing), nil
 		}
 		err = conn.ws.Subscribe(asking, missing)
 	}
 	if isClosed(conn.done) {
-		return nil
+		return nil, nil
 	}
 	c.unverified++
 	if len(rest) == 0 && ctx.Err() == nil && (c.unverified > unverifiedMost || c.tracker.delivers(conn.tracked)) {
 		// The address named all streams, so the connection works without this answer.
 		c.log.Warn("subscriptions not verified", "error", err)
-		return nil
+		return nil, nil
 	}
-	return fmt.Errorf("subscribe: %w", err)
+	return nil, fmt.Errorf("subscribe: %w", err)
 }
 
 // handOver closes the old connection once it has overlapped with the new one, and returns true. If
@@ -247,14 +267,25 @@ func (c *connector) subscribe(ctx context.Context, conn *connection, rest []stri
 func (c *connector) handOver(ctx context.Context, old, conn *connection, reason string) bool {
 	timer := time.NewTimer(overlap)
 	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-old.done:
-	case <-ctx.Done():
-	case <-conn.done:
-		conn.close()
-		c.lost(conn, old)
-		return false
+	enough := time.Now().Add(overlapMost)
+waiting:
+	for {
+		select {
+		case <-timer.C:
+		case <-old.done:
+			break waiting
+		case <-ctx.Done():
+			break waiting
+		case <-conn.done:
+			conn.close()
+			c.lost(conn, old)
+			return false
+		}
+		if old.watch.Load().spoiled.Load() || c.watcher.linked(old.watch.Load(), conn.watch.Load()) || !time.Now().Before(enough) {
+			break
+		}
+		c.ping(ctx, old)
+		timer.Reset(checkEvery / 2)
 	}
 	old.close()
 	c.tracker.replaced()
@@ -285,7 +316,7 @@ func (c *connector) watch(ctx context.Context, conn *connection) string {
 	defer ticker.Stop()
 	for {
 		symbols, streams, changed := c.group.current()
-		if err := c.updateSubscriptions(ctx, conn, streams); err != nil {
+		if err := c.updateSubscriptions(ctx, conn, symbols, streams); err != nil {
 			if ctx.Err() == nil {
 				c.log.Warn("subscriptions not changed", "error", err)
 			}
@@ -310,11 +341,56 @@ func (c *connector) watch(ctx context.Context, conn *connection) string {
 					c.tracker.stalled()
 				} else if what, silence := c.tracker.tooSilent(conn.tracked, symbols); what != "" {
 					c.log.Warn("stream silent", "what", what, "silent_ms", silence.Milliseconds())
+					c.distrust(conn, what)
 					return reasonSilence
 				}
+				c.keepProving(ctx, conn)
 			}
 		}
 	}
+}
+
+// distrust makes a connection prove nothing more about what on it is too silent: "connection", "pings"
+// or a symbol. Its successor proves nothing about the time before.
+func (c *connector) distrust(conn *connection, what string) {
+	switch {
+	case slices.Contains(conn.symbols, what):
+		c.watcher.removed(conn.watch.Load(), []string{what})
+	case what != "connection" || c.tracker.suspicious(conn.tracked):
+		conn.watch.Load().spoil()
+	}
+}
+
+// keepProving pings a connection that has delivered nothing for a while, and watches one again that
+// has delivered something that could not be stored.
+func (c *connector) keepProving(ctx context.Context, conn *connection) {
+	watch := conn.watch.Load()
+	if watch.spoiled.Load() {
+		again := &watchedConnection{reader: watch.reader}
+		conn.watch.Store(again)
+		c.watcher.again(watch, again)
+		return
+	}
+	if c.clock.now()-max(watch.silentSince(), conn.pingedAt) >= int64(pingEvery) {
+		c.ping(ctx, conn)
+	}
+}
+
+// ping pings a connection, unless the last ping is not answered yet. It does not wait for the answer.
+func (c *connector) ping(ctx context.Context, conn *connection) {
+	watch := conn.watch.Load()
+	if !watch.reader.asking.CompareAndSwap(false, true) {
+		return
+	}
+	conn.pingedAt = c.clock.now()
+	conn.pings.Go(func() {
+		defer watch.reader.asking.Store(false)
+		ctx, cancel := context.WithTimeout(ctx, pongTimeout)
+		defer cancel()
+		if sentAt, err := conn.ws.Ping(ctx); err == nil && c.tracker.quietIsUsual(conn.tracked, sentAt) {
+			watch.pong(sentAt)
+		}
+	})
 }
 
 func reasonUnlessEnded(ctx context.Context, conn *connection, reason string) string {
@@ -324,21 +400,23 @@ func reasonUnlessEnded(ctx context.Context, conn *connection, reason string) str
 	return reason
 }
 
-// updateSubscriptions changes the connection's subscriptions to the given streams.
-func (c *connector) updateSubscriptions(ctx context.Context, conn *connection, streams []string) error {
+// updateSubscriptions changes the connection's subscriptions to the streams of the given symbols.
+func (c *connector) updateSubscriptions(ctx context.Context, conn *connection, symbols, streams []string) error {
 	added, removed := without(streams, conn.streams), without(conn.streams, streams)
 	if len(added) == 0 && len(removed) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout(len(added)+len(removed)))
 	defer cancel()
+	c.watcher.removed(conn.watch.Load(), symbolsOf(conn, removed))
 	if err := conn.ws.Unsubscribe(ctx, removed); err != nil {
 		return err
 	}
 	if err := conn.ws.Subscribe(ctx, added); err != nil {
 		return err
 	}
-	conn.streams = streams
+	conn.streams, conn.symbols = streams, symbols
+	c.watcher.confirmed(conn.watch.Load(), symbolsOf(conn, added))
 	c.log.Info("subscriptions changed", "added", len(added), "removed", len(removed), "streams", len(streams))
 	c.observe(Event{Kind: Changed, Connection: c.name, Streams: len(streams)})
 	return nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tapedeck/internal/binance"
+	"tapedeck/internal/durable"
 	"tapedeck/internal/state"
 )
 
@@ -62,7 +63,7 @@ type Options struct {
 	// 0 means never. It is meant for a process that is restarted by something else.
 	GiveUpAfter time.Duration
 
-	// RunID is written into the segments' metadata.
+	// RunID is written into the segments' metadata, and names the file of watched spans.
 	RunID string
 	// UserAgent is sent with each handshake.
 	UserAgent string
@@ -82,6 +83,7 @@ func (opt Options) withDefaults() (Options, error) {
 	opt.Connections = cmp.Or(opt.Connections, 1)
 	opt.StreamsPerConnection = cmp.Or(opt.StreamsPerConnection, defaultStreamsPerConnection)
 	opt.MaxAge = cmp.Or(opt.MaxAge, defaultMaxAge)
+	opt.RunID = cmp.Or(opt.RunID, durable.UniqueName("stream", ""))
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}

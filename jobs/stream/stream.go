@@ -48,6 +48,8 @@ type Recorder struct {
 	feed      tape.Feed
 	receiver  receiver
 	tracker   *tracker
+	watcher   *watcher
+	watched   *watchedFile
 	batcher   *batcher
 	publisher *publisher
 	state     *stateWriter
@@ -79,10 +81,12 @@ func New(dir *tape.Dir, opt Options) (*Recorder, error) {
 		opt: opt, log: opt.Logger, feed: dir.Feed(), dials: rate.NewLimiter(rate.Every(dialEvery), dialBurst),
 		stopping: make(chan struct{}), ends: make(chan connectorEnd), tracker: newTracker(opt.Logger),
 	}
-	r.batcher = newBatcher(opt.FlushInterval, opt.FlushRows, r.stopping)
+	r.watcher = newWatcher(r.tracker.clock)
+	r.watched = &watchedFile{dir: dir.State(), runID: opt.RunID, log: opt.Logger, watcher: r.watcher}
+	r.batcher = newBatcher(opt.FlushInterval, opt.FlushRows, r.stopping, r.watched.prepare)
 	dups := newDuplicates()
 	r.publisher = &publisher{dir: dir, runID: opt.RunID, log: opt.Logger, stopping: r.stopping, agreed: dups.take}
-	r.receiver = receiver{kind: binance.KindTrade, tracker: r.tracker, batcher: r.batcher, dups: dups}
+	r.receiver = receiver{kind: binance.KindTrade, tracker: r.tracker, watcher: r.watcher, batcher: r.batcher, dups: dups}
 	if r.feed == tape.AggTrade {
 		r.receiver.kind = binance.KindAggTrade
 	}
@@ -230,6 +234,7 @@ func (r *Recorder) publishBatches(ctx context.Context) error {
 			trades, _ := r.batcher.added()
 			r.observe(Event{Kind: Flushed, Rows: done.Rows, Dropped: done.Dropped, Trades: trades})
 		}
+		r.watched.write()
 		if last {
 			r.tracker.reportGaps(0)
 			return nil
@@ -359,7 +364,7 @@ func (r *Recorder) startGroup(ctx context.Context, names []string) {
 		name := fmt.Sprintf("%d.%d", r.groupsStarted, i+1)
 		c := &connector{
 			name: name, group: g, tracked: r.tracker.addConnector(name, g.size, &g.readers),
-			tracker: r.tracker, clock: r.tracker.clock, receiver: &r.receiver,
+			tracker: r.tracker, watcher: r.watcher, clock: r.tracker.clock, receiver: &r.receiver,
 			full: r.batcher.full, observe: r.observe, dials: r.dials, opt: r.opt, log: r.log.With("connection", name),
 		}
 		g.running++

@@ -97,8 +97,7 @@ func newRig(t *testing.T, source exchange.Source, served exchange.Options, opt O
 			t.Errorf("serve: %v", err)
 		}
 	}()
-	r := &rig{t: t, wire: w, server: server, dir: newTape(t, tape.AggTrade), opt: opt, ended: make(chan struct{})}
-	r.ctx, r.cancel = context.WithCancel(t.Context())
+	r := &rig{t: t, wire: w, server: server, dir: newTape(t, tape.AggTrade), opt: opt}
 	r.opt.URL, r.opt.DialContext, r.opt.Logger = "ws://exchange", w.dial, testLogger(t)
 	r.opt.Observe = func(e Event) {
 		r.mu.Lock()
@@ -122,16 +121,26 @@ func newRig(t *testing.T, source exchange.Source, served exchange.Options, opt O
 			t.Errorf("the client broke the exchange's rules: %v", offences)
 		}
 	})
+	r.start()
+	return r
+}
+
+// start starts a recorder.
+func (r *rig) start() {
+	r.t.Helper()
+	r.ctx, r.cancel = context.WithCancel(r.t.Context())
+	ended := make(chan struct{})
+	r.ended = ended
+	var err error
 	if r.stream, err = New(r.dir, r.opt); err != nil {
 		close(r.ended)
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	go func() {
-		defer close(r.ended)
+		defer close(ended)
 		r.err = r.stream.Run(r.ctx)
 		r.summary = r.stream.Summary()
 	}()
-	return r
 }
 
 // stop stops the recorder, which must succeed.

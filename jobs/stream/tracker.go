@@ -207,16 +207,16 @@ func (t *tracker) unreachable() (since time.Duration, lastError string, ok bool)
 	return time.Duration(t.clock.now() - latest), lastError, latest > 0
 }
 
-// received records a trade and reports whether its id is new. It does not allocate, except for a
-// symbol's first trade on a connection.
-func (t *tracker) received(c *trackedConnection, s *trackedSymbol, id, tradedAt, at int64) bool {
+// received records a trade and reports whether its id is new, and whether it is the symbol's first on
+// the connection. It does not allocate, except for such a one.
+func (t *tracker) received(c *trackedConnection, s *trackedSymbol, id, tradedAt, at int64) (isNew, isFirst bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.counts.Messages++
-	c.received(s, at)
+	isFirst = c.received(s, at)
 	if !s.ids.add(id, at) {
 		t.counts.Duplicates++
-		return false
+		return false, isFirst
 	}
 	if s.ids.hasGaps() && !s.gapped {
 		s.gapped = true
@@ -226,15 +226,17 @@ func (t *tracker) received(c *trackedConnection, s *trackedSymbol, id, tradedAt,
 	if id > s.lastID || s.trades == 1 {
 		s.lastID, s.lastTradedAt = id, tradedAt
 	}
-	return true
+	return true, isFirst
 }
 
-// received updates the silences of a symbol and of a connection. They are measured within one
-// connection, so that a dead connection does not count as usual silence.
-func (c *trackedConnection) received(s *trackedSymbol, at int64) {
+// received updates the silences of a symbol and of a connection, and reports whether the connection
+// has delivered the symbol for the first time. Silences are measured within one connection, so that
+// a dead connection does not count as usual silence.
+func (c *trackedConnection) received(s *trackedSymbol, at int64) (isFirst bool) {
 	if s.index >= len(c.receivedBySymbol) {
 		c.receivedBySymbol = append(c.receivedBySymbol, make([]int64, s.index+1-len(c.receivedBySymbol))...)
 	}
+	isFirst = c.receivedBySymbol[s.index] == 0
 	if last := c.receivedBySymbol[s.index]; last != 0 {
 		s.silence.observe(time.Duration(at - last))
 	}
@@ -249,6 +251,7 @@ func (c *trackedConnection) received(s *trackedSymbol, at int64) {
 	k.silence.observe(time.Duration(at - last))
 	c.receivedAt, k.receivedAt = at, at
 	k.unreachableSince, k.replacements = 0, 0
+	return isFirst
 }
 
 // delivers reports whether a trade was received on the connection.
@@ -256,6 +259,26 @@ func (t *tracker) delivers(c *trackedConnection) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return c.receivedAt != 0
+}
+
+// quietIsUsual reports whether a connection that has delivered no trade up to an instant may have had
+// none to deliver. It may not if it is usually never silent for so long, unless the connection before
+// it was replaced for its silence.
+func (t *tracker) quietIsUsual(c *trackedConnection, at int64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	longest, ok := c.connector.silence.estimate()
+	return !ok || c.connector.replacements > 0 || time.Duration(at-max(c.receivedAt, c.opened)) <= 2*longest
+}
+
+// suspicious reports whether a connection that tooSilent has just found too silent is likely to have
+// lost trades. It is not if too little is known about its usual silences, or if the connection before
+// it was replaced for the same reason and this one did not help.
+func (t *tracker) suspicious(c *trackedConnection) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, ok := c.connector.silence.estimate()
+	return ok && c.connector.replacements <= 1
 }
 
 // stalled records that reading waits for room at present. Silence up to now is not the exchange's.
@@ -318,7 +341,7 @@ func (t *tracker) skipped(c *trackedConnection, m *binance.Message) {
 	switch {
 	case m.Damaged:
 		t.counts.Damaged++
-	case m.Kind == binance.KindAnswer || m.Kind == binance.KindError || m.Kind == binance.KindServerShutdown:
+	case m.Kind.AboutConnection():
 	default:
 		t.counts.Unknown++
 		if t.limiter.allow("unknown") {
