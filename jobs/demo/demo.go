@@ -163,8 +163,8 @@ func (d *demo) introduce(context.Context) error {
 
 func (d *demo) backfill(ctx context.Context) error {
 	// More than the day that is judged, because a detector needs half a day before the first incident.
-	args := []string{"backfill", "--hours", "26"}
-	d.heading("The last 26 hours, by REST", args...)
+	args := []string{"backfill", "--since", "25h45m"}
+	d.heading("The last day and some, by REST", args...)
 	return d.run(ctx, d.results, args...)
 }
 
