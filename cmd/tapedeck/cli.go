@@ -32,6 +32,7 @@ type cli struct {
 	Report  reportCmd  `cmd:"" group:"use" help:"Report prices, volumes, movers, alerts and completeness."`
 	Query   queryCmd   `cmd:"" group:"use" help:"Run SQL over the tape."`
 	Runs    runsCmd    `cmd:"" group:"use" help:"List the last runs of scheduled jobs."`
+	History historyCmd `cmd:"" group:"use" help:"Show what happened to the recorder, and what was missing meanwhile."`
 	Queries queriesCmd `cmd:"" group:"use" help:"List detectors, report sections and checks."`
 
 	Verify  verifyCmd    `cmd:"" group:"care" help:"Prove completeness and list missing trades."`

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+	"time"
+
+	"tapedeck/internal/state"
+	"tapedeck/internal/tape"
+	"tapedeck/jobs/history"
+)
+
+type historyCmd struct {
+	windowFlags
+	Symbols []string `placeholder:"LIST" help:"Only gaps of these symbols, separated by commas."`
+	Format  string   `placeholder:"FORMAT" enum:"table,json,csv" default:"table" help:"table, json or csv."`
+}
+
+func (c *historyCmd) Run(ctx context.Context, a *app) error {
+	dir, err := a.openTape()
+	if err != nil {
+		return err
+	}
+	reported, err := c.window(a.now(), 24*time.Hour)
+	if err != nil {
+		return err
+	}
+	for i, symbol := range c.Symbols {
+		c.Symbols[i] = strings.ToUpper(strings.TrimSpace(symbol))
+	}
+	options := history.Options{Window: reported, Symbols: c.Symbols}
+	if options.Last, err = a.lastSign(dir); err != nil {
+		return err
+	}
+	found, err := history.Read(ctx, dir, options)
+	if err != nil {
+		return err
+	}
+	switch c.Format {
+	case "json":
+		return history.WriteJSON(a.stdout, found)
+	case "csv":
+		return history.WriteCSV(a.stdout, found)
+	}
+	return history.WriteTable(a.stdout, found, terminalWidth(a.stdout))
+}
+
+// signFor is how long after its last sign of life a recorder counts as running. It writes one every
+// 5 s.
+const signFor = 15 * time.Second
+
+// lastSign returns the last sign of life of the recorder.
+func (a *app) lastSign(dir *tape.Dir) (history.Sign, error) {
+	var stream state.Stream
+	err := dir.State().Read(state.StreamFile, &stream)
+	if errors.Is(err, fs.ErrNotExist) {
+		return history.Sign{}, nil
+	}
+	if err != nil {
+		return history.Sign{}, err
+	}
+	return history.Sign{
+		RunID: stream.RunID, At: stream.UpdatedAt,
+		Running: stream.EndedAt.IsZero() && a.clock().Sub(stream.UpdatedAt) < signFor,
+	}, nil
+}
