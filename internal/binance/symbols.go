@@ -80,6 +80,9 @@ func ParseSymbolList(words []string) (SymbolList, error) {
 	for _, word := range words {
 		if glob, excludes := strings.CutPrefix(word, "!"); excludes {
 			p := Pattern{text: word, glob: strings.ToUpper(glob)}
+			if strings.Contains(glob, ">") || glob == "" {
+				return list, fmt.Errorf("symbol pattern %q: ! excludes by name only, for example !*DOWNUSDT", word)
+			}
 			if _, err := path.Match(p.glob, ""); err != nil {
 				return list, fmt.Errorf("symbol pattern %q: %w", word, err)
 			}

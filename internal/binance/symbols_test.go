@@ -29,6 +29,8 @@ func TestSymbolListChoosesByNamePatternAndVolume(t *testing.T) {
 		"[A":                   `symbol pattern "[A": syntax error in pattern`,
 		"*,![":                 `symbol pattern "![": syntax error in pattern`,
 		"AUSDT,!A*":            "no symbol is left",
+		"*USDT,!B*>5":          `symbol pattern "!B*>5": ! excludes by name only`,
+		"*USDT,!":              `symbol pattern "!": ! excludes by name only`,
 		"A-USD":                `the exchange lists no symbol "A-USD"; did you mean "AUSDT"?`,
 	} {
 		list, err := ParseSymbolList(strings.Split(words, ","))
