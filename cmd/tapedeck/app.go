@@ -21,6 +21,7 @@ type app struct {
 	stderr  io.Writer
 
 	args    []string // the command line
+	place   place
 	log     *slog.Logger
 	console *console // standard error, if it is a terminal
 	status  bool     // the console may show a status line

@@ -49,11 +49,12 @@ type cli struct {
 
 // globals are the flags of every command.
 type globals struct {
-	Config   string   `key:"config" placeholder:"FILE" default:"config.yaml" help:"The configuration. It is an error if a FILE other than the default is missing."`
-	DataDir  string   `key:"data_dir" placeholder:"DIR" default:"data" help:"The data directory with the tape."`
-	Now      instant  `key:"now" placeholder:"TIME" help:"Use TIME (RFC 3339) as the current time, for replays and tests."`
-	LogLevel string   `key:"log_level" placeholder:"LEVEL" enum:"debug,info,warn,error," default:"" help:"debug, info, warn or error. The default is info for services and warn for other commands."`
-	Help     helpFlag `short:"h" help:"Show help for tapedeck or a command."`
+	Config   string      `key:"config" placeholder:"FILE" default:"config.yaml" help:"The configuration. It is an error if a FILE other than the default is missing."`
+	DataDir  dirName     `key:"data_dir" placeholder:"DIR" default:"data" help:"The data directory with the tape."`
+	Now      instant     `key:"now" placeholder:"TIME" help:"Use TIME (RFC 3339) as the current time, for replays and tests."`
+	LogLevel string      `key:"log_level" placeholder:"LEVEL" enum:"debug,info,warn,error," default:"" help:"debug, info, warn or error. The default is info for services and warn for other commands."`
+	Help     helpFlag    `short:"h" help:"Show help for tapedeck or a command."`
+	Version  versionFlag `help:"Print the versions, as tapedeck version does."`
 }
 
 // groups returns the headings of the commands in tapedeck --help.
@@ -74,7 +75,7 @@ type longRunning interface{ runsUntilStopped() bool }
 // parse parses args, the environment and the configuration, and sets up a. On success the command
 // can run.
 func parse(a *app, args []string) (*kong.Context, error) {
-	settings := &settings{env: a.env, config: &config{}}
+	settings := &settings{env: a.env, config: &config{}, origins: map[string]string{}}
 	var flags cli
 	parser, err := newParser(a, &flags, settings)
 	if err != nil {
@@ -83,6 +84,7 @@ func parse(a *app, args []string) (*kong.Context, error) {
 	if len(args) > 0 && args[0] == "help" {
 		args = append(slices.Clone(args[1:]), "--help")
 	}
+	args = joinValues(parser.Model, args)
 	path, required, err := configPath(parser, args, a.env)
 	if err != nil {
 		return nil, err
@@ -105,7 +107,7 @@ func parse(a *app, args []string) (*kong.Context, error) {
 	a.config = settings.config
 	a.started = time.Now().UTC()
 	a.fixed = flags.Now.Time
-	a.dataDir = filepath.Clean(flags.DataDir)
+	a.dataDir = filepath.Clean(string(flags.DataDir))
 	a.set = flagSettings(context)
 	level := slog.LevelWarn
 	if command, ok := context.Selected().Target.Addr().Interface().(longRunning); ok && command.runsUntilStopped() {
@@ -181,8 +183,8 @@ func configPath(parser *kong.Kong, args []string, env map[string]string) (path s
 type settings struct {
 	env    map[string]string
 	config *config
-	// last is the last value that was provided, for the error about it.
-	last struct{ flag, origin string }
+	// origins says where the values came from, by flag.
+	origins map[string]string
 }
 
 // envName returns the environment variable of a key.
@@ -194,46 +196,14 @@ func (s *settings) resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 		return nil, nil
 	}
 	if value := s.env[envName(key)]; value != "" {
-		s.last.flag, s.last.origin = flag.Name, envName(key)
+		s.origins[flag.Name] = envName(key)
 		return value, nil
 	}
 	if value, ok := s.config.values[key]; ok {
-		s.last.flag, s.last.origin = flag.Name, s.config.position(value.line)+": "+key
+		s.origins[flag.Name] = s.config.position(value.line) + ": " + key
 		return value.text, nil
 	}
 	return nil, nil
-}
-
-// parseError rewrites kong's error. It names the source of a bad value that is not on the command
-// line.
-func parseError(err error, settings *settings) error {
-	text := err.Error()
-	if rest, ok := strings.CutPrefix(text, "--"+settings.last.flag+": "); ok && settings.last.flag != "" {
-		text = settings.last.origin + ": " + rest
-	}
-	if strings.HasPrefix(text, "expected one of ") { // kong's error if no command is named
-		return withHint(misuse("no command given"),
-			"tapedeck --help lists the commands; tapedeck demo shows what they do")
-	}
-	text = strings.Replace(text, "unexpected argument ", "unknown command or argument ", 1)
-	return withHint(misuse("%s", text), helpHint(err))
-}
-
-// isSyntaxError reports whether the command line is wrong whatever the configuration says.
-func isSyntaxError(err error) bool {
-	var parseError *kong.ParseError
-	return errors.As(err, &parseError) && parseError.Context.Error != nil
-}
-
-// helpHint names the help page of the command that err is about.
-func helpHint(err error) string {
-	var parseError *kong.ParseError
-	if errors.As(err, &parseError) && parseError.Context != nil {
-		if node := parseError.Context.Selected(); node != nil {
-			return fmt.Sprintf("tapedeck %s --help shows its flags and examples", node.Name)
-		}
-	}
-	return "tapedeck --help lists the commands"
 }
 
 // flagSettings returns KEY=VALUE for every setting that is given as a flag.
@@ -247,6 +217,8 @@ func flagSettings(context *kong.Context) []string {
 			text := ""
 			switch value := context.Value(step).Interface().(type) {
 			case []string:
+				text = strings.Join(value, ",")
+			case symbolList:
 				text = strings.Join(value, ",")
 			case instant:
 				text = value.Format(time.RFC3339Nano)

@@ -54,7 +54,7 @@ func (c *detectCmd) Run(ctx context.Context, a *app) error {
 	}
 	options := detect.Options{
 		Detectors: c.Detectors, DryRun: c.DryRun, QueriesDir: c.SQLDir, Thresholds: settings.values[analytics.Detect], SymbolThresholds: settings.symbols,
-		Now: a.now(), RunID: a.runID("detect"), Threads: c.Threads, MemoryLimit: c.Memory, Logger: a.log,
+		Now: a.now(), RunID: a.runID("detect"), Threads: int(c.Threads), MemoryLimit: string(c.Memory), Logger: a.log,
 	}
 	if c.given() {
 		window, err := c.window(a.now(), 24*time.Hour)

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -98,46 +96,10 @@ func (a *app) hint(err error) string {
 		return "the disk is full; free some space; the tape is intact"
 	case errors.Is(err, syscall.EROFS):
 		return "the file system is mounted read-only; mount it for writing, or name another directory with --data-dir"
+	case errors.Is(err, syscall.ENOTDIR):
+		return "a part of this path is a file, not a directory; name another data directory with --data-dir"
 	case errors.Is(err, fs.ErrPermission):
-		return a.permissionHint(err)
+		return a.place.permissionHint(err, a.dataDir)
 	}
 	return ""
-}
-
-// permissionHint returns the command that gives this user the data directory. In a container, it
-// must be typed outside, where the directory has another name.
-func (a *app) permissionHint(err error) string {
-	user := fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())
-	dir := absolute(a.dataDir)
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) && !strings.HasPrefix(absolute(pathError.Path)+"/", dir+"/") {
-		return fmt.Sprintf("this process runs as user %s, which has no permission for %s", user, pathError.Path)
-	}
-	if inContainer() {
-		return fmt.Sprintf("this process runs as user %s; outside of the container, type: sudo chown -R %s DIR, "+
-			"where DIR is the directory mounted at %s", user, user, dir)
-	}
-	command := fmt.Sprintf("chown -R %s %s", user, dir)
-	if _, statErr := os.Stat(dir); errors.Is(statErr, fs.ErrNotExist) {
-		command = fmt.Sprintf("install -d -o %d -g %d %s", os.Getuid(), os.Getgid(), dir)
-	}
-	return fmt.Sprintf("this process runs as user %s; type: sudo %s (or name another directory with --data-dir)", user, command)
-}
-
-// absolute returns the absolute form of a path, or the path itself if the working directory is unknown.
-func absolute(path string) string {
-	if abs, err := filepath.Abs(path); err == nil {
-		return abs
-	}
-	return path
-}
-
-// inContainer reports whether this process runs in a container of Docker or Podman.
-func inContainer() bool {
-	for _, path := range []string{"/.dockerenv", "/run/.containerenv"} {
-		if _, err := os.Stat(path); err == nil {
-			return true
-		}
-	}
-	return false
 }

@@ -13,13 +13,13 @@ import (
 )
 
 type exchangeCmd struct {
-	Play     []string `arg:"" optional:"" name:"capture" placeholder:"CAPTURE" help:"Recorded captures to play: lines of time and message, plain or gzipped."`
-	Simulate bool     `help:"Serve a simulated market instead of a recording."`
-	List     bool     `name:"list-symbols" help:"Print the symbols of the simulated market and exit."`
-	Listen   string   `placeholder:"ADDRESS" default:"127.0.0.1:9800" help:"Host and port; port 0 means any free port."`
-	Speed    string   `placeholder:"N" default:"1" help:"How many times faster than real time, or max: as fast as the clients read."`
-	AtEnd    string   `placeholder:"WHAT" enum:"stay,close,exit" default:"stay" help:"When a recording ends: stay, close (the connections; REST continues) or exit."`
-	Wait     int      `name:"wait-for-streams" placeholder:"N" help:"Start the clock when N streams are subscribed to."`
+	Play     []string      `arg:"" optional:"" name:"capture" placeholder:"CAPTURE" help:"Recorded captures to play: lines of time and message, plain or gzipped."`
+	Simulate bool          `help:"Serve a simulated market instead of a recording."`
+	List     bool          `name:"list-symbols" help:"Print the symbols of the simulated market and exit."`
+	Listen   listenAddress `placeholder:"ADDRESS" default:"127.0.0.1:9800" help:"Host and port; port 0 means any free port."`
+	Speed    string        `placeholder:"N" default:"1" help:"How many times faster than real time, or max: as fast as the clients read."`
+	AtEnd    string        `placeholder:"WHAT" enum:"stay,close,exit" default:"stay" help:"When a recording ends: stay, close (the connections; REST continues) or exit."`
+	Wait     int           `name:"wait-for-streams" placeholder:"N" help:"Start the clock when N streams are subscribed to."`
 
 	Seed    uint64        `placeholder:"N" default:"1" help:"The simulated market's seed; the same seed shows the same trades at the same time, also after a restart."`
 	Start   instant       `placeholder:"TIME" help:"The time at which the simulated market's clock starts. The default is now."`
@@ -36,14 +36,17 @@ type exchangeCmd struct {
 	WeightLimit  int64              `placeholder:"N" help:"The request weight that an address may use in a minute. The default is Binance's 6000."`
 	Latency      time.Duration      `placeholder:"LENGTH" help:"Delay each answer of REST and the archive: 50ms."`
 	Telegram     bool               `help:"Also serve a stand-in for Telegram's Bot API, which prints the messages it receives."`
-	TelegramAddr string             `name:"telegram-listen" placeholder:"ADDRESS" help:"Host and port of that stand-in; implies --telegram. The default is any free port."`
+	TelegramAddr listenAddress      `name:"telegram-listen" placeholder:"ADDRESS" help:"Host and port of that stand-in; implies --telegram. The default is any free port."`
 	ArchiveDelay time.Duration      `placeholder:"LENGTH" help:"How long after a day its archive file appears. The default is 5h."`
 }
 
 func (*exchangeCmd) runsUntilStopped() bool { return true }
 
 func (c *exchangeCmd) Run(ctx context.Context, a *app) error {
-	if c.Simulate == (len(c.Play) > 0) {
+	if c.Simulate && len(c.Play) > 0 {
+		return misuse("give captures to play or --simulate, not both")
+	}
+	if !c.Simulate && len(c.Play) == 0 {
 		return withHint(misuse("give captures to play, or --simulate"), "tapedeck exchange --simulate needs no other argument")
 	}
 	if c.List && !c.Simulate {
@@ -59,11 +62,11 @@ func (c *exchangeCmd) Run(ctx context.Context, a *app) error {
 		}
 	}
 	standin, err := exchange.New(exchange.Options{
-		Listen: c.Listen, Play: c.Play, Speed: speed, AtEnd: exchange.AtEnd(c.AtEnd), WaitForStreams: c.Wait,
+		Listen: string(c.Listen), Play: c.Play, Speed: speed, AtEnd: exchange.AtEnd(c.AtEnd), WaitForStreams: c.Wait,
 		Simulate: c.Simulate, Seed: c.Seed, Start: c.Start.Time, History: time.Duration(c.History), Symbols: c.Pairs, Rate: c.Rate,
 		Quiet: c.Quiet, Now: a.clock, Faults: c.Faults, EveryFault: c.EveryFault, FaultSeed: c.FaultSeed,
 		WeightLimit: c.WeightLimit, Latency: c.Latency, ArchiveDelay: c.ArchiveDelay, Out: a.stdout,
-		Telegram: c.Telegram || c.TelegramAddr != "", TelegramListen: c.TelegramAddr, Staged: c.Staged, ClockOffset: c.Offset,
+		Telegram: c.Telegram || c.TelegramAddr != "", TelegramListen: string(c.TelegramAddr), Staged: c.Staged, ClockOffset: c.Offset,
 	}, a.log)
 	if err != nil {
 		return err

@@ -56,7 +56,7 @@ func diskWarning(dir *tape.Dir, now time.Time) string {
 
 // metricsFlags select where the process can be monitored.
 type metricsFlags struct {
-	MetricsAddr string `key:"metrics_addr" placeholder:"ADDRESS" help:"Serve /metrics for Prometheus and /healthz at ADDRESS, such as 127.0.0.1:9090, or :9090 for every machine that can reach this one. Off by default."`
+	MetricsAddr listenAddress `key:"metrics_addr" placeholder:"ADDRESS" help:"Serve /metrics for Prometheus and /healthz at ADDRESS, such as 127.0.0.1:9090, or :9090 for every machine that can reach this one. Off by default."`
 }
 
 // metrics returns the service of metrics and health, or none if it is off. The notifier may be nil.
@@ -85,7 +85,7 @@ func (a *app) metrics(
 			return status.Waiting, status.WaitingSince, err
 		}
 	}
-	server, err := metrics.Listen(ctx, flags.MetricsAddr, sources, a.log)
+	server, err := metrics.Listen(ctx, string(flags.MetricsAddr), sources, a.log)
 	if err != nil {
 		return nil, err
 	}

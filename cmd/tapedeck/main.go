@@ -38,6 +38,7 @@ func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int 
 		stdout:  stdout,
 		stderr:  stderr,
 	}
+	a.place = thisPlace(a.env)
 	parsed, err := parse(a, args)
 	switch {
 	case errors.Is(err, errHelpShown):

@@ -56,7 +56,7 @@ func TestMetricsAddr(t *testing.T) {
 			t.Errorf("%s: %v, %s: %s", path, err, answer.Status, text)
 		}
 	}
-	if _, err := a.metrics(t.Context(), metricsFlags{MetricsAddr: line.Address}, dir, nil); err == nil {
+	if _, err := a.metrics(t.Context(), metricsFlags{MetricsAddr: listenAddress(line.Address)}, dir, nil); err == nil {
 		t.Error("two servers listen on one address")
 	}
 	stop()

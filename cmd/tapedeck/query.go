@@ -27,8 +27,8 @@ type queryCmd struct {
 
 // sessionFlags limit the resources of a DuckDB session.
 type sessionFlags struct {
-	Threads int    `key:"threads" placeholder:"N" help:"Threads that a query may use. The default is one per core."`
-	Memory  string `key:"memory" placeholder:"SIZE" help:"Memory that a query may use, for example 512MB or 2GB. What does not fit goes to disk. The default is 80 % of the machine's memory."`
+	Threads positive   `key:"threads" placeholder:"N" help:"Threads that a query may use. The default is one per core."`
+	Memory  memorySize `key:"memory" placeholder:"SIZE" help:"Memory that a query may use, for example 512MB or 2GB. What does not fit goes to disk. The default is 80 % of the machine's memory."`
 }
 
 func (c *queryCmd) Run(ctx context.Context, a *app) error {
@@ -63,7 +63,7 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	session, err := analytics.Open(ctx, dir, analytics.Options{
-		Threads: c.Threads, MemoryLimit: c.Memory, Variables: c.Set, Macros: true, Logger: a.log,
+		Threads: int(c.Threads), MemoryLimit: string(c.Memory), Variables: c.Set, Macros: true, Logger: a.log,
 	})
 	if err != nil {
 		return err
@@ -80,7 +80,7 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		var refused *analytics.RefusedError
 		if errors.As(err, &refused) {
-			return &statusError{exitMisuse, err}
+			return withHint(&statusError{exitMisuse, err}, "one statement that reads, for example: tapedeck query 'SELECT count(*) FROM trades'")
 		}
 		return fmt.Errorf("run the statement: %w", err)
 	}
@@ -100,7 +100,7 @@ func checkVariables(text string, set map[string]string) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(set)) {
 		if !regexp.MustCompile(`^\w+$`).MatchString(name) {
-			continue // analytics.Open returns an error
+			return misuse("--set: %q is not the name of a variable: use lower_snake_case", name)
 		}
 		if slices.ContainsFunc(read, func(known string) bool { return strings.EqualFold(known, name) }) {
 			continue

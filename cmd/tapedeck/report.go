@@ -49,6 +49,9 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 	if format == "xlsx" && c.Out == "" && isTerminal(a.stdout) {
 		return misuse("a workbook cannot be written to a terminal; use --out report.xlsx")
 	}
+	if err := checkOutput(c.Out); err != nil {
+		return err
+	}
 	for i, symbol := range c.Symbols {
 		c.Symbols[i] = strings.ToUpper(strings.TrimSpace(symbol))
 	}
@@ -76,7 +79,7 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 	}
 	options := report.Options{Window: reported, Symbols: c.Symbols, Sections: c.Sections, Brief: format == "table" && !c.Send,
 		QueriesDir: c.SQLDir, Params: settings.values[analytics.Report],
-		Now: a.now(), Threads: c.Threads, MemoryLimit: c.Memory, Logger: a.log,
+		Now: a.now(), Threads: int(c.Threads), MemoryLimit: string(c.Memory), Logger: a.log,
 	}
 	if options.Judged, err = state.ReadJudged(dir.State()); err != nil {
 		a.log.Warn("judged windows unknown: their state cannot be read", "error", err)

@@ -33,6 +33,10 @@ func (c *runsCmd) Run(a *app) error {
 	case c.Format == "jsonl":
 		return runs.WriteLines(a.stdout, rows)
 	case len(rows) == 0:
+		if c.Job != "" {
+			a.say("no runs of a job named %q", c.Job)
+			return nil
+		}
 		a.say("no runs")
 		return nil
 	}

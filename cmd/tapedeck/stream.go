@@ -17,11 +17,11 @@ import (
 type recordFlags struct {
 	feedFlags
 	symbolFlags
-	FlushInterval length    `key:"flush_interval" placeholder:"LENGTH" default:"15s" help:"Write trades at least this often; kill -9 loses at most this much. Shorter intervals make more and smaller files."`
-	FlushRows     int       `key:"flush_rows" placeholder:"N" default:"200000" help:"Write sooner when N trades are waiting, which bounds memory."`
-	Connections   int       `key:"connections" placeholder:"N" default:"1" help:"Connections per symbol; with 2, the loss of one leaves no gap."`
-	GiveUpAfter   length    `key:"give_up_after" placeholder:"LENGTH" help:"Exit with an error when the exchange was unreachable for LENGTH, so that a supervisor restarts tapedeck. The default is never."`
-	StreamURL     streamURL `key:"stream_url" placeholder:"URL" default:"wss://data-stream.binance.vision" help:"Address of the websocket streams."`
+	FlushInterval length          `key:"flush_interval" placeholder:"LENGTH" default:"15s" help:"Write trades at least this often; kill -9 loses at most this much. Shorter intervals make more and smaller files."`
+	FlushRows     positive        `key:"flush_rows" placeholder:"N" default:"200000" help:"Write sooner when N trades are waiting, which bounds memory."`
+	Connections   connectionCount `key:"connections" placeholder:"N" default:"1" help:"Connections per symbol; with 2, the loss of one leaves no gap."`
+	GiveUpAfter   length          `key:"give_up_after" placeholder:"LENGTH" help:"Exit with an error when the exchange was unreachable for LENGTH, so that a supervisor restarts tapedeck. The default is never."`
+	StreamURL     streamURL       `key:"stream_url" placeholder:"URL" default:"wss://data-stream.binance.vision" help:"Address of the websocket streams."`
 	restURLFlag
 }
 
@@ -100,8 +100,8 @@ func (a *app) recorder(
 	}
 	options.Symbols = a.symbolSource(dir, symbols, flags.RestURL)
 	options.URL = string(flags.StreamURL)
-	options.FlushInterval, options.FlushRows = time.Duration(flags.FlushInterval), flags.FlushRows
-	options.Connections, options.GiveUpAfter = flags.Connections, time.Duration(flags.GiveUpAfter)
+	options.FlushInterval, options.FlushRows = time.Duration(flags.FlushInterval), int(flags.FlushRows)
+	options.Connections, options.GiveUpAfter = int(flags.Connections), time.Duration(flags.GiveUpAfter)
 	options.RunID, options.UserAgent, options.Logger = a.runID(command), a.userAgent(), a.log
 	r, err := stream.New(dir, options)
 	if err != nil {

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"tapedeck/internal/binance"
+	"tapedeck/internal/strictyaml"
 	"tapedeck/internal/tape"
 	"tapedeck/jobs/backfill"
 	"tapedeck/jobs/schedule"
@@ -31,7 +33,26 @@ type feedFlags struct {
 
 // symbolFlags choose the symbols.
 type symbolFlags struct {
-	Symbols []string `key:"symbols" placeholder:"LIST" help:"Symbols or patterns, separated by commas: BTCUSDT,ETH*. A pattern can require a volume of the last 24 hours in quote asset: *USDT>1000000. The default is the symbols on the tape, or BTCUSDT,ETHUSDT if it is empty."`
+	Symbols symbolList `key:"symbols" placeholder:"LIST" help:"Symbols or patterns, separated by commas: BTCUSDT,ETH*. A pattern can require a volume of the last 24 hours in quote asset: *USDT>1000000. The default is the symbols on the tape, or BTCUSDT,ETHUSDT if it is empty."`
+}
+
+// symbolList is a list of symbols and patterns. An error in it is one of the command line, before
+// anything is created or asked for.
+type symbolList []string
+
+// Validate is kong's hook for values that are complete.
+func (l symbolList) Validate() error {
+	for _, word := range l {
+		switch {
+		case strings.TrimSpace(word) == "":
+			return errors.New("a symbol between the commas is empty")
+		case strings.ContainsFunc(word, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
+			return fmt.Errorf("%q contains a space; write symbols as Binance spells them, with commas between them: BTCUSDT,ETHUSDT",
+				strictyaml.Shorten(word))
+		}
+	}
+	_, err := binance.ParseSymbolList(l)
+	return err
 }
 
 // imageVolume is the image's data directory. It is empty unless a volume is mounted.
@@ -44,7 +65,7 @@ func (a *app) openTape() (*tape.Dir, error) {
 		return dir, err
 	}
 	hint := "tapedeck stream, backfill, import and db-migrate create one; --data-dir names another directory"
-	if absolute(a.dataDir) == imageVolume && inContainer() {
+	if absolute(a.dataDir) == imageVolume && a.place.container {
 		hint = "mount the volume that has one: docker run -v NAME:/app/data …; stream, backfill, import and db-migrate create a tape"
 	}
 	return nil, withHint(fmt.Errorf("no tape at %q", a.dataDir), hint)

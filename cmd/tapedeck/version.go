@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 
@@ -11,9 +12,22 @@ import (
 
 type versionCmd struct{}
 
-func (versionCmd) Run(a *app) error {
+func (versionCmd) Run(a *app) error { return printVersions(a.stdout) }
+
+// versionFlag is --version. It prints the versions instead of running a command.
+type versionFlag bool
+
+// BeforeReset is kong's hook for flags that act while the command line is being parsed.
+func (versionFlag) BeforeReset(stdout io.Writer) error {
+	if err := printVersions(stdout); err != nil {
+		return err
+	}
+	return errHelpShown
+}
+
+func printVersions(w io.Writer) error {
 	name, revision := buildVersion()
-	_, err := fmt.Fprintf(a.stdout, "tapedeck %s\ncommit   %s\nduckdb   %s\ngo       %s %s/%s\n",
+	_, err := fmt.Fprintf(w, "tapedeck %s\ncommit   %s\nduckdb   %s\ngo       %s %s/%s\n",
 		name, revision, duckdb.LibraryVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
 }

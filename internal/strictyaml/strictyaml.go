@@ -121,13 +121,19 @@ func Shorten(text string) string {
 	return text
 }
 
+// mostListed is how many words an error lists; more are not read.
+const mostListed = 20
+
 // DidYouMean returns the end of an error about a word that is not in known: the most similar one,
-// or all if none is similar.
+// or all if none is similar and they are few.
 func DidYouMean(word string, known []string) string {
 	if nearest := wording.Nearest(word, known); nearest != "" {
 		return fmt.Sprintf("; did you mean %q?", nearest)
 	}
 	if len(known) == 0 {
+		return ""
+	}
+	if len(known) > mostListed {
 		return ""
 	}
 	return "; choose one of " + strings.Join(known, ", ")

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"tapedeck/internal/strictyaml"
+)
+
+// positive is a whole number above 0.
+type positive int
+
+func (p *positive) UnmarshalText(text []byte) error {
+	value, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || value < 1 {
+		return fmt.Errorf("%q is not a whole number above 0", strictyaml.Shorten(string(text)))
+	}
+	*p = positive(value)
+	return nil
+}
+
+// connectionCount is how many connections a symbol has.
+type connectionCount int
+
+func (c *connectionCount) UnmarshalText(text []byte) error {
+	const most = 8 // of stream.Options
+	value, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || value < 1 || value > most {
+		return fmt.Errorf("%q is not a whole number from 1 to %d", strictyaml.Shorten(string(text)), most)
+	}
+	*c = connectionCount(value)
+	return nil
+}
+
+// memorySize is an amount of memory as DuckDB reads it.
+type memorySize string
+
+var memorySizeText = regexp.MustCompile(`(?i)^\d+(\.\d+)? ?[mgt]i?b$`)
+
+func (m *memorySize) UnmarshalText(text []byte) error {
+	if !memorySizeText.Match(text) {
+		return fmt.Errorf("%q is not an amount of memory, such as 512MB or 2GB", strictyaml.Shorten(string(text)))
+	}
+	*m = memorySize(text)
+	return nil
+}
+
+// listenAddress is a host, which may be empty, and a port.
+type listenAddress string
+
+func (l *listenAddress) UnmarshalText(text []byte) error {
+	_, port, err := net.SplitHostPort(string(text))
+	if number, portErr := strconv.Atoi(port); err != nil || portErr != nil || number < 0 || number > 65535 {
+		return fmt.Errorf("%q is not an address with a port, such as 127.0.0.1:9090 or :9090", strictyaml.Shorten(string(text)))
+	}
+	*l = listenAddress(text)
+	return nil
+}
+
+// dirName is the name of a directory.
+type dirName string
+
+func (d *dirName) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		return fmt.Errorf("%q is not the name of a directory; . is the present one", "")
+	}
+	*d = dirName(text)
+	return nil
+}
