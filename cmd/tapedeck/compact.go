@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/dustin/go-humanize"
 
+	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
 	"tapedeck/internal/wording"
 	"tapedeck/jobs/compact"
@@ -42,11 +44,20 @@ func (c *compactCmd) Run(ctx context.Context, a *app) error {
 	}
 	a.reportToParent(schedule.Report{Rows: summary.Rows, Bytes: summary.Bytes, Message: message})
 	for _, broken := range summary.Broken {
+		var disagreement *tape.DisagreementError
+		if errors.As(broken.Err, &disagreement) {
+			a.say("%s is left as it is: %v", broken.Path, disagreement)
+			continue
+		}
 		a.say("%s", broken.Error())
 	}
 	if n := len(summary.Broken); n > 0 {
 		return withHint(partial("%s could not be merged", wording.Count(n, "file")),
-			"move a file that cannot be read out of the data directory; tapedeck backfill then fetches its trades again")
+			"move a file that cannot be merged out of the data directory; tapedeck backfill then fetches its trades again")
+	}
+	if summary.Conflicts > 0 {
+		return withHint(partial("%s in the merged files", wording.Count(summary.Conflicts, "conflict")),
+			"tapedeck verify names them: an id had two contents, one of which is in the table conflicts now")
 	}
 	return nil
 }
@@ -57,6 +68,9 @@ func compactMessage(s compact.Summary) string {
 	if s.Before > 0 {
 		message = fmt.Sprintf("merged %s into %s: %s of %s, %s", wording.Count(s.Before, "file"), wording.Comma(s.After),
 			wording.Count(s.Rows, "row"), wording.Count(len(s.Dates), "day"), humanize.Bytes(uint64(s.Bytes)))
+	}
+	if s.Conflicts > 0 {
+		message += "; " + wording.Count(s.Conflicts, "conflict")
 	}
 	if s.Records > 0 {
 		message += fmt.Sprintf("; merged %s of alerts and runs", wording.Count(s.Records, "file"))

@@ -71,24 +71,29 @@ func (c *comparison) compare(ctx context.Context, existing *existingRows, rows [
 	return nil
 }
 
-// repeated compares two rows of the publication that have the same id. It reports whether they have
-// the same content.
-func (c *comparison) repeated(first, second *Trade) bool {
-	if !sameContent(first, second) {
+// identical reports whether two rows of the publication that have the same id are equal in every
+// field.
+func (c *comparison) identical(first, second *Trade) bool {
+	if *first != *second {
 		return false
 	}
 	c.of(first.Symbol).compared++
 	return true
 }
 
-// differ counts two rows of the publication that have the same id and another content, and returns
-// their conflict. The first stays.
-func (c *comparison) differ(first, second *Trade) Conflict {
-	conflict := newConflict(first, c.origin, second, c.origin)
+// repeated compares two rows of the publication that have the same id, of which the first stays. ok is
+// true if they have a conflict.
+func (c *comparison) repeated(first, second *Trade) (conflict Conflict, ok bool) {
+	if sameContent(first, second) {
+		c.of(first.Symbol).compared++
+		return Conflict{}, false
+	}
+	conflict = newConflict(first, c.origin, second, c.origin)
 	c.of(first.Symbol).differ(conflict)
-	return conflict
+	return conflict, true
 }
 
+// differ counts an id that has another content.
 func (a *agreement) differ(conflict Conflict) {
 	a.compared++
 	if a.differing++; a.differing == 1 {
@@ -96,11 +101,17 @@ func (a *agreement) differ(conflict Conflict) {
 	}
 }
 
+// wholesale reports whether the differing ids are too many for conflicts of single rows. agreed is the
+// number of ids that were compared elsewhere and agree.
+func (a *agreement) wholesale(agreed int64) bool {
+	compared := a.compared + agreed
+	return compared >= disagreeLeast && 2*a.differing > compared
+}
+
 // agree returns a *DisagreementError if the publication and the tape disagree wholesale.
 func (c *comparison) agree() error {
 	for _, symbol := range c.symbols {
-		compared := symbol.compared + c.origin.Agreed[symbol.sample.Symbol]
-		if compared >= disagreeLeast && 2*symbol.differing > compared {
+		if symbol.wholesale(c.origin.Agreed[symbol.sample.Symbol]) {
 			return c.disagreement(symbol)
 		}
 	}

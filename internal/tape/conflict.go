@@ -115,7 +115,8 @@ func sourceName(s Source) string {
 type DisagreementError struct {
 	Symbol string
 	// Kept is a row on the tape, and KeptSource where it came from. Other is one of the publication:
-	// with the same id, or, if time runs back, with one before or after it.
+	// with the same id, or, if time runs back, with one before or after it; then only their ids and times
+	// are set.
 	Kept, Other             Trade
 	KeptSource, OtherSource Source
 	// Compared is how many ids of the symbol were compared, Differing how many of them have another
@@ -128,7 +129,7 @@ type DisagreementError struct {
 func (e *DisagreementError) Error() string {
 	const cause = "most likely another market answers at the same address"
 	if e.Backwards > 0 {
-		first, second, firstOrigin, secondOrigin := e.Kept, e.Other, "on the tape", "from "+string(e.OtherSource)
+		first, second, firstOrigin, secondOrigin := e.Kept, e.Other, "on the tape", "from "+sourceName(e.OtherSource)
 		if first.ID > second.ID {
 			first, second, firstOrigin, secondOrigin = second, first, secondOrigin, firstOrigin
 		}
@@ -138,7 +139,7 @@ func (e *DisagreementError) Error() string {
 	}
 	return fmt.Sprintf("%s: %d of %d ids have another content on the tape, such as id %d: on the tape (%s): %s; from %s: %s: "+
 		"%s; nothing was published", e.Symbol, e.Differing, e.Compared, e.Kept.ID, sourceName(e.KeptSource),
-		e.Kept.content(), e.OtherSource, e.Other.content(), cause)
+		e.Kept.content(), sourceName(e.OtherSource), e.Other.content(), cause)
 }
 
 func clockTime(micros int64) string { return timeOf(micros).Format("2006-01-02 15:04:05.000") }

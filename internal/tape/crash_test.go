@@ -259,7 +259,7 @@ func operations() []operation {
 		if len(old) == 0 {
 			return nil // done before the fault
 		}
-		_, err = h.dir.Merge(ctx, "2026-01-15", old, 25)
+		_, err = h.dir.Merge(ctx, "2026-01-15", old, 25, day0)
 		return err
 	}
 	publishForMerge := func(h *harness) {
@@ -424,6 +424,7 @@ func operations() []operation {
 					h.t.Fatalf("%s: %s", when, text)
 				}
 			}},
+		conflictOperation("Publish with conflicts"), conflictOperation("Load with conflicts"),
 		dropOperation("Drop", false), dropOperation("Drop, file by file", true),
 		{name: "Sweep",
 			setup: func(h *harness) {
@@ -633,7 +634,7 @@ func (h *harness) mergeAll() {
 		h.t.Fatal(broken)
 	}
 	if len(segments) > 1 {
-		_, err := h.dir.Merge(context.Background(), "2026-01-15", segments, 1<<20)
+		_, err := h.dir.Merge(context.Background(), "2026-01-15", segments, 1<<20, day0)
 		h.must(err)
 	}
 }

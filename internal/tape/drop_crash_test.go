@@ -200,7 +200,7 @@ func (o *dropOracle) step() {
 			if err != nil || len(segments) < 2 {
 				return err
 			}
-			_, err = o.h.dir.Merge(context.Background(), date, segments, 1<<20)
+			_, err = o.h.dir.Merge(context.Background(), date, segments, 1<<20, day0)
 			return err
 		})
 	default:

@@ -198,7 +198,7 @@ func TestUnusualSymbolsAndIDs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Merge(context.Background(), "2026-01-15", segments, 1<<20); err != nil {
+	if _, err := d.Merge(context.Background(), "2026-01-15", segments, 1<<20, day0); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(got, all(t, d)); diff != "" {

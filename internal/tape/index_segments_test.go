@@ -60,7 +60,7 @@ func TestListingWhileFilesAreReplaced(t *testing.T) {
 	found, broken, err := readSegments(d.catalog, Trades, "", "", func(date, name string) (Segment, error) {
 		if !merged {
 			merged = true
-			if _, err := d.Merge(t.Context(), date, segmentsOf(t, d), 1<<30); err != nil {
+			if _, err := d.Merge(t.Context(), date, segmentsOf(t, d), 1<<30, day0); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -72,7 +72,7 @@ func TestWriterProcess(t *testing.T) {
 			if len(segments) < 2 {
 				continue
 			}
-			if _, err := d.Merge(ctx, date, segments, 1<<20); err != nil {
+			if _, err := d.Merge(ctx, date, segments, 1<<20, day0); err != nil {
 				t.Fatal(err)
 			}
 			fmt.Printf("merged %s\n", date)

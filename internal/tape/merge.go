@@ -6,12 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"sort"
-	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -52,6 +50,9 @@ type MergeResult struct {
 	// Before and After are numbers of segments, Bytes is the size of the new ones.
 	Before, After int
 	Bytes         int64
+	// Conflicts is the number of rows that were left out because their ids have another content in the
+	// row that stays. They are in the table conflicts.
+	Conflicts int64
 	// Atomic is false if the file system cannot exchange two directories. Then a reader may have seen
 	// fewer rows for an instant.
 	Atomic bool
@@ -59,14 +60,23 @@ type MergeResult struct {
 
 // Merge replaces segments of one date by files of at most maxRows rows sorted by (symbol, id), in
 // one atomic step. Segments published meanwhile stay. An id that occurs more than once, which only
-// another program can cause, is kept once. Merge holds one row group of each segment in memory,
+// another program can cause, is kept once, in the row that tapedeck wrote; another content is a
+// conflict, found at the time now. If a segment disagrees wholesale with the others, it is a
+// BrokenSegment with a *DisagreementError. Merge holds one row group of each segment in memory,
 // half a gigabyte for a group of MergeGroups. The error is ErrChanged if another process replaced a
 // segment meanwhile, and a BrokenSegment if a segment cannot be read or is not sorted. After an
 // error the tape holds the same rows, in the old files or in the new ones.
-func (d *Dir) Merge(ctx context.Context, date string, segments []Segment, maxRows int64) (out MergeResult, err error) {
-	staged, err := d.stageMerged(ctx, segments, maxRows)
+func (d *Dir) Merge(
+	ctx context.Context, date string, segments []Segment, maxRows int64, now time.Time,
+) (out MergeResult, err error) {
+	staged, conflicts, err := d.stageMerged(ctx, segments, maxRows, now)
+	if err == nil && len(conflicts) > 0 {
+		// While both rows are on the tape, a merge that is repeated finds the conflicts again.
+		_, err = d.PublishConflicts(ctx, conflicts)
+	}
 	if err == nil {
 		out, err = d.publisher.replaceTrades(ctx, date, staged, segments)
+		out.Conflicts = int64(len(conflicts))
 	}
 	if err != nil {
 		for _, path := range staged {
@@ -84,117 +94,29 @@ func asChanged(err error) error {
 	return err
 }
 
-// stageMerged writes the staged files of a merge. It returns those that it wrote even after an
-// error.
-func (d *Dir) stageMerged(ctx context.Context, segments []Segment, maxRows int64) (staged []string, err error) {
-	m := merger{feed: d.Feed(), detail: fmt.Sprintf("%d segments", len(segments))}
+// stageMerged writes the staged files of a merge, and returns the conflicts in it. It returns the files
+// that it wrote even after an error.
+func (d *Dir) stageMerged(
+	ctx context.Context, segments []Segment, maxRows int64, now time.Time,
+) (staged []string, conflicts []Conflict, err error) {
+	m := merger{
+		feed: d.Feed(), detail: fmt.Sprintf("%d segments", len(segments)),
+		repeats: repeats{comparison: newComparison(d, Origin{}), now: now},
+	}
 	defer m.close()
 	if err := m.open(ctx, d.catalog, segments); err != nil {
-		return nil, asChanged(err)
+		return nil, nil, asChanged(err)
 	}
 	for len(m.heads) > 0 {
 		path, _, err := d.staging.write(stagedName(string(FromCompact)), func(w io.Writer) error {
 			return m.write(ctx, w, maxRows)
 		})
 		if err != nil {
-			return staged, err
+			return staged, nil, err
 		}
 		staged = append(staged, path)
 	}
-	return staged, nil
-}
-
-// replaceTrades replaces segments of one date's trades by staged files that are durable. First it
-// reads the staged files again and proves that they hold exactly the ids of the segments, each
-// once, and only rows of that date.
-func (p *publisher) replaceTrades(
-	ctx context.Context, date string, staged []string, segments []Segment,
-) (out MergeResult, err error) {
-	want, err := p.scanAll(ctx, date, segments)
-	if err != nil {
-		return out, asChanged(err)
-	}
-	have := map[string]*runSet{}
-	for _, path := range staged {
-		found, err := scan(path, date)
-		if err != nil {
-			return out, fmt.Errorf("read %q again: %w", path, err)
-		}
-		if found.duplicates > 0 || found.misplaced > 0 {
-			return out, fmt.Errorf("check %q: %d rows are repeated, %d belong to another date",
-				path, found.duplicates, found.misplaced)
-		}
-		for symbol, runs := range found.runs {
-			if have[symbol] == nil {
-				have[symbol] = &runSet{}
-			}
-			if n := countCommon(have[symbol].runs, runs); n > 0 {
-				return out, fmt.Errorf("check %q: %d ids of %s are repeated", path, n, symbol)
-			}
-			have[symbol].add(runs)
-		}
-		info, err := os.Stat(path)
-		if err != nil {
-			return out, err
-		}
-		out.Bytes += info.Size()
-	}
-	if !maps.EqualFunc(want, have, func(a, b *runSet) bool { return slices.Equal(idsOf(a.runs), idsOf(b.runs)) }) {
-		return out, fmt.Errorf("check the merged segments of %s: their ids differ from the replaced segments'", date)
-	}
-	unlock, err := p.lock()
-	if err != nil {
-		return out, err
-	}
-	defer unlock()
-	rep := &replacement{table: Trades, date: date, staged: staged, replaced: map[string]bool{}}
-	for _, s := range segments {
-		rep.replaced[filepath.Base(s.Path)] = true
-	}
-	names, err := p.catalog.files(Trades, date)
-	if err != nil {
-		return out, err
-	}
-	for _, name := range names {
-		if rep.replaced[name] {
-			out.Before++
-		}
-	}
-	if out.Before != len(rep.replaced) {
-		return out, fmt.Errorf("replace segments of %s: %w", date, ErrChanged)
-	}
-	out.After = len(staged)
-	out.Atomic, err = p.replacer.replace(rep)
-	return out, err
-}
-
-// scanAll returns the ids of the rows of segments, by symbol.
-func (p *publisher) scanAll(ctx context.Context, date string, segments []Segment) (map[string]*runSet, error) {
-	var mu sync.Mutex
-	out := map[string]*runSet{}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(filesAtOnce)
-	for _, s := range segments {
-		group.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			found, err := scan(p.catalog.path(s.Path), date)
-			if err != nil {
-				return fmt.Errorf("read %q: %w", s.Path, err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			for symbol, runs := range found.runs {
-				if out[symbol] == nil {
-					out[symbol] = &runSet{}
-				}
-				out[symbol].add(runs)
-			}
-			return nil
-		})
-	}
-	return out, group.Wait()
+	return staged, m.repeats.comparison.conflicts, m.repeats.check()
 }
 
 // merger merges sorted segments.
@@ -206,6 +128,7 @@ type merger struct {
 	inexact int64
 	encoder encoder[Trade]
 	last    lastRow // written
+	repeats repeats
 }
 
 // lastRow identifies the row before the next one. Its symbol is empty if there is none.
@@ -217,10 +140,12 @@ type lastRow struct {
 // head is the next row of a segment.
 type head struct {
 	*columns
-	path string
-	run  int // index of the symbol in symbols
-	row  int // in the row group
-	last lastRow
+	path   string
+	origin Origin
+	order  int // of two rows with the same id, that of the lower order stays
+	run    int // index of the symbol in symbols
+	row    int // in the row group
+	last   lastRow
 }
 
 func (h *head) symbol() string { return h.symbols[h.run] }
@@ -229,7 +154,7 @@ func (h *head) id() int64      { return h.ids[h.row] }
 // open opens segments and reads the first rows of each.
 func (m *merger) open(ctx context.Context, c catalog, segments []Segment) error {
 	m.opened = make([]*head, len(segments))
-	origins, more := make([]Origin, len(segments)), make([]bool, len(segments))
+	more := make([]bool, len(segments))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(filesAtOnce)
 	for i, s := range segments {
@@ -237,9 +162,10 @@ func (m *merger) open(ctx context.Context, c catalog, segments []Segment) error 
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if m.opened[i], origins[i], more[i], err = openHead(c, s.Path); err != nil {
+			if m.opened[i], more[i], err = openHead(c, s.Path); err != nil {
 				return BrokenSegment{s.Path, err}
 			}
+			m.opened[i].order += i
 			return nil
 		})
 	}
@@ -247,7 +173,7 @@ func (m *merger) open(ctx context.Context, c catalog, segments []Segment) error 
 		return err
 	}
 	for i, h := range m.opened {
-		m.inexact += origins[i].Inexact
+		m.inexact += h.origin.Inexact
 		if more[i] {
 			m.heads = append(m.heads, h)
 		}
@@ -258,17 +184,20 @@ func (m *merger) open(ctx context.Context, c catalog, segments []Segment) error 
 
 // openHead opens a segment and reads its first rows. more is false if it has none. The caller
 // closes h even after an error, unless it is nil.
-func openHead(cat catalog, path string) (h *head, origin Origin, more bool, err error) {
+func openHead(cat catalog, path string) (h *head, more bool, err error) {
 	c, err := openColumns(cat.path(path))
 	if err != nil {
-		return nil, origin, false, err
+		return nil, false, err
 	}
 	h = &head{columns: c, path: path}
-	if origin, err = readOrigin(c.file.File); err != nil {
-		return h, origin, false, fmt.Errorf("its metadata: %w", err)
+	if _, own := c.file.Lookup(runsKey); !own {
+		h.order = maxMergeFiles // another program wrote it
+	}
+	if h.origin, err = readOrigin(c.file.File); err != nil {
+		return h, false, fmt.Errorf("its metadata: %w", err)
 	}
 	more, err = h.fill()
-	return h, origin, more, err
+	return h, more, err
 }
 
 // fill reads the next row group that has rows. It returns false at the end.
@@ -377,13 +306,19 @@ func (m *merger) appendNext(batch []Trade, limit int) ([]Trade, error) {
 	to := min(h.ends[h.run], h.row+limit)
 	if second := m.heads.second(); second != nil && second.symbol() == h.symbol() {
 		id := second.id()
+		if second.order < h.order {
+			id-- // the second's row stays
+		}
 		to = h.row + sort.Search(to-h.row, func(i int) bool { return h.ids[h.row+i] > id })
 	}
 	if m.last.symbol != h.symbol() {
 		m.last = lastRow{h.symbol(), h.ids[h.row] - 1}
 	}
 	for from := h.row; from < to; {
-		if h.ids[from] == m.last.id { // repeated
+		if h.ids[from] == m.last.id {
+			if err := m.repeats.add(h, from); err != nil {
+				return nil, err
+			}
 			from++
 			continue
 		}
@@ -393,6 +328,7 @@ func (m *merger) appendNext(batch []Trade, limit int) ([]Trade, error) {
 		}
 		batch = h.appendTrades(batch, h.symbol(), from, next)
 		m.last.id = h.ids[next-1]
+		m.repeats.kept, m.repeats.keptOrigin = batch[len(batch)-1], h.origin
 		from = next
 	}
 	if h.row = to; h.row == h.ends[h.run] {
@@ -424,7 +360,7 @@ func (m *merger) close() {
 	}
 }
 
-// heads is a heap by (symbol, id).
+// heads is a heap by (symbol, id), and by order if an id is repeated.
 type heads []*head
 
 func (h heads) Len() int { return len(h) }
@@ -432,7 +368,10 @@ func (h heads) Less(i, j int) bool {
 	if a, b := h[i].symbol(), h[j].symbol(); a != b {
 		return a < b
 	}
-	return h[i].id() < h[j].id()
+	if a, b := h[i].id(), h[j].id(); a != b {
+		return a < b
+	}
+	return h[i].order < h[j].order
 }
 func (h heads) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
 func (h *heads) Push(v any)   { *h = append(*h, v.(*head)) }

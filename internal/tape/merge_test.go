@@ -67,7 +67,7 @@ func readAll(t *testing.T, d *Dir, segments []Segment) []Trade {
 func TestMergeKeepsEveryRow(t *testing.T) {
 	d := newTape(t)
 	want := publishScattered(t, d, []string{"BTCUSDT", "ETHUSDT", "币安人生USDT"}, 3000, 40)
-	out, err := d.Merge(context.Background(), "2026-01-15", segmentsOf(t, d), 2500)
+	out, err := d.Merge(context.Background(), "2026-01-15", segmentsOf(t, d), 2500, day0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestMergeAcrossRowGroups(t *testing.T) {
 	}
 	publish(t, d, even)
 	publish(t, d, odd)
-	if _, err := d.Merge(context.Background(), "2026-01-15", segmentsOf(t, d), 1<<30); err != nil {
+	if _, err := d.Merge(context.Background(), "2026-01-15", segmentsOf(t, d), 1<<30, day0); err != nil {
 		t.Fatal(err)
 	}
 	if got := readAll(t, d, segmentsOf(t, d)); !slices.Equal(got, rows) {
@@ -145,7 +145,7 @@ func TestMergeDropsDuplicates(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(d.Path(), filepath.Dir(original.Path), "copy.parquet"), content, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Merge(context.Background(), "2026-01-15", segmentsOf(t, d), 1<<30); err != nil {
+	if _, err := d.Merge(context.Background(), "2026-01-15", segmentsOf(t, d), 1<<30, day0); err != nil {
 		t.Fatal(err)
 	}
 	if got := readAll(t, d, segmentsOf(t, d)); !slices.Equal(got, rows) {
@@ -170,7 +170,7 @@ func TestMergeKeepsTheTapeOnError(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := d.Merge(ctx, "2026-01-15", segments, 100); !errors.Is(err, context.Canceled) {
+	if _, err := d.Merge(ctx, "2026-01-15", segments, 100, day0); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	if left := listed(); len(left) > 0 {
@@ -180,10 +180,10 @@ func TestMergeKeepsTheTapeOnError(t *testing.T) {
 		t.Errorf("%d rows", len(got))
 	}
 	// Another process replaced one of them meanwhile.
-	if _, err := d.Merge(context.Background(), "2026-01-15", segments[:2], 1<<30); err != nil {
+	if _, err := d.Merge(context.Background(), "2026-01-15", segments[:2], 1<<30, day0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Merge(context.Background(), "2026-01-15", segments, 1<<30); !errors.Is(err, ErrChanged) {
+	if _, err := d.Merge(context.Background(), "2026-01-15", segments, 1<<30, day0); !errors.Is(err, ErrChanged) {
 		t.Error(err)
 	}
 	if got := readAll(t, d, segmentsOf(t, d)); len(got) != len(rows) {
@@ -237,7 +237,7 @@ func TestMergeEndsBothGoroutinesOnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	var broken BrokenSegment
-	if _, err := d.Merge(context.Background(), "2026-01-15", segments, 1<<30); !errors.As(err, &broken) || broken.Path != segments[0].Path {
+	if _, err := d.Merge(context.Background(), "2026-01-15", segments, 1<<30, day0); !errors.As(err, &broken) || broken.Path != segments[0].Path {
 		t.Errorf("%v", err)
 	}
 	entries, err := os.ReadDir(d.StagingPath())
@@ -296,7 +296,7 @@ func BenchmarkMerge(b *testing.B) {
 	}
 	b.ResetTimer()
 	for range b.N {
-		staged, err := d.stageMerged(context.Background(), segments, 16<<20)
+		staged, _, err := d.stageMerged(context.Background(), segments, 16<<20, day0)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -108,7 +108,7 @@ type batchPart struct {
 	date  string
 	dates []string // on which the part's ids can be
 	rows  []Trade
-	// repeated are rows whose ids are in rows with another content, in the order of rows.
+	// repeated are rows whose ids are in rows, which are not identical, in the order of rows.
 	repeated []Trade
 	runs     symbolRuns
 	onTape   []symbolRuns // the runs before rows on the tape were left out; nil if none were
@@ -152,7 +152,7 @@ func (b *batch) stage(ctx context.Context, trades []Trade) error {
 }
 
 // withoutRepeated returns sorted trades with each id once, the first. It does not change the argument.
-// The others that have another content are returned by the day of the row that stays.
+// The others that are not identical are returned by the day of the row that stays.
 func (b *batch) withoutRepeated(trades []Trade) (rows []Trade, others map[int64][]Trade) {
 	rows, others = trades, map[int64][]Trade{}
 	copied := false
@@ -168,10 +168,11 @@ func (b *batch) withoutRepeated(trades []Trade) (rows []Trade, others map[int64]
 				rows, copied = slices.Clone(trades[:i]), true
 				last = &rows[i-1]
 			}
-			if !b.comparison.repeated(last, &trades[i]) {
-				day := dayOf(last.TradedAt)
-				others[day] = append(others[day], trades[i])
+			if b.comparison.identical(last, &trades[i]) {
+				continue
 			}
+			day := dayOf(last.TradedAt)
+			others[day] = append(others[day], trades[i])
 		case copied:
 			rows = append(rows, trades[i])
 		}
@@ -294,7 +295,9 @@ func (b *batch) check() error {
 		p := &b.parts[i]
 		for k := range p.repeated {
 			at, _ := slices.BinarySearchFunc(p.rows, p.repeated[k], compareTrades)
-			b.repeats = append(b.repeats, b.comparison.differ(&p.rows[at], &p.repeated[k]))
+			if conflict, ok := b.comparison.repeated(&p.rows[at], &p.repeated[k]); ok {
+				b.repeats = append(b.repeats, conflict)
+			}
 		}
 	}
 	if err := b.comparison.agree(); err != nil {

@@ -86,8 +86,8 @@ type Published struct {
 	// or have ids that were dropped from the tape on purpose.
 	Rows, Dropped int64
 	// Conflicts counts those of Dropped that have another content than the row that is on the tape,
-	// whether or not they were found before. All of them are in the table conflicts. ConflictRows are
-	// the first few.
+	// whether or not they were found before; a row that the call had before counts once. All of them are
+	// in the table conflicts. ConflictRows are the first few.
 	Conflicts    int64
 	ConflictRows []Conflict
 	// Unreadable counts those of Dropped that were not compared, because the segment that has their id

@@ -66,6 +66,9 @@ type Summary struct {
 	Before, After int
 	// Rows and Bytes are those of the merged segments of trades.
 	Rows, Bytes int64
+	// Conflicts is the number of rows that were left out because their ids have another content in the
+	// row that stays.
+	Conflicts int64
 	// Records is the number of files of alerts and runs that were merged.
 	Records int
 	// Swept is the number of files of dead writers that were deleted.
@@ -265,7 +268,7 @@ func rowsOf(segments []tape.Segment) (rows int64) {
 // merge merges a group. It reports whether the date must be listed again: it has fewer segments
 // now, or one that cannot be read was rejected.
 func (c *compaction) merge(ctx context.Context, date string, group []tape.Segment) (changed bool, err error) {
-	out, err := c.dir.Merge(ctx, date, group, c.opt.MaxRows)
+	out, err := c.dir.Merge(ctx, date, group, c.opt.MaxRows, c.opt.Clock)
 	var broken tape.BrokenSegment
 	if !errors.Is(err, tape.ErrChanged) && errors.As(err, &broken) {
 		c.reject(broken.Path, broken.Err)
@@ -280,6 +283,10 @@ func (c *compaction) merge(ctx context.Context, date string, group []tape.Segmen
 	c.Rows += rows
 	c.Bytes += out.Bytes
 	c.NotAtomic = c.NotAtomic || !out.Atomic
+	if out.Conflicts > 0 {
+		c.Conflicts += out.Conflicts
+		c.opt.Logger.Warn("rows left out: their ids have another content in the row that stays", "date", date, "conflicts", out.Conflicts)
+	}
 	c.opt.Logger.Info("segments merged",
 		"date", date, "before", out.Before, "after", out.After, "rows", rows, "bytes", out.Bytes)
 	if changed = out.After < out.Before; changed && !slices.Contains(c.Dates, date) {
