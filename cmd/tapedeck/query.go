@@ -80,7 +80,11 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		var refused *analytics.RefusedError
 		if errors.As(err, &refused) {
-			return withHint(&statusError{exitMisuse, err}, "one statement that reads, for example: tapedeck query 'SELECT count(*) FROM trades'")
+			err = &statusError{exitMisuse, err}
+			if refused.Error() == "there is no statement" {
+				return withHint(err, "for example: tapedeck query 'SELECT count(*) FROM trades'")
+			}
+			return err
 		}
 		return fmt.Errorf("run the statement: %w", err)
 	}
