@@ -33,6 +33,9 @@ type detectCmd struct {
 	telegramFlags
 }
 
+// checkJob checks what a job of crontab.yaml would fail with each time.
+func (c *detectCmd) checkJob() error { return detect.CheckDetectors(c.SQLDir, c.Detectors) }
+
 func (c *detectCmd) Run(ctx context.Context, a *app) error {
 	budget := 5.0
 	if c.Budget != nil {

@@ -107,6 +107,15 @@ func (c *dropCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
+// checkJob checks what a job of crontab.yaml would fail with each time.
+func (c *dropCmd) checkJob() error {
+	if !c.Yes && !c.DryRun {
+		return errors.New("drop asks before it removes anything, and a job has no terminal: add --yes")
+	}
+	_, err := c.options(time.Now())
+	return err
+}
+
 // options checks which flags go together.
 func (c *dropCmd) options(now time.Time) (drop.Options, error) {
 	out := drop.Options{

@@ -32,10 +32,13 @@ func Document(path string, text []byte) (root *yaml.Node, err error) {
 		if errors.Is(err, io.EOF) {
 			return nil, nil
 		}
-		return nil, withLine(path, err)
+		return nil, syntaxError(path, string(text), err)
 	}
-	if err := decoder.Decode(&next); !errors.Is(err, io.EOF) {
+	switch err := decoder.Decode(&next); {
+	case err == nil:
 		return nil, fmt.Errorf("%s: more than one YAML document; write only one", path)
+	case !errors.Is(err, io.EOF):
+		return nil, syntaxError(path, string(text), err)
 	}
 	if len(document.Content) == 0 || IsNull(document.Content[0]) {
 		return nil, nil

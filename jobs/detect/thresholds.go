@@ -9,6 +9,16 @@ import (
 	"tapedeck/analytics"
 )
 
+// CheckDetectors returns an error if one of the detectors does not exist or its query is invalid. dir
+// is the directory with the user's own queries, or "".
+func CheckDetectors(dir string, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	_, _, err := selectDetectors(Options{QueriesDir: dir, Detectors: names})
+	return err
+}
+
 // selectDetectors loads the detectors and checks the names and thresholds of the options. A file that is
 // not a detector is a problem, and an error if the options name it.
 func selectDetectors(opt Options) (selected []analytics.Query, problems []error, err error) {

@@ -141,7 +141,7 @@ func Parse(path string, text []byte, now time.Time, validate Validate) ([]Job, e
 	return jobs, nil
 }
 
-// explainSyntaxError replaces the YAML parser's error by what to do about the most common mistakes.
+// explainSyntaxError says what to do about the most common mistake.
 func explainSyntaxError(path string, text []byte, err error) error {
 	lines := strings.Split(string(text), "\n")
 	number := lineOf(path, err)
@@ -149,14 +149,9 @@ func explainSyntaxError(path string, text []byte, err error) error {
 		return err
 	}
 	key, value, _ := strings.Cut(lines[number-1], ":")
-	switch {
-	case strings.HasSuffix(strings.TrimSpace(key), "schedule") && strings.HasPrefix(strings.TrimSpace(value), "*"):
+	if strings.HasSuffix(strings.TrimSpace(key), "schedule") && strings.HasPrefix(strings.TrimSpace(value), "*") {
 		return fmt.Errorf("%s:%d: a schedule that starts with * needs quotes: \"%s\"",
 			path, number, strictyaml.Shorten(strings.TrimSpace(value)))
-	case strings.HasPrefix(strings.TrimLeft(lines[number-1], " "), "\t"):
-		return fmt.Errorf("%s:%d: the line is indented with a tab; YAML needs spaces", path, number)
-	case strings.Contains(err.Error(), "unexpected end of stream"):
-		return fmt.Errorf("%s:%d: the quote that starts here is not closed", path, number)
 	}
 	return err
 }
