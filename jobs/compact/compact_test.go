@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parquet-go/parquet-go"
+
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
 )
@@ -137,7 +139,7 @@ func TestRunKeepsToWindowAndMaxRows(t *testing.T) {
 	record(t, dir, 1, 500, day)
 	record(t, dir, 501, 500, day.Add(time.Hour))
 	for i := range int64(10) {
-		record(t, dir, 1001+100*i, 100, day.Add(25*time.Hour+time.Duration(i)*time.Minute))
+		record(t, dir, 1001+100*i, 100, day.Add(25*time.Hour+time.Duration(i)*2*time.Minute))
 	}
 	from := window.Window{Start: day.Add(24 * time.Hour)}
 	out := run(t, dir, Options{Now: day.Add(72 * time.Hour), Window: from, MaxRows: 600})
@@ -420,4 +422,28 @@ func TestRunStopsWithContext(t *testing.T) {
 		t.Error(err)
 	}
 	countSegments(t, dir, "2026-01-15", 20)
+}
+
+// TestRunRecordsConflicts merges a file of another program that repeats an id with another content.
+func TestRunRecordsConflicts(t *testing.T) {
+	dir := newTape(t)
+	record(t, dir, 1, 100, day)
+	record(t, dir, 101, 100, day.Add(100*time.Second))
+	row := tape.Trade{
+		Symbol: "BTCUSDT", ID: 7, Price: 1.5, Qty: 3, FirstTradeID: 7, LastTradeID: 7, TradedAt: day.Add(6 * time.Second).UnixMicro(),
+	}
+	foreign := filepath.Join(dir.Path(), "trades", "date=2026-01-15", "a-foreign.parquet")
+	if err := parquet.WriteFile(foreign, []tape.Trade{row}); err != nil {
+		t.Fatal(err)
+	}
+	now := day.Add(48 * time.Hour)
+	out := run(t, dir, Options{Now: now})
+	if out.Conflicts != 1 || out.After != 1 || len(out.Broken) != 0 {
+		t.Errorf("%+v", out)
+	}
+	countSegments(t, dir, "2026-01-15", 200)
+	conflicts, err := dir.ReadConflicts("", "")
+	if err != nil || len(conflicts) != 1 || conflicts[0].Other() != row || conflicts[0].Qty != 2 || conflicts[0].FoundAt != now.UnixMicro() {
+		t.Errorf("%+v, %v", conflicts, err)
+	}
 }
