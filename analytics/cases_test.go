@@ -144,7 +144,7 @@ func loadCase(t *testing.T, s *Session, query Query, file string) sqlCase {
 			t.Fatal(err)
 		}
 	}
-	statements := []string{"CREATE OR REPLACE VIEW minutes AS FROM canonical.minutes"}
+	statements := []string{"CREATE OR REPLACE VIEW minutes AS FROM canonical.minutes", "CREATE OR REPLACE VIEW judged AS FROM canonical.judged"}
 	if !given["minutes"] && query.ReadsRelation("minutes") {
 		// The minutes are computed once, and the INSERT checks their columns.
 		statements = append(statements, "INSERT INTO canonical.minutes "+derivedSelect("minutes"))

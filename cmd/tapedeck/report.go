@@ -16,7 +16,6 @@ import (
 
 	"tapedeck/analytics"
 	"tapedeck/internal/durable"
-	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
 	"tapedeck/jobs/notify"
@@ -81,10 +80,6 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 		QueriesDir: c.SQLDir, Params: settings.values[analytics.Report],
 		Now: a.now(), Threads: int(c.Threads), MemoryLimit: string(c.Memory), Logger: a.log,
 	}
-	if options.Judged, err = state.ReadJudged(dir.State()); err != nil {
-		a.log.Warn("judged windows unknown: their state cannot be read", "error", err)
-	}
-	options.JudgedKnown = err == nil
 	built, err := report.Build(ctx, dir, options)
 	if err != nil {
 		var unknown *report.UnknownSectionError

@@ -9,7 +9,6 @@ import (
 
 	"tapedeck/analytics"
 	"tapedeck/internal/tape"
-	"tapedeck/internal/window"
 	"tapedeck/internal/wording"
 )
 
@@ -276,32 +275,6 @@ func (r *Report) describeEmpty(states []symbolState) {
 		r.addStatement(Fair, "Not recorded: this window is before the record of %s, which is known %s.", names, from)
 	default:
 		r.addStatement(Fair, "No trades in this window; the record of %s is known %s, %s.", names, from, to)
-	}
-}
-
-// maxDetectionLag is how far detectors may be behind before a report mentions it. They run every
-// minute and wait until the trades of a minute are flushed.
-const maxDetectionLag = 15 * time.Minute
-
-// describeDetection adds a statement if detectors have not judged the window up to its end, because
-// then the absence of alerts proves nothing.
-func (r *Report) describeDetection(judged []window.Window, now time.Time) {
-	end := r.Window.End
-	if now.Before(end) {
-		end = now
-	}
-	var until time.Time
-	for _, w := range judged {
-		if w.Start.Before(end) && w.End.After(r.Window.Start) {
-			until = w.End
-		}
-	}
-	switch {
-	case until.IsZero():
-		r.addStatement(Fair, "No detector has judged this window, so an empty list of alerts proves nothing. `tapedeck detect` runs the detectors.")
-	case end.Sub(until) > maxDetectionLag:
-		r.addStatement(Fair, "Detectors have judged this window only until %s, %s before its end.",
-			formatTime(until), formatDuration(end.Sub(until)))
 	}
 }
 

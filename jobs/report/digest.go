@@ -52,7 +52,7 @@ var valueSections = [...]string{"overview", "incidents"}
 
 // uncomparedSections describe the recording rather than the market, or repeat what other sections
 // show.
-var uncomparedSections = [...]string{completenessName, conflictsName, "runs", "candles"}
+var uncomparedSections = [...]string{completenessName, conflictsName, judgedName, "runs", "candles"}
 
 // Digest returns the report's digest. Sections that failed are left out.
 func (r *Report) Digest() Digest {

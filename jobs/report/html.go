@@ -134,6 +134,9 @@ func (r *Report) facts() (out []pageFact) {
 	}
 	if incidents, ok := r.result("incidents"); ok {
 		fact := pageFact{Name: "Alerts", Value: wording.Comma(len(incidents.Rows))}
+		if !r.Judged.Whole() && r.Judged.Minutes > 0 {
+			fact.Name = fmt.Sprintf("Alerts, %d%% judged", 100*r.Judged.JudgedMinutes/r.Judged.Minutes)
+		}
 		if slices.ContainsFunc(incidents.Rows,
 			func(row []any) bool { return field[string](incidents, row, "severity") == "high" }) {
 			fact.Level = Bad
@@ -158,7 +161,7 @@ func (r *Report) pageSection(section Section) pageSection {
 	}
 	result := section.Result
 	if len(result.Rows) == 0 {
-		out.Empty = emptyText(section.Query)
+		out.Empty = r.emptyText(section.Query)
 		return out
 	}
 	var rows [][]any

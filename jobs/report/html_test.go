@@ -202,7 +202,7 @@ func TestPageOfEmptyTapeAndFailedSection(t *testing.T) {
 	built := build(t, newTape(t, tape.AggTrade, nil), nil)
 	built.Sections[1].Err = errors.New("out of <memory>")
 	text := write(t, built, report.HTML)
-	for _, want := range []string{"No trades in this window: the tape is empty.", "This section failed: out of &lt;memory&gt;", "no alerts in this window", "no rows in this window"} {
+	for _, want := range []string{"No trades in this window: the tape is empty.", "This section failed: out of &lt;memory&gt;", "no alerts; not judged at all", "no rows in this window"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page lacks %q", want)
 		}

@@ -25,6 +25,8 @@ const Schema = "tapedeck.report/1"
 //	missing       number of missing ids that the exchange may still have
 //	known         [{symbol, complete, known_since, known_since_by, known_until, known_until_by}]: where
 //	              the record of each symbol is known; what proves it is trade, stream or exchange
+//	judged        {minutes, judged_minutes, detectors, all_detectors, text}: minutes of the window, over
+//	              all symbols; those that all detectors in use judged; how many of all detectors those are
 //	statements    [{mood, text}]: how complete the data are, worst first; mood is bad, fair, good or note
 //	sections      [{name, title, doc, key, columns, rows}], or with "error" instead of rows
 //
@@ -59,6 +61,13 @@ func JSON(w io.Writer, r *Report) error {
 		KnownUntil   string `json:"known_until"`
 		KnownUntilBy string `json:"known_until_by"`
 	}
+	type judged struct {
+		Minutes       int64  `json:"minutes"`
+		JudgedMinutes int64  `json:"judged_minutes"`
+		Detectors     int    `json:"detectors"`
+		All           int    `json:"all_detectors"`
+		Text          string `json:"text"`
+	}
 	type window struct {
 		Start string `json:"start"`
 		End   string `json:"end"`
@@ -73,13 +82,14 @@ func JSON(w io.Writer, r *Report) error {
 		Complete   bool        `json:"complete"`
 		Missing    int64       `json:"missing"`
 		Known      []known     `json:"known"`
+		Judged     judged      `json:"judged"`
 		Statements []statement `json:"statements"`
 		Sections   []section   `json:"sections"`
 	}{
 		Schema: Schema, MadeAt: formatInstant(r.MadeAt), Feed: string(r.Feed),
 		Window:  window{formatInstant(r.Window.Start), formatInstant(r.Window.End)},
 		Symbols: append([]string{}, r.Symbols...), Empty: r.Empty, Complete: r.Complete, Missing: r.Missing,
-		Known: []known{}, Sections: []section{},
+		Known: []known{}, Judged: judged(r.Judged), Sections: []section{},
 	}
 	for _, k := range r.Known {
 		out.Known = append(out.Known, known{k.Symbol, k.Complete, formatInstant(k.Since), string(k.SinceBy),

@@ -31,7 +31,7 @@ func Markdown(w io.Writer, r *Report) error {
 		}
 		result := section.Result
 		if len(result.Rows) == 0 {
-			fmt.Fprintf(out, "_%s_\n", emptyText(section.Query))
+			fmt.Fprintf(out, "_%s_\n", r.emptyText(section.Query))
 			continue
 		}
 		formatters := r.formatters(result, result.Rows)

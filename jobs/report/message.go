@@ -108,8 +108,11 @@ func (r *Report) writeMovers(out *strings.Builder) {
 }
 
 func (r *Report) writeAlerts(out *strings.Builder) {
-	incidents, _ := r.result("incidents")
+	incidents, ok := r.result("incidents")
 	if len(incidents.Rows) == 0 {
+		if ok {
+			fmt.Fprintf(out, "\nNo alerts; %s\n", html.EscapeString(r.Judged.Text))
+		}
 		return
 	}
 	fmt.Fprintf(out, "\n<b>%s</b>\n", wording.Count(len(incidents.Rows), "alert"))

@@ -32,10 +32,7 @@ type Options struct {
 	QueriesDir string                    // directory with the user's own queries; "" for none
 	Params     map[string]map[string]any // parameter values by section, except for the window
 
-	// Judged are the windows that detectors have judged, ascending. If JudgedKnown is set, the
-	// report says when they do not cover its window.
-	Judged      []window.Window
-	JudgedKnown bool
+	detectors []string // the detectors that exist; set by Build
 
 	Now         time.Time // when the report is made
 	Threads     int
@@ -60,6 +57,8 @@ type Report struct {
 	Known []Known
 	// Missing counts the ids that are not on the tape and that the exchange may still have.
 	Missing int64
+	// Judged is how much of the window the detectors have judged.
+	Judged Judged
 	// Statements describe how complete the data are, worst first. There is at least one.
 	Statements []Statement
 
@@ -124,6 +123,20 @@ func (r *Report) result(name string) (result analytics.Result, ok bool) {
 	return result, false
 }
 
+// hides reports whether a section is left out unless it is asked for, because it says nothing: there
+// are no conflicts, or the detectors have judged everything or nothing.
+func (r *Report) hides(section Section) bool {
+	switch {
+	case section.Err != nil:
+		return false
+	case section.Query.Name == conflictsName:
+		return len(section.Result.Rows) == 0
+	case section.Query.Name == judgedName:
+		return r.Judged.Whole() || r.Judged.Detectors == 0
+	}
+	return false
+}
+
 // Build runs the sections over the tape. A section that fails keeps its error in the report, and
 // the other sections still run. Build returns an error if there is no report at all: the window or
 // a section's name is invalid, the tape cannot be read, or ctx is done.
@@ -152,23 +165,17 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 	defer session.Close()
 
 	// These are needed whether or not they are shown.
-	needed := [...]string{completenessName, conflictsName}
+	needed := [...]string{completenessName, conflictsName, judgedName}
 	isNeeded := func(q analytics.Query) bool { return slices.Contains(needed[:], q.Name) }
 	toRun := slices.DeleteFunc(slices.Clone(queries), func(q analytics.Query) bool { return !isNeeded(q) })
 	toRun = append(toRun, slices.DeleteFunc(slices.Clone(chosen), isNeeded)...)
+	opt.detectors = detectorNames(opt.QueriesDir)
 	results := runSections(ctx, session, toRun, opt, parallelSections(index, opt.Window))
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("run the sections: %w", err)
 	}
 	report := &Report{Window: opt.Window, MadeAt: opt.Now.UTC(),
 		Feed: dir.Feed(), Symbols: opt.Symbols, candleStep: candleStep(opt)}
-	for _, query := range chosen {
-		section := results[query.Name]
-		if query.Name == conflictsName && len(opt.Sections) == 0 && section.Err == nil && len(section.Result.Rows) == 0 {
-			continue // shown only if there are any, or if asked for
-		}
-		report.Sections = append(report.Sections, section)
-	}
 	result := func(name string) Section {
 		if section, ok := results[name]; ok {
 			return section
@@ -176,8 +183,13 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 		return Section{Err: fmt.Errorf("there is no query %s", name)}
 	}
 	report.describeCompleteness(result(completenessName), result(conflictsName), session.Broken())
-	if opt.JudgedKnown && !report.Empty {
-		report.describeDetection(opt.Judged, opt.Now)
+	report.describeJudged(result(judgedName), len(opt.detectors))
+	for _, query := range chosen {
+		section := results[query.Name]
+		if len(opt.Sections) == 0 && report.hides(section) {
+			continue
+		}
+		report.Sections = append(report.Sections, section)
 	}
 	for _, problem := range problems {
 		report.addStatement(Bad, "Section left out: %v.", problem)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tapedeck/analytics"
 	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
@@ -91,8 +92,8 @@ var sampleRuns = []tape.Run{
 	{ID: "a2", Job: "backfill", Command: "backfill --since 1h", StartedAt: sampleStart.Add(time.Hour).UnixMicro(), FinishedAt: sampleStart.Add(61 * time.Minute).UnixMicro(), Attempt: 2, Outcome: "failed", Exit: 1, Rows: 0, Message: "no route to host"},
 }
 
-// sampleTape creates a tape with the markets, the alerts and the runs, which a recorder watched from
-// 15 minutes before the window until 15 minutes after it.
+// sampleTape creates a tape with the markets, the alerts and the runs. A recorder watched it, and
+// every detector judged it, from 15 minutes before the window until 15 minutes after it.
 func sampleTape(t *testing.T, skip func(tape.Trade) bool) *tape.Dir {
 	t.Helper()
 	dir := newTape(t, tape.AggTrade, sampleTrades(markets, skip), sampleAlerts...)
@@ -104,7 +105,23 @@ func sampleTape(t *testing.T, skip func(tape.Trade) bool) *tape.Dir {
 		symbols = append(symbols, m.symbol)
 	}
 	watch(t, dir, sampleStart.Add(-15*time.Minute), sampleEnd.Add(15*time.Minute), symbols...)
+	judge(t, dir, sampleStart.Add(-15*time.Minute), sampleEnd.Add(15*time.Minute), "", symbols...)
 	return dir
+}
+
+// judge records what every detector did with a window of each symbol: why it was not judged, or "".
+func judge(t *testing.T, dir *tape.Dir, from, until time.Time, reason string, symbols ...string) {
+	t.Helper()
+	queries, _ := analytics.Load("", analytics.Detect)
+	var outcomes []state.Judged
+	for _, query := range queries {
+		for _, symbol := range symbols {
+			outcomes = append(outcomes, state.Judged{Detector: query.Name, Symbol: symbol, Spans: []state.JudgedSpan{{Start: from, End: until, Reason: reason}}})
+		}
+	}
+	if err := state.RecordJudged(dir.State(), outcomes, false); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // watch makes the tape claim that a recorder watched the symbols from from until until.

@@ -20,12 +20,12 @@ import (
 var sectionOrder = [...]string{
 	"overview", "movers", "incidents", "hourly", "breadth", "largest_trades", "taker_flow", "volatility",
 	"illiquidity", "wash_signs",
-	"candles", "completeness", "conflicts", "runs",
+	"candles", "completeness", "conflicts", "judged", "runs",
 }
 
 // longSections are the embedded sections that a brief report leaves out.
 var longSections = [...]string{"breadth", "largest_trades", "taker_flow", "volatility", "illiquidity",
-	"wash_signs", "candles", "conflicts", "runs"}
+	"wash_signs", "candles", "conflicts", "judged", "runs"}
 
 // UnknownSectionError names a section for which there is no query.
 type UnknownSectionError struct {
@@ -50,6 +50,15 @@ func loadSections(dir string) ([]analytics.Query, []error) {
 		return cmp.Or(position(a)-position(b), strings.Compare(a.Name, b.Name))
 	})
 	return queries, problems
+}
+
+// detectorNames returns the names of the detectors that exist.
+func detectorNames(dir string) (names []string) {
+	queries, _ := analytics.Load(dir, analytics.Detect) // detect names the broken ones
+	for _, query := range queries {
+		names = append(names, query.Name)
+	}
+	return names
 }
 
 // CheckSections returns an error if one of the sections does not exist or its query is invalid. dir is
@@ -148,6 +157,10 @@ func runSection(ctx context.Context, session *analytics.Session, query analytics
 		case "symbols":
 			if param.Type == "VARCHAR" {
 				args[param.Name] = strings.Join(opt.Symbols, ",")
+			}
+		case "detectors":
+			if param.Type == "VARCHAR" {
+				args[param.Name] = strings.Join(opt.detectors, ",")
 			}
 		case "step_seconds":
 			args[param.Name] = int64(chartStep(opt.Window.Duration()) / time.Second)

@@ -86,7 +86,7 @@ func (t *tableWriter) section(section Section) {
 		return
 	}
 	if len(section.Result.Rows) == 0 {
-		t.line(t.paint(ansiFaint, "  "+emptyText(section.Query)))
+		t.line(t.paint(ansiFaint, "  "+t.report.emptyText(section.Query)))
 		return
 	}
 	if section.Query.Name == "hourly" && len(t.report.Sections) > 1 {
@@ -248,17 +248,6 @@ func (r *Report) tradesBySymbol() map[string]int64 {
 		out[field[string](overview, row, "symbol")] = field[int64](overview, row, "trades")
 	}
 	return out
-}
-
-// emptyText describes a section without rows.
-func emptyText(query analytics.Query) string {
-	switch query.Name {
-	case "incidents":
-		return "no alerts in this window"
-	case conflictsName:
-		return "no conflicts in this window"
-	}
-	return "no rows in this window"
 }
 
 // levelOf returns the level with which a value is colored, or "".

@@ -245,6 +245,7 @@ func TestReportOfRequestedSymbols(t *testing.T) {
 	// A tape of these symbols alone gives the same sections.
 	alone := func(trade tape.Trade) bool { return trade.Symbol != chineseSymbol }
 	aloneDir := newTape(t, tape.AggTrade, sampleTrades(markets, alone), sampleAlerts[0])
+	judge(t, aloneDir, sampleStart.Add(-15*time.Minute), sampleEnd.Add(15*time.Minute), "", chineseSymbol)
 	watch(t, aloneDir, sampleStart.Add(-15*time.Minute), sampleEnd.Add(15*time.Minute), chineseSymbol)
 	want := build(t, aloneDir, nil)
 	for _, section := range built.Sections {

@@ -64,7 +64,7 @@ var tones = map[Level]workbook.Tone{Bad: workbook.Bad, Fair: workbook.Fair, Good
 
 func (r *Report) sheet(section Section) workbook.Table {
 	rows, columns := section.Result.Rows, section.Result.Columns
-	table := workbook.Table{Name: section.Query.Title, Doc: plainDoc(section.Query), Rows: rows, Empty: emptyText(section.Query)}
+	table := workbook.Table{Name: section.Query.Title, Doc: plainDoc(section.Query), Rows: rows, Empty: r.emptyText(section.Query)}
 	if section.Err != nil {
 		table.Empty, columns = "This section failed: "+section.Err.Error(), section.Query.Columns
 	}

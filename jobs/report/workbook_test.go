@@ -253,7 +253,7 @@ func TestWorkbookOfEmptyTapeAndFailedSection(t *testing.T) {
 	built := build(t, newTape(t, tape.AggTrade, nil), nil)
 	built.Sections[1].Result, built.Sections[1].Err = report.Section{}.Result, fmt.Errorf("out of memory")
 	file := openWorkbook(t, built)
-	for i, want := range []string{"no rows in this window", "This section failed: out of memory", "no alerts in this window"} {
+	for i, want := range []string{"no rows in this window", "This section failed: out of memory", "no alerts; not judged at all"} {
 		if have, err := file.GetCellValue(built.Sections[i].Query.Title, "A2"); err != nil || have != want {
 			t.Errorf("%s shows %q, want %q (%v)", built.Sections[i].Query.Title, have, want, err)
 		}
