@@ -86,7 +86,9 @@ func (t *tableWriter) section(section Section) {
 		return
 	}
 	if len(section.Result.Rows) == 0 {
-		t.line(t.paint(ansiFaint, "  "+t.report.emptyText(section.Query)))
+		for _, line := range wrap(t.report.emptyText(section.Query), t.opt.Width-2) {
+			t.line(t.paint(ansiFaint, "  "+line))
+		}
 		return
 	}
 	if section.Query.Name == "hourly" && len(t.report.Sections) > 1 {
