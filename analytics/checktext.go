@@ -18,28 +18,29 @@ type textCheck struct {
 
 // checkText checks that the SQL is one SELECT, that it has the parameters of the header, each cast to its
 // type where it is used, and that it reads the relations of the header.
-func (q *Query) checkText() error {
+func (q *Query) checkText() []error {
 	tokens, err := scan(q.Text)
 	if err != nil {
 		err.Path = q.Path
-		return err
+		return []error{err}
 	}
 	c := textCheck{Query: q, params: map[string]bool{}, relations: map[string]bool{}}
 	if len(tokens) == 0 {
-		return c.errorAt(1+strings.Count(strings.TrimRight(q.Text, "\n"), "\n"), "there is no SELECT below the header")
+		return one(c.errorAt(1+strings.Count(strings.TrimRight(q.Text, "\n"), "\n"), "there is no SELECT below the header"))
 	}
 	for len(tokens) > 0 && tokens[len(tokens)-1].text == ";" {
 		tokens = tokens[:len(tokens)-1]
 	}
 	if len(tokens) == 0 || tokens[0].kind != word || tokens[0].text != "select" && tokens[0].text != "with" {
-		return c.errorAt(1, "a query must be one SELECT, which may begin with WITH")
+		return one(c.errorAt(1, "a query must be one SELECT, which may begin with WITH"))
 	}
 	c.tokens = tokens
+	var errs []error
 	for i, t := range tokens {
 		var err error
 		switch {
 		case t.isSymbol(";"):
-			err = c.errorAt(t.line, "a second statement follows this semicolon; a query must be one SELECT")
+			return one(c.errorAt(t.line, "a second statement follows this semicolon; a query must be one SELECT"))
 		case t.isSymbol("?"):
 			err = c.errorAt(t.line, "write a parameter as $name, not ?")
 		case t.kind == parameter:
@@ -49,11 +50,22 @@ func (q *Query) checkText() error {
 		default:
 			err = c.checkRelations(i)
 		}
-		if err != nil {
-			return err
+		if err != nil && !slices.ContainsFunc(errs, func(e error) bool { return e.Error() == err.Error() }) {
+			errs = append(errs, err)
 		}
 	}
-	return c.checkUnused()
+	if len(errs) > 0 {
+		return errs // what is wrong may also count as unused
+	}
+	return one(c.checkUnused())
+}
+
+// one returns an error as a list, which is empty if there is none.
+func one(err error) []error {
+	if err == nil {
+		return nil
+	}
+	return []error{err}
 }
 
 // checkParameter checks the parameter that is the i-th token.

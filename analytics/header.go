@@ -29,22 +29,34 @@ var (
 	readsPattern   = regexp.MustCompile(`^from\s+(?:(\d+\s+[a-z]+)\s+before\s+)?([a-z][a-z0-9_]*)(?:\s*[,;]\s*(.*))?$`)
 )
 
+// headerParser parses a header. It goes on after an error, and keeps what it can of a wrong line, so that
+// one run names all errors and no consequences of them.
 type headerParser struct {
 	*Query
-	line int
-	doc  *string // the description that an indented comment line continues
+	line       int
+	doc        *string // the description that an indented comment line continues
+	isKeyWrong bool
+	errors     []error
 }
 
 func (p *headerParser) fail(format string, args ...any) error {
 	return p.errorAt(p.line, format, args...)
 }
 
-func (p *headerParser) parse() error {
+// note adds an error, if there is one.
+func (p *headerParser) note(err error) {
+	if err != nil {
+		p.errors = append(p.errors, err)
+	}
+}
+
+func (p *headerParser) parse() []error {
 	if !identifier.MatchString(p.Name) {
-		return p.fail("the file name %q is not lower_snake_case.sql", p.Name)
+		p.note(p.fail("the file name %q is not lower_snake_case.sql", p.Name))
 	}
 	if !slices.Contains(kinds, p.Kind) {
-		return p.fail("a query must be in a directory detect, report, check or cookbook, not %q", string(p.Kind))
+		p.note(p.fail("a query must be in a directory detect, report, check or cookbook, not %q", string(p.Kind)))
+		return p.errors
 	}
 	var prose []string
 	for i, line := range strings.Split(p.Text, "\n") {
@@ -56,13 +68,13 @@ func (p *headerParser) parse() error {
 		rest := strings.TrimPrefix(line, "--")
 		if match := headerLine.FindStringSubmatch(line); match != nil {
 			if slices.Contains(headerKeys, match[1]) {
-				if err := p.parseLine(match[1], strings.TrimSpace(match[2])); err != nil {
-					return err
-				}
+				p.note(p.parseLine(match[1], strings.TrimSpace(match[2])))
 				continue
 			}
 			if key := misspelledKey(match[1]); key != "" {
-				return p.fail("unknown header line %q; did you mean %q?", match[1]+":", key+":")
+				p.note(p.fail("unknown header line %q; did you mean %q?", match[1]+":", key+":"))
+				_ = p.parseLine(key, strings.TrimSpace(match[2])) // its own errors follow once the key is right
+				continue
 			}
 		}
 		if p.doc != nil && strings.HasPrefix(rest, "   ") {
@@ -77,7 +89,8 @@ func (p *headerParser) parse() error {
 		title := strings.ReplaceAll(p.Name, "_", " ")
 		p.Title = strings.ToUpper(title[:1]) + title[1:]
 	}
-	return p.checkHeader()
+	p.checkHeader()
+	return p.errors
 }
 
 // misspelledKey returns the key of which word is a misspelling, or "". It is stricter than
@@ -112,6 +125,7 @@ func (p *headerParser) parseLine(key, rest string) error {
 		for _, name := range strings.Split(rest, ",") {
 			name = strings.TrimSpace(name)
 			if !p.hasColumn(name) {
+				p.isKeyWrong = true
 				return p.fail("key column %q is not among the columns above", name)
 			}
 			p.Key = append(p.Key, name)
@@ -120,10 +134,10 @@ func (p *headerParser) parseLine(key, rest string) error {
 		if p.Kind != Check {
 			return p.fail("severity: is only for checks; a detector returns a column severity")
 		}
+		p.Severity = rest
 		if rest != "fail" && rest != "warn" {
 			return p.fail("severity %q is neither fail nor warn", rest)
 		}
-		p.Severity = rest
 	case "cooldown":
 		if p.Kind != Detect {
 			return p.fail("cooldown: is only for detectors")
@@ -137,7 +151,7 @@ func (p *headerParser) parseLine(key, rest string) error {
 		if p.Kind != Detect {
 			return p.fail("threshold: is only for detectors")
 		}
-		if param, ok := p.Param(rest); !ok || param.Type != "DOUBLE" {
+		if param, ok := p.Param(rest); !ok || param.Type != "DOUBLE" && param.Type != "" {
 			return p.fail("threshold %q is not among the DOUBLE parameters above", rest)
 		}
 		p.Threshold = rest
@@ -152,28 +166,30 @@ func (p *headerParser) parseLine(key, rest string) error {
 func (p *headerParser) parseReads(rest string) error {
 	relation, doc, _ := strings.Cut(rest, " ")
 	doc = strings.TrimSpace(doc)
-	if !slices.Contains(relationNames[:], relation) {
-		return p.fail("reads %q: the relations are %s", relation, strings.Join(relationNames[:], ", "))
-	}
 	if p.ReadsRelation(relation) {
 		return p.fail("reads %q appears twice", relation)
 	}
-	read := Read{Relation: relation, Doc: doc}
-	if strings.HasPrefix(doc, "from ") {
-		match := readsPattern.FindStringSubmatch(doc)
-		if match == nil {
-			return p.fail("reads %q: write \"from 24 hours before window_start\" or \"from window_start\"", doc)
-		}
-		if match[1] != "" {
-			before, err := parseInterval(match[1])
-			if err != nil {
-				return p.fail("reads %q: %v", doc, err)
-			}
-			read.Before = before
-		}
-		read.Anchor = match[2]
+	p.Reads = append(p.Reads, Read{Relation: relation, Doc: doc})
+	if !slices.Contains(relationNames[:], relation) {
+		return p.fail("reads %q: the relations are %s", relation, strings.Join(relationNames[:], ", "))
 	}
-	p.Reads = append(p.Reads, read)
+	if !strings.HasPrefix(doc, "from ") {
+		return nil
+	}
+	read := &p.Reads[len(p.Reads)-1]
+	match := readsPattern.FindStringSubmatch(doc)
+	if match == nil {
+		read.Anchor = "window_start"
+		return p.fail("reads %q: write \"from 24 hours before window_start\" or \"from window_start\"", doc)
+	}
+	read.Anchor = match[2]
+	if match[1] != "" {
+		before, err := parseInterval(match[1])
+		if err != nil {
+			return p.fail("reads %q: %v", doc, err)
+		}
+		read.Before = before
+	}
 	return nil
 }
 
@@ -182,17 +198,19 @@ func (p *headerParser) parseParam(rest string) error {
 	if !identifier.MatchString(name) {
 		return p.fail("param %q is not a lower_snake_case name", name)
 	}
-	if !slices.Contains(paramTypes, typ) {
-		return p.fail("param %q has the type %q; the types are %s", name, typ, strings.Join(paramTypes, ", "))
-	}
 	if _, ok := p.Param(name); ok {
 		return p.fail("param %q appears twice", name)
+	}
+	if !slices.Contains(paramTypes, typ) {
+		p.Params = append(p.Params, Param{Name: name})
+		return p.fail("param %q has the type %q; the types are %s", name, typ, strings.Join(paramTypes, ", "))
 	}
 	param := Param{Name: name, Type: typ, Doc: doc}
 	if match := defaultPattern.FindStringSubmatchIndex(doc); match != nil {
 		text := strings.TrimSpace(doc[match[2]:match[3]])
 		value, err := parseDefault(typ, text)
 		if err != nil {
+			p.Params = append(p.Params, param)
 			return p.fail("default of param %q: %v", name, err)
 		}
 		param.Doc, param.Default, param.HasDefault = strings.TrimSpace(doc[:match[0]]), value, true
@@ -213,14 +231,15 @@ func (p *headerParser) parseColumn(rest string) error {
 	if !identifier.MatchString(name) {
 		return p.fail("column %q is not a lower_snake_case name", name)
 	}
-	if !columnType.MatchString(typ) {
-		return p.fail("column %q has no type: write name, TYPE, meaning with unit", name)
-	}
 	if p.hasColumn(name) {
 		return p.fail("column %q appears twice", name)
 	}
 	if len(p.Columns) == 0 {
 		p.columnsLine = p.line
+	}
+	if !columnType.MatchString(typ) {
+		p.Columns = append(p.Columns, Column{Name: name})
+		return p.fail("column %q has no type: write name, TYPE, meaning with unit", name)
 	}
 	p.Columns = append(p.Columns, Column{name, typ, doc})
 	p.doc = &p.Columns[len(p.Columns)-1].Doc
@@ -228,41 +247,42 @@ func (p *headerParser) parseColumn(rest string) error {
 }
 
 // checkHeader checks that the header is complete and consistent.
-func (p *headerParser) checkHeader() error {
+func (p *headerParser) checkHeader() {
 	if p.Doc == "" {
-		p.line = 1
-		return p.fail("the header does not describe what a row is")
+		p.note(p.errorAt(1, "the header does not describe what a row is"))
+		if len(p.Columns)+len(p.Params)+len(p.Reads) == 0 {
+			return // there is no header
+		}
 	}
 	if len(p.Columns) == 0 {
-		return p.fail("the header has no column: lines")
+		p.note(p.fail("the header has no column: lines"))
 	}
-	if len(p.Key) == 0 {
-		return p.fail("the header has no key: line")
+	if len(p.Key) == 0 && !p.isKeyWrong {
+		p.note(p.fail("the header has no key: line"))
 	}
 	if len(p.Reads) == 0 {
-		return p.fail("the header has no reads: line")
+		p.note(p.fail("the header has no reads: line"))
 	}
 	for _, read := range p.Reads {
 		if read.Anchor == "" {
 			continue
 		}
-		if param, ok := p.Param(read.Anchor); !ok || param.Type != "TIMESTAMP" {
-			return p.fail("reads: %s counts from %q, which is not a TIMESTAMP parameter of this query", read.Relation, read.Anchor)
+		if param, ok := p.Param(read.Anchor); !ok || param.Type != "TIMESTAMP" && param.Type != "" {
+			p.note(p.fail("reads: %s counts from %q, which is not a TIMESTAMP parameter of this query", read.Relation, read.Anchor))
 		}
 	}
 	switch p.Kind {
 	case Check:
 		if p.Severity == "" {
-			return p.fail("the header of a check needs a line severity: fail or severity: warn")
+			p.note(p.fail("the header of a check needs a line severity: fail or severity: warn"))
 		}
 	case Detect:
-		return p.checkDetector()
+		p.checkDetector()
 	}
-	return nil
 }
 
-// checkDetector checks what the header of a detector must have, and sets the default cooldown.
-func (p *headerParser) checkDetector() error {
+// checkDetector checks what the header of a detector must have, and sets its defaults.
+func (p *headerParser) checkDetector() {
 	if p.Cooldown == 0 {
 		p.Cooldown = DefaultCooldown
 	}
@@ -270,24 +290,31 @@ func (p *headerParser) checkDetector() error {
 		p.Needs = p.defaultNeeds()
 	}
 	for _, name := range []string{"window_start", "window_end"} {
-		if param, ok := p.Param(name); !ok || param.Type != "TIMESTAMP" || param.HasDefault {
-			return p.fail("a detector needs a parameter %s of type TIMESTAMP without a default", name)
+		if param, ok := p.Param(name); !ok || param.Type != "TIMESTAMP" && param.Type != "" || param.HasDefault {
+			p.note(p.fail("a detector needs a parameter %s of type TIMESTAMP without a default", name))
 		}
 	}
+	var missing []string
 	for _, required := range detectorColumns {
-		if !slices.ContainsFunc(p.Columns, func(c Column) bool { return c.Name == required.Name && c.Type == required.Type }) {
-			return p.fail("a detector must return a column %s of type %s", required.Name, required.Type)
+		isRequired := func(c Column) bool { return c.Name == required.Name && (c.Type == required.Type || c.Type == "") }
+		if !slices.ContainsFunc(p.Columns, isRequired) {
+			missing = append(missing, required.Name+" of type "+required.Type)
 		}
 	}
-	if !slices.Equal(p.Key, []string{"symbol", "at"}) {
-		return p.fail("the key of a detector must be symbol, at")
+	if len(missing) == 1 {
+		p.note(p.fail("a detector must return a column %s", missing[0]))
+	} else if len(missing) > 1 {
+		p.note(p.fail("a detector must return the columns %s", strings.Join(missing, ", ")))
+	}
+	if !slices.Equal(p.Key, []string{"symbol", "at"}) && len(p.Key) > 0 && !p.isKeyWrong {
+		p.note(p.fail("the key of a detector must be symbol, at"))
 	}
 	for _, read := range p.Reads {
-		if (read.Relation == "trades" || read.Relation == "minutes") && read.Anchor != "window_start" {
-			return p.fail("a detector must read %s from a finite time before window_start, stated under reads:", read.Relation)
+		_, isParam := p.Param(read.Anchor) // otherwise it is an error already
+		if (read.Relation == "trades" || read.Relation == "minutes") && read.Anchor != "window_start" && (isParam || read.Anchor == "") {
+			p.note(p.fail("a detector must read %s from a finite time before window_start, stated under reads:", read.Relation))
 		}
 	}
-	return nil
 }
 
 // splitFields splits "name TYPE rest". The type may contain spaces in parentheses.

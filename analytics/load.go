@@ -18,10 +18,37 @@ import (
 // kinds are all kinds, in the order in which Load returns them.
 var kinds = []Kind{Detect, Report, Check, Cookbook}
 
+// FileError is returned for a file among the user's queries that cannot be used.
+type FileError struct {
+	// Kind and Name are those of the query that the file would be. Both are empty if it is in no
+	// directory of queries.
+	Kind Kind
+	Name string
+	Path string
+	// Err says what is wrong, in one line for each error. Each line names the file.
+	Err error
+}
+
+func (e *FileError) Error() string { return e.Err.Error() }
+func (e *FileError) Unwrap() error { return e.Err }
+
+// ProblemOf returns the problem with the query of that name, and of one of the kinds if any are given, or
+// nil.
+func ProblemOf(problems []error, name string, only ...Kind) error {
+	for _, problem := range problems {
+		var file *FileError
+		if errors.As(problem, &file) && file.Name == name && (len(only) == 0 || slices.Contains(only, file.Kind)) {
+			return problem
+		}
+	}
+	return nil
+}
+
 // Load returns the embedded queries and those in dir, ordered by kind and name. dir has subdirectories
 // detect, report, check and cookbook; "" is none. A file in dir replaces the embedded query of the same
-// kind and name. A file that breaks the contract is a problem: it is left out, and so is the query that
-// it replaces. If any kinds are given, only those are loaded.
+// kind and name. A file that breaks the contract is a problem, a *FileError: it is left out, and so is the
+// query that it replaces. A file that looks like a query but is in the wrong place, or has the wrong
+// ending, is a problem as well. If any kinds are given, only those are loaded.
 func Load(dir string, only ...Kind) (queries []Query, problems []error) {
 	if len(only) == 0 {
 		only = kinds
@@ -33,6 +60,7 @@ func Load(dir string, only ...Kind) (queries []Query, problems []error) {
 			problems = append(problems, fmt.Errorf("the query directory %q does not exist or is not a directory", dir))
 		} else {
 			problems = append(problems, loadFiles(found, os.DirFS(dir), dir, only)...)
+			problems = append(problems, misplaced(os.DirFS(dir), dir, only)...)
 		}
 	}
 	queries = slices.SortedFunc(maps.Values(found), func(a, b Query) int {
@@ -63,7 +91,7 @@ func loadFiles(found map[string]Query, files fs.FS, dir string, only []Kind) (pr
 			name := path.Join(string(kind), entry.Name())
 			query, err := loadFile(files, name, filepath.Join(dir, filepath.FromSlash(name)))
 			if err != nil {
-				problems = append(problems, err)
+				problems = append(problems, &FileError{kind, strings.TrimSuffix(entry.Name(), ".sql"), filepath.Join(dir, filepath.FromSlash(name)), err})
 				delete(found, name)
 			} else {
 				found[name] = query

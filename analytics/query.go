@@ -1,6 +1,7 @@
 package analytics
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -129,8 +130,8 @@ func (q *Query) errorAt(line int, format string, args ...any) error {
 }
 
 // ParseQuery parses a query file and checks its text against its header, as far as that is possible
-// without a database. file is the path, whose directory is named for the kind. The error is a
-// *SyntaxError.
+// without a database. file is the path, whose directory is named for the kind. The error names all
+// errors of the header, or all of the text, each of them a *SyntaxError on a line of its own.
 func ParseQuery(file, text string) (Query, error) {
 	slashed := strings.ReplaceAll(file, `\`, "/")
 	q := Query{
@@ -139,11 +140,12 @@ func ParseQuery(file, text string) (Query, error) {
 		Path: file, Text: text,
 	}
 	p := headerParser{Query: &q}
-	if err := p.parse(); err != nil {
-		return Query{}, err
+	errs := p.parse()
+	if len(errs) == 0 {
+		errs = q.checkText()
 	}
-	if err := q.checkText(); err != nil {
-		return Query{}, err
+	if len(errs) > 0 {
+		return Query{}, errors.Join(errs...)
 	}
 	return q, nil
 }

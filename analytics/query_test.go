@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,7 +126,7 @@ func TestParseQueryErrors(t *testing.T) {
 		"nameless parameter":       {"$min_ratio::DOUBLE", "?", `25: write a parameter as $name, not ?`},
 		"window without a type":    {"window_end    TIMESTAMP", "window_end    DATE     ", `21: a detector needs a parameter window_end of type TIMESTAMP without a default`},
 		"column without type":      {"VARCHAR    one sentence", "one sentence", `17: column "message" has no type: write name, TYPE, meaning with unit`},
-		"column twice":             {"-- column:  last_id       BIGINT     last trade", "-- column:  first_id      BIGINT     last trade", `19: column "first_id" appears twice`},
+		"column twice":             {"-- column:  last_id       BIGINT     last trade", "-- column:  first_id      BIGINT     last trade", "19: column \"first_id\" appears twice\nown/detect/volume_spike.sql:21: a detector must return a column last_id of type BIGINT"},
 		"column missing":           {"-- column:  last_id       BIGINT     last trade\n", "", `20: a detector must return a column last_id of type BIGINT`},
 		"key unknown":              {"-- key:     symbol, at", "-- key:     symbol, when", `21: key column "when" is not among the columns above`},
 		"key other":                {"-- key:     symbol, at", "-- key:     symbol", `21: the key of a detector must be symbol, at`},
@@ -166,6 +167,32 @@ func TestParseQueryErrors(t *testing.T) {
 		if _, err := ParseQuery(path, spikeText); err == nil || err.Error() != want {
 			t.Errorf("%s: %v\nwant: %s", path, err, want)
 		}
+	}
+}
+
+// TestParseQueryNamesAllErrors checks that one run names all errors of a header, and nothing that only
+// follows from them.
+func TestParseQueryNamesAllErrors(t *testing.T) {
+	text := strings.NewReplacer(
+		"-- reads:   coverage", "-- reads:   covrage", "min_ratio     DOUBLE", "min_ratio     FLOAT ", "default 8", "default eight",
+		"-- column:  symbol ", "-- colunm:  symbol ", "VARCHAR    one sentence", "one sentence", "-- key:     symbol, at", "-- key:     symbol, when\n-- severity: fail",
+	).Replace(spikeText)
+	_, err := ParseQuery("own/detect/volume_spike.sql", text)
+	want := []string{
+		`5: reads "covrage": the relations are `, `8: param "min_ratio" has the type "FLOAT"; the types are `,
+		`12: unknown header line "colunm:"; did you mean "column:"?`, `17: column "message" has no type: write name, TYPE, meaning with unit`,
+		`21: key column "when" is not among the columns above`, `22: severity: is only for checks; a detector returns a column severity`,
+	}
+	got := strings.Split(fmt.Sprint(err), "\n")
+	for i := range max(len(got), len(want)) {
+		if i >= len(got) || i >= len(want) || !strings.HasPrefix(got[i], "own/detect/volume_spike.sql:"+want[i]) {
+			t.Fatalf("errors:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+	text = strings.NewReplacer("$min_ratio::DOUBLE", "$min_ratio", "$symbols::VARCHAR[] IS", "$symbol::VARCHAR IS").Replace(spikeText)
+	_, err = ParseQuery("own/detect/volume_spike.sql", text)
+	if got := strings.Split(fmt.Sprint(err), "\n"); len(got) < 2 || !strings.Contains(got[0], ":25: cast") || !strings.Contains(got[1], ":35: $symbol is not") {
+		t.Errorf("errors of the text: %q", got)
 	}
 }
 
@@ -306,6 +333,52 @@ func TestLoadFromDirectory(t *testing.T) {
 	}
 	if _, problems := Load(filepath.Join(dir, "none")); len(problems) != 1 {
 		t.Errorf("problems of a missing directory: %v", problems)
+	}
+}
+
+// TestMisplacedFilesAreNamed checks that a file which somebody takes for a query is named if it is not read.
+func TestMisplacedFilesAreNamed(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{
+		"detectors/a.sql", "detectors/b.sql", "Report/c.sql", "own/d.sql", "notes/d.txt", "schema/trades.sql", "e.sql", "README.md",
+		"detect/f.SQL", "detect/g.sql.txt", "detect/h.sql~", "detect/.i.sql", "detect/j.md", "check/more/k.sql",
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("SELECT 1"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	problems := func(only ...Kind) (out []string) {
+		_, problems := Load(dir, only...)
+		for _, problem := range problems {
+			var file *FileError
+			if !errors.As(problem, &file) {
+				t.Errorf("%T", problem)
+			}
+			out = append(out, strings.ReplaceAll(problem.Error(), dir+"/", ""))
+		}
+		slices.Sort(out)
+		return out
+	}
+	always := []string{
+		"e.sql: not read here; move it into detect, report, check or cookbook, the directory of its kind",
+		"own: 1 file in it not read; the directories are detect, report, check or cookbook",
+	}
+	ofDetect := []string{
+		"detect/f.SQL: not read because of its ending; rename it to f.sql",
+		"detect/g.sql.txt: not read because of its ending; rename it to g.sql",
+		"detectors: 2 files in it not read; rename the directory to detect",
+	}
+	if diff := cmp.Diff(slices.Sorted(slices.Values(append(slices.Clone(always), ofDetect...))), problems(Detect)); diff != "" {
+		t.Errorf("of detect (-want +got):\n%s", diff)
+	}
+	ofAll := append(append(slices.Clone(always), ofDetect...), "Report: 1 file in it not read; rename the directory to report",
+		"check/more: 1 file in it not read; move what is in it to check")
+	if diff := cmp.Diff(slices.Sorted(slices.Values(ofAll)), problems()); diff != "" {
+		t.Errorf("of all (-want +got):\n%s", diff)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -30,11 +31,18 @@ type Result struct {
 // arguments, the text or the result do not match the header, the error says so and no result is
 // returned. The columns of the result have the descriptions of the header.
 func (s *Session) Run(ctx context.Context, q Query, args map[string]any) (Result, error) {
+	result, _, err := s.RunFirst(ctx, q, args, math.MaxInt)
+	return result, err
+}
+
+// RunFirst is Run, but its result has at most limit rows. It also returns how many there are in all.
+func (s *Session) RunFirst(ctx context.Context, q Query, args map[string]any, limit int) (Result, int64, error) {
 	named, err := bindArguments(q, args)
 	if err != nil {
-		return Result{}, err
+		return Result{}, 0, err
 	}
 	var result Result
+	var total int64
 	err = s.retry(ctx, func(conn *sql.Conn) (err error) {
 		if q.Kind == Cookbook {
 			if err := setVariables(ctx, conn, q, args); err != nil {
@@ -43,22 +51,22 @@ func (s *Session) Run(ctx context.Context, q Query, args map[string]any) (Result
 			defer func() { err = errors.Join(err, setVariables(context.WithoutCancel(ctx), conn, q, nil)) }()
 			named = nil
 		}
-		result, err = runPrepared(ctx, conn, q, named)
+		result, total, err = runPrepared(ctx, conn, q, named, limit)
 		return err
 	})
 	if err != nil && ctx.Err() != nil {
-		return Result{}, fmt.Errorf("run %s: %w", q.Path, ctx.Err())
+		return Result{}, 0, fmt.Errorf("run %s: %w", q.Path, ctx.Err())
 	}
 	if err != nil {
-		return Result{}, queryError(q, err)
+		return Result{}, 0, queryError(q, err)
 	}
 	if err := q.checkColumns(result.Columns); err != nil {
-		return Result{}, err
+		return Result{}, 0, err
 	}
 	for i := range result.Columns {
 		result.Columns[i].Doc = q.Columns[i].Doc
 	}
-	return result, nil
+	return result, total, nil
 }
 
 // Check checks a query against its header by running it over empty relations. s must be from OpenEmpty.
@@ -148,7 +156,7 @@ func withPrepared(conn *sql.Conn, text string, do func(*duckdb.Conn, *duckdb.Stm
 
 // runPrepared prepares a query, checks the statement against the header and runs it. The check is needed
 // because the driver binds a name that does not exist to the value of another parameter.
-func runPrepared(ctx context.Context, conn *sql.Conn, q Query, args []driver.NamedValue) (result Result, err error) {
+func runPrepared(ctx context.Context, conn *sql.Conn, q Query, args []driver.NamedValue, limit int) (result Result, total int64, err error) {
 	err = withPrepared(conn, q.Text, func(duck *duckdb.Conn, stmt *duckdb.Stmt) error {
 		if err := checkPrepared(q, stmt); err != nil {
 			return err
@@ -163,14 +171,14 @@ func runPrepared(ctx context.Context, conn *sql.Conn, q Query, args []driver.Nam
 		if err != nil {
 			return err
 		}
-		result, err = readRows(ctx, rows)
+		result, total, err = readRows(ctx, rows, limit)
 		return err
 	})
-	return result, err
+	return result, total, err
 }
 
-// readRows reads all rows and closes them.
-func readRows(ctx context.Context, rows driver.Rows) (result Result, err error) {
+// readRows reads all rows and closes them. It returns the first of them, and their number.
+func readRows(ctx context.Context, rows driver.Rows, limit int) (result Result, total int64, err error) {
 	defer rows.Close()
 	types := rows.(driver.RowsColumnTypeDatabaseTypeName)
 	for i, name := range rows.Columns() {
@@ -180,13 +188,16 @@ func readRows(ctx context.Context, rows driver.Rows) (result Result, err error) 
 	for {
 		err := rows.Next(values)
 		if errors.Is(err, io.EOF) {
-			return result, nil
+			return result, total, nil
 		}
 		if err == nil {
 			err = ctx.Err()
 		}
 		if err != nil {
-			return result, err
+			return result, total, err
+		}
+		if total++; total > int64(limit) {
+			continue
 		}
 		row := make([]any, len(values))
 		for i, value := range values {
@@ -296,7 +307,7 @@ func fetch(ctx context.Context, conn *sql.Conn, statement string) (result Result
 		if err != nil {
 			return err
 		}
-		result, err = readRows(ctx, rows)
+		result, _, err = readRows(ctx, rows, math.MaxInt)
 		return err
 	})
 	return result, err

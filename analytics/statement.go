@@ -15,7 +15,11 @@ import (
 )
 
 // RefusedError is returned for a statement that a session does not run.
-type RefusedError struct{ Reason string }
+type RefusedError struct {
+	Reason string
+	// HasParameters is set if the reason is a parameter in the statement.
+	HasParameters bool
+}
 
 func (e *RefusedError) Error() string { return e.Reason }
 
@@ -126,14 +130,14 @@ func checkReadOnly(conn *sql.Conn, text string) (string, error) {
 		tokens = tokens[:len(tokens)-1]
 	}
 	if len(tokens) == 0 {
-		return "", &RefusedError{"there is no statement"}
+		return "", &RefusedError{Reason: "there is no statement"}
 	}
 	for _, t := range tokens {
 		if t.isSymbol(";") {
-			return "", &RefusedError{fmt.Sprintf("line %d: a second statement follows the semicolon; run one at a time", t.line)}
+			return "", &RefusedError{Reason: fmt.Sprintf("line %d: a second statement follows the semicolon; run one at a time", t.line)}
 		}
 		if t.kind == parameter || t.isSymbol("?") {
-			return "", &RefusedError{fmt.Sprintf("line %d: parameters are not supported here", t.line)}
+			return "", &RefusedError{Reason: fmt.Sprintf("line %d: parameters are not supported here", t.line), HasParameters: true}
 		}
 	}
 	first := tokens[0].text
@@ -157,7 +161,7 @@ func checkReadOnly(conn *sql.Conn, text string) (string, error) {
 	})
 	switch {
 	case errors.Is(prepareErr, errNotOneStatement):
-		return "", &RefusedError{"DuckDB turns this into more than one statement; name the values, as in PIVOT … ON column IN (…)"}
+		return "", &RefusedError{Reason: "DuckDB turns this into more than one statement; name the values, as in PIVOT … ON column IN (…)"}
 	case prepareErr != nil:
 		return "", prepareErr
 	case kind != duckdb.STATEMENT_TYPE_SELECT && kind != duckdb.STATEMENT_TYPE_EXPLAIN && kind != duckdb.STATEMENT_TYPE_RELATION:
@@ -168,5 +172,5 @@ func checkReadOnly(conn *sql.Conn, text string) (string, error) {
 
 func notReadOnly(word string) error {
 	const allowed = "only statements that read are run (SELECT, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN)"
-	return &RefusedError{fmt.Sprintf("%s is not allowed: %s", strings.ToUpper(word), allowed)}
+	return &RefusedError{Reason: fmt.Sprintf("%s is not allowed: %s", strings.ToUpper(word), allowed)}
 }

@@ -56,7 +56,7 @@ func ParseValue(typ, text string) (any, error) {
 			return value, nil
 		}
 	}
-	return nil, fmt.Errorf("%q is not a %s", text, typ)
+	return nil, fmt.Errorf("%q is not %s", text, withArticle(typ))
 }
 
 var intervalUnits = map[string]time.Duration{
@@ -132,7 +132,7 @@ func toDriver(typ string, value any) (any, error) {
 			return duckdb.Interval{Micros: v.Microseconds()}, nil
 		}
 	}
-	return nil, fmt.Errorf("%v (%T) is not a %s", value, value, typ)
+	return nil, fmt.Errorf("%v (%T) is not %s", value, value, withArticle(typ))
 }
 
 // stringList returns a list whose elements are strings, or nil if one is not.
@@ -215,4 +215,12 @@ func intervalText(v duckdb.Interval) string {
 		parts = append(parts, (time.Duration(v.Micros) * time.Microsecond).String())
 	}
 	return strings.Join(parts, " ")
+}
+
+// withArticle returns the name of a type with its article: an INTERVAL.
+func withArticle(typ string) string {
+	if typ == "INTERVAL" {
+		return "an " + typ
+	}
+	return "a " + typ
 }

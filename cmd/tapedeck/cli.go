@@ -35,6 +35,7 @@ type cli struct {
 	History historyCmd `cmd:"" group:"use" help:"Show what happened to the recorder, and what was missing meanwhile."`
 	Queries queriesCmd `cmd:"" group:"use" help:"List detectors, report sections and checks."`
 
+	Check   checkCmd     `cmd:"" group:"care" help:"Look for trades on the tape that cannot be right."`
 	Verify  verifyCmd    `cmd:"" group:"care" help:"Prove completeness and list missing trades."`
 	Compact compactCmd   `cmd:"" group:"care" help:"Merge small files of past hours and days."`
 	Drop    dropCmd      `cmd:"" group:"care" help:"Remove trades, alerts or conflicts from the tape on purpose."`

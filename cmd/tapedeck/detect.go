@@ -84,7 +84,10 @@ func (c *detectCmd) detect(ctx context.Context, a *app, dir *tape.Dir, options d
 	if err != nil {
 		return err
 	}
+	display := a.newProgress()
+	options.Progress = display
 	summary, err := detect.Run(ctx, dir, options)
+	display.end()
 	if err != nil {
 		return err
 	}

@@ -19,10 +19,14 @@ import (
 type queriesCmd struct {
 	Names  []string `arg:"" optional:"" name:"name" help:"Describe these queries completely."`
 	Format string   `placeholder:"FORMAT" enum:"table,json,sql" default:"table" help:"table, json or sql, which is the text of the queries."`
+	New    string   `placeholder:"KIND" enum:"detect,report,check," default:"" help:"Write a query to start from: detect, report or check. It goes into --sql-dir and has the name that you give."`
 	queriesFlags
 }
 
 func (c *queriesCmd) Run(ctx context.Context, a *app) error {
+	if c.New != "" {
+		return c.create(a)
+	}
 	settings, err := a.querySettings(c.SQLDir)
 	if err != nil {
 		return err
@@ -37,7 +41,7 @@ func (c *queriesCmd) Run(ctx context.Context, a *app) error {
 	}
 	chosen := queries
 	if len(c.Names) > 0 || c.Format == "sql" {
-		if chosen, err = queriesNamed(queries, c.Names); err != nil {
+		if chosen, err = queriesNamed(queries, problems, c.Names); err != nil {
 			return err
 		}
 	}
@@ -88,7 +92,7 @@ func (c *queriesCmd) checkOwn(ctx context.Context, queries []analytics.Query) (p
 }
 
 // queriesNamed returns the queries of those names, in that order.
-func queriesNamed(queries []analytics.Query, names []string) ([]analytics.Query, error) {
+func queriesNamed(queries []analytics.Query, problems []error, names []string) ([]analytics.Query, error) {
 	if len(names) == 0 {
 		return nil, misuse("--format sql needs the names of the queries to print")
 	}
@@ -101,6 +105,9 @@ func queriesNamed(queries []analytics.Query, names []string) ([]analytics.Query,
 			if query.Name == name {
 				chosen = append(chosen, query)
 			}
+		}
+		if problem := analytics.ProblemOf(problems, name); problem != nil && len(chosen) == found {
+			return nil, problem
 		}
 		if len(chosen) == found {
 			return nil, withHint(misuse("no query is named %q%s", name, strictyaml.DidYouMean(name, known)), "tapedeck queries lists them")
@@ -117,13 +124,17 @@ func writeQueryList(page *strings.Builder, queries []analytics.Query) {
 	}{
 		{analytics.Detect, "Detectors: a row is an alert"},
 		{analytics.Report, "Sections of the report"},
-		{analytics.Check, "Checks: a row is something that is wrong"},
+		{analytics.Check, "Checks: a row is something that is wrong; tapedeck check runs them"},
 		{analytics.Cookbook, "The cookbook: run one with tapedeck queries --format sql NAME | tapedeck query"},
 	} {
 		rows := [][2]string{}
 		for _, query := range queries {
 			if query.Kind == section.kind {
-				rows = append(rows, [2]string{query.Name, summaryOf(query)})
+				summary := summaryOf(query)
+				if query.Severity != "" {
+					summary = query.Severity + ": " + summary
+				}
+				rows = append(rows, [2]string{query.Name, summary})
 			}
 		}
 		if len(rows) > 0 {
@@ -173,6 +184,9 @@ func writeQueryPages(page *strings.Builder, queries []analytics.Query, settings 
 		fmt.Fprintf(page, "\nKey: %s\n", strings.Join(query.Key, ", "))
 		if query.Cooldown > 0 {
 			fmt.Fprintf(page, "Cooldown: %s; a row of a symbol within this time after another belongs to the same event\n", length(query.Cooldown))
+		}
+		if query.Needs != nil && len(query.Needs.Lines) > 0 {
+			fmt.Fprintf(page, "Needs: %s\n", strings.Join(query.Needs.Lines, "; "))
 		}
 		if query.Severity != "" {
 			fmt.Fprintf(page, "Severity: %s\n", query.Severity)

@@ -81,7 +81,11 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 		var refused *analytics.RefusedError
 		if errors.As(err, &refused) {
 			err = &statusError{exitMisuse, err}
-			if refused.Error() == "there is no statement" {
+			switch {
+			case refused.HasParameters:
+				return withHint(err, "a check with parameters is run by tapedeck check NAME --set PARAMETER=VALUE; "+
+					"a statement of your own reads variables: getvariable('name') with --set name=VALUE")
+			case refused.Error() == "there is no statement":
 				return withHint(err, "for example: tapedeck query 'SELECT count(*) FROM trades'")
 			}
 			return err
@@ -130,8 +134,17 @@ func (a *app) reportBroken(session *analytics.Session) error {
 	return nil
 }
 
-// writeTable prints a result as a table. Numbers are right-aligned and times are UTC.
+// writeTable prints a result as a table, and the number of its rows.
 func writeTable(w io.Writer, result analytics.Result) error {
+	var out strings.Builder
+	writeRows(&out, result)
+	fmt.Fprintf(&out, "(%d %s)\n", len(result.Rows), wording.Noun(len(result.Rows), "row"))
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+// writeRows writes the rows of a result as a table. Numbers are right-aligned and times are UTC.
+func writeRows(out *strings.Builder, result analytics.Result) {
 	header := make([]string, len(result.Columns))
 	right := make([]bool, len(result.Columns))
 	width := make([]int, len(result.Columns))
@@ -155,7 +168,6 @@ func writeTable(w io.Writer, result analytics.Result) error {
 			width[i] = max(width[i], utf8.RuneCountInString(cell))
 		}
 	}
-	var out strings.Builder
 	for _, line := range cells {
 		for i, cell := range line {
 			padding := strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
@@ -173,9 +185,6 @@ func writeTable(w io.Writer, result analytics.Result) error {
 		}
 		out.WriteByte('\n')
 	}
-	fmt.Fprintf(&out, "(%d %s)\n", len(result.Rows), wording.Noun(len(result.Rows), "row"))
-	_, err := io.WriteString(w, out.String())
-	return err
 }
 
 // cellText returns a value on one line.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -57,8 +56,7 @@ func (a *app) querySettings(sqlDir string) (querySettings, error) {
 			config := part.config[name]
 			query, ok := known[name]
 			if !ok {
-				file := filepath.Join(string(part.kind), name+".sql")
-				if slices.ContainsFunc(problems, func(problem error) bool { return strings.Contains(problem.Error(), file) }) {
+				if analytics.ProblemOf(problems, name, part.kind) != nil {
 					continue // the command reports the wrong file
 				}
 				suggestion := strictyaml.DidYouMean(name, slices.Sorted(maps.Keys(known)))
@@ -70,7 +68,8 @@ func (a *app) querySettings(sqlDir string) (querySettings, error) {
 			}
 			symbols := map[string]map[string]any{}
 			for symbol, params := range config.symbols {
-				if symbols[symbol], err = a.checkParams(query, params); err != nil {
+				// Symbols are upper case on the exchange; what is typed need not be.
+				if symbols[strings.ToUpper(symbol)], err = a.checkParams(query, params); err != nil {
 					return out, err
 				}
 			}

@@ -12,9 +12,11 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"tapedeck/analytics"
+	"tapedeck/internal/progress"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
 )
@@ -45,6 +47,8 @@ type Options struct {
 	Threads     int
 	MemoryLimit string
 	Logger      *slog.Logger // nil discards
+	// Progress shows how many detectors have run over how many days; nil shows nothing.
+	Progress progress.Display
 }
 
 // DefaultTimeout limits the query of a detector over at most a day.
@@ -76,6 +80,8 @@ type Summary struct {
 	Broken []tape.BrokenSegment
 	// Problems are errors of single detectors; the other detectors ran.
 	Problems []error
+	// Unmatched describes thresholds for symbols that are not on the tape.
+	Unmatched []string
 }
 
 // Waiting is a symbol that is not judged from Since on because ids are missing.
@@ -108,6 +114,11 @@ func Run(ctx context.Context, dir *tape.Dir, opt Options) (Summary, error) {
 	if err := r.recordDefinitions(); err != nil {
 		return *r.summary, err
 	}
+	total := 0
+	for _, day := range r.summary.Judged.Days() {
+		total += len(r.tasks(day))
+	}
+	r.opt.Progress.Begin("detect", int64(total))
 	// A query reads at most one day, which bounds its memory.
 	for _, day := range r.summary.Judged.Days() {
 		if err := r.judge(ctx, day); err != nil {
@@ -131,19 +142,23 @@ type run struct {
 	alerts  alertCache
 	session *analytics.Session // the last one; nil before the first
 
-	progress progress
+	progress judgments
 	windows  map[string]map[string]window.Window   // to judge, by detector and symbol
 	failed   map[string]bool                       // detectors whose query failed
 	waiting  map[string]map[string]window.Window   // not judged because ids may still arrive, likewise
 	judged   map[string]bool                       // symbols
 	unjudged map[string]map[string][]window.Window // by symbol and reason
 	partners map[string]map[string][]string        // of each symbol, by detector; see legsOf
+	ran      atomic.Int64                          // detectors times days
 }
 
 // newRun checks the options, loads the detectors and reads the index. The run is never nil.
 func newRun(ctx context.Context, dir *tape.Dir, opt Options) (*run, error) {
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opt.Progress == nil {
+		opt.Progress = progress.None{}
 	}
 	opt.Timeout = cmp.Or(opt.Timeout, DefaultTimeout)
 	r := &run{
@@ -161,6 +176,7 @@ func newRun(ctx context.Context, dir *tape.Dir, opt Options) (*run, error) {
 	if err := r.index.Refresh(ctx); err != nil {
 		return r, fmt.Errorf("read the index of the tape: %w", err)
 	}
+	r.summary.Unmatched = opt.unmatched(r.index.Symbols())
 	return r, nil
 }
 

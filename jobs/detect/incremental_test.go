@@ -122,7 +122,7 @@ func judgedUntil(b *testing.B, dir *tape.Dir, until time.Time) {
 	if err := index.Refresh(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	judged := progress{Judged: map[string]map[string]judgment{}}
+	judged := judgments{Judged: map[string]map[string]judgment{}}
 	queries, _ := analytics.Load("")
 	for _, query := range queries {
 		if query.Kind != analytics.Detect {

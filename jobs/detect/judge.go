@@ -106,6 +106,7 @@ func (r *run) runDetectors(ctx context.Context, tasks []task, day window.Window)
 	for i, task := range tasks {
 		group.Go(func() error {
 			rows[i], errs[i] = r.query(ctx, r.session, task.query, task.window)
+			r.opt.Progress.Set("detectors", r.ran.Add(1))
 			return nil // the other detectors continue
 		})
 	}

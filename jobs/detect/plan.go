@@ -16,11 +16,11 @@ import (
 	"tapedeck/internal/window"
 )
 
-// progressFile holds progress. Losing it costs judging the whole tape again, which raises nothing twice.
+// progressFile holds judgments. Losing it costs judging the whole tape again, which raises nothing twice.
 const progressFile = "detect.json"
 
-// progress is what was judged.
-type progress struct {
+// judgments are what was judged.
+type judgments struct {
 	// Judged is by detector and symbol.
 	Judged map[string]map[string]judgment `json:"judged"`
 }
@@ -85,7 +85,7 @@ func (r *run) end() time.Time {
 func (r *run) plan(ctx context.Context) error {
 	if err := r.dir.State().Read(progressFile, &r.progress); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		r.opt.Logger.Warn("progress cannot be read; the whole tape is judged again", "error", err.Error())
-		r.progress = progress{}
+		r.progress = judgments{}
 	}
 	if r.progress.Judged == nil {
 		r.progress.Judged = map[string]map[string]judgment{}

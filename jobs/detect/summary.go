@@ -41,6 +41,7 @@ func (s Summary) Lines() (lines []string) {
 	for _, waiting := range s.Waiting {
 		add("%s waits since %s: %s", waiting.Symbol, minuteText(waiting.Since), waiting.Reason)
 	}
+	lines = append(lines, s.Unmatched...)
 	for _, broken := range s.Broken {
 		add("%s cannot be read: %v", broken.Path, broken.Err)
 	}

@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -35,10 +36,8 @@ func selectDetectors(opt Options) (selected []analytics.Query, problems []error,
 		if _, ok := byName[name]; ok {
 			continue
 		}
-		for _, problem := range problems {
-			if strings.Contains(problem.Error(), name+".sql") {
-				return nil, problems, problem
-			}
+		if problem := analytics.ProblemOf(problems, name); problem != nil {
+			return nil, problems, problem
 		}
 		return nil, problems, usageError("unknown detector %q; the detectors are %s", name, known)
 	}
@@ -73,6 +72,25 @@ func selectDetectors(opt Options) (selected []analytics.Query, problems []error,
 		}
 	}
 	return selected, problems, nil
+}
+
+// unmatched describes the thresholds for symbols or patterns that match none of the symbols.
+func (o Options) unmatched(symbols []string) (out []string) {
+	for _, detector := range slices.Sorted(maps.Keys(o.SymbolThresholds)) {
+		if len(o.Detectors) > 0 && !slices.Contains(o.Detectors, detector) {
+			continue
+		}
+		for _, pattern := range slices.Sorted(maps.Keys(o.SymbolThresholds[detector])) {
+			matches := func(symbol string) bool {
+				ok, err := path.Match(pattern, symbol)
+				return ok && err == nil || pattern == symbol
+			}
+			if !slices.ContainsFunc(symbols, matches) {
+				out = append(out, fmt.Sprintf("thresholds of %s for %s match no symbol on the tape", detector, pattern))
+			}
+		}
+	}
+	return out
 }
 
 // symbolPattern returns the pattern of SymbolThresholds whose values apply to a symbol, or "".

@@ -83,10 +83,8 @@ func chooseSections(queries []analytics.Query, problems []error, opt Options) ([
 		hasName := func(q analytics.Query) bool { return q.Name == name }
 		i := slices.IndexFunc(queries, hasName)
 		if i < 0 {
-			for _, problem := range problems {
-				if strings.Contains(problem.Error(), name+".sql") {
-					return nil, fmt.Errorf("section %q: %w", name, problem)
-				}
+			if problem := analytics.ProblemOf(problems, name); problem != nil {
+				return nil, fmt.Errorf("section %q: %w", name, problem)
 			}
 			unknown := &UnknownSectionError{Name: name}
 			for _, query := range queries {
