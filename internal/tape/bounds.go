@@ -127,6 +127,21 @@ func (e extent) ends() (map[string][]tradeTime, error) {
 	return out, nil
 }
 
+// onDayOf returns b so that ids that are missing between dropped ids and the first row count on the
+// day of that row, if the dropped ones are of an earlier day. runs are ascending.
+func (b Bounds) onDayOf(runs []IDRun, dropped []IDRun) Bounds {
+	if len(runs) == 0 || b.FirstID >= runs[0].First {
+		return b
+	}
+	day := timeOf(runs[0].FirstAt).Truncate(24 * time.Hour)
+	for _, run := range dropped {
+		if run.Last+1 == b.FirstID && b.FirstAt.Before(day) {
+			b.FirstAt = day
+		}
+	}
+	return b
+}
+
 // readStored returns the stored bounds. Impossible ones are left out, as if they had been lost.
 func (e extent) readStored() (map[string]Bounds, error) {
 	bounds, err := state.ReadCache[Bounds](e.state, extentName)

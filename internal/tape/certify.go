@@ -225,13 +225,14 @@ func (c *symbolCertifier) certify(ids *symbolIDs, known knowledge, conflicts []C
 		out.Bounds = out.extend(first, ok).extend(last, true)
 		ok = true
 	}
+	// Ids ascend with the dates unless another program wrote some of them.
+	runs := slices.Concat(ids.parts...)
+	slices.SortStableFunc(runs, func(a, b IDRun) int { return cmp.Compare(a.First, b.First) })
+	out.Bounds = out.Bounds.onDayOf(runs, known.dropped[symbol])
 	firstDay, lastDay := dayOf(out.FirstAt.UnixMicro()), dayOf(out.LastAt.UnixMicro())
 	for day := firstDay; day <= lastDay; day++ {
 		c.day(dateOfDay(day))
 	}
-	// Ids ascend with the dates unless another program wrote some of them.
-	runs := slices.Concat(ids.parts...)
-	slices.SortStableFunc(runs, func(a, b IDRun) int { return cmp.Compare(a.First, b.First) })
 	ids.steps.seams(symbol, runs)
 	out.Backwards, out.BackwardSteps = ids.steps.of(symbol)
 	out.Trades = out.LastID - out.FirstID + 1
@@ -252,7 +253,9 @@ func (c *symbolCertifier) certify(ids *symbolIDs, known knowledge, conflicts []C
 	today := DateOf(c.now.UnixMicro())
 	for _, date := range slices.Sorted(maps.Keys(c.days)) {
 		row := c.days[date]
-		recordBegins := date == dateOfDay(firstDay) && out.FirstID > 1
+		day, _ := dateBounds(date)
+		knownBefore := out.Known.Since.Before(out.FirstAt) && out.Known.Since.UnixMicro() <= day
+		recordBegins := date == dateOfDay(firstDay) && out.FirstID > 1 && !knownBefore
 		if row.State == StateProven && (recordBegins || date == dateOfDay(lastDay) || date >= today) {
 			row.State = StateOpen
 		}

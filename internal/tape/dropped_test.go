@@ -2,7 +2,9 @@ package tape
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -216,5 +218,47 @@ func TestDropAlerts(t *testing.T) {
 		if a.Detector == "a" && q.selectsTime(a.At) {
 			t.Fatalf("%+v is left", a)
 		}
+	}
+}
+
+// TestCertifyAfterRetention drops the first days of a record that has a gap at midnight: what was
+// dropped is not missing, the ids of the gap count on the first day that is left, and without the gap
+// that day is proven.
+func TestCertifyAfterRetention(t *testing.T) {
+	for name, c := range map[string]struct {
+		missing int64 // ids at the beginning of the second day
+		want    []string
+	}{
+		"no gap":              {0, []string{"2026-01-16 proven 20 0", "2026-01-17 open 20 0"}},
+		"a gap over midnight": {5, []string{"2026-01-16 gap 15 5", "2026-01-17 open 20 0"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newTape(t)
+			publish(t, d, trades("AUSDT", 101, 120, day0.Add(time.Hour)))
+			publish(t, d, trades("AUSDT", 121, 140, day0.Add(25*time.Hour))[c.missing:])
+			publish(t, d, trades("AUSDT", 141, 160, day0.Add(49*time.Hour)))
+			plan, err := d.PlanDrop(context.Background(), DropQuery{What: DropsTrades, Window: window.Window{End: day0.AddDate(0, 0, 1)}})
+			if err != nil || plan.Rows() != 20 || plan.Whole != 1 || plan.Symbols[0].GivenUp != 0 {
+				t.Fatalf("%+v, %v", plan, err)
+			}
+			if err := d.Drop(context.Background(), plan, DropRecord{At: day0.UnixMicro(), RunID: "r", KeepCoverage: true}, nil); err != nil {
+				t.Fatal(err)
+			}
+			cert, err := d.Certify(context.Background(), day0.AddDate(0, 1, 0), true)
+			if err != nil || len(cert.Symbols) != 1 || cert.Symbols[0].Missing != c.missing || cert.Symbols[0].Dropped != 0 {
+				t.Fatalf("%+v, %v", cert, err)
+			}
+			var got []string
+			for _, day := range cert.Symbols[0].Days {
+				got = append(got, fmt.Sprintln(day.Date, day.State, day.Trades, day.Missing))
+			}
+			if diff := cmp.Diff(strings.Join(c.want, "\n")+"\n", strings.Join(got, "")); diff != "" {
+				t.Fatal(diff)
+			}
+			// The record is known from the last dropped trade on.
+			if since := cert.Symbols[0].Known.Since; c.missing == 0 && !since.Equal(day0.Add(time.Hour+19*time.Second+time.Microsecond)) {
+				t.Fatal(since)
+			}
+		})
 	}
 }

@@ -343,6 +343,7 @@ func (x *Index) boundsOf(symbol string, runs []IDRun) (Bounds, bool) {
 	if len(runs) > 0 {
 		bounds, ok = bounds.extend(runs[0], ok), true
 		bounds = bounds.extend(runs[len(runs)-1], true)
+		bounds = bounds.onDayOf(runs, x.dropped[symbol])
 	}
 	return bounds, ok
 }
