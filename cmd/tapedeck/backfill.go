@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -19,8 +20,9 @@ type backfillCmd struct {
 	windowFlags
 	symbolFlags
 	feedFlags
-	Source string `placeholder:"SOURCE" enum:"auto,rest,archive" default:"auto" help:"Where trades come from: auto, rest or archive. auto takes whole past days from the archive if that is faster, and everything else from REST."`
-	DryRun bool   `help:"Print what would be fetched and what it costs; fetch nothing."`
+	Source         string `placeholder:"SOURCE" enum:"auto,rest,archive" default:"auto" help:"Where trades come from: auto, rest or archive. auto takes whole past days from the archive if that is faster, and everything else from REST."`
+	RestoreDropped bool   `help:"Fetch trades too that were dropped from the tape on purpose."`
+	DryRun         bool   `help:"Print what would be fetched and what it costs; fetch nothing."`
 	restURLFlag
 	archiveURLFlag
 }
@@ -41,7 +43,7 @@ func (c *backfillCmd) Run(ctx context.Context, a *app) error {
 	bar := a.newProgress()
 	options := backfill.Options{
 		Window: span, Symbols: c.Symbols, DefaultSymbols: defaultSymbols(), Source: backfill.Source(c.Source),
-		Now: a.now(), Run: a.runID("backfill"), Logger: a.log, Progress: bar,
+		Now: a.now(), Run: a.runID("backfill"), Logger: a.log, Progress: bar, RestoreDropped: c.RestoreDropped,
 	}
 	if !c.given() && !a.givenAsFlag("symbols") {
 		options.Symbols = nil // without a window all gaps on the tape are filled, whatever the configuration lists
@@ -73,13 +75,14 @@ func (c *backfillCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return hintIfStopped(ctx, err)
 	}
+	a.sayConflicts(total.Conflicts, total.ConflictRows)
 	if err := stillMissing(summary, c.Source); err != nil {
 		for _, line := range unanswered {
 			a.say("%s", line)
 		}
 		return err
 	}
-	return a.unanswered(summary)
+	return cmp.Or(a.unanswered(summary), foundConflicts(total.Conflicts))
 }
 
 // unanswered returns an error if the exchange has no answer for a part of the window, or nil.

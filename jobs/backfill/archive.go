@@ -60,7 +60,8 @@ func (s *symbolRun) fetchDay(ctx context.Context, day DayPlan) error {
 
 // publishFile stages the missing trades of a day's file while it is read, and publishes them after
 // the whole file was found to be right.
-func (s *symbolRun) publishFile(ctx context.Context, file *binance.ArchiveFile, day DayPlan) error {
+func (s *symbolRun) publishFile(ctx context.Context, file *binance.ArchiveFile, day DayPlan) (err error) {
+	defer func() { err = ofFile(file.Name, err) }()
 	const slack = time.Second // rows at midnight may have the date of the other side
 	kind := ingest.KindOf(s.dir.Feed())
 	from, to := day.Day.Add(-slack).UnixMicro(), day.Day.AddDate(0, 0, 1).Add(slack).UnixMicro()
@@ -80,12 +81,14 @@ func (s *symbolRun) publishFile(ctx context.Context, file *binance.ArchiveFile, 
 		},
 	}
 	var t *dayStaging
-	detail := file.Name + " sha256:" + file.SHA256
-	_, err := csv.ReadSorted(ctx, s.dir, func() {
+	origin := tape.Origin{
+		Source: tape.FromArchive, Run: s.Run, Detail: file.Name + " sha256:" + file.SHA256, At: s.Now, Restores: s.RestoreDropped,
+	}
+	_, err = csv.ReadSorted(ctx, s.dir, func() {
 		if t != nil {
 			t.load.Discard()
 		}
-		t = &dayStaging{day: day, load: s.dir.NewLoader(tape.Origin{Source: tape.FromArchive, Run: s.Run, Detail: detail})}
+		t = &dayStaging{day: day, onTape: s.onTape, load: s.dir.NewLoader(origin)}
 	}, func(b *ingest.Batch) error { return t.add(ctx, b.Trades, b.Inexact) })
 	defer func() { t.load.Discard() }()
 	if err != nil {
@@ -110,10 +113,20 @@ func (s *symbolRun) publishFile(ctx context.Context, file *binance.ArchiveFile, 
 	return s.recordPublished(published, t.inexact, t.staged, err)
 }
 
+// ofFile adds the name of an archive file to the error of one that is of another market.
+func ofFile(name string, err error) error {
+	var other *tape.DisagreementError
+	if errors.As(err, &other) {
+		return fmt.Errorf("archive file %s: %w", name, err)
+	}
+	return err
+}
+
 // dayStaging stages the missing trades of a day's file. Rows come in the order of their ids.
 type dayStaging struct {
-	day  DayPlan
-	load *tape.Loader
+	day    DayPlan
+	onTape idset.Set // ids whose rows are compared with the tape's
+	load   *tape.Loader
 
 	// found are the ids that the file has once, or several times with the same content. conflicting
 	// are those that it has with different contents. staged is the part of found that was missing
@@ -146,7 +159,8 @@ func (t *dayStaging) finish(ctx context.Context) error {
 	return t.load.Add(ctx, t.kept, 0)
 }
 
-// keepLast keeps the last row if it is missing from the tape and does not conflict with another.
+// keepLast keeps the last row if it is missing from the tape or to be compared with the row there, and
+// does not conflict with another.
 func (t *dayStaging) keepLast() {
 	if !t.hasLast {
 		return
@@ -156,6 +170,10 @@ func (t *dayStaging) keepLast() {
 		return
 	}
 	t.found.Append(t.last.ID)
+	if t.onTape.Contains(t.last.ID) {
+		t.kept = append(t.kept, t.last)
+		return
+	}
 	if !t.day.Missing.Contains(t.last.ID) || !t.day.from.IsZero() && t.last.TradedAt < t.day.from.UnixMicro() ||
 		!t.day.until.IsZero() && t.last.TradedAt >= t.day.until.UnixMicro() {
 		return

@@ -56,6 +56,8 @@ type Options struct {
 	Now time.Time
 	// Run is the id of the run; it is written to the metadata of the segments.
 	Run string
+	// RestoreDropped makes the run fetch ids too that were dropped from the tape on purpose.
+	RestoreDropped bool
 	// Parallel limits concurrent requests; 0 means 8.
 	Parallel int
 	// Logger receives what is late or lost; nil means none.
@@ -201,7 +203,12 @@ func (s *symbolRun) publishPages(ctx context.Context, trades []tape.Trade, inexa
 	if len(trades) == 0 {
 		return nil
 	}
-	published, err := s.dir.Publish(ctx, trades, tape.Origin{Source: tape.FromREST, Run: s.Run, Inexact: inexact})
+	origin := tape.Origin{Source: tape.FromREST, Run: s.Run, Inexact: inexact, At: s.Now, Restores: s.RestoreDropped}
+	published, err := s.dir.Publish(ctx, trades, origin)
+	var other *tape.DisagreementError
+	if errors.As(err, &other) {
+		err = fmt.Errorf("%s: %w", s.REST.URL(), err)
+	}
 	var ids idset.Set
 	for i := range trades {
 		ids.Append(trades[i].ID)
@@ -213,6 +220,7 @@ func (s *symbolRun) publishPages(ctx context.Context, trades []tape.Trade, inexa
 func (s *symbolRun) recordPublished(published tape.Published, inexact int64, ids idset.Set, err error) error {
 	s.out.Fetched += published.Rows
 	s.out.Bytes += published.Bytes
+	s.out.countConflicts(published)
 	if err != nil {
 		return err
 	}

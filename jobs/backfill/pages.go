@@ -62,7 +62,7 @@ func (s *symbolRun) fetchPages(ctx context.Context, wanted idset.Set) error {
 	pieces := make(chan piece)
 	go func() {
 		defer close(pieces)
-		for left := pagesOf(wanted); len(left) > 0; {
+		for left := pagesOf(withOverlap(wanted, s.onTape)); len(left) > 0; {
 			p := s.fetchPiece(fetchCtx, left[:min(pagesPerPiece, len(left))], wanted)
 			pieces <- p // the receiver takes all pieces
 			if p.err != nil || fetchCtx.Err() != nil {
@@ -225,7 +225,7 @@ func (s *symbolRun) warnIDs(ids idset.Set, text string, args ...any) {
 
 // answer is the exchange's answer to one request.
 type answer struct {
-	trades   []tape.Trade // the wanted ones, sorted by id
+	trades   []tape.Trade // the wanted ones and those to compare with the tape, sorted by id
 	inexact  int64
 	notShown idset.Set // wanted ids between those in the answer that are not trades
 	first    int64     // the smallest id in it; math.MaxInt64 if it is empty
@@ -244,7 +244,8 @@ func (s *symbolRun) request(ctx context.Context, first int64, limit int, wanted 
 	for i := range page.Rows {
 		row := &page.Rows[i]
 		out.first, out.last = min(out.first, row.ID), row.ID
-		if !wanted.Contains(row.ID) {
+		missing := wanted.Contains(row.ID)
+		if !missing && !s.onTape.Contains(row.ID) {
 			continue
 		}
 		trade, inexact, err := ingest.FromRow(s.Symbol, row)
@@ -252,7 +253,9 @@ func (s *symbolRun) request(ctx context.Context, first int64, limit int, wanted 
 			return out, fmt.Errorf("REST: id %d: %w", row.ID, err)
 		}
 		out.trades = append(out.trades, trade)
-		out.inexact += inexact.Count()
+		if missing {
+			out.inexact += inexact.Count()
+		}
 	}
 	for _, id := range page.Voided {
 		out.first, out.last = min(out.first, id), max(out.last, id)

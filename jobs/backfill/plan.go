@@ -53,6 +53,7 @@ type SymbolPlan struct {
 	absent idset.Set  // known to be absent before this run
 
 	dropped idset.Set // on purpose
+	onTape  idset.Set // if anything is to be fetched
 }
 
 // DayPlan is a UTC day whose file is fetched from the archive.

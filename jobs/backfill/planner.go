@@ -31,14 +31,19 @@ func (p *planner) run(ctx context.Context) error {
 	}
 	p.Missing = wanted.Subtract(p.absent)
 	p.Absent = wanted.Count() - p.Missing.Count()
-	p.Missing = p.Missing.Subtract(p.dropped)
+	if !p.RestoreDropped {
+		p.Missing = p.Missing.Subtract(p.dropped)
+	}
 	p.Dropped = wanted.Count() - p.Absent - p.Missing.Count()
+	if p.hasWork() {
+		p.onTape = p.index.IDs(p.Symbol)
+	}
 	fromREST, err := p.chooseDays(ctx)
 	if err != nil {
 		return err
 	}
 	if p.Source != ArchiveOnly {
-		p.Pages = pagesOf(fromREST)
+		p.Pages = pagesOf(withOverlap(fromREST, p.onTape))
 	}
 	return nil
 }
@@ -142,6 +147,11 @@ func (p *planner) addAfterTape(ctx context.Context, bounds tape.Bounds) error {
 	if err != nil {
 		return err
 	}
+	if last.ok {
+		if err := sameMarket(p.Symbol, last, bounds); err != nil {
+			return err
+		}
+	}
 	if !last.ok || last.id < bounds.LastID || last.at.Before(bounds.LastAt) {
 		// The tape's last trade is younger than what the exchange shows.
 		p.Answer.end, p.Answer.Behind = nil, true
@@ -163,6 +173,24 @@ func (p *planner) addAfterTape(ctx context.Context, bounds tape.Bounds) error {
 	ids.Last = last.id
 	p.addGap(ids, after, last.at)
 	return nil
+}
+
+// sameMarket returns an error if the exchange's last trade in the window cannot be of the same market
+// as the tape's last one.
+func sameMarket(symbol string, last edge, bounds tape.Bounds) error {
+	const slack = 10 * time.Second
+	back := last.at.Sub(bounds.LastAt)
+	if last.id > bounds.LastID {
+		back = -back
+	}
+	if last.id == bounds.LastID || back <= slack {
+		return nil
+	}
+	return &tape.DisagreementError{
+		Symbol: symbol, Kept: tape.Trade{Symbol: symbol, ID: bounds.LastID, TradedAt: bounds.LastAt.UnixMicro()},
+		Other:       tape.Trade{Symbol: symbol, ID: last.id, TradedAt: last.at.UnixMicro()},
+		OtherSource: tape.FromREST, Backwards: back,
+	}
 }
 
 // trim returns the ids of a gap that traded in the window.

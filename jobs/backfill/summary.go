@@ -5,6 +5,7 @@ import (
 
 	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
+	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
 )
 
@@ -27,6 +28,10 @@ type SymbolSummary struct {
 	// Cost is what was requested by REST, Days the number of archive files used.
 	Cost binance.Cost
 	Days int
+	// Conflicts counts trades whose ids are on the tape with another content; the tape keeps its
+	// rows. ConflictRows are the first few.
+	Conflicts    int64
+	ConflictRows []tape.Conflict
 	// Dropped is how many ids were not fetched because they were dropped from the tape on purpose.
 	Dropped int64
 	// Answer is the part of the window that the run is about.
@@ -55,6 +60,9 @@ func (s SymbolSummary) String() string {
 	if s.Absent > 0 {
 		text += fmt.Sprintf("; the exchange does not have %s", wording.Count(s.Absent, "id"))
 	}
+	if s.Conflicts > 0 {
+		text += fmt.Sprintf("; %s with the tape", wording.Count(s.Conflicts, "conflict"))
+	}
 	return text + fmt.Sprintf("; %s still missing", wording.Comma(s.StillMissing.Count()))
 }
 
@@ -79,6 +87,8 @@ func (s Summary) Total() SymbolSummary {
 		total.Bytes += symbol.Bytes
 		total.Inexact += symbol.Inexact
 		total.Absent += symbol.Absent
+		total.Conflicts += symbol.Conflicts
+		total.ConflictRows = append(total.ConflictRows, symbol.ConflictRows...)
 		total.Cost = total.Cost.Plus(symbol.Cost)
 		total.Days += symbol.Days
 		stillMissing += symbol.StillMissing.Count()
