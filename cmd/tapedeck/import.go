@@ -5,7 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
+	"tapedeck/internal/binance"
+	"tapedeck/internal/strictyaml"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
 	"tapedeck/jobs/importer"
@@ -13,13 +17,17 @@ import (
 )
 
 type importCmd struct {
-	Files  []string `arg:"" name:"file" placeholder:"FILE" help:"Zips and CSVs in the form of data.binance.vision, or Parquet files with the tape's columns."`
-	Symbol string   `placeholder:"SYMBOL" help:"The symbol of the CSVs and zips. The default is in each file's name, for example BTCUSDT-aggTrades-2024-08-08.zip."`
+	Files   []string          `arg:"" name:"file" placeholder:"FILE" help:"Zips and CSVs in the form of data.binance.vision, or Parquet files with the tape's columns."`
+	Symbol  string            `placeholder:"SYMBOL" help:"The symbol of the CSVs and zips. The default is in each file's name, for example BTCUSDT-aggTrades-2024-08-08.zip."`
+	Columns map[string]string `placeholder:"NAME=COLUMN" mapsep:"," help:"The files' columns by the tape's names, for other forms: id=trade_id,price=px,qty=size,traded_at=time,is_buyer_maker=maker. A column can also be a number from 1."`
 	feedFlags
 }
 
 func (c *importCmd) Run(ctx context.Context, a *app) error {
-	options := importer.Options{Symbol: c.Symbol, Run: a.runID("import"), Logger: a.log}
+	options := importer.Options{Symbol: c.Symbol, Columns: c.Columns, Now: a.now(), Run: a.runID("import"), Logger: a.log}
+	if err := c.check(); err != nil {
+		return err
+	}
 	if a.givenAsFlag("feed") { // the configuration says what to record, not what a file has
 		options.Feed = tape.Feed(c.Feed)
 	}
@@ -35,10 +43,14 @@ func (c *importCmd) Run(ctx context.Context, a *app) error {
 	total := summary.Total()
 	problems := summary.Problems()
 	text := fmt.Sprintf("%s, %s of them new", wording.Count(total.Rows, "trade"), wording.Comma(total.Published))
+	if total.Conflicts > 0 {
+		text += fmt.Sprintf(", %s in conflict with the tape", wording.Comma(total.Conflicts))
+	}
 	if len(summary.Files) > 1 {
 		text += ", in " + wording.Count(len(summary.Files)-len(problems), "file")
 		a.say("all: %s", text)
 	}
+	a.sayConflicts(total.Conflicts, total.ConflictRows[:min(len(total.ConflictRows), 5)])
 	a.reportToParent(schedule.Report{Rows: total.Published, Bytes: total.Bytes, Message: text})
 	switch {
 	case err != nil:
@@ -49,6 +61,25 @@ func (c *importCmd) Run(ctx context.Context, a *app) error {
 		return c.hint(problems[0].Problem)
 	case len(problems) > 0:
 		return partial("%d of %d files could not be imported", len(problems), len(summary.Files))
+	case total.Unreadable > 0:
+		return partial("%s were not compared with the tape: run tapedeck verify, which names the file that cannot be read",
+			wording.Count(total.Unreadable, "trade"))
+	}
+	return foundConflicts(total.Conflicts)
+}
+
+// check returns an error for a symbol or columns that cannot be.
+func (c *importCmd) check() error {
+	if c.Symbol != "" {
+		if err := binance.CheckSymbol(c.Symbol); err != nil {
+			return misuse("--symbol: %w", err)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Columns)) {
+		if !slices.Contains(binance.ColumnNames(), name) {
+			return misuse("--columns: the tape has no column %q%s; write id=trade_id with the tape's name first", name,
+				strictyaml.DidYouMean(name, binance.ColumnNames()))
+		}
 	}
 	return nil
 }
@@ -76,10 +107,16 @@ func (c *importCmd) open(a *app, options importer.Options) (*tape.Dir, error) {
 // hint adds the flag that helps to an error.
 func (c *importCmd) hint(err error) error {
 	var feed *tape.FeedError
+	var columns *binance.ColumnsError
 	switch {
 	case errors.As(err, &feed):
 		return withHint(err,
 			"use --data-dir for another data directory; import creates one with that feed if there is none")
+	case errors.As(err, &columns):
+		return withHint(err, "--columns id=trade_id,price=px,qty=size,traded_at=time,is_buyer_maker=maker names the file's columns; a number from 1 will do too")
+	case errors.Is(err, importer.ErrFutures):
+		return withHint(err, "if its rows are spot trades all the same, name the columns: "+
+			"--columns id=1,price=2,qty=3,first_trade_id=4,last_trade_id=5,traded_at=6,is_buyer_maker=7")
 	case errors.Is(err, importer.ErrNoSymbol):
 		return withHint(err, "--symbol BTCUSDT")
 	}

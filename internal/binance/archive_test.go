@@ -84,7 +84,7 @@ func TestFetchVerifiesTheChecksum(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rows := NewCSVReader(content, KindAggTrades)
+		rows := NewCSVReader(content, KindAggTrades, nil)
 		var row Row
 		if err := rows.Next(&row); err != nil || row.ID != 26129 {
 			t.Errorf("%+v, %v", row, err)
@@ -262,7 +262,7 @@ func TestFlippedBitInAZipIsAnError(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		reader := NewCSVReader(unpacked, KindAggTrades)
+		reader := NewCSVReader(unpacked, KindAggTrades, nil)
 		var row Row
 		for err == nil {
 			err = reader.Next(&row)

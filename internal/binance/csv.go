@@ -61,13 +61,15 @@ type CSVReader struct {
 	err     error  // of in, after text
 	kind    ArchiveKind
 	line    int64
-	columns int // of the first row, which all rows must have
+	layout  *Columns // nil for the archive's
+	columns int      // of the first row, which all rows must have
 	damaged int64
 }
 
-// NewCSVReader returns a reader of rows of kind from in.
-func NewCSVReader(in io.Reader, kind ArchiveKind) *CSVReader {
-	return &CSVReader{in: in, buffer: make([]byte, csvBuffer), kind: kind}
+// NewCSVReader returns a reader of rows of kind from in. If layout is not nil, it says where the
+// columns are.
+func NewCSVReader(in io.Reader, kind ArchiveKind, layout *Columns) *CSVReader {
+	return &CSVReader{in: in, buffer: make([]byte, csvBuffer), kind: kind, layout: layout}
 }
 
 // Line returns the number of the line that Next read last, from 1.
@@ -88,7 +90,10 @@ func (r *CSVReader) Next(row *Row) error {
 		}
 		if r.line == 1 {
 			line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
-			if isHeader(line) {
+			if r.layout != nil && r.layout.header {
+				continue
+			}
+			if r.layout == nil && isHeader(line) {
 				if reason := checkHeader(line, r.kind); reason != "" {
 					return r.fail(line, reason)
 				}
@@ -98,8 +103,10 @@ func (r *CSVReader) Next(row *Row) error {
 		if len(line) == 0 {
 			continue
 		}
-		columns, damaged, reason := parseUsualRow(line, r.kind, row), false, ""
-		if columns == 0 {
+		columns, damaged, reason := 0, false, ""
+		if r.layout != nil {
+			columns, damaged, reason = r.layout.parse(line, row)
+		} else if columns = parseUsualRow(line, r.kind, row); columns == 0 {
 			columns, damaged, reason = parseCSVRow(line, r.kind, row)
 		}
 		if reason != "" {
@@ -169,7 +176,11 @@ func excerpt(text []byte) string {
 // parseCSVRow parses line into row. It returns the number of columns, whether the exchange has
 // voided the trade, and what is wrong with the line, or "".
 func parseCSVRow(line []byte, kind ArchiveKind, row *Row) (columns int, damaged bool, reason string) {
-	fields := bytes.Split(line, []byte{','})
+	return parseFields(bytes.Split(line, []byte{','}), kind, row)
+}
+
+// parseFields is parseCSVRow for the fields of a line.
+func parseFields(fields [][]byte, kind ArchiveKind, row *Row) (columns int, damaged bool, reason string) {
 	count := len(fields)
 	timeField, makerField := 5, 6
 	if kind == KindTrades {
@@ -367,6 +378,17 @@ func isZero(text []byte) bool {
 		}
 	}
 	return true
+}
+
+// IsHeader reports whether the first line of a CSV looks like a header: it starts with a letter, an
+// underscore or a quote.
+func IsHeader(line []byte) bool { return isHeader(bytes.TrimPrefix(line, []byte{'"'})) }
+
+// IsFutures reports whether the first line of an archive CSV is that of a futures market's file, which
+// has no column is_best_match. Spot files always have it, and futures files with a header say so too.
+func IsFutures(line []byte, kind ArchiveKind) bool {
+	columns := bytes.Count(line, []byte{','}) + 1
+	return kind == KindAggTrades && columns == 7 || kind == KindTrades && columns == 6
 }
 
 // isHeader reports whether a line starts with a letter or an underscore.

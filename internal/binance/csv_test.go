@@ -22,7 +22,7 @@ type plainRow struct {
 
 func readRows(t *testing.T, text string, kind ArchiveKind) ([]plainRow, *CSVReader, error) {
 	t.Helper()
-	reader := NewCSVReader(strings.NewReader(text), kind)
+	reader := NewCSVReader(strings.NewReader(text), kind, nil)
 	var rows []plainRow
 	for {
 		var row Row
@@ -129,7 +129,7 @@ func TestCSVReaderReadsARealArchiveFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	reader := NewCSVReader(file, KindAggTrades)
+	reader := NewCSVReader(file, KindAggTrades, nil)
 	var row, before Row
 	count := 0
 	for {
@@ -161,7 +161,7 @@ func FuzzCSVReader(f *testing.F) {
 			kind = KindAggTrades
 		}
 		SniffKind(text)
-		reader := NewCSVReader(bytes.NewReader(text), kind)
+		reader := NewCSVReader(bytes.NewReader(text), kind, nil)
 		var row Row
 		for {
 			err := reader.Next(&row)
@@ -194,7 +194,7 @@ func BenchmarkCSV(b *testing.B) {
 	}
 	b.SetBytes(int64(text.Len()))
 	for b.Loop() {
-		reader := NewCSVReader(bytes.NewReader(text.Bytes()), KindAggTrades)
+		reader := NewCSVReader(bytes.NewReader(text.Bytes()), KindAggTrades, nil)
 		var row Row
 		for reader.Next(&row) == nil {
 		}

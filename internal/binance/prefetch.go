@@ -26,13 +26,13 @@ type UnreadableError struct{ Err error }
 func (e *UnreadableError) Error() string { return e.Err.Error() }
 func (e *UnreadableError) Unwrap() error { return e.Err }
 
-// ReadRows reads a CSV in three goroutines: one unpacks, one parses, and the caller's calls use
-// with each batch of rows, which is reused when it returns. ReadRows returns how many rows the
-// exchange had voided, and the first error: that of use, the context's cause, or an
+// ReadRows reads a CSV, of the archive's form unless layout says where the columns are, in three
+// goroutines: one unpacks, one parses, and the caller's calls use with each batch of rows, which is
+// reused when it returns. ReadRows returns how many rows the exchange had voided, and the first error: that of use, the context's cause, or an
 // *UnreadableError with that of RowBatch.Add or CSVReader.Next. The caller closes content
 // afterwards.
 func ReadRows[B RowBatch](
-	ctx context.Context, content io.Reader, kind ArchiveKind, newBatch func() B, use func(B) error,
+	ctx context.Context, content io.Reader, kind ArchiveKind, layout *Columns, newBatch func() B, use func(B) error,
 ) (damaged int64, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	unpacked := prefetch(ctx, content)
@@ -40,7 +40,7 @@ func ReadRows[B RowBatch](
 	for range cap(empty) {
 		empty <- newBatch()
 	}
-	rows := NewCSVReader(unpacked, kind)
+	rows := NewCSVReader(unpacked, kind, layout)
 	var readErr error
 	go func() {
 		defer close(full)

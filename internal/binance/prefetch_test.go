@@ -46,7 +46,7 @@ func TestReadRowsReturnsAllRowsInOrder(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			next := int64(0)
-			damaged, err := ReadRows(t.Context(), in, KindTrades, func() *idBatch { return &idBatch{refuse: -1} }, func(b *idBatch) error {
+			damaged, err := ReadRows(t.Context(), in, KindTrades, nil, func() *idBatch { return &idBatch{refuse: -1} }, func(b *idBatch) error {
 				for i := range b.ids {
 					if b.ids[i] != next || b.lines[i] != next+2 {
 						t.Fatalf("id %d in line %d, want %d", b.ids[i], b.lines[i], next)
@@ -79,7 +79,7 @@ func TestReadRowsReturnsTheFirstError(t *testing.T) {
 		{"truncated zip", io.MultiReader(strings.NewReader(short), iotest.ErrReader(io.ErrUnexpectedEOF)), -1, nil, io.ErrUnexpectedEOF},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := ReadRows(t.Context(), tc.in, KindTrades, func() *idBatch { return &idBatch{refuse: tc.refuse} }, func(*idBatch) error { return tc.use })
+			_, err := ReadRows(t.Context(), tc.in, KindTrades, nil, func() *idBatch { return &idBatch{refuse: tc.refuse} }, func(*idBatch) error { return tc.use })
 			var unreadable *UnreadableError
 			if !errors.Is(err, tc.want) || errors.As(err, &unreadable) != (tc.use == nil) {
 				t.Errorf("err = %#v, want %v", err, tc.want)
@@ -88,7 +88,7 @@ func TestReadRowsReturnsTheFirstError(t *testing.T) {
 	}
 	t.Run("context", func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		_, err := ReadRows(ctx, io.MultiReader(bytes.NewReader([]byte(text)), &endless{line: []byte("7,4.0,12.0,48.0,1499865549590,true\n")}), KindTrades,
+		_, err := ReadRows(ctx, io.MultiReader(bytes.NewReader([]byte(text)), &endless{line: []byte("7,4.0,12.0,48.0,1499865549590,true\n")}), KindTrades, nil,
 			func() *idBatch { return &idBatch{refuse: -1} }, func(*idBatch) error { cancel(errUse); return nil })
 		var unreadable *UnreadableError
 		if !errors.Is(err, errUse) || errors.As(err, &unreadable) {

@@ -16,6 +16,8 @@ import (
 type CSV struct {
 	Symbol string
 	Kind   binance.ArchiveKind
+	// Layout says where the columns are; nil means the archive's form.
+	Layout *binance.Columns
 	// Open opens the text at its beginning.
 	Open func() (io.ReadCloser, error)
 	// Check, if not nil, returns an error for a row that makes the file unusable. It is called from
@@ -103,7 +105,7 @@ func (c *CSV) read(ctx context.Context, use func(*csvBatch) error) (voided int64
 	}
 	defer content.Close()
 	line := int64(0)
-	voided, err = binance.ReadRows(ctx, content, c.Kind, func() *csvBatch { return &csvBatch{csv: c} }, func(b *csvBatch) error {
+	voided, err = binance.ReadRows(ctx, content, c.Kind, c.Layout, func() *csvBatch { return &csvBatch{csv: c} }, func(b *csvBatch) error {
 		if n := len(b.Positions); n > 0 {
 			line = b.Positions[n-1]
 		}

@@ -18,7 +18,7 @@ func stageCSV(ctx context.Context, dir *tape.Dir, s *source, out *staging) error
 	if err := checkFeed(dir, ingest.FeedOf(s.kind)); err != nil {
 		return err
 	}
-	csv := ingest.CSV{Symbol: s.symbol, Kind: s.kind, Open: func() (io.ReadCloser, error) {
+	csv := ingest.CSV{Symbol: s.symbol, Kind: s.kind, Layout: s.layout, Open: func() (io.ReadCloser, error) {
 		_, content, err := s.open()
 		return content, err
 	}}

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"time"
 
 	"tapedeck/internal/ingest"
 	"tapedeck/internal/progress"
@@ -27,6 +28,11 @@ type Options struct {
 	Symbol string
 	// Feed is the feed of CSVs and zips; if empty, each file's name or its first lines say it.
 	Feed tape.Feed
+	// Columns maps the tape's names of the columns to those in the files, or to numbers from 1, for files
+	// that have other columns than the archive's or the tape's.
+	Columns map[string]string
+	// Now is recorded as the time at which conflicts were found.
+	Now time.Time
 	// Run is the id of the run; it is written to the metadata of the segments.
 	Run string
 	// Logger receives warnings about inexact values; nil means none.
@@ -48,6 +54,9 @@ func (s Summary) Total() FileSummary {
 		total.Repeated += file.Repeated
 		total.Voided += file.Voided
 		total.Published += file.Published
+		total.Conflicts += file.Conflicts
+		total.ConflictRows = append(total.ConflictRows, file.ConflictRows...)
+		total.Unreadable += file.Unreadable
 		total.Missing += file.Missing
 		total.Segments += file.Segments
 		total.Bytes += file.Bytes
@@ -147,7 +156,7 @@ func importFile(ctx context.Context, dir *tape.Dir, title string, opt Options, o
 	}
 	out.Verified = verified
 	source.onRead = func(bytes int64) { opt.Progress.Set(out.Path, bytes) }
-	origin := tape.Origin{Source: tape.FromFile, Run: opt.Run, Detail: source.name + " sha256:" + sum, Restores: true}
+	origin := tape.Origin{Source: tape.FromFile, Run: opt.Run, Detail: source.name + " sha256:" + sum, Restores: true, At: opt.Now}
 	rows := &staging{position: "line", newLoad: func() *tape.Loader { return dir.NewLoader(origin) }}
 	stage := stageCSV
 	if source.form == formParquet {
@@ -155,13 +164,26 @@ func importFile(ctx context.Context, dir *tape.Dir, title string, opt Options, o
 	}
 	defer rows.discard()
 	if err := stage(ctx, dir, source, rows); err != nil {
-		return err
+		return refused(err)
 	}
 	published, err := rows.load.Publish(ctx)
+	if err != nil {
+		err = refused(err)
+	}
 	rows.summarize(out)
 	out.Published, out.Bytes, out.Segments = published.Rows, published.Bytes, len(published.Segments)
+	out.Conflicts, out.ConflictRows, out.Unreadable = published.Conflicts, published.ConflictRows, published.Unreadable
 	if out.Inexact > 0 {
 		opt.Logger.Warn("values are not exact as doubles", "file", out.Path, "values", out.Inexact)
+	}
+	return err
+}
+
+// refused makes the error of a file that is of another market one of the file.
+func refused(err error) error {
+	var other *tape.DisagreementError
+	if errors.As(err, &other) {
+		return fileError(err)
 	}
 	return err
 }

@@ -289,6 +289,11 @@ func TestUnusableFileIsNamedAndNotImported(t *testing.T) {
 		{"klines", "BTCUSDT-1m-2024-08.csv", []byte("1723075200000,1,2,3,4,5,1723075259999,6,7,8,9,0\n"), "the file name does not say the symbol"},
 		{"named for the other feed", "BTCUSDT-trades-2024-08.csv", good, "the file should have trades, but its rows are aggTrades"},
 		{"gzip", name, []byte("\x1f\x8b\x08\x00\x00"), "the compression format is not supported; decompress the file first"},
+		{"random bytes", "BTCUSDT-aggTrades-2024-08.zip", []byte("\x07\x00\xf3\x80 noise\xff"), "not a zip file"},
+		{"random bytes without a name", "x.bin", []byte("\x07\x00\xf3\x80 noise\xff"), "not a zip, a Parquet file or text"},
+		{"a name that is no symbol", "foo bar-aggTrades-2024-08.csv", good, `"foo bar" is not a symbol, such as BTCUSDT: `},
+		{"unknown columns", name, []byte("trade_id,px,size,time,side\n1,2,3,4,buy\n"), "no column is named id or price or qty or traded_at or is_buyer_maker; " +
+			"wanted are id, price, qty, traded_at, is_buyer_maker and, for aggregate trades, first_trade_id and last_trade_id; the file has trade_id, px, size, time, side"},
 		{"truncated Parquet", "x.parquet", []byte("PAR1\x15\x04\x15"), "not a complete Parquet file"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -367,9 +372,48 @@ func TestChecksumFileIsVerified(t *testing.T) {
 	}
 }
 
+// futuresColumns make a file of a futures market one like any other.
+var futuresColumns = map[string]string{
+	"id": "agg_trade_id", "qty": "quantity", "traded_at": "transact_time", // the others have the tape's names
+}
+
+// A futures file has the name of a spot file, and a column less.
+func TestFuturesFileIsRefused(t *testing.T) {
+	_, lines := aggTrades("BTCUSDT", 0, 10)
+	var futures []string
+	for _, line := range lines {
+		futures = append(futures, strings.ToLower(strings.TrimSuffix(line, ",True")))
+	}
+	const header = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker"
+	files := map[string]string{
+		"with a header":    writeFile(t, "BTCUSDT-aggTrades-2024-08-08.csv", csvOf(slices.Insert(slices.Clone(futures), 0, header))),
+		"without a header": writeFile(t, "BTCUSDT-aggTrades-2024-08-08.csv", csvOf(futures)),
+		"raw trades":       writeFile(t, "BTCUSD_PERP-trades-2024-08-08.csv", []byte("id,price,qty,base_qty,time,is_buyer_maker\n1,60000.1,5.0,0.01,1723075200000,true\n")),
+	}
+	if dir, err := recorded.Dir(); err != nil || dir == "" {
+		t.Logf("no recordings: only made files are tried (%v)", err)
+	} else {
+		files["recorded"] = filepath.Join(dir, "archive/BTCUSD_PERP-aggTrades-2026-05-08.zip")
+	}
+	for name, path := range files {
+		dir := newTape(t, tape.AggTrade)
+		summary, err := Run(t.Context(), dir, []string{path}, Options{})
+		if err != nil || len(summary.Files) != 1 || !errors.Is(summary.Files[0].Problem, ErrFutures) || len(readTape(t, dir)) > 0 {
+			t.Errorf("%s: %v, %+v", name, err, summary)
+		}
+	}
+	dir := newTape(t, tape.AggTrade)
+	mustImport(t, dir, files["with a header"], Options{Columns: futuresColumns})
+	if got := len(readTape(t, dir)); got != 11 {
+		t.Errorf("%d trades with --columns", got)
+	}
+}
+
 func TestRecordedArchiveFile(t *testing.T) {
 	dir := newTape(t, tape.AggTrade)
-	got := mustImport(t, dir, recorded.Path(t, "archive/BTCUSD_PERP-aggTrades-2026-05-08.zip"), Options{Run: "r1"})
+	got := mustImport(t, dir, recorded.Path(t, "archive/BTCUSD_PERP-aggTrades-2026-05-08.zip"), Options{
+		Run: "r1", Columns: futuresColumns,
+	})
 	if got.Rows != 105_280 || got.Published != 105_280 || got.Missing != 0 || !got.Verified || got.Inexact != 0 || got.Segments != 1 {
 		t.Errorf("%+v", got)
 	}

@@ -7,15 +7,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/duckdb/duckdb-go/v2"
 	"github.com/parquet-go/parquet-go"
 
+	"tapedeck/internal/binance"
 	"tapedeck/internal/ingest"
 	"tapedeck/internal/tape"
 )
@@ -50,7 +53,7 @@ func stageParquet(ctx context.Context, dir *tape.Dir, s *source, out *staging) e
 	defer os.RemoveAll(scratch)
 	out.restart()
 	sorted := filepath.Join(scratch, "sorted.tmp")
-	if err := sortParquet(ctx, scratch, filepath.Join(scratch, "in"), sorted, dir.Feed(), out); err != nil {
+	if err := s.sortParquet(ctx, scratch, filepath.Join(scratch, "in"), sorted, dir.Feed(), out); err != nil {
 		return err
 	}
 	if err := readSorted(sorted, func(b *ingest.Batch) error { return out.add(ctx, b) }); err != nil {
@@ -84,7 +87,7 @@ func newScratch(dir *tape.Dir, path string) (string, error) {
 
 // sortParquet writes the trades of the file in to the file sorted, by (date, symbol, id), and
 // counts in out those that it leaves out.
-func sortParquet(ctx context.Context, scratch, in, sorted string, feed tape.Feed, out *staging) error {
+func (s *source) sortParquet(ctx context.Context, scratch, in, sorted string, feed tape.Feed, out *staging) error {
 	if strings.ContainsAny(scratch, "*?[") {
 		return fmt.Errorf("the path %q contains *, ? or [, which DuckDB treats as a pattern", scratch)
 	}
@@ -102,6 +105,10 @@ func sortParquet(ctx context.Context, scratch, in, sorted string, feed tape.Feed
 		return err
 	}
 	rows := fmt.Sprintf("read_parquet(%s, file_row_number = true, hive_partitioning = false)", quote(in))
+	rows, err = s.mapParquet(ctx, db, rows)
+	if err != nil {
+		return err
+	}
 	decimals, err := checkColumns(ctx, db, rows)
 	if err != nil {
 		return err
@@ -150,29 +157,88 @@ var parquetTypes = []struct {
 
 var integers = []string{"BIGINT", "INTEGER", "SMALLINT", "TINYINT", "UBIGINT", "UINTEGER", "USMALLINT", "UTINYINT"}
 
-// checkColumns checks that the file has the tape's columns, and returns those that are DECIMAL.
-func checkColumns(ctx context.Context, db *sql.DB, rows string) (decimals []string, err error) {
+// mapParquet returns rows with the columns that the options map under the tape's names, and with the
+// symbol if the file has no column for it.
+func (s *source) mapParquet(ctx context.Context, db *sql.DB, rows string) (string, error) {
+	names, _, err := describeColumns(ctx, db, rows)
+	if err != nil {
+		return "", err
+	}
+	has := func(column string) bool {
+		return slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, column) })
+	}
+	var replaced, added []string
+	add := func(expression, name string) {
+		as := expression + " AS " + identifier(name)
+		if has(name) {
+			replaced = append(replaced, as)
+		} else {
+			added = append(added, as)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.columns)) {
+		theirs := s.columns[name]
+		if n, err := strconv.Atoi(theirs); err == nil && n >= 1 && n <= len(names) {
+			theirs = names[n-1]
+		}
+		if !has(theirs) {
+			return "", fileErrorf("%s=%s: the file has no such column; it has %s", name, s.columns[name], strings.Join(names, ", "))
+		}
+		if theirs != name {
+			add(identifier(theirs), name)
+		}
+	}
+	if s.symbol != "" && !has("symbol") && s.columns["symbol"] == "" {
+		add(quote(s.symbol), "symbol")
+	}
+	if len(replaced)+len(added) == 0 {
+		return rows, nil
+	}
+	list := "*"
+	if len(replaced) > 0 {
+		list += " REPLACE (" + strings.Join(replaced, ", ") + ")"
+	}
+	return fmt.Sprintf("(SELECT %s FROM %s)", strings.Join(append([]string{list}, added...), ", "), rows), nil
+}
+
+func identifier(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// describeColumns returns the names of the columns in their order, and their types by name in lower
+// case.
+func describeColumns(ctx context.Context, db *sql.DB, rows string) (names []string, types map[string]string, err error) {
 	described, err := db.QueryContext(ctx, "SELECT column_name, column_type FROM (DESCRIBE FROM "+rows+")")
 	if err != nil {
-		return nil, unreadable(ctx, err)
+		return nil, nil, unreadable(ctx, err)
 	}
 	defer described.Close()
-	have := map[string]string{}
+	types = map[string]string{}
 	for described.Next() {
 		var name, kind string
 		if err := described.Scan(&name, &kind); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		have[strings.ToLower(name)] = kind
+		if name != "file_row_number" {
+			names = append(names, name)
+		}
+		types[strings.ToLower(name)] = kind
 	}
-	if err := described.Err(); err != nil {
-		return nil, unreadable(ctx, err)
+	return names, types, unreadable(ctx, described.Err())
+}
+
+// checkColumns checks that the file has the tape's columns, and returns those that are DECIMAL.
+func checkColumns(ctx context.Context, db *sql.DB, rows string) (decimals []string, err error) {
+	names, have, err := describeColumns(ctx, db, rows)
+	if err != nil {
+		return nil, err
 	}
 	for _, column := range parquetTypes {
 		full, ok := have[column.name]
 		if !ok {
-			return nil, fileErrorf("no column %q; the tape's columns are symbol, id, price, qty, "+
-				"first_trade_id, last_trade_id, traded_at and is_buyer_maker", column.name)
+			reason := fmt.Sprintf("no column %q", column.name)
+			if column.name == "symbol" {
+				reason += " (--symbol names the symbol of all rows)"
+			}
+			return nil, fileError(&binance.ColumnsError{Reason: reason, Have: names})
 		}
 		kind, _, _ := strings.Cut(full, "(")
 		if !slices.Contains(column.types, kind) {

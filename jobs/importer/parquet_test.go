@@ -110,7 +110,7 @@ func TestUnusableParquetIsRejected(t *testing.T) {
 		name, query, want string
 		feed              tape.Feed
 	}{
-		{"a column is missing", "SELECT * EXCLUDE (qty) FROM (" + generated + ")", `no column "qty"; the tape's columns are`, ""},
+		{"a column is missing", "SELECT * EXCLUDE (qty) FROM (" + generated + ")", `no column "qty"; wanted are id, price`, ""},
 		{"an imprecise price", "SELECT * REPLACE (price::FLOAT AS price) FROM (" + generated + ")", `column "price" is FLOAT, it must be DOUBLE`, ""},
 		{"a time as a number", "SELECT * REPLACE (epoch_us(traded_at) AS traded_at) FROM (" + generated + ")", `column "traded_at" is BIGINT, it must be TIMESTAMP`, ""},
 		{"NULL", "SELECT * REPLACE (if(symbol = 'BTCUSDT' AND id = 7, NULL, qty) AS qty) FROM (" + generated + ") WHERE symbol = 'BTCUSDT' ORDER BY id", "row 8: qty is NULL", ""},

@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"sync/atomic"
+	"unicode/utf8"
 
 	"tapedeck/internal/binance"
 	"tapedeck/internal/ingest"
@@ -36,9 +37,12 @@ type source struct {
 	size       int64
 	form       form
 
+	columns map[string]string // that the options map
+	symbol  string            // of a CSV, also of one in a zip, or of a Parquet file without such a column
+
 	// Of a CSV, also of one in a zip.
-	symbol string
 	kind   binance.ArchiveKind
+	layout *binance.Columns // nil for the archive's form
 
 	read   atomic.Int64      // bytes of the file since open
 	onRead func(bytes int64) // called with read, possibly from another goroutine; may be nil
@@ -67,7 +71,7 @@ func openSource(path string, opt Options) (_ *source, err error) {
 		}
 		return nil, err
 	}
-	s := &source{path: path, name: filepath.Base(path), file: file}
+	s := &source{path: path, name: filepath.Base(path), file: file, columns: opt.Columns, symbol: opt.Symbol}
 	defer func() {
 		if err != nil {
 			file.Close()
@@ -76,6 +80,9 @@ func openSource(path string, opt Options) (_ *source, err error) {
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err
+	}
+	if info.IsDir() {
+		return nil, errors.New("it is a directory; name the files in it")
 	}
 	if !info.Mode().IsRegular() {
 		return nil, errors.New("not a regular file")
@@ -93,7 +100,10 @@ func openSource(path string, opt Options) (_ *source, err error) {
 		s.form = formZip
 	case string(head) == "PAR1":
 		s.form = formParquet
-		return s, nil
+		if s.symbol != "" {
+			err = binance.CheckSymbol(s.symbol)
+		}
+		return s, err
 	case bytes.HasPrefix(head, []byte("\x1f\x8b")), bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")),
 		bytes.HasPrefix(head, []byte("BZh")): // gzip, zstd, bzip2
 		return nil, errors.New("the compression format is not supported; decompress the file first")
@@ -112,7 +122,6 @@ func (s *source) detectCSV(opt Options) error {
 		return err
 	}
 	defer content.Close()
-	s.symbol = opt.Symbol
 	declared := binance.ArchiveKind("")
 	for _, name := range []string{s.name, member} {
 		if match := archiveName.FindStringSubmatch(name); match != nil {
@@ -129,9 +138,6 @@ func (s *source) detectCSV(opt Options) error {
 	if opt.Feed != "" {
 		declared = ingest.KindOf(opt.Feed)
 	}
-	if s.symbol == "" {
-		return ErrNoSymbol
-	}
 	head, err := bufio.NewReaderSize(content, sniffBytes).Peek(sniffBytes)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return describe(err)
@@ -139,11 +145,42 @@ func (s *source) detectCSV(opt Options) error {
 	if len(bytes.TrimSpace(head)) == 0 {
 		return errEmpty
 	}
+	first, _, _ := bytes.Cut(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), []byte("\n"))
+	first = bytes.TrimSpace(first)
+	if bytes.IndexByte(head, 0) >= 0 || !utf8.Valid(first) {
+		if strings.EqualFold(filepath.Ext(s.name), ".zip") {
+			return errors.New("not a zip file")
+		}
+		return errors.New("not a zip, a Parquet file or text")
+	}
+	if s.symbol == "" {
+		return ErrNoSymbol
+	}
+	if err := binance.CheckSymbol(s.symbol); err != nil {
+		return err
+	}
+	return s.detectKind(opt, head, first, declared)
+}
+
+// detectKind finds the kind of a CSV, and where its columns are if it does not have the archive's
+// form. declared is the kind that its name or the options say.
+func (s *source) detectKind(opt Options, head, first []byte, declared binance.ArchiveKind) error {
 	s.kind = binance.SniffKind(head)
+	if len(opt.Columns) > 0 || s.kind == "" && binance.IsHeader(first) {
+		layout, err := binance.NewColumns(first, opt.Columns, s.symbol)
+		if err != nil {
+			return err
+		}
+		s.layout, s.kind = layout, layout.Kind()
+		if declared == binance.KindAggTrades && s.kind == binance.KindTrades {
+			s.kind = declared // without the raw trades of each
+		}
+	} else if binance.IsFutures(first, s.kind) {
+		return ErrFutures
+	}
 	switch {
 	case s.kind == "" && declared == "":
-		line, _, _ := bytes.Cut(head, []byte("\n"))
-		return fmt.Errorf("the first line is neither an aggTrades nor a trades row: %q", line[:min(len(line), 80)])
+		return fmt.Errorf("the first line is neither an aggTrades nor a trades row: %q", first[:min(len(first), 80)])
 	case s.kind == "":
 		s.kind = declared // reading the file reports what is wrong with its first line
 	case declared != "" && s.kind != declared:
@@ -151,6 +188,9 @@ func (s *source) detectCSV(opt Options) error {
 	}
 	return nil
 }
+
+// ErrFutures is a file of the archive of a futures market. Its name is that of a spot file.
+var ErrFutures = errors.New("it has the columns of a futures market's file, without is_best_match, and the tape is of the spot market")
 
 // ErrNoSymbol is a CSV or zip whose symbol is not known.
 var ErrNoSymbol = errors.New(

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
 	"tapedeck/internal/ingest"
 	"tapedeck/internal/tape"
@@ -53,6 +54,9 @@ func (s *staging) add(ctx context.Context, b *ingest.Batch) error {
 		if s.lastAt == 0 || t.Symbol != s.last.Symbol {
 			s.current = s.symbols[t.Symbol]
 			if s.current == nil {
+				if err := binance.CheckSymbol(t.Symbol); err != nil {
+					return fileErrorf("%s %d: %w", s.position, at, err)
+				}
 				s.current = &symbolRows{}
 				s.symbols[t.Symbol] = s.current
 			}

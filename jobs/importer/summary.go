@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
 )
 
@@ -16,8 +17,11 @@ type FileSummary struct {
 	// earlier one, Voided those that the exchange itself has voided (price and quantity 0, or trade
 	// ids -1).
 	Rows, Repeated, Voided int64
-	// Published is how many of Rows were written; the others were on the tape already.
-	Published int64
+	// Published is how many of Rows were written. The ids of the others were on the tape already:
+	// Conflicts of them with another content, which the tape keeps. ConflictRows are the first few.
+	// Unreadable of them could not be compared, because the tape's file cannot be read.
+	Published, Conflicts, Unreadable int64
+	ConflictRows                     []tape.Conflict
 	// Missing counts, for each symbol, the ids between the file's first and last that it does not
 	// have.
 	Missing int64
@@ -43,6 +47,12 @@ func (f FileSummary) String() string {
 	}
 	text := fmt.Sprintf("%s: %s of %s, %s of them new",
 		f.Path, wording.Count(f.Rows, "trade"), symbols, wording.Comma(f.Published))
+	if f.Conflicts > 0 {
+		text += fmt.Sprintf(", %s in conflict with the tape", wording.Comma(f.Conflicts))
+	}
+	if f.Unreadable > 0 {
+		text += fmt.Sprintf(", %s not compared with a file of the tape that cannot be read", wording.Comma(f.Unreadable))
+	}
 	if f.Verified {
 		text += "; its checksum matches"
 	}
