@@ -253,7 +253,7 @@ func BenchmarkBytes(b *testing.B) {
 // importedSize imports a file, compacts the tape and returns its size on disk.
 func importedSize(b *testing.B, binary, file string) (bytes, rows float64) {
 	path := filepath.Join(b.TempDir(), "data")
-	measure(b, binary, "import", "--data-dir", path, file)
+	measure(b, binary, "import", "--data-dir", path, "--columns", "id=1,price=2,qty=3,first_trade_id=4,last_trade_id=5,traded_at=6,is_buyer_maker=7", file)
 	measure(b, binary, "compact", "--data-dir", path, "--force")
 	dir, err := tape.Open(path)
 	if err != nil {

@@ -20,6 +20,6 @@ func foundConflicts(found int64) error {
 	if found == 0 {
 		return nil
 	}
-	return withHint(partial("%s: the tape has another content for these ids and keeps it", wording.Count(found, "conflict")),
-		"tapedeck query 'FROM conflicts' lists both contents")
+	return withHint(partial("%s: the tape has another content for the %s and keeps it",
+		wording.Count(found, "conflict"), wording.Noun(found, "id")), `tapedeck query "FROM conflicts" lists both contents`)
 }

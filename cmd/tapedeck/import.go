@@ -19,7 +19,7 @@ import (
 type importCmd struct {
 	Files   []string          `arg:"" name:"file" placeholder:"FILE" help:"Zips and CSVs in the form of data.binance.vision, or Parquet files with the tape's columns."`
 	Symbol  string            `placeholder:"SYMBOL" help:"The symbol of the CSVs and zips. The default is in each file's name, for example BTCUSDT-aggTrades-2024-08-08.zip."`
-	Columns map[string]string `placeholder:"NAME=COLUMN" mapsep:"," help:"The files' columns by the tape's names, for other forms: id=trade_id,price=px,qty=size,traded_at=time,is_buyer_maker=maker. A column can also be a number from 1."`
+	Columns map[string]string `placeholder:"NAME=COLUMN" mapsep:"," help:"Where other files have the tape's columns: id=trade_id,price=px. A number counts columns from 1; what is not listed has the tape's name."`
 	feedFlags
 }
 

@@ -147,10 +147,10 @@ func (s *source) detectCSV(opt Options) error {
 	}
 	first, _, _ := bytes.Cut(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), []byte("\n"))
 	first = bytes.TrimSpace(first)
+	if s.form == formCSV && strings.EqualFold(filepath.Ext(s.name), ".zip") {
+		return errors.New("not a zip file")
+	}
 	if bytes.IndexByte(head, 0) >= 0 || !utf8.Valid(first) {
-		if strings.EqualFold(filepath.Ext(s.name), ".zip") {
-			return errors.New("not a zip file")
-		}
 		return errors.New("not a zip, a Parquet file or text")
 	}
 	if s.symbol == "" {
