@@ -68,3 +68,14 @@ func flock(file *os.File, how int) error {
 		}
 	}
 }
+
+// Held reports whether a lock of Lock, TryLock or OpenLocked on the file at path is held. It is false
+// for a file that cannot be opened. For the instant of the call, TryLock may fail elsewhere.
+func Held(path string) bool {
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	return errors.Is(flock(file, syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
+}

@@ -19,6 +19,7 @@
 //	minutes/, minutes.json           analytics         one-minute buckets; computed again
 //	market.json                      analytics         market.duckdb's version; it is created again
 //	stream.json                      jobs/stream       nothing; rewritten every 5 s (type Stream)
+//	stream.lock                      jobs/stream       nothing; a lock, held while recording
 //	schedule.json                    jobs/schedule     what is not in the ledger yet (type Scheduler)
 //	schedule.lock                    jobs/schedule     nothing; a lock
 //	begun/<symbol>                   jobs/backfill     symbols with an unfinished first backfill
@@ -100,6 +101,9 @@ func (d *Dir) WriteBytes(name string, content []byte) error {
 	}
 	return durable.Replace(d.disk, d.staging, path, content)
 }
+
+// Held reports whether some process holds the lock on a state file.
+func (d *Dir) Held(name string) bool { return durable.Held(d.Path(name)) }
 
 // ReadCache reads a state file whose loss costs only the work to compute it again: a file that is
 // missing or damaged is an empty map.

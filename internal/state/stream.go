@@ -2,14 +2,20 @@ package state
 
 import "time"
 
-// StreamFile is the name of the file that holds a Stream.
-const StreamFile = "stream.json"
+// StreamFile is the name of the file that holds a Stream. The recorder that writes it holds a lock on
+// StreamLock; another one on the same tape does not write it.
+const (
+	StreamFile = "stream.json"
+	StreamLock = "stream.lock"
+)
 
 // Stream is the content of stream.json. The recorder rewrites it every 5 s and when it ends. If
-// EndedAt is zero and UpdatedAt is older than that, the process hangs or was killed. Times are UTC.
+// EndedAt is zero and UpdatedAt is older than that, the process hangs or was killed: the latter if
+// Locked is true and the lock is free. Times are UTC.
 type Stream struct {
 	PID       int       `json:"pid"`
 	RunID     string    `json:"run_id,omitempty"`
+	Locked    bool      `json:"locked,omitempty"` // the recorder holds the lock
 	StartedAt time.Time `json:"started_at"`
 	UpdatedAt time.Time `json:"updated_at"`
 	// EndedAt is zero while the recorder runs. Error is empty after a normal stop.
@@ -24,6 +30,10 @@ type Stream struct {
 	LastFlushAt     time.Time `json:"last_flush_at,omitzero"`
 	UnflushedTrades int       `json:"unflushed_trades"`
 	UnflushedSince  time.Time `json:"unflushed_since,omitzero"`
+
+	// ExchangeAt is the time at the exchange at UpdatedAt, according to the latest trades: late by
+	// as much as they were. It is zero before the first trade.
+	ExchangeAt time.Time `json:"exchange_at,omitzero"`
 
 	Connections []StreamConnection `json:"connections"`
 	// Symbols are the symbols to record, by name.
@@ -56,6 +66,9 @@ type StreamSymbol struct {
 	LastTradedAt   time.Time `json:"last_traded_at,omitzero"`
 	LastReceivedAt time.Time `json:"last_received_at,omitzero"`
 	UsualSilenceMS int64     `json:"usual_silence_ms,omitempty"`
+	// WatchedUntil is the instant at the exchange up to which the stream proves the symbol's record on
+	// the tape to be complete; see Watched.
+	WatchedUntil time.Time `json:"watched_until,omitzero"`
 }
 
 // StreamCounters count events since the recorder started.
@@ -82,6 +95,8 @@ type StreamCounters struct {
 	Reconnects int64 `json:"reconnects"`
 	Replaced   int64 `json:"replaced"`
 	Refused    int64 `json:"refused"`
+	// Conflicts counts trades that were refused because their ids have another content on the tape.
+	Conflicts int64 `json:"conflicts"`
 	// Flushes counts published batches, Rows and Bytes what they wrote, and Dropped the trades that
 	// were on the tape already.
 	Flushes int64 `json:"flushes"`

@@ -118,6 +118,35 @@ func ReadWatched(d *Dir) (map[string][]window.Window, error) {
 	return mergeWatched(files), nil
 }
 
+// formerly is the file that PruneWatched leaves.
+const formerly = "formerly"
+
+// PruneWatched replaces the files of all recorders by one with the spans that keep returns for each
+// symbol. A recorder that is running writes its file again with its next flush. The caller must be
+// the only one that prunes.
+func PruneWatched(d *Dir, keep func(symbol string, spans []window.Window) []window.Window) error {
+	files, err := readWatchedFiles(d)
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	kept := mergeWatched(files)
+	for symbol, spans := range kept {
+		kept[symbol] = keep(symbol, spans)
+	}
+	if err := NewWatched(formerly, kept).Write(d); err != nil {
+		return err
+	}
+	for path := range files {
+		if path == filepath.Join(d.Path(watchedDir), formerly+".json") {
+			continue
+		}
+		if err := d.disk.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove what a former recorder watched: %w", err)
+		}
+	}
+	return nil
+}
+
 // readWatchedFiles returns the files of all recorders by path.
 func readWatchedFiles(d *Dir) (map[string]Watched, error) {
 	entries, err := os.ReadDir(d.Path(watchedDir))

@@ -2,6 +2,7 @@ package tape
 
 import (
 	"context"
+	"time"
 )
 
 // Conflict is one row of conflicts: a row that was refused because its id is on the tape with
@@ -161,4 +162,48 @@ func orMinusOne(id *int64) int64 {
 		return -1
 	}
 	return *id
+}
+
+// RecordHealed adds an event to the history of the recorder for each gap in it whose ids are on the
+// tape by now, and which was not recorded as healed before. index is refreshed, now is the time of the
+// event, and runID the run that healed. It returns how many were healed.
+func (d *Dir) RecordHealed(ctx context.Context, index *Index, now time.Time, runID string) (int, error) {
+	events, err := d.ReadRecorderEvents("", "")
+	if err != nil {
+		return 0, err
+	}
+	type gap struct {
+		symbol      string
+		first, last int64
+	}
+	open := map[gap]bool{}
+	for _, event := range events {
+		if event.FirstID == nil || event.LastID == nil {
+			continue
+		}
+		g := gap{event.Symbol, *event.FirstID, *event.LastID}
+		switch event.Event {
+		case EventGap:
+			if _, known := open[g]; !known {
+				open[g] = true
+			}
+		case EventHealed:
+			open[g] = false
+		}
+	}
+	var healed []RecorderEvent
+	for g, isOpen := range open {
+		if !isOpen || len(index.IDs(g.symbol).Missing(g.first, g.last)) > 0 {
+			continue
+		}
+		healed = append(healed, RecorderEvent{
+			At: now.UnixMicro(), Event: EventHealed, Symbol: g.symbol, FirstID: &g.first, LastID: &g.last,
+			IDs: g.last - g.first + 1, Message: "all of these ids are on the tape", RunID: runID,
+		})
+	}
+	if len(healed) == 0 {
+		return 0, nil
+	}
+	_, err = d.PublishRecorderEvents(ctx, healed)
+	return len(healed), err
 }

@@ -93,3 +93,30 @@ func (x *Index) refreshEvidence() (err error) {
 	x.answers, err = state.ReadAnswers(x.state)
 	return err
 }
+
+// keptSpans is how many spans in which a symbol was watched are kept before the first trade on the
+// tape, and how many after the last one.
+const keptSpans = 16
+
+// PruneWatched forgets when former recorders watched a symbol between the first and the last trade on
+// the tape: only what reaches beyond these can prove anything. The caller holds the recorder's lock.
+func (d *Dir) PruneWatched() error {
+	bounds, err := d.extent.read()
+	if err != nil {
+		return err
+	}
+	return state.PruneWatched(d.state, func(symbol string, spans []window.Window) []window.Window {
+		b, recorded := bounds[symbol]
+		var before, after []window.Window
+		for _, span := range spans {
+			switch {
+			case !recorded || span.Start.Before(b.FirstAt):
+				before = append(before, span)
+			case !span.End.Before(b.LastAt):
+				after = append(after, span)
+			}
+		}
+		before, after = before[max(0, len(before)-keptSpans):], after[max(0, len(after)-keptSpans):]
+		return append(before, after...)
+	})
+}

@@ -2,6 +2,7 @@ package tape
 
 import (
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 
@@ -154,5 +155,41 @@ func TestIndexKnowsWhatWasWatchedAndAnswered(t *testing.T) {
 	}
 	if known, ok := index.Known("XRPUSDT"); ok {
 		t.Errorf("a symbol without a trade is known: %v", known)
+	}
+}
+
+func TestPruneWatchedKeepsWhatReachesBeyondTheTape(t *testing.T) {
+	d := newTape(t)
+	publish(t, d, trades("BTCUSDT", 5, 105, second(100))) // until second 200
+	spans := watchedSpans(50, 110, 120, 130, 140, 150, 190, 210, 220, 230)
+	for run, watched := range map[string][]window.Window{"a": spans[:3], "b": spans[2:]} {
+		err := state.NewWatched(run, map[string][]window.Window{"BTCUSDT": watched, "NEWUSDT": watched}).Write(d.State())
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	knownNow := func() Known {
+		index := d.Index()
+		if err := index.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		known, _ := index.Known("BTCUSDT")
+		return known
+	}
+	before := knownNow()
+	for range 2 {
+		if err := d.PruneWatched(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after := knownNow(); after != before || after != (Known{second(50), second(210), ByStream, ByStream}) {
+		t.Errorf("known %v, before the pruning %v", after, before)
+	}
+	got, err := state.ReadWatched(d.State())
+	if err != nil || len(got["NEWUSDT"]) != len(spans) || len(got["BTCUSDT"]) != 3 {
+		t.Errorf("left %v, %v", got, err)
+	}
+	if files, err := os.ReadDir(d.State().Path("watched")); err != nil || len(files) != 1 {
+		t.Errorf("files %v, %v", files, err)
 	}
 }

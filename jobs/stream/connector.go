@@ -61,13 +61,16 @@ type connector struct {
 	receiver *receiver
 	full     func() bool // reports whether reading has to wait for room
 	observe  func(Event)
+	history  *history
 	dials    *rate.Limiter
 	opt      Options
 	log      *slog.Logger
 
-	refusals   int // failed attempts in a row
-	shortLives int // connections that ended too soon, in a row
-	unverified int // connections whose subscriptions could not be verified, in a row
+	lostAt     time.Time // zero unless the connection was lost; belongs to the connector's goroutine
+	connected  bool      // a connection was up
+	refusals   int       // failed attempts in a row
+	shortLives int       // connections that ended too soon, in a row
+	unverified int       // connections whose subscriptions could not be verified, in a row
 }
 
 // run keeps a connection up until ctx is done. With Options.Once it also returns when the exchange
@@ -123,6 +126,7 @@ func (c *connector) open(ctx context.Context) (*connection, error) {
 		}
 		conn, err := c.dial(ctx)
 		if err == nil {
+			c.recordConnected(len(conn.streams))
 			c.refusals = 0
 			c.tracker.connected(conn.tracked)
 			c.log.Info("stream connected", "streams", len(conn.streams))
@@ -273,6 +277,10 @@ waiting:
 		select {
 		case <-timer.C:
 		case <-old.done:
+			if ctx.Err() == nil {
+				c.recordLost(endOf(old.err))
+				c.recordConnected(len(conn.streams))
+			}
 			break waiting
 		case <-ctx.Done():
 			break waiting
@@ -306,6 +314,9 @@ func (c *connector) lost(conn, other *connection) {
 	c.tracker.lost(conn.tracked, conn.err, current)
 	c.log.Warn("stream connection lost", "error", conn.err, "close_code", binance.CloseCode(conn.err),
 		"age_s", int64(time.Since(conn.openedAt).Seconds()))
+	if other == nil {
+		c.recordLost(endOf(conn.err))
+	}
 	c.observe(Event{Kind: Lost, Connection: c.name, Reason: conn.err.Error()})
 }
 
@@ -358,6 +369,7 @@ func (c *connector) distrust(conn *connection, what string) {
 		c.watcher.removed(conn.watch.Load(), []string{what})
 	case what != "connection" || c.tracker.suspicious(conn.tracked):
 		conn.watch.Load().spoil()
+		c.recordLost("silent for longer than usual")
 	}
 }
 

@@ -24,6 +24,7 @@ type publisher struct {
 
 	mu                            sync.Mutex
 	flushes, rows, dropped, bytes int64
+	conflicts                     int64
 	lastFlushAt                   time.Time
 }
 
@@ -78,6 +79,7 @@ func (p *publisher) count(done tape.Published) {
 	p.rows += done.Rows
 	p.dropped += done.Dropped
 	p.bytes += done.Bytes
+	p.conflicts += done.Conflicts
 }
 
 // describe fills in the publisher's part of the state.
@@ -86,4 +88,5 @@ func (p *publisher) describe(s *state.Stream) {
 	defer p.mu.Unlock()
 	s.LastFlushAt = p.lastFlushAt.UTC()
 	s.Counters.Flushes, s.Counters.Rows, s.Counters.Dropped, s.Counters.Bytes = p.flushes, p.rows, p.dropped, p.bytes
+	s.Counters.Conflicts = p.conflicts
 }

@@ -2,10 +2,12 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
 
+	"tapedeck/internal/durable"
 	"tapedeck/internal/state"
 )
 
@@ -20,7 +22,33 @@ type stateWriter struct {
 
 	mu     sync.Mutex // one writer at a time
 	base   state.Stream
+	unlock func() // set while this recorder is the one that writes the file
+	other  bool   // another recorder does
 	failed bool
+}
+
+// own makes this recorder the one that writes the file, unless another one is, and returns what the
+// file says about the recorder before it. ok is false if there is none, or if it may still be alive.
+func (w *stateWriter) own() (before state.Stream, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.unlock != nil {
+		return state.Stream{}, false
+	}
+	unlock, err := durable.TryLock(w.dir.Path(state.StreamLock))
+	if errors.Is(err, durable.ErrLocked) {
+		if !w.other {
+			w.log.Warn("another recorder records to this tape: its state is shown by health and metrics")
+		}
+		w.other = true
+		return state.Stream{}, false
+	}
+	if err != nil { // the file system may have no locks
+		w.log.Warn("no lock for the recorder", "error", err)
+		unlock = func() {}
+	}
+	w.unlock, w.base.Locked = unlock, err == nil
+	return before, w.dir.Read(state.StreamFile, &before) == nil
 }
 
 // begin sets what does not change while the recorder runs.
@@ -30,11 +58,19 @@ func (w *stateWriter) begin(base state.Stream) {
 	w.base = base
 }
 
+// owned reports whether this recorder is the one that writes the file.
+func (w *stateWriter) owned() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.unlock != nil
+}
+
 // run writes the state regularly until ctx is done.
 func (w *stateWriter) run(ctx context.Context) {
 	ticker := time.NewTicker(stateEvery)
 	defer ticker.Stop()
 	for {
+		w.own()
 		w.write()
 		select {
 		case <-ticker.C:
@@ -53,12 +89,21 @@ func (w *stateWriter) writeEnd(err error) {
 	}
 	w.mu.Unlock()
 	w.write()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.unlock != nil {
+		w.unlock()
+		w.unlock = nil
+	}
 }
 
 // write replaces the state file. A failure is logged once and does not stop the recorder.
 func (w *stateWriter) write() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.unlock == nil {
+		return
+	}
 	s := w.base
 	w.describe(&s)
 	err := w.dir.Write(state.StreamFile, &s)

@@ -44,6 +44,7 @@ var errPublish = errors.New("stream stopped")
 // Recorder records the streams of a set of symbols. Run may be called once.
 type Recorder struct {
 	opt       Options
+	dir       *tape.Dir
 	log       *slog.Logger
 	feed      tape.Feed
 	receiver  receiver
@@ -53,6 +54,7 @@ type Recorder struct {
 	batcher   *batcher
 	publisher *publisher
 	state     *stateWriter
+	history   *history
 	dials     *rate.Limiter
 	stopping  chan struct{} // closed when Run stops
 	events    sync.Mutex    // held while Observe runs
@@ -78,7 +80,7 @@ func New(dir *tape.Dir, opt Options) (*Recorder, error) {
 		return nil, err
 	}
 	r := &Recorder{
-		opt: opt, log: opt.Logger, feed: dir.Feed(), dials: rate.NewLimiter(rate.Every(dialEvery), dialBurst),
+		opt: opt, dir: dir, log: opt.Logger, feed: dir.Feed(), dials: rate.NewLimiter(rate.Every(dialEvery), dialBurst),
 		stopping: make(chan struct{}), ends: make(chan connectorEnd), tracker: newTracker(opt.Logger),
 	}
 	r.watcher = newWatcher(r.tracker.clock)
@@ -90,6 +92,7 @@ func New(dir *tape.Dir, opt Options) (*Recorder, error) {
 	if r.feed == tape.AggTrade {
 		r.receiver.kind = binance.KindAggTrade
 	}
+	r.history = &history{dir: dir, runID: opt.RunID, log: opt.Logger}
 	r.state = &stateWriter{dir: dir.State(), log: opt.Logger, describe: r.describe}
 	return r, nil
 }
@@ -124,7 +127,9 @@ func (r *Recorder) Summary() Summary {
 // describe fills in the parts of the state that change.
 func (r *Recorder) describe(s *state.Stream) {
 	s.UpdatedAt = time.Now().UTC()
+	s.ExchangeAt = r.watcher.exchangeNow()
 	r.tracker.describe(s)
+	r.watched.describe(s)
 	r.publisher.describe(s)
 	s.Counters.Trades, s.Counters.Stalls = r.batcher.added()
 	trades, since := r.batcher.waiting()
@@ -184,6 +189,7 @@ func (r *Recorder) record(ctx context.Context, names []string) error {
 		PID: os.Getpid(), RunID: r.opt.RunID, StartedAt: time.Now().UTC(),
 		Feed: string(r.feed), URL: r.opt.URL, FlushIntervalMS: r.opt.FlushInterval.Milliseconds(),
 	})
+	r.recordStart(len(names))
 	var helpers sync.WaitGroup
 	published := make(chan error, 1)
 	helpers.Go(func() { published <- r.publishBatches(publishing) })
@@ -209,8 +215,9 @@ func (r *Recorder) record(ctx context.Context, names []string) error {
 		err = errors.Join(err, <-published)
 	}
 	helpers.Wait()
-	r.state.writeEnd(err)
 	counts := r.Summary()
+	r.recordEnd(publishing, counts, err)
+	r.state.writeEnd(err)
 	r.log.Info("stream ended", "trades", counts.Trades, "rows", counts.Rows, "flushes", counts.Flushes,
 		"gaps", counts.Gaps, "reconnects", counts.Reconnects, "malformed", counts.Malformed)
 	return err
@@ -236,10 +243,11 @@ func (r *Recorder) publishBatches(ctx context.Context) error {
 		}
 		r.watched.write()
 		if last {
-			r.tracker.reportGaps(0)
+			r.history.addGaps(r.tracker.reportGaps(0))
 			return nil
 		}
-		r.tracker.reportGaps(gapPatience)
+		r.history.addGaps(r.tracker.reportGaps(gapPatience))
+		r.history.write(ctx)
 	}
 }
 
@@ -365,7 +373,7 @@ func (r *Recorder) startGroup(ctx context.Context, names []string) {
 		c := &connector{
 			name: name, group: g, tracked: r.tracker.addConnector(name, g.size, &g.readers),
 			tracker: r.tracker, watcher: r.watcher, clock: r.tracker.clock, receiver: &r.receiver,
-			full: r.batcher.full, observe: r.observe, dials: r.dials, opt: r.opt, log: r.log.With("connection", name),
+			full: r.batcher.full, observe: r.observe, history: r.history, dials: r.dials, opt: r.opt, log: r.log.With("connection", name),
 		}
 		g.running++
 		r.running++

@@ -362,13 +362,14 @@ func (t *tracker) inexact(symbol string, id int64, column string, text []byte) {
 	}
 }
 
-// reportGaps counts and logs the gaps that have been open for at least patience, each once.
-func (t *tracker) reportGaps(patience time.Duration) {
-	type symbolGap struct {
-		symbol string
-		ids    idset.Range
-	}
-	var gaps []symbolGap
+// symbolGap is a range of ids of a symbol that no connection delivered in time.
+type symbolGap struct {
+	symbol string
+	ids    idset.Range
+}
+
+// reportGaps counts, logs and returns the gaps that have been open for at least patience, each once.
+func (t *tracker) reportGaps(patience time.Duration) (gaps []symbolGap) {
 	t.mu.Lock()
 	now := t.clock.now()
 	t.gapped = slices.DeleteFunc(t.gapped, func(s *trackedSymbol) bool {
@@ -390,6 +391,7 @@ func (t *tracker) reportGaps(patience time.Duration) {
 		t.log.Warn("gap in the stream", "symbol", gap.symbol, "first_id", gap.ids.First, "last_id", gap.ids.Last,
 			"missing", gap.ids.Last-gap.ids.First+1)
 	}
+	return gaps
 }
 
 // describe fills in the tracker's part of the state. It overwrites the counters.

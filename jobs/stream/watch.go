@@ -211,6 +211,17 @@ func (w *watcher) spans() map[string][]window.Window {
 	return out
 }
 
+// exchangeNow returns the time at the exchange according to the latest trades; zero before the first.
+func (w *watcher) exchangeNow() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.update()
+	if w.recent == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro((w.clock.now() + w.recent) / 1000).UTC()
+}
+
 // update brings the chains up to date. The order matters: a trade counts as taken if any connection's
 // reader found that another one had received it. That reader may not be done with it yet, so that what
 // is pending is read after what was handled. The caller holds the lock.

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	"tapedeck/internal/state"
 	"tapedeck/internal/window"
@@ -46,13 +45,14 @@ func (f *watchedFile) write() {
 	}
 }
 
-// until returns, by symbol, up to when it is known according to the file; zero for unknown symbols.
-func (f *watchedFile) until(symbol string) time.Time {
+// describe fills in the file's part of the state, in which the symbols are.
+func (f *watchedFile) describe(s *state.Stream) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	spans := f.written[symbol]
-	if len(spans) == 0 {
-		return time.Time{}
+	for name, symbol := range s.Symbols {
+		if spans := f.written[name]; len(spans) > 0 {
+			symbol.WatchedUntil = spans[len(spans)-1].End
+			s.Symbols[name] = symbol
+		}
 	}
-	return spans[len(spans)-1].End
 }
