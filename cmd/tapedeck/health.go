@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"time"
 
 	"tapedeck/internal/tape"
+	"tapedeck/internal/wording"
 	"tapedeck/jobs/health"
 	"tapedeck/jobs/metrics"
 )
@@ -33,7 +35,7 @@ func (c *healthCmd) Run(a *app) error {
 		return err
 	}
 	line := verdict.Why
-	for _, warning := range []string{verdict.Warning, diskWarning(dir, a.now())} {
+	for _, warning := range []string{verdict.Warning, conflictWarning(dir), diskWarning(dir, a.now())} {
 		if warning != "" {
 			line += "; warning: " + warning
 		}
@@ -43,6 +45,19 @@ func (c *healthCmd) Run(a *app) error {
 	}
 	_, err = fmt.Fprintf(a.stdout, "healthy: %s\n", line)
 	return err
+}
+
+// conflictWarning returns a line about ids that have two contents, or "".
+func conflictWarning(dir *tape.Dir) string {
+	conflicts, err := dir.ReadConflicts("", "")
+	switch {
+	case err != nil:
+		return err.Error()
+	case len(conflicts) == 0:
+		return ""
+	}
+	newest := slices.MaxFunc(conflicts, func(a, b tape.Conflict) int { return cmp.Compare(a.FoundAt, b.FoundAt) })
+	return fmt.Sprintf("%s with two contents, the newest is %s", wording.Count(len(conflicts), "trade"), newest)
 }
 
 // diskWarning returns a line about a disk that will be full soon, or "".

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -38,22 +39,28 @@ func (s Service) noun() string {
 	return string(s)
 }
 
-// StateReader reads a state file, which is JSON, into v. The error is fs.ErrNotExist if there is no
-// such file.
+// StateReader reads the state files.
 type StateReader interface {
+	// Read reads a file, which is JSON, into v. The error is fs.ErrNotExist if there is no such file.
 	Read(name string, v any) error
+	// Held reports whether some process holds the lock on a file.
+	Held(name string) bool
 }
 
 // Limits. They are far from what a healthy service shows, because a verdict that flaps is worse
 // than one that comes a minute late.
 const (
-	streamStateAge   = 30 * time.Second // the stream writes its state every 5 s
-	scheduleStateAge = time.Minute      // the scheduler writes its state every 15 s
-	startPeriod      = time.Minute      // after the start, connections and symbols may be missing, but not all trades
-	startedSymbols   = 5 * time.Minute  // after that, half of the symbols must have traded once
-	flushSlack       = 30 * time.Second
-	startSlack       = 2 * time.Minute // a job may start this long after it is due
-	failuresMost     = 3               // consecutive failures of a job
+	// The stream writes its state every 5 s. It may be older than its flush interval by this much, and
+	// in any case as old as that.
+	streamStateSlack, streamStateAge = 5 * time.Second, 15 * time.Second
+	scheduleStateAge                 = time.Minute     // the scheduler writes its state every 15 s
+	startPeriod                      = time.Minute     // after the start, connections and symbols may be missing, but not all trades
+	startedSymbols                   = 5 * time.Minute // after that, half of the symbols must have traded once
+	flushSlack                       = 30 * time.Second
+	startSlack                       = 2 * time.Minute // a job may start this long after it is due
+	failuresMost                     = 3               // consecutive failures of a job
+	skewMost                         = time.Minute     // between the exchange's clock and this machine's
+	knownLag                         = 2 * time.Minute // up to when a symbol is known, besides three flush intervals
 )
 
 // silenceLimit is how long something may be silent: factor times its usual silence, but not less
@@ -137,7 +144,7 @@ func judge(reader StateReader, service Service, now time.Time) (found finding, e
 	case Stream:
 		var s state.Stream
 		err = reader.Read(state.StreamFile, &s)
-		found = judgeStream(s, now)
+		found = judgeStream(s, now, s.Locked && !reader.Held(state.StreamLock))
 	case Schedule:
 		var s state.Scheduler
 		err = reader.Read(state.SchedulerFile, &s)
@@ -155,8 +162,9 @@ func judge(reader StateReader, service Service, now time.Time) (found finding, e
 	return found, nil
 }
 
-func judgeStream(s state.Stream, now time.Time) (found finding) {
-	age := now.Sub(s.StartedAt)
+// judgeStream judges the stream by its state. dead says that its process has ended without a last word.
+func judgeStream(s state.Stream, now time.Time, dead bool) (found finding) {
+	age, flushInterval := now.Sub(s.StartedAt), time.Duration(s.FlushIntervalMS)*time.Millisecond
 	switch {
 	case !s.EndedAt.IsZero() && s.Error != "":
 		found.problem("the stream ended %s ago: %s", ago(now, s.EndedAt), s.Error)
@@ -165,7 +173,10 @@ func judgeStream(s state.Stream, now time.Time) (found finding) {
 		found.idle = true
 		found.problem("the stream was stopped %s ago", ago(now, s.EndedAt))
 		return found
-	case now.Sub(s.UpdatedAt) > streamStateAge:
+	case dead:
+		found.problem("the stream was killed: its last sign of life was %s ago", ago(now, s.UpdatedAt))
+		return found
+	case now.Sub(s.UpdatedAt) > max(flushInterval+streamStateSlack, streamStateAge):
 		found.problem("the stream hangs or was killed: its last sign of life was %s ago", ago(now, s.UpdatedAt))
 		return found
 	case !hasReceived(s):
@@ -178,7 +189,7 @@ func judgeStream(s state.Stream, now time.Time) (found finding) {
 	found.alive = fmt.Sprintf("stream: %s on %s",
 		wording.Count(len(s.Symbols), "symbol"), wording.Count(len(s.Connections), "connection"))
 	if !s.UnflushedSince.IsZero() {
-		limit := 3*time.Duration(s.FlushIntervalMS)*time.Millisecond + flushSlack
+		limit := 3*flushInterval + flushSlack
 		if waiting := now.Sub(s.UnflushedSince); waiting > limit {
 			found.problem("nothing is written to the tape: trades have waited for %s", short(waiting))
 		}
@@ -200,7 +211,63 @@ func judgeStream(s state.Stream, now time.Time) (found finding) {
 		}
 	}
 	found.judgeSymbols(s.Symbols, now, age)
+	found.judgeClock(s)
+	found.judgeKnown(s, 3*flushInterval+knownLag)
 	return found
+}
+
+// judgeClock adds a problem if the exchange's clock and this machine's differ too much. Windows of time
+// would be about another time than people mean.
+func (f *finding) judgeClock(s state.Stream) {
+	if s.ExchangeAt.IsZero() {
+		return
+	}
+	const clock = "2006-01-02 15:04:05"
+	skew, direction := s.UpdatedAt.Sub(s.ExchangeAt), "behind"
+	if skew < 0 {
+		skew, direction = -skew, "ahead of"
+	}
+	if skew > skewMost {
+		f.problem("the exchange's clock is %s %s this machine's, or its trades arrive that late: %s there when it was %s here (UTC)",
+			short(skew), direction, s.ExchangeAt.UTC().Format(clock), s.UpdatedAt.UTC().Format(clock))
+	}
+}
+
+// judgeKnown says up to when the stream proves the record of its symbols to be complete, and warns
+// of symbols for which that is long ago.
+func (f *finding) judgeKnown(s state.Stream, limit time.Duration) {
+	if s.ExchangeAt.IsZero() {
+		return
+	}
+	var behind []string
+	worst, worstName := time.Duration(-1), ""
+	for _, name := range slices.Sorted(maps.Keys(s.Symbols)) {
+		symbol := s.Symbols[name]
+		lag := s.ExchangeAt.Sub(symbol.WatchedUntil)
+		if symbol.WatchedUntil.IsZero() || lag > limit {
+			behind = append(behind, name)
+		}
+		if !symbol.WatchedUntil.IsZero() && lag > worst {
+			worst, worstName = lag, name
+		}
+	}
+	if worst >= 0 {
+		f.alive += fmt.Sprintf(", known until %s ago", short(worst))
+		if len(s.Symbols) > 1 {
+			f.alive += " at least (" + worstName + ")"
+		}
+	}
+	if len(behind) > 0 {
+		f.warning = fmt.Sprintf("the stream does not prove that %s recorded completely: %s",
+			wording.Count(len(behind), "symbol")+isOrAre(len(behind)), wording.List(behind, 5))
+	}
+}
+
+func isOrAre(n int) string {
+	if n == 1 {
+		return " is"
+	}
+	return " are"
 }
 
 // hasReceived reports whether a trade was received since the start. Until then nothing proves that

@@ -37,6 +37,12 @@ func (f files) Read(name string, v any) error {
 	return json.Unmarshal([]byte(text), v)
 }
 
+// Held says that a lock is held, unless there is a file of that name.
+func (f files) Held(name string) bool {
+	_, free := f[name]
+	return !free
+}
+
 const (
 	goodSchedule   = `{"beat_at":{{10}},"jobs":[{"name":"heal","next_at":{{-100}},"outcome":"ok"}]}`
 	goodConnection = `{"link":"1.1","up":true,"last_received_at":{{1}},"usual_silence_ms":500}`
@@ -102,6 +108,47 @@ func TestCheck(t *testing.T) {
 				t.Error("more than one line")
 			}
 		})
+	}
+}
+
+// TestStreamKilled requires a killed stream to be noticed at once by its lock, and without one, or if
+// the process hangs, when its state is older than the flush interval and 5 s.
+func TestStreamKilled(t *testing.T) {
+	known := func(updated int, more string) string {
+		return fmt.Sprintf(`{"started_at":{{900}},"updated_at":{{%d}},"flush_interval_ms":15000%s,"connections":[%s],"symbols":%s}`, updated, more, goodConnection, goodSymbols)
+	}
+	for why, files := range map[string]files{
+		"the stream was killed: its last sign of life was 1s ago":           {"stream.json": known(1, `,"locked":true`), "stream.lock": "free"},
+		"the stream hangs or was killed: its last sign of life was 21s ago": {"stream.json": known(21, "")},
+		"the stream hangs or was killed: its last sign of life was 22s ago": {"stream.json": known(22, `,"locked":true`)},
+		"stream: 2 symbols on 1 connection":                                 {"stream.json": known(19, "")},
+		"the stream was stopped 3m ago":                                     {"stream.json": known(200, `,"locked":true,"ended_at":{{200}}`), "stream.lock": "free"},
+		"the stream ended 3m ago: BTCUSDT: another market answers":          {"stream.json": known(200, `,"locked":true,"ended_at":{{200}},"error":"BTCUSDT: another market answers"`), "stream.lock": "free"},
+	} {
+		got, err := Check(files, now, []Service{Stream})
+		if err != nil || got.Why != why {
+			t.Errorf("%q, %v, want %q", got.Why, err, why)
+		}
+	}
+}
+
+// TestKnownAndClock covers what a stream says about up to when it is known, and a clock that is wrong.
+func TestKnownAndClock(t *testing.T) {
+	for _, c := range []struct {
+		exchange, btc, eth int
+		why, warning       string
+	}{
+		{4, 20, 25, "stream: 2 symbols on 1 connection, known until 21s ago at least (ETHUSDT)", ""},
+		{4, 20, 300, "stream: 2 symbols on 1 connection, known until 4m ago at least (ETHUSDT)", "the stream does not prove that 1 symbol is recorded completely: ETHUSDT"},
+		{62, 70, 70, "stream: 2 symbols on 1 connection, known until 8s ago at least (BTCUSDT)", ""},
+		{64, 70, 70, "the exchange's clock is 1m behind this machine's, or its trades arrive that late: 2026-01-15 11:58:56 there when it was 2026-01-15 11:59:57 here (UTC)", ""},
+		{-7200, -7190, -7190, "the exchange's clock is 2h ahead of this machine's, or its trades arrive that late: 2026-01-15 14:00:00 there when it was 2026-01-15 11:59:57 here (UTC)", ""},
+	} {
+		symbols := fmt.Sprintf(`{"BTCUSDT":{"last_received_at":{{1}},"watched_until":{{%d}}},"ETHUSDT":{"last_received_at":{{2}},"watched_until":{{%d}}}}`, c.btc, c.eth)
+		got, err := Check(files{"stream.json": stream(fmt.Sprintf(`"exchange_at":{{%d}},"connections":[%s],"symbols":%s`, c.exchange, goodConnection, symbols))}, now, nil)
+		if err != nil || got.Why != c.why || got.Warning != c.warning || got.Healthy != strings.HasPrefix(c.why, "stream") {
+			t.Errorf("%+v\n%v; want %q and %q", got, err, c.why, c.warning)
+		}
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 // historyOf returns the recorder's history in the order of time, each event in one line.
 func historyOf(t *testing.T, dir *tape.Dir) (lines []string) {
 	t.Helper()
+	freshDecoders()
 	events, err := dir.ReadRecorderEvents("", "")
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +54,7 @@ func TestHistoryTellsWhatHappened(t *testing.T) {
 		r.stop()
 		lines := historyOf(t, r.dir)
 		for i, want := range []string{
-			"a started: 1 symbol, aggTrade, from ws://exchange", "a connected 1.1: 1 stream", "a lost 1.1: ", "a resumed 1.1: down for 1",
+			"a started: 1 symbol, aggTrade, from ws://exchange", "a connected 1.1: 1 stream", "a lost 1.1: ", "a resumed 1.1: down for ",
 			"a gap BTCUSDT 1", "a stopped: ",
 		} {
 			if i >= len(lines) || !strings.HasPrefix(lines[i], want) {

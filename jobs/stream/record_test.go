@@ -47,10 +47,14 @@ func fixedSymbols(names ...string) func(context.Context) ([]string, error) {
 	return func(context.Context) ([]string, error) { return names, nil }
 }
 
+// freshDecoders makes the Parquet library forget its decoders. The recorder reads its own history when
+// it adds to it.
+func freshDecoders() { parquet.Zstd = zstd.Codec{Level: parquet.Zstd.Level} }
+
 // readTrades reads a segment with a decoder of its own. The Parquet library keeps decoders for
 // reuse, and with them channels that belong to the synctest bubble in which they were created.
 func readTrades(dir *tape.Dir, path string) ([]tape.Trade, error) {
-	parquet.Zstd = zstd.Codec{Level: parquet.Zstd.Level}
+	freshDecoders()
 	return dir.ReadTrades(path)
 }
 

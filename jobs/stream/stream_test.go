@@ -85,6 +85,7 @@ type timedEvent struct {
 // newRig starts a rig. Offences of the recorder against the exchange's rules fail the test.
 func newRig(t *testing.T, source exchange.Source, served exchange.Options, opt Options, observe ...func(*rig, Event)) *rig {
 	t.Helper()
+	freshDecoders()
 	server, err := exchange.New(source, served)
 	if err != nil {
 		t.Fatal(err)
