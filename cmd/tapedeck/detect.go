@@ -85,6 +85,7 @@ func (c *detectCmd) detect(ctx context.Context, a *app, dir *tape.Dir, options d
 		return err
 	}
 	display := a.newProgress()
+	display.Begin("detect", 0)
 	options.Progress = display
 	summary, err := detect.Run(ctx, dir, options)
 	display.end()

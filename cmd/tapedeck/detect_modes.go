@@ -16,7 +16,10 @@ import (
 
 // calibrate runs detect --calibrate.
 func (a *app) calibrate(ctx context.Context, dir *tape.Dir, options detect.Options, budget float64, format string) error {
+	running := a.newProgress()
+	running.Begin("calibrate", 0)
 	found, err := detect.Calibrate(ctx, dir, options, budget)
+	running.end()
 	if err != nil {
 		return err
 	}
@@ -76,7 +79,10 @@ func writeCalibration(w io.Writer, found detect.Calibration) error {
 
 // checkLookAhead runs detect --check-lookahead.
 func (a *app) checkLookAhead(ctx context.Context, dir *tape.Dir, options detect.Options) error {
+	running := a.newProgress()
+	running.Begin("check for look-ahead", 0)
 	checked, err := detect.CheckLookAhead(ctx, dir, options)
+	running.end()
 	if err != nil {
 		return err
 	}

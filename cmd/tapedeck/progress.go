@@ -3,77 +3,158 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
+	"github.com/dustin/go-humanize"
+
+	"tapedeck/internal/wording"
 )
 
-// progressBar is a progress.Display: a bar on a terminal, and elsewhere only its lines.
-type progressBar struct {
-	out      io.Writer
-	terminal bool
-	bytes    bool // the unit is bytes
+// progressDelay is how long a task must take before its progress is shown.
+const progressDelay = time.Second
 
-	mu    sync.Mutex               // guards the rest
-	bar   *progressbar.ProgressBar // nil if there is none
-	done  map[string]int64         // by part
-	total int64
+// progressEvery is how often the progress is drawn again.
+const progressEvery = 200 * time.Millisecond
+
+// progressDisplay is a progress.Display: a status line on a terminal, and elsewhere only its lines.
+type progressDisplay struct {
+	out     io.Writer
+	console *console // nil if standard error is no terminal
+	bytes   bool     // the unit is bytes
+	now     func() time.Time
+
+	mu        sync.Mutex // guards the rest
+	task      string     // "" if there is none
+	total     int64      // 0 if it is unknown
+	done      map[string]int64
+	startedAt time.Time
+
+	drawing sync.WaitGroup
+	stop    chan struct{} // nil while nothing is drawn
 }
 
-// newProgress returns a progress bar on standard error.
-func (a *app) newProgress() *progressBar {
-	return &progressBar{out: a.stderr, terminal: isTerminal(a.stderr), done: map[string]int64{}}
+// newProgress returns a display on standard error. It is to be ended.
+func (a *app) newProgress() *progressDisplay {
+	p := &progressDisplay{out: a.stderr, done: map[string]int64{}, now: time.Now}
+	if a.status {
+		p.console = a.console
+	}
+	return p
 }
 
-// Begin replaces the bar with one for a task of total units, or with none if total is 0.
-func (p *progressBar) Begin(task string, total int64) {
+// Begin starts a task of total units; 0 means that their number is unknown. A task without a name
+// ends the one before it.
+func (p *progressDisplay) Begin(task string, total int64) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.bar != nil {
-		_ = p.bar.Clear()
-		p.bar = nil
+	if task != p.task { // the size of a task may become known after its start
+		p.startedAt = p.now()
 	}
-	p.total = total
+	p.task, p.total = task, total
 	clear(p.done)
-	if !p.terminal || total <= 0 {
-		return
+	begins := task != "" && p.console != nil && p.stop == nil
+	if begins {
+		p.stop = make(chan struct{})
 	}
-	p.bar = progressbar.NewOptions64(total,
-		progressbar.OptionSetWriter(p.out), progressbar.OptionSetDescription(task), progressbar.OptionSetWidth(24),
-		progressbar.OptionShowCount(), progressbar.OptionShowBytes(p.bytes), progressbar.OptionThrottle(100*time.Millisecond),
-		progressbar.OptionUseANSICodes(true), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
-	_ = p.bar.RenderBlank() // starts its clock
+	stop := p.stop
+	p.mu.Unlock()
+	if begins {
+		p.console.setStatus(p.text)
+		p.drawing.Go(func() { p.draw(stop) })
+	}
+}
+
+// draw draws the progress again and again until stop is closed.
+func (p *progressDisplay) draw(stop <-chan struct{}) {
+	ticker := time.NewTicker(progressEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-ticker.C:
+			p.console.redraw()
+		}
+	}
 }
 
 // Set sets how much of one part is done.
-func (p *progressBar) Set(part string, done int64) {
+func (p *progressDisplay) Set(part string, done int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done[part] = done
-	if p.bar == nil {
-		return
-	}
-	var sum int64
-	for _, n := range p.done {
-		sum += n
-	}
-	// The job must not fail because a bar cannot be drawn.
-	_ = p.bar.Set64(min(sum, p.total))
 }
 
-// Line prints a line above the bar.
-func (p *progressBar) Line(text string) {
+// Line prints a line above the progress.
+func (p *progressDisplay) Line(text string) { fmt.Fprintln(p.out, text) }
+
+// end removes the progress. It may be called more than once.
+func (p *progressDisplay) end() {
+	p.Begin("", 0)
+	p.mu.Lock()
+	stop := p.stop
+	p.stop = nil
+	p.mu.Unlock()
+	if stop != nil {
+		close(stop)
+		p.drawing.Wait()
+		p.console.setStatus(nil)
+	}
+}
+
+// text words the progress for a width: "backfill  ━━━━────────  45 %  23,000 of 50,000  14 s left".
+func (p *progressDisplay) text(width int) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.bar != nil {
-		_ = p.bar.Clear()
+	took := p.now().Sub(p.startedAt)
+	if p.task == "" || took < progressDelay {
+		return ""
 	}
-	fmt.Fprintln(p.out, text)
-	if p.bar != nil {
-		_ = p.bar.RenderBlank()
+	if p.total <= 0 {
+		return p.task + "  " + wording.Duration(took.Truncate(time.Second))
 	}
+	var done int64
+	for _, n := range p.done {
+		done += n
+	}
+	done = min(max(done, 0), p.total)
+	share := float64(done) / float64(p.total)
+	parts := []string{p.task, fmt.Sprintf("%d %%", int(share*100)), p.amount(done) + " of " + p.amount(p.total)}
+	if done > 0 && done < p.total && took > 2*progressDelay {
+		left := time.Duration(float64(took) / share * (1 - share))
+		parts = append(parts, wording.Duration(max(left, time.Second).Round(time.Second))+" left")
+	}
+	if width > defaultWidth-20 {
+		const columns = 24
+		full := int(share * columns)
+		bar := strings.Repeat("━", full) + strings.Repeat("─", columns-full)
+		parts = append([]string{parts[0], bar}, parts[1:]...)
+	}
+	return strings.Join(parts, "  ")
 }
 
-// end removes the bar.
-func (p *progressBar) end() { p.Begin("", 0) }
+func (p *progressDisplay) amount(n int64) string {
+	if p.bytes {
+		return humanize.Bytes(uint64(n))
+	}
+	return wording.Comma(n)
+}
+
+// output returns w, and ends the progress before the first byte is written to it: the result may go
+// to the same terminal.
+func (p *progressDisplay) output(w io.Writer) io.Writer { return &resultWriter{w: w, progress: p} }
+
+type resultWriter struct {
+	w        io.Writer
+	progress *progressDisplay
+	begun    bool
+}
+
+func (r *resultWriter) Write(text []byte) (int, error) {
+	if !r.begun {
+		r.begun = true
+		r.progress.end()
+	}
+	return r.w.Write(text)
+}

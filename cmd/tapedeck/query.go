@@ -69,13 +69,17 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer session.Close()
+	running := a.newProgress()
+	running.Begin("running the statement", 0)
+	defer running.end()
+	output := running.output(a.stdout)
 	if c.Format == "table" {
 		var result analytics.Result
 		if result, err = session.SQL(ctx, text); err == nil {
-			err = writeTable(a.stdout, result)
+			err = writeTable(output, result)
 		}
 	} else {
-		err = session.Export(ctx, text, analytics.Format(c.Format), a.stdout)
+		err = session.Export(ctx, text, analytics.Format(c.Format), output)
 	}
 	if err != nil {
 		var refused *analytics.RefusedError

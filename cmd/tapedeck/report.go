@@ -80,7 +80,11 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 		QueriesDir: c.SQLDir, Params: settings.values[analytics.Report],
 		Now: a.now(), Threads: int(c.Threads), MemoryLimit: string(c.Memory), Logger: a.log,
 	}
+	building := a.newProgress()
+	building.Begin("report", 0)
+	options.Progress = building
 	built, err := report.Build(ctx, dir, options)
+	building.end()
 	if err != nil {
 		var unknown *report.UnknownSectionError
 		if errors.As(err, &unknown) {

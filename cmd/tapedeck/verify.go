@@ -19,7 +19,10 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	running := a.newProgress()
+	running.Begin("verify", 0)
 	certificate, verifyErr := verify.Run(ctx, dir, verify.Options{Now: a.now(), Full: c.Full, Logger: a.log})
+	running.end()
 	if certificate == nil {
 		return verifyErr
 	}

@@ -4,6 +4,7 @@ package progress
 // Display shows how far a job is. Its methods may be called concurrently and must not block.
 type Display interface {
 	// Begin starts a task of total units, for example trades or bytes, and ends the task before it.
+	// A total of 0 means that it is unknown.
 	Begin(task string, total int64)
 	// Set reports how many units of one part of the task are done, for example of one symbol. The
 	// parts add up.

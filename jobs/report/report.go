@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"tapedeck/analytics"
+	"tapedeck/internal/progress"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
 )
@@ -38,6 +39,8 @@ type Options struct {
 	Threads     int
 	MemoryLimit string
 	Logger      *slog.Logger
+	// Progress shows the sections that are done; nil means nothing is shown.
+	Progress progress.Display
 }
 
 // Report is a report that has been built.
@@ -145,6 +148,9 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 	if !opt.Window.Start.Before(opt.Window.End) {
 		return nil, fmt.Errorf("the window's end %s is not after its start %s", opt.Window.End.Format(time.RFC3339),
 			opt.Window.Start.Format(time.RFC3339))
+	}
+	if opt.Progress == nil {
+		opt.Progress = progress.None{}
 	}
 	queries, problems := loadSections(opt.QueriesDir)
 	chosen, err := chooseSections(queries, problems, opt)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -125,12 +126,15 @@ func parallelSections(index *tape.Index, w window.Window) int {
 func runSections(ctx context.Context, session *analytics.Session, queries []analytics.Query, opt Options,
 	parallel int) map[string]Section {
 	sections := make([]Section, len(queries))
+	opt.Progress.Begin("report", int64(len(queries)))
+	var done atomic.Int64
 	var group errgroup.Group
 	group.SetLimit(parallel)
 	for i, query := range queries {
 		group.Go(func() error {
 			if ctx.Err() == nil {
 				sections[i] = runSection(ctx, session, query, opt)
+				opt.Progress.Set("sections", done.Add(1))
 			}
 			return nil
 		})
