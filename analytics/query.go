@@ -78,7 +78,7 @@ type Query struct {
 	columnsLine int // of the first column in the header
 }
 
-// DefaultCooldown is the cooldown of a detector whose header has none. It is the pause between alarms in
+// DefaultCooldown is the cooldown of a detector whose header has none. It is the pause between alerts in
 // La Morgia et al. 2020.
 const DefaultCooldown = 30 * time.Minute
 

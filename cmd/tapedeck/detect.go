@@ -25,7 +25,7 @@ type detectCmd struct {
 	DryRun    bool     `help:"Print the alerts, but write neither alerts nor state, and notify nobody."`
 
 	Calibrate      bool     `xor:"mode" help:"Propose thresholds for this tape that keep the --budget. The default window is the last 28 days of the tape. Writes nothing."`
-	Budget         *float64 `placeholder:"N" help:"With --calibrate: alarms per day, over all symbols and detectors together. The default is 5."`
+	Budget         *float64 `placeholder:"N" help:"With --calibrate: alerts per day, over all symbols and detectors together. The default is 5."`
 	CheckLookahead bool     `name:"check-lookahead" xor:"mode" help:"Check that no detector uses later trades: compare the alerts with those on a tape that ends earlier, at several instants. The default window is the last 24 hours of the tape. Writes nothing."`
 
 	queriesFlags
@@ -45,7 +45,7 @@ func (c *detectCmd) Run(ctx context.Context, a *app) error {
 	case c.Budget != nil && !c.Calibrate:
 		return misuse("--budget needs --calibrate")
 	case !(budget > 0):
-		return misuse("--budget: %g alarms per day is not more than 0", budget)
+		return misuse("--budget: %g alerts per day is not more than 0", budget)
 	}
 	settings, err := a.querySettings(c.SQLDir)
 	if err != nil {

@@ -8,11 +8,15 @@ import (
 	"slices"
 	"strconv"
 	"text/tabwriter"
+	"time"
 
 	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
 	"tapedeck/jobs/detect"
 )
+
+// reliableCalibration is the least time that may say how often a detector raises an alert.
+const reliableCalibration = 7 * 24 * time.Hour
 
 // calibrate runs detect --calibrate.
 func (a *app) calibrate(ctx context.Context, dir *tape.Dir, options detect.Options, budget float64, format string) error {
@@ -23,6 +27,10 @@ func (a *app) calibrate(ctx context.Context, dir *tape.Dir, options detect.Optio
 	if err != nil {
 		return err
 	}
+	if found.Window.Duration() < reliableCalibration {
+		a.say("the tape has only %s to calibrate on: the thresholds below are not reliable, which takes several weeks",
+			wording.Duration(found.Window.Duration()))
+	}
 	if format == "jsonl" {
 		err = writeJSONLines(a.stdout, found.Detectors)
 	} else {
@@ -32,9 +40,6 @@ func (a *app) calibrate(ctx context.Context, dir *tape.Dir, options detect.Optio
 		return err
 	}
 	a.say("calibrated on %s to %s for a budget of %s per day", minuteText(found.Window.Start), minuteText(found.Window.End), numberText(budget))
-	if days := found.Window.Duration().Hours() / 24; days < 7 {
-		a.say("that is only %.1f days; reliable thresholds need several weeks", days)
-	}
 	for _, c := range found.Detectors {
 		if c.Floor {
 			a.say("%s: the budget allows less than %s, a quarter of the current threshold; lower values were not tried",
@@ -55,15 +60,18 @@ func writeCalibration(w io.Writer, found detect.Calibration) error {
 		return nil
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "DETECTOR\tPARAMETER\tNOW\tPROPOSED\tMEDIUM\tHIGH\tSYMBOL-DAYS\tALARMS NOW\tALARMS PROPOSED")
+	fmt.Fprintln(table, "DETECTOR\tPARAMETER\tNOW\tPROPOSED\tMEDIUM\tHIGH\tSYMBOL-DAYS\tALERTS NOW\tALERTS PROPOSED")
 	for _, c := range found.Detectors {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Detector, c.Param, numberText(c.Current), numberText(c.Threshold), numberText(c.Medium),
-			numberText(c.High), wording.Comma(c.SymbolDays), wording.Comma(c.AlarmsCurrent), wording.Comma(c.AlarmsThreshold))
+			numberText(c.High), wording.Comma(c.SymbolDays), wording.Comma(c.AlertsCurrent), wording.Comma(c.AlertsThreshold))
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
 	text := "\n# for config.yaml\ndetectors:\n"
+	if length := found.Window.Duration(); length < reliableCalibration {
+		text = "\n# for config.yaml; not reliable, because they come from only " + wording.Duration(length) + " of tape\ndetectors:\n"
+	}
 	for _, c := range found.Detectors {
 		text += fmt.Sprintf("  %s:\n    %s: %s\n", c.Detector, c.Param, numberText(c.Threshold))
 		if c.MediumParam != "" {

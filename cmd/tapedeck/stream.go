@@ -57,8 +57,8 @@ func (c *streamCmd) Run(ctx context.Context, a *app) error {
 	summary := recorder.Summary()
 	trades, symbols := wording.Count(summary.Trades, "trade"), wording.Count(summary.Symbols, "symbol")
 	a.reportToParent(schedule.Report{Rows: summary.Rows, Message: trades + " of " + symbols})
-	a.say("%s of %s received, %s written, %s left to backfill",
-		trades, symbols, wording.Count(summary.Rows, "row"), wording.Count(summary.Gaps, "gap"))
+	a.say("%s of %s received, %s of them new on the tape; %s in the stream",
+		trades, symbols, wording.Comma(summary.Rows), wording.Count(summary.Gaps, "gap"))
 	return nil
 }
 

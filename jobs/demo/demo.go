@@ -175,7 +175,7 @@ func (d *demo) heal(ctx context.Context) error {
 	}
 	d.heading("Fill the gaps", "backfill")
 	d.printWrapped("", fmt.Sprintf(
-		"%s missing: those between the backfill and the stream, and those during the lost connection.",
+		"%s missing: those traded after the backfill and before the stream, and those during the lost connection.",
 		wording.Count(missing, "trade is", "trades are")))
 	return d.run(ctx, d.results, "backfill")
 }

@@ -26,7 +26,7 @@ type Calibration struct {
 	Problems []error
 }
 
-// Proposal is the threshold of one detector that keeps an alarm budget.
+// Proposal is the threshold of one detector that keeps an alert budget.
 type Proposal struct {
 	Detector string `json:"detector"`
 	// Param is the parameter that the score must reach, and Current its value now.
@@ -35,17 +35,17 @@ type Proposal struct {
 	// Threshold is the proposed value, rounded up to two decimals.
 	Threshold float64 `json:"proposed"`
 	// Medium and High are proposals for MediumParam and HighParam: the scores that two fifths and one fifth
-	// of the alarms reach or, if those are few, as far above Threshold as by default. A name is empty if
+	// of the alerts reach or, if those are few, as far above Threshold as by default. A name is empty if
 	// the detector has no such parameter.
 	Medium      float64 `json:"medium"`
 	High        float64 `json:"high"`
 	MediumParam string  `json:"-"`
 	HighParam   string  `json:"-"`
-	// SymbolDays is how many pairs of symbol and UTC day were judged. AlarmsCurrent and AlarmsThreshold are
-	// how many of them have an alarm at Current and at Threshold.
+	// SymbolDays is how many pairs of symbol and UTC day were judged. AlertsCurrent and AlertsThreshold are
+	// how many of them have an alert at Current and at Threshold.
 	SymbolDays      int64 `json:"symbol_days"`
-	AlarmsCurrent   int64 `json:"alarms_current"`
-	AlarmsThreshold int64 `json:"alarms_proposed"`
+	AlertsCurrent   int64 `json:"alarms_current"`
+	AlertsThreshold int64 `json:"alarms_proposed"`
 	// Floor is set if the budget allows a threshold below minCalibrated of Current. Such scores were not
 	// requested.
 	Floor bool `json:"-"`
@@ -56,18 +56,18 @@ const (
 	calibrateDefault = 28 * 24 * time.Hour
 	// minCalibrated is the share of the current threshold from which scores are requested.
 	minCalibrated = 0.25
-	// fewAlarms is too few for a quantile.
-	fewAlarms = 10
+	// fewAlerts is too few for a quantile.
+	fewAlerts = 10
 )
 
 // Calibrate proposes thresholds for this tape, with which each detector raises its equal share of budget
-// alarms per day or fewer, over all symbols together. It takes the highest score of each symbol on each UTC day
+// alerts per day or fewer, over all symbols together. It takes the highest score of each symbol on each UTC day
 // of the window, which is the last four weeks of the tape by default, and from those the quantile that
 // leaves as many above it as the budget allows. It writes nothing.
 func Calibrate(ctx context.Context, dir *tape.Dir, opt Options, budget float64) (Calibration, error) {
 	var out Calibration
 	if !(budget > 0) {
-		return out, usageError("a budget of %g alarms per day is not more than 0", budget)
+		return out, usageError("a budget of %g alerts per day is not more than 0", budget)
 	}
 	opt.DryRun, opt.SymbolThresholds = true, nil
 	r, requested, err := newCheck(ctx, dir, opt, calibrateDefault)
@@ -118,7 +118,7 @@ func (r *run) lowerThresholds() (current map[string]float64, skipped []string) {
 		maps.Copy(values, r.opt.Thresholds[query.Name])
 		values[query.Threshold] = minCalibrated * current[query.Name]
 		if _, ok := query.Param("thin_z"); ok {
-			values["thin_z"] = 1e9 // alarms of the second rule do not count
+			values["thin_z"] = 1e9 // alerts of the second rule do not count
 		}
 		lowered[query.Name] = values
 		query.Cooldown = time.Nanosecond // every row counts, not only those that begin an event
@@ -149,17 +149,17 @@ func propose(query analytics.Query, current float64, highest []float64, allowed 
 		}
 		return n
 	}
-	p.AlarmsCurrent, p.AlarmsThreshold = reaching(current), reaching(p.Threshold)
+	p.AlertsCurrent, p.AlertsThreshold = reaching(current), reaching(p.Threshold)
 	severity := func(name string, share float64) (string, float64) {
 		severityParam, exists := query.Param(name)
 		if !exists {
 			name = ""
 		}
-		if p.AlarmsThreshold >= fewAlarms || !exists || current <= 0 {
-			if p.AlarmsThreshold == 0 {
+		if p.AlertsThreshold >= fewAlerts || !exists || current <= 0 {
+			if p.AlertsThreshold == 0 {
 				return name, p.Threshold
 			}
-			return name, math.Round(100*highest[int(share*float64(p.AlarmsThreshold))]) / 100
+			return name, math.Round(100*highest[int(share*float64(p.AlertsThreshold))]) / 100
 		}
 		ratio := toFloat(severityParam.Default, current) / toFloat(param.Default, current)
 		return name, math.Round(100*p.Threshold*ratio) / 100

@@ -77,7 +77,7 @@ func symbolsOf(m *market.Market) map[string]exchange.Symbol {
 }
 
 // TestSimulatedMarket checks for both feeds that the detectors find the injected events of a simulated market,
-// with few false alarms.
+// with few false alerts.
 func TestSimulatedMarket(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long: make test-all")
@@ -109,7 +109,7 @@ func TestSimulatedMarket(t *testing.T) {
 				}
 			}
 			if others > 2 {
-				t.Errorf("%d false alarms", others)
+				t.Errorf("%d false alerts", others)
 			}
 		})
 	}

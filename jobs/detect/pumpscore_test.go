@@ -42,7 +42,7 @@ func TestPumpScore(t *testing.T) {
 	events, spans := readRecords(t, filepath.Join(dir, "events.csv")), readRecords(t, filepath.Join(dir, "spans.csv"))
 	slices.SortFunc(events[1:], func(a, b []string) int { return strings.Compare(a[1], b[1]) })
 	half := 1 + len(events[1:])/2
-	fmt.Println("| buckets shifted by | events | precision | recall | F1 | false alarms per symbol and day | median delay | 90 % within |")
+	fmt.Println("| buckets shifted by | events | precision | recall | F1 | false alerts per symbol and day | median delay | 90 % within |")
 	fmt.Println("|---|---|---|---|---|---|---|---|")
 	for _, shift := range []time.Duration{0, 5 * time.Second, 10 * time.Second, 15 * time.Second, 30 * time.Second, 45 * time.Second} {
 		alerts := pumpAlerts(t, trades, shift)
@@ -56,7 +56,7 @@ func TestPumpScore(t *testing.T) {
 			s := scoreAlerts(t, dir, part.events, spans, alerts)
 			fmt.Printf("| %v | %s, %d | %.3f | %.3f | %.3f | %.4f | %.0f s | %.0f s |\n", shift, part.name, s.Events, s.Precision, s.Recall, s.F1, s.False, s.Median, s.P90)
 			if part.name == "all" && (s.F1 < 0.95 || s.False > 0.035 || s.Median > 30) {
-				t.Errorf("shifted by %v: F1 %.3f, %.4f false alarms, delay %.0f s; want 0.95, 0.035, 30 s", shift, s.F1, s.False, s.Median)
+				t.Errorf("shifted by %v: F1 %.3f, %.4f false alerts, delay %.0f s; want 0.95, 0.035, 30 s", shift, s.F1, s.False, s.Median)
 			}
 		}
 	}

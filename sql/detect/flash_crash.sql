@@ -17,7 +17,7 @@
 -- ids, and the one in which the record of a symbol begins, do not count as recorded.
 --
 -- Limits: it misses a fall slower than 5 minutes. Delistings and redenominations look the same. On
--- thin alt/BTC pairs from 2018 to 2021: 0.04 alarms per symbol and day. One symbol-day in 50
+-- thin alt/BTC pairs from 2018 to 2021: 0.04 alerts per symbol and day. One symbol-day in 50
 -- reaches medium severity, one in 100 high.
 --
 -- reads:    minutes        from 1856 minutes before window_start

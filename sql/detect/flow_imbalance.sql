@@ -14,7 +14,7 @@
 -- Limits: one-sided flow is normal on thin pairs, so this alert alone says little. It replaces the
 -- order flow of Cont, Kukanov and Stoikov 2014, which needs the order book; they call trade volume
 -- the less robust measure. On thin alt/BTC pairs from 2018 to 2021, with a sliding baseline: 0.07
--- alarms per symbol and day. One symbol-day in 50 reaches medium severity, one in 100 high.
+-- alerts per symbol and day. One symbol-day in 50 reaches medium severity, one in 100 high.
 --
 -- reads:    minutes          from 1513 minutes before window_start
 -- param:    window_start     TIMESTAMP  UTC, inclusive, on a minute

@@ -13,7 +13,7 @@
 --
 -- Limits: for prices so low that one tick is several percent, and for thin pairs, the jump between
 -- bid and ask is enough. On thin alt/BTC pairs from 2018 to 2021, with a sliding baseline: 0.06
--- alarms per symbol and day. One symbol-day in 50 reaches medium severity, one in 100 high.
+-- alerts per symbol and day. One symbol-day in 50 reaches medium severity, one in 100 high.
 --
 -- reads:    minutes       from 1863 minutes before window_start
 -- param:    window_start  TIMESTAMP  UTC, inclusive, on a minute

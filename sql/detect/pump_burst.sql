@@ -17,7 +17,7 @@
 -- Limits: it misses slow pumps and pumps with few participants. For a day after a pump it is less
 -- sensitive, because the deviation is larger. The rule follows La Morgia et al. 2020 (rush orders).
 -- On 101 pumps of alt/BTC pairs from 2018 to 2020: precision 0.98, recall 0.94, F1 0.96, 0.029
--- alarms per symbol and day without a known pump, half of the pumps found within 15 s (make
+-- alerts per symbol and day without a known pump, half of the pumps found within 15 s (make
 -- pump-score). Any one threshold can move by a fifth before F1 falls below 0.94. One symbol-day in
 -- 50 reaches medium severity, one in 100 high.
 --

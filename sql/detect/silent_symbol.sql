@@ -11,7 +11,7 @@
 -- ids is not judged, and does not count as the longest before.
 --
 -- Limits: maintenance of the exchange silences all symbols together; that is one incident of the
--- whole market. On thin alt/BTC pairs from 2018 to 2021: 0.013 alarms per symbol and day. Medium
+-- whole market. On thin alt/BTC pairs from 2018 to 2021: 0.013 alerts per symbol and day. Medium
 -- and high severity are four and eight times the longest silence.
 --
 -- reads:    minutes         from 4321 minutes before window_start

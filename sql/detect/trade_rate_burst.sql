@@ -12,7 +12,7 @@
 --
 -- Limits: a market maker's program that restarts and batches of the exchange itself look the same:
 -- many small orders without a meaning. The second feature of La Morgia et al. 2020. On thin alt/BTC
--- pairs from 2018 to 2021, with a sliding baseline: 0.07 alarms per symbol and day. One symbol-day
+-- pairs from 2018 to 2021, with a sliding baseline: 0.07 alerts per symbol and day. One symbol-day
 -- in 50 reaches medium severity, one in 100 high.
 --
 -- reads:    minutes       from 1503 minutes before window_start

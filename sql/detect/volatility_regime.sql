@@ -12,7 +12,7 @@
 --
 -- Limits: it follows price_jump and flash_crash because one large move makes the half hour
 -- volatile. On thin pairs the jump between bid and ask makes up most of the usual move. On thin
--- alt/BTC pairs from 2018 to 2021, with the moves of each minute: 0.06 alarms per symbol and day.
+-- alt/BTC pairs from 2018 to 2021, with the moves of each minute: 0.06 alerts per symbol and day.
 -- One symbol-day in 50 reaches medium severity, one in 100 high.
 --
 -- reads:    minutes       from 1889 minutes before window_start

@@ -13,7 +13,7 @@
 --
 -- Limits: it compares with the whole day, not with the same hour of it. Listings and news raise it.
 -- For a coin with news every hour the third largest bucket is already large. On thin alt/BTC pairs
--- from 2018 to 2021, with the percentile over sliding five minutes: 0.07 alarms per symbol and day,
+-- from 2018 to 2021, with the percentile over sliding five minutes: 0.07 alerts per symbol and day,
 -- 82 of 100 pumps. One symbol-day in 50 reaches medium severity, one in 100 high.
 --
 -- reads:    minutes          from 1503 minutes before window_start

@@ -13,7 +13,7 @@
 --
 -- Limits: it misses slow trends because the mean follows them. It finds much the same as
 -- price_jump, some minutes later. On thin alt/BTC pairs from 2018 to 2021, with the deviation of
--- each minute: 0.05 alarms per symbol and day. One symbol-day in 50 reaches medium severity, one in
+-- each minute: 0.05 alerts per symbol and day. One symbol-day in 50 reaches medium severity, one in
 -- 100 high.
 --
 -- reads:    minutes        from 1614 minutes before window_start

@@ -10,7 +10,7 @@
 -- missing ids, and the one in which the record of a symbol begins, do not count as recorded.
 --
 -- Limits: it misses orders that are split or hidden (icebergs). The first order after a quiet day
--- looks large. On thin alt/BTC pairs from 2018 to 2021: 0.06 alarms per symbol and day. One
+-- looks large. On thin alt/BTC pairs from 2018 to 2021: 0.06 alerts per symbol and day. One
 -- symbol-day in 50 reaches medium severity, one in 100 high.
 --
 -- reads:    minutes         from 24 hours before window_start

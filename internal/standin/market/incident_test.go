@@ -33,7 +33,7 @@ func TestRulesFindTheStandardIncidents(t *testing.T) {
 		}
 		found := make(map[Event]int)
 		for _, s := range m.Symbols() {
-			for _, a := range alarms(m, s) {
+			for _, a := range alerts(m, s) {
 				e, ok := explained(m, a)
 				if ok && e.Kind == a.kind {
 					found[e]++
@@ -76,7 +76,7 @@ func TestRulesFindEveryKind(t *testing.T) {
 		m := market(t, Config{Seed: seed, Start: start(seed), Symbols: 40, Incidents: incidents})
 		raised := append(crossAlarms(m, "ETHBTC", ratio, "ETHUSDT", "BTCUSDT"), crossAlarms(m, "BTCUSDC", ratio, "BTCUSDT", "USDCUSDT")...)
 		for _, s := range m.Symbols() {
-			raised = append(raised, alarms(m, s)...)
+			raised = append(raised, alerts(m, s)...)
 		}
 		found := make(map[Event]bool)
 		for _, a := range raised {

@@ -226,7 +226,7 @@ func TestRulesFindThePerpetualIncidents(t *testing.T) {
 		m := asMarket(perpetual(t, PerpetualConfig{Seed: seed, Now: now}), now, 48*time.Hour)
 		alarmed := map[Event]bool{}
 		for _, s := range m.Symbols() {
-			for _, a := range alarms(m, s) {
+			for _, a := range alerts(m, s) {
 				e, ok := explained(m, a)
 				if ok && e.Kind == a.kind {
 					alarmed[e] = true
@@ -247,9 +247,9 @@ func TestRulesFindThePerpetualIncidents(t *testing.T) {
 			}
 		}
 	}
-	fmt.Printf("%d incidents, %d missed, %d alarms about nothing\n", found, missed, other)
+	fmt.Printf("%d incidents, %d missed, %d alerts about nothing\n", found, missed, other)
 	if missed > found/5 || other > 10 {
-		t.Errorf("%d of %d incidents were missed, %d alarms are about nothing", missed, found, other)
+		t.Errorf("%d of %d incidents were missed, %d alerts are about nothing", missed, found, other)
 	}
 }
 

@@ -20,7 +20,7 @@ type bar struct {
 	largest              float64 // order
 }
 
-type alarm struct {
+type alert struct {
 	kind   string
 	symbol string
 	at     time.Time // end of the bar
@@ -88,12 +88,12 @@ func bars(m *Market, symbol exchange.Symbol) (all []bar, first time.Time) {
 	return all, first
 }
 
-// alarms applies the rules to a symbol.
-func alarms(m *Market, symbol exchange.Symbol) []alarm {
+// alerts applies the rules to a symbol.
+func alerts(m *Market, symbol exchange.Symbol) []alert {
 	b, first := bars(m, symbol)
-	var found []alarm
+	var found []alert
 	raise := func(kind string, i int) {
-		found = append(found, alarm{kind, symbol.Name, first.Add(time.Duration(i+1) * time.Minute)})
+		found = append(found, alert{kind, symbol.Name, first.Add(time.Duration(i+1) * time.Minute)})
 	}
 	n := len(b)
 	series := func(value func(i int) float64) []float64 {
@@ -217,7 +217,7 @@ func alarms(m *Market, symbol exchange.Symbol) []alarm {
 		last := t.row(i - 1).time
 		pause := t.row(i).time - last
 		if limit := max(10*time.Minute.Microseconds(), 2*longest); pause >= limit && last-t.row(0).time > 12*time.Hour.Microseconds() {
-			found = append(found, alarm{SilentSymbol, symbol.Name, time.UnixMicro(last + limit)})
+			found = append(found, alert{SilentSymbol, symbol.Name, time.UnixMicro(last + limit)})
 		}
 		longest = max(longest, pause)
 	}
@@ -226,7 +226,7 @@ func alarms(m *Market, symbol exchange.Symbol) []alarm {
 
 // crossAlarms compares the price of direct with the price implied by two other pairs, in each minute
 // in which all three traded.
-func crossAlarms(m *Market, direct string, implied func(a, b float64) float64, one, two string) []alarm {
+func crossAlarms(m *Market, direct string, implied func(a, b float64) float64, one, two string) []alert {
 	closes := func(name string) ([]bar, time.Time) {
 		for _, s := range m.Symbols() {
 			if s.Name == name {
@@ -238,18 +238,18 @@ func crossAlarms(m *Market, direct string, implied func(a, b float64) float64, o
 	a, first := closes(direct)
 	b, _ := closes(one)
 	c, _ := closes(two)
-	var found []alarm
+	var found []alert
 	for i := range a {
 		if a[i].rows > 0 && b[i].rows > 0 && c[i].rows > 0 && math.Abs(a[i].close/implied(b[i].close, c[i].close)-1) >= .01 {
-			found = append(found, alarm{CrossPair, direct, first.Add(time.Duration(i+1) * time.Minute)})
+			found = append(found, alert{CrossPair, direct, first.Add(time.Duration(i+1) * time.Minute)})
 		}
 	}
 	return found
 }
 
-// explained returns the incident that an alarm is about: one of the same base asset, during it or in
+// explained returns the incident that an alert is about: one of the same base asset, during it or in
 // the hour after it, because volatility and the mean price of an hour show it for that long.
-func explained(m *Market, a alarm) (Event, bool) {
+func explained(m *Market, a alert) (Event, bool) {
 	for _, e := range m.Injected() {
 		p, q := m.byName[e.Symbol], m.byName[a.symbol]
 		if (p == q || p.base == q.base) && !a.at.Before(e.From) && a.at.Before(e.To.Add(time.Hour)) {
