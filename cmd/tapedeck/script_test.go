@@ -45,6 +45,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"same":      same,
 		"sigterm":   sigterm,
 		"sighup":    sighup,
+		"sigkill":   sigkill,
 	}
 }
 
@@ -206,6 +207,9 @@ func sigterm(ts *testscript.TestScript, neg bool, args []string) { signalAll(ts,
 
 // sighup signals all background commands of the script, as a closed terminal does.
 func sighup(ts *testscript.TestScript, neg bool, args []string) { signalAll(ts, syscall.SIGHUP) }
+
+// sigkill kills all background commands of the script.
+func sigkill(ts *testscript.TestScript, neg bool, args []string) { signalAll(ts, syscall.SIGKILL) }
 
 func signalAll(ts *testscript.TestScript, signal os.Signal) {
 	for _, command := range ts.BackgroundCmds() {

@@ -164,11 +164,15 @@ func orMinusOne(id *int64) int64 {
 	return *id
 }
 
-// RecordHealed adds an event to the history of the recorder for each gap in it whose ids are on the
-// tape by now, and which was not recorded as healed before. index is refreshed, now is the time of the
-// event, and runID the run that healed. It returns how many were healed.
+// healedDays is how old a gap can be when its healing is recorded. A backfill runs every few minutes
+// and must not read all of the history each time.
+const healedDays = 35
+
+// RecordHealed adds an event to the history of the recorder for each gap of the last weeks whose ids
+// are on the tape by now, and which was not recorded as healed before. index is refreshed, now is the
+// time of the event, and runID the run that healed. It returns how many were healed.
 func (d *Dir) RecordHealed(ctx context.Context, index *Index, now time.Time, runID string) (int, error) {
-	events, err := d.ReadRecorderEvents("", "")
+	events, err := d.ReadRecorderEvents(DateOf(now.AddDate(0, 0, -healedDays).UnixMicro()), "")
 	if err != nil {
 		return 0, err
 	}

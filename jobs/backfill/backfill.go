@@ -126,10 +126,25 @@ func Execute(ctx context.Context, dir *tape.Dir, clients Clients, plan Plan, opt
 		})
 	}
 	err := group.Wait()
+	if err == nil {
+		recordHealed(ctx, dir, plan, opt)
+	}
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
 		err = cause
 	}
 	return summary, cmp.Or(err, summary.recordAnswers(dir))
+}
+
+// recordHealed adds to the recorder's history which of its gaps are closed by now. A failure does not
+// make the backfill fail: the next one records it.
+func recordHealed(ctx context.Context, dir *tape.Dir, plan Plan, opt Options) {
+	err := plan.index.Refresh(ctx)
+	if err == nil {
+		_, err = dir.RecordHealed(ctx, plan.index, opt.Now, opt.Run)
+	}
+	if err != nil && ctx.Err() == nil {
+		opt.Logger.Warn("the recorder's history does not say which gaps were closed", "error", err)
+	}
 }
 
 // parallelFiles limits the archive files that are read at the same time. Each uses a core and some

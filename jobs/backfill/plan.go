@@ -30,6 +30,8 @@ type Plan struct {
 	Window, Answerable window.Window
 	// Clock is when the planning began; zero without a window.
 	Clock Clock
+
+	index *tape.Index
 }
 
 // SymbolPlan is what a backfill will request for one symbol.
@@ -206,6 +208,7 @@ func Prepare(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (
 	if err != nil {
 		return Plan{}, err
 	}
+	plan.index = index
 	plan.Symbols, plan.Asked = make([]SymbolPlan, len(symbols)), plan.Asked.Plus(asked)
 	plan.PerMinute = state.WeightPerMinute()
 	group, groupCtx := errgroup.WithContext(ctx)

@@ -157,7 +157,9 @@ func withKill(events, before []tape.RecorderEvent, opt Options) (_, _ []tape.Rec
 	if opt.Last.Running || len(turns) == 0 || turns[len(turns)-1].Event != tape.EventStarted {
 		return events, before
 	}
-	kill := tape.RecorderEvent{At: at, Event: tape.EventKilled, RunID: opt.Last.RunID}
+	kill := tape.RecorderEvent{
+		At: at, Event: tape.EventKilled, RunID: opt.Last.RunID, Message: "this is its last sign of life; none was started since",
+	}
 	if at < opt.Window.Start.UnixMicro() {
 		return events, append(before, kill)
 	}
@@ -230,7 +232,7 @@ func (g *gaps) describe(e tape.RecorderEvent) Event {
 	out.Absent = left.Count() - out.Open
 	rest := idset.Set{{First: *e.FirstID, Last: *e.LastID}}
 	for _, healed := range g.healed[e.Symbol] {
-		if healed.At < e.At || !overlaps(healed, e) {
+		if !overlaps(healed, e) {
 			continue
 		}
 		out.HealedAt = time.UnixMicro(healed.At).UTC()

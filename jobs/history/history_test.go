@@ -39,19 +39,20 @@ func night(t *testing.T) *tape.Dir {
 		t.Fatal(err)
 	}
 	gap := func(symbol string, first, last int64, event string) tape.RecorderEvent {
-		return tape.RecorderEvent{Event: event, Symbol: symbol, FirstID: id(first), LastID: id(last), IDs: last - first + 1, RunID: "stream-1"}
+		return tape.RecorderEvent{Event: event, Symbol: symbol, FirstID: id(first), LastID: id(last), IDs: last - first + 1, RunID: "stream-1",
+			Message: "no connection delivered these ids"}
 	}
 	for _, e := range []struct {
 		at string
 		tape.RecorderEvent
 	}{
-		{"2026-01-14 09:00:00", tape.RecorderEvent{Event: tape.EventStarted, Message: "3 symbols of aggTrade", RunID: "stream-1"}},
+		{"2026-01-14 09:00:00", tape.RecorderEvent{Event: tape.EventStarted, Message: "3 symbols, aggTrade, from wss://data-stream.binance.vision", RunID: "stream-1"}},
 		{"2026-01-14 09:00:01", tape.RecorderEvent{Event: tape.EventConnected, Connection: "1.1", RunID: "stream-1"}},
 		{"2026-01-14 22:10:00", tape.RecorderEvent{Event: tape.EventLost, Connection: "1.1", RunID: "stream-1",
 			Message: "read the next message: connection reset by peer after 14 hours; the exchange answers again a moment later"}},
 		{"2026-01-14 22:10:00", tape.RecorderEvent{Event: tape.EventLost, Connection: "1.2", RunID: "stream-1",
 			Message: "read the next message: connection reset by peer after 14 hours; the exchange answers again a moment later"}},
-		{"2026-01-14 22:10:03", tape.RecorderEvent{Event: tape.EventResumed, Connection: "1.1", RunID: "stream-1"}},
+		{"2026-01-14 22:10:03", tape.RecorderEvent{Event: tape.EventResumed, Connection: "1.1", Message: "down for 3.2s", RunID: "stream-1"}},
 		{"2026-01-14 22:10:03", tape.RecorderEvent{Event: tape.EventResumed, Connection: "1.2", RunID: "stream-1"}},
 		{"2026-01-14 22:10:04", gap("BTCUSDT", 101, 148, tape.EventGap)},
 		{"2026-01-14 22:15:04", gap("BTCUSDT", 101, 148, tape.EventHealed)},
@@ -60,11 +61,11 @@ func night(t *testing.T) *tape.Dir {
 		{"2026-01-14 23:30:00", gap("XRPUSDT", 5, 5, tape.EventGap)},
 		{"2026-01-14 23:40:00", gap("XRPUSDT", 7, 7, tape.EventGap)},
 		{"2026-01-15 00:05:00", gap("BTCUSDT", 160, 161, tape.EventHealed)},
-		{"2026-01-15 02:00:00", tape.RecorderEvent{Event: tape.EventKilled, RunID: "stream-1"}},
-		{"2026-01-15 02:30:00", tape.RecorderEvent{Event: tape.EventStarted, Message: "3 symbols of aggTrade", RunID: "stream-2"}},
-		{"2026-01-15 02:30:01", tape.RecorderEvent{Event: tape.EventConnected, Connection: "1.1", RunID: "stream-2"}},
+		{"2026-01-15 02:00:00", tape.RecorderEvent{Event: tape.EventKilled, Message: "process 7; this is its last sign of life; 12 trades not written then", RunID: "stream-1"}},
+		{"2026-01-15 02:30:00", tape.RecorderEvent{Event: tape.EventStarted, Message: "3 symbols, aggTrade, from wss://data-stream.binance.vision", RunID: "stream-2"}},
+		{"2026-01-15 02:30:01", tape.RecorderEvent{Event: tape.EventConnected, Connection: "1.1", Message: "3 streams, after 2 failed attempts", RunID: "stream-2"}},
 		{"2026-01-15 05:00:00", tape.RecorderEvent{Event: tape.EventStopped, Message: "SIGTERM", RunID: "stream-2"}},
-		{"2026-01-15 05:00:05", tape.RecorderEvent{Event: tape.EventStarted, Message: "3 symbols of aggTrade", RunID: "stream-3"}},
+		{"2026-01-15 05:00:05", tape.RecorderEvent{Event: tape.EventStarted, Message: "3 symbols, aggTrade, from wss://data-stream.binance.vision", RunID: "stream-3"}},
 		{"2026-01-15 12:00:00", gap("BTCUSDT", 900, 900, tape.EventGap)}, // after the window
 	} {
 		e.At = at(t, e.at).UnixMicro()

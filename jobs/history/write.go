@@ -83,7 +83,7 @@ func lines(events []Event) (out []line) {
 func combines(a, b Event) bool {
 	switch a.Event {
 	case tape.EventConnected, tape.EventResumed, tape.EventLost:
-		return b.Time.Sub(a.Time) < time.Second && a.Message == b.Message && a.RunID == b.RunID
+		return b.Time.Sub(a.Time) < time.Second && a.RunID == b.RunID && (a.Message == b.Message || a.Event != tape.EventLost)
 	case tape.EventGap, tape.EventHealed:
 		return b.Time.Sub(a.Time) < time.Second
 	}
@@ -105,9 +105,11 @@ func textOf(events []Event) string {
 				names = append(names, e.Connection)
 			}
 		}
-		return joined(wording.List(names, 6), oneLine(first.Message))
-	case tape.EventKilled:
-		return joined("this is the last sign of life", oneLine(first.Message))
+		message := oneLine(first.Message)
+		if slices.ContainsFunc(events, func(e Event) bool { return e.Message != first.Message }) {
+			message = "" // of one connection only
+		}
+		return joined(wording.List(names, 6), message)
 	}
 	text := oneLine(first.Message)
 	if first.Event == tape.EventStarted && first.RunID != "" {
@@ -167,9 +169,6 @@ func gapText(events []Event) string {
 		}
 	}
 	text := idsText(events, "missing")
-	if message := oneLine(events[0].Message); message != "" && len(events) == 1 {
-		text += ", " + message
-	}
 	var fates []string
 	switch {
 	case open > 0:
@@ -179,7 +178,7 @@ func gapText(events []Event) string {
 		if healed.Format(time.DateOnly) != events[0].Time.Format(time.DateOnly) {
 			at = healed.Format("2006-01-02 15:04:05")
 		}
-		fates = append(fates, fmt.Sprintf("healed at %s, %s later", at, duration(healed.Sub(events[0].Time))))
+		fates = append(fates, fmt.Sprintf("healed at %s, %s later", at, duration(max(0, healed.Sub(events[0].Time)))))
 	case absent+dropped == 0:
 		fates = append(fates, "on the tape by now")
 	}
