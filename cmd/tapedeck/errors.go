@@ -12,6 +12,7 @@ import (
 	"tapedeck/internal/binance"
 	"tapedeck/internal/tape"
 	"tapedeck/jobs/schedule"
+	"tapedeck/jobs/stream"
 )
 
 // The exit statuses, the same for every command.
@@ -83,6 +84,8 @@ func (a *app) hint(err error) string {
 	switch {
 	case errors.As(err, &unreachable):
 		return "check the network and the address; --rest-url, TAPEDECK_REST_URL or rest_url in config.yaml names another one"
+	case errors.Is(err, stream.ErrUnreachable):
+		return "check the network and the address; --stream-url, TAPEDECK_STREAM_URL or stream_url in config.yaml names another one"
 	case errors.As(err, &newer):
 		return "use a newer tapedeck; older versions do not change a tape whose format is newer"
 	case errors.Is(err, tape.ErrNoManifest):

@@ -98,7 +98,11 @@ func (a *app) recorder(
 	if err != nil {
 		return nil, err
 	}
-	options.Symbols = a.symbolSource(dir, symbols, flags.RestURL)
+	checkFor := symbolCheckTimeout
+	if options.Once || options.For > 0 {
+		checkFor = boundedCheckTimeout
+	}
+	options.Symbols = a.symbolSource(dir, symbols, flags.RestURL, checkFor)
 	options.URL = string(flags.StreamURL)
 	options.FlushInterval, options.FlushRows = time.Duration(flags.FlushInterval), int(flags.FlushRows)
 	options.Connections, options.GiveUpAfter = int(flags.Connections), time.Duration(flags.GiveUpAfter)

@@ -99,12 +99,13 @@ func (a *app) chooseSymbols(ctx context.Context, dir *tape.Dir, requested []stri
 	return defaultSymbols(), nil
 }
 
-// symbolCheckTimeout bounds how long recording waits for the exchange to check plain names.
-const symbolCheckTimeout = 15 * time.Second
+// symbolCheckTimeout bounds how long recording waits for the exchange to check plain names, and
+// boundedCheckTimeout how long if somebody waits for the end of the recording.
+const symbolCheckTimeout, boundedCheckTimeout = 15 * time.Second, 4 * time.Second
 
 // symbolSource returns a function that asks the exchange which symbols the names and patterns
-// match. It must not be called concurrently.
-func (a *app) symbolSource(dir *tape.Dir, names []string, url httpURL) func(context.Context) ([]string, error) {
+// match. It waits checkFor for an answer about plain names. It must not be called concurrently.
+func (a *app) symbolSource(dir *tape.Dir, names []string, url httpURL, checkFor time.Duration) func(context.Context) ([]string, error) {
 	var recorded []string
 	return func(ctx context.Context) ([]string, error) {
 		list, err := binance.ParseSymbolList(names)
@@ -114,7 +115,7 @@ func (a *app) symbolSource(dir *tape.Dir, names []string, url httpURL) func(cont
 		endpoints := backfill.Endpoints{RESTURL: cmp.Or(string(url), backfill.DefaultRESTURL), Logger: a.log}
 		clients := backfill.Connect(dir, endpoints)
 		defer clients.Close()
-		options := binance.ResolveOptions{Recorded: recorded, UncheckedAfter: symbolCheckTimeout}
+		options := binance.ResolveOptions{Recorded: recorded, UncheckedAfter: checkFor}
 		found, _, err := clients.REST.Resolve(ctx, list, options)
 		if err == nil {
 			recorded = found

@@ -103,6 +103,16 @@ func (d *Dir) State() *state.Dir { return d.state }
 // StagingPath returns the directory for files that are being written. Readers never list it.
 func (d *Dir) StagingPath() string { return d.staging.path }
 
+// CheckWritable returns an error if files cannot be written to the tape.
+func (d *Dir) CheckWritable() error {
+	path := filepath.Join(d.StagingPath(), durable.UniqueName("check", ".tmp"))
+	file, err := d.staging.disk.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Close(), d.staging.disk.Remove(path))
+}
+
 // Sweep deletes what dead writers left in the staging directory, and replaced partitions whose
 // grace is over. It returns the number of files of dead writers. now is compared with modification
 // times.

@@ -11,6 +11,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,14 @@ const (
 	dialEvery = 1250 * time.Millisecond
 	dialBurst = 40
 )
+
+// startPatience is how long a recorder that is to record for a bounded time waits for its first
+// connection.
+const startPatience = 10 * time.Second
+
+// ErrUnreachable is wrapped by the error of a recorder that gave up because it could not reach the
+// exchange.
+var ErrUnreachable = errors.New("the exchange could not be reached")
 
 // errPublish is wrapped by the error of a recorder that stops because the tape cannot be written.
 var errPublish = errors.New("stream stopped")
@@ -100,8 +109,11 @@ func New(dir *tape.Dir, opt Options) (*Recorder, error) {
 // Run records until ctx is done, then publishes everything that was received, within 8 s, and
 // returns nil. It returns an error if the tape cannot be written: what was published stays, the
 // rest is lost. A connection that fails is not an error; it is retried until it succeeds, or until
-// Options.GiveUpAfter.
+// Options.GiveUpAfter. With Once or For, the first one must succeed soon.
 func (r *Recorder) Run(ctx context.Context) error {
+	if err := r.dir.CheckWritable(); err != nil {
+		return fmt.Errorf("the tape cannot be written: %w", err)
+	}
 	names, err := r.firstSymbols(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -143,12 +155,12 @@ func (r *Recorder) observe(event Event) {
 }
 
 // firstSymbols looks the symbols up, and like a connection it retries: an exchange that limits or
-// refuses this address, or is unreachable, is no reason to stop.
+// refuses this address, or is unreachable, is no reason to stop, unless the recording is bounded.
 func (r *Recorder) firstSymbols(ctx context.Context) ([]string, error) {
 	startedAt := time.Now()
 	for attempt := 1; ; attempt++ {
 		names, err := r.lookUpSymbols(ctx)
-		if err == nil || ctx.Err() != nil || r.opt.Once || !binance.Temporary(err) ||
+		if err == nil || ctx.Err() != nil || r.bounded() || !binance.Temporary(err) ||
 			r.opt.GiveUpAfter > 0 && time.Since(startedAt) >= r.opt.GiveUpAfter {
 			return names, err
 		}
@@ -199,7 +211,7 @@ func (r *Recorder) record(ctx context.Context, names []string) error {
 	r.log.Info("stream started", "symbols", len(names), "feed", string(r.feed), "url", r.opt.URL,
 		"flush_interval_ms", r.opt.FlushInterval.Milliseconds(), "flush_rows", r.opt.FlushRows, "connections", r.running)
 	unreachable := make(chan error, 1)
-	if r.opt.GiveUpAfter > 0 {
+	if r.opt.GiveUpAfter > 0 || r.bounded() {
 		helpers.Go(func() { unreachable <- r.awaitUnreachable(reading) })
 	}
 	err := r.supervise(reading, published, unreachable)
@@ -251,9 +263,14 @@ func (r *Recorder) publishBatches(ctx context.Context) error {
 	}
 }
 
+// bounded reports whether somebody waits for the end of the recording.
+func (r *Recorder) bounded() bool { return r.opt.Once || r.opt.For > 0 }
+
 // awaitUnreachable returns an error when no connection has reached the exchange for
-// Options.GiveUpAfter, and nil when ctx is done.
+// Options.GiveUpAfter, or none ever for startPatience if the recording is bounded. It returns nil when
+// ctx is done.
 func (r *Recorder) awaitUnreachable(ctx context.Context) error {
+	startedAt := time.Now()
 	ticker := time.NewTicker(checkEvery)
 	defer ticker.Stop()
 	for {
@@ -261,8 +278,12 @@ func (r *Recorder) awaitUnreachable(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			if since, lastError, ok := r.tracker.unreachable(); ok && since >= r.opt.GiveUpAfter {
-				return fmt.Errorf("the exchange could not be reached for %s: %s", r.opt.GiveUpAfter, lastError)
+			since, lastError, ok := r.tracker.unreachable()
+			if ok && r.opt.GiveUpAfter > 0 && since >= r.opt.GiveUpAfter {
+				return fmt.Errorf("%w for %s: %s", ErrUnreachable, r.opt.GiveUpAfter, lastError)
+			}
+			if r.bounded() && time.Since(startedAt) >= startPatience && !r.tracker.everReached() {
+				return fmt.Errorf("%w at %s within %s: %s", ErrUnreachable, r.opt.URL, startPatience, cmp.Or(lastError, "no answer"))
 			}
 		}
 	}

@@ -32,6 +32,7 @@ type tracker struct {
 	counts     state.StreamCounters // those of receiving and of connections
 	connectors []*trackedConnector
 	gapped     []*trackedSymbol // symbols that may have gaps to report
+	reached    bool             // the exchange has answered once
 	stalledAt  int64            // when reading last waited for room
 	limiter    logLimiter
 }
@@ -146,6 +147,7 @@ func (t *tracker) connected(c *trackedConnection) {
 	defer t.mu.Unlock()
 	k := c.connector
 	t.counts.Connects++
+	t.reached = true
 	if k.connects > 0 && k.current == nil {
 		t.counts.Reconnects++
 	}
@@ -184,10 +186,17 @@ func (t *tracker) refused(c *trackedConnector, err error) {
 	var refusal *binance.RefusedError
 	switch {
 	case errors.As(err, &refusal):
-		c.unreachableSince = 0
+		c.unreachableSince, t.reached = 0, true
 	case c.unreachableSince == 0:
 		c.unreachableSince = t.clock.now()
 	}
+}
+
+// everReached reports whether the exchange has answered an attempt to connect, be it with a refusal.
+func (t *tracker) everReached() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.reached
 }
 
 // unreachable returns for how long no connector has reached the exchange, and the error of the one

@@ -1,9 +1,11 @@
 package stream
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -11,6 +13,7 @@ import (
 
 	"tapedeck/internal/binance"
 	"tapedeck/internal/standin/exchange"
+	"tapedeck/internal/tape"
 )
 
 // TestGiveUpAfterEndsTheRun when the exchange was unreachable for that long, with everything
@@ -71,5 +74,54 @@ func TestUnreachableNeedsAllConnectors(t *testing.T) {
 		expect(2*time.Minute, true)
 		tr.connected(tr.newConnection(first, func() int64 { return 0 }))
 		expect(0, false)
+	})
+}
+
+// TestBoundedRecordingFailsSoon if it cannot reach the exchange at the start. Later it keeps trying, as
+// one that records until it is stopped always does.
+func TestBoundedRecordingFailsSoon(t *testing.T) {
+	lost := func(ctx context.Context, _, _ string) (net.Conn, error) { // packets that nobody answers
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	for _, c := range []struct {
+		opt   Options
+		fails bool
+	}{{Options{For: time.Hour}, true}, {Options{Once: true}, true}, {Options{}, false}} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+			defer cancel()
+			c.opt.URL, c.opt.Symbols, c.opt.DialContext = "ws://exchange", fixedSymbols("BTCUSDT"), lost
+			start := time.Now()
+			_, err := runRecorder(ctx, newTape(t, tape.AggTrade), c.opt)
+			if took := time.Since(start); errors.Is(err, ErrUnreachable) != c.fails || c.fails != (took < 12*time.Second) {
+				t.Errorf("%+v: %v after %v", c.opt, err, took)
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		source := exchange.NewMemory(nil, evenRows("BTCUSDT", 1200, 100*time.Millisecond))
+		r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: fixedSymbols("BTCUSDT"), For: 5 * time.Minute})
+		time.Sleep(5 * time.Second)
+		r.wire.down.Store(true)
+		inject(t, r.server, exchange.Fault{Kind: exchange.Cut})
+		time.Sleep(time.Minute)
+		r.wire.down.Store(false)
+		<-r.ended
+		if r.err != nil || r.summary.Reconnects != 1 {
+			t.Errorf("%v, %+v", r.err, r.summary)
+		}
+	})
+}
+
+func TestTapeThatCannotBeWrittenIsNoticedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := newTape(t, tape.AggTrade)
+		removeStaging(t, dir)
+		start := time.Now()
+		_, err := runRecorder(t.Context(), dir, Options{URL: "ws://exchange", Symbols: fixedSymbols("BTCUSDT")})
+		if err == nil || !strings.HasPrefix(err.Error(), "the tape cannot be written: ") || time.Since(start) > 0 {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
 	})
 }
