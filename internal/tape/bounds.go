@@ -32,7 +32,8 @@ type Gap struct {
 	Symbol      string
 	First, Last int64
 	// After and Before are the traded_at of the rows before and after the gap, UTC. If rows are
-	// missing at an end of the bounds, it is the traded_at of the lost row there.
+	// missing at an end of the bounds, it is the traded_at of the lost row there. Those of an Index are
+	// closer if the exchange's answers say so: no missing id traded before After or after Before.
 	After, Before time.Time
 }
 
@@ -56,6 +57,25 @@ func gapsBetween(symbol string, runs []IDRun, bounds Bounds) []Gap {
 		out = append(out, Gap{symbol, next, bounds.LastID, after, bounds.LastAt})
 	}
 	return out
+}
+
+// narrow moves After and Before to what the exchange answered about the ids of the gap. An id that is
+// missing after the last id before an instant traded from then on.
+func (g *Gap) narrow(answers state.SymbolAnswers) {
+	after, before := g.After, g.Before
+	for _, a := range answers.LastBefore {
+		if a.ID < g.First && a.At.After(after) {
+			after = a.At
+		}
+	}
+	for _, a := range answers.FirstFrom {
+		if last := a.At.Add(-time.Microsecond); a.ID > g.Last && last.Before(before) {
+			before = last
+		}
+	}
+	if !before.Before(after) { // otherwise the answers and the tape disagree
+		g.After, g.Before = after, before
+	}
 }
 
 // extentName is the state file of all symbols' bounds. If it is lost, the loss of a whole end of a

@@ -357,7 +357,11 @@ func (x *Index) Gaps(symbol string) []Gap {
 	if !ok {
 		return nil
 	}
-	return gapsBetween(symbol, runs, bounds)
+	gaps := gapsBetween(symbol, runs, bounds)
+	for i := range gaps {
+		gaps[i].narrow(x.answers[symbol])
+	}
+	return gaps
 }
 
 // Dropped returns the ids of a symbol that were removed from the tape on purpose, as runs with the

@@ -193,3 +193,30 @@ func TestPruneWatchedKeepsWhatReachesBeyondTheTape(t *testing.T) {
 		t.Errorf("files %v, %v", files, err)
 	}
 }
+
+// TestAnswersNarrowAGap moves the ends of a gap to where the exchange says that the missing ids begin and
+// end.
+func TestAnswersNarrowAGap(t *testing.T) {
+	gap := Gap{Symbol: "A", First: 10, Last: 20, After: second(100), Before: second(200)}
+	answer := func(at int, id int64) []state.Answer { return []state.Answer{{At: second(at), ID: id}} }
+	micro := time.Microsecond
+	for _, c := range []struct {
+		name          string
+		answers       state.SymbolAnswers
+		after, before time.Time
+	}{
+		{"none", state.SymbolAnswers{}, second(100), second(200)},
+		{"the last id before is the one before the gap", state.SymbolAnswers{LastBefore: answer(150, 9)}, second(150), second(200)},
+		{"the last id before is in the gap", state.SymbolAnswers{LastBefore: answer(150, 10)}, second(100), second(200)},
+		{"the first id from is the one after the gap", state.SymbolAnswers{FirstFrom: answer(150, 21)}, second(100), second(150).Add(-micro)},
+		{"the first id from is in the gap", state.SymbolAnswers{FirstFrom: answer(150, 20)}, second(100), second(200)},
+		{"answers about other times", state.SymbolAnswers{LastBefore: answer(90, 8), FirstFrom: answer(230, 22)}, second(100), second(200)},
+		{"both", state.SymbolAnswers{LastBefore: answer(120, 9), FirstFrom: answer(150, 21)}, second(120), second(150).Add(-micro)},
+		{"answers that contradict", state.SymbolAnswers{LastBefore: answer(160, 9), FirstFrom: answer(150, 21)}, second(100), second(200)},
+	} {
+		got := gap
+		if got.narrow(c.answers); !got.After.Equal(c.after) || !got.Before.Equal(c.before) {
+			t.Errorf("%s: %v to %v, want %v to %v", c.name, got.After, got.Before, c.after, c.before)
+		}
+	}
+}
