@@ -81,6 +81,10 @@ bench-growth: tools ## how cost grows on tapes of 1 to 1,000 million trades; 15 
 soak: tools ## three minutes of kill -9, faults and a full volume, then compare the tape with the truth; SEED=random
 	$(GO) test -count=1 -v -timeout 20m -run '^TestSoak$$' ./jobs/soak -soak 3m -seed $(or $(SEED),1)
 
+.PHONY: oracle
+oracle: tools ## 200 random histories of a tape: no command claims more than is true; HISTORIES=1000
+	$(GO) test ./cmd/tapedeck -count=1 -v -timeout 60m -run '^TestOracle$$' -oracle $(or $(HISTORIES),200)
+
 .PHONY: crash
 crash: tools ## fail every disk operation in every way; minutes
 	$(GO) test -count=1 -timeout 30m -run '^TestOperationsSurviveDiskFaults$$' ./internal/tape -every

@@ -1,0 +1,374 @@
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
+)
+
+var (
+	oracleHistories = flag.Int("oracle", 0, "how many random histories TestOracle checks; 0 means a few")
+	oracleSeed      = flag.Uint64("oracle-seed", 0, "check only the history of this seed")
+)
+
+// TestOracle lives through random histories of a tape, and asks the commands in between what is true. They
+// must never claim more than what an oracle knows that sees everything, and where nothing is wrong no
+// less.
+func TestOracle(t *testing.T) {
+	if *oracleSeed != 0 {
+		newChronicle(t, *oracleSeed).live()
+		return
+	}
+	histories := *oracleHistories
+	if histories == 0 {
+		histories = 4
+	}
+	seed := rand.Uint64() >> 20 &^ 3 // every fourth history is calm
+	fmt.Printf("oracle: %d histories from seed %d\n", histories, seed)
+	var sum claims
+	for i := range histories {
+		seed := seed + uint64(i)
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			h := newChronicle(t, seed)
+			sum.add(h.live())
+		})
+	}
+	fmt.Printf("oracle: %+v\n", sum)
+	if !t.Failed() && (sum.Complete == 0 || sum.Incomplete == 0 || sum.Quiet == 0) {
+		t.Errorf("no window was complete, incomplete or quiet: %+v", sum)
+	}
+}
+
+// claims counts what was judged.
+type claims struct{ Reports, Complete, Incomplete, Quiet, Verified int }
+
+func (c *claims) add(more claims) {
+	c.Reports += more.Reports
+	c.Complete += more.Complete
+	c.Incomplete += more.Incomplete
+	c.Quiet += more.Quiet
+	c.Verified += more.Verified
+}
+
+// live lives through a history.
+func (h *chronicle) live() (sum claims) {
+	for range 4 + h.random.IntN(8) {
+		kind := h.random.IntN(16)
+		if h.calm {
+			kind = 0
+		}
+		switch kind {
+		case 0, 1, 2, 3, 4:
+			h.record(time.Second + h.upTo(2*time.Hour))
+		case 5, 6, 7:
+			h.backfill()
+		case 8, 9:
+			h.importFile()
+		case 10:
+			h.disagree()
+		case 11:
+			h.run("compact", "--force")
+		case 12:
+			h.drop()
+		case 13:
+			if h.chance(3) {
+				h.forget()
+			}
+		default:
+			h.wait(h.upTo(40 * time.Minute))
+		}
+		if !h.calm && h.chance(3) {
+			h.wait(h.upTo(30 * time.Minute))
+		}
+		h.look()
+		if h.chance(2) {
+			sum.add(h.report())
+		}
+		if h.chance(4) {
+			sum.add(h.verify())
+		}
+	}
+	if h.calm { // there are windows of which everything is known, and of which nothing is
+		begin := h.watched[h.symbols[0]][0].Start
+		h.placed = []window.Window{{Start: begin, End: h.now}, {Start: h.now, End: h.now.Add(time.Hour)}}
+	}
+	for range 4 {
+		sum.add(h.report())
+	}
+	sum.add(h.verify())
+	h.health()
+	return sum
+}
+
+// reported is what the oracle reads of report --format json.
+type reported struct {
+	Complete   bool  `json:"complete"`
+	Empty      bool  `json:"empty"`
+	Missing    int64 `json:"missing"`
+	Statements []struct {
+		Mood string `json:"mood"`
+		Text string `json:"text"`
+	} `json:"statements"`
+	Sections []struct {
+		Name string `json:"name"`
+		Rows []struct {
+			Symbol    string `json:"symbol"`
+			Verdict   string `json:"verdict"`
+			Rows      int64  `json:"rows"`
+			Missing   int64  `json:"missing"`
+			Conflicts int64  `json:"conflicts"`
+		} `json:"rows"`
+	} `json:"sections"`
+}
+
+// report asks for the report of a window and judges it.
+func (h *chronicle) report() (sum claims) {
+	sum.Reports = 1
+	w := h.someWindow()
+	args := []string{"report", "--format", "json", "--sections", "completeness",
+		"--from", w.Start.Format(time.RFC3339Nano), "--to", w.End.Format(time.RFC3339Nano)}
+	symbols := h.recorded()
+	if h.chance(3) {
+		symbols = h.symbols[:1]
+		args = append(args, "--symbols", symbols[0])
+	}
+	status, stdout, stderr := h.run(args...)
+	var got reported
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
+		h.fail("report: status %d, %v: %s%s", status, err, stdout, stderr)
+	}
+	h.note("%+v", got)
+	if got.Complete != (status == exitDone) {
+		h.fail("report says complete: %t, and exits with %d", got.Complete, status)
+	}
+	for _, s := range got.Statements {
+		if strings.HasPrefix(s.Text, "Complete") && !got.Complete {
+			h.fail("report says %q, and complete: false", s.Text)
+		}
+	}
+	verdicts := map[string]string{}
+	for _, section := range got.Sections {
+		for _, row := range section.Rows {
+			verdicts[row.Symbol] = row.Verdict
+			on := int64(0)
+			for _, trade := range h.on[row.Symbol] {
+				if contains(w, trade) {
+					on++
+				}
+			}
+			if row.Rows != on {
+				h.fail("report counts %d rows of %s, the tape has %d", row.Rows, row.Symbol, on)
+			}
+		}
+	}
+	quiet := len(symbols) > 0
+	for _, symbol := range symbols {
+		verdict := verdicts[symbol]
+		claimed := got.Complete || verdict == "complete" || verdict == "no trades"
+		if why := h.falsifies(symbol, w); claimed && why != "" {
+			h.fail("report says of %s %q, complete: %t, but %s", symbol, verdict, got.Complete, why)
+		}
+		if h.provable(symbol, w) {
+			if verdict != "complete" && verdict != "no trades" {
+				h.fail("report says of %s %q, but everything is on the tape and proven", symbol, verdict)
+			}
+		} else {
+			quiet = false
+		}
+	}
+	if quiet {
+		sum.Quiet = 1
+		if !got.Complete {
+			h.fail("report says complete: false, but everything is on the tape and proven")
+		}
+	}
+	if got.Complete {
+		sum.Complete = 1
+	} else {
+		sum.Incomplete = 1
+	}
+	return sum
+}
+
+func contains(w window.Window, trade tape.Trade) bool {
+	return trade.TradedAt >= w.Start.UnixMicro() && trade.TradedAt < w.End.UnixMicro()
+}
+
+// recorded returns the symbols of which the tape has rows.
+func (h *chronicle) recorded() (symbols []string) {
+	for _, symbol := range h.symbols {
+		if len(h.on[symbol]) > 0 {
+			symbols = append(symbols, symbol)
+		}
+	}
+	return symbols
+}
+
+// falsifies returns why the record of a symbol in a window is not complete, or not known to be, or "".
+func (h *chronicle) falsifies(symbol string, w window.Window) string {
+	at := func(row tape.Trade) string {
+		return fmt.Sprintf("id %d of %s", row.ID, time.UnixMicro(row.TradedAt).UTC().Format("02 15:04:05.000000"))
+	}
+	if len(h.on[symbol]) == 0 {
+		return "the tape has nothing of it"
+	}
+	for _, row := range h.between(symbol, w) {
+		if _, ok := h.on[symbol][row.ID]; !ok {
+			return at(row) + " is not on the tape"
+		}
+		if len(h.altered[symbol][row.ID]) > 0 {
+			return at(row) + " has two contents"
+		}
+	}
+	if w.End.After(h.now) {
+		return "the window ends in the future"
+	}
+	// Nothing is missing. Is that known? By trades before and after, by a recorder or by the exchange.
+	if !h.asked[symbol].Before(w.End) {
+		return ""
+	}
+	for at := w.Start; at.Before(w.End); {
+		next := h.knownFrom(symbol, at)
+		if !next.After(at) {
+			return fmt.Sprintf("nobody knows what traded from %s on", at.Format("02 15:04:05.000000"))
+		}
+		at = next
+	}
+	return ""
+}
+
+// knownFrom returns until when everything from an instant on is known to be on the tape.
+func (h *chronicle) knownFrom(symbol string, at time.Time) time.Time {
+	until := at
+	later := func(t time.Time) {
+		if t.After(until) {
+			until = t
+		}
+	}
+	if !h.asked[symbol].Before(at) {
+		later(h.asked[symbol])
+	}
+	for _, span := range h.watched[symbol] {
+		if !span.Start.After(at) && at.Before(span.End) {
+			later(span.End)
+		}
+	}
+	rows := h.market[symbol]
+	for i, row := range rows {
+		if !h.has(symbol, row.ID) || row.TradedAt < at.UnixMicro() {
+			continue
+		}
+		// A trade proves what is before it, back to the one with the id before.
+		if i == 0 && row.ID == 0 || i > 0 && rows[i-1].TradedAt <= at.UnixMicro() && h.has(symbol, row.ID-1) {
+			later(time.UnixMicro(row.TradedAt))
+		}
+		if row.TradedAt == at.UnixMicro() {
+			if i+1 < len(rows) && h.has(symbol, row.ID+1) {
+				later(time.UnixMicro(rows[i+1].TradedAt))
+			}
+		}
+	}
+	return until
+}
+
+func (h *chronicle) has(symbol string, id int64) bool { return h.had[symbol][id] }
+
+// provable reports whether everything of a symbol in a window is on the tape and proven to be: by a record
+// without any gap, drop or conflict that trades and recorders extend to both ends of the window.
+func (h *chronicle) provable(symbol string, w window.Window) bool {
+	on := h.on[symbol]
+	if len(on) == 0 || h.disturbed[symbol] || len(h.altered[symbol]) > 0 {
+		return false
+	}
+	first, last := int64(1)<<62, int64(-1)
+	for id := range on {
+		first, last = min(first, id), max(last, id)
+	}
+	if int64(len(on)) != last-first+1 {
+		return false
+	}
+	since, until := time.UnixMicro(on[first].TradedAt), time.UnixMicro(on[last].TradedAt)
+	if first == 0 {
+		since = time.Unix(0, 0)
+	}
+	spans := slices.Clone(h.watched[symbol])
+	for range spans {
+		for _, span := range spans {
+			if !span.Start.After(until) && span.End.After(until) {
+				until = span.End
+			}
+			if !span.End.Before(since) && span.Start.Before(since) {
+				since = span.Start
+			}
+		}
+	}
+	return !w.Start.Before(since) && !w.End.After(until)
+}
+
+// verify asks for the certificate and judges it.
+func (h *chronicle) verify() (sum claims) {
+	sum.Verified = 1
+	status, stdout, stderr := h.run("verify", "--format", "json")
+	var got struct {
+		Complete bool `json:"complete"`
+		Symbols  []struct {
+			Symbol    string `json:"symbol"`
+			Trades    int64  `json:"trades"`
+			Missing   int64  `json:"missing"`
+			Twice     int64  `json:"twice"`
+			Conflicts int64  `json:"conflicts"`
+		} `json:"symbols"`
+	}
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
+		h.fail("verify: status %d, %v: %s%s", status, err, stdout, stderr)
+	}
+	if (status == exitDone) != got.Complete {
+		h.fail("verify says complete: %t, and exits with %d", got.Complete, status)
+	}
+	for _, s := range got.Symbols {
+		on := h.on[s.Symbol]
+		if s.Trades != int64(len(on)) || s.Twice != 0 {
+			h.fail("verify counts %d rows of %s and %d twice, the tape has %d", s.Trades, s.Symbol, s.Twice, len(on))
+		}
+		first, last := int64(1)<<62, int64(-1)
+		for id := range on {
+			first, last = min(first, id), max(last, id)
+		}
+		holes := max(0, last-first+1-int64(len(on)))
+		if !h.disturbed[s.Symbol] && s.Missing < holes {
+			h.fail("verify misses %d ids of %s, %d are not on the tape", s.Missing, s.Symbol, holes)
+		}
+		if got.Complete && holes > 0 {
+			h.fail("verify says complete, but %d ids of %s are not on the tape", holes, s.Symbol)
+		}
+		conflicts := 0
+		for _, contents := range h.altered[s.Symbol] {
+			conflicts += len(contents)
+		}
+		if s.Conflicts != int64(conflicts) && !h.disturbed[s.Symbol] {
+			h.fail("verify counts %d conflicts of %s, there are %d", s.Conflicts, s.Symbol, conflicts)
+		}
+		if got.Complete && len(h.altered[s.Symbol]) > 0 && !h.disturbed[s.Symbol] {
+			h.fail("verify says complete, but ids of %s have two contents", s.Symbol)
+		}
+		if !got.Complete && holes == 0 && len(got.Symbols) == 1 && len(h.altered[s.Symbol]) == 0 && !h.disturbed[s.Symbol] {
+			h.fail("verify says not complete, but nothing is missing: %s", stdout)
+		}
+	}
+	return sum
+}
+
+// health must not call a tape healthy that no recorder writes.
+func (h *chronicle) health() {
+	if status, stdout, _ := h.run("health"); status == exitDone {
+		h.fail("health says %q, but no recorder runs", stdout)
+	}
+}

@@ -1,0 +1,495 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"tapedeck/internal/standin/exchange"
+	"tapedeck/internal/state"
+	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
+)
+
+// oracleDay is the day on which histories begin. They end on the next one.
+var oracleDay = time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC)
+
+// chronicle is one random history: a market of a few symbols, a tape, and what happened to it. It sees the
+// market's trades, those that nobody recorded and those of the future too.
+type chronicle struct {
+	t       *testing.T
+	seed    uint64
+	random  *rand.Rand
+	symbols []string
+	market  map[string][]tape.Trade // all trades, in the order of ids
+	server  *exchange.Server
+	dir     *tape.Dir
+	now     time.Time       // of all clocks
+	calm    bool            // one recorder runs, and nothing else happens
+	placed  []window.Window // the next results of someWindow
+	runs    int
+	events  []string // what happened, for a failure
+
+	// evidence says what is proven by what: the windows in which a recorder watched a symbol, and until when
+	// the exchange was asked.
+	watched map[string][]window.Window
+	asked   map[string]time.Time
+	// altered are the ids that were seen with other contents, by symbol, and how many; the tape has the
+	// right one.
+	altered map[string]map[int64]map[tape.Trade]bool
+	// disturbed symbols were dropped from, so a report says less about them than could be said.
+	disturbed map[string]bool
+	// on is what the tape has, as of the last look, and had what it ever had: what was dropped is known.
+	on  map[string]map[int64]tape.Trade
+	had map[string]map[int64]bool
+}
+
+func newChronicle(t *testing.T, seed uint64) *chronicle {
+	h := &chronicle{
+		t: t, seed: seed, calm: seed%4 == 0, random: rand.New(rand.NewPCG(seed, 14)), market: map[string][]tape.Trade{},
+		watched: map[string][]window.Window{}, asked: map[string]time.Time{}, altered: map[string]map[int64]map[tape.Trade]bool{},
+		disturbed: map[string]bool{}, had: map[string]map[int64]bool{},
+	}
+	h.now = oracleDay.Add(2*time.Hour + h.upTo(18*time.Hour)).Truncate(time.Microsecond)
+	var rows []exchange.MemoryRow
+	for i := range 1 + h.random.IntN(3) {
+		symbol := []string{"BTCUSDT", "ETHUSDT", "LSKBTC"}[i]
+		h.symbols, h.altered[symbol] = append(h.symbols, symbol), map[int64]map[tape.Trade]bool{}
+		h.had[symbol] = map[int64]bool{}
+		h.market[symbol] = h.trade(symbol)
+		for _, row := range h.market[symbol] {
+			rows = append(rows, exchange.MemoryRow{Symbol: symbol, Kind: exchange.AggTrade, Row: exchange.Row{
+				ID: row.ID, FirstTradeID: row.FirstTradeID, LastTradeID: row.LastTradeID, TradedAt: row.TradedAt,
+				Price: decimal(row.Price), Qty: decimal(row.Qty), BuyerMaker: row.IsBuyerMaker,
+			}})
+		}
+	}
+	h.server = exchange.StartTest(t, exchange.NewMemory(nil, rows), exchange.Options{Speed: exchange.Manual, Start: h.now}, exchange.BadRequest)
+	dir, err := tape.Create(filepath.Join(t.TempDir(), "data"), tape.AggTrade, h.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.dir = dir
+	h.note("a market of %v, clocks at %s", h.symbols, h.now.Format(time.DateTime))
+	return h
+}
+
+func decimal(v float64) string { return strconv.FormatFloat(v, 'f', 8, 64) }
+
+func (h *chronicle) upTo(most time.Duration) time.Duration {
+	return time.Duration(h.random.Int64N(int64(most)))
+}
+
+func (h *chronicle) chance(n int) bool { return h.random.IntN(n) == 0 }
+
+func (h *chronicle) note(format string, args ...any) {
+	h.events = append(h.events, h.now.Format("02 15:04:05.000 ")+fmt.Sprintf(format, args...))
+}
+
+// trade draws all trades of a symbol, from its listing to the end of time: busy or thin, with pauses.
+func (h *chronicle) trade(symbol string) (out []tape.Trade) {
+	mean := []time.Duration{20 * time.Second, 90 * time.Second, 12 * time.Minute}[h.random.IntN(3)]
+	if h.calm {
+		mean = min(mean, 90*time.Second) // so that there are trades
+	}
+	id := []int64{0, 1, 1 + h.random.Int64N(5e9)}[h.random.IntN(3)]
+	at := oracleDay.Add(-h.upTo(2 * time.Hour))
+	if !h.calm && h.chance(3) {
+		at = oracleDay.Add(h.upTo(16 * time.Hour)) // listed during the history
+	}
+	raw := id
+	for at.Before(oracleDay.Add(40 * time.Hour)) {
+		pause := time.Duration(h.random.ExpFloat64() * float64(mean))
+		switch h.random.IntN(60) {
+		case 0:
+			pause = h.upTo(3 * time.Hour)
+		case 1, 2, 3:
+			pause = 0 // at the same time
+		}
+		at = at.Add(pause).Truncate(time.Microsecond)
+		row := tape.Trade{
+			Symbol: symbol, ID: id, Price: float64(100+h.random.IntN(900)) / 8, Qty: float64(1+h.random.IntN(99)) / 4,
+			FirstTradeID: raw, LastTradeID: raw + h.random.Int64N(3), TradedAt: at.UnixMicro(), IsBuyerMaker: h.chance(2),
+		}
+		id, raw = id+1, row.LastTradeID+1
+		out = append(out, row)
+	}
+	return out
+}
+
+// between returns the market's trades of a symbol in a window.
+func (h *chronicle) between(symbol string, w window.Window) (rows []tape.Trade) {
+	for _, row := range h.market[symbol] {
+		if row.TradedAt >= w.Start.UnixMicro() && row.TradedAt < w.End.UnixMicro() {
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+// wait moves all clocks.
+func (h *chronicle) wait(d time.Duration) {
+	h.now = h.now.Add(d.Truncate(time.Microsecond)) // nothing is traded between two microseconds
+	if err := h.server.Advance(context.Background(), h.now); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// run runs a command in this process.
+func (h *chronicle) run(args ...string) (status int, stdout, stderr string) {
+	environ := []string{
+		"TAPEDECK_STREAM_URL=" + h.server.StreamURL(), "TAPEDECK_REST_URL=" + h.server.URL(), "TAPEDECK_ARCHIVE_URL=" + h.server.URL(),
+		"TAPEDECK_DATA_DIR=" + h.dir.Path(), "TAPEDECK_LOG_LEVEL=error",
+	}
+	var out, errs bytes.Buffer
+	args = append(args, "--now", h.now.Format(time.RFC3339Nano))
+	status = run(args, environ, strings.NewReader(""), &out, &errs)
+	h.note("%s: exit status %d: %s", strings.Join(args, " "), status, strings.TrimSpace(errs.String()))
+	return status, out.String(), errs.String()
+}
+
+// look reads what is on the tape, without the index.
+func (h *chronicle) look() {
+	h.on = map[string]map[int64]tape.Trade{}
+	for _, symbol := range h.symbols {
+		h.on[symbol] = map[int64]tape.Trade{}
+	}
+	files, err := filepath.Glob(filepath.Join(h.dir.Path(), "trades", "*", "*.parquet"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, file := range files {
+		path, err := filepath.Rel(h.dir.Path(), file)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		rows, err := h.dir.ReadTrades(path)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		for _, row := range rows {
+			if _, twice := h.on[row.Symbol][row.ID]; twice {
+				h.fail("%s %d is on the tape twice", row.Symbol, row.ID)
+			}
+			h.on[row.Symbol][row.ID], h.had[row.Symbol][row.ID] = row, true
+		}
+	}
+}
+
+// record lets a recorder run for a while: it publishes what it received and says what it watched, as
+// jobs/stream does. Connections break, and a killed recorder loses what it has not written.
+func (h *chronicle) record(length time.Duration) {
+	length = length.Truncate(time.Microsecond)
+	start, end := h.now, h.now.Add(length)
+	symbols := h.symbols
+	if !h.calm && h.chance(4) {
+		symbols = symbols[:1]
+	}
+	var up []window.Window
+	for at := start; at.Before(end); {
+		until := end
+		if !h.calm && h.chance(2) {
+			until = at.Add(time.Microsecond + h.upTo(end.Sub(at))).Truncate(time.Microsecond)
+		}
+		up = append(up, window.Window{Start: at, End: until})
+		if at = until; h.chance(4) {
+			at = at.Add(h.upTo(20 * time.Second)) // reconnected soon
+		} else {
+			at = at.Add(h.upTo(20 * time.Minute))
+		}
+		at = at.Truncate(time.Microsecond)
+	}
+	h.wait(length)
+	written := end
+	if !h.calm && h.chance(3) { // killed after its last flush
+		written = start.Add(h.upTo(length)).Truncate(time.Microsecond)
+	}
+	bySymbol := map[string][]window.Window{}
+	rows := 0
+	h.runs++
+	run := fmt.Sprintf("stream-%d", h.runs)
+	for _, symbol := range symbols {
+		var received []tape.Trade
+		for _, span := range up {
+			span.End = earlier(span.End, written)
+			if span.Start.Before(span.End) {
+				received = append(received, h.between(symbol, span)...)
+				bySymbol[symbol] = append(bySymbol[symbol], span)
+			}
+		}
+		rows += len(received)
+		for len(received) > 0 {
+			n := 1 + h.random.IntN(len(received))
+			h.publish(received[:n], run)
+			received = received[n:]
+		}
+		h.watched[symbol] = append(h.watched[symbol], bySymbol[symbol]...)
+	}
+	if err := state.NewWatched(run, bySymbol).Write(h.dir.State()); err != nil {
+		h.t.Fatal(err)
+	}
+	h.note("a recorder of %v wrote %d trades of %s", symbols, rows, spansText(bySymbol[symbols[0]]))
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func spansText(spans []window.Window) string {
+	var texts []string
+	for _, s := range spans {
+		texts = append(texts, s.Start.Format("02 15:04:05.000")+" to "+s.End.Format("02 15:04:05.000"))
+	}
+	return strings.Join(texts, ", ")
+}
+
+func (h *chronicle) publish(rows []tape.Trade, run string) {
+	origin := tape.Origin{Source: tape.FromStream, Run: run, At: h.now}
+	if _, err := h.dir.Publish(context.Background(), slices.Clone(rows), origin); err != nil {
+		h.fail("publish: %v", err)
+	}
+}
+
+// disagree sends the recorder a few trades again, with other contents.
+func (h *chronicle) disagree() {
+	h.look()
+	symbol := h.symbols[h.random.IntN(len(h.symbols))]
+	row, ok := h.someRow(symbol)
+	if !ok {
+		return
+	}
+	h.publish([]tape.Trade{h.alter(row)}, "stream-again")
+	h.note("a recorder received %s %d with another content", symbol, row.ID)
+}
+
+// someRow returns a row that is on the tape.
+func (h *chronicle) someRow(symbol string) (tape.Trade, bool) {
+	for _, row := range h.market[symbol] {
+		if _, ok := h.on[symbol][row.ID]; ok && h.chance(5) {
+			return row, true
+		}
+	}
+	return tape.Trade{}, false
+}
+
+func (h *chronicle) alter(row tape.Trade) tape.Trade {
+	id := row.ID
+	if h.chance(2) {
+		row.Price *= 2
+	} else {
+		row.IsBuyerMaker = !row.IsBuyerMaker
+	}
+	if h.altered[row.Symbol][id] == nil {
+		h.altered[row.Symbol][id] = map[tape.Trade]bool{}
+	}
+	h.altered[row.Symbol][id][row] = true
+	return row
+}
+
+// importFile imports a file of the market's trades, in which an id that is on the tape may have another
+// content.
+func (h *chronicle) importFile() {
+	h.look()
+	symbol := h.symbols[h.random.IntN(len(h.symbols))]
+	w := h.someWindow()
+	w.End = earlier(w.End, h.now)
+	rows := h.between(symbol, w)
+	if len(rows) == 0 || len(rows) > 5000 {
+		return
+	}
+	differs := int64(-1)
+	if h.chance(3) {
+		for i := range rows {
+			if _, ok := h.on[symbol][rows[i].ID]; ok && h.chance(3) {
+				rows[i] = h.alter(rows[i])
+				differs = rows[i].ID
+				break
+			}
+		}
+	}
+	var text strings.Builder
+	for _, r := range rows {
+		fmt.Fprintf(&text, "%d,%s,%s,%d,%d,%d,%t,True\n", r.ID, decimal(r.Price), decimal(r.Qty), r.FirstTradeID, r.LastTradeID, r.TradedAt, r.IsBuyerMaker)
+	}
+	h.runs++
+	file := filepath.Join(h.t.TempDir(), fmt.Sprintf("%s-aggTrades-%d.csv", symbol, h.runs))
+	if err := os.WriteFile(file, []byte(text.String()), 0o644); err != nil {
+		h.t.Fatal(err)
+	}
+	status, _, stderr := h.run("import", "--symbol", symbol, file)
+	switch {
+	case differs < 0 && status != exitDone:
+		h.fail("the import failed")
+	case differs >= 0 && status != exitPartial:
+		h.fail("the import of a file in which %s %d differs exits with %d", symbol, differs, status)
+	case differs >= 0 && !strings.Contains(stderr, fmt.Sprint(differs)):
+		h.fail("the import does not name %s %d, which differs", symbol, differs)
+	}
+}
+
+// backfill asks the exchange, and judges what the command says.
+func (h *chronicle) backfill() {
+	args := []string{"backfill"}
+	w, windowed := h.someWindow(), !h.chance(3)
+	symbols := h.symbols
+	if windowed {
+		args = append(args, "--from", w.Start.Format(time.RFC3339Nano), "--to", w.End.Format(time.RFC3339Nano))
+		if h.chance(3) {
+			symbols = symbols[:1]
+		}
+		args = append(args, "--symbols", strings.Join(symbols, ","))
+	}
+	status, _, stderr := h.run(args...)
+	for _, symbol := range symbols {
+		h.asked[symbol] = h.now
+	}
+	h.look()
+	if status != exitDone || !windowed {
+		return
+	}
+	defer h.reportOn(w, symbols, stderr)
+	claimed := strings.Contains(stderr, "nothing was missing") || strings.Contains(stderr, " 0 still missing")
+	for _, symbol := range symbols {
+		if h.disturbed[symbol] {
+			continue
+		}
+		for _, row := range h.between(symbol, w) {
+			if _, ok := h.on[symbol][row.ID]; ok {
+				continue
+			}
+			if row.TradedAt < h.now.UnixMicro() || claimed && !namesLimit(stderr) {
+				h.fail("backfill of %s says %q with status 0, but %s %d of %s is not on the tape", spansText([]window.Window{w}),
+					strings.TrimSpace(stderr), symbol, row.ID, time.UnixMicro(row.TradedAt).UTC().Format(time.DateTime))
+			}
+			break
+		}
+	}
+	if !w.Start.Before(h.now) && strings.Contains(stderr, "nothing was missing") && !namesLimit(stderr) {
+		h.fail("backfill of a window in the future says %q", stderr)
+	}
+}
+
+// reportOn asks for the report of what a backfill has just answered for: it must be complete, unless
+// something else is wrong.
+func (h *chronicle) reportOn(w window.Window, symbols []string, answer string) {
+	for _, symbol := range symbols {
+		// A window without trades may lie outside of what a record is known for.
+		if h.disturbed[symbol] || len(h.altered[symbol]) > 0 || len(h.between(symbol, w)) == 0 ||
+			h.market[symbol][0].TradedAt > w.Start.UnixMicro() { // or begin before all trades
+			return
+		}
+	}
+	status, stdout, _ := h.run("report", "--format", "json", "--sections", "completeness", "--symbols", strings.Join(symbols, ","),
+		"--from", w.Start.Format(time.RFC3339Nano), "--to", w.End.Format(time.RFC3339Nano))
+	if status != exitDone {
+		h.fail("backfill says %q about %s, and the report of that says\n%s", strings.TrimSpace(answer), spansText([]window.Window{w}), stdout)
+	}
+}
+
+// namesLimit reports whether a summary of backfill says what its window lacks an answer for.
+func namesLimit(text string) bool {
+	return strings.Contains(text, "future") || strings.Contains(text, "no answer") || strings.Contains(text, "not over") ||
+		strings.Contains(text, "before") || strings.Contains(text, "until") || strings.Contains(text, "from ")
+}
+
+// drop removes rows on purpose.
+func (h *chronicle) drop() {
+	h.look()
+	symbol := h.symbols[h.random.IntN(len(h.symbols))]
+	w := h.someWindow()
+	status, _, stderr := h.run("drop", "--symbols", symbol, "--from", w.Start.Format(time.RFC3339Nano), "--to", w.End.Format(time.RFC3339Nano), "--yes")
+	if status == exitMisuse {
+		return
+	}
+	if status != exitDone {
+		h.fail("drop failed: %s", stderr)
+	}
+	h.disturbed[symbol] = true
+}
+
+// forget deletes what proves more than the trades do.
+func (h *chronicle) forget() {
+	state := filepath.Join(h.dir.Path(), ".state")
+	for _, name := range []string{"watched", "answers.json"} {
+		if err := os.RemoveAll(filepath.Join(state, name)); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	clear(h.watched)
+	h.note("the files in .state were lost")
+}
+
+// someWindow draws a window of any kind: in the past, in the future, across now, across the first trade,
+// with an edge at a trade or at the end of what was watched, in a pause.
+func (h *chronicle) someWindow() window.Window {
+	if len(h.placed) > 0 {
+		w := h.placed[0]
+		h.placed = h.placed[1:]
+		return w
+	}
+	start := oracleDay.Add(h.upTo(h.now.Sub(oracleDay)))
+	length := time.Duration(1) * time.Second
+	switch h.random.IntN(4) {
+	case 0:
+		length = time.Second + h.upTo(10*time.Minute)
+	case 1:
+		length = time.Second + h.upTo(2*time.Hour)
+	default:
+		length = time.Second + h.upTo(12*time.Hour)
+	}
+	symbol := h.symbols[h.random.IntN(len(h.symbols))]
+	rows := h.market[symbol]
+	if h.calm && h.chance(2) && len(h.watched[symbol]) > 0 { // within what was watched
+		first := h.watched[symbol][0].Start
+		start = first.Add(h.upTo(h.now.Sub(first)))
+		return window.Window{Start: start.Truncate(time.Microsecond), End: start.Add(h.upTo(h.now.Sub(start) + 1)).Truncate(time.Microsecond).Add(time.Microsecond)}
+	}
+	switch h.random.IntN(9) {
+	case 0: // in the future
+		start = h.now.Add(h.upTo(6 * time.Hour))
+	case 1: // until now
+		start = h.now.Add(-length)
+	case 2: // before all trades, or across the first one
+		start = time.UnixMicro(rows[0].TradedAt).UTC().Add(-h.upTo(3 * time.Hour))
+	case 3: // at a trade
+		start = time.UnixMicro(rows[h.random.IntN(len(rows))].TradedAt).UTC()
+	case 4: // until a trade
+		start = time.UnixMicro(rows[h.random.IntN(len(rows))].TradedAt).UTC().Add(-length)
+	case 5, 6: // until or from the end of what was watched, or within it
+		if spans := h.watched[symbol]; len(spans) > 0 {
+			span := spans[h.random.IntN(len(spans))]
+			start = [...]time.Time{span.End.Add(-length), span.End, span.Start}[h.random.IntN(3)]
+			if h.chance(2) {
+				start, length = span.Start, span.End.Sub(span.Start)
+			}
+		}
+	case 7: // in the longest pause
+		longest := 1
+		for i := 1; i < len(rows) && rows[i].TradedAt < h.now.UnixMicro(); i++ {
+			if rows[i].TradedAt-rows[i-1].TradedAt > rows[longest].TradedAt-rows[longest-1].TradedAt {
+				longest = i
+			}
+		}
+		start = time.UnixMicro(rows[longest-1].TradedAt + 1).UTC()
+		length = max(time.Microsecond, time.Duration(rows[longest].TradedAt-rows[longest-1].TradedAt-1)*time.Microsecond)
+	}
+	start = start.Truncate(time.Microsecond)
+	return window.Window{Start: start, End: start.Add(max(length.Truncate(time.Microsecond), time.Microsecond))}
+}
+
+// fail fails the test with the history so far.
+func (h *chronicle) fail(format string, args ...any) {
+	h.t.Helper()
+	h.t.Fatalf("%s\nseed %d; what happened:\n%s", fmt.Sprintf(format, args...), h.seed, strings.Join(h.events, "\n"))
+}
