@@ -125,6 +125,20 @@ func recordMarket(t *testing.T, path string) {
 // runOnTerminal runs a command whose standard output is a terminal of some width, and returns what it prints there.
 func runOnTerminal(t *testing.T, width uint16, args ...string) string {
 	t.Helper()
+	terminal, printed := openTerminal(t, width)
+	var stderr bytes.Buffer
+	status := run(args, nil, strings.NewReader(""), terminal, &stderr)
+	terminal.Close()
+	text := strings.ReplaceAll(printed(), "\r\n", "\n")
+	if status != exitDone {
+		t.Fatalf("tapedeck %q: exit status %d\n%s%s", args, status, text, stderr.String())
+	}
+	return text
+}
+
+// openTerminal opens a pseudo-terminal. printed returns what was written to it once it is closed.
+func openTerminal(t *testing.T, width uint16) (terminal *os.File, printed func() string) {
+	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -140,24 +154,19 @@ func runOnTerminal(t *testing.T, width uint16, args ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	terminal, err := os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|unix.O_NOCTTY, 0)
+	terminal, err = os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	printed := make(chan string)
+	all := make(chan string, 1)
 	go func() {
 		text, _ := io.ReadAll(master) // ends with an error when the other end is closed
-		printed <- string(text)
+		all <- string(text)
 	}()
-	var stderr bytes.Buffer
-	status := run(args, nil, strings.NewReader(""), terminal, &stderr)
-	terminal.Close()
-	text := strings.ReplaceAll(<-printed, "\r\n", "\n")
-	master.Close()
-	if status != exitDone {
-		t.Fatalf("tapedeck %q: exit status %d\n%s%s", args, status, text, stderr.String())
+	return terminal, func() string {
+		defer master.Close()
+		return <-all
 	}
-	return text
 }
 
 var escapeSequence = regexp.MustCompile("\x1b\\[([0-9;]*)m")

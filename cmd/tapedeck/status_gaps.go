@@ -54,7 +54,7 @@ func (o *openGaps) watch(ctx context.Context, gaps func() int64) {
 }
 
 // missingOn counts the ids between the first and the last of each symbol that are not on the tape,
-// without those that the exchange does not have.
+// without those that the exchange does not have or that were removed on purpose.
 func missingOn(ctx context.Context, dir *tape.Dir) (int64, error) {
 	index := dir.Index()
 	if err := index.Refresh(ctx); err != nil {
@@ -64,13 +64,17 @@ func missingOn(ctx context.Context, dir *tape.Dir) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	dropped, err := dir.Dropped()
+	if err != nil {
+		return 0, err
+	}
 	var missing int64
 	for _, symbol := range index.Symbols() {
 		var gaps idset.Set
 		for _, gap := range index.Gaps(symbol) {
 			gaps = gaps.Add(idset.Range{First: gap.First, Last: gap.Last})
 		}
-		missing += gaps.Subtract(absent[symbol]).Count()
+		missing += gaps.Subtract(absent[symbol]).Subtract(dropped[symbol]).Count()
 	}
 	return missing, nil
 }
