@@ -315,22 +315,3 @@ func joinSpans(spans []JudgedSpan) (out []JudgedSpan) {
 	}
 	return out
 }
-
-// ReadJudged returns the windows that any detector has looked at, sorted and disjoint.
-func ReadJudged(d *Dir) ([]window.Window, error) {
-	dates, err := d.judgedDates()
-	if err != nil {
-		return nil, fmt.Errorf("read which windows were judged: %w", err)
-	}
-	var windows []window.Window
-	for _, date := range dates {
-		for _, spans := range d.readJudgedDay(date) {
-			for _, span := range spans {
-				if span.Reason == "" || span.Reason == ReasonHistory || span.Reason == ReasonGap || span.Reason == ReasonUnknown {
-					windows = append(windows, span.Window())
-				}
-			}
-		}
-	}
-	return window.Merge(windows), nil
-}

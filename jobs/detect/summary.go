@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -55,14 +56,28 @@ func (s Summary) Lines() (lines []string) {
 // empty if the run is complete.
 func (s Summary) Incomplete() (reason, hint string) {
 	switch {
+	case s.failedDetectors() > 0:
+		return wording.Count(s.failedDetectors(), "detector") + " failed", ""
 	case len(s.Problems) > 0:
-		return wording.Count(len(s.Problems), "detector") + " failed", ""
+		return wording.Count(len(s.Problems), "file") + " in the directory of queries cannot be used", ""
 	case len(s.Broken) > 0:
 		return wording.Count(len(s.Broken), "file") + " of the tape could not be read", ""
 	case len(s.Waiting) > 0:
 		return wording.Count(len(s.Waiting), "symbol") + " waiting for missing trades", "tapedeck backfill fetches them, and the next run judges them"
 	}
 	return "", ""
+}
+
+// failedDetectors counts the detectors that ran and failed; the other problems are about files that were not
+// loaded.
+func (s Summary) failedDetectors() (failed int) {
+	for _, problem := range s.Problems {
+		var file *analytics.FileError
+		if !errors.As(problem, &file) {
+			failed++
+		}
+	}
+	return failed
 }
 
 // unjudgedReasons returns, for each reason, how many minutes of which symbols were not judged.

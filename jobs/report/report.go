@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"tapedeck/analytics"
@@ -198,7 +199,7 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 		report.Sections = append(report.Sections, section)
 	}
 	for _, problem := range problems {
-		report.addStatement(Bad, "Section left out: %v.", problem)
+		report.addStatement(Bad, "Section left out: %s.", strings.ReplaceAll(problem.Error(), "\n", "; "))
 	}
 	return report, nil
 }
