@@ -91,7 +91,7 @@ func (c *dropCmd) Run(ctx context.Context, a *app) error {
 		}
 		bar.Set("days", int64(done))
 	}
-	err = drop.Run(ctx, dir, options, plan, a.clock(), "tapedeck "+strings.Join(a.args, " "), a.runID("drop"), progress)
+	err = drop.Run(ctx, dir, options, plan, a.clock(), a.commandLine(), a.runID("drop"), progress)
 	bar.end()
 	switch {
 	case errors.Is(err, tape.ErrDropping):
@@ -105,6 +105,18 @@ func (c *dropCmd) Run(ctx context.Context, a *app) error {
 	a.say("%s", message)
 	a.reportToParent(schedule.Report{Rows: plan.Rows(), Message: message})
 	return nil
+}
+
+// commandLine returns the command line as one would type it.
+func (a *app) commandLine() string {
+	words := []string{"tapedeck"}
+	for _, word := range a.args {
+		if word == "" || strings.ContainsAny(word, " *?\"'$&|;<>()") {
+			word = strconv.Quote(word)
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, " ")
 }
 
 // checkJob checks what a job of crontab.yaml would fail with each time.
