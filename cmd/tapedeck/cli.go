@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"path/filepath"
@@ -99,6 +100,8 @@ func parse(a *app, args []string) (*kong.Context, error) {
 	switch {
 	case errors.Is(err, errHelpShown):
 		return nil, errHelpShown
+	case errors.Is(configErr, fs.ErrNotExist) && !isSyntaxError(err):
+		return nil, withHint(configErr, "--config or TAPEDECK_CONFIG names this file; without either, config.yaml is read if it exists")
 	case configErr != nil && !isSyntaxError(err):
 		return nil, configErr
 	case err != nil:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"maps"
 	"strings"
 	"time"
 
@@ -23,6 +24,13 @@ func newLineMemory() *lineMemory {
 // lineTexts returns the wording of the entries that people see most. What is not here is worded by
 // entry.plainText.
 func lineTexts() map[string]lineText {
+	texts := streamTexts()
+	maps.Copy(texts, jobTexts())
+	return texts
+}
+
+// streamTexts words what the recorder does.
+func streamTexts() map[string]lineText {
 	return map[string]lineText{
 		"stream started": func(_ *lineMemory, e entry, _ lineForm) string {
 			return "recording " + e.count("symbols", "symbol") + " (feed " + e.text("feed") + ") from " + e.text("url") +
@@ -79,6 +87,12 @@ func lineTexts() map[string]lineText {
 			return "recording ended: " + e.count("trades", "trade") + " received, " + wording.Comma(e.int("rows")) + " new on the tape, " +
 				e.count("gaps", "gap") + ", " + e.count("reconnects", "reconnect")
 		},
+	}
+}
+
+// jobTexts words what the scheduler, its jobs and other commands do.
+func jobTexts() map[string]lineText {
+	return map[string]lineText{
 		"scheduler started": func(_ *lineMemory, e entry, _ lineForm) string { return e.count("jobs", "job") + " scheduled" },
 		"crontab reloaded": func(_ *lineMemory, e entry, _ lineForm) string {
 			return "schedule read again: " + e.count("jobs", "job")
