@@ -37,8 +37,8 @@ func (s *soak) compare() comparison {
 		if !ok {
 			s.t.Fatalf("%s never traded", symbol)
 		}
-		expected := s.source.Rows(nil, symbol, exchange.AggTrade, 0, 1)
-		expected = s.source.Rows(expected[:0], symbol, exchange.AggTrade, 0, int(last-expected[0].ID)+1)
+		first, _ := s.source.FirstAt(symbol, exchange.AggTrade, s.begin.UnixMicro())
+		expected := s.source.Rows(nil, symbol, exchange.AggTrade, first, int(last-first)+1)
 		out.expected += int64(len(expected))
 		if err := s.compareSymbol(db, symbol, expected, &out); err != nil {
 			s.t.Fatalf("read the tape: %v", err)

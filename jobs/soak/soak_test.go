@@ -55,7 +55,8 @@ type soak struct {
 	server *exchange.Server
 	source *exchange.Steady
 	names  []string // of the symbols
-	// begin is the time of the exchange's first trade, end that of the last one that the tape must have.
+	// The tape must have what was traded from begin to end. The exchange has a few older trades, because
+	// it has no answer about a time before its first one.
 	begin, end     time.Time
 	binary         string
 	data           string // the data directory
@@ -116,7 +117,7 @@ func (s *soak) prepare() {
 	start := midnight.Add(-s.length * speed / 2)
 	s.begin = midnight.AddDate(0, 0, -days)
 	var err error
-	if s.source, err = exchange.NewSteady(symbols, 2, s.begin, 0); err != nil {
+	if s.source, err = exchange.NewSteady(symbols, 2, s.begin.Add(-10*time.Second), 0); err != nil {
 		s.t.Fatal(err)
 	}
 	for _, symbol := range s.source.Symbols() {
