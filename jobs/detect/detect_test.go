@@ -376,21 +376,33 @@ func TestSymbolWaitsForMissingIDs(t *testing.T) {
 			t.Errorf("after backfill (-want +got):\n%s", diff)
 		}
 	})
-	t.Run("until the exchange is known to lack them", func(t *testing.T) {
-		dir := newTape(t, left)
-		runDetect(t, dir, Options{Now: now})
-		if err := dir.RecordAbsent("AGAINBTC", idset.Set{{First: missing[0].ID, Last: missing[len(missing)-1].ID}}, now); err != nil {
-			t.Fatal(err)
-		}
-		if summary := runDetect(t, dir, Options{Now: now.Add(time.Minute)}); len(summary.Waiting) != 0 {
-			t.Errorf("waiting: %+v", summary.Waiting)
-		}
-		// The pump in the gap cannot be found, but the later one is.
-		pumps := slices.DeleteFunc(alertsOnTape(t, dir), func(line string) bool { return !strings.Contains(line, "AGAINBTC") })
-		if len(pumps) != 1 || !strings.HasPrefix(pumps[0], "15 21:03") {
-			t.Errorf("pumps: %q", pumps)
-		}
-	})
+	ids := idset.Range{First: missing[0].ID, Last: missing[len(missing)-1].ID}
+	for name, record := range map[string]func(*tape.Dir) error{
+		"until the exchange is known to lack them": func(dir *tape.Dir) error {
+			return dir.RecordAbsent("AGAINBTC", idset.Set{ids}, now)
+		},
+		"until they are dropped on purpose": func(dir *tape.Dir) error {
+			return dir.RecordDropped("AGAINBTC", tape.IDRun{
+				Range: ids, FirstAt: missing[0].TradedAt, LastAt: missing[len(missing)-1].TradedAt,
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := newTape(t, left)
+			runDetect(t, dir, Options{Now: now})
+			if err := record(dir); err != nil {
+				t.Fatal(err)
+			}
+			if summary := runDetect(t, dir, Options{Now: now.Add(time.Minute)}); len(summary.Waiting) != 0 {
+				t.Errorf("waiting: %+v", summary.Waiting)
+			}
+			// The pump in the gap cannot be found, but the later one is.
+			pumps := slices.DeleteFunc(alertsOnTape(t, dir), func(line string) bool { return !strings.Contains(line, "AGAINBTC") })
+			if len(pumps) != 1 || !strings.HasPrefix(pumps[0], "15 21:03") {
+				t.Errorf("pumps: %q", pumps)
+			}
+		})
+	}
 }
 
 // TestLateTradesAreJudged publishes the trades of one symbol after those of the others were judged, as a

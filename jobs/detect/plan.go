@@ -163,7 +163,8 @@ func (r *run) planStart(query analytics.Query, symbol string, firstAt time.Time,
 	return next
 }
 
-// healableGaps returns the gaps with ids that the exchange is not known to lack, by symbol.
+// healableGaps returns the gaps with ids that the exchange is not known to lack and that were not
+// dropped on purpose, by symbol.
 func (r *run) healableGaps() (map[string][]tape.Gap, error) {
 	absent, err := r.dir.Absent()
 	if err != nil {
@@ -171,8 +172,13 @@ func (r *run) healableGaps() (map[string][]tape.Gap, error) {
 	}
 	out := map[string][]tape.Gap{}
 	for _, symbol := range r.index.Symbols() {
+		var dropped idset.Set
+		for _, run := range r.index.Dropped(symbol) {
+			dropped = append(dropped, run.Range)
+		}
+		gone := absent[symbol].Union(dropped)
 		for _, gap := range r.index.Gaps(symbol) {
-			left := idset.Set{{First: gap.First, Last: gap.Last}}.Subtract(absent[symbol])
+			left := idset.Set{{First: gap.First, Last: gap.Last}}.Subtract(gone)
 			if len(left) > 0 {
 				gap.First, gap.Last = left[0].First, left[len(left)-1].Last
 				out[symbol] = append(out[symbol], gap)
