@@ -38,11 +38,17 @@ func (s *Session) requestedMinutes() window.Window {
 func (s *Session) loadMinutes(ctx context.Context) error {
 	definition := derivedSelect("traded_minutes")
 	sum := sha256.Sum256([]byte(definition))
-	version := hex.EncodeToString(sum[:8])
 	for try := 0; ; try++ {
+		// What was cached before trades were dropped does not count. A file with dropped rows cannot be
+		// opened from now on, or the number changes again.
+		generation, err := s.dir.DropGeneration()
+		if err != nil {
+			return err
+		}
+		version := fmt.Sprintf("%s-%d", hex.EncodeToString(sum[:8]), generation)
 		// The last try but one does without the cache, in case a cached file is damaged.
 		cache := s.readMinuteCache(version, try == maxRetries-1)
-		err := s.tryLoadMinutes(ctx, definition, cache)
+		err = s.tryLoadMinutes(ctx, definition, cache)
 		if err == nil || ctx.Err() != nil || try == maxRetries || !mayBeFileError(err) {
 			return err
 		}

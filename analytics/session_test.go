@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tapedeck/internal/idset"
 	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 )
@@ -426,8 +427,35 @@ func TestCachedMinutesEqualComputedOnes(t *testing.T) {
 	batches := [][]tape.Trade{
 		seconds("A", 1, 500), seconds("B", 200, 300), seconds("B", 500, 900), seconds("A", 501, 2000), seconds("B", 301, 499), seconds("B", 901, 2000),
 	}
-	for i, trades := range batches {
-		if _, err := dir.Publish(t.Context(), trades, testOrigin); err != nil {
+	publish := func(trades []tape.Trade) func() error {
+		return func() error {
+			_, err := dir.Publish(t.Context(), trades, testOrigin)
+			return err
+		}
+	}
+	var steps []func() error
+	for _, trades := range batches {
+		steps = append(steps, publish(trades))
+	}
+	// Trades are dropped, and come back with another content.
+	steps = append(steps, func() error {
+		plan, err := dir.PlanDrop(t.Context(), tape.DropQuery{
+			What: tape.DropsTrades, Symbols: []string{"A"}, IDs: idset.Set{{First: 300, Last: 700}},
+		})
+		if err != nil || plan.Rows() != 401 {
+			return fmt.Errorf("%d rows to drop: %w", plan.Rows(), err)
+		}
+		return dir.Drop(t.Context(), plan, tape.DropRecord{At: noon.UnixMicro(), RunID: "r"}, nil)
+	}, func() error {
+		other := seconds("A", 300, 700)
+		for i := range other {
+			other[i].Price *= 2
+		}
+		_, err := dir.Publish(t.Context(), other, tape.Origin{Source: tape.FromFile, Restores: true})
+		return err
+	})
+	for i, step := range steps {
+		if err := step(); err != nil {
 			t.Fatal(err)
 		}
 		opt.From, opt.To = from, noon.Add(time.Hour)
@@ -435,7 +463,7 @@ func TestCachedMinutesEqualComputedOnes(t *testing.T) {
 		computed.MinutesFrom = time.Time{}
 		want := rowsOf(t, openSession(t, dir, computed), fmt.Sprintf("SELECT * FROM minutes WHERE minute < %s ORDER BY symbol, minute", Timestamp(opt.To)))
 		if diff := cmp.Diff(want, rowsOf(t, openSession(t, dir, opt), all)); diff != "" {
-			t.Errorf("after batch %d (-computed +cached):\n%s", i, diff)
+			t.Errorf("after step %d (-computed +cached):\n%s", i, diff)
 		}
 	}
 	files, err := filepath.Glob(filepath.Join(dir.State().Path(minuteCacheDir), "*", "*.parquet"))

@@ -185,6 +185,9 @@ func (d *Dir) decideDrop(pending *pendingDrop, what string) error {
 		if what == DropsConflicts {
 			s.Conflicts = slices.Concat(append([][]Conflict{s.Conflicts}, slices.Collect(maps.Values(pending.Conflicts))...)...)
 		}
+		if len(pending.Trades) > 0 {
+			s.Generation++
+		}
 		s.Pending = pending
 	})
 }
@@ -233,7 +236,12 @@ func (d *Dir) finishDrop(ctx context.Context, progress func(done, total int)) (f
 		return false, err
 	}
 	defer unlock()
-	return true, d.dropped.change(func(s *droppedState) { s.Pending = nil })
+	return true, d.dropped.change(func(s *droppedState) {
+		if len(pending.Trades) > 0 {
+			s.Generation++
+		}
+		s.Pending = nil
+	})
 }
 
 func setOf[K comparable](keys []K) map[K]bool {

@@ -25,6 +25,8 @@ type droppedState struct {
 	Symbols symbolRuns `json:"symbols"`
 	// Conflicts were given up: they are not added to the tape again.
 	Conflicts []Conflict `json:"conflicts,omitempty"`
+	// Generation increases when a drop of trades is decided and when it is done.
+	Generation int64 `json:"generation,omitempty"`
 	// Pending is the drop under way. It is removed when all of it is done.
 	Pending *pendingDrop `json:"pending,omitempty"`
 }
@@ -152,6 +154,13 @@ func (d *Dir) DroppedRuns() (map[string][]IDRun, error) {
 		out[symbol] = slices.Clone(runs)
 	}
 	return out, err
+}
+
+// DropGeneration returns a number that changes when a drop of trades is decided and when it is done.
+// What was computed from the trades while the number was another may be out of date.
+func (d *Dir) DropGeneration() (int64, error) {
+	content, err := d.dropped.read()
+	return content.Generation, err
 }
 
 // RecordDropped records that ids of a symbol were removed on purpose. It removes nothing itself.
