@@ -250,6 +250,9 @@ func (j *judgeable) addShortHistory(query analytics.Query, symbol string, record
 			}
 		}
 	}
+	if needs.End != analytics.BeforeSilence {
+		return
+	}
 	for _, silence := range record.silences {
 		if isShort(window.Window{Start: silence.ended.Add(-needs.Length), End: silence.before.Add(time.Minute)}) {
 			*out = append(*out, window.Window{Start: silence.ended, End: silence.ended.Add(time.Minute)})
