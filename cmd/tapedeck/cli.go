@@ -254,10 +254,5 @@ func (a *app) validateCommand(args []string) (*kong.Context, error) {
 	if _, ok := parsed.Selected().Target.Addr().Interface().(longRunning); ok {
 		return nil, fmt.Errorf("%s runs until it is stopped, so it is not a job", parsed.Selected().Name)
 	}
-	if command, ok := parsed.Selected().Target.Addr().Interface().(interface{ checkJob() error }); ok {
-		if err := command.checkJob(); err != nil {
-			return nil, errors.New(err.Error())
-		}
-	}
 	return parsed, nil
 }

@@ -114,6 +114,12 @@ func (a *app) validateJob(args []string) (schedule.WindowMode, error) {
 	if err != nil {
 		return schedule.NoWindow, err
 	}
+	// What only a job may not do: a command line that a person types may.
+	if command, ok := parsed.Selected().Target.Addr().Interface().(interface{ checkJob() error }); ok {
+		if err := command.checkJob(); err != nil {
+			return schedule.NoWindow, errors.New(err.Error()) // without the hint
+		}
+	}
 	given := map[string]bool{}
 	for _, step := range parsed.Path {
 		if step.Flag != nil && !step.Resolved {
