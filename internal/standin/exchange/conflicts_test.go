@@ -134,3 +134,15 @@ func TestArchiveIsRevised(t *testing.T) {
 		t.Errorf("%d lines differ, served %+v", differ, served)
 	}
 }
+
+// TestEndFaults ends a schedule in which everything is dropped, and a request.
+func TestEndFaults(t *testing.T) {
+	s := StartTest(t, numberedTrades(20), Options{Speed: Manual, Faults: &Faults{Rates: map[FaultKind]float64{Drop: 1}}})
+	ws := dial(t, s, "/ws/btcusdt@trade")
+	inject(t, s, Fault{Kind: Duplicate, Count: 3}, 0)
+	s.EndFaults()
+	advance(t, s, at(20))
+	if got := receiveIDs(t, ws, 20); got[0] != 1 || got[19] != 20 {
+		t.Errorf("received %v", got)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -235,6 +236,7 @@ func (f *Faults) Plan(length time.Duration) []PlannedFault {
 type injector struct {
 	random *Faults
 
+	ended   atomic.Bool // the random schedule is over
 	mu      sync.Mutex
 	pending []*Fault
 	turns   map[string]int
@@ -280,7 +282,7 @@ func (j *injector) takeRequested(kinds []FaultKind, subject string) (Fault, bool
 // take returns the fault that happens to the subject: a requested one, otherwise one of the random
 // schedule. That is drawn by the key and, if inTurn is set, by how often the key was drawn before.
 func (j *injector) take(kinds []FaultKind, subject, key string, inTurn bool) (Fault, bool) {
-	if f, ok := j.takeRequested(kinds, subject); ok || j.random == nil {
+	if f, ok := j.takeRequested(kinds, subject); ok || j.random == nil || j.ended.Load() {
 		return f, ok
 	}
 	var turn uint64
@@ -301,7 +303,7 @@ func (j *injector) idle(kinds []FaultKind) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	possible := slices.ContainsFunc(j.pending, func(f *Fault) bool { return slices.Contains(kinds, f.Kind) })
-	if j.random != nil {
+	if j.random != nil && !j.ended.Load() {
 		possible = possible || slices.ContainsFunc(kinds, func(kind FaultKind) bool { return j.random.Rates[kind] > 0 })
 	}
 	return !possible

@@ -84,6 +84,9 @@ func (s *Server) breakConnections() {
 		case <-s.ctx.Done():
 			return
 		}
+		if s.faults.ended.Load() {
+			return
+		}
 		candidates := slices.DeleteFunc(s.hub.all(), func(c *conn) bool { return !s.hub.delivers(c) })
 		if len(candidates) == 0 {
 			continue
@@ -91,6 +94,15 @@ func (s *Server) breakConnections() {
 		pick := int(uniform(s.opt.Faults.Seed, string(planned.Kind), uint64(i)) * float64(len(candidates)))
 		s.breakConnection(candidates[pick], Fault{Kind: planned.Kind})
 	}
+}
+
+// EndFaults ends the random schedule of faults, and withdraws the requested ones that have not happened
+// yet. What a fault has changed stays: a connection that is silent, a file of the archive.
+func (s *Server) EndFaults() {
+	s.faults.ended.Store(true)
+	s.faults.mu.Lock()
+	defer s.faults.mu.Unlock()
+	s.faults.pending = nil
 }
 
 // turn returns how often a key was used before.
