@@ -108,12 +108,10 @@ func TestChangedDetectorHasJudgedNothing(t *testing.T) {
 // TestJudgedIsCompact records a day of 1,000 symbols and 12 detectors, minute by minute at its end.
 func TestJudgedIsCompact(t *testing.T) {
 	d := newDir(t)
-	var detectors, symbols []string
+	detectors := strings.Fields("a b c d e f g h i j k l")
+	var symbols []string
 	for i := range 1000 {
 		symbols = append(symbols, strings.Repeat(string(rune('A'+i%26)), 1+i/26)+"USDT")
-	}
-	for _, name := range strings.Fields("a b c d e f g h i j k l") {
-		detectors = append(detectors, name)
 	}
 	for _, w := range []window.Window{minutes(0, 600), minutes(600, 601), minutes(601, 602)} {
 		var outcomes []Judged
