@@ -68,7 +68,11 @@ RUN echo 'appuser:x:1000:1000:tapedeck:/app:/usr/sbin/nologin' >> /build/etc/pas
     echo 'appuser:x:1000:' >> /build/etc/group && \
     mkdir -p /build/app/data && chown 1000:1000 /build/app/data
 
-FROM runtime
+# The runtime image without glibc's converters of character sets (8 MB), which nothing here uses.
+COPY --from=runtime / /build/root/
+RUN rm -rf /build/root/usr/lib/*/gconv
+
+FROM scratch
 ARG RUNTIME_IMAGE
 ARG VERSION=development
 ARG COMMIT=unknown
@@ -78,6 +82,7 @@ LABEL org.opencontainers.image.title="tapedeck" \
       org.opencontainers.image.revision="$COMMIT" \
       org.opencontainers.image.base.name="$RUNTIME_IMAGE"
 
+COPY --from=build /build/root/ /
 COPY --from=build /build/etc/passwd /build/etc/group /etc/
 # Certificates for TLS.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
@@ -86,6 +91,7 @@ COPY --from=build /build/tapedeck /usr/local/bin/tapedeck
 # Defaults; mount your own files over them.
 COPY config.yaml crontab.yaml /app/
 
+ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 WORKDIR /app
 USER 1000:1000
 VOLUME /app/data
