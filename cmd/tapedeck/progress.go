@@ -25,6 +25,8 @@ type progressDisplay struct {
 	bytes   bool     // the unit is bytes
 	now     func() time.Time
 
+	lines sync.Mutex // held while a line is written; drawing the status takes mu
+
 	mu        sync.Mutex // guards the rest
 	task      string     // "" if there is none
 	total     int64      // 0 if it is unknown
@@ -87,7 +89,11 @@ func (p *progressDisplay) Set(part string, done int64) {
 }
 
 // Line prints a line above the progress.
-func (p *progressDisplay) Line(text string) { fmt.Fprintln(p.out, text) }
+func (p *progressDisplay) Line(text string) {
+	p.lines.Lock()
+	defer p.lines.Unlock()
+	fmt.Fprintln(p.out, text)
+}
 
 // end removes the progress. It may be called more than once.
 func (p *progressDisplay) end() {

@@ -99,6 +99,7 @@ func TestDropSurvivesKill(t *testing.T) {
 			t.Fatal(err)
 		}
 		done := make(chan int64, 1)
+		delay := time.Duration(rnd.Int64N(int64(150 * time.Millisecond)))
 		go func() {
 			last := int64(-1)
 			var kill *time.Timer
@@ -109,7 +110,7 @@ func TestDropSurvivesKill(t *testing.T) {
 				}
 				last = max(last, id)
 				if kill == nil && id > acknowledged { // at a random moment after it has dropped something new
-					kill = time.AfterFunc(time.Duration(rnd.Int64N(int64(150*time.Millisecond))), func() { _ = dropper.Process.Kill() })
+					kill = time.AfterFunc(delay, func() { _ = dropper.Process.Kill() })
 				}
 			}
 			done <- last
