@@ -183,7 +183,7 @@ func TestMain(m *testing.M) {
 func startExchange(t *testing.T, image string) (container, address string) {
 	t.Helper()
 	container = fmt.Sprintf("%s-exchange-%d", prefix, time.Now().UnixNano())
-	host.run(t, "docker run -d --name "+container+" "+hardened+" --no-healthcheck "+image+" exchange --simulate --listen 0.0.0.0:9800 --history 4h --rate 5")
+	host.run(t, "docker run -d --name "+container+" "+hardened+" --no-healthcheck "+image+" exchange --simulate --listen 0.0.0.0:9800 --history 40h --rate 5")
 	t.Cleanup(func() {
 		out, problems, _ := host.try("docker unpause " + container + " >/dev/null 2>&1 || true; docker stop -t 5 " + container + " >/dev/null; docker inspect -f '{{.State.ExitCode}}' " + container)
 		if code := strings.TrimSpace(out); code != "0" {

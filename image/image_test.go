@@ -337,8 +337,8 @@ func TestNoExchange(t *testing.T) {
 		state := inspect(t, container, "{{.State.Status}} {{.State.ExitCode}}")
 		return state == "exited 1", state
 	})
-	if log := host.run(t, "docker logs --tail 1 "+container+" 2>&1"); !strings.Contains(log, "the exchange could not be reached for 30s") {
-		t.Errorf("the last line of the log is %s", log)
+	if log := host.run(t, "docker logs --tail 2 "+container+" 2>&1"); !strings.Contains(log, "the exchange could not be reached for 30s") {
+		t.Errorf("the last lines of the log are %s", log)
 	}
 }
 
@@ -352,8 +352,13 @@ func TestOneOffCommands(t *testing.T) {
 	script := "docker run --rm -v " + prefix + "-promised:/app/data -e TAPEDECK_REST_URL=http://" + address + " -e TAPEDECK_ARCHIVE_URL=http://" + address + " " + image
 	host.run(t, script+" db-migrate")
 	host.run(t, script+" backfill --hours 13")
-	if got := host.run(t, script+" report --since 24h"); !strings.Contains(got, "BTCUSDT") {
+	to := time.Now().UTC().Add(-10 * time.Second).Format(time.RFC3339)
+	if got := host.run(t, script+" report --since 12h --to "+to); !strings.Contains(got, "Complete: ") {
 		t.Errorf("the report is %s", got)
+	}
+	// The record begins 13 hours ago.
+	if got := host.fails(t, 3, script+" report --since 24h"); !strings.Contains(got, "is not complete") {
+		t.Errorf("a report about more than the record prints %s", got)
 	}
 	host.run(t, script+" verify")
 }

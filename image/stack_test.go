@@ -159,7 +159,7 @@ func TestStack(t *testing.T) {
 	}
 
 	t.Run("report while both run", func(t *testing.T) {
-		s.run(t, "docker compose run --rm -T backfill --since 3h")
+		s.run(t, "docker compose run --rm -T backfill --since 25h")
 		s.run(t, "docker compose run --rm -T report --since 24h --format xlsx --out /app/data/r.xlsx")
 		out := filepath.Join(readableDir(t), "r.xlsx")
 		s.run(t, "docker compose cp stream:/app/data/r.xlsx "+out)
