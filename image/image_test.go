@@ -351,8 +351,8 @@ func TestOneOffCommands(t *testing.T) {
 	_, address := startExchange(t, image)
 	script := "docker run --rm -v " + prefix + "-promised:/app/data -e TAPEDECK_REST_URL=http://" + address + " -e TAPEDECK_ARCHIVE_URL=http://" + address + " " + image
 	host.run(t, script+" db-migrate")
+	to := time.Now().UTC().Add(-time.Second).Format(time.RFC3339)
 	host.run(t, script+" backfill --hours 13")
-	to := time.Now().UTC().Add(-10 * time.Second).Format(time.RFC3339)
 	if got := host.run(t, script+" report --since 12h --to "+to); !strings.Contains(got, "Complete: ") {
 		t.Errorf("the report is %s", got)
 	}
