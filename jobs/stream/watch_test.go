@@ -177,18 +177,18 @@ func TestUnpublishedTradesAreNotClaimed(t *testing.T) {
 func TestKnownNeverClaimsMoreThanWasRecorded(t *testing.T) {
 	histories := 10
 	if testing.Short() {
-		histories = 3
+		histories = 1
 	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	claims := 0
-	for i := range histories {
+	for i := 0; !t.Failed() && (i < histories || claims < 5*histories); i++ {
+		if i == 10*histories {
+			t.Fatalf("seed %d: %d claims in %d histories", seed, claims, i)
+		}
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { claims += randomHistory(t, rand.New(rand.NewPCG(seed, uint64(i)))) })
 		})
-	}
-	if claims < 5*histories {
-		t.Errorf("seed %d: %d claims in all histories", seed, claims)
 	}
 }
 
