@@ -60,7 +60,7 @@ func (q *Query) checkText() []error {
 	return one(c.checkUnused())
 }
 
-// one returns an error as a list, which is empty if there is none.
+// one returns a list of err, or an empty list if err is nil.
 func one(err error) []error {
 	if err == nil {
 		return nil

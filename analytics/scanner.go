@@ -96,8 +96,8 @@ func isWordByte(c byte) bool {
 	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || isDigit(c) || c >= 0x80
 }
 
-// quoted measures a string or a name in quotes. start is 1 for an escape string, e'…', in which a backslash
-// escapes; a doubled quote stands for one.
+// quoted measures a string or a name in quotes. start is 1 for an escape string, e'…', in which a
+// backslash escapes the next byte. A doubled quote is a quote.
 func quoted(sql string, start int) (tokenKind, int) {
 	quote := sql[start]
 	for i := start + 1; i < len(sql); i++ {

@@ -9,8 +9,8 @@ import (
 )
 
 // screen is a terminal of some width: what it shows after a text with line breaks, returns, the
-// sequence that clears to the end of the screen, and colors. It breaks lines at its width, and on
-// resize it breaks them anew, as most terminals do.
+// sequence that clears to the end of the screen, and colors. It breaks lines at its width, also
+// after a resize, as most terminals do.
 type screen struct {
 	width   int
 	lines   []string // whole lines, which are broken when shown

@@ -188,7 +188,8 @@ func (c *dropCmd) options(now time.Time) (drop.Options, error) {
 	return out, nil
 }
 
-// confirmDrop asks, on a terminal. Elsewhere it is an error that nobody can answer.
+// confirmDrop asks on a terminal whether to remove what a plan lists. Without a terminal it returns
+// an error.
 func (a *app) confirmDrop(plan *tape.DropPlan) error {
 	if !isTerminal(a.stdin) {
 		return withHint(misuse("nothing was removed: there is no terminal to ask on"), "--yes removes it without asking")

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"tapedeck/internal/durable"
 	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 	"tapedeck/jobs/history"
@@ -48,10 +47,6 @@ func (c *historyCmd) Run(ctx context.Context, a *app) error {
 	return history.WriteTable(a.stdout, found, terminalWidth(a.stdout))
 }
 
-// signFor is how long after its last sign of life a recorder counts as running if it has no lock. It
-// writes one every 5 s.
-const signFor = 15 * time.Second
-
 // lastSign returns the last sign of life of the recorder.
 func (a *app) lastSign(dir *tape.Dir) (history.Sign, error) {
 	var stream state.Stream
@@ -62,9 +57,6 @@ func (a *app) lastSign(dir *tape.Dir) (history.Sign, error) {
 	if err != nil {
 		return history.Sign{}, err
 	}
-	running := a.clock().Sub(stream.UpdatedAt) < signFor
-	if stream.Locked {
-		running = durable.Held(dir.State().Path(state.StreamLock))
-	}
-	return history.Sign{RunID: stream.RunID, At: stream.UpdatedAt, Running: running && stream.EndedAt.IsZero()}, nil
+	running := stream.IsRunning(dir.State(), a.clock())
+	return history.Sign{RunID: stream.RunID, At: stream.UpdatedAt, Running: running}, nil
 }

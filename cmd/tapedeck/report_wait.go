@@ -16,9 +16,6 @@ const (
 	// recordLag is how much later than its flush interval a recorder has the proof that it received
 	// everything: it pings a quiet connection every 5 s and keeps 2 s of distance.
 	recordLag = 10 * time.Second
-	// recorderSilence is the age of stream.json from which on no recorder lives. It is rewritten
-	// every 5 s.
-	recorderSilence = 15 * time.Second
 	// maxRecordWait bounds the wait for a recorder with a long flush interval.
 	maxRecordWait  = time.Minute
 	recordInterval = 250 * time.Millisecond
@@ -78,8 +75,7 @@ func (a *app) recorderDeadline(dir *tape.Dir, end time.Time) (deadline time.Time
 	now := a.clock()
 	wait := min(time.Duration(live.FlushIntervalMS)*time.Millisecond+recordLag, maxRecordWait)
 	deadline = end.Add(wait)
-	wasKilled := live.Locked && !dir.State().Held(state.StreamLock)
-	if wasKilled || !live.EndedAt.IsZero() || now.Sub(live.UpdatedAt) > recorderSilence || end.After(now) || !deadline.After(now) {
+	if !live.IsRunning(dir.State(), now) || end.After(now) || !deadline.After(now) {
 		return deadline, nil, nil
 	}
 	for symbol := range live.Symbols {

@@ -41,6 +41,27 @@ type Stream struct {
 	Counters StreamCounters          `json:"counters"`
 }
 
+// Locks tells which state files are locked. Dir is one.
+type Locks interface {
+	// Held reports whether some process holds the lock on a state file.
+	Held(name string) bool
+}
+
+// maxStreamAge is how old the state of a recorder without a lock may be. It is written every 5 s.
+const maxStreamAge = 15 * time.Second
+
+// WasKilled reports whether the recorder ended without writing so: it held its lock, and no process
+// holds it now.
+func (s Stream) WasKilled(locks Locks) bool {
+	return s.EndedAt.IsZero() && s.Locked && !locks.Held(StreamLock)
+}
+
+// IsRunning reports whether the recorder runs at the time now, by its lock if it has one, and else by
+// the age of its state.
+func (s Stream) IsRunning(locks Locks, now time.Time) bool {
+	return s.EndedAt.IsZero() && !s.WasKilled(locks) && (s.Locked || now.Sub(s.UpdatedAt) < maxStreamAge)
+}
+
 // StreamConnection describes one connection that should be up. The recorder replaces a connection
 // that ends, so that this is about a succession of them.
 type StreamConnection struct {

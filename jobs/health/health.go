@@ -43,8 +43,7 @@ func (s Service) noun() string {
 type StateReader interface {
 	// Read reads a file, which is JSON, into v. The error is fs.ErrNotExist if there is no such file.
 	Read(name string, v any) error
-	// Held reports whether some process holds the lock on a file.
-	Held(name string) bool
+	state.Locks
 }
 
 // Limits. They are far from what a healthy service shows, because a verdict that flaps is worse
@@ -144,7 +143,7 @@ func judge(reader StateReader, service Service, now time.Time) (found finding, e
 	case Stream:
 		var s state.Stream
 		err = reader.Read(state.StreamFile, &s)
-		found = judgeStream(s, now, s.Locked && !reader.Held(state.StreamLock))
+		found = judgeStream(s, now, s.WasKilled(reader))
 	case Schedule:
 		var s state.Scheduler
 		err = reader.Read(state.SchedulerFile, &s)
@@ -162,8 +161,8 @@ func judge(reader StateReader, service Service, now time.Time) (found finding, e
 	return found, nil
 }
 
-// judgeStream judges the stream by its state. dead says that its process has ended without a last word.
-func judgeStream(s state.Stream, now time.Time, dead bool) (found finding) {
+// judgeStream judges the stream by its state. killed says that its process was killed.
+func judgeStream(s state.Stream, now time.Time, killed bool) (found finding) {
 	age, flushInterval := now.Sub(s.StartedAt), time.Duration(s.FlushIntervalMS)*time.Millisecond
 	switch {
 	case !s.EndedAt.IsZero() && s.Error != "":
@@ -173,7 +172,7 @@ func judgeStream(s state.Stream, now time.Time, dead bool) (found finding) {
 		found.idle = true
 		found.problem("the stream was stopped %s ago", ago(now, s.EndedAt))
 		return found
-	case dead:
+	case killed:
 		found.problem("the stream was killed: its last sign of life was %s ago", ago(now, s.UpdatedAt))
 		return found
 	case now.Sub(s.UpdatedAt) > max(flushInterval+streamStateSlack, streamStateAge):
