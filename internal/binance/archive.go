@@ -74,8 +74,7 @@ func ArchiveName(kind ArchiveKind, symbol string, day time.Time) string {
 func (a *Archive) Fetch(
 	ctx context.Context, kind ArchiveKind, symbol string, day time.Time, dir string,
 ) (*ArchiveFile, error) {
-	name := ArchiveName(kind, symbol, day)
-	address := fmt.Sprintf("%s/data/spot/daily/%s/%s/%s", a.baseURL, kind, url.PathEscape(symbol), url.PathEscape(name))
+	name, address := a.address(kind, symbol, day)
 	file, err := openPart(filepath.Join(dir, name+partSuffix))
 	if err != nil {
 		return nil, fmt.Errorf("fetch %q: %w", name, err)
@@ -86,6 +85,26 @@ func (a *Archive) Fetch(
 		return nil, fmt.Errorf("fetch %q: %w", name, err)
 	}
 	return fetched, nil
+}
+
+// address returns the name and the URL of a day's file.
+func (a *Archive) address(kind ArchiveKind, symbol string, day time.Time) (name, address string) {
+	name = ArchiveName(kind, symbol, day)
+	return name, fmt.Sprintf("%s/data/spot/daily/%s/%s/%s", a.baseURL, kind, url.PathEscape(symbol), url.PathEscape(name))
+}
+
+// Has asks once whether the archive has a day's file. The error is one that Temporary classifies, or
+// a *StatusError.
+func (a *Archive) Has(ctx context.Context, kind ArchiveKind, symbol string, day time.Time) (bool, error) {
+	name, address := a.address(kind, symbol, day)
+	res, err := a.get(ctx, address+".CHECKSUM", 0)
+	switch {
+	case errors.Is(err, ErrNotInArchive):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("look for %q: %w", name, err)
+	}
+	return true, res.Body.Close()
 }
 
 // openPart opens the file for a download at path and locks it, which protects it from cleanup. If

@@ -7,6 +7,7 @@ import (
 
 	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
+	"tapedeck/internal/ingest"
 	"tapedeck/internal/window"
 )
 
@@ -29,12 +30,26 @@ func (p *planner) chooseDays(ctx context.Context) (fromREST idset.Set, err error
 		}
 		restSeconds := float64(int64(len(pagesOf(missing)))*pageWeight(p.feed)) * 60 / float64(p.perMinute)
 		archiveSeconds := archiveFileSeconds + float64(ids.Count())/archiveRowsPerSecond
-		if p.Source == ArchiveOnly || archiveSeconds < restSeconds {
+		if p.Source == ArchiveOnly || archiveSeconds < restSeconds && !p.isLate(ctx, day) {
 			p.Days = append(p.Days, DayPlan{Day: day, IDs: ids, Missing: missing, known: known})
 			fromREST = fromREST.Subtract(missing)
 		}
 	}
 	return fromREST, nil
+}
+
+// archiveLateness is how long after a day's end its file may still be late. It usually appears within
+// hours.
+const archiveLateness = 72 * time.Hour
+
+// isLate reports whether the archive says that it does not have the file of a recent day yet. Then
+// REST has the day, and the plan says what that costs.
+func (p *planner) isLate(ctx context.Context, day time.Time) bool {
+	if p.Now.Sub(day.AddDate(0, 0, 1)) > archiveLateness {
+		return false
+	}
+	has, err := p.Archive.Has(ctx, ingest.KindOf(p.feed), p.Symbol, day)
+	return err == nil && !has
 }
 
 // candidates returns the past days of which enough may be missing to make looking up their ids

@@ -25,9 +25,11 @@ type SymbolSummary struct {
 	Absent int64
 	// StillMissing are the ids that could not be fetched.
 	StillMissing idset.Set
-	// Cost is what was requested by REST, Days the number of archive files used.
-	Cost binance.Cost
-	Days int
+	// Cost is what was requested by REST, Days the number of archive files used. Planned is how many
+	// of the requests found out what is missing; only a total has them.
+	Cost    binance.Cost
+	Planned int64
+	Days    int
 	// Conflicts counts trades whose ids are on the tape with another content; the tape keeps its
 	// rows. ConflictRows are the first few.
 	Conflicts    int64
@@ -56,6 +58,9 @@ func (s SymbolSummary) String() string {
 	}
 	if s.Cost.Requests > 0 {
 		text += fmt.Sprintf(", with %s (weight %s)", wording.Count(s.Cost.Requests, "request"), wording.Comma(s.Cost.Weight))
+		if s.Planned > 0 {
+			text += fmt.Sprintf(", %s of them to find out what is missing", wording.Comma(s.Planned))
+		}
 	}
 	if s.Absent > 0 {
 		text += fmt.Sprintf("; the exchange does not have %s", wording.Count(s.Absent, "id"))
@@ -75,7 +80,7 @@ type Summary struct {
 // Total adds up the symbols. Its Symbol, Answer and Problem are empty, and only the Count of its
 // StillMissing is meaningful.
 func (s Summary) Total() SymbolSummary {
-	total := SymbolSummary{Cost: s.Plan.Asked}
+	total := SymbolSummary{Cost: s.Plan.Asked, Planned: s.Plan.Asked.Requests}
 	stillMissing := int64(0)
 	for _, symbol := range s.Plan.Symbols {
 		total.Dropped += symbol.Dropped

@@ -17,6 +17,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,6 +98,7 @@ type demo struct {
 	results  io.Writer // stdout of commands
 	progress io.Writer // stderr of commands
 	started  time.Time
+	until    time.Time // up to which the record is complete: the end of what is detected and reported
 	step     int
 	problems []string
 
@@ -173,17 +175,26 @@ func (d *demo) heal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.heading("Fill the gaps", "backfill")
+	args := []string{"backfill", "--since", "1h"}
+	d.heading("Fill the gaps", args...)
 	d.printWrapped("", fmt.Sprintf(
-		"%s missing: those traded after the backfill and before the stream, and those during the lost connection.",
+		"%s missing: those traded after the backfill and before the stream, and those during the lost connection. "+
+			"The stream has ended, so the exchange is asked for what was traded since, too.",
 		wording.Count(missing, "trade is", "trades are")))
-	return d.run(ctx, d.results, "backfill")
+	d.until = d.opt.Now().UTC().Truncate(time.Second)
+	return d.run(ctx, d.results, args...)
+}
+
+// lastDay returns the flags of the day before until.
+func (d *demo) lastDay() []string {
+	return []string{"--since", "24h", "--to", d.until.Format(time.RFC3339)}
 }
 
 func (d *demo) detect(ctx context.Context) error {
-	d.heading("Detect incidents", "detect", "--since", "24h")
+	args := append([]string{"detect"}, d.lastDay()...)
+	d.heading("Detect incidents", args...)
 	var lines bytes.Buffer
-	if err := d.run(ctx, &lines, "detect", "--since", "24h", "--format", "jsonl"); err != nil {
+	if err := d.run(ctx, &lines, append(args, "--format", "jsonl")...); err != nil {
 		return err
 	}
 	alerts, err := readAlerts(&lines)
@@ -233,14 +244,16 @@ func (d *demo) compact(ctx context.Context) error {
 }
 
 func (d *demo) report(ctx context.Context) error {
-	workbook := []string{"report", "--since", "24h", "--out", "report.xlsx"}
+	args := append([]string{"report"}, d.lastDay()...)
+	workbook := append(slices.Clone(args), "--out", "report.xlsx")
 	d.heading("Report, as a workbook and here", workbook...)
-	// The record ends before now, because the recorder has stopped: not complete.
-	if err := d.runPartial(ctx, d.results, workbook...); err != nil {
+	d.printWrapped("", "It covers the day up to when the gaps were filled. A detector that compares with "+
+		"the day before cannot judge the first hours, and says so.")
+	if err := d.run(ctx, d.results, workbook...); err != nil {
 		return err
 	}
 	fmt.Fprintln(d.opt.Stdout)
-	return d.runPartial(ctx, d.opt.Stdout, "report", "--since", "24h")
+	return d.run(ctx, d.opt.Stdout, args...)
 }
 
 // conclude prints where the results are, and returns an *Error if a promise was not kept.

@@ -10,16 +10,24 @@ import (
 // heading prints the title of a step and the command that it runs.
 func (d *demo) heading(title string, args ...string) {
 	d.step++
-	command := ""
+	fmt.Fprintf(d.opt.Stdout, "\n%s\n", d.bold(fmt.Sprintf("%d. %s", d.step, title)))
 	if len(args) > 0 {
-		command = "  " + d.ansi("\x1b[2m", "$ tapedeck "+strings.Join(args, " "))
+		d.print("%s", d.ansi("\x1b[2m", "$ tapedeck "+strings.Join(args, " ")))
 	}
-	fmt.Fprintf(d.opt.Stdout, "\n%s%s\n", d.bold(fmt.Sprintf("%d. %s", d.step, title)), command)
 }
 
 // print prints a line below a heading.
 func (d *demo) print(format string, args ...any) {
 	fmt.Fprintf(d.opt.Stdout, "   "+format+"\n", args...)
+}
+
+// printOver is print in place of the status line that a running command shows on a terminal. The
+// command draws it again.
+func (d *demo) printOver(format string, args ...any) {
+	if d.opt.Terminal {
+		fmt.Fprint(d.opt.Stderr, "\r\x1b[J")
+	}
+	d.print(format, args...)
 }
 
 // printWrapped prints a prefix and a text, wrapped to a terminal of 80 columns and indented by the

@@ -76,11 +76,11 @@ func (d *demo) loseConnection(ctx context.Context, ended <-chan error) error {
 			}
 			if lost == 1 {
 				lostAt, connections = d.opt.Now(), served.Connections
-				d.print("connected; %s so far; the connection is cut now", wording.Count(served.Messages-before.Messages, "trade"))
+				d.printOver("connected; %s so far; the connection is cut now", wording.Count(served.Messages-before.Messages, "trade"))
 			}
 		case !lostAt.IsZero() && !reconnected && served.Connections > connections:
 			reconnected = true
-			d.print("reconnected %.1f s later", d.opt.Now().Sub(lostAt).Seconds())
+			d.printOver("reconnected %.1f s later", d.opt.Now().Sub(lostAt).Seconds())
 		}
 	}
 	return nil
