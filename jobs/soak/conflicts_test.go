@@ -116,9 +116,13 @@ func (s *soak) serveConflicts() {
 		}
 		file := filepath.Join(s.logs, fmt.Sprintf("revised-%d", i), filepath.Base(path))
 		// The file appears some hours after its day, and a fault of before may still hold it.
-		for started := time.Now(); s.server.Served().Faults[exchange.ArchiveRevised] <= int64(i) && time.Since(started) < 2*time.Minute; {
+		for started := time.Now(); time.Since(started) < 2*time.Minute; {
+			// It may be replaced between the two downloads.
+			replaced := s.server.Served().Faults[exchange.ArchiveRevised] > int64(i)
 			if !s.download(path, file) || !s.download(path+".CHECKSUM", file+".CHECKSUM") {
 				pause(s.t.Context(), 200*time.Millisecond)
+			} else if replaced {
+				break
 			}
 		}
 		if status := s.run(s.t.Context(), 0, "import", file); status != 3 {
