@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -46,6 +45,8 @@ const (
 	// budgetSlots is the number of slots per window. Weight becomes free up to a slot late, which
 	// costs 1/240 of it.
 	budgetSlots = 240
+	// maxBudgetFile is the most bytes of the file that are read. It has a few KB.
+	maxBudgetFile = 4 << 20
 	// budgetSkew is how far in the future usage may be before it means that the clock was set back.
 	budgetSkew = 10 * time.Second
 )
@@ -279,7 +280,7 @@ func (b *Budget) locked(do func(file *budgetFile, now time.Time) (changed, mustL
 // that is used up, which cannot lead to a ban.
 func (b *Budget) read(now time.Time) (file *budgetFile, repaired bool, err error) {
 	file = &budgetFile{}
-	text, err := os.ReadFile(b.path)
+	text, err := durable.ReadOwn(b.path, maxBudgetFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		file.Limits = defaultLimits()

@@ -52,7 +52,7 @@ type OS struct{}
 
 // Create implements Disk.
 func (OS) Create(path string) (File, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o644)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func (OS) SyncDir(path string) error {
 
 // SyncFile implements Disk.
 func (OS) SyncFile(path string) error {
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	file, err := openRegular(path, os.O_RDWR|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -30,13 +31,35 @@ func lock(path string, how int) (unlock func(), err error) {
 }
 
 // OpenLocked opens the file at path for reading and writing, creates it if necessary, and locks it
-// until it is closed. Its error is ErrLocked if the lock is held.
+// until it is closed. Its error is ErrLocked if the lock is held. What has another name besides, as
+// a link has, or is no regular file, is removed first, so that no other file is written.
 func OpenLocked(path string) (*os.File, error) {
-	return openLocked(path, syscall.LOCK_EX|syscall.LOCK_NB)
+	if info, err := os.Lstat(path); err == nil && (!info.Mode().IsRegular() || names(info) > 1) {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("open with a lock: %w", err)
+		}
+	}
+	file, err := openLocked(path, syscall.LOCK_EX|syscall.LOCK_NB)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := file.Stat(); err != nil || names(info) > 1 {
+		file.Close()
+		return nil, cmp.Or(err, error(&IrregularError{path, "a link to another file"}))
+	}
+	return file, nil
+}
+
+// names returns how many names a file has.
+func names(info os.FileInfo) uint64 {
+	if system, ok := info.Sys().(*syscall.Stat_t); ok {
+		return uint64(system.Nlink)
+	}
+	return 1
 }
 
 func openLocked(path string, how int) (*os.File, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	file, err := openRegular(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open with a lock: %w", err)
 	}
@@ -53,7 +76,7 @@ func openLocked(path string, how int) (*os.File, error) {
 // Abandoned reports whether the writer that created the file with Disk.Create has closed it or
 // died. It is false for a file that cannot be opened.
 func Abandoned(path string) bool {
-	file, err := os.Open(path)
+	file, err := OpenOwn(path)
 	if err != nil {
 		return false
 	}
@@ -72,7 +95,7 @@ func flock(file *os.File, how int) error {
 // Held reports whether a lock of Lock, TryLock or OpenLocked on the file at path is held. It is false
 // for a file that cannot be opened. For the instant of the call, TryLock may fail elsewhere.
 func Held(path string) bool {
-	file, err := os.Open(path)
+	file, err := OpenOwn(path)
 	if err != nil {
 		return false
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // UniqueName returns a name that is used once: prefix, 96 random bits in hex, suffix.
@@ -20,8 +21,23 @@ func UniqueName(prefix, suffix string) string {
 // Replace writes content to path by way of a temporary file in the directory staging, which must be
 // on the same file system. On an error the temporary file is removed.
 func Replace(disk Disk, staging, path string, content []byte) error {
+	return replace(disk, staging, path, content, func(File) error { return nil })
+}
+
+// ReplacePrivate is Replace for a file that only its owner may read. A File without permissions, such
+// as a test's, keeps those that it has.
+func ReplacePrivate(disk Disk, staging, path string, content []byte) error {
+	return replace(disk, staging, path, content, func(file File) error {
+		if file, ok := file.(interface{ Chmod(os.FileMode) error }); ok {
+			return file.Chmod(0o600)
+		}
+		return nil
+	})
+}
+
+func replace(disk Disk, staging, path string, content []byte, prepare func(File) error) error {
 	temporary := filepath.Join(staging, UniqueName("state", ".tmp"))
-	err := Create(disk, temporary, content)
+	err := create(disk, temporary, content, prepare)
 	if err == nil {
 		err = Publish(disk, temporary, path)
 	}
@@ -34,11 +50,17 @@ func Replace(disk Disk, staging, path string, content []byte) error {
 // Create writes a new file and makes its content durable, but not its name. It is an error if the
 // file exists. After another error a part of the file may be left.
 func Create(disk Disk, path string, content []byte) error {
+	return create(disk, path, content, func(File) error { return nil })
+}
+
+func create(disk Disk, path string, content []byte, prepare func(File) error) error {
 	file, err := disk.Create(path)
 	if err != nil {
 		return fmt.Errorf("create %q: %w", path, err)
 	}
-	_, err = file.Write(content)
+	if err = prepare(file); err == nil {
+		_, err = file.Write(content)
+	}
 	if err == nil {
 		err = file.Sync()
 	}
@@ -52,11 +74,23 @@ func Create(disk Disk, path string, content []byte) error {
 }
 
 // ReplaceUnsynced writes content to path by way of path+".tmp", and syncs nothing: a reader finds
-// the old content or the new one, but if the machine crashes the file may be empty or damaged. The
-// caller must be the only writer.
+// the old content or the new one, but if the machine crashes the file may be empty or damaged. Only
+// its owner may read it. The caller must be the only writer.
 func ReplaceUnsynced(path string, content []byte) error {
 	temporary := path + ".tmp"
-	if err := os.WriteFile(temporary, content, 0o644); err != nil {
+	// What is there was left by a process that was killed, or is a link to another file.
+	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(content)
+	if closeErr := file.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
 		os.Remove(temporary)
 		return err
 	}

@@ -38,7 +38,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"tapedeck/internal/durable"
@@ -47,6 +46,8 @@ import (
 const (
 	dirName     = ".state"
 	stagingName = ".staging"
+	// maxFile is the most bytes of a state file that are read. The largest ones have a few MB.
+	maxFile = 256 << 20
 )
 
 // Dir is the state directory of one data directory. It is safe for concurrent use, and several
@@ -71,7 +72,7 @@ func (d *Dir) Path(name string) string { return filepath.Join(d.path, filepath.F
 
 // Read decodes a state file from JSON into v. The error is fs.ErrNotExist if there is no such file.
 func (d *Dir) Read(name string, v any) error {
-	text, err := os.ReadFile(d.Path(name))
+	text, err := durable.ReadOwn(d.Path(name), maxFile)
 	if err != nil {
 		return err
 	}
@@ -99,7 +100,7 @@ func (d *Dir) WriteBytes(name string, content []byte) error {
 			return err
 		}
 	}
-	return durable.Replace(d.disk, d.staging, path, content)
+	return durable.ReplacePrivate(d.disk, d.staging, path, content)
 }
 
 // Held reports whether some process holds the lock on a state file.
@@ -108,7 +109,7 @@ func (d *Dir) Held(name string) bool { return durable.Held(d.Path(name)) }
 // ReadCache reads a state file whose loss costs only the work to compute it again: a file that is
 // missing or damaged is an empty map.
 func ReadCache[V any](d *Dir, name string) (map[string]V, error) {
-	text, err := os.ReadFile(d.Path(name))
+	text, err := durable.ReadOwn(d.Path(name), maxFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"tapedeck/internal/durable"
 	"tapedeck/internal/window"
 )
 
@@ -159,7 +160,7 @@ func readWatchedFiles(d *Dir) (map[string]Watched, error) {
 			continue
 		}
 		path := filepath.Join(d.Path(watchedDir), entry.Name())
-		text, err := os.ReadFile(path)
+		text, err := durable.ReadOwn(path, maxFile)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // merged into another file meanwhile
 		}

@@ -129,7 +129,7 @@ func Open(path string) (*Dir, error) { return open(path, durable.OS{}) }
 
 func open(path string, disk durable.Disk) (*Dir, error) {
 	name := layout(path).path(manifestName)
-	text, err := os.ReadFile(name)
+	text, err := durable.ReadFile(name, 64<<10)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open %q: %w", path, ErrNoTape)
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 
+	"tapedeck/internal/durable"
 	"tapedeck/internal/idset"
 	"tapedeck/internal/state"
 )
@@ -57,7 +58,7 @@ func (x *droppedIDs) read() (droppedState, error) {
 	if x.info != nil && os.SameFile(x.info, info) && x.info.ModTime().Equal(info.ModTime()) && x.info.Size() == info.Size() {
 		return x.cached, nil
 	}
-	text, err := os.ReadFile(path)
+	text, err := durable.ReadOwn(path, 256<<20)
 	if err != nil {
 		return droppedState{}, fmt.Errorf("read the dropped ids: %w", err)
 	}

@@ -234,7 +234,7 @@ func (r replacer) finishInterrupted() error {
 }
 
 func (r replacer) finishMoving(from string) error {
-	text, err := os.ReadFile(filepath.Join(from, movingName))
+	text, err := durable.ReadOwn(filepath.Join(from, movingName), 64<<20)
 	if errors.Is(err, fs.ErrNotExist) { // only removing the directory was left to do
 		return r.removeMoving(from)
 	}
@@ -246,6 +246,9 @@ func (r replacer) finishMoving(from string) error {
 		return fmt.Errorf("finish the replacement %q: %w", from, err)
 	}
 	for name := range m.Replaced {
+		if name != filepath.Base(name) {
+			return fmt.Errorf("finish the replacement %q: %q is not the name of a segment", from, name)
+		}
 		if err := r.disk.Remove(r.segment(m.Table, m.Date, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove %q: %w", name, err)
 		}

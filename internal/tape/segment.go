@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/parquet-go/parquet-go"
+
+	"tapedeck/internal/durable"
 )
 
 // Table is one of the directories of segments.
@@ -245,7 +247,7 @@ func (f parquetFile) close() { f.os.Close() }
 
 // openParquet opens a file and reads its footer.
 func openParquet(path string) (parquetFile, int64, error) {
-	file, err := os.Open(path)
+	file, err := durable.Open(path)
 	if err != nil {
 		return parquetFile{}, 0, err
 	}

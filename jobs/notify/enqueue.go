@@ -6,8 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -218,14 +216,10 @@ func (o *Outbox) enqueue(ctx context.Context, kind Kind, queued *Queued, now tim
 	return nil
 }
 
-// writeFile writes a file into the outbox unless it exists.
+// writeFile writes a file into the outbox unless it is there.
 func (o *Outbox) writeFile(name string, content []byte) error {
-	info, err := os.Stat(o.path(name))
-	switch {
-	case err == nil && info.Size() == int64(len(content)):
-		return nil
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return err
+	if file, _, err := o.openFile(name); err == nil {
+		return file.Close()
 	}
 	return o.store.WriteBytes(filepath.Join(outboxDir, name), content)
 }

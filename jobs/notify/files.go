@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -237,8 +238,41 @@ func (o *Outbox) read(name, hash string) (*message, error) {
 	case m.Format < 1 || m.Chat == "" || len(m.Parts) == 0 || hash != messageHash(m.Chat, m.Key):
 		return nil, errors.New("not a message")
 	}
+	for _, p := range m.Parts {
+		if p.File != "" && !isFileName(p.File) {
+			return nil, fmt.Errorf("it names the file %q, which the outbox did not write", p.File)
+		}
+	}
 	return &m, nil
 }
+
+// isFileName reports whether a name can be one of fileName.
+func isFileName(name string) bool {
+	sum, ok := strings.CutSuffix(name, fileSuffix)
+	bytes, err := hex.DecodeString(sum)
+	return ok && err == nil && len(bytes) == sha256.Size && sum == strings.ToLower(sum)
+}
+
+// openFile opens a file that a message carries. The error for a file whose content is not the one that
+// the outbox wrote is errAltered.
+func (o *Outbox) openFile(name string) (*os.File, int64, error) {
+	file, err := durable.OpenOwn(o.path(name))
+	if err != nil {
+		return nil, 0, err
+	}
+	hash := sha256.New()
+	size, err := io.Copy(hash, file)
+	if err == nil && hex.EncodeToString(hash.Sum(nil))+fileSuffix != name {
+		err = errAltered
+	}
+	if err != nil {
+		file.Close()
+		return nil, 0, err
+	}
+	return file, size, nil
+}
+
+var errAltered = errors.New("the file is not the one that was enqueued")
 
 // setAside renames a file that cannot be read, so that a person can look at it.
 func (o *Outbox) setAside(name string, cause error) {

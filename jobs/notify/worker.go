@@ -5,8 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -183,8 +183,8 @@ func (w *worker) withGrace(ctx context.Context) (context.Context, context.Cancel
 	return request, func() { stop(); cancel() }
 }
 
-// request builds the Telegram message of a part. If the part's file is missing, the part becomes a
-// text that says so, and ok is false.
+// request builds the Telegram message of a part. If the part's file is missing or was altered, the part
+// becomes a text that says so, and ok is false.
 func (w *worker) request(m *message, p *part) (request telegram.Message, closeFile func(), ok bool) {
 	request = telegram.Message{Chat: w.currentID(w.chat), Text: p.HTML, Plain: p.Plain,
 		Photo: p.Form == photoForm, Silent: w.chat.Silent && !m.isUrgent()}
@@ -194,19 +194,18 @@ func (w *worker) request(m *message, p *part) (request telegram.Message, closeFi
 	if p.File == "" {
 		return request, func() {}, true
 	}
-	file, err := os.Open(w.path(p.File))
-	var info os.FileInfo
-	if err == nil {
-		info, err = file.Stat()
-	}
+	file, size, err := w.openFile(p.File)
 	if err != nil {
-		file.Close()
-		w.log.Error("file of a message is missing", "key", m.Key,
+		w.log.Error("file of a message is missing or is another one", "key", m.Key,
 			"file", p.FileName, "error", err)
-		p.replaceByText("the file is missing")
+		reason := "the file is missing"
+		if !errors.Is(err, fs.ErrNotExist) {
+			reason = "the file is not the one that was enqueued"
+		}
+		p.replaceByText(reason)
 		return request, nil, false
 	}
-	request.File = &telegram.File{Name: p.FileName, Size: info.Size(), Content: file}
+	request.File = &telegram.File{Name: p.FileName, Size: size, Content: file}
 	return request, func() { file.Close() }, true
 }
 
