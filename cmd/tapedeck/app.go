@@ -45,11 +45,27 @@ func (a *app) now() time.Time {
 	return a.started
 }
 
-// clock returns the current time for services, in UTC. It starts at now and advances with real
-// time.
+// clock returns the current time for services, in UTC: the system's, which may be set at any time, so
+// that two readings may be any time apart. With --now it starts there and advances with real time.
 func (a *app) clock() time.Time {
-	return a.now().Add(time.Since(a.started)).UTC()
+	if a.fixed.IsZero() {
+		return time.Now().Round(0).UTC() // without a monotonic reading, which would win in comparisons
+	}
+	return a.steadyClock()
 }
+
+// stopwatch is clock with a monotonic reading: differences between its results, and between them and
+// other instants of this process, do not depend on the system's clock.
+func (a *app) stopwatch() time.Time {
+	if a.fixed.IsZero() {
+		return time.Now().UTC()
+	}
+	return a.steadyClock()
+}
+
+// steadyClock returns the time for a simulation, in UTC: it starts at now and advances with real time,
+// even if the system's clock is set.
+func (a *app) steadyClock() time.Time { return a.now().Add(time.Since(a.started)).UTC() }
 
 // isTerminal reports whether w is a terminal.
 func isTerminal(w any) bool {

@@ -24,7 +24,7 @@ func (c *demoCmd) Run(ctx context.Context, a *app) error {
 		return fmt.Errorf("find the path of this program: %w", err)
 	}
 	return demo.Run(ctx, demo.Options{
-		Dir: c.Dir, Binary: binary, Env: a.environ, Seed: c.Seed, Live: time.Duration(c.For), Now: a.clock,
+		Dir: c.Dir, Binary: binary, Env: a.environ, Seed: c.Seed, Live: time.Duration(c.For), Now: a.steadyClock,
 		Stdout: a.stdout, Stderr: a.childStderr(), Terminal: isTerminal(a.stderr), Colour: isTerminal(a.stdout) && a.env["NO_COLOR"] == "",
 	})
 }

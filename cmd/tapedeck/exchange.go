@@ -64,7 +64,7 @@ func (c *exchangeCmd) Run(ctx context.Context, a *app) error {
 	standin, err := exchange.New(exchange.Options{
 		Listen: string(c.Listen), Play: c.Play, Speed: speed, AtEnd: exchange.AtEnd(c.AtEnd), WaitForStreams: c.Wait,
 		Simulate: c.Simulate, Seed: c.Seed, Start: c.Start.Time, History: time.Duration(c.History), Symbols: c.Pairs, Rate: c.Rate,
-		Quiet: c.Quiet, Now: a.clock, Faults: c.Faults, EveryFault: c.EveryFault, FaultSeed: c.FaultSeed,
+		Quiet: c.Quiet, Now: a.steadyClock, Faults: c.Faults, EveryFault: c.EveryFault, FaultSeed: c.FaultSeed,
 		WeightLimit: c.WeightLimit, Latency: c.Latency, ArchiveDelay: c.ArchiveDelay, Out: a.stdout,
 		Telegram: c.Telegram || c.TelegramAddr != "", TelegramListen: string(c.TelegramAddr), Staged: c.Staged, ClockOffset: c.Offset,
 	}, a.log)

@@ -28,10 +28,11 @@ func (a *app) waitForRecord(ctx context.Context, dir *tape.Dir, end time.Time, s
 	if !a.fixed.IsZero() {
 		return nil
 	}
-	deadline, recorded, err := a.recorderDeadline(dir, end)
+	wait, recorded, err := a.recorderDeadline(dir, end)
 	if err != nil || len(recorded) == 0 {
 		return err
 	}
+	startedAt := time.Now()
 	if len(symbols) > 0 {
 		recorded = slices.DeleteFunc(recorded, func(symbol string) bool { return !slices.Contains(symbols, symbol) })
 	}
@@ -44,7 +45,7 @@ func (a *app) waitForRecord(ctx context.Context, dir *tape.Dir, end time.Time, s
 			known, ok := index.Known(symbol)
 			return !ok || !known.Until.Before(end) // what is not on the tape is never known
 		}
-		left := deadline.Sub(a.clock())
+		left := wait - time.Since(startedAt)
 		if left <= 0 || !slices.ContainsFunc(recorded, func(symbol string) bool { return !isKnown(symbol) }) {
 			return nil
 		}
@@ -60,26 +61,25 @@ func (a *app) waitForRecord(ctx context.Context, dir *tape.Dir, end time.Time, s
 	}
 }
 
-// recorderDeadline returns until when to wait for the record of a window that ends at end, and the
-// symbols that a live recorder records: none if there is no live recorder or if the end is not just
-// past.
-func (a *app) recorderDeadline(dir *tape.Dir, end time.Time) (deadline time.Time, symbols []string, err error) {
+// recorderDeadline returns how long to wait at most for the record of a window that ends at end, at most
+// about maxRecordWait, and the symbols that a live recorder records: none if there is no live recorder
+// or if the end is not just past.
+func (a *app) recorderDeadline(dir *tape.Dir, end time.Time) (wait time.Duration, symbols []string, err error) {
 	var live state.Stream
 	err = dir.State().Read(state.StreamFile, &live)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return deadline, nil, nil
+		return 0, nil, nil
 	case err != nil:
-		return deadline, nil, fmt.Errorf("read the recorder's state: %w", err)
+		return 0, nil, fmt.Errorf("read the recorder's state: %w", err)
 	}
 	now := a.clock()
-	wait := min(time.Duration(live.FlushIntervalMS)*time.Millisecond+recordLag, maxRecordWait)
-	deadline = end.Add(wait)
-	if !live.IsRunning(dir.State(), now) || end.After(now) || !deadline.After(now) {
-		return deadline, nil, nil
+	wait = min(time.Duration(live.FlushIntervalMS)*time.Millisecond+recordLag, maxRecordWait) - now.Sub(end)
+	if !live.IsRunning(dir.State(), now) || end.After(now) || wait <= 0 {
+		return 0, nil, nil
 	}
 	for symbol := range live.Symbols {
 		symbols = append(symbols, symbol)
 	}
-	return deadline, symbols, nil
+	return wait, symbols, nil
 }

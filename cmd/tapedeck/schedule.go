@@ -181,7 +181,7 @@ func (a *app) scheduleOptions(dir *tape.Dir) (schedule.Options, *schedule.Childr
 	}
 	children := &schedule.Children{Path: binary, Env: slices.Concat(a.environ, a.set), Grace: childGrace}
 	return schedule.Options{
-		Start: children.Start, Ledger: dir, State: dir.State(), Logger: a.log, Now: a.clock,
+		Start: children.Start, Ledger: dir, State: dir.State(), Logger: a.log, Now: a.clock, Uptime: state.ReadUptime,
 		Ping: schedule.HTTPPing(&http.Client{}),
 	}, children, nil
 }

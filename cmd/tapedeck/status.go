@@ -42,7 +42,7 @@ func (a *app) showStatus(ctx context.Context, sources statusSources) (stop func(
 	if a.console == nil || !a.status {
 		return func() {}
 	}
-	s := &statusLine{sources: sources, now: a.clock, stopping: func() bool { return ctx.Err() != nil }}
+	s := &statusLine{sources: sources, now: a.stopwatch, stopping: func() bool { return ctx.Err() != nil }}
 	s.gaps.dir = sources.tape
 	s.sample()
 	a.console.setStatus(s.text)

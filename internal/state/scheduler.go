@@ -11,6 +11,7 @@ const SchedulerFile = "schedule.json"
 // Scheduler is what the scheduler says about itself, and what it needs after a restart. Times are
 // UTC.
 type Scheduler struct {
+	Beat                // at BeatAt
 	PID       int       `json:"pid"`
 	StartedAt time.Time `json:"started_at"`
 	BeatAt    time.Time `json:"beat_at"`             // when this was last written, whether anything changed or not

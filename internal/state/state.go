@@ -106,6 +106,9 @@ func (d *Dir) WriteBytes(name string, content []byte) error {
 // Held reports whether some process holds the lock on a state file.
 func (d *Dir) Held(name string) bool { return durable.Held(d.Path(name)) }
 
+// Uptime returns the present on the clock of the running system.
+func (d *Dir) Uptime() Uptime { return ReadUptime() }
+
 // ReadCache reads a state file whose loss costs only the work to compute it again: a file that is
 // missing or damaged is an empty map.
 func ReadCache[V any](d *Dir, name string) (map[string]V, error) {

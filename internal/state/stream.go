@@ -10,9 +10,12 @@ const (
 )
 
 // Stream is the content of stream.json. The recorder rewrites it every 5 s and when it ends. If
-// EndedAt is zero and UpdatedAt is older than that, the process hangs or was killed: the latter if
-// Locked is true and the lock is free. Times are UTC.
+// EndedAt is zero and its last beat is older than that, the process hangs or was killed: the latter if
+// Locked is true and the lock is free. Times are UTC. Those of the recorder are by the machine's clock
+// as it was at UpdatedAt, even if it was set since the time in question: the recorder measures by a
+// clock that nobody sets.
 type Stream struct {
+	Beat
 	PID       int       `json:"pid"`
 	RunID     string    `json:"run_id,omitempty"`
 	Locked    bool      `json:"locked,omitempty"` // the recorder holds the lock
@@ -41,25 +44,23 @@ type Stream struct {
 	Counters StreamCounters          `json:"counters"`
 }
 
-// Locks tells which state files are locked. Dir is one.
-type Locks interface {
-	// Held reports whether some process holds the lock on a state file.
-	Held(name string) bool
-}
-
 // maxStreamAge is how old the state of a recorder without a lock may be. It is written every 5 s.
 const maxStreamAge = 15 * time.Second
 
 // WasKilled reports whether the recorder ended without writing so: it held its lock, and no process
 // holds it now.
-func (s Stream) WasKilled(locks Locks) bool {
-	return s.EndedAt.IsZero() && s.Locked && !locks.Held(StreamLock)
+func (s Stream) WasKilled(machine Machine) bool {
+	return s.EndedAt.IsZero() && s.Locked && !machine.Held(StreamLock)
 }
 
 // IsRunning reports whether the recorder runs at the time now, by its lock if it has one, and else by
-// the age of its state.
-func (s Stream) IsRunning(locks Locks, now time.Time) bool {
-	return s.EndedAt.IsZero() && !s.WasKilled(locks) && (s.Locked || now.Sub(s.UpdatedAt) < maxStreamAge)
+// the age of its last beat. A beat in the future proves nothing.
+func (s Stream) IsRunning(machine Machine, now time.Time) bool {
+	if !s.EndedAt.IsZero() || s.WasKilled(machine) {
+		return false
+	}
+	age, ok := s.Age(s.UpdatedAt, machine, now)
+	return s.Locked || ok && age < maxStreamAge
 }
 
 // StreamConnection describes one connection that should be up. The recorder replaces a connection

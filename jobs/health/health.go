@@ -43,7 +43,7 @@ func (s Service) noun() string {
 type StateReader interface {
 	// Read reads a file, which is JSON, into v. The error is fs.ErrNotExist if there is no such file.
 	Read(name string, v any) error
-	state.Locks
+	state.Machine
 }
 
 // Limits. They are far from what a healthy service shows, because a verdict that flaps is worse
@@ -143,11 +143,11 @@ func judge(reader StateReader, service Service, now time.Time) (found finding, e
 	case Stream:
 		var s state.Stream
 		err = reader.Read(state.StreamFile, &s)
-		found = judgeStream(s, now, s.WasKilled(reader))
+		found = judgeStream(s, reader, now)
 	case Schedule:
 		var s state.Scheduler
 		err = reader.Read(state.SchedulerFile, &s)
-		found = judgeScheduler(s, now)
+		found = judgeScheduler(s, reader, now)
 	default:
 		return finding{}, fmt.Errorf("unknown service %q", service)
 	}
@@ -161,23 +161,32 @@ func judge(reader StateReader, service Service, now time.Time) (found finding, e
 	return found, nil
 }
 
-// judgeStream judges the stream by its state. killed says that its process was killed.
-func judgeStream(s state.Stream, now time.Time, killed bool) (found finding) {
-	age, flushInterval := now.Sub(s.StartedAt), time.Duration(s.FlushIntervalMS)*time.Millisecond
+// judgeStream judges the stream by its state, whose times are by the machine's clock at its last beat.
+func judgeStream(s state.Stream, machine state.Machine, now time.Time) (found finding) {
+	flushInterval := time.Duration(s.FlushIntervalMS) * time.Millisecond
+	beatAge, known := s.Age(s.UpdatedAt, machine, now)
+	limit := max(flushInterval+streamStateSlack, streamStateAge)
 	switch {
 	case !s.EndedAt.IsZero() && s.Error != "":
-		found.problem("the stream ended %s ago: %s", ago(now, s.EndedAt), s.Error)
+		found.problem("the stream ended %s: %s", since(now, s.EndedAt), s.Error)
 		return found
 	case !s.EndedAt.IsZero():
 		found.idle = true
-		found.problem("the stream was stopped %s ago", ago(now, s.EndedAt))
+		found.problem("the stream was stopped %s", since(now, s.EndedAt))
 		return found
-	case killed:
-		found.problem("the stream was killed: its last sign of life was %s ago", ago(now, s.UpdatedAt))
+	case s.WasKilled(machine):
+		found.problem("the stream was killed: its last sign of life was %s", sinceBeat(beatAge, known, now, s.UpdatedAt))
 		return found
-	case now.Sub(s.UpdatedAt) > max(flushInterval+streamStateSlack, streamStateAge):
-		found.problem("the stream hangs or was killed: its last sign of life was %s ago", ago(now, s.UpdatedAt))
+	case known && beatAge > limit:
+		found.problem("the stream hangs or was killed: its last sign of life was %s ago", short(beatAge))
 		return found
+	case state.IsAhead(s.UpdatedAt, now):
+		found.aheadProblem(Stream, beatAge, known, now, s.UpdatedAt)
+		return found
+	}
+	now = s.UpdatedAt.Add(beatAge) // by the clock that the other times are by
+	age := max(0, now.Sub(s.StartedAt))
+	switch {
 	case !hasReceived(s):
 		found.problem("the stream started %s ago and has not received a trade yet%s", short(age), firstTrouble(s))
 		return found
@@ -221,14 +230,13 @@ func (f *finding) judgeClock(s state.Stream) {
 	if s.ExchangeAt.IsZero() {
 		return
 	}
-	const clock = "2006-01-02 15:04:05"
 	skew, direction := s.UpdatedAt.Sub(s.ExchangeAt), "behind"
 	if skew < 0 {
 		skew, direction = -skew, "ahead of"
 	}
 	if skew > skewMost {
 		f.problem("the exchange's clock is %s %s this machine's, or its trades arrive that late: %s there when it was %s here (UTC)",
-			short(skew), direction, s.ExchangeAt.UTC().Format(clock), s.UpdatedAt.UTC().Format(clock))
+			short(skew), direction, s.ExchangeAt.UTC().Format(clockLayout), s.UpdatedAt.UTC().Format(clockLayout))
 	}
 }
 
@@ -317,14 +325,18 @@ func (f *finding) judgeSymbols(symbols map[string]state.StreamSymbol, now time.T
 	}
 }
 
-func judgeScheduler(s state.Scheduler, now time.Time) (found finding) {
+func judgeScheduler(s state.Scheduler, machine state.Machine, now time.Time) (found finding) {
+	beatAge, known := s.Age(s.BeatAt, machine, now)
 	switch {
 	case !s.StoppedAt.IsZero():
 		found.idle = true
-		found.problem("the scheduler was stopped %s ago", ago(now, s.StoppedAt))
+		found.problem("the scheduler was stopped %s", since(now, s.StoppedAt))
 		return found
-	case now.Sub(s.BeatAt) > scheduleStateAge:
-		found.problem("the scheduler hangs or was killed: its last sign of life was %s ago", ago(now, s.BeatAt))
+	case known && beatAge > scheduleStateAge:
+		found.problem("the scheduler hangs or was killed: its last sign of life was %s ago", short(beatAge))
+		return found
+	case state.IsAhead(s.BeatAt, now):
+		found.aheadProblem(Schedule, beatAge, known, now, s.BeatAt)
 		return found
 	case len(s.Jobs) == 0:
 		found.problem("the scheduler has no job")
@@ -336,13 +348,13 @@ func judgeScheduler(s state.Scheduler, now time.Time) (found finding) {
 	}
 	if s.CrontabError != "" {
 		firstLine, _, _ := strings.Cut(s.CrontabError, "\n")
-		found.warning = fmt.Sprintf("the crontab was changed %s ago and is wrong, so the previous version stays in force: %s",
-			ago(now, s.CrontabErrorAt), firstLine)
+		found.warning = fmt.Sprintf("the crontab was changed %s and is wrong, so the previous version stays in force: %s",
+			since(now, s.CrontabErrorAt), firstLine)
 	}
 	for _, job := range s.Jobs {
 		switch {
 		case !job.NextAt.IsZero() && now.Sub(job.NextAt) > startSlack:
-			found.problem("job %s was due %s ago and did not start", job.Name, ago(now, job.NextAt))
+			found.problem("job %s was due %s and did not start", job.Name, since(now, job.NextAt))
 		case job.Failures >= failuresMost:
 			found.problem("job %s failed %d times in a row (%s)", job.Name, job.Failures, job.Outcome)
 		}
@@ -350,7 +362,38 @@ func judgeScheduler(s state.Scheduler, now time.Time) (found finding) {
 	return found
 }
 
-func ago(now, then time.Time) string { return short(now.Sub(then)) }
+const clockLayout = "2006-01-02 15:04:05"
+
+// since says how long ago a time was, or that it is in the future, which no time of the past can be: the
+// clock was set back.
+func since(now, then time.Time) string {
+	if state.IsAhead(then, now) {
+		return fmt.Sprintf("at %s, in the future of this machine's clock, which says %s (UTC)",
+			then.UTC().Format(clockLayout), now.UTC().Format(clockLayout))
+	}
+	return short(max(0, now.Sub(then))) + " ago"
+}
+
+// sinceBeat says how long ago a beat was that its writer dated writtenAt. age is as from Beat.Age.
+func sinceBeat(age time.Duration, known bool, now, writtenAt time.Time) string {
+	if !known {
+		return since(now, writtenAt)
+	}
+	return short(age) + " ago"
+}
+
+// aheadProblem adds that the last sign of life of a service is dated in the future. age is as from
+// Beat.Age.
+func (f *finding) aheadProblem(service Service, age time.Duration, known bool, now, writtenAt time.Time) {
+	dated, clock := writtenAt.UTC().Format(clockLayout), now.UTC().Format(clockLayout)
+	if known {
+		f.problem("this machine's clock was set back: the last sign of life of the %s, %s ago, is dated %s, and the clock says %s (UTC)",
+			service.noun(), short(age), dated, clock)
+		return
+	}
+	f.problem("the last sign of life of the %s is from the future, so nothing proves that it is alive: it is dated %s, and this machine's clock says %s (UTC)",
+		service.noun(), dated, clock)
+}
 
 // short formats a duration in its largest unit.
 func short(d time.Duration) string {

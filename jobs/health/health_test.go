@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tapedeck/internal/state"
 )
 
 var now = time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
@@ -41,6 +43,15 @@ func (f files) Read(name string, v any) error {
 func (f files) Held(name string) bool {
 	_, free := f[name]
 	return !free
+}
+
+// Uptime is unknown, unless there is a file of that name.
+func (f files) Uptime() (u state.Uptime) {
+	if f["uptime"] != "" {
+		u.Boot = "boot"
+		u.Since, _ = time.ParseDuration(f["uptime"])
+	}
+	return u
 }
 
 const (
@@ -128,6 +139,58 @@ func TestStreamKilled(t *testing.T) {
 		got, err := Check(files, now, []Service{Stream})
 		if err != nil || got.Why != why {
 			t.Errorf("%q, %v, want %q", got.Why, err, why)
+		}
+	}
+}
+
+// TestSignsOfLifeOfAClockThatWasSet requires signs of life to be judged by the uptime of the system
+// where it is known, whatever the clock says, and never to be trusted if they are in the future. The
+// clock of the test says 2026-01-15 12:00; negative times are in its future.
+func TestSignsOfLifeOfAClockThatWasSet(t *testing.T) {
+	const hour = 3600
+	stream := func(started, updated int, uptime time.Duration, more string) string {
+		return fmt.Sprintf(`{"boot":"boot","uptime_ns":%d,"started_at":{{%d}},"updated_at":{{%d}},"flush_interval_ms":15000%s,`+
+			`"connections":[{"link":"1.1","up":true,"last_received_at":{{%d}},"usual_silence_ms":500}],`+
+			`"symbols":{"BTCUSDT":{"last_received_at":{{%d}},"usual_silence_ms":900}}}`, uptime, started, updated, more, updated, updated)
+	}
+	const dated, clock = "2026-01-15 12:59:57", "2026-01-15 12:00:00"
+	for name, c := range map[string]struct {
+		uptime, stream, why string
+	}{
+		"frozen, clock set back an hour": {"5m", stream(hour-3300, -hour+3, 10*time.Second, ""),
+			"the stream hangs or was killed: its last sign of life was 4m ago"},
+		"alive, clock set back an hour since": {"12s", stream(-hour+1000, -hour+3, 10*time.Second, ""),
+			"this machine's clock was set back: the last sign of life of the stream, 2s ago, is dated " + dated + ", and the clock says " + clock + " (UTC)"},
+		"alive, clock set forward an hour since":             {"12s", stream(hour+1000, hour+3, 10*time.Second, ""), "stream: 1 symbol on 1 connection"},
+		"alive, clock set forward a day since, just started": {"12s", stream(24*hour+20, 24*hour+3, 10*time.Second, ""), "stream: started 19s ago"},
+		"frozen, clock set back to the beat": {"2h", stream(1000, 0, 10*time.Second, ""),
+			"the stream hangs or was killed: its last sign of life was 1h ago"},
+		"of another boot, in the future": {"", stream(-hour+1000, -hour+3, 10*time.Second, ""),
+			"the last sign of life of the stream is from the future, so nothing proves that it is alive: it is dated " + dated + ", and this machine's clock says " + clock + " (UTC)"},
+		"of another boot": {"", stream(1000, 3, time.Hour, ""), "stream: 1 symbol on 1 connection"},
+		"stopped in the future": {"", stream(1000, 3, time.Hour, `,"ended_at":{{-3597}}`),
+			"the stream was stopped at " + dated + ", in the future of this machine's clock, which says " + clock + " (UTC)"},
+		"killed in the future": {"", stream(-hour+1000, -hour+3, time.Hour, `,"locked":true`),
+			"the stream was killed: its last sign of life was at " + dated + ", in the future of this machine's clock, which says " + clock + " (UTC)"},
+	} {
+		files := files{"stream.json": c.stream, "uptime": c.uptime}
+		if strings.HasPrefix(name, "killed") {
+			files["stream.lock"] = "free"
+		}
+		got, err := Check(files, now, []Service{Stream})
+		if err != nil || got.Why != c.why || got.Healthy != strings.HasPrefix(c.why, "stream") {
+			t.Errorf("%s:\n%q, %v, want\n%q", name, got.Why, err, c.why)
+		}
+	}
+	for why, files := range map[string]files{
+		"the scheduler hangs or was killed: its last sign of life was 2m ago": {
+			"schedule.json": `{"boot":"boot","uptime_ns":60000000000,"beat_at":{{-3600}},"jobs":[{"name":"a"}]}`, "uptime": "3m"},
+		"the last sign of life of the scheduler is from the future, so nothing proves that it is alive: it is dated 2026-01-15 13:00:00, and this machine's clock says " + clock + " (UTC)": {
+			"schedule.json": `{"beat_at":{{-3600}},"jobs":[{"name":"a"}]}`},
+		"scheduler: 1 job": {"schedule.json": `{"boot":"boot","uptime_ns":60000000000,"beat_at":{{7200}},"jobs":[{"name":"a"}]}`, "uptime": "61s"},
+	} {
+		if got, err := Check(files, now, []Service{Schedule}); err != nil || got.Why != why {
+			t.Errorf("%q, %v, want\n%q", got.Why, err, why)
 		}
 	}
 }

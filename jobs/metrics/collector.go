@@ -53,6 +53,7 @@ func newCollector(sources Sources) *collector {
 	desc("build_info", "Always 1; the label is tapedeck's version.", "version")
 	desc("source_errors", "1 if a source of these metrics could not be read.", "source")
 	desc("last_sign_of_life_timestamp_seconds", "When a service last updated its state.", "service")
+	desc("beats_total", "Signs of life of a service since it was started. Unlike their time, their number does not depend on the clock.", "service")
 	desc("start_timestamp_seconds", "When a service was started.", "service")
 	desc("stream_last_flush_timestamp_seconds", "When the stream last wrote trades to the tape.")
 	desc("stream_last_received_timestamp_seconds", "When the stream last received a trade.")
@@ -153,6 +154,7 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 
 func (out output) stream(s state.Stream) {
 	out.timestamp("last_sign_of_life_timestamp_seconds", s.UpdatedAt, "stream")
+	out.counter("beats_total", s.Number, "stream")
 	out.timestamp("start_timestamp_seconds", s.StartedAt, "stream")
 	for _, counter := range streamCounters(s.Counters) {
 		out.counter("stream_"+counter.name+"_total", counter.value)
@@ -184,6 +186,7 @@ func (out output) stream(s state.Stream) {
 
 func (out output) scheduler(s state.Scheduler) {
 	out.timestamp("last_sign_of_life_timestamp_seconds", s.BeatAt, "schedule")
+	out.counter("beats_total", s.Number, "schedule")
 	out.timestamp("start_timestamp_seconds", s.StartedAt, "schedule")
 	out.gauge("runs_unwritten", float64(s.UnwrittenRuns))
 	out.flag("crontab_wrong", s.CrontabError != "")

@@ -28,7 +28,7 @@ func (f files) Read(name string, v any) error {
 }
 
 const (
-	streamText = `{"started_at":"2026-01-15T00:00:00Z","updated_at":"2026-01-15T12:00:00.5Z","last_flush_at":"2026-01-15T11:59:50Z","unflushed_trades":17,
+	streamText = `{"beat":12,"started_at":"2026-01-15T00:00:00Z","updated_at":"2026-01-15T12:00:00.5Z","last_flush_at":"2026-01-15T11:59:50Z","unflushed_trades":17,
 		"counters":{"trades":1000,"gaps":2,"missing":30,"reconnects":4,"bytes":50000,"rows":990},
 		"connections":[{"up":true,"last_received_at":"2026-01-15T11:59:59Z"},{"up":false}],
 		"symbols":{"BTCUSDT":{"last_received_at":"2026-01-15T11:59:59Z"},"ETHUSDT":{},"币安人生USDT":{}}}`
@@ -61,6 +61,7 @@ func TestMetrics(t *testing.T) {
 	for _, want := range []string{
 		`tapedeck_build_info{version="v1"} 1`,
 		`tapedeck_last_sign_of_life_timestamp_seconds{service="stream"} 1.7684784005e+09`,
+		`tapedeck_beats_total{service="stream"} 12`, `tapedeck_beats_total{service="schedule"} 0`,
 		`tapedeck_stream_trades_total 1000`, `tapedeck_stream_gaps_total 2`, `tapedeck_stream_missing_total 30`, `tapedeck_stream_reconnects_total 4`, `tapedeck_stream_bytes_total 50000`,
 		`tapedeck_stream_unflushed_trades 17`, `tapedeck_stream_connections{state="up"} 1`, `tapedeck_stream_connections{state="down"} 1`,
 		`tapedeck_stream_symbols{state="heard"} 1`, `tapedeck_stream_symbols{state="silent"} 2`,

@@ -42,8 +42,9 @@ type Options struct {
 	Ledger Ledger
 	State  StateStore
 	Logger *slog.Logger
-	Now    func() time.Time
+	Now    func() time.Time // the system's clock, which may be set at any time
 
+	Uptime    func() state.Uptime                  // nil: unknown; signs of life are by the clock only then
 	Crontab   *Crontab                             // checked for changes; nil: the jobs never change
 	Reload    <-chan os.Signal                     // makes the scheduler check Crontab immediately
 	Notifier  Notifier                             // for jobs with on_failure: notify; nil: failures are only logged

@@ -168,6 +168,10 @@ func (s *scheduler) update(change func(*state.Scheduler)) {
 	change(&s.state)
 	s.observe()
 	s.state.BeatAt = s.Now().UTC()
+	s.state.Number++
+	if s.Uptime != nil {
+		s.state.Uptime = s.Uptime()
+	}
 	s.state.UnwrittenRuns = s.writer.pendingRows()
 	err := s.State.Write(state.SchedulerFile, s.state)
 	if err != nil && !s.unstored {

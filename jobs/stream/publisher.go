@@ -86,7 +86,7 @@ func (p *publisher) count(done tape.Published) {
 func (p *publisher) describe(s *state.Stream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.LastFlushAt = p.lastFlushAt.UTC()
+	s.LastFlushAt = systemTime(p.lastFlushAt)
 	s.Counters.Flushes, s.Counters.Rows, s.Counters.Dropped, s.Counters.Bytes = p.flushes, p.rows, p.dropped, p.bytes
 	s.Counters.Conflicts = p.conflicts
 }

@@ -68,6 +68,9 @@ type Recorder struct {
 	stopping  chan struct{} // closed when Run stops
 	events    sync.Mutex    // held while Observe runs
 
+	startedAt     time.Time // when Run began to record
+	startedUptime state.Uptime
+
 	// The rest belongs to Run's goroutine.
 	symbols       map[string]bool // requested at present
 	groups        []*group
@@ -138,14 +141,17 @@ func (r *Recorder) Summary() Summary {
 
 // describe fills in the parts of the state that change.
 func (r *Recorder) describe(s *state.Stream) {
-	s.UpdatedAt = time.Now().UTC()
+	s.UpdatedAt, s.Uptime = time.Now().UTC(), state.ReadUptime()
+	if since := s.Uptime.Elapsed(r.startedUptime, time.Since(r.startedAt)); !s.StartedAt.IsZero() {
+		s.StartedAt = restated(s.StartedAt, s.UpdatedAt.Add(-since))
+	}
 	s.ExchangeAt = r.watcher.exchangeNow()
 	r.tracker.describe(s)
 	r.watched.describe(s)
 	r.publisher.describe(s)
 	s.Counters.Trades, s.Counters.Stalls = r.batcher.added()
 	trades, since := r.batcher.waiting()
-	s.UnflushedTrades, s.UnflushedSince = trades, since.UTC()
+	s.UnflushedTrades, s.UnflushedSince = trades, systemTime(since)
 }
 
 func (r *Recorder) observe(event Event) {
@@ -197,8 +203,9 @@ func (r *Recorder) record(ctx context.Context, names []string) error {
 	stopGrace := context.AfterFunc(ctx, func() { time.AfterFunc(lastFlush, stopPublishing) })
 	defer stopGrace()
 
+	r.startedAt, r.startedUptime = time.Now(), state.ReadUptime()
 	r.state.begin(state.Stream{
-		PID: os.Getpid(), RunID: r.opt.RunID, StartedAt: time.Now().UTC(),
+		PID: os.Getpid(), RunID: r.opt.RunID, StartedAt: r.startedAt.UTC(),
 		Feed: string(r.feed), URL: r.opt.URL, FlushIntervalMS: r.opt.FlushInterval.Milliseconds(),
 	})
 	r.recordStart(len(names))

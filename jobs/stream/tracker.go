@@ -416,7 +416,7 @@ func (t *tracker) describe(out *state.Stream) {
 			LastReceivedAt: t.clock.wall(c.receivedAt), UsualSilenceMS: c.silence.milliseconds(),
 		}
 		if c.current != nil {
-			out.Connections[i].OpenedAt = c.current.openedAt.UTC()
+			out.Connections[i].OpenedAt = t.clock.wall(c.current.opened)
 			out.Connections[i].LastPingAt = t.clock.wall(c.current.lastPing())
 		}
 	}
