@@ -36,6 +36,9 @@ func (c *backfillCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	if err := a.waitForFlush(ctx, dir, fetchEnd(span, a.now())); err != nil {
+		return hintIfStopped(ctx, err)
+	}
 	clients := backfill.Connect(dir, backfill.Endpoints{
 		RESTURL: string(c.RestURL), ArchiveURL: string(c.ArchiveURL), Logger: a.log,
 	})
@@ -120,6 +123,14 @@ func (c *backfillCmd) fetchWindow(now time.Time) (window.Window, error) {
 			span.Start.Format(time.RFC3339), span.End.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	return span, err
+}
+
+// fetchEnd returns up to when trades are looked for: now at most, or without a window.
+func fetchEnd(span window.Window, now time.Time) time.Time {
+	if span.IsEmpty() || span.End.After(now) {
+		return now
+	}
+	return span.End
 }
 
 // maxRanges limits the ranges of missing ids that are named.

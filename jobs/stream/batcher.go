@@ -20,6 +20,7 @@ type batcher struct {
 	stopping <-chan struct{} // closed: add does not wait any more
 	before   func()          // called before a batch is taken; takes no lock that add's caller holds
 	wake     chan struct{}   // for next, which waits: a batch has its first row or is full
+	asked    chan struct{}   // for next: the batch is due, also if it is empty
 	closed   chan struct{}   // closed: no trade is added any more
 
 	mu      sync.Mutex
@@ -33,7 +34,7 @@ type batcher struct {
 func newBatcher(interval time.Duration, maxRows int, stopping <-chan struct{}, before func()) *batcher {
 	return &batcher{
 		interval: interval, maxRows: maxRows, stopping: stopping, before: before,
-		wake: make(chan struct{}, 1), closed: make(chan struct{}), room: make(chan struct{}),
+		wake: make(chan struct{}, 1), asked: make(chan struct{}, 1), closed: make(chan struct{}), room: make(chan struct{}),
 	}
 }
 
@@ -76,30 +77,40 @@ func (b *batcher) put(t *tape.Trade, symbolIndex int, inexact, trades int64) {
 	}
 }
 
+// flush makes the batch that fills due at once, and returns before it is published.
+func (b *batcher) flush() {
+	select {
+	case b.asked <- struct{}{}:
+	default:
+	}
+}
+
 // close makes the trades that are left due at once. No trade may be added afterwards.
 func (b *batcher) close() { close(b.closed) }
 
 // next waits until a batch is due, and returns its rows by symbol and id in reuse or a larger
-// slice. It returns an empty batch if nothing was added for the interval. last is true if it is the
+// slice. It returns an empty batch if nothing was added for the interval or until a flush. last is true if it is the
 // last batch, which may be empty.
 func (b *batcher) next(reuse []tape.Trade) (rows []tape.Trade, inexact int64, last bool) {
 	idle := time.NewTimer(b.interval)
 	defer idle.Stop()
 	var due <-chan time.Time
 	for {
-		quiet := false
+		quiet, asked := false, false
 		select {
 		case <-b.wake:
 		case <-due:
 		case <-idle.C:
 			quiet = true
+		case <-b.asked:
+			asked = true
 		case <-b.closed:
 			last = true
 		}
 		b.mu.Lock()
 		wait := b.interval - time.Since(b.firstAt)
 		n := len(b.filling.rows)
-		if last || n >= b.maxRows || n > 0 && wait <= 0 || n == 0 && quiet {
+		if last || asked || n >= b.maxRows || n > 0 && wait <= 0 || n == 0 && quiet {
 			b.mu.Unlock()
 			b.before()
 			b.mu.Lock()

@@ -213,6 +213,7 @@ func (r *Recorder) record(ctx context.Context, names []string) error {
 	published := make(chan error, 1)
 	helpers.Go(func() { published <- r.publishBatches(publishing) })
 	helpers.Go(func() { r.state.run(reading) })
+	helpers.Go(func() { r.awaitFlushRequests(reading) })
 
 	r.assign(reading, names)
 	r.log.Info("stream started", "symbols", len(names), "feed", string(r.feed), "url", r.opt.URL,
