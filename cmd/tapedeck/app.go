@@ -25,6 +25,8 @@ type app struct {
 	log     *slog.Logger
 	console *console // standard error, if it is a terminal
 	status  bool     // the console may show a status line
+	// logQueue is what standard error passes through in a recording command; nil in others.
+	logQueue *logQueue
 
 	config *config
 	// set holds KEY=VALUE for every setting given as a flag, so that child processes get the same
@@ -87,17 +89,32 @@ func terminalWidth(w io.Writer) int {
 }
 
 // setUpLog makes the logger: JSON, or on a terminal lines for people. There all that the command
-// writes to standard error passes through a console from then on.
+// writes to standard error passes through a console from then on. If the command must continue when
+// nobody reads its log, it also passes through a queue.
 func (a *app) setUpLog(level slog.Level, command *kong.Node) {
 	file, ok := a.stderr.(*os.File)
-	if !ok || !isTerminal(file) {
+	if !ok {
 		a.log = slog.New(slog.NewJSONHandler(a.stderr, &slog.HandlerOptions{Level: level}))
 		return
 	}
-	a.console = newConsole(file)
+	target := command.Target.Addr().Interface()
+	service := runsUntilStopped(target)
+	if _, ok := target.(recording); ok && service {
+		note := noteAsRecord
+		if isTerminal(file) {
+			note = noteForPeople
+		}
+		a.logQueue = newLogQueue(file, note)
+		a.stderr = a.logQueue
+	}
+	if !isTerminal(file) {
+		a.log = slog.New(slog.NewJSONHandler(a.stderr, &slog.HandlerOptions{Level: level}))
+		return
+	}
+	a.console = newConsole(file, a.stderr)
 	a.stderr = a.console
 	form := lineForm{width: a.console.width, summary: command.Name == "stream"}
-	if service, ok := command.Target.Addr().Interface().(longRunning); ok && service.runsUntilStopped() {
+	if service {
 		form.zone = time.Local
 	}
 	if term := a.env["TERM"]; term != "" && term != "dumb" {

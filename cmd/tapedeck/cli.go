@@ -74,6 +74,15 @@ func groups() []kong.Group {
 // flags make them do something else.
 type longRunning interface{ runsUntilStopped() bool }
 
+func runsUntilStopped(command any) bool {
+	service, ok := command.(longRunning)
+	return ok && service.runsUntilStopped()
+}
+
+// recording is implemented by the commands that must continue when nobody reads what they write to
+// standard error. Others wait for their reader, and end with it.
+type recording interface{ recordsUnread() }
+
 // parse parses args, the environment and the configuration, and sets up a. On success the command
 // can run.
 func parse(a *app, args []string) (*kong.Context, error) {
@@ -114,7 +123,7 @@ func parse(a *app, args []string) (*kong.Context, error) {
 	a.dataDir = filepath.Clean(string(flags.DataDir))
 	a.set = flagSettings(context)
 	level := slog.LevelWarn
-	if command, ok := context.Selected().Target.Addr().Interface().(longRunning); ok && command.runsUntilStopped() {
+	if runsUntilStopped(context.Selected().Target.Addr().Interface()) {
 		level = slog.LevelInfo
 	}
 	if flags.LogLevel != "" {

@@ -38,11 +38,11 @@ const (
 	defaultWidth = 80 // of a terminal that does not know its width
 )
 
-// newConsole returns a console on a terminal.
-func newConsole(file *os.File) *console {
+// newConsole returns a console on a terminal. out writes to it.
+func newConsole(file *os.File, out io.Writer) *console {
 	fd := int(file.Fd())
 	return &console{
-		out: file,
+		out: out,
 		size: func() int {
 			width, _, _ := term.GetSize(fd)
 			return width

@@ -46,6 +46,12 @@ func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int 
 	case err != nil:
 		return a.fail(err)
 	}
+	if a.logQueue != nil {
+		defer a.logQueue.close()
+		// A reader that exits must not end the recording. Ignored, the signal would be ignored in
+		// child processes, too.
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	}
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	_, reloads := parsed.Selected().Target.Addr().Interface().(reloader)
 	if !reloads && !signal.Ignored(syscall.SIGHUP) { // nohup ignores it

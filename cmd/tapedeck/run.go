@@ -61,6 +61,8 @@ type runCmd struct {
 
 func (*runCmd) runsUntilStopped() bool { return true }
 
+func (*runCmd) recordsUnread() {}
+
 func (*runCmd) reloadsOnHangup() {}
 
 func (c *runCmd) Run(ctx context.Context, a *app) error {

@@ -47,6 +47,8 @@ type scheduleCmd struct {
 
 func (c *scheduleCmd) runsUntilStopped() bool { return !c.Check && c.Next == 0 && c.Once == "" }
 
+func (*scheduleCmd) recordsUnread() {}
+
 func (*scheduleCmd) reloadsOnHangup() {}
 
 func (c *scheduleCmd) Run(ctx context.Context, a *app) error {

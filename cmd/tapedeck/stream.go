@@ -34,6 +34,8 @@ type streamCmd struct {
 
 func (*streamCmd) runsUntilStopped() bool { return true }
 
+func (*streamCmd) recordsUnread() {}
+
 func (c *streamCmd) Run(ctx context.Context, a *app) error {
 	dir, err := a.createTape(c.Feed)
 	if err != nil {
