@@ -122,7 +122,9 @@ func (s *Session) loadIndex(ctx context.Context) error {
 	}
 	index := s.opt.Index
 	for _, broken := range index.Broken() {
-		s.broken[broken.Path] = broken.Err
+		if broken.Touches(func(symbol string, run tape.IDRun) bool { return s.covers(symbol) && s.inWindow(run) }) {
+			s.broken[broken.Path] = broken.Err
+		}
 	}
 	var gaps, bounds [][]driver.Value
 	for symbol, b := range index.AllBounds() {
@@ -144,6 +146,11 @@ func (s *Session) loadIndex(ctx context.Context) error {
 	}
 	defer conn.Close()
 	return errors.Join(appendRows(conn, "memory", "canonical", "gaps", gaps), appendRows(conn, "memory", "canonical", "bounds", bounds))
+}
+
+// inWindow reports whether a run has trades in the session's window.
+func (s *Session) inWindow(run tape.IDRun) bool {
+	return (s.opt.To.IsZero() || run.Overlaps(time.Time{}, s.opt.To)) && (s.opt.From.IsZero() || !time.UnixMicro(run.LastAt).Before(s.opt.From))
 }
 
 // appendRows appends rows to a table.

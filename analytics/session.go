@@ -209,7 +209,7 @@ func exec(ctx context.Context, db execer, statements ...string) error {
 	return nil
 }
 
-// Broken returns the segments that are left out because they cannot be read, ordered by path.
+// Broken returns the segments that are left out because they cannot be read or are stray, ordered by path.
 func (s *Session) Broken() []tape.BrokenSegment {
 	s.mu.Lock()
 	defer s.mu.Unlock()

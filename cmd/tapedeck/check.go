@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tapedeck/analytics"
+	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
 	"tapedeck/jobs/check"
 	"tapedeck/jobs/schedule"
@@ -77,8 +78,8 @@ func (a *app) checkResult(summary check.Summary) error {
 	for _, problem := range summary.Problems {
 		a.say("%v", problem)
 	}
-	for _, segment := range summary.Broken {
-		a.say("%s cannot be read and is left out: %v", segment.Path, segment.Err)
+	for _, line := range tape.BrokenLines(summary.Broken) {
+		a.say("%s", line)
 	}
 	checks, rows := summary.Found()
 	message := "nothing found by " + wording.Count(len(summary.Checks)-summary.Failed()+len(summary.Problems), "check")
@@ -93,7 +94,8 @@ func (a *app) checkResult(summary check.Summary) error {
 	case checks > 0:
 		return partial("%s", message)
 	case len(summary.Broken) > 0:
-		return partial("%s of the tape could not be read; %s in the others", wording.Count(len(summary.Broken), "file"), message)
+		reason, hint := tape.BrokenReason(summary.Broken)
+		return withHint(partial("%s; %s in the others", reason, message), hint)
 	}
 	a.say("%s", message)
 	return nil

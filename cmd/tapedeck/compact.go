@@ -43,23 +43,35 @@ func (c *compactCmd) Run(ctx context.Context, a *app) error {
 		a.say("this file system cannot exchange two directories: a reader may have seen fewer rows for an instant, but none twice")
 	}
 	a.reportToParent(schedule.Report{Rows: summary.Rows, Bytes: summary.Bytes, Message: message})
-	for _, broken := range summary.Broken {
-		var disagreement *tape.DisagreementError
-		if errors.As(broken.Err, &disagreement) {
-			a.say("%s is left as it is: %v", broken.Path, disagreement)
-			continue
-		}
-		a.say("%s", broken.Error())
-	}
-	if n := len(summary.Broken); n > 0 {
-		return withHint(partial("%s could not be merged", wording.Count(n, "file")),
-			"move a file that cannot be merged out of the data directory; tapedeck backfill then fetches its trades again")
+	if err := a.notMerged(summary.Broken); err != nil {
+		return err
 	}
 	if summary.Conflicts > 0 {
 		return withHint(partial("%s in the merged files", wording.Count(summary.Conflicts, "conflict")),
 			"tapedeck verify names them: an id had two contents, one of which is in the table conflicts now")
 	}
 	return nil
+}
+
+// notMerged prints the files that were left as they are. If there are any, it returns an error.
+func (a *app) notMerged(broken []tape.BrokenSegment) error {
+	var others []tape.BrokenSegment
+	for _, b := range broken {
+		var disagreement *tape.DisagreementError
+		if errors.As(b.Err, &disagreement) {
+			a.say("%s is left as it is: %v", b.Path, disagreement)
+		} else {
+			others = append(others, b)
+		}
+	}
+	for _, line := range tape.BrokenLines(others) {
+		a.say("%s", line)
+	}
+	if len(broken) == 0 {
+		return nil
+	}
+	_, hint := tape.BrokenReason(broken)
+	return withHint(partial("%s could not be merged", wording.Count(len(broken), "file")), hint)
 }
 
 // compactMessage says in one line what a compaction did.

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"tapedeck/analytics"
+	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
 )
 
@@ -127,13 +128,16 @@ func checkVariables(text string, set map[string]string) error {
 
 // reportBroken prints the files that the session left out. If there are any, the result is partial.
 func (a *app) reportBroken(session *analytics.Session) error {
-	broken := session.Broken()
-	for _, segment := range broken {
-		a.say("%s cannot be read and is left out: %v", segment.Path, segment.Err)
+	return a.leftOut(session.Broken())
+}
+
+// leftOut prints the files of the tape that were left out. If there are any, the result is partial.
+func (a *app) leftOut(broken []tape.BrokenSegment) error {
+	for _, line := range tape.BrokenLines(broken) {
+		a.say("%s", line)
 	}
-	if len(broken) > 0 {
-		return withHint(partial("%s of the tape could not be read", wording.Count(len(broken), "file")),
-			"move them out of the data directory; tapedeck backfill then fetches their trades again")
+	if reason, hint := tape.BrokenReason(broken); reason != "" {
+		return withHint(partial("%s", reason), hint)
 	}
 	return nil
 }

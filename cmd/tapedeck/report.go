@@ -165,6 +165,10 @@ func partialReportError(dir *tape.Dir, built *report.Report) error {
 			return partial("section %s of the report: %w", section.Query.Name, section.Err)
 		}
 	}
+	if slices.ContainsFunc(built.Broken, tape.BrokenSegment.IsStray) {
+		reason, hint := tape.BrokenReason(built.Broken)
+		return withHint(partial("%s", reason), hint)
+	}
 	window := fmt.Sprintf("tapedeck backfill --from %s --to %s", built.Window.Start.Format(time.RFC3339Nano),
 		built.Window.End.Format(time.RFC3339Nano))
 	if built.Missing > 0 {

@@ -52,6 +52,9 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 // cureOf says what to do about a tape that is not complete.
 func cureOf(c tape.Certificate) string {
 	switch {
+	case len(c.Strays) > 0:
+		_, hint := tape.BrokenReason(c.Strays)
+		return hint
 	case len(c.Broken) > 0:
 		return "move a file that cannot be read out of the data directory; tapedeck backfill then fetches its trades"
 	case slices.ContainsFunc(c.Symbols, func(s tape.SymbolCertificate) bool { return s.Missing > 0 }):
@@ -59,10 +62,8 @@ func cureOf(c tape.Certificate) string {
 	case len(c.Conflicts) > 0:
 		return "find out which content is right; tapedeck drop removes a trade that is wrong, " +
 			"tapedeck drop --conflicts the contents that were refused"
-	case slices.ContainsFunc(c.Symbols, func(s tape.SymbolCertificate) bool { return s.Duplicates > 0 }):
-		return "tapedeck compact --force keeps each id once, and records other contents as conflicts"
 	case slices.ContainsFunc(c.Symbols, func(s tape.SymbolCertificate) bool { return s.Dropped > 0 }):
 		return "some ids were removed on purpose; import them again if they are needed"
 	}
-	return "move the file that another program put there out of the data directory"
+	return ""
 }

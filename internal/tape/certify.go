@@ -21,6 +21,9 @@ type Certificate struct {
 	Symbols   []SymbolCertificate // sorted by symbol
 	// Broken are the segments that cannot be read. Their rows count as missing.
 	Broken []BrokenSegment
+	// Strays are the segments that can be read, but do not belong where they are; see StrayError. Except for
+	// those of another feed, their rows count.
+	Strays []BrokenSegment
 	// Misplaced is the number of rows in the partition of another date.
 	Misplaced int64
 	// Conflicts are not resolved; see Dir.OpenConflicts.
@@ -79,7 +82,7 @@ const (
 // Complete reports whether no id is missing that can be fetched, none was removed on purpose, none is
 // duplicated or in conflict, and every file could be read.
 func (c Certificate) Complete() bool {
-	return len(c.Broken) == 0 && c.Misplaced == 0 && len(c.Conflicts) == 0 &&
+	return len(c.Broken)+len(c.Strays) == 0 && c.Misplaced == 0 && len(c.Conflicts) == 0 &&
 		!slices.ContainsFunc(c.Symbols, func(s SymbolCertificate) bool { return s.Missing+s.Dropped+s.Duplicates > 0 })
 }
 
@@ -109,7 +112,8 @@ func (d *Dir) Certify(ctx context.Context, now time.Time, full bool) (Certificat
 	if out.Conflicts, err = d.OpenConflicts(ctx); err != nil {
 		return out, err
 	}
-	symbols := out.collect(scan)
+	out.findStrays(d.Feed(), scan)
+	symbols := out.collect(scan, d.Feed())
 	for symbol := range known.bounds {
 		if symbols[symbol] == nil {
 			symbols[symbol] = &symbolIDs{} // all of its record is lost
@@ -161,13 +165,16 @@ type dayIDs struct {
 }
 
 // collect returns the content of the files by symbol, and adds what concerns files to the certificate.
-func (c *Certificate) collect(scan *tapeScan) map[string]*symbolIDs {
+func (c *Certificate) collect(scan *tapeScan, feed Feed) map[string]*symbolIDs {
 	symbols := map[string]*symbolIDs{}
 	for date, part := range scan.parts {
 		for _, name := range slices.Sorted(maps.Keys(part.Files)) {
 			file := part.Files[name]
 			if file.Broken != "" {
 				c.Broken = append(c.Broken, BrokenSegment{segmentPath(Trades, date, name), errors.New(file.Broken)})
+				continue
+			}
+			if file.Feed != "" && file.Feed != feed {
 				continue
 			}
 			c.Misplaced += file.Misplaced
@@ -199,6 +206,25 @@ func (c *Certificate) collect(scan *tapeScan) map[string]*symbolIDs {
 	}
 	slices.SortFunc(c.Broken, func(a, b BrokenSegment) int { return cmp.Compare(a.Path, b.Path) })
 	return symbols
+}
+
+// findStrays sets Strays.
+func (c *Certificate) findStrays(feed Feed, scan *tapeScan) {
+	var all []strayCandidate
+	for date, part := range scan.parts {
+		for name, file := range part.Files {
+			if file.Broken == "" {
+				all = append(all, strayCandidate{segmentPath(Trades, date, name), date, footer{
+					name: name, runs: file.Runs, feed: file.Feed, foreign: file.Foreign, repeated: file.Duplicates,
+					misplaced: file.Misplaced,
+				}})
+			}
+		}
+	}
+	strays := findStrays(feed, all)
+	for _, path := range slices.Sorted(maps.Keys(strays)) {
+		c.Strays = append(c.Strays, BrokenSegment{path, strays[path]})
+	}
 }
 
 // symbolCertifier computes the certificate of one symbol.

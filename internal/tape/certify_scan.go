@@ -31,6 +31,8 @@ type scannedFile struct {
 	Duplicates int64      `json:"twice,omitempty"`
 	Misplaced  int64      `json:"misplaced,omitempty"`
 	Broken     string     `json:"broken,omitempty"`
+	Feed       Feed       `json:"feed,omitempty"`    // empty if the file does not say
+	Foreign    bool       `json:"foreign,omitempty"` // another program wrote it
 	// Version is scanVersion when the file was scanned; what an earlier version looked for less is
 	// scanned again.
 	Version   int           `json:"version"`
@@ -38,7 +40,7 @@ type scannedFile struct {
 }
 
 // scanVersion changes when a scan finds more than before.
-const scanVersion = 1
+const scanVersion = 2
 
 // valid reports whether a scan can have had this result.
 func (f scannedFile) valid() bool {
@@ -192,7 +194,7 @@ func (s *tapeScan) record(p pendingScan, found content, err error) {
 		file.Broken = err.Error()
 	} else {
 		file.Runs, file.Duplicates, file.Misplaced = found.runs, found.duplicates, found.misplaced
-		file.Backwards = found.backwards
+		file.Backwards, file.Feed, file.Foreign = found.backwards, found.feed, found.foreign
 	}
 	files[p.name] = file
 }

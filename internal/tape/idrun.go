@@ -53,10 +53,11 @@ type runSet struct {
 	shared bool // runs belongs to somebody else and must be copied before it is changed
 }
 
-func (s *runSet) add(added []IDRun) {
+// add adds runs, and reports whether the set had any of their ids.
+func (s *runSet) add(added []IDRun) (overlaps bool) {
 	if len(s.runs) == 0 && disjoint(added) { // most sets come from one segment
 		s.runs, s.shared = slices.Clip(added), true
-		return
+		return false
 	}
 	if s.shared {
 		s.runs, s.shared = slices.Clone(s.runs), false
@@ -70,6 +71,7 @@ func (s *runSet) add(added []IDRun) {
 		i := sort.Search(len(s.runs), func(i int) bool { return s.runs[i].Last+1 >= run.First })
 		j := i
 		for j < len(s.runs) && s.runs[j].First <= run.Last+1 {
+			overlaps = overlaps || s.runs[j].First <= run.Last && s.runs[j].Last >= run.First
 			if s.runs[j].First < run.First {
 				run.First, run.FirstAt = s.runs[j].First, s.runs[j].FirstAt
 			}
@@ -80,6 +82,7 @@ func (s *runSet) add(added []IDRun) {
 		}
 		s.runs = slices.Replace(s.runs, i, j, run)
 	}
+	return overlaps
 }
 
 // disjoint reports whether runs are in order and at least one id is missing between any two.

@@ -27,6 +27,7 @@ type Index struct {
 	catalog catalog
 	extent  extent
 	state   *state.Dir
+	feed    Feed
 	// evicts makes the index keep few partitions, and only their union of ids. A process that
 	// publishes for months must stay small.
 	evicts bool
@@ -35,7 +36,8 @@ type Index struct {
 	parts  map[string]*partition // by date
 	merged merged
 	bounds map[string]Bounds
-	broken map[string]error // by path
+	broken map[string]error       // by path
+	strays map[string]*StrayError // by path; empty if the index evicts
 	// watched and answers are by symbol; see Known.
 	watched map[string][]window.Window
 	answers state.Answers
@@ -50,9 +52,10 @@ type merged struct {
 
 // partition holds the files of one date and the ids in them.
 type partition struct {
-	modified time.Time             // the directory's at the last listing; zero if that cannot be relied on
-	files    map[string]symbolRuns // by name; without the runs if the index evicts
-	runs     map[string]*runSet    // by symbol
+	modified time.Time          // the directory's at the last listing; zero if that cannot be relied on
+	files    map[string]footer  // by name; without the runs if the index evicts
+	runs     map[string]*runSet // by symbol, without those of strays
+	suspect  bool               // the partition may have strays
 }
 
 // Index returns an index of the tape, which is empty until Refresh.
@@ -60,7 +63,7 @@ func (d *Dir) Index() *Index { return newIndex(d, false) }
 
 func newIndex(d *Dir, evicts bool) *Index {
 	return &Index{
-		catalog: d.catalog, extent: d.extent, state: d.state, evicts: evicts,
+		catalog: d.catalog, extent: d.extent, state: d.state, feed: d.manifest.Feed, evicts: evicts,
 		parts: map[string]*partition{}, bounds: map[string]Bounds{}, broken: map[string]error{},
 	}
 }
@@ -94,6 +97,7 @@ func (x *Index) Refresh(ctx context.Context) error {
 	if len(x.parts) < before {
 		x.merged = merged{}
 	}
+	x.findStrays()
 	bounds, err := x.extent.read()
 	if err != nil {
 		return err
@@ -125,10 +129,16 @@ func (x *Index) refreshDates(dates []string) error {
 
 // footer is what the footer of a segment says about its ids.
 type footer struct {
-	name  string
-	runs  symbolRuns
-	err   error // if it cannot be read
-	known bool  // by the index already; the rest is not set
+	name string
+	runs symbolRuns
+	feed Feed // empty if the file does not say
+	// foreign is true if another program wrote the file. Then repeated counts rows whose id occurs before.
+	foreign  bool
+	repeated int64
+	// misplaced counts rows of another date; a footer does not tell, only a scan.
+	misplaced int64
+	err       error // if it cannot be read
+	known     bool  // by the index already; the rest is not set
 }
 
 // readFooters reads the footers of the partitions that the index does not hold, several at a time,
@@ -155,7 +165,7 @@ func (x *Index) readFooters(ctx context.Context, dates []string) (map[string]foo
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			footers[i].runs, footers[i].err = readRuns(x.catalog.path(path))
+			footers[i] = readSegmentFooter(x.catalog.path(path))
 			return nil
 		})
 	}
@@ -214,7 +224,7 @@ func (x *Index) refreshDate(date string, footers map[string]footer) error {
 	}
 	for _, found := range listed {
 		if !found.known {
-			part.add(found, !x.evicts)
+			part.add(found, date, x.feed, !x.evicts)
 		}
 	}
 	part.modified = modified
@@ -236,7 +246,7 @@ func (x *Index) listDate(
 		}
 		found, ok := footers[path]
 		if !ok {
-			found.runs, found.err = readRuns(x.catalog.path(path))
+			found = readSegmentFooter(x.catalog.path(path))
 		}
 		delete(footers, path) // if the file vanished meanwhile, the next listing reads it
 		found.name = name
@@ -255,22 +265,31 @@ func countKnown(footers []footer) int {
 }
 
 func newPartition() *partition {
-	return &partition{files: map[string]symbolRuns{}, runs: map[string]*runSet{}}
+	return &partition{files: map[string]footer{}, runs: map[string]*runSet{}}
 }
 
-func (p *partition) add(f footer, keepRuns bool) {
+func (p *partition) add(f footer, date string, feed Feed, keepRuns bool) {
+	p.files[f.name] = footer{}
+	if keepRuns {
+		p.files[f.name] = f
+	}
+	if f.feed != "" && f.feed != feed {
+		p.suspect = true
+		return // its ids are not those of this tape
+	}
+	first, next := dateBounds(date)
 	for symbol, runs := range f.runs {
 		set := p.runs[symbol]
 		if set == nil {
 			set = &runSet{}
 			p.runs[strings.Clone(symbol)] = set // a substring would keep the whole footer in memory
 		}
-		set.add(runs)
+		p.suspect = set.add(runs) || p.suspect
+		for _, run := range runs {
+			p.suspect = p.suspect || min(run.FirstAt, run.LastAt) < first || max(run.FirstAt, run.LastAt) >= next
+		}
 	}
-	p.files[f.name] = nil
-	if keepRuns {
-		p.files[f.name] = f.runs
-	}
+	p.suspect = p.suspect || f.repeated > 0
 }
 
 // Symbols lists the symbols that are on the tape or ever were, sorted.
@@ -295,17 +314,7 @@ func (x *Index) Symbols() []string {
 // runsOf returns a symbol's runs of ids over all dates.
 func (x *Index) runsOf(symbol string) []IDRun {
 	if x.merged.runs == nil {
-		x.merged.runs = map[string]*runSet{}
-		for _, date := range slices.Sorted(maps.Keys(x.parts)) {
-			for symbol, set := range x.parts[date].runs {
-				all := x.merged.runs[symbol]
-				if all == nil {
-					all = &runSet{}
-					x.merged.runs[symbol] = all
-				}
-				all.add(set.runs)
-			}
-		}
+		x.mergeRuns()
 	}
 	if set := x.merged.runs[symbol]; set != nil {
 		return set.runs
@@ -372,14 +381,15 @@ func (x *Index) Dropped(symbol string) []IDRun {
 	return slices.Clone(x.dropped[symbol])
 }
 
-// Broken lists the segments of trades that could not be read, in the order of their paths.
+// Broken lists the segments of trades that could not be read or are stray, in the order of their paths.
 func (x *Index) Broken() []BrokenSegment {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	var out []BrokenSegment
-	for _, path := range slices.Sorted(maps.Keys(x.broken)) {
-		out = append(out, BrokenSegment{path, x.broken[path]})
+	out := x.listStrays()
+	for path, err := range x.broken {
+		out = append(out, BrokenSegment{path, err})
 	}
+	slices.SortFunc(out, func(a, b BrokenSegment) int { return strings.Compare(a.Path, b.Path) })
 	return out
 }
 

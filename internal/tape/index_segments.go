@@ -18,10 +18,10 @@ func (x *Index) SegmentsWhere(
 		if !to.IsZero() && start >= to.UnixMicro() || end <= from.UnixMicro() && !from.IsZero() {
 			continue
 		}
-		for name, runs := range part.files {
+		for name, file := range part.files {
 			path := segmentPath(Trades, date, name)
 			known[path] = true
-			if anyRun(runs, match) {
+			if anyRun(file.runs, match) {
 				matching[path] = true
 			}
 		}
@@ -42,12 +42,15 @@ func anyRun(bySymbol symbolRuns, match func(string, IDRun) bool) bool {
 
 // SegmentPaths lists the segments of trades that exist now in the partitions from fromDate to
 // toDate, both included, in the order of their paths. An empty date leaves that end open. Segments
-// that cannot be read are returned separately. Only footers that Refresh has not seen are read.
+// that cannot be read or are stray are returned separately. Only footers that Refresh has not seen are read.
 func (x *Index) SegmentPaths(fromDate, toDate string) ([]string, []BrokenSegment, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return readSegments(x.catalog, Trades, fromDate, toDate, func(date, name string) (string, error) {
 		path := segmentPath(Trades, date, name)
+		if stray := x.strays[path]; stray != nil {
+			return path, stray
+		}
 		err, known := x.broken[path]
 		if part := x.parts[date]; !known && part != nil {
 			_, known = part.files[name]

@@ -18,6 +18,9 @@ type content struct {
 	misplaced int64
 	// backwards are the steps back in time between consecutive ids.
 	backwards backwardSteps
+	// feed is empty if the metadata does not say, and foreign is true if another program wrote the file.
+	feed    Feed
+	foreign bool
 }
 
 // scan reads the symbol, id and traded_at of every row of a segment of date's partition.
@@ -29,6 +32,9 @@ func scan(path, date string) (out content, err error) {
 	}
 	defer c.close()
 	s := scanner{columns: c, content: content{runs: symbolRuns{}}}
+	_, own := c.file.Lookup(runsKey)
+	feed, _ := c.file.Lookup(feedKey)
+	s.feed, s.foreign = Feed(feed), !own
 	s.first, s.next = dateBounds(date)
 	for {
 		more, err := c.readIDs()
@@ -39,7 +45,9 @@ func scan(path, date string) (out content, err error) {
 			return content{}, err
 		}
 		if s.unsorted {
-			return scanRows(path, date)
+			out, err := scanRows(path, date)
+			out.feed, out.foreign = s.feed, s.foreign
+			return out, err
 		}
 		if !more {
 			return s.content, nil

@@ -75,14 +75,20 @@ func (s Segment) IsCompacted() bool {
 	return strings.HasPrefix(filepath.Base(s.Path), string(FromCompact)+"-")
 }
 
-// BrokenSegment is a published file that cannot be read.
+// BrokenSegment is a published file that is left out: it cannot be read, or it is stray.
 type BrokenSegment struct {
 	// Path is relative to the data directory.
 	Path string
-	Err  error
+	// Err is a *StrayError if the segment is stray.
+	Err error
 }
 
-func (b BrokenSegment) Error() string { return fmt.Sprintf("%s cannot be read: %v", b.Path, b.Err) }
+func (b BrokenSegment) Error() string {
+	if b.IsStray() {
+		return fmt.Sprintf("%s is left out: %v", b.Path, b.Err)
+	}
+	return fmt.Sprintf("%s cannot be read: %v", b.Path, b.Err)
+}
 func (b BrokenSegment) Unwrap() error { return b.Err }
 
 // emptyDate is the partition of each table's segment without rows. It exists from the start, so
@@ -211,14 +217,52 @@ func readPartition[T any](
 
 // stat reads the footer of one file.
 func (c catalog) stat(table Table, date, name string) (Segment, error) {
+	segment, _, err := c.statFile(table, date, name)
+	return segment, err
+}
+
+// statFile is stat, and returns the file, which is closed, with its footer.
+func (c catalog) statFile(table Table, date, name string) (Segment, parquetFile, error) {
 	segment := Segment{Table: table, Path: segmentPath(table, date, name), Date: date}
 	file, size, err := openParquet(c.path(segment.Path))
 	if err != nil {
-		return segment, err
+		return segment, file, err
 	}
 	defer file.close()
 	segment.Rows, segment.Bytes = file.NumRows(), size
-	return segment, checkColumns(file, schemaOf(table))
+	return segment, file, checkColumns(file, schemaOf(table))
+}
+
+// TradesOf is Segments for the trades of one date, and returns the segments that are stray among those of
+// the date separately too.
+func (d *Dir) TradesOf(date string) ([]Segment, []BrokenSegment, error) {
+	part := newPartition()
+	segments, broken, err := readPartition(d.catalog, Trades, date, func(name string) (Segment, error) {
+		segment, file, err := d.catalog.statFile(Trades, date, name)
+		if err != nil {
+			return segment, err
+		}
+		if _, known := part.files[name]; known { // the partition is listed again
+			return segment, nil
+		}
+		found := footerOf(d.catalog.path(segment.Path), file)
+		if found.name = name; found.err == nil {
+			part.add(found, date, d.Feed(), true)
+		}
+		return segment, found.err
+	})
+	if err != nil || !part.suspect {
+		return segments, broken, err
+	}
+	strays := findStrays(d.Feed(), part.candidates(date, nil))
+	segments = slices.DeleteFunc(segments, func(s Segment) bool {
+		stray := strays[s.Path]
+		if stray != nil {
+			broken = append(broken, BrokenSegment{s.Path, stray})
+		}
+		return stray != nil
+	})
+	return segments, broken, nil
 }
 
 // laterColumn is the column of coverage that files of earlier versions do not have. It is 0 there.
@@ -335,15 +379,30 @@ func readRows[T any](path string) (rows []T, err error) {
 // readRuns returns the ids in a segment of trades: from its metadata if tapedeck wrote it,
 // otherwise from its rows.
 func readRuns(path string) (symbolRuns, error) {
+	found := readSegmentFooter(path)
+	return found.runs, found.err
+}
+
+// readSegmentFooter is readRuns with what else the footer says.
+func readSegmentFooter(path string) (out footer) {
 	file, _, err := openParquet(path)
 	if err != nil {
-		return nil, err
+		return footer{err: err}
 	}
-	text, ok := file.Lookup(runsKey)
 	file.close()
+	return footerOf(path, file)
+}
+
+// footerOf is readSegmentFooter for a file whose footer has been read.
+func footerOf(path string, file parquetFile) (out footer) {
+	text, ok := file.Lookup(runsKey)
+	feed, _ := file.Lookup(feedKey)
+	out.feed = Feed(feed)
 	if ok {
-		return parseRuns(text)
+		out.runs, out.err = parseRuns(text)
+		return out
 	}
 	found, err := scanRows(path, "")
-	return found.runs, err
+	out.runs, out.err, out.foreign, out.repeated = found.runs, err, true, found.duplicates
+	return out
 }

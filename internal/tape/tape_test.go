@@ -388,7 +388,7 @@ func TestPublishIndexEvictsPartitions(t *testing.T) {
 	}
 	for date, part := range d.index.parts {
 		for name, runs := range part.files {
-			if runs != nil {
+			if runs.runs != nil {
 				t.Errorf("the index keeps the runs of %s of %s", name, date)
 			}
 		}

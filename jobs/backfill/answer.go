@@ -352,6 +352,10 @@ func (s Summary) String() string {
 	if total.Dropped > 0 {
 		text += "; " + droppedText(total.Dropped)
 	}
+	if len(s.Plan.Strays) > 0 {
+		reason, _ := tape.BrokenReason(s.Plan.Strays)
+		text += "; " + reason
+	}
 	return text
 }
 

@@ -30,6 +30,8 @@ type Plan struct {
 	Window, Answerable window.Window
 	// Clock is when the planning began; zero without a window.
 	Clock Clock
+	// Strays are the segments whose ids count as being on the tape although readers leave them out.
+	Strays []tape.BrokenSegment
 
 	index *tape.Index
 }
@@ -208,7 +210,7 @@ func Prepare(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (
 	if err != nil {
 		return Plan{}, err
 	}
-	plan.index = index
+	plan.index, plan.Strays = index, index.Strays()
 	plan.Symbols, plan.Asked = make([]SymbolPlan, len(symbols)), plan.Asked.Plus(asked)
 	plan.PerMinute = state.WeightPerMinute()
 	group, groupCtx := errgroup.WithContext(ctx)

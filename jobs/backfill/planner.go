@@ -35,6 +35,10 @@ func (p *planner) run(ctx context.Context) error {
 		p.Missing = p.Missing.Subtract(p.dropped)
 	}
 	p.Dropped = wanted.Count() - p.Absent - p.Missing.Count()
+	// What is in a stray segment is not missing.
+	for _, run := range p.index.StrayIDs(p.Symbol) {
+		p.Missing = p.Missing.Subtract(idset.Set{run.Range})
+	}
 	if p.hasWork() {
 		p.onTape = p.index.IDs(p.Symbol)
 	}

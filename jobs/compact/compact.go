@@ -66,14 +66,14 @@ type Summary struct {
 	Before, After int
 	// Rows and Bytes are those of the merged segments of trades.
 	Rows, Bytes int64
-	// Conflicts is the number of rows that were left out because their ids have another content in the
+	// Conflicts is the number of rows of files that were put there meanwhile, and left out because their ids have another content in the
 	// row that stays.
 	Conflicts int64
 	// Records is the number of files of alerts and runs that were merged.
 	Records int
 	// Swept is the number of files of dead writers that were deleted.
 	Swept int
-	// Broken are the segments that could not be read. They are left as they are.
+	// Broken are the segments that could not be read or are stray. They are left as they are.
 	Broken []tape.BrokenSegment
 	// NotAtomic is true if the file system cannot exchange directories. Then readers may have seen
 	// fewer rows for an instant.
@@ -180,7 +180,7 @@ func (c *compaction) compactDate(ctx context.Context, date string) error {
 
 // segments lists the segments of a date that can be merged.
 func (c *compaction) segments(date string) ([]tape.Segment, error) {
-	segments, broken, err := c.dir.Segments(tape.Trades, date, date)
+	segments, broken, err := c.dir.TradesOf(date)
 	if err != nil {
 		return nil, err
 	}
@@ -193,8 +193,11 @@ func (c *compaction) segments(date string) ([]tape.Segment, error) {
 func (c *compaction) reject(path string, err error) {
 	if !c.rejected[path] {
 		c.rejected[path] = true
-		c.Broken = append(c.Broken, tape.BrokenSegment{Path: path, Err: err})
-		c.opt.Logger.Warn("segment cannot be merged", "path", path, "error", err.Error())
+		segment := tape.BrokenSegment{Path: path, Err: err}
+		c.Broken = append(c.Broken, segment)
+		if !segment.IsStray() { // a restored backup has thousands; the result counts them
+			c.opt.Logger.Warn("segment cannot be merged", "path", path, "error", err.Error())
+		}
 	}
 }
 

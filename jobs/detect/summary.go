@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tapedeck/analytics"
+	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
 )
 
@@ -43,8 +44,8 @@ func (s Summary) Lines() (lines []string) {
 		add("%s waits since %s: %s", waiting.Symbol, minuteText(waiting.Since), waiting.Reason)
 	}
 	lines = append(lines, s.Unmatched...)
-	for _, broken := range s.Broken {
-		add("%s cannot be read: %v", broken.Path, broken.Err)
+	for _, line := range tape.BrokenLines(s.Broken) {
+		add("%s", line)
 	}
 	for _, problem := range s.Problems {
 		add("%v", problem)
@@ -61,7 +62,7 @@ func (s Summary) Incomplete() (reason, hint string) {
 	case len(s.Problems) > 0:
 		return wording.Count(len(s.Problems), "file") + " in the directory of queries cannot be used", ""
 	case len(s.Broken) > 0:
-		return wording.Count(len(s.Broken), "file") + " of the tape could not be read", ""
+		return tape.BrokenReason(s.Broken)
 	case len(s.Waiting) > 0:
 		return wording.Count(len(s.Waiting), "symbol") + " waiting for missing trades", "tapedeck backfill fetches them, and the next run judges them"
 	}

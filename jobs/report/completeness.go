@@ -46,11 +46,17 @@ func (s symbolState) whole() bool {
 func (r *Report) describeCompleteness(section, conflicts Section, broken []tape.BrokenSegment) {
 	for i, segment := range broken {
 		if i == 3 && len(broken) > 4 {
-			r.addStatement(Bad, "%d more segments cannot be read.", len(broken)-i)
+			r.addStatement(Bad, "%d more segments are left out.", len(broken)-i)
 			break
+		}
+		if segment.IsStray() {
+			r.addStatement(Bad, "A segment does not belong where it is and is left out: %s: %v. `tapedeck repair` heals it.",
+				segment.Path, segment.Err)
+			continue
 		}
 		r.addStatement(Bad, "A segment cannot be read and is left out: %s: %v.", segment.Path, segment.Err)
 	}
+	r.Broken = broken
 	if section.Err != nil {
 		r.addStatement(Bad, "Completeness is unknown: %v.", section.Err)
 		return
@@ -245,7 +251,10 @@ func (r *Report) describeMissing(states []symbolState) {
 		}
 		r.addStatement(Bad, "%s.", text)
 	}
-	if len(states) > 0 {
+	switch {
+	case len(states) > 0 && slices.ContainsFunc(r.Broken, tape.BrokenSegment.IsStray):
+		r.addStatement(Bad, "The numbers below leave them out.")
+	case len(states) > 0:
 		r.addStatement(Bad, "The numbers below leave them out. `tapedeck backfill --from %s --to %s` fetches those that the exchange still has.",
 			r.Window.Start.Format(time.RFC3339), r.Window.End.Format(time.RFC3339))
 	}

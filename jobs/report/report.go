@@ -61,6 +61,8 @@ type Report struct {
 	Known []Known
 	// Missing counts the ids that are not on the tape and that the exchange may still have.
 	Missing int64
+	// Broken are the segments that are left out because they cannot be read or are stray.
+	Broken []tape.BrokenSegment
 	// Judged is how much of the window the detectors have judged.
 	Judged Judged
 	// Statements describe how complete the data are, worst first. There is at least one.

@@ -16,6 +16,7 @@ type (
 		Files     int            `json:"files"`
 		Misplaced int64          `json:"misplaced_rows"`
 		Broken    []jsonBroken   `json:"broken"`
+		Strays    []jsonBroken   `json:"strays"` // doubled and misplaced files
 		Conflicts []jsonConflict `json:"conflicts"`
 		Symbols   []jsonSymbol   `json:"symbols"`
 	}
@@ -86,10 +87,13 @@ type (
 func WriteJSON(w io.Writer, c tape.Certificate) error {
 	out := jsonCertificate{
 		Complete: c.Complete(), CheckedAt: c.CheckedAt, Files: c.Files, Misplaced: c.Misplaced,
-		Broken: []jsonBroken{}, Conflicts: []jsonConflict{}, Symbols: []jsonSymbol{},
+		Broken: []jsonBroken{}, Strays: []jsonBroken{}, Conflicts: []jsonConflict{}, Symbols: []jsonSymbol{},
 	}
 	for _, b := range c.Broken {
 		out.Broken = append(out.Broken, jsonBroken{b.Path, b.Err.Error()})
+	}
+	for _, b := range c.Strays {
+		out.Strays = append(out.Strays, jsonBroken{b.Path, b.Err.Error()})
 	}
 	for _, f := range c.Conflicts {
 		out.Conflicts = append(out.Conflicts, jsonConflict{

@@ -53,9 +53,7 @@ func WriteTable(w io.Writer, c tape.Certificate) error {
 			"  Its rows count as missing. Move it out of the data directory, "+
 			"then `tapedeck backfill` fetches them again.\n", b.Path, b.Err)
 	}
-	if c.Misplaced > 0 {
-		fmt.Fprintf(out, "\n%s in the partition of another date.\n", wording.Count(c.Misplaced, "row is", "rows are"))
-	}
+	writeStrays(out, c.Strays)
 	fmt.Fprintf(out, "\n%s\n", Verdict(c))
 	_, err := io.WriteString(w, out.String())
 	return err
@@ -74,8 +72,23 @@ func writeProblems(out io.Writer, s tape.SymbolCertificate) {
 		}
 	}
 	if s.Duplicates > 0 {
-		fmt.Fprintf(out, "\n%s has %s more than once: another program put a file into the tape.\n",
-			s.Symbol, wording.Count(s.Duplicates, "id"))
+		fmt.Fprintf(out, "\n%s has %s more than once.\n", s.Symbol, wording.Count(s.Duplicates, "id"))
+	}
+}
+
+// writeStrays writes the segments that do not belong where they are.
+func writeStrays(out io.Writer, strays []tape.BrokenSegment) {
+	if len(strays) == 0 {
+		return
+	}
+	reason, _ := tape.BrokenReason(strays)
+	fmt.Fprintf(out, "\n%s:\n", reason)
+	for i, s := range strays {
+		if i == maxGaps {
+			fmt.Fprintf(out, "  and %s (--format json lists all)\n", wording.Count(len(strays)-i, "more file"))
+			break
+		}
+		fmt.Fprintf(out, "  %s: %v\n", s.Path, s.Err)
 	}
 }
 
@@ -159,6 +172,9 @@ func Verdict(c tape.Certificate) string {
 	}
 	if dropped > 0 {
 		rest += fmt.Sprintf(", %s dropped on purpose", wording.Comma(dropped))
+	}
+	if len(c.Strays) > 0 {
+		rest += ", " + wording.Count(len(c.Strays), "file") + " misplaced or doubled"
 	}
 	return fmt.Sprintf("Not complete: %s, %s missing in %s, %s twice%s, %s broken.%s",
 		wording.Count(trades, "row"), wording.Comma(missing), wording.Count(gaps, "gap"), wording.Comma(duplicates),

@@ -1,0 +1,44 @@
+package tape
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"tapedeck/internal/wording"
+)
+
+// namedBroken is how many segments BrokenLines names.
+const namedBroken = 5
+
+// BrokenLines describes segments that are left out, the first few by name, one line each.
+func BrokenLines(broken []BrokenSegment) (lines []string) {
+	for i, b := range broken {
+		if i == namedBroken && len(broken) > namedBroken+1 {
+			return append(lines, fmt.Sprintf("%s left out too", wording.Count(len(broken)-i, "more file is", "more files are")))
+		}
+		if b.IsStray() {
+			lines = append(lines, b.Error())
+		} else {
+			lines = append(lines, fmt.Sprintf("%s cannot be read and is left out: %v", b.Path, b.Err))
+		}
+	}
+	return lines
+}
+
+// BrokenReason says in one clause what is wrong with segments that are left out, and what to do about them.
+// Both are empty if there are none.
+func BrokenReason(broken []BrokenSegment) (reason, hint string) {
+	var reasons, hints []string
+	strays := slices.DeleteFunc(slices.Clone(broken), func(b BrokenSegment) bool { return !b.IsStray() })
+	if n := len(broken) - len(strays); n > 0 {
+		reasons = append(reasons, wording.Count(n, "file")+" of the tape could not be read")
+		hints = append(hints, "move what cannot be read out of the data directory; tapedeck backfill then fetches its trades again")
+	}
+	if n := len(strays); n > 0 {
+		reasons = append(reasons, wording.Count(n, "file of the tape does", "files of the tape do")+" not belong where "+
+			map[bool]string{true: "it is", false: "they are"}[n == 1])
+		hints = append(hints, "tapedeck repair removes what is on the tape twice and moves what is in the wrong place")
+	}
+	return strings.Join(reasons, ", and "), strings.Join(hints, "; ")
+}
