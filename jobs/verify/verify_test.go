@@ -156,7 +156,9 @@ func TestTableNamesEveryProblem(t *testing.T) {
 	}
 	var table bytes.Buffer
 	if err := WriteTable(&table, tape.Certificate{
-		Symbols: []tape.SymbolCertificate{symbol}, Misplaced: 1,
+		Symbols: []tape.SymbolCertificate{symbol}, Misplaced: 1, Strays: []tape.BrokenSegment{{Path: "trades/date=2026-01-16/y.parquet", Err: &tape.StrayError{
+			Symbol: "BTCUSDT", IDs: idset.Range{First: 5, Last: 5}, Rows: 1, Date: "2026-01-15",
+		}}},
 		Conflicts: []tape.Conflict{conflict, conflict, conflict, conflict, conflict, conflict},
 		Broken:    []tape.BrokenSegment{{Path: "trades/date=2026-01-15/x.parquet", Err: errors.New("damaged footer")}},
 	}); err != nil {
@@ -170,7 +172,7 @@ func TestTableNamesEveryProblem(t *testing.T) {
 		want += fmt.Sprintf("  %d to %d (2), after 2026-01-15 23:59:00.000 and before 2026-01-15 23:59:00.001\n", 100*id, 100*id+1)
 	}
 	want += "  and 2 more gaps (--format json lists all)\n" +
-		"\nBTCUSDT has 2 ids more than once: another program put a file into the tape.\n" +
+		"\nBTCUSDT has 2 ids more than once.\n" +
 		"\nBTCUSDT: time runs back by more than a second at 11 trades:\n" +
 		"  id 8 at 2026-01-15 23:59:00.000, 1m30s before the trade with the id before it\n" +
 		"  and 10 more trades (`tapedeck check backwards` lists all)\n" +
@@ -180,8 +182,9 @@ func TestTableNamesEveryProblem(t *testing.T) {
 		"  and 1 more conflict (--format json lists all)\n" +
 		"\ntrades/date=2026-01-15/x.parquet cannot be read: damaged footer.\n" +
 		"  Its rows count as missing. Move it out of the data directory, then `tapedeck backfill` fetches them again.\n" +
-		"\n1 row is in the partition of another date.\n" +
-		"\nNot complete: 12,000 rows, 24 missing in 12 gaps, 2 twice, 6 conflicts, 3 dropped on purpose, 1 file broken." +
+		"\n1 file of the tape does not belong where it is:\n" +
+		"  trades/date=2026-01-16/y.parquet: 1 row belongs to another date, such as BTCUSDT 5 to 5, of 2026-01-15\n" +
+		"\nNot complete: 12,000 rows, 24 missing in 12 gaps, 2 twice, 6 conflicts, 3 dropped on purpose, 1 file misplaced or doubled, 1 file broken." +
 		" The exchange itself does not have 1 id. Time runs back by more than a second at 11 trades." +
 		" `tapedeck backfill` fetches what is missing.\n"
 	if diff := cmp.Diff(want, table.String()); diff != "" {
