@@ -83,6 +83,10 @@ func runsUntilStopped(command any) bool {
 // standard error. Others wait for their reader, and end with it.
 type recording interface{ recordsUnread() }
 
+// timeless is implemented by the commands that do not use the current time, or only the real one. noNow
+// says why --now has no meaning for them.
+type timeless interface{ noNow() string }
+
 // parse parses args, the environment and the configuration, and sets up a. On success the command
 // can run.
 func parse(a *app, args []string) (*kong.Context, error) {
@@ -122,6 +126,9 @@ func parse(a *app, args []string) (*kong.Context, error) {
 	a.fixed = flags.Now.Time
 	a.dataDir = filepath.Clean(string(flags.DataDir))
 	a.set = flagSettings(context)
+	if command, ok := context.Selected().Target.Addr().Interface().(timeless); ok && a.givenAsFlag("now") {
+		return nil, misuse("--now has no meaning for %s: %s", context.Selected().Name, command.noNow())
+	}
 	level := slog.LevelWarn
 	if runsUntilStopped(context.Selected().Target.Addr().Interface()) {
 		level = slog.LevelInfo

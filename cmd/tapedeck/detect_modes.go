@@ -39,7 +39,7 @@ func (a *app) calibrate(ctx context.Context, dir *tape.Dir, options detect.Optio
 	if err != nil {
 		return err
 	}
-	a.say("calibrated on %s to %s for a budget of %s per day", minuteText(found.Window.Start), minuteText(found.Window.End), numberText(budget))
+	a.say("calibrated on %s to %s UTC for a budget of %s per day", minuteText(found.Window.Start), minuteText(found.Window.End), numberText(budget))
 	for _, c := range found.Detectors {
 		if c.Floor {
 			a.say("%s: the budget allows less than %s, a quarter of the current threshold; lower values were not tried",
@@ -101,7 +101,7 @@ func (a *app) checkLookAhead(ctx context.Context, dir *tape.Dir, options detect.
 			return err
 		}
 	}
-	a.say("%s checked at %s from %s to %s with %s: %s",
+	a.say("%s checked at %s from %s to %s UTC with %s: %s",
 		wording.Count(len(checked.Detectors), "detector"), wording.Count(len(checked.Cutoffs), "instant"),
 		minuteText(checked.Window.Start), minuteText(checked.Window.End),
 		wording.Count(checked.Alerts, "alert"), wording.Count(len(checked.Found), "difference"))

@@ -61,6 +61,15 @@ func (c *exchangeCmd) Run(ctx context.Context, a *app) error {
 			return misuse("--faults: there is no fault %q%s", kind, strictyaml.DidYouMean(kind, exchange.FaultKinds()))
 		}
 	}
+	for flag, value := range map[string]float64{"--pairs": float64(c.Pairs), "--wait-for-streams": float64(c.Wait), "--rate": c.Rate,
+		"--weight-limit": float64(c.WeightLimit), "--latency": c.Latency.Seconds()} {
+		if !(value >= 0) {
+			return misuse("%s is below 0", flag)
+		}
+	}
+	if err := exchange.CheckFaults(c.Faults); err != nil {
+		return misuse("--faults: %w", err)
+	}
 	standin, err := exchange.New(exchange.Options{
 		Listen: string(c.Listen), Play: c.Play, Speed: speed, AtEnd: exchange.AtEnd(c.AtEnd), WaitForStreams: c.Wait,
 		Simulate: c.Simulate, Seed: c.Seed, Start: c.Start.Time, History: time.Duration(c.History), Symbols: c.Pairs, Rate: c.Rate,

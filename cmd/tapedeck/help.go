@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -124,7 +125,10 @@ func argumentName(argument *kong.Value) string {
 // exitStatuses prints exit statuses and their meanings.
 func exitStatuses(page *strings.Builder, exits []string) {
 	var rows [][2]string
-	for _, exit := range append(exits, "80  the command line or the configuration is wrong; nothing was done") {
+	if !slices.ContainsFunc(exits, func(exit string) bool { return strings.HasPrefix(exit, "80 ") }) {
+		exits = append(slices.Clone(exits), "80  the command line or the configuration is wrong; nothing was done")
+	}
+	for _, exit := range exits {
 		status, meaning, _ := strings.Cut(exit, "  ")
 		rows = append(rows, [2]string{status, meaning})
 	}

@@ -23,6 +23,8 @@ type queriesCmd struct {
 	queriesFlags
 }
 
+func (*queriesCmd) noNow() string { return "it does not use the time" }
+
 func (c *queriesCmd) Run(ctx context.Context, a *app) error {
 	if c.New != "" {
 		return c.create(a)

@@ -32,6 +32,8 @@ type sessionFlags struct {
 	Memory  memorySize `key:"memory" placeholder:"SIZE" help:"Memory that a query may use, for example 512MB or 2GB. What does not fit goes to disk. The default is 80 % of the machine's memory."`
 }
 
+func (*queryCmd) noNow() string { return "it does not use the time" }
+
 func (c *queryCmd) Run(ctx context.Context, a *app) error {
 	text := c.SQL
 	switch {

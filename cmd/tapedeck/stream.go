@@ -36,6 +36,8 @@ func (*streamCmd) runsUntilStopped() bool { return true }
 
 func (*streamCmd) recordsUnread() {}
 
+func (*streamCmd) noNow() string { return "recording needs a running clock" }
+
 func (c *streamCmd) Run(ctx context.Context, a *app) error {
 	dir, err := a.createTape(c.Feed)
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 
 type versionCmd struct{}
 
+func (*versionCmd) noNow() string { return "it does not use the time" }
+
 func (versionCmd) Run(a *app) error { return printVersions(a.stdout) }
 
 // versionFlag is --version. It prints the versions instead of running a command.

@@ -377,10 +377,10 @@ func (s Summary) unanswered() bool {
 	return true
 }
 
-// formatTime returns a time in UTC for people: 2026-01-15 12:00:00.5.
-func formatTime(at time.Time) string { return at.UTC().Format("2006-01-02 15:04:05.999999") }
+// formatTime returns a time for people: 2026-01-15 12:00:00.5 UTC.
+func formatTime(at time.Time) string { return at.UTC().Format("2006-01-02 15:04:05.999999") + " UTC" }
 
-// formatWindow returns a window in UTC for people: from 2026-01-15 12:00:00 to 2026-01-15 13:00:00.
+// formatWindow returns a window for people: from 2026-01-15 12:00:00 to 2026-01-15 13:00:00 UTC.
 func formatWindow(w window.Window) string {
-	return fmt.Sprintf("from %s to %s", formatTime(w.Start), formatTime(w.End))
+	return fmt.Sprintf("from %s to %s", strings.TrimSuffix(formatTime(w.Start), " UTC"), formatTime(w.End))
 }

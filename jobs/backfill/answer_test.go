@@ -42,35 +42,35 @@ func TestSummaryClaimsOnlyWhatTheExchangeAnswered(t *testing.T) {
 	}{
 		{
 			name: "the exchange's clock is two hours behind", symbol: "BTCUSDT", now: now.Add(2 * hour), window: between(now.Add(-hour), now.Add(2*hour)),
-			fetched: 100, want: "0 still missing from 2026-01-15 11:00:00 to 2026-01-15 12:00:00", requests: 3,
-			unanswered: []string{"no answer from 2026-01-15 12:00:00 to 2026-01-15 14:00:00: the exchange's clock is at 2026-01-15 12:00:00"},
+			fetched: 100, want: "0 still missing from 2026-01-15 11:00:00 to 2026-01-15 12:00:00 UTC", requests: 3,
+			unanswered: []string{"no answer from 2026-01-15 12:00:00 to 2026-01-15 14:00:00 UTC: the exchange's clock is at 2026-01-15 12:00:00 UTC"},
 		}, {
 			name: "the window is in the exchange's future", symbol: "BTCUSDT", now: now.Add(2 * hour), window: between(now.Add(hour), now.Add(2*hour)),
-			want:       "no answer from 2026-01-15 13:00:00 to 2026-01-15 14:00:00",
-			unanswered: []string{"no answer from 2026-01-15 13:00:00 to 2026-01-15 14:00:00: the exchange's clock is at 2026-01-15 12:00:00"},
+			want:       "no answer from 2026-01-15 13:00:00 to 2026-01-15 14:00:00 UTC",
+			unanswered: []string{"no answer from 2026-01-15 13:00:00 to 2026-01-15 14:00:00 UTC: the exchange's clock is at 2026-01-15 12:00:00 UTC"},
 		}, {
 			name: "the exchange's clock is two hours ahead", symbol: "BTCUSDT", now: now.Add(-2 * hour), window: between(now.Add(-4*hour), now.Add(-2*hour)),
-			want: "nothing was missing from 2026-01-15 08:00:00 to 2026-01-15 10:00:00", requests: 2,
+			want: "nothing was missing from 2026-01-15 08:00:00 to 2026-01-15 10:00:00 UTC", requests: 2,
 		}, {
 			name: "out of reach", symbol: "BTCUSDT", now: now, window: between(day0.Add(-48*hour), day0.Add(-24*hour)),
-			want:       "no answer from 2026-01-11 00:00:00 to 2026-01-12 00:00:00",
-			unanswered: []string{"BTCUSDT: no answer from 2026-01-11 00:00:00 to 2026-01-12 00:00:00: the exchange shows nothing before 2026-01-13 00:30:00 (id 1000)"}, requests: 3,
+			want:       "no answer from 2026-01-11 00:00:00 to 2026-01-12 00:00:00 UTC",
+			unanswered: []string{"BTCUSDT: no answer from 2026-01-11 00:00:00 to 2026-01-12 00:00:00 UTC: the exchange shows nothing before 2026-01-13 00:30:00 UTC (id 1000)"}, requests: 3,
 		}, {
 			name: "partly out of reach", symbol: "BTCUSDT", now: now, window: between(day0, day0.Add(hour)), fetched: 100,
-			want:       "0 still missing from 2026-01-13 00:30:00 to 2026-01-13 01:00:00",
-			unanswered: []string{"BTCUSDT: no answer from 2026-01-13 00:00:00 to 2026-01-13 00:30:00: the exchange shows nothing before 2026-01-13 00:30:00 (id 1000)"}, requests: 4,
+			want:       "0 still missing from 2026-01-13 00:30:00 to 2026-01-13 01:00:00 UTC",
+			unanswered: []string{"BTCUSDT: no answer from 2026-01-13 00:00:00 to 2026-01-13 00:30:00 UTC: the exchange shows nothing before 2026-01-13 00:30:00 UTC (id 1000)"}, requests: 4,
 		}, {
 			name: "before the first trade", symbol: "NEWUSDT", now: now, window: between(day0.Add(-hour), day0),
-			want: "nothing was missing from 2026-01-12 23:00:00 to 2026-01-13 00:00:00", requests: 3,
+			want: "nothing was missing from 2026-01-12 23:00:00 to 2026-01-13 00:00:00 UTC", requests: 3,
 		}, {
 			name: "begins before the first trade", symbol: "NEWUSDT", now: now, window: between(day0.Add(-hour), day0.Add(hour)), fetched: 100,
-			want: "0 still missing from 2026-01-12 23:00:00 to 2026-01-13 01:00:00", requests: 4,
+			want: "0 still missing from 2026-01-12 23:00:00 to 2026-01-13 01:00:00 UTC", requests: 4,
 		}, {
 			name: "nothing traded", symbol: "BTCUSDT", now: now, window: between(day0.Add(2*hour), day0.Add(3*hour)),
-			want: "nothing was missing from 2026-01-13 02:00:00 to 2026-01-13 03:00:00", requests: 2,
+			want: "nothing was missing from 2026-01-13 02:00:00 to 2026-01-13 03:00:00 UTC", requests: 2,
 		}, {
 			name: "nothing traded since", symbol: "NEWUSDT", now: now, window: between(now.Add(-hour), now),
-			want: "nothing was missing from 2026-01-15 11:00:00 to 2026-01-15 12:00:00", requests: 2,
+			want: "nothing was missing from 2026-01-15 11:00:00 to 2026-01-15 12:00:00 UTC", requests: 2,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -101,7 +101,7 @@ func TestSummaryWithoutAWindowIsAboutTheTape(t *testing.T) {
 	h.publish("BTCUSDT", idset.Range{First: 10, Last: 49})
 	before := h.exchange.Served().Endpoints
 	summary := h.mustBackfill(nil)
-	want := "no gaps inside the tape from 2026-01-13 06:00:00 to 2026-01-14 05:24:00; the time after was not asked"
+	want := "no gaps inside the tape from 2026-01-13 06:00:00 to 2026-01-14 05:24:00 UTC; the time after was not asked"
 	if got := summary.String(); got != want || len(summary.Unanswered()) > 0 {
 		t.Errorf("%q, want %q", got, want)
 	}
@@ -111,7 +111,7 @@ func TestSummaryWithoutAWindowIsAboutTheTape(t *testing.T) {
 	h.publish("ETHUSDT", idset.Range{First: 0, Last: 9}, idset.Range{First: 20, Last: 29})
 	summary = h.mustBackfill(nil)
 	want = "10 trades fetched, with 1 request (weight 4); 0 still missing inside the tape of 2 symbols, between the first and the last trade " +
-		"of each; the time after was not asked (the earliest last trade is of 2026-01-13 17:24:00)"
+		"of each; the time after was not asked (the earliest last trade is of 2026-01-13 17:24:00 UTC)"
 	if got := summary.String(); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
@@ -148,7 +148,7 @@ func TestAnswersAreRecorded(t *testing.T) {
 	want := tape.Known{Since: start, SinceBy: tape.ByExchange, Until: end, UntilBy: tape.ByExchange}
 	h.checkKnown("BTCUSDT", want)
 	before := h.requests(aggTradesPath)
-	if again := h.mustBackfill(opt); again.String() != "nothing was missing from 2026-01-13 09:55:00 to 2026-01-14 06:01:00" {
+	if again := h.mustBackfill(opt); again.String() != "nothing was missing from 2026-01-13 09:55:00 to 2026-01-14 06:01:00 UTC" {
 		t.Errorf("the second run: %v", again)
 	}
 	if asked := h.requests(aggTradesPath) - before; asked != 0 {
@@ -207,7 +207,7 @@ func TestArchiveAnswersWhatRESTOmits(t *testing.T) {
 	summary := h.mustBackfill(func(opt *Options) {
 		opt.Window, opt.Symbols = between(from.Add(time.Hour), day0.Add(2*time.Hour)), []string{"BTCUSDT"}
 	})
-	if lines := summary.Unanswered(); len(lines) > 0 || !strings.HasSuffix(summary.String(), "from 2026-01-12 01:00:00 to 2026-01-13 02:00:00") {
+	if lines := summary.Unanswered(); len(lines) > 0 || !strings.HasSuffix(summary.String(), "from 2026-01-12 01:00:00 to 2026-01-13 02:00:00 UTC") {
 		t.Errorf("%v, %q", summary, lines)
 	}
 	trades := h.readTape()["BTCUSDT"]
@@ -223,7 +223,7 @@ func TestArchiveAnswersWhatRESTOmits(t *testing.T) {
 	summary = h.mustBackfill(func(opt *Options) {
 		opt.Window, opt.Symbols = between(from.Add(-2*time.Hour), day0), []string{"BTCUSDT"}
 	})
-	want := []string{"BTCUSDT: no answer from 2026-01-11 22:00:00 to 2026-01-12 01:00:00: the exchange shows nothing before 2026-01-13 01:00:18 (id 3178)"}
+	want := []string{"BTCUSDT: no answer from 2026-01-11 22:00:00 to 2026-01-12 01:00:00 UTC: the exchange shows nothing before 2026-01-13 01:00:18 UTC (id 3178)"}
 	if diff := cmp.Diff(want, summary.Unanswered()); diff != "" {
 		t.Errorf("unanswered (-want +got):\n%s\n%v", diff, summary)
 	}

@@ -29,11 +29,11 @@ func (s Summary) Lines() (lines []string) {
 	if s.Judged.IsEmpty() {
 		add("%s", s.Result())
 	} else {
-		add("judged %s from %s to %s: %s", wording.Count(s.Symbols, "symbol"), minuteText(s.Judged.Start), minuteText(s.Judged.End), s.Result())
+		add("judged %s from %s to %s UTC: %s", wording.Count(s.Symbols, "symbol"), minuteText(s.Judged.Start), minuteText(s.Judged.End), s.Result())
 	}
 	for _, incident := range s.Incidents {
 		if incident.Symbol == analytics.AllSymbols {
-			add("market-wide, %s to %s: %s, %s (%s)", minuteText(incident.StartedAt), minuteText(incident.LastAt), incident.Message,
+			add("market-wide, %s to %s UTC: %s, %s (%s)", minuteText(incident.StartedAt), minuteText(incident.LastAt), incident.Message,
 				incident.Severity, strings.Join(incident.Detectors, ", "))
 		}
 	}
@@ -41,7 +41,7 @@ func (s Summary) Lines() (lines []string) {
 		add("not judged by every detector: %s", strings.Join(reasons, "; "))
 	}
 	for _, waiting := range s.Waiting {
-		add("%s waits since %s: %s", waiting.Symbol, minuteText(waiting.Since), waiting.Reason)
+		add("%s waits since %s UTC: %s", waiting.Symbol, minuteText(waiting.Since), waiting.Reason)
 	}
 	lines = append(lines, s.Unmatched...)
 	for _, line := range tape.BrokenLines(s.Broken) {

@@ -178,6 +178,12 @@ func New(opt Options, log *slog.Logger) (*Exchange, error) {
 	return e, nil
 }
 
+// CheckFaults reports an unknown kind of fault or an impossible rate.
+func CheckFaults(rates map[string]float64) error {
+	_, err := (&Exchange{opt: Options{Faults: rates}}).faults()
+	return err
+}
+
 func (e *Exchange) faults() (*exchange.Faults, error) {
 	if len(e.opt.Faults) == 0 && !e.opt.EveryFault {
 		return nil, nil
