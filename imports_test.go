@@ -22,7 +22,7 @@ const kong = "github.com/alecthomas/kong"
 
 // floor lists the packages of internal from the lowest to the highest: each may import only those before it.
 var floor = []string{
-	"recorded", "benchtest", "progress", "wording", "strictyaml", "durable", "idset", "window", "state", "tape", "binance", "ingest",
+	"recorded", "benchtest", "progress", "wording", "outbound", "strictyaml", "durable", "idset", "window", "state", "tape", "binance", "ingest",
 	"telegram", "workbook", "chart", "standin",
 }
 
@@ -166,5 +166,35 @@ func TestOnlyDurableWritesFiles(t *testing.T) {
 	}
 	if found == 0 {
 		t.Error("found no call in internal/durable either: the pattern is wrong")
+	}
+}
+
+// TestOnlyOutboundMakesClients finds HTTP clients and transports that are made outside of internal/outbound,
+// and so may follow a redirect or quote an answer. The client of the stand-ins talks to a stand-in only.
+func TestOnlyOutboundMakesClients(t *testing.T) {
+	makes := regexp.MustCompile(`\bhttp\.(Client\{|Transport\{|DefaultClient|DefaultTransport|Get\(|Post\(|Head\(|PostForm\()`)
+	found := 0
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || path == "internal/standin/exchange/client.go" {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for i, line := range strings.Split(string(text), "\n") {
+			switch call := makes.FindString(line); {
+			case call == "":
+			case strings.HasPrefix(path, "internal/outbound/"):
+				found++
+			case strings.Contains(line, "CloseIdleConnections()"): // it sends nothing
+			default:
+				t.Errorf("%s:%d has %s…, which only internal/outbound may", path, i+1, call)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found == 0 {
+		t.Error("found nothing in internal/outbound either: the pattern is wrong")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"strings"
@@ -26,6 +27,7 @@ var (
 )
 
 func main() {
+	log.SetOutput(io.Discard) // net/http writes to it, and quotes what servers send
 	os.Exit(run(os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 

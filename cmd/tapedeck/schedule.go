@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"os/signal"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"tapedeck/internal/outbound"
 	"tapedeck/internal/state"
 	"tapedeck/internal/strictyaml"
 	"tapedeck/internal/tape"
@@ -184,7 +184,7 @@ func (a *app) scheduleOptions(dir *tape.Dir) (schedule.Options, *schedule.Childr
 	children := &schedule.Children{Path: binary, Env: slices.Concat(a.environ, a.set), Grace: childGrace}
 	return schedule.Options{
 		Start: children.Start, Ledger: dir, State: dir.State(), Logger: a.log, Now: a.clock, Uptime: state.ReadUptime,
-		Ping: schedule.HTTPPing(&http.Client{}),
+		Ping: schedule.HTTPPing(outbound.NewClient(nil)),
 	}, children, nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/klauspost/compress/flate"
 
 	"tapedeck/internal/durable"
+	"tapedeck/internal/outbound"
 )
 
 // ErrNotInArchive means that the archive does not have a file or its checksum. A day's files are
@@ -52,12 +53,12 @@ type Archive struct {
 // NewArchive returns the archive at baseURL (https://data.binance.vision). The caller closes it.
 func NewArchive(baseURL string, opt ClientOptions) *Archive {
 	if opt.Transport == nil {
-		transport := newHTTPTransport()
+		transport := outbound.NewTransport()
 		transport.DisableCompression = true // a range must count the file's own bytes
 		opt.Transport = transport
 	}
 	opt = opt.withDefaults()
-	return &Archive{baseURL: strings.TrimRight(baseURL, "/"), client: &http.Client{Transport: opt.Transport}, opt: opt}
+	return &Archive{baseURL: strings.TrimRight(baseURL, "/"), client: outbound.NewClient(opt.Transport), opt: opt}
 }
 
 // Close closes idle connections.
@@ -165,7 +166,7 @@ func ParseChecksum(text, name string) (string, error) {
 			return strings.ToLower(match[1]), nil
 		}
 	}
-	return "", fmt.Errorf("no SHA-256 of %q in %q", name, excerpt([]byte(text)))
+	return "", fmt.Errorf("no SHA-256 of %q in the checksum file", name)
 }
 
 func (a *Archive) checksum(ctx context.Context, address, name string) (string, error) {
@@ -181,7 +182,7 @@ func (a *Archive) checksum(ctx context.Context, address, name string) (string, e
 			return false, &networkError{err}
 		}
 		if sum, err = ParseChecksum(string(text), name); err != nil {
-			return false, &DamagedError{Reason: "no checksum", Body: excerpt(text)}
+			return false, &DamagedError{Reason: "no checksum", Bytes: len(text)}
 		}
 		return false, nil
 	})
@@ -259,7 +260,10 @@ func (a *Archive) get(ctx context.Context, address string, offset int64) (*http.
 	}
 	res, err := a.client.Do(req)
 	if err != nil {
-		return nil, &networkError{withoutURL(err)}
+		if redirect := new(*outbound.RedirectError); errors.As(err, redirect) {
+			return nil, *redirect
+		}
+		return nil, &networkError{outbound.WithoutURL(err)}
 	}
 	switch {
 	case res.StatusCode == http.StatusOK:
@@ -274,8 +278,7 @@ func (a *Archive) get(ctx context.Context, address string, offset int64) (*http.
 	if res.StatusCode == http.StatusNotFound {
 		return nil, ErrNotInArchive
 	}
-	body, _ := io.ReadAll(io.LimitReader(res.Body, 256)) // only for the error's text
-	return nil, &StatusError{Status: res.StatusCode, Text: excerpt(body)}
+	return nil, &StatusError{Status: res.StatusCode, Bytes: res.ContentLength}
 }
 
 // retry calls try until it succeeds, fails permanently, or has failed six times in a row without

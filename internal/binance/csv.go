@@ -31,10 +31,13 @@ type Row struct {
 type CSVError struct {
 	Line   int64 // from 1
 	Reason string
-	Text   string // the line's beginning
+	Text   string // the line's beginning; empty if it is not to be shown
 }
 
 func (e *CSVError) Error() string {
+	if e.Text == "" {
+		return fmt.Sprintf("line %d: %s", e.Line, e.Reason)
+	}
 	return fmt.Sprintf("line %d: %s: %q", e.Line, e.Reason, e.Text)
 }
 
@@ -419,7 +422,7 @@ func checkHeader(line []byte, kind ArchiveKind) string {
 	}
 	for i, column := range columns {
 		if !slices.Contains(strings.Fields(known[i]), strings.Trim(column, " \"")) {
-			return fmt.Sprintf("column %d of the header of %s cannot be %q", i+1, kind, column)
+			return fmt.Sprintf("column %d of the header is not one of %s", i+1, kind)
 		}
 	}
 	return ""

@@ -98,7 +98,7 @@ func TestCSVErrorsNameTheLineAndItsText(t *testing.T) {
 		{"truncated last word", good + "28458,4.00000100,12.00000000,48.000012,1499865549590,True,Tr", KindTrades, "line 2: is_best_match is neither true nor false"},
 		{"last before first", "26129,0.0163,4.70,27782,27781,1498793709153,True,True\n", KindAggTrades, "line 1: the last trade id is before the first"},
 		{"wrong kind", good, KindAggTrades, "line 1: the first trade id is not a whole number"},
-		{"header of klines", "open_time,open,high,low,close,volume,close_time\n", KindTrades, "line 1: column 1 of the header of trades cannot be \"open_time\""},
+		{"header of klines", "open_time,open,high,low,close,volume,close_time\n", KindTrades, "line 1: column 1 of the header is not one of trades"},
 		{"not text", strings.Repeat("\x00", 5000), KindTrades, "line 1: not a line of text"},
 		{"very long line", strings.Repeat("1", csvBuffer+10), KindTrades, "line 1: not a line of text"},
 	} {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+
+	"tapedeck/internal/wording"
 )
 
 // decodeSlowly decodes what the scanner refuses. If both can decode a message, the results are
@@ -90,13 +92,13 @@ func decodeAnswer(data []byte, fields map[string]json.RawMessage, m *Message) er
 			return malformed(data, fmt.Errorf("error: %w", err))
 		}
 	}
-	code, hasCode := refusal["code"]
-	message, hasText := refusal["msg"]
+	_, hasCode := refusal["code"]
+	_, hasText := refusal["msg"]
 	if hasCode && hasText {
 		read := fieldReader{fields: refusal}
 		m.Kind, m.Code, m.Text = KindError, read.int("code"), read.text("msg")
 		if read.err != nil {
-			return malformed(data, fmt.Errorf("code %q, msg %q: %w", code, message, read.err))
+			return malformed(data, fmt.Errorf("its error: %w", read.err))
 		}
 		return nil
 	}
@@ -132,7 +134,7 @@ func (r *fieldReader) int(name string) int64 {
 	raw := r.raw(name)
 	value, err := strconv.ParseInt(string(raw), 10, 64)
 	if err != nil {
-		r.fail(name, fmt.Errorf("%q is not an integer", raw))
+		r.fail(name, errors.New("not an integer"))
 	}
 	return value
 }
@@ -151,7 +153,7 @@ func (r *fieldReader) bool(name string) bool {
 		return true
 	case "false":
 	default:
-		r.fail(name, fmt.Errorf("%q is not true or false", raw))
+		r.fail(name, errors.New("not true or false"))
 	}
 	return false
 }
@@ -159,7 +161,7 @@ func (r *fieldReader) bool(name string) bool {
 // text unquotes a JSON string. null is an error.
 func text(raw json.RawMessage) ([]byte, error) {
 	if len(raw) == 0 || raw[0] != '"' {
-		return nil, fmt.Errorf("%q is not a string", raw)
+		return nil, errors.New("not a string")
 	}
 	var value string
 	if err := json.Unmarshal(raw, &value); err != nil {
@@ -168,11 +170,7 @@ func text(raw json.RawMessage) ([]byte, error) {
 	return []byte(value), nil
 }
 
-// malformed returns an error that quotes the beginning of the message.
+// malformed returns an error with the length of the message. Its content may be another server's.
 func malformed(data []byte, err error) error {
-	const most = 120
-	if len(data) > most {
-		return fmt.Errorf("%w %q…: %w", ErrMalformed, data[:most], err)
-	}
-	return fmt.Errorf("%w %q: %w", ErrMalformed, data, err)
+	return fmt.Errorf("%w of %s: %w", ErrMalformed, wording.Count(len(data), "byte"), err)
 }

@@ -5,12 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
 	gobinance "github.com/adshao/go-binance/v2"
+
+	"tapedeck/internal/outbound"
 )
 
 const (
@@ -45,13 +46,10 @@ func NewREST(baseURL string, budget *Budget, opt ClientOptions) *REST {
 	opt = opt.withDefaults()
 	c := &REST{
 		client: gobinance.NewClient("", ""), budget: budget, opt: opt,
-		transport: &transport{base: opt.Transport, budget: budget, failFast: opt.FailFast},
+		transport: &transport{base: outbound.Guard(opt.Transport), budget: budget, failFast: opt.FailFast},
 	}
 	c.client.BaseURL = strings.TrimRight(baseURL, "/")
-	c.client.HTTPClient = &http.Client{
-		Transport:     c.transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	c.client.HTTPClient = outbound.ClientOver(c.transport)
 	return c
 }
 
@@ -148,14 +146,14 @@ func getPage[T any](
 		last := fromID - 1
 		for _, trade := range trades {
 			if trade == nil {
-				return errors.New("a row is null")
+				return damaged("a row is null")
 			}
 			row, voided, reason := checkRow(toRow(trade))
 			switch {
 			case reason != "":
-				return fmt.Errorf("row with id %d: %s", row.ID, reason)
+				return damaged(fmt.Sprintf("row with id %d: %s", row.ID, reason))
 			case row.ID <= last:
-				return fmt.Errorf("id %d follows id %d", row.ID, last)
+				return damaged(fmt.Sprintf("id %d follows id %d", row.ID, last))
 			case voided:
 				page.Voided = append(page.Voided, row.ID)
 			default:
@@ -164,7 +162,7 @@ func getPage[T any](
 			last = row.ID
 		}
 		if len(trades) > limit {
-			return fmt.Errorf("%d rows, requested were at most %d", len(trades), limit)
+			return damaged(fmt.Sprintf("%d rows, requested were at most %d", len(trades), limit))
 		}
 		return nil
 	})
@@ -179,7 +177,7 @@ func checkRow(row Row) (out Row, voided bool, reason string) {
 		return row, false, "a negative id"
 	}
 	if !isDecimal(row.Price) || !isDecimal(row.Qty) {
-		return row, false, fmt.Sprintf("price %q, quantity %q", excerpt(row.Price), excerpt(row.Qty))
+		return row, false, "the price or the quantity is not a decimal"
 	}
 	zeroPrice, zeroQty := isZero(row.Price), isZero(row.Qty)
 	if row.FirstTradeID == -1 && row.LastTradeID == -1 || zeroPrice && zeroQty {
@@ -209,7 +207,7 @@ func (c *REST) ServerTime(ctx context.Context) (at time.Time, took time.Duration
 		}
 		micros, ok := toMicros(stamp)
 		if !ok {
-			return errors.New("no server time")
+			return damaged("no server time")
 		}
 		at = time.UnixMicro(micros).UTC()
 		return nil
@@ -242,7 +240,7 @@ func (c *REST) ExchangeInfo(ctx context.Context) (ExchangeInfo, Cost, error) {
 		}
 		at, ok := toMicros(got.ServerTime)
 		if !ok || len(got.Symbols) == 0 {
-			return errors.New("no server time or no symbols")
+			return damaged("no server time or no symbols")
 		}
 		info = ExchangeInfo{ServerTime: time.UnixMicro(at).UTC()}
 		for _, limit := range got.RateLimits {
@@ -282,11 +280,11 @@ func (c *REST) Tickers(ctx context.Context) ([]Ticker, error) {
 		for _, stats := range got {
 			volume, err := strconv.ParseFloat(stats.Volume, 64)
 			if err != nil {
-				return fmt.Errorf("read the volume of %q: %w", stats.Symbol, err)
+				return damaged("a volume is not a number")
 			}
 			quote, err := strconv.ParseFloat(stats.QuoteVolume, 64)
 			if err != nil {
-				return fmt.Errorf("read the quote volume of %q: %w", stats.Symbol, err)
+				return damaged("a quote volume is not a number")
 			}
 			tickers = append(tickers, Ticker{Symbol: stats.Symbol, Volume: volume, QuoteVolume: quote, Trades: stats.Count})
 		}
@@ -294,6 +292,11 @@ func (c *REST) Tickers(ctx context.Context) ([]Ticker, error) {
 	})
 	return tickers, err
 }
+
+// damaged is what is wrong with a response, in words of this package.
+type damaged string
+
+func (d damaged) Error() string { return string(d) }
 
 // do calls request until it succeeds or fails permanently. first is the first character of the
 // expected JSON.
@@ -303,12 +306,14 @@ func (c *REST) do(ctx context.Context, what string, first byte, request func(con
 	backoff := backoffFirst
 	for attempt := 1; ; attempt++ {
 		record.body = nil
-		err := withoutURL(request(ctx))
+		err := outbound.WithoutURL(request(ctx))
 		if err == nil && !startsWith(record.body, first) {
-			err = errors.New("unexpected JSON")
+			err = damaged("unexpected JSON")
 		}
 		if err != nil && record.body != nil {
-			err = &DamagedError{Reason: excerpt([]byte(err.Error())), Body: excerpt(record.body)}
+			reason := damaged("it is not the expected JSON") // the parser's errors quote it
+			errors.As(err, &reason)
+			err = &DamagedError{Reason: string(reason), Bytes: len(record.body)}
 		}
 		cost := Cost{record.requests, record.weight}
 		if err == nil {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"tapedeck/internal/wording"
 )
 
 // ErrUnknownSymbol means that the exchange does not list the symbol (code -1121).
@@ -28,28 +30,38 @@ func (e *BannedError) Error() string {
 	return fmt.Sprintf("the exchange has banned this address (418) until %s", e.Until.UTC().Format(time.RFC3339))
 }
 
+// The texts of errors have the status and the length of a response, but not its content, because the
+// server may be another one than the exchange: a portal's, or one inside of this network. The
+// exception is an error in the exchange's own form, a JSON object with code and msg, whose message is
+// quoted and cut.
+
 // FirewallError is a 403 of the firewall in front of the exchange: too many requests, or one that
 // it considers suspicious.
 type FirewallError struct {
-	Body string // the beginning of the response
+	Bytes int // of the response
 }
 
 func (e *FirewallError) Error() string {
-	return fmt.Sprintf("the exchange's firewall refused the request (403): %q", e.Body)
+	return fmt.Sprintf("the exchange's firewall refused the request (403) with %s", wording.Count(e.Bytes, "byte"))
 }
 
 // StatusError is a response with another status than 200.
 type StatusError struct {
 	Status int
-	Code   int64  // the exchange's error code; 0 if there is none
-	Text   string // its message, or the beginning of the response
+	Code   int64  // the exchange's error code; 0 if the response does not have the form of its errors
+	Text   string // the beginning of its message, if there is a code
+	Bytes  int64  // of the response; below 0 if that is not known
 }
 
 func (e *StatusError) Error() string {
 	if e.Code != 0 {
 		return fmt.Sprintf("the exchange answered %d %s: code %d, %q", e.Status, http.StatusText(e.Status), e.Code, e.Text)
 	}
-	return fmt.Sprintf("the exchange answered %d %s: %q", e.Status, http.StatusText(e.Status), e.Text)
+	text := fmt.Sprintf("the exchange answered %d %s", e.Status, http.StatusText(e.Status))
+	if e.Bytes >= 0 {
+		text += " with " + wording.Count(e.Bytes, "byte")
+	}
+	return text
 }
 
 // Unwrap makes errors.Is(err, ErrUnknownSymbol) true for code -1121.
@@ -63,11 +75,11 @@ func (e *StatusError) Unwrap() error {
 // DamagedError is a response with status 200 and an unexpected body.
 type DamagedError struct {
 	Reason string
-	Body   string // the beginning
+	Bytes  int // of the response, as far as it was read
 }
 
 func (e *DamagedError) Error() string {
-	return fmt.Sprintf("the exchange's response is damaged: %s: %q", e.Reason, e.Body)
+	return fmt.Sprintf("the exchange's response of %s is damaged: %s", wording.Count(e.Bytes, "byte"), e.Reason)
 }
 
 // Codes of https://github.com/binance/binance-spot-api-docs/blob/master/errors.md

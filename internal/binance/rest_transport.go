@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -16,6 +15,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"tapedeck/internal/outbound"
 )
 
 const (
@@ -55,7 +56,7 @@ type ClientOptions struct {
 
 func (opt ClientOptions) withDefaults() ClientOptions {
 	if opt.Transport == nil {
-		opt.Transport = newHTTPTransport()
+		opt.Transport = outbound.NewTransport()
 	}
 	if opt.Sleep == nil {
 		opt.Sleep = sleep
@@ -64,20 +65,6 @@ func (opt ClientOptions) withDefaults() ClientOptions {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
 	return opt
-}
-
-// newHTTPTransport returns a transport with timeouts that keeps enough idle connections for a
-// backfill.
-func newHTTPTransport() *http.Transport {
-	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: restTimeout,
-		MaxIdleConnsPerHost:   16,
-		IdleConnTimeout:       90 * time.Second,
-		ForceAttemptHTTP2:     true,
-	}
 }
 
 // transport sends go-binance's requests. go-binance discards the status and Retry-After, stores the
@@ -173,6 +160,10 @@ func (t *transport) send(req *http.Request, record *call) (*http.Response, []byt
 		if errors.Is(err, context.Canceled) && context.Cause(ctx) != nil {
 			err = context.Cause(ctx)
 		}
+		if redirect := new(*outbound.RedirectError); errors.As(err, redirect) {
+			t.reached.Store(true)
+			return nil, nil, *redirect
+		}
 		return nil, nil, &networkError{err}
 	}
 	t.reached.Store(true)
@@ -189,7 +180,7 @@ func (t *transport) send(req *http.Request, record *call) (*http.Response, []byt
 		return res, nil, &networkError{fmt.Errorf("read the response: %w", err)}
 	}
 	if int64(len(body)) > limit {
-		return res, nil, &DamagedError{Reason: fmt.Sprintf("longer than %d bytes", limit), Body: excerpt(body)}
+		return res, nil, &DamagedError{Reason: fmt.Sprintf("longer than %d bytes", limit), Bytes: len(body)}
 	}
 	return res, body, nil
 }
@@ -246,16 +237,16 @@ func checkResponse(res *http.Response, body []byte, limits reportedLimits) error
 	case http.StatusTeapot:
 		return &BannedError{Until: limits.blockedUntil}
 	case http.StatusForbidden:
-		return &FirewallError{Body: excerpt(body)}
+		return &FirewallError{Bytes: len(body)}
 	}
 	var refusal struct {
 		Code int64  `json:"code"`
 		Msg  string `json:"msg"`
 	}
-	if json.Unmarshal(body, &refusal) == nil && refusal.Msg != "" {
-		return &StatusError{Status: res.StatusCode, Code: refusal.Code, Text: excerpt([]byte(refusal.Msg))}
+	if json.Unmarshal(body, &refusal) == nil && refusal.Code != 0 && refusal.Msg != "" {
+		return &StatusError{Status: res.StatusCode, Code: refusal.Code, Text: excerpt([]byte(refusal.Msg)), Bytes: int64(len(body))}
 	}
-	return &StatusError{Status: res.StatusCode, Text: excerpt(body)}
+	return &StatusError{Status: res.StatusCode, Bytes: int64(len(body))}
 }
 
 // weightOf returns the weight of a request, from rest-api.md as of 2026-07. The response's header
@@ -276,13 +267,4 @@ func weightOf(address *url.URL) int64 {
 		return 80
 	}
 	return 1
-}
-
-// withoutURL unwraps the error of an http.Client, whose text repeats the whole URL.
-func withoutURL(err error) error {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
-		return wrapped.Err
-	}
-	return err
 }

@@ -17,6 +17,9 @@ import (
 
 	"github.com/coder/websocket"
 	"golang.org/x/time/rate"
+
+	"tapedeck/internal/outbound"
+	"tapedeck/internal/wording"
 )
 
 // Limits of one connection.
@@ -100,7 +103,7 @@ func unixNanos() int64 { return time.Now().UnixNano() }
 type RefusedError struct {
 	Status     int
 	RetryAfter time.Duration // 0 if there was none
-	Body       string        // the beginning of the response
+	Bytes      int           // of the response, of which 1,024 are read at most
 }
 
 func (e *RefusedError) Error() string {
@@ -108,8 +111,8 @@ func (e *RefusedError) Error() string {
 	if e.RetryAfter > 0 {
 		message += fmt.Sprintf(", retry after %s", e.RetryAfter)
 	}
-	if e.Body != "" {
-		message += fmt.Sprintf(": %q", e.Body)
+	if e.Bytes > 0 {
+		message += fmt.Sprintf(" (%s)", wording.Count(e.Bytes, "byte"))
 	}
 	return message
 }
@@ -122,7 +125,7 @@ type RequestError struct {
 }
 
 func (e *RequestError) Error() string {
-	return fmt.Sprintf("%s refused: code %d, %q", e.Method, e.Code, e.Text)
+	return fmt.Sprintf("%s refused: code %d, %q", e.Method, e.Code, excerpt([]byte(e.Text)))
 }
 
 // Conn is a websocket connection for market streams. One goroutine must call Read until it fails;
@@ -168,23 +171,22 @@ func Dial(ctx context.Context, address string, options DialOptions) (*Conn, erro
 		ended:   make(chan struct{}),
 		waiting: map[int64]chan reply{},
 	}
-	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := dial(ctx, network, address)
-			if err != nil {
-				return nil, err
-			}
-			c.raw = newBufferedConn(conn, clock)
-			return c.raw, nil
-		},
+	transport := outbound.NewTransport()
+	transport.ForceAttemptHTTP2 = false // which has no upgrade to a websocket
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		c.raw = newBufferedConn(conn, clock)
+		return c.raw, nil
 	}
 	header := http.Header{}
 	if options.UserAgent != "" {
 		header.Set("User-Agent", options.UserAgent)
 	}
 	ws, response, err := websocket.Dial(ctx, address, &websocket.DialOptions{
-		HTTPClient: &http.Client{Transport: transport},
+		HTTPClient: outbound.NewClient(transport),
 		HTTPHeader: header,
 		OnPingReceived: func(context.Context, []byte) bool {
 			c.lastPing.Store(clock())
@@ -196,7 +198,7 @@ func Dial(ctx context.Context, address string, options DialOptions) (*Conn, erro
 		if response != nil && response.StatusCode != http.StatusSwitchingProtocols {
 			return nil, refused(response)
 		}
-		return nil, fmt.Errorf("connect to the stream: %w", err)
+		return nil, fmt.Errorf("connect to the stream: %w", handshakeError(response, err))
 	}
 	ws.SetReadLimit(maxMessage)
 	c.ws = ws
@@ -206,11 +208,31 @@ func Dial(ctx context.Context, address string, options DialOptions) (*Conn, erro
 func refused(response *http.Response) error {
 	refusal := &RefusedError{Status: response.StatusCode, RetryAfter: retryAfter(response.Header.Get("Retry-After"))}
 	if response.Body != nil {
-		body, _ := io.ReadAll(io.LimitReader(response.Body, 256))
-		refusal.Body = strings.TrimSpace(string(body))
+		body, _ := io.ReadAll(io.LimitReader(response.Body, 1024)) // the library reads no more
+		refusal.Bytes = len(body)
 	}
 	return refusal
 }
+
+// handshakeError returns the error of a handshake without the URL and what the other side sent.
+func handshakeError(response *http.Response, err error) error {
+	if response != nil { // the library quotes the headers of an upgrade that is none
+		return errors.New("the server's upgrade to a websocket is invalid")
+	}
+	return outbound.WithoutURL(err)
+}
+
+// closedError is the end of a connection that the exchange closed. It leaves out the reason that the
+// exchange sent.
+type closedError struct {
+	code int
+	err  error
+}
+
+func (e *closedError) Error() string {
+	return fmt.Sprintf("the exchange closed the connection with code %d", e.code)
+}
+func (e *closedError) Unwrap() error { return e.err }
 
 // retryAfter parses a Retry-After header in seconds or as a date. It returns 0 if it is invalid or
 // over.
@@ -246,7 +268,7 @@ func (c *Conn) Read(m *Message) error {
 func (c *Conn) next() ([]byte, error) {
 	_, r, err := c.ws.Reader(c.readCtx)
 	if err != nil {
-		return nil, err
+		return nil, endOf(err)
 	}
 	n := 0
 	for {
@@ -259,9 +281,17 @@ func (c *Conn) next() ([]byte, error) {
 			return c.buffer[:n], nil
 		}
 		if err != nil {
-			return nil, err
+			return nil, endOf(err)
 		}
 	}
+}
+
+// endOf returns the error of a connection that ended.
+func endOf(err error) error {
+	if code := CloseCode(err); code > 0 {
+		return &closedError{code, err}
+	}
+	return err
 }
 
 // ReceivedAt returns when the message that Read returned last arrived, by the clock of DialOptions.

@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,9 @@ import (
 
 	"github.com/go-telegram/bot"
 	"github.com/go-telegram/bot/models"
+
+	"tapedeck/internal/outbound"
+	"tapedeck/internal/wording"
 )
 
 // The largest files that Telegram accepts from a bot (Bot API, "Sending files").
@@ -90,11 +94,12 @@ func NewClient(server string, token Token, opt Options) (*Client, error) {
 	}
 	logger := cmp.Or(opt.Logger, slog.New(slog.DiscardHandler))
 	if opt.Transport == nil {
-		opt.Transport = http.DefaultTransport.(*http.Transport).Clone()
+		transport := outbound.NewTransport()
+		transport.ResponseHeaderTimeout = 0 // the requests have a timeout, which counts the upload
+		opt.Transport = transport
 	}
-	// Following a redirect would send the token, which is in the path, to another server.
-	refuse := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	client := &http.Client{Transport: opt.Transport, CheckRedirect: refuse}
+	// It follows no redirect, which would send the token, which is in the path, to another server.
+	client := outbound.NewClient(opt.Transport)
 	api, err := bot.New(token.secret, bot.WithSkipGetMe(), bot.WithServerURL(strings.TrimRight(server, "/")),
 		bot.WithHTTPClient(0, tracingClient{client}),
 		bot.WithErrorsHandler(func(err error) {
@@ -226,7 +231,10 @@ func (r tracingClient) Do(request *http.Request) (*http.Response, error) {
 	}))
 	response, err := r.client.Do(request)
 	if err != nil {
-		return nil, err
+		if redirect := new(*outbound.RedirectError); errors.As(err, redirect) {
+			trace.status = (*redirect).Status
+		}
+		return nil, outbound.WithoutURL(err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxReply))
@@ -238,8 +246,9 @@ func (r tracingClient) Do(request *http.Request) (*http.Response, error) {
 	case err != nil:
 		return nil, err
 	case !trace.isAPI:
-		return nil, fmt.Errorf("the reply is not from the Bot API: %s",
-			bytes.ToValidUTF8(body[:min(len(body), 100)], []byte("?")))
+		return nil, fmt.Errorf("the reply of %s is not from the Bot API", wording.Count(len(body), "byte"))
+	case !json.Valid(body): // the library would quote it
+		return nil, fmt.Errorf("the reply of %s is damaged", wording.Count(len(body), "byte"))
 	}
 	response.Body = io.NopCloser(bytes.NewReader(body))
 	return response, nil

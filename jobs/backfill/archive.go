@@ -11,6 +11,7 @@ import (
 	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
 	"tapedeck/internal/ingest"
+	"tapedeck/internal/outbound"
 	"tapedeck/internal/tape"
 )
 
@@ -31,6 +32,11 @@ func (s *symbolRun) fetchDay(ctx context.Context, day DayPlan) error {
 	var unusable *ingest.FileError
 	var status *binance.StatusError
 	var checksum *binance.ChecksumError
+	var redirect *outbound.RedirectError
+	var line *binance.CSVError
+	if errors.As(err, &line) {
+		line.Text = "" // what a server sent is not shown
+	}
 	switch {
 	case err == nil:
 		s.out.Days++
@@ -40,7 +46,7 @@ func (s *symbolRun) fetchDay(ctx context.Context, day DayPlan) error {
 	case errors.Is(err, binance.ErrNotInArchive) && len(day.known) == 0 && !day.idsKnown():
 		// The day is before the first trade that REST shows: most probably there was no trade.
 	case errors.Is(err, binance.ErrNotInArchive), errors.As(err, &unusable), errors.As(err, &status),
-		errors.As(err, &checksum), binance.Temporary(err):
+		errors.As(err, &checksum), errors.As(err, &redirect), binance.Temporary(err):
 		level := slog.LevelWarn
 		if errors.Is(err, binance.ErrNotInArchive) {
 			level = slog.LevelInfo // yesterday's file appears some hours after midnight

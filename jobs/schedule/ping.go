@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
 
+	"tapedeck/internal/outbound"
 	"tapedeck/internal/tape"
 )
 
@@ -28,7 +28,8 @@ const (
 )
 
 // HTTPPing returns a Ping that POSTs, which all such services accept. Its errors leave out the
-// address, which is a secret.
+// address, which is a secret, and the answer. client is one of package outbound, so that a redirect does
+// not send a job's output to another server.
 func HTTPPing(client *http.Client) Ping {
 	return func(ctx context.Context, address, text string) error {
 		ctx, cancel := context.WithTimeout(ctx, pingTimeout)
@@ -40,16 +41,12 @@ func HTTPPing(client *http.Client) Ping {
 		request.Header.Set("Content-Type", "text/plain; charset=utf-8")
 		response, err := client.Do(request)
 		if err != nil {
-			var withAddress *url.Error
-			if errors.As(err, &withAddress) {
-				err = withAddress.Err
-			}
-			return fmt.Errorf("ping: %w", err)
+			return fmt.Errorf("ping: %w", outbound.WithoutURL(err))
 		}
 		defer response.Body.Close()
 		io.Copy(io.Discard, io.LimitReader(response.Body, 4096))
 		if response.StatusCode >= 300 {
-			return fmt.Errorf("ping: the service answered %s", response.Status)
+			return fmt.Errorf("ping: the service answered %d %s", response.StatusCode, http.StatusText(response.StatusCode))
 		}
 		return nil
 	}

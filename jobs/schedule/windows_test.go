@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tapedeck/internal/outbound"
 	"tapedeck/internal/tape"
 )
 
@@ -340,7 +341,7 @@ func TestHTTPPing(t *testing.T) {
 			http.Error(w, "no", http.StatusNotFound)
 		}
 	}))
-	ping := HTTPPing(server.Client())
+	ping := HTTPPing(outbound.NewClient(nil))
 	if err := ping(t.Context(), server.URL+"/secret", "ok"); err != nil {
 		t.Error(err)
 	}
@@ -354,6 +355,32 @@ func TestHTTPPing(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"POST /secret", "POST /secret/fail"}, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestPingIsNotRedirected: a job's output is not sent to another server, and what a server answers does
+// not get into the log.
+func TestPingIsNotRedirected(t *testing.T) {
+	followed := 0
+	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { followed++ }))
+	defer target.Close()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/fail" {
+			http.Error(w, "topsecret", http.StatusInternalServerError)
+			return
+		}
+		http.Redirect(w, r, target.URL+"/topsecret", http.StatusTemporaryRedirect)
+	}))
+	defer server.Close()
+	ping := HTTPPing(outbound.NewClient(nil))
+	for path, want := range map[string]string{"/redirect": "redirect (307)", "/fail": "500 Internal Server Error"} {
+		err := ping(t.Context(), server.URL+path, "a job's output")
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "topsecret") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if followed > 0 {
+		t.Error("the output was sent to where the redirect goes")
 	}
 }
 

@@ -92,7 +92,7 @@ func (r *receiver) read(c *connection) {
 func (r *receiver) receive(c *trackedConnection, watch *watchedConnection, s *trackedSymbol, m *binance.Message, at int64) bool {
 	trade, inexact, err := ingest.FromMessage(s.name, m)
 	if err != nil {
-		r.tracker.malformed(c, fmt.Errorf("symbol %q, id %d: %w", s.name, m.ID, err))
+		r.tracker.malformed(c, fmt.Errorf("symbol %q, id %d: the price or the quantity is not a decimal number", s.name, m.ID))
 		return false
 	}
 	isNew, isFirst := r.tracker.received(c, s, m.ID, m.Time, at)

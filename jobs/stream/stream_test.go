@@ -710,7 +710,7 @@ func TestStopDuringTheFirstSymbolLookup(t *testing.T) {
 
 // TestFirstSymbolLookupIsRetried until it succeeds, or until GiveUpAfter.
 func TestFirstSymbolLookupIsRetried(t *testing.T) {
-	refused := fmt.Errorf("get the symbols: %w", &binance.FirewallError{Body: "<html>"})
+	refused := fmt.Errorf("get the symbols: %w", &binance.FirewallError{Bytes: 6})
 	for _, giveUpAfter := range []time.Duration{0, 10 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			lookups := 0
