@@ -62,7 +62,7 @@ func (c *backfillCmd) Run(ctx context.Context, a *app) error {
 		if err := planProblem(plan); err != nil {
 			return err
 		}
-		return cmp.Or(a.unanswered(backfill.Summary{Plan: plan}), a.leftOut(plan.Strays))
+		return cmp.Or(a.unanswered(backfill.Summary{Plan: plan}), a.leftOut(plan.Broken))
 	}
 	summary, err := backfill.Execute(ctx, dir, clients, plan, options)
 	bar.end()
@@ -85,7 +85,7 @@ func (c *backfillCmd) Run(ctx context.Context, a *app) error {
 		}
 		return err
 	}
-	return cmp.Or(a.unanswered(summary), foundConflicts(total.Conflicts), a.leftOut(plan.Strays))
+	return cmp.Or(a.unanswered(summary), foundConflicts(total.Conflicts), a.leftOut(plan.Broken))
 }
 
 // unanswered returns an error if the exchange has no answer for a part of the window, or nil.

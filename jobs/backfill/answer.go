@@ -352,8 +352,8 @@ func (s Summary) String() string {
 	if total.Dropped > 0 {
 		text += "; " + droppedText(total.Dropped)
 	}
-	if len(s.Plan.Strays) > 0 {
-		reason, _ := tape.BrokenReason(s.Plan.Strays)
+	if len(s.Plan.Broken) > 0 {
+		reason, _ := tape.BrokenReason(s.Plan.Broken)
 		text += "; " + reason
 	}
 	return text

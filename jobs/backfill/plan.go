@@ -30,8 +30,9 @@ type Plan struct {
 	Window, Answerable window.Window
 	// Clock is when the planning began; zero without a window.
 	Clock Clock
-	// Strays are the segments whose ids count as being on the tape although readers leave them out.
-	Strays []tape.BrokenSegment
+	// Broken are the segments that readers leave out. The ids of those that can be read count as being on the
+	// tape; those of the others are fetched again.
+	Broken []tape.BrokenSegment
 
 	index *tape.Index
 }
@@ -210,7 +211,7 @@ func Prepare(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (
 	if err != nil {
 		return Plan{}, err
 	}
-	plan.index, plan.Strays = index, index.Strays()
+	plan.index, plan.Broken = index, index.Broken()
 	plan.Symbols, plan.Asked = make([]SymbolPlan, len(symbols)), plan.Asked.Plus(asked)
 	plan.PerMinute = state.WeightPerMinute()
 	group, groupCtx := errgroup.WithContext(ctx)
