@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"tapedeck/internal/durable"
+	"tapedeck/internal/state"
 )
 
 // RateLimit is one of the exchange's limits, as in exchangeInfo.rateLimits.
@@ -36,6 +37,13 @@ func (l RateLimit) Window() time.Duration {
 		"SECOND": time.Second, "MINUTE": time.Minute, "HOUR": time.Hour, "DAY": 24 * time.Hour,
 	}
 	return units[l.Interval] * time.Duration(l.Num)
+}
+
+// impossible reports whether a limit cannot be one of the exchange's, whose windows have a day at most.
+// Others would stop every request for years, or overflow.
+func (l RateLimit) impossible() bool {
+	const dayMinutes = 24 * 60
+	return l.Num < 1 || l.Num > dayMinutes || l.Window() <= 0 || l.Window() > 24*time.Hour || l.Limit < 1 || l.Limit > 1e12
 }
 
 const (
@@ -141,9 +149,7 @@ func (b *Budget) State() (BudgetState, error) {
 				state.UsedWeight = max(state.UsedWeight, meter.sum())
 			}
 		}
-		if file.BlockedUntil.After(now) {
-			state.BlockedUntil, state.Banned = file.BlockedUntil, file.Banned
-		}
+		state.BlockedUntil, state.Banned = file.Until, file.Banned
 		return false, false
 	})
 	return state, err
@@ -154,7 +160,7 @@ func (b *Budget) State() (BudgetState, error) {
 func (b *Budget) SetLimits(limits []RateLimit) error {
 	var kept []RateLimit
 	for _, limit := range limits {
-		if (limit.Kind == limitWeight || limit.Kind == limitCalls) && limit.Window() > 0 && limit.Limit > 0 {
+		if (limit.Kind == limitWeight || limit.Kind == limitCalls) && !limit.impossible() {
 			kept = append(kept, limit)
 		}
 	}
@@ -182,7 +188,7 @@ func (b *Budget) reserve(ctx context.Context, weight int64, hold time.Duration) 
 		var refused error
 		held := reservation{weight: weight}
 		err := b.locked(func(file *budgetFile, now time.Time) (bool, bool) {
-			if wait = file.BlockedUntil.Sub(now); wait > 0 {
+			if wait = file.Until.Sub(now); wait > 0 {
 				if wait > b.maxWait {
 					refused = file.blocked()
 				}
@@ -229,12 +235,13 @@ func (b *Budget) complete(held reservation, reported reportedLimits) error {
 			meter := &file.Meters[i]
 			meter.remove(held.until, meter.cost(held.weight))
 			meter.add(now, meter.cost(held.weight))
-			if used := reported.used[meter.header()]; meter.Kind == limitWeight && used > meter.sum() {
+			used := min(reported.used[meter.header()], 2*meter.Limit) // more than that changes nothing
+			if meter.Kind == limitWeight && used > meter.sum() {
 				meter.add(now, used-meter.sum())
 			}
 		}
-		if reported.blockedUntil.After(file.BlockedUntil) {
-			file.BlockedUntil, file.Banned = reported.blockedUntil, reported.banned
+		if reported.blockedUntil.After(file.Until) {
+			file.Blocked = state.Blocked{Until: reported.blockedUntil, Banned: reported.banned}
 			return true, true
 		}
 		return true, false
@@ -289,7 +296,7 @@ func (b *Budget) read(now time.Time) (file *budgetFile, repaired bool, err error
 	case err != nil:
 		return nil, false, err
 	}
-	if json.Unmarshal(text, file) != nil || len(file.Limits) == 0 {
+	if json.Unmarshal(text, file) != nil || len(file.Limits) == 0 || slices.ContainsFunc(file.Limits, RateLimit.impossible) {
 		*file = budgetFile{Limits: defaultLimits()}
 		file.resetMeters()
 		for i := range file.Meters {
@@ -297,6 +304,11 @@ func (b *Budget) read(now time.Time) (file *budgetFile, repaired bool, err error
 		}
 		return file, true, nil
 	}
+	// A wait that cannot be, such as one that was written by an earlier version or under a wrong clock,
+	// is shortened once and for all.
+	blocked := file.At(now)
+	repaired = !blocked.Until.IsZero() && blocked != file.Blocked
+	file.Blocked = blocked
 	file.resetMeters()
 	for i := range file.Meters {
 		repaired = file.Meters[i].expire(now) || repaired
@@ -306,18 +318,17 @@ func (b *Budget) read(now time.Time) (file *budgetFile, repaired bool, err error
 
 // budgetFile is the file's content.
 type budgetFile struct {
-	Limits       []RateLimit `json:"limits"`
-	LimitsAt     time.Time   `json:"limits_at,omitzero"`
-	BlockedUntil time.Time   `json:"blocked_until,omitzero"`
-	Banned       bool        `json:"banned,omitempty"`
-	Meters       []meter     `json:"meters"`
+	Limits   []RateLimit `json:"limits"`
+	LimitsAt time.Time   `json:"limits_at,omitzero"`
+	state.Blocked
+	Meters []meter `json:"meters"`
 }
 
 func (f *budgetFile) blocked() error {
 	if f.Banned {
-		return &BannedError{Until: f.BlockedUntil}
+		return &BannedError{Until: f.Until}
 	}
-	return &RateLimitedError{Until: f.BlockedUntil}
+	return &RateLimitedError{Until: f.Until}
 }
 
 // resetMeters gives each limit a meter, and keeps the usage if the window is unchanged.

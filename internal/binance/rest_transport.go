@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"tapedeck/internal/outbound"
+	"tapedeck/internal/state"
 )
 
 const (
@@ -212,7 +213,7 @@ func (t *transport) readLimits(res *http.Response, body []byte, attempt int64) r
 			wait = defaultBan
 			if match := bannedUntil.FindSubmatch(body); match != nil {
 				if millis, err := strconv.ParseInt(string(match[1]), 10, 64); err == nil {
-					wait = time.UnixMilli(millis).Sub(now)
+					wait = min(time.UnixMilli(millis).Sub(now), state.LongestBan)
 				}
 			}
 		}

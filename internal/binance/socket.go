@@ -19,6 +19,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"tapedeck/internal/outbound"
+	"tapedeck/internal/state"
 	"tapedeck/internal/wording"
 )
 
@@ -102,14 +103,16 @@ func unixNanos() int64 { return time.Now().UnixNano() }
 // RefusedError is a handshake that the exchange did not answer with an upgrade.
 type RefusedError struct {
 	Status     int
-	RetryAfter time.Duration // 0 if there was none
+	RetryAfter time.Duration // at most state.LongestBan; 0 if there was none
 	Bytes      int           // of the response, of which 1,024 are read at most
+
+	at time.Time // when it was refused
 }
 
 func (e *RefusedError) Error() string {
 	message := fmt.Sprintf("the exchange refused the connection: %d %s", e.Status, http.StatusText(e.Status))
 	if e.RetryAfter > 0 {
-		message += fmt.Sprintf(", retry after %s", e.RetryAfter)
+		message += fmt.Sprintf(" until %s", e.at.Add(e.RetryAfter).UTC().Format(time.RFC3339))
 	}
 	if e.Bytes > 0 {
 		message += fmt.Sprintf(" (%s)", wording.Count(e.Bytes, "byte"))
@@ -206,7 +209,7 @@ func Dial(ctx context.Context, address string, options DialOptions) (*Conn, erro
 }
 
 func refused(response *http.Response) error {
-	refusal := &RefusedError{Status: response.StatusCode, RetryAfter: retryAfter(response.Header.Get("Retry-After"))}
+	refusal := &RefusedError{Status: response.StatusCode, RetryAfter: retryAfter(response.Header.Get("Retry-After")), at: time.Now()}
 	if response.Body != nil {
 		body, _ := io.ReadAll(io.LimitReader(response.Body, 1024)) // the library reads no more
 		refusal.Bytes = len(body)
@@ -235,13 +238,14 @@ func (e *closedError) Error() string {
 func (e *closedError) Unwrap() error { return e.err }
 
 // retryAfter parses a Retry-After header in seconds or as a date. It returns 0 if it is invalid or
-// over.
+// over, and state.LongestBan at most.
 func retryAfter(value string) time.Duration {
-	if seconds, err := strconv.Atoi(value); err == nil && seconds > 0 {
-		return time.Duration(seconds) * time.Second
+	const longest = int64(state.LongestBan / time.Second)
+	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil && seconds > 0 {
+		return time.Duration(min(seconds, longest)) * time.Second
 	}
 	if at, err := http.ParseTime(value); err == nil {
-		return max(time.Until(at), 0)
+		return min(max(time.Until(at), 0), state.LongestBan)
 	}
 	return 0
 }

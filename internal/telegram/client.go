@@ -39,6 +39,9 @@ const (
 // DefaultTimeout is the timeout of a request that sends a text. A file adds one second per 64 KiB.
 const DefaultTimeout = 30 * time.Second
 
+// LongestRetry is the longest Error.RetryAfter. Telegram has been seen to ask for three hours.
+const LongestRetry = 24 * time.Hour
+
 const uploadRate = 64 << 10 // bytes per second of the slowest connection that is supported
 
 // maxReply is the most bytes that are read of a reply. Replies to sent messages have a few KB.
@@ -183,7 +186,8 @@ func (c *Client) classify(trace *trace, err error) *Error {
 	case trace.status >= 500, !trace.isAPI:
 		out.Kind = Broken
 	case errors.As(err, &limited):
-		out.Kind, out.RetryAfter = Limited, max(time.Duration(limited.RetryAfter)*time.Second, time.Second)
+		out.Kind = Limited
+		out.RetryAfter = time.Duration(min(max(limited.RetryAfter, 1), int(LongestRetry/time.Second))) * time.Second
 	case errors.As(err, &migrated):
 		out.Kind, out.MigrateTo = Migrated, int64(migrated.MigrateToChatID)
 	case errors.Is(err, bot.ErrorUnauthorized), errors.Is(err, bot.ErrorNotFound):

@@ -168,6 +168,7 @@ func TestErrorKinds(t *testing.T) {
 			http.Redirect(w, r, "http://elsewhere.invalid"+r.URL.Path, http.StatusTemporaryRedirect)
 		}), Broken, 0},
 		"429":                  {serve(t, refuses(429, "Too Many Requests: retry after 12", `"retry_after":12`)), Limited, 0},
+		"429 for 31 years":     {serve(t, refuses(429, "Too Many Requests: retry after 999999999", `"retry_after":999999999`)), Limited, 0},
 		"migrated":             {serve(t, refuses(400, "Bad Request: group chat was upgraded to a supergroup chat", `"migrate_to_chat_id":-1001234567890`)), Migrated, 0},
 		"blocked":              {serve(t, refuses(403, "Forbidden: bot was blocked by the user", "")), NoAccess, 0},
 		"removed":              {serve(t, refuses(403, "Forbidden: bot was kicked from the supergroup chat", "")), NoAccess, 0},
@@ -194,7 +195,11 @@ func TestErrorKinds(t *testing.T) {
 			if c.want == "" && (err != nil || id != c.id) || c.want != "" && (!errors.As(err, &failure) || failure.Kind != c.want) {
 				t.Fatalf("id %d, error %v", id, err)
 			}
-			if c.want == Limited && failure.RetryAfter != 12*time.Second || c.want == Migrated && failure.MigrateTo != -1001234567890 {
+			wantRetry := 12 * time.Second
+			if strings.HasSuffix(name, "years") {
+				wantRetry = LongestRetry
+			}
+			if c.want == Limited && failure.RetryAfter != wantRetry || c.want == Migrated && failure.MigrateTo != -1001234567890 {
 				t.Errorf("%+v", failure)
 			}
 			for ; err != nil; err = errors.Unwrap(err) {

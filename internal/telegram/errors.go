@@ -42,7 +42,7 @@ type Error struct {
 	Status int
 	// Text is Telegram's description or that of the underlying error.
 	Text string
-	// RetryAfter is set for Limited, MigrateTo for Migrated.
+	// RetryAfter is set for Limited and at most LongestRetry, MigrateTo for Migrated.
 	RetryAfter time.Duration
 	MigrateTo  int64
 

@@ -114,12 +114,15 @@ func Check(reader StateReader, now time.Time, services []Service) (Verdict, erro
 			problems = append(problems, found.problems...)
 		}
 	}
+	if warning := blockedWarning(reader, now); warning != "" {
+		warnings = append(warnings, warning)
+	}
 	out := Verdict{Warning: strings.Join(warnings, "; ")}
 	switch {
 	case len(problems) > 0:
 		out.Why = strings.Join(problems, "; ")
 	case len(alive) == 0:
-		out = Verdict{Why: "nothing runs on this data directory: neither a stream nor a scheduler"}
+		out.Why = "nothing runs on this data directory: neither a stream nor a scheduler"
 	default:
 		out.Healthy, out.Why = true, strings.Join(alive, "; ")
 	}

@@ -141,3 +141,18 @@ func TestMessageThatIsALinkIsSetAside(t *testing.T) {
 		}
 	})
 }
+
+// TestWaitInTheOutboxEnds: a message that an earlier version, a wrong clock or somebody else has put off for
+// decades is sent within a day.
+func TestWaitInTheOutboxEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t)
+		o := h.outbox(Chat{ID: "7"})
+		h.enqueueNotice(o, "x")
+		h.rewrite(h.messageFiles()[0], func(m *message) { m.Parts[0].NotBefore = time.Now().AddDate(32, 0, 0) })
+		h.whileRunning(o, func() { time.Sleep(25 * time.Hour) })
+		if got := h.received("7"); len(got) != 1 {
+			t.Errorf("received %q", got)
+		}
+	})
+}
