@@ -72,7 +72,7 @@ func (c *backfillCmd) Run(ctx context.Context, a *app) error {
 	}
 	a.say("%v", summary)
 	a.reportToParent(schedule.Report{
-		Rows: total.Fetched, Bytes: total.Bytes, WindowStart: span.Start, WindowEnd: span.End,
+		Rows: total.Fetched, Bytes: total.Bytes, WindowStart: span.Start, WindowEnd: span.End, CoveredUntil: summary.CoveredUntil(),
 		Message: strings.Join(append([]string{summary.String()}, unanswered...), "; "),
 	})
 	if err != nil {

@@ -112,7 +112,10 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 	}
-	a.reportToParent(schedule.Report{WindowStart: reported.Start, WindowEnd: reported.End, Message: built.Statements[0].Text})
+	// A window was reported on even if it is not complete: the report says so, and the next one corrects it.
+	a.reportToParent(schedule.Report{
+		WindowStart: reported.Start, WindowEnd: reported.End, CoveredUntil: reported.End, Message: built.Statements[0].Text,
+	})
 	if built.Partial() {
 		return partialReportError(dir, built)
 	}

@@ -184,8 +184,32 @@ func (a *app) scheduleOptions(dir *tape.Dir) (schedule.Options, *schedule.Childr
 	children := &schedule.Children{Path: binary, Env: slices.Concat(a.environ, a.set), Grace: childGrace}
 	return schedule.Options{
 		Start: children.Start, Ledger: dir, State: dir.State(), Logger: a.log, Now: a.clock, Uptime: state.ReadUptime,
-		Ping: schedule.HTTPPing(outbound.NewClient(nil)),
+		ExchangeTime: func(ctx context.Context) time.Time { return a.exchangeTime(ctx, dir) },
+		Ping:         schedule.HTTPPing(outbound.NewClient(nil)),
 	}, children, nil
+}
+
+// exchangeTime returns what time it is at the exchange at least: that of the newest trade on the tape, or
+// of the recorder's latest plus the time since then, by a clock that nobody sets.
+func (a *app) exchangeTime(ctx context.Context, dir *tape.Dir) time.Time {
+	var latest time.Time
+	index := dir.Index()
+	if err := index.Refresh(ctx); err != nil && ctx.Err() == nil {
+		a.log.Warn("time of the newest trade not read", "error", err)
+	}
+	for _, bounds := range index.AllBounds() {
+		if bounds.LastAt.After(latest) {
+			latest = bounds.LastAt
+		}
+	}
+	var stream state.Stream
+	if err := dir.State().Read(state.StreamFile, &stream); err != nil || stream.ExchangeAt.IsZero() {
+		return latest
+	}
+	if at := stream.ExchangeAt.Add(state.ReadUptime().Elapsed(stream.Uptime, 0)); at.After(latest) {
+		latest = at
+	}
+	return latest
 }
 
 // runOnce runs one job now, whether it is due or not.

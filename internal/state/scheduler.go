@@ -1,6 +1,7 @@
 package state
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -27,6 +28,22 @@ type Scheduler struct {
 	// DoneUntil maps the name of a job to the instant up to which its work is done or given up. It
 	// is never ahead of the ledger.
 	DoneUntil map[string]time.Time `json:"done_until"`
+	// Disbelieved maps the id of a run to when it was due, if its work does not count as done because
+	// the clock was ahead then. It holds those of the last days.
+	Disbelieved map[string]time.Time `json:"disbelieved,omitempty"`
+}
+
+// disbelievedFor is how long after it was due a run is remembered in Disbelieved. By then a later run
+// has settled its window.
+const disbelievedFor = 30 * 24 * time.Hour
+
+// Disbelieve adds a run, due at that time, to Disbelieved, and forgets the oldest.
+func (s *Scheduler) Disbelieve(runID string, due time.Time) {
+	if s.Disbelieved == nil {
+		s.Disbelieved = map[string]time.Time{}
+	}
+	maps.DeleteFunc(s.Disbelieved, func(_ string, other time.Time) bool { return due.Sub(other) > disbelievedFor })
+	s.Disbelieved[runID] = due
 }
 
 // Job is the state of one job of the schedule.

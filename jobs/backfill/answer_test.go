@@ -3,6 +3,8 @@ package backfill
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -38,16 +40,19 @@ func TestSummaryClaimsOnlyWhatTheExchangeAnswered(t *testing.T) {
 		fetched    int64
 		want       string
 		unanswered []string
-		requests   int64 // for trades
+		requests   int64     // for trades
+		covered    time.Time // zero: the window's end
 	}{
 		{
 			name: "the exchange's clock is two hours behind", symbol: "BTCUSDT", now: now.Add(2 * hour), window: between(now.Add(-hour), now.Add(2*hour)),
 			fetched: 100, want: "0 still missing from 2026-01-15 11:00:00 to 2026-01-15 12:00:00 UTC", requests: 3,
 			unanswered: []string{"no answer from 2026-01-15 12:00:00 to 2026-01-15 14:00:00 UTC: the exchange's clock is at 2026-01-15 12:00:00 UTC"},
+			covered:    now,
 		}, {
 			name: "the window is in the exchange's future", symbol: "BTCUSDT", now: now.Add(2 * hour), window: between(now.Add(hour), now.Add(2*hour)),
 			want:       "no answer from 2026-01-15 13:00:00 to 2026-01-15 14:00:00 UTC",
 			unanswered: []string{"no answer from 2026-01-15 13:00:00 to 2026-01-15 14:00:00 UTC: the exchange's clock is at 2026-01-15 12:00:00 UTC"},
+			covered:    now.Add(hour),
 		}, {
 			name: "the exchange's clock is two hours ahead", symbol: "BTCUSDT", now: now.Add(-2 * hour), window: between(now.Add(-4*hour), now.Add(-2*hour)),
 			want: "nothing was missing from 2026-01-15 08:00:00 to 2026-01-15 10:00:00 UTC", requests: 2,
@@ -59,6 +64,7 @@ func TestSummaryClaimsOnlyWhatTheExchangeAnswered(t *testing.T) {
 			name: "partly out of reach", symbol: "BTCUSDT", now: now, window: between(day0, day0.Add(hour)), fetched: 100,
 			want:       "0 still missing from 2026-01-13 00:30:00 to 2026-01-13 01:00:00 UTC",
 			unanswered: []string{"BTCUSDT: no answer from 2026-01-13 00:00:00 to 2026-01-13 00:30:00 UTC: the exchange shows nothing before 2026-01-13 00:30:00 UTC (id 1000)"}, requests: 4,
+			covered: day0, // the archive may have it later
 		}, {
 			name: "before the first trade", symbol: "NEWUSDT", now: now, window: between(day0.Add(-hour), day0),
 			want: "nothing was missing from 2026-01-12 23:00:00 to 2026-01-13 00:00:00 UTC", requests: 3,
@@ -83,6 +89,13 @@ func TestSummaryClaimsOnlyWhatTheExchangeAnswered(t *testing.T) {
 			}
 			if diff := cmp.Diff(tc.unanswered, summary.Unanswered()); diff != "" {
 				t.Errorf("unanswered (-want +got):\n%s", diff)
+			}
+			covered := tc.covered
+			if covered.IsZero() {
+				covered = tc.window.End
+			}
+			if got := summary.CoveredUntil(); !got.Equal(covered) {
+				t.Errorf("covered until %v, want %v", got, covered)
 			}
 			if got := h.requests(aggTradesPath); got != tc.requests {
 				t.Errorf("%d requests for trades, want %d", got, tc.requests)
@@ -226,5 +239,28 @@ func TestArchiveAnswersWhatRESTOmits(t *testing.T) {
 	want := []string{"BTCUSDT: no answer from 2026-01-11 22:00:00 to 2026-01-12 01:00:00 UTC: the exchange shows nothing before 2026-01-13 01:00:18 UTC (id 3178)"}
 	if diff := cmp.Diff(want, summary.Unanswered()); diff != "" {
 		t.Errorf("unanswered (-want +got):\n%s\n%v", diff, summary)
+	}
+}
+
+// TestCoveredUntilStopsAtWhatIsMissing requires a window with ids that may still be had, or a symbol that
+// could not be asked, not to count as covered; a symbol that the exchange does not know is.
+func TestCoveredUntilStopsAtWhatIsMissing(t *testing.T) {
+	asked := between(day0, now)
+	for _, c := range []struct {
+		want   time.Time
+		symbol SymbolSummary
+	}{
+		{asked.End, SymbolSummary{}},
+		{asked.Start, SymbolSummary{StillMissing: idset.Set{{First: 5, Last: 9}}}},
+		{asked.Start, SymbolSummary{Problem: errors.New("no route to host")}},
+		{asked.End, SymbolSummary{Problem: fmt.Errorf("ask: %w", binance.ErrUnknownSymbol), StillMissing: idset.Set{{First: 5, Last: 9}}}},
+	} {
+		symbol, want := c.symbol, c.want
+		symbol.Symbol = "BTCUSDT"
+		symbol.Answer.Window = asked
+		summary := Summary{Plan: Plan{Window: asked, Answerable: asked, Symbols: []SymbolPlan{{Symbol: "BTCUSDT"}}}, Symbols: []SymbolSummary{symbol}}
+		if got := summary.CoveredUntil(); !got.Equal(want) {
+			t.Errorf("%+v: covered until %v, want %v", symbol, got, want)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"tapedeck/internal/state"
@@ -21,26 +22,29 @@ type entry struct {
 	queue                 []time.Time             // due instants whose runs have not started
 	catchingUp            bool                    // the queue began with missed runs
 	cancel                context.CancelCauseFunc // of the active run; nil if there is none
+	redo                  bool                    // done windows turned out to lie in the future; the next run includes them
 	removed               bool                    // no longer in the crontab
 }
 
 // finishedRun tells the loop that a run is over.
 type finishedRun struct {
-	job     string
-	due     time.Time
-	settled bool // the due instant needs no other run
+	job    string
+	until  time.Time // up to which the job's work is done; zero if the run settled nothing
+	failed bool      // the due instant needs another run
 }
 
 // clockSetBack handles a clock that was set back: runs become due again, except for windows that
-// are done.
+// are done and not in the future.
 func (s *scheduler) clockSetBack(now time.Time) {
 	s.Logger.Warn("clock set back", "now", now)
 	for _, e := range s.entries {
+		e.queue = slices.DeleteFunc(e.queue, func(due time.Time) bool { return due.After(now) })
 		if e.considered.After(now) {
 			e.considered = cmp.Or(e.job.times.last(now), now)
 			e.nextDue = e.job.Next(e.considered)
 		}
 	}
+	s.believe(now)
 }
 
 // enqueueDue queues the runs of a job that became due since it was last considered.
@@ -55,7 +59,11 @@ func (s *scheduler) enqueueDue(e *entry, now time.Time) {
 		if e.job.Window == WindowSinceDone {
 			after = e.doneUntil
 		}
-		plan := planRuns(e.job, after, now)
+		job := e.job
+		if e.redo {
+			job.CatchUp, e.redo = CatchUpLast, false
+		}
+		plan := planRuns(job, after, now)
 		if !plan.giveUp.IsZero() {
 			s.giveUp(e, plan.giveUp)
 		}
@@ -151,8 +159,8 @@ func (s *scheduler) startNext(e *entry, now time.Time) {
 	t := task{job: e.job, due: due, from: e.doneUntil}
 	go func() {
 		defer cancel(nil)
-		settled := s.execute(ctx, t)
-		s.finished <- finishedRun{t.job.Name, t.due, settled}
+		until, failed := s.execute(ctx, t)
+		s.finished <- finishedRun{t.job.Name, until, failed}
 	}()
 }
 
@@ -160,10 +168,10 @@ func (s *scheduler) startNext(e *entry, now time.Time) {
 func (s *scheduler) finish(run finishedRun) {
 	e := s.entries[run.job]
 	e.cancel = nil
-	if run.settled && run.due.After(e.doneUntil) {
-		e.doneUntil = run.due
+	if run.until.After(e.doneUntil) {
+		e.doneUntil = run.until
 	}
-	if !run.settled && e.job.Window == WindowSinceDone && e.job.CatchUp == CatchUpAll && e.job.Overlap != Replace {
+	if run.failed && e.job.Window == WindowSinceDone && e.job.CatchUp == CatchUpAll && e.job.Overlap != Replace {
 		e.queue = nil // missed runs go oldest first: these become due again after the failed one
 	}
 	if len(e.queue) == 0 {

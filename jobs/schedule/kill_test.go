@@ -3,6 +3,7 @@ package schedule
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 
 	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
 )
 
 // The simulated clock: a day takes two seconds. It starts a few days before New York's clock goes
@@ -38,13 +40,23 @@ jobs:
   - {name: look, schedule: "@every 45m", run: detect hang}
 `
 
-// simulate runs a scheduler on the tape at path, with a fast clock that starts at the real time
-// that the environment names.
-func simulate(path string) {
+// trueTime returns the simulated time, which starts at the real time that the environment names.
+func trueTime() time.Time {
 	start, _ := strconv.ParseInt(os.Getenv("SIMULATED_FROM"), 10, 64)
-	now := func() time.Time {
-		return simulatedStart.Add(time.Duration(time.Now().UnixNano()-start) * simulatedSpeed)
-	}
+	return simulatedStart.Add(time.Duration(time.Now().UnixNano()-start) * simulatedSpeed)
+}
+
+// clockOffset returns by how much the clock is wrong at present: the content of a file that the test
+// replaces.
+func clockOffset() time.Duration {
+	text, _ := os.ReadFile(os.Getenv("SIMULATED_OFFSET"))
+	offset, _ := time.ParseDuration(string(text))
+	return offset
+}
+
+// simulate runs a scheduler on the tape at path, with a fast clock that may be set at any time.
+func simulate(path string) {
+	now := func() time.Time { return trueTime().Add(clockOffset()) }
 	fail := func(err error) {
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -91,11 +103,31 @@ func work(args []string) {
 			select {}
 		}
 	}
+	// Like a backfill, it asks somebody else what time it is.
+	if i := slices.Index(args, "--to"); i >= 0 {
+		if to, err := time.Parse(time.RFC3339Nano, args[i+1]); err != nil || to.After(trueTime()) {
+			fd, _ := strconv.Atoi(os.Getenv(ReportVariable))
+			json.NewEncoder(os.NewFile(uintptr(fd), "report")).Encode(Report{CoveredUntil: trueTime()})
+			os.Exit(3)
+		}
+	}
 }
 
 // TestKilledAtAnyInstant kills the scheduler repeatedly and then checks the guarantee of this
 // package on the ledger. SCHEDULE_KILLS sets how often; `make sched-soak` does it 50 times.
-func TestKilledAtAnyInstant(t *testing.T) {
+func TestKilledAtAnyInstant(t *testing.T) { killRepeatedly(t, false) }
+
+// TestKilledWhileTheClockIsSet kills the scheduler repeatedly, too, while the clock is set by an hour or a
+// day, ahead or back, at random instants: no time may be skipped.
+func TestKilledWhileTheClockIsSet(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some simulated days")
+	}
+	killRepeatedly(t, true)
+}
+
+// killRepeatedly is both tests. With steps, the clock is set at random instants.
+func killRepeatedly(t *testing.T, steps bool) {
 	kills := 15
 	if testing.Short() {
 		kills = 5
@@ -111,8 +143,22 @@ func TestKilledAtAnyInstant(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	environ := append(childEnviron(), "SIMULATED_NOTES="+notes, fmt.Sprint("SIMULATED_FROM=", start.UnixNano()))
+	offset := filepath.Join(t.TempDir(), "offset")
+	environ := append(childEnviron(), "SIMULATED_NOTES="+notes, "SIMULATED_OFFSET="+offset, fmt.Sprint("SIMULATED_FROM=", start.UnixNano()))
 	random := rand.New(rand.NewPCG(1, uint64(kills)))
+	setClock := func(by time.Duration) {
+		if err := os.WriteFile(offset+"+", []byte(by.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(offset+"+", offset); err != nil {
+			t.Fatal(err)
+		}
+	}
+	setRandomly := func() {
+		if steps {
+			setClock([]time.Duration{0, 0, time.Hour, -time.Hour, 24 * time.Hour, -24 * time.Hour}[random.IntN(6)])
+		}
+	}
 	simulated := func() time.Time { return simulatedStart.Add(time.Since(start) * simulatedSpeed) }
 	runScheduler := func(enough func() bool, signal os.Signal) *os.ProcessState {
 		scheduler := exec.Command(os.Args[0], "scheduler", path)
@@ -136,9 +182,11 @@ func TestKilledAtAnyInstant(t *testing.T) {
 		// Each scheduler is killed a random moment after a random number of runs has started.
 		runs, moment := len(linesOf(t, notes))+random.IntN(5), time.Duration(random.Int64N(int64(50*time.Millisecond)))
 		var until time.Time
+		setRandomly()
 		ended := runScheduler(func() bool {
 			if until.IsZero() && len(linesOf(t, notes)) >= runs {
 				until = time.Now().Add(moment)
+				setRandomly()
 			}
 			return !until.IsZero() && time.Now().After(until)
 		}, syscall.SIGKILL)
@@ -156,6 +204,7 @@ func TestKilledAtAnyInstant(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The last one runs until it has made up for everything that the others left undone.
+	setClock(0)
 	lastStart := simulated()
 	if ended := runScheduler(func() bool {
 		var scheduler state.Scheduler
@@ -177,7 +226,11 @@ func TestKilledAtAnyInstant(t *testing.T) {
 	}
 	checkEveryRunHasARow(t, notes, rows)
 	for _, job := range jobs {
-		if job.Window == WindowSinceDone {
+		switch {
+		case job.Window != WindowSinceDone:
+		case steps:
+			checkNoTimeIsSkipped(t, job, rows, lastStart)
+		default:
 			checkWindowsAreConsecutive(t, job, rows, lastStart)
 		}
 	}
@@ -240,6 +293,22 @@ func checkEveryRunHasARow(t *testing.T, notes string, rows []tape.Run) {
 		if id := strings.Fields(line)[1]; byID[id] != 1 {
 			t.Errorf("run %s has %d rows: %s", id, byID[id], line)
 		}
+	}
+}
+
+// checkNoTimeIsSkipped checks that the windows of a job that were done or given up cover the time from
+// the simulation's start to when the job was last due before lastStart.
+func checkNoTimeIsSkipped(t *testing.T, job Job, rows []tape.Run, lastStart time.Time) {
+	t.Helper()
+	var done []window.Window
+	for _, row := range rows {
+		if row.Job == job.Name && !settledUntil(row, job).IsZero() {
+			done = append(done, window.Window{Start: instant(row.WindowStart), End: settledUntil(row, job)})
+		}
+	}
+	all := window.Window{Start: job.Next(simulatedStart), End: job.times.last(lastStart)}
+	for _, gap := range all.Subtract(window.Merge(done)) {
+		t.Errorf("%s: nobody did [%v, %v)", job.Name, gap.Start, gap.End)
 	}
 }
 

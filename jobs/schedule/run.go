@@ -34,6 +34,10 @@ type Report struct {
 	WindowStart time.Time `json:"window_start,omitzero"`
 	WindowEnd   time.Time `json:"window_end,omitzero"`
 	Message     string    `json:"message,omitempty"`
+	// CoveredUntil is the instant up to which a run that is incomplete, with exit status 3, has done all
+	// that a later run could do: the job's next window begins there. Zero means none of its window. A
+	// run with exit status 0 has covered its whole window.
+	CoveredUntil time.Time `json:"covered_until,omitzero"`
 }
 
 // newRunID returns a run's id: its job, when it started, and random letters, because two runs may
@@ -70,26 +74,28 @@ func (t task) args() []string {
 	return args
 }
 
-// execute runs a task with its retries. settled reports whether its due instant needs no other run.
-func (s *scheduler) execute(ctx context.Context, t task) (settled bool) {
+// execute runs a task with its retries. until is the instant up to which the job's work is done, or zero.
+// failed reports whether the due instant needs another run.
+func (s *scheduler) execute(ctx context.Context, t task) (until time.Time, failed bool) {
 	pings := s.pings.start(t.job.PingURL)
 	defer close(pings.queue)
 	for attempt := 1; ; attempt++ {
 		row := s.attempt(ctx, t, attempt)
 		last := !row.Outcome.Failed() || attempt > t.job.Retries || ctx.Err() != nil
-		settled = s.record(t, row, last)
+		until = s.record(t, row, last)
+		failed = until.IsZero() && !row.Outcome.Done()
 		if last {
 			if row.Outcome != state.Killed {
 				pings.finish(row)
 				s.notify(t.job, row)
 			}
-			return settled
+			return until, failed
 		}
 		wait := min(t.job.Backoff<<min(attempt-1, 20), maxBackoff)
 		s.Logger.Info("run will be retried", "job", t.job.Name, "attempt", attempt+1, "wait_ms", wait.Milliseconds())
 		select {
 		case <-ctx.Done():
-			return settled
+			return until, failed
 		case <-s.After(wait):
 		}
 	}
@@ -132,6 +138,10 @@ func (s *scheduler) attempt(ctx context.Context, t task, number int) tape.Run {
 		row.WindowStart, row.WindowEnd = micros(exit.Report.WindowStart), micros(exit.Report.WindowEnd)
 	}
 	row.Outcome, row.Message = outcomeOf(stopCause, job, exit)
+	if row.Outcome == state.Incomplete && job.Window == WindowSinceDone {
+		// What the run has not covered becomes part of the next window.
+		row.WindowEnd = min(max(micros(exit.Report.CoveredUntil), row.WindowStart), row.WindowEnd)
+	}
 	row.Message = cmp.Or(row.Message, exit.Report.Message)
 	row.Output = output.tailText()
 	// A run that is incomplete has said so in its report. Of others the output tells the reason.
@@ -144,7 +154,7 @@ func (s *scheduler) attempt(ctx context.Context, t task, number int) tape.Run {
 		level = slog.LevelError
 	}
 	logger.Log(ctx, level, "run finished",
-		"outcome", row.Outcome, "exit", exit.Code, "attempt", number, "elapsed_ms", finished.Sub(started).Milliseconds(),
+		"outcome", row.Outcome, "exit", exit.Code, "attempt", number, "elapsed_ms", max(0, finished.Sub(started)).Milliseconds(),
 		"rows", row.Rows, "message", row.Message)
 	return row
 }
@@ -159,10 +169,15 @@ func (s *scheduler) start(ctx context.Context, args []string, runID string, outp
 	return s.Start(ctx, args, runID, output)
 }
 
-// record writes how an attempt ended. settled reports whether its due instant needs no other run.
-func (s *scheduler) record(t task, row tape.Run, last bool) (settled bool) {
-	accepted := s.write(row)
-	settled = accepted && !settledUntil(row, t.job).IsZero()
+// record writes how an attempt ended, and returns the instant up to which the job's work is done; zero if
+// the attempt settles nothing.
+func (s *scheduler) record(t task, row tape.Run, last bool) (until time.Time) {
+	if s.write(row) {
+		s.mu.Lock()
+		run, _ := s.settles(row)
+		s.mu.Unlock()
+		until = run.until
+	}
 	s.update(func(current *state.Scheduler) {
 		job := current.Job(t.job.Name)
 		job.Run = nil
@@ -175,7 +190,7 @@ func (s *scheduler) record(t task, row tape.Run, last bool) (settled bool) {
 			job.Failures++
 		}
 	})
-	return settled
+	return until
 }
 
 // outcomeOf returns the outcome of a run, and the reason if the exit status does not tell.

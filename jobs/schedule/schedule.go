@@ -5,7 +5,8 @@
 // Its guarantee: every run is a child process of the same binary and ends before its timeout and
 // before the scheduler. Every run leaves a row in the table runs, even one that was skipped or
 // lost. The windows of a job that were done or explicitly given up follow one another in the ledger
-// without a gap or an overlap, whenever and however the scheduler was stopped.
+// without a gap or an overlap, whenever and however the scheduler was stopped. Windows that reached
+// into the future of a clock that was set back do not count: they are done again.
 // docs/CONFIGURATION.md specifies crontab.yaml.
 package schedule
 
@@ -44,13 +45,16 @@ type Options struct {
 	Logger *slog.Logger
 	Now    func() time.Time // the system's clock, which may be set at any time
 
-	Uptime    func() state.Uptime                  // nil: unknown; signs of life are by the clock only then
-	Crontab   *Crontab                             // checked for changes; nil: the jobs never change
-	Reload    <-chan os.Signal                     // makes the scheduler check Crontab immediately
-	Notifier  Notifier                             // for jobs with on_failure: notify; nil: failures are only logged
-	Ping      Ping                                 // nil: no pings are sent
-	After     func(time.Duration) <-chan time.Time // time.After, or that of the clock behind Now
-	Heartbeat time.Duration                        // how often the state is written although nothing changed; 0 is 15 s
+	Uptime func() state.Uptime // nil: unknown; signs of life are by the clock only then
+	// ExchangeTime returns what time it is at the exchange at least; zero if that is unknown. Windows up
+	// to then are not in the future, even if the clock says so. It is only asked then. May be nil.
+	ExchangeTime func(context.Context) time.Time
+	Crontab      *Crontab                             // checked for changes; nil: the jobs never change
+	Reload       <-chan os.Signal                     // makes the scheduler check Crontab immediately
+	Notifier     Notifier                             // for jobs with on_failure: notify; nil: failures are only logged
+	Ping         Ping                                 // nil: no pings are sent
+	After        func(time.Duration) <-chan time.Time // time.After, or that of the clock behind Now
+	Heartbeat    time.Duration                        // how often the state is written although nothing changed; 0 is 15 s
 	// Observe, if set, is called with a copy of the jobs' states whenever one changed. It must not
 	// block.
 	Observe func([]state.Job)
@@ -89,9 +93,10 @@ type scheduler struct {
 
 	mu       sync.Mutex // guards the fields below
 	state    state.Scheduler
-	jobs     map[string]Job  // by name, including those removed from the crontab
-	notified map[string]bool // jobs whose failure was reported to people
-	unstored bool            // the last write of the state failed
+	jobs     map[string]Job          // by name, including those removed from the crontab
+	settled  map[string][]settledRun // by job name, oldest first
+	notified map[string]bool         // jobs whose failure was reported to people
+	unstored bool                    // the last write of the state failed
 }
 
 func newScheduler(ctx context.Context, options Options) *scheduler {
@@ -103,7 +108,7 @@ func newScheduler(ctx context.Context, options Options) *scheduler {
 		Options: options, ctx: ctx, pings: newPinger(ctx, options),
 		writer:  &ledgerWriter{ledger: options.Ledger, log: options.Logger, unmerged: map[string]int{}},
 		entries: map[string]*entry{}, finished: make(chan finishedRun),
-		jobs: map[string]Job{}, notified: map[string]bool{},
+		jobs: map[string]Job{}, settled: map[string][]settledRun{}, notified: map[string]bool{},
 	}
 }
 
@@ -139,13 +144,15 @@ func Run(ctx context.Context, options Options) error {
 // restore takes over from the previous scheduler: it writes the rows of the runs that were lost
 // with it, and sets up the entries.
 func (s *scheduler) restore() error {
-	previous, lost, err := restoreState(s.State, s.Ledger, s.Jobs)
+	now := s.Now().UTC()
+	previous, settled, lost, err := restoreState(s.ctx, s.Options, s.Jobs, now)
 	if err != nil {
 		return err
 	}
-	now := s.Now().UTC()
+	s.settled = settled
 	s.state = state.Scheduler{
 		PID: os.Getpid(), StartedAt: now, BeatAt: now, Jobs: previous.Jobs, DoneUntil: previous.DoneUntil,
+		Disbelieved: previous.Disbelieved,
 	}
 	for i := range s.state.Jobs {
 		job := &s.state.Jobs[i]
@@ -199,6 +206,7 @@ func (s *scheduler) loop(ctx context.Context) {
 		}
 		if now.Sub(stateWritten) >= s.Heartbeat || now.Before(stateWritten) {
 			stateWritten = now
+			s.believe(now)
 			s.advance(s.writer.retry(ctx))
 			s.writer.merge(ctx)
 			s.update(func(*state.Scheduler) {})
@@ -231,20 +239,21 @@ func (s *scheduler) untilNextEvent(now, stateWritten time.Time) time.Duration {
 			}
 		}
 	}
-	return max(next.Sub(now), 0)
+	// The clock may have been set since stateWritten.
+	return min(max(next.Sub(now), 0), s.Heartbeat)
 }
 
 // Once runs job now, whether it is due or not, writes its row and returns that. A job that takes a
 // window gets the time since its last window that was done. Runs that are due later are not
 // affected.
 func Once(ctx context.Context, job Job, options Options) (tape.Run, error) {
-	previous, _, err := restoreState(options.State, options.Ledger, []Job{job})
+	now := options.Now().UTC().Truncate(time.Second)
+	previous, _, _, err := restoreState(ctx, options, []Job{job}, now)
 	if err != nil {
 		return tape.Run{}, err
 	}
 	s := newScheduler(ctx, options)
 	defer s.pings.cancel()
-	now := options.Now().UTC().Truncate(time.Second)
 	from, known := previous.DoneUntil[job.Name]
 	if !known || !from.Before(now) {
 		if from = job.times.last(now.Add(-time.Nanosecond)); from.IsZero() {

@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,13 +14,19 @@ import (
 
 // settledUntil returns the instant up to which a row of the ledger proves its job's work to be done
 // or given up; zero if it proves nothing. The job's next window begins there, so only a run that
-// was done, or a skipped one that names the window it gives up, settles a window. A job without
-// windows owes nothing once a run was tried.
+// was done, or a skipped one that names the window it gives up, settles a window. A run that was done
+// incompletely settles what it says it has covered. A job without windows owes nothing once a run was
+// tried.
 func settledUntil(row tape.Run, job Job) time.Time {
 	at := time.UnixMicro(row.ScheduledAt).UTC()
 	switch {
 	case row.ScheduledAt == 0: // run by hand, which does not change what is due
 		return time.Time{}
+	case row.Outcome == state.Incomplete && job.Window == WindowSinceDone:
+		// The row's window is what the run has covered.
+		if row.WindowEnd > row.WindowStart {
+			return time.UnixMicro(min(row.WindowEnd, row.ScheduledAt)).UTC()
+		}
 	case row.Outcome.Done():
 		return at
 	case job.Window == WindowSinceDone:
@@ -33,21 +40,28 @@ func settledUntil(row tape.Run, job Job) time.Time {
 }
 
 // restoreState reads the state of the previous scheduler and brings it up to date from the ledger,
-// which is authoritative. lost are the rows of runs that were active when that scheduler was
+// which is authoritative. Marks in the future of now are not believed. settled are the runs that were
+// read, by job. lost are the rows of runs that were active when that scheduler was
 // killed.
-func restoreState(store StateStore, ledger Ledger, jobs []Job) (previous state.Scheduler, lost []tape.Run, err error) {
-	if err := store.Read(state.SchedulerFile, &previous); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return state.Scheduler{}, nil, fmt.Errorf("read the previous scheduler's state: %w", err)
+func restoreState(ctx context.Context, options Options, jobs []Job, now time.Time) (
+	previous state.Scheduler, settled map[string][]settledRun, lost []tape.Run, err error,
+) {
+	if err := options.State.Read(state.SchedulerFile, &previous); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return state.Scheduler{}, nil, nil, fmt.Errorf("read the previous scheduler's state: %w", err)
 	}
 	since := ""
 	if previous.DoneUntil != nil {
 		// Rows that are missing in the state are younger than it. Two days allow for a clock that
-		// was set since.
-		since = previous.BeatAt.AddDate(0, 0, -2).UTC().Format(time.DateOnly)
+		// was set since, and the present for one that was ahead then.
+		written := previous.BeatAt
+		if now.Before(written) {
+			written = now
+		}
+		since = written.AddDate(0, 0, -2).UTC().Format(time.DateOnly)
 	}
-	rows, err := ledger.ReadRuns(since, "")
+	rows, err := options.Ledger.ReadRuns(since, "")
 	if err != nil {
-		return state.Scheduler{}, nil, fmt.Errorf("read the ledger: %w", err)
+		return state.Scheduler{}, nil, nil, fmt.Errorf("read the ledger: %w", err)
 	}
 	if previous.DoneUntil == nil {
 		previous.DoneUntil = map[string]time.Time{}
@@ -57,22 +71,40 @@ func restoreState(store StateStore, ledger Ledger, jobs []Job) (previous state.S
 		byName[job.Name] = job
 	}
 	written := map[string]bool{}
+	settled = map[string][]settledRun{}
+	begun := map[string]time.Time{} // begun: the earliest window that was not done
 	for _, row := range rows {
 		written[row.ID] = true
 		job, ok := byName[row.Job]
 		if !ok {
 			job.Window = WindowSinceDone // the strictest rule for a job that is no longer in the crontab
 		}
-		if at := settledUntil(row, job); at.After(previous.DoneUntil[row.Job]) {
-			previous.DoneUntil[row.Job] = at
+		run, ok := settledRunOf(row, job, &previous)
+		if !ok {
+			if at := instant(row.WindowStart); row.ScheduledAt != 0 && !at.IsZero() && (begun[row.Job].IsZero() || at.Before(begun[row.Job])) {
+				begun[row.Job] = at
+			}
+			continue
 		}
+		settled[row.Job] = append(settled[row.Job], run)
+		if run.until.After(previous.DoneUntil[row.Job]) {
+			previous.DoneUntil[row.Job] = run.until
+		}
+	}
+	for name, at := range begun {
+		if _, known := previous.DoneUntil[name]; !known { // the state was lost, and no run was ever done
+			previous.DoneUntil[name] = at
+		}
+	}
+	if moved := disbelieve(&previous, settled, byName, now, options.horizon(ctx, now, latestMark(previous.DoneUntil))); len(moved) > 0 {
+		options.Logger.Warn("windows that were done lie in the future: done again", "jobs", moved, "now", now)
 	}
 	for _, job := range previous.Jobs {
 		if run := job.Run; run != nil && !written[run.ID] {
 			lost = append(lost, rowOf(*run, job.Name))
 		}
 	}
-	return previous, lost, nil
+	return previous, settled, lost, nil
 }
 
 // rowOf returns the row of a run that has started. Its outcome is lost until the run is over.
@@ -154,8 +186,13 @@ func (s *scheduler) advance(rows []tape.Run) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, row := range rows {
-		if at := settledUntil(row, s.jobs[row.Job]); at.After(s.state.DoneUntil[row.Job]) {
-			s.state.DoneUntil[row.Job] = at
+		run, ok := s.settles(row)
+		if !ok {
+			continue
+		}
+		s.settled[row.Job] = remember(s.settled[row.Job], run)
+		if run.until.After(s.state.DoneUntil[row.Job]) {
+			s.state.DoneUntil[row.Job] = run.until
 		}
 	}
 }
