@@ -1,7 +1,6 @@
 package binance
 
 import (
-	"archive/zip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -15,8 +14,6 @@ import (
 	"regexp"
 	"strings"
 	"time"
-
-	"github.com/klauspost/compress/flate"
 
 	"tapedeck/internal/durable"
 	"tapedeck/internal/outbound"
@@ -35,12 +32,7 @@ func (e *ChecksumError) Error() string {
 	return fmt.Sprintf("%s has the SHA-256 %s, but its checksum file says %s", e.Name, e.Got, e.Want)
 }
 
-const (
-	archiveAttempts = 6
-	archiveStall    = time.Minute // a download without a byte for this long is resumed with a new request
-	maxChecksumBody = 4 << 10
-	partSuffix      = ".part" // of an unfinished download's name
-)
+const partSuffix = ".part" // of an unfinished download's name
 
 // Archive downloads the daily files of spot trades. docs/BINANCE.md describes their layout and
 // known defects. It is safe for concurrent use.
@@ -71,7 +63,7 @@ func ArchiveName(kind ArchiveKind, symbol string, day time.Time) string {
 
 // Fetch downloads a day's file into dir and verifies its checksum. It resumes a download that
 // another call or process did not finish. The caller closes the file. The error is ErrNotInArchive,
-// a *ChecksumError, or one that Temporary classifies.
+// a *ChecksumError, a *TooLargeError, a *NoRoomError, a redirect, or one that Temporary classifies.
 func (a *Archive) Fetch(
 	ctx context.Context, kind ArchiveKind, symbol string, day time.Time, dir string,
 ) (*ArchiveFile, error) {
@@ -128,14 +120,15 @@ func closePart(file *os.File, remove bool) {
 }
 
 func (a *Archive) fetch(ctx context.Context, address, name string, file *os.File) (*ArchiveFile, error) {
+	attempts := archiveAttemptsAll
 	// Two rounds: a file that the exchange replaced between the two requests, or while a download
 	// was interrupted, matches after a second download.
 	for round := 1; ; round++ {
-		want, err := a.checksum(ctx, address+".CHECKSUM", name)
+		want, err := a.checksum(ctx, address+".CHECKSUM", name, &attempts)
 		if err != nil {
 			return nil, err
 		}
-		if err := a.download(ctx, address, file); err != nil {
+		if err := a.download(ctx, address, file, &attempts); err != nil {
 			return nil, err
 		}
 		got, size, err := hashFile(file)
@@ -149,7 +142,7 @@ func (a *Archive) fetch(ctx context.Context, address, name string, file *os.File
 			return nil, &ChecksumError{Name: name, Want: want, Got: got}
 		}
 		a.opt.Logger.Warn("archive file does not match its checksum, downloading again", "file", name, "want", want, "got", got)
-		if err := file.Truncate(0); err != nil {
+		if _, err := restart(file); err != nil {
 			return nil, err
 		}
 	}
@@ -169,9 +162,9 @@ func ParseChecksum(text, name string) (string, error) {
 	return "", fmt.Errorf("no SHA-256 of %q in the checksum file", name)
 }
 
-func (a *Archive) checksum(ctx context.Context, address, name string) (string, error) {
+func (a *Archive) checksum(ctx context.Context, address, name string, attempts *int) (string, error) {
 	var sum string
-	err := a.retry(ctx, func(ctx context.Context) (bool, error) {
+	err := a.retry(ctx, attempts, func(ctx context.Context) (bool, error) {
 		res, err := a.get(ctx, address, 0)
 		if err != nil {
 			return false, err
@@ -187,65 +180,6 @@ func (a *Archive) checksum(ctx context.Context, address, name string) (string, e
 		return false, nil
 	})
 	return sum, err
-}
-
-// download appends the bytes of address that file does not have yet.
-func (a *Archive) download(ctx context.Context, address string, file *os.File) error {
-	return a.retry(ctx, func(ctx context.Context) (bool, error) {
-		offset, err := file.Seek(0, io.SeekEnd)
-		if err != nil {
-			return false, err
-		}
-		ctx, cancel := context.WithCancelCause(ctx)
-		defer cancel(nil)
-		res, err := a.get(ctx, address, offset)
-		if err != nil {
-			return false, err
-		}
-		defer res.Body.Close()
-		switch {
-		case res.StatusCode == http.StatusRequestedRangeNotSatisfiable:
-			return false, nil // the file is complete, or a different one; the checksum decides
-		case res.StatusCode == http.StatusOK && offset > 0:
-			if err := file.Truncate(0); err != nil {
-				return false, err
-			}
-			if _, err := file.Seek(0, io.SeekStart); err != nil {
-				return false, err
-			}
-		}
-		stalled := time.AfterFunc(archiveStall, func() {
-			cancel(&networkError{fmt.Errorf("no data for %s", archiveStall)})
-		})
-		defer stalled.Stop()
-		body := &watchedReader{in: res.Body, timer: stalled}
-		_, err = io.Copy(file, body)
-		if body.failed {
-			return body.received, &networkError{fmt.Errorf("download: %w", err)}
-		}
-		return false, err
-	})
-}
-
-// watchedReader resets a timer with every read, and separates errors of the network from those of
-// the disk.
-type watchedReader struct {
-	in       io.Reader
-	timer    *time.Timer
-	failed   bool
-	received bool
-}
-
-func (r *watchedReader) Read(p []byte) (int, error) {
-	n, err := r.in.Read(p)
-	if n > 0 {
-		r.received = true
-		r.timer.Reset(archiveStall)
-	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		r.failed = true
-	}
-	return n, err
 }
 
 // get requests the bytes of address from offset on. The status of the response is 200, 206 or 416.
@@ -281,32 +215,6 @@ func (a *Archive) get(ctx context.Context, address string, offset int64) (*http.
 	return nil, &StatusError{Status: res.StatusCode, Bytes: res.ContentLength}
 }
 
-// retry calls try until it succeeds, fails permanently, or has failed six times in a row without
-// progress.
-func (a *Archive) retry(ctx context.Context, try func(context.Context) (progress bool, err error)) error {
-	backoff := time.Second
-	for attempt := 1; ; attempt++ {
-		progress, err := try(ctx)
-		if cause := context.Cause(ctx); err != nil && cause != nil {
-			return cause
-		}
-		if progress {
-			attempt, backoff = 1, time.Second
-		}
-		var status *StatusError
-		again := Temporary(err) || errors.As(err, &status) && status.Status == http.StatusTooManyRequests
-		if err == nil || !again || attempt >= archiveAttempts {
-			return err
-		}
-		a.opt.Logger.Warn("archive request failed, trying again",
-			"attempt", attempt, "wait_ms", backoff.Milliseconds(), "error", err)
-		if err := a.opt.Sleep(ctx, backoff); err != nil {
-			return err
-		}
-		backoff = min(2*backoff, backoffMost)
-	}
-}
-
 func hashFile(file *os.File) (string, int64, error) {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return "", 0, err
@@ -330,6 +238,9 @@ type ArchiveFile struct {
 // and still match their checksum file.
 func (f *ArchiveFile) Open() (io.ReadCloser, error) {
 	_, content, err := OpenZip(f.file, f.Bytes)
+	if several := new(*severalCSVsError); errors.As(err, several) {
+		err = errors.New("several CSVs in the zip") // their names are not shown
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open %q: %w", f.Name, err)
 	}
@@ -338,27 +249,3 @@ func (f *ArchiveFile) Open() (io.ReadCloser, error) {
 
 // Close removes the downloaded file.
 func (f *ArchiveFile) Close() { closePart(f.file, true) }
-
-// OpenZip opens the only CSV in a zip, and returns its base name. The caller closes it.
-func OpenZip(in io.ReaderAt, size int64) (name string, content io.ReadCloser, err error) {
-	packed, err := zip.NewReader(in, size)
-	if err != nil {
-		return "", nil, err
-	}
-	packed.RegisterDecompressor(zip.Deflate, func(r io.Reader) io.ReadCloser { return flate.NewReader(r) })
-	var found *zip.File
-	for _, file := range packed.File {
-		if !strings.HasSuffix(strings.ToLower(file.Name), ".csv") {
-			continue
-		}
-		if found != nil {
-			return "", nil, fmt.Errorf("several CSVs in the zip: %q and %q", found.Name, file.Name)
-		}
-		found = file
-	}
-	if found == nil {
-		return "", nil, errors.New("no CSV in the zip")
-	}
-	content, err = found.Open()
-	return filepath.Base(found.Name), content, err
-}

@@ -53,6 +53,8 @@ type ClientOptions struct {
 	// FailFast makes a call of a REST client fail with an *UnreachableError after 12 s in which the
 	// exchange sent no response at all, unless the client has received one before.
 	FailFast bool
+	// Free returns how many bytes can be written below a directory; nil means what the system says.
+	Free func(dir string) (int64, error)
 }
 
 func (opt ClientOptions) withDefaults() ClientOptions {

@@ -33,6 +33,7 @@ func (s *symbolRun) fetchDay(ctx context.Context, day DayPlan) error {
 	var status *binance.StatusError
 	var checksum *binance.ChecksumError
 	var redirect *outbound.RedirectError
+	var tooLarge *binance.TooLargeError
 	var line *binance.CSVError
 	if errors.As(err, &line) {
 		line.Text = "" // what a server sent is not shown
@@ -46,7 +47,7 @@ func (s *symbolRun) fetchDay(ctx context.Context, day DayPlan) error {
 	case errors.Is(err, binance.ErrNotInArchive) && len(day.known) == 0 && !day.idsKnown():
 		// The day is before the first trade that REST shows: most probably there was no trade.
 	case errors.Is(err, binance.ErrNotInArchive), errors.As(err, &unusable), errors.As(err, &status),
-		errors.As(err, &checksum), errors.As(err, &redirect), binance.Temporary(err):
+		errors.As(err, &checksum), errors.As(err, &redirect), errors.As(err, &tooLarge), binance.Temporary(err):
 		level := slog.LevelWarn
 		if errors.Is(err, binance.ErrNotInArchive) {
 			level = slog.LevelInfo // yesterday's file appears some hours after midnight
