@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/duckdb/duckdb-go/v2"
+
+	"tapedeck/internal/wording"
 )
 
 // RefusedError is returned for a statement that a session does not run.
@@ -63,13 +65,16 @@ type Format string
 
 // The formats of Export.
 const (
+	// In CSV, a text that a spreadsheet would take for a formula has an apostrophe before it.
 	CSV     Format = "csv"
+	RawCSV  Format = "raw csv"
 	JSON    Format = "json"
 	Parquet Format = "parquet"
 )
 
 var copyOptions = map[Format]string{
 	CSV:     "FORMAT csv, HEADER true",
+	RawCSV:  "FORMAT csv, HEADER true",
 	JSON:    "FORMAT json, ARRAY true",
 	Parquet: "FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2",
 }
@@ -79,18 +84,23 @@ var copyOptions = map[Format]string{
 func (s *Session) Export(ctx context.Context, text string, format Format, w io.Writer) error {
 	options, ok := copyOptions[format]
 	if !ok {
-		return fmt.Errorf("unknown format %q: use csv, json or parquet", format)
+		return fmt.Errorf("unknown format %q", format)
 	}
 	dir, err := os.MkdirTemp(s.scratch.path, "export-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "result."+string(format))
+	path := filepath.Join(dir, "result")
 	err = s.retry(ctx, func(conn *sql.Conn) error {
 		statement, err := checkReadOnly(conn, text)
 		if err != nil {
 			return err
+		}
+		if format == CSV {
+			if statement, err = withoutFormulas(conn, statement); err != nil {
+				return err
+			}
 		}
 		_, err = conn.ExecContext(ctx, fmt.Sprintf("COPY (%s\n) TO %s (%s)", statement, Quote(path), options))
 		return err
@@ -103,6 +113,9 @@ func (s *Session) Export(ctx context.Context, text string, format Format, w io.W
 		return err
 	}
 	defer file.Close()
+	if format == JSON {
+		w = wording.JSON(w)
+	}
 	if _, err := io.Copy(w, file); err != nil {
 		return fmt.Errorf("write the result: %w", err)
 	}

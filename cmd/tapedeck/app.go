@@ -5,10 +5,14 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
+
+	"tapedeck/internal/wording"
 )
 
 // app is what every command gets: the process's streams and environment, its clock and logger, and
@@ -94,7 +98,7 @@ func terminalWidth(w io.Writer) int {
 func (a *app) setUpLog(level slog.Level, command *kong.Node) {
 	file, ok := a.stderr.(*os.File)
 	if !ok {
-		a.log = slog.New(slog.NewJSONHandler(a.stderr, &slog.HandlerOptions{Level: level}))
+		a.log = slog.New(slog.NewJSONHandler(wording.JSON(a.stderr), &slog.HandlerOptions{Level: level}))
 		return
 	}
 	target := command.Target.Addr().Interface()
@@ -108,7 +112,7 @@ func (a *app) setUpLog(level slog.Level, command *kong.Node) {
 		a.stderr = a.logQueue
 	}
 	if !isTerminal(file) {
-		a.log = slog.New(slog.NewJSONHandler(a.stderr, &slog.HandlerOptions{Level: level}))
+		a.log = slog.New(slog.NewJSONHandler(wording.JSON(a.stderr), &slog.HandlerOptions{Level: level}))
 		return
 	}
 	a.console = newConsole(file, a.stderr)
@@ -125,8 +129,33 @@ func (a *app) setUpLog(level slog.Level, command *kong.Node) {
 	a.log = slog.New(newLineHandler(a.console, level, form))
 }
 
-// say writes a line about the progress of a command to standard error. Results go to standard
-// output.
+// results returns standard output for results that keep the bytes of what others wrote, such as CSV.
+// On a terminal it shows those that a terminal would act on.
+func (a *app) results() io.Writer {
+	if isTerminal(a.stdout) {
+		return wording.Lines(a.stdout)
+	}
+	return a.stdout
+}
+
+// say writes a line about the progress of a command to standard error, with the texts among its
+// arguments escaped. Results go to standard output.
 func (a *app) say(format string, args ...any) {
-	fmt.Fprintf(a.stderr, format+"\n", args...)
+	fmt.Fprintf(a.stderr, format+"\n", visibleArgs(args)...)
+}
+
+// visibleArgs escapes the texts among the arguments of a line for people.
+func visibleArgs(args []any) []any {
+	out := slices.Clone(args)
+	for i, arg := range args {
+		switch arg := arg.(type) {
+		case string:
+			out[i] = wording.Visible(arg)
+		case error:
+			out[i] = strings.Join(wording.Errors(arg), "\n")
+		case fmt.Stringer:
+			out[i] = wording.Visible(arg.String())
+		}
+	}
+	return out
 }

@@ -171,14 +171,14 @@ func planProblem(plan backfill.Plan) error {
 // writePlan prints what a backfill would fetch.
 func writePlan(w io.Writer, plan backfill.Plan) error {
 	if plan.Missing() == 0 && plan.Days() == 0 {
-		_, err := fmt.Fprintf(w, "%v\n", backfill.Summary{Plan: plan})
+		_, err := fmt.Fprintln(w, wording.Visible(fmt.Sprint(backfill.Summary{Plan: plan})))
 		return err
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "symbol\tmissing\tgaps\tabsent\trequests\tweight\tarchive files\t")
 	row := func(name string, p backfill.Plan, gaps int, absent int64) {
 		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t\n",
-			name, wording.Comma(p.Missing()), gaps, wording.Comma(absent),
+			wording.Name(name), wording.Comma(p.Missing()), gaps, wording.Comma(absent),
 			wording.Comma(p.Requests()), wording.Comma(p.Weight()), wording.Comma(p.Days()))
 	}
 	gaps, absent := 0, int64(0)

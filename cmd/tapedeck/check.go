@@ -62,7 +62,7 @@ func (c *checkCmd) Run(ctx context.Context, a *app) error {
 	write := map[string]func(io.Writer, check.Summary) error{
 		"table": writeChecks, "json": writeChecksJSON, "csv": writeChecksCSV,
 	}[c.Format]
-	if err := write(a.stdout, summary); err != nil {
+	if err := write(a.results(), summary); err != nil {
 		return err
 	}
 	return a.checkResult(summary)
@@ -110,7 +110,7 @@ func writeChecks(w io.Writer, summary check.Summary) error {
 		if outcome.Err != nil {
 			found = "failed"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\n", outcome.Query.Name, outcome.Query.Severity, found)
+		fmt.Fprintf(table, "%s\t%s\t%s\n", wording.Name(outcome.Query.Name), outcome.Query.Severity, found)
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -120,7 +120,7 @@ func writeChecks(w io.Writer, summary check.Summary) error {
 			continue
 		}
 		var rows strings.Builder
-		fmt.Fprintf(&rows, "\n%s (%s) %s\n", outcome.Query.Name, outcome.Query.Severity, summaryOf(outcome.Query))
+		fmt.Fprintf(&rows, "\n%s (%s) %s\n", wording.Name(outcome.Query.Name), outcome.Query.Severity, wording.Visible(summaryOf(outcome.Query)))
 		writeRows(&rows, outcome.Result)
 		if shown := int64(len(outcome.Result.Rows)); shown < outcome.Found {
 			fmt.Fprintf(&rows, "(%s of %s)\n", wording.Comma(shown), wording.Count(outcome.Found, "row"))
@@ -188,7 +188,7 @@ func writeChecksJSON(w io.Writer, summary check.Summary) error {
 		}
 		out = append(out, one)
 	}
-	encoder := json.NewEncoder(w)
+	encoder := json.NewEncoder(wording.JSON(w))
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(out)
@@ -202,7 +202,7 @@ func writeChecksCSV(w io.Writer, summary check.Summary) error {
 		for _, column := range outcome.Query.Columns {
 			if _, ok := index[column.Name]; !ok {
 				index[column.Name] = len(header)
-				header = append(header, column.Name)
+				header = append(header, wording.Formula(column.Name))
 			}
 		}
 	}
@@ -213,7 +213,7 @@ func writeChecksCSV(w io.Writer, summary check.Summary) error {
 	for _, outcome := range summary.Checks {
 		for _, row := range outcome.Result.Rows {
 			record := make([]string, len(header))
-			record[0], record[1] = outcome.Query.Name, outcome.Query.Severity
+			record[0], record[1] = wording.Formula(outcome.Query.Name), outcome.Query.Severity
 			for i, column := range outcome.Result.Columns {
 				record[index[column.Name]] = csvText(row[i])
 			}
@@ -234,9 +234,9 @@ func csvText(value any) string {
 	case time.Time:
 		return value.UTC().Format(time.RFC3339Nano)
 	case string:
-		return value
+		return wording.Formula(value)
 	case float64:
 		return numberText(value)
 	}
-	return fmt.Sprint(value)
+	return wording.Formula(fmt.Sprint(value))
 }

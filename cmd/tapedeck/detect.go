@@ -13,6 +13,7 @@ import (
 
 	"tapedeck/analytics"
 	"tapedeck/internal/tape"
+	"tapedeck/internal/wording"
 	"tapedeck/jobs/detect"
 	"tapedeck/jobs/notify"
 	"tapedeck/jobs/schedule"
@@ -152,8 +153,8 @@ func writeAlertTable(w io.Writer, alerts []tape.Alert, width int) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "AT (UTC)\tSYMBOL\tDETECTOR\tSEVERITY\tSCORE\tMESSAGE")
 	for _, alert := range alerts {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%.1f\t%s\n", time.UnixMicro(alert.At).UTC().Format(time.DateTime), alert.Symbol,
-			alert.Detector, alert.Severity, alert.Score, alert.Message)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%.1f\t%s\n", time.UnixMicro(alert.At).UTC().Format(time.DateTime), wording.Name(alert.Symbol),
+			wording.Name(alert.Detector), wording.Name(alert.Severity), alert.Score, wording.Visible(alert.Message))
 	}
 	return table.Flush()
 }
@@ -161,7 +162,8 @@ func writeAlertTable(w io.Writer, alerts []tape.Alert, width int) error {
 func writeFittedAlerts(w io.Writer, alerts []tape.Alert, width int) error {
 	symbol, detector := len("SYMBOL"), len("DETECTOR")
 	for _, alert := range alerts {
-		symbol, detector = max(symbol, utf8.RuneCountInString(alert.Symbol)), max(detector, len(alert.Detector))
+		symbol, detector = max(symbol, utf8.RuneCountInString(wording.Name(alert.Symbol))),
+			max(detector, utf8.RuneCountInString(wording.Name(alert.Detector)))
 	}
 	var out strings.Builder
 	writeRow := func(at, name, by, severity, score string) int {
@@ -177,13 +179,13 @@ func writeFittedAlerts(w io.Writer, alerts []tape.Alert, width int) error {
 	out.WriteByte('\n')
 	for _, alert := range alerts {
 		at, score := time.UnixMicro(alert.At).UTC().Format("01-02 15:04"), fmt.Sprintf("%.1f", alert.Score)
-		writeRow(at, alert.Symbol, alert.Detector, alert.Severity, score)
+		writeRow(at, wording.Name(alert.Symbol), wording.Name(alert.Detector), wording.Name(alert.Severity), score)
 		indent, messageWidth := used, width-used
 		if !sameLine {
 			out.WriteByte('\n')
 			indent, messageWidth = 4, width-4
 		}
-		for i, part := range wrap(alert.Message, messageWidth) {
+		for i, part := range wrap(wording.Visible(alert.Message), messageWidth) {
 			if i == 0 && sameLine {
 				part = "  " + part
 			} else {
@@ -222,7 +224,7 @@ func writeAlertLines(w io.Writer, alerts []tape.Alert) error {
 
 // writeJSONLines prints each value as JSON on a line.
 func writeJSONLines[T any](w io.Writer, values []T) error {
-	encoder := json.NewEncoder(w)
+	encoder := json.NewEncoder(wording.JSON(w))
 	encoder.SetEscapeHTML(false)
 	for _, value := range values {
 		if err := encoder.Encode(value); err != nil {

@@ -62,7 +62,7 @@ func writeCalibration(w io.Writer, found detect.Calibration) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "DETECTOR\tPARAMETER\tNOW\tPROPOSED\tMEDIUM\tHIGH\tSYMBOL-DAYS\tALERTS NOW\tALERTS PROPOSED")
 	for _, c := range found.Detectors {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Detector, c.Param, numberText(c.Current), numberText(c.Threshold), numberText(c.Medium),
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", wording.Name(c.Detector), wording.Name(c.Param), numberText(c.Current), numberText(c.Threshold), numberText(c.Medium),
 			numberText(c.High), wording.Comma(c.SymbolDays), wording.Comma(c.AlertsCurrent), wording.Comma(c.AlertsThreshold))
 	}
 	if err := table.Flush(); err != nil {
@@ -97,7 +97,7 @@ func (a *app) checkLookAhead(ctx context.Context, dir *tape.Dir, options detect.
 	names := map[string]bool{}
 	for _, difference := range checked.Found {
 		names[difference.Detector] = true
-		if _, err := fmt.Fprintln(a.stdout, difference); err != nil {
+		if _, err := fmt.Fprintln(a.stdout, wording.Visible(difference.String())); err != nil {
 			return err
 		}
 	}

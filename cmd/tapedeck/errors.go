@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -66,9 +65,9 @@ func status(err error) int {
 
 // fail prints err, and a hint if the remedy is known, and returns the exit status.
 func (a *app) fail(err error) int {
-	fmt.Fprintf(a.stderr, "tapedeck: %s\n", strings.TrimRight(err.Error(), "\n"))
+	a.say("tapedeck: %v", err)
 	if hint := a.hint(err); hint != "" {
-		fmt.Fprintf(a.stderr, "hint: %s\n", hint)
+		a.say("hint: %s", hint)
 	}
 	return status(err)
 }

@@ -82,7 +82,7 @@ func (c *exchangeCmd) Run(ctx context.Context, a *app) error {
 	}
 	if c.List {
 		for _, symbol := range standin.Symbols() {
-			fmt.Fprintln(a.stdout, symbol)
+			fmt.Fprintln(a.stdout, wording.Name(symbol))
 		}
 		return standin.Close()
 	}

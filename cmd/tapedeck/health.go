@@ -43,7 +43,7 @@ func (c *healthCmd) Run(a *app) error {
 	if !verdict.Healthy {
 		return fmt.Errorf("unhealthy: %s", line)
 	}
-	_, err = fmt.Fprintf(a.stdout, "healthy: %s\n", line)
+	_, err = fmt.Fprintf(a.stdout, "healthy: %s\n", wording.Visible(line))
 	return err
 }
 

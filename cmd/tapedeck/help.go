@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
+
+	"tapedeck/internal/wording"
 )
 
 // errHelpShown stops parsing after help was printed; the exit status is 0.
@@ -177,6 +179,9 @@ func section(page *strings.Builder, heading string, rows [][2]string) {
 func columns(page *strings.Builder, rows [][2]string) {
 	const most = 22
 	width := 0
+	for i := range rows {
+		rows[i] = [2]string{wording.Name(rows[i][0]), wording.VisibleLines(rows[i][1])}
+	}
 	for _, row := range rows {
 		if n := utf8.RuneCountInString(row[0]); n <= most {
 			width = max(width, n)
@@ -220,7 +225,7 @@ func paragraphs(page *strings.Builder, indent, text string) {
 		}
 		words = nil
 	}
-	for line := range strings.SplitSeq(strings.Trim(text, "\n"), "\n") {
+	for line := range strings.SplitSeq(strings.Trim(wording.VisibleLines(text), "\n"), "\n") {
 		switch {
 		case strings.TrimSpace(line) == "":
 			flush()

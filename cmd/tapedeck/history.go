@@ -42,7 +42,7 @@ func (c *historyCmd) Run(ctx context.Context, a *app) error {
 	case "json":
 		return history.WriteJSON(a.stdout, found)
 	case "csv":
-		return history.WriteCSV(a.stdout, found)
+		return history.WriteCSV(a.results(), found)
 	}
 	return history.WriteTable(a.stdout, found, terminalWidth(a.stdout))
 }

@@ -132,9 +132,9 @@ func (f lineForm) write(out *bytes.Buffer, at time.Time, l line) {
 	case l.level >= slog.LevelWarn:
 		word, color = "warning", yellow
 	}
-	text := wording.Printable(l.text)
+	text := wording.Visible(l.text)
 	if l.job != "" {
-		text = wording.Printable(l.job) + ": " + text
+		text = wording.Name(l.job) + ": " + text
 	}
 	if word != "" {
 		text = word + ": " + text

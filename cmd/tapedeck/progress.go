@@ -92,7 +92,7 @@ func (p *progressDisplay) Set(part string, done int64) {
 func (p *progressDisplay) Line(text string) {
 	p.lines.Lock()
 	defer p.lines.Unlock()
-	fmt.Fprintln(p.out, text)
+	fmt.Fprintln(p.out, wording.Visible(text))
 }
 
 // end removes the progress. It may be called more than once.

@@ -63,7 +63,7 @@ func (c *queriesCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(a.stdout, page.String()); err != nil {
+	if _, err := io.WriteString(a.results(), page.String()); err != nil {
 		return err
 	}
 	for _, problem := range problems {
@@ -161,7 +161,7 @@ func writeQueryPages(page *strings.Builder, queries []analytics.Query, settings 
 		if i > 0 {
 			page.WriteString("\n")
 		}
-		fmt.Fprintf(page, "%s: %s\n\n", query.Path, query.Title)
+		fmt.Fprintf(page, "%s: %s\n\n", wording.Visible(query.Path), wording.Visible(query.Title))
 		paragraphs(page, "", query.Doc)
 		page.WriteString("\nReads:\n")
 		rows := [][2]string{}
@@ -183,15 +183,15 @@ func writeQueryPages(page *strings.Builder, queries []analytics.Query, settings 
 			rows = append(rows, [2]string{column.Name, column.Type + ", " + column.Doc})
 		}
 		columns(page, rows)
-		fmt.Fprintf(page, "\nKey: %s\n", strings.Join(query.Key, ", "))
+		fmt.Fprintf(page, "\nKey: %s\n", wording.Visible(strings.Join(query.Key, ", ")))
 		if query.Cooldown > 0 {
 			fmt.Fprintf(page, "Cooldown: %s; a row of a symbol within this time after another belongs to the same event\n", length(query.Cooldown))
 		}
 		if query.Needs != nil && len(query.Needs.Lines) > 0 {
-			fmt.Fprintf(page, "Needs: %s\n", strings.Join(query.Needs.Lines, "; "))
+			fmt.Fprintf(page, "Needs: %s\n", wording.Visible(strings.Join(query.Needs.Lines, "; ")))
 		}
 		if query.Severity != "" {
-			fmt.Fprintf(page, "Severity: %s\n", query.Severity)
+			fmt.Fprintf(page, "Severity: %s\n", wording.Visible(query.Severity))
 		}
 	}
 }
@@ -288,7 +288,7 @@ func writeQueriesJSON(w io.Writer, queries []analytics.Query, settings querySett
 		}
 		out = append(out, one)
 	}
-	encoder := json.NewEncoder(w)
+	encoder := json.NewEncoder(wording.JSON(w))
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(out)

@@ -23,6 +23,7 @@ type queryCmd struct {
 	File   string            `placeholder:"FILE" help:"Read the statement from FILE: one of sql/cookbook, or your own."`
 	Set    map[string]string `placeholder:"NAME=VALUE" mapsep:"none" help:"Set a variable that the statement reads with getvariable: --set symbol=ETHUSDT --set since=2026-01-15."`
 	Format string            `placeholder:"FORMAT" enum:"table,csv,json,parquet" default:"table" help:"table, csv, json or parquet."`
+	Raw    bool              `help:"With --format csv: write texts as they are. Without it, one that a spreadsheet would take for a formula (= + - @) begins with an apostrophe."`
 	sessionFlags
 }
 
@@ -58,6 +59,9 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 	if c.Format == "parquet" && isTerminal(a.stdout) {
 		return misuse("parquet cannot be shown on a terminal; redirect it to a file: > result.parquet")
 	}
+	if c.Raw && c.Format != "csv" {
+		return misuse("--raw needs --format csv")
+	}
 	if err := checkVariables(text, c.Set); err != nil {
 		return err
 	}
@@ -75,14 +79,18 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 	running := a.newProgress()
 	running.Begin("running the statement", 0)
 	defer running.end()
-	output := running.output(a.stdout)
+	output := running.output(a.results())
 	if c.Format == "table" {
 		var result analytics.Result
 		if result, err = session.SQL(ctx, text); err == nil {
 			err = writeTable(output, result)
 		}
 	} else {
-		err = session.Export(ctx, text, analytics.Format(c.Format), output)
+		format := analytics.Format(c.Format)
+		if c.Raw && format == analytics.CSV {
+			format = analytics.RawCSV
+		}
+		err = session.Export(ctx, text, format, output)
 	}
 	if err != nil {
 		var refused *analytics.RefusedError
@@ -159,7 +167,7 @@ func writeRows(out *strings.Builder, result analytics.Result) {
 	right := make([]bool, len(result.Columns))
 	width := make([]int, len(result.Columns))
 	for i, column := range result.Columns {
-		header[i] = column.Name
+		header[i] = wording.Name(column.Name)
 	}
 	cells := append(make([][]string, 0, len(result.Rows)+1), header)
 	for _, row := range result.Rows {
@@ -206,7 +214,7 @@ func cellText(value any) string {
 		}
 		return value.Format("2006-01-02 15:04:05.999999")
 	case string:
-		return strings.NewReplacer("\n", "\\n", "\r", "\\r", "\t", "\\t").Replace(value)
+		return wording.Visible(value)
 	}
-	return valueText(value)
+	return wording.Visible(valueText(value))
 }

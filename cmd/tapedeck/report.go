@@ -128,6 +128,9 @@ func (a *app) writeReport(built *report.Report, format, out string) error {
 		"markdown": report.Markdown, "json": report.JSON, "csv": report.CSV, "xlsx": report.XLSX, "html": report.HTML,
 		"table": func(w io.Writer, r *report.Report) error { return report.Table(w, r, a.tableOptions(out)) },
 	}[format]
+	if out == "" && format == "csv" {
+		return write(a.results(), built)
+	}
 	if out == "" {
 		return write(a.stdout, built)
 	}

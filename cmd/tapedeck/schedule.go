@@ -59,7 +59,7 @@ func (c *scheduleCmd) Run(ctx context.Context, a *app) error {
 	}
 	switch {
 	case c.Check:
-		_, err := fmt.Fprintf(a.stdout, "%s: %s, no problems\n", c.Crontab, wording.Count(len(jobs), "job"))
+		_, err := fmt.Fprintf(a.stdout, "%s: %s, no problems\n", wording.Visible(c.Crontab), wording.Count(len(jobs), "job"))
 		return err
 	case c.Next > 0:
 		return a.printUpcoming(schedule.Upcoming(jobs, a.now(), c.Next))
@@ -257,7 +257,7 @@ func (a *app) printUpcoming(upcoming []schedule.Due) error {
 			local = due.At.In(due.Job.Location).Format("2006-01-02 15:04:05 MST")
 		}
 		command := strings.Join(strings.Fields(due.Job.Command), " ")
-		fmt.Fprintf(table, format, due.At.Format(time.DateTime), local, due.Job.Name, command)
+		fmt.Fprintf(table, format, due.At.Format(time.DateTime), local, wording.Name(due.Job.Name), wording.Visible(command))
 	}
 	if err := table.Flush(); err != nil {
 		return err

@@ -284,7 +284,7 @@ func jobParts(jobs []state.Job, now time.Time) []string {
 	}
 	out := append(running, next...)
 	for i, text := range out {
-		out[i] = wording.Printable(text)
+		out[i] = wording.Visible(text)
 	}
 	return out
 }

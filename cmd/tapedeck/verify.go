@@ -33,7 +33,7 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	case "json":
 		write = verify.WriteJSON
 	}
-	if err := write(a.stdout, *certificate); err != nil {
+	if err := write(a.results(), *certificate); err != nil {
 		return err
 	}
 	if verifyErr != nil {

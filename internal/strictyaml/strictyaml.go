@@ -139,5 +139,5 @@ func DidYouMean(word string, known []string) string {
 	if len(known) > mostListed {
 		return ""
 	}
-	return "; choose one of " + strings.Join(known, ", ")
+	return "; choose one of " + strings.Join(wording.Names(known), ", ")
 }

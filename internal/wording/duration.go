@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 )
 
 // Duration returns d for people, in at most two units: "0.4 s", "12 s", "3 min 4 s", "2 h 5 min",
@@ -35,18 +34,4 @@ func units(d, large time.Duration, largeName string, small time.Duration, smallN
 		text += fmt.Sprintf(" %d %s", rest, smallName)
 	}
 	return text
-}
-
-// Printable returns text without anything that a terminal would act on: control characters and
-// bytes that are not UTF-8 become U+FFFD, line breaks and tabs become spaces.
-func Printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\r' || r == '\t':
-			return ' '
-		case unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r):
-			return unicode.ReplacementChar
-		}
-		return r
-	}, text)
 }

@@ -19,19 +19,3 @@ func TestDuration(t *testing.T) {
 		}
 	}
 }
-
-func TestPrintable(t *testing.T) {
-	for text, want := range map[string]string{
-		"币安人生 ✓":            "币安人生 ✓",
-		"a\x1b[2Jb\x07":     "a\uFFFD[2Jb\uFFFD",
-		"two\nlines\tand\r": "two lines and ",
-		"\u009b31m":         "\uFFFD31m",
-		"bad \xff":          "bad \uFFFD",
-		"\u202egnirts":      "\uFFFDgnirts",
-		"emoji 👩‍👩‍👧 stays": "emoji 👩‍👩‍👧 stays",
-	} {
-		if got := Printable(text); got != want {
-			t.Errorf("Printable(%q) = %q, want %q", text, got, want)
-		}
-	}
-}

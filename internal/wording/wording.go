@@ -1,5 +1,5 @@
-// Package wording formats numbers, counts and lists of names for people, and finds the name that a
-// misspelled word was probably meant to be. It keeps no state and never returns an error.
+// Package wording formats numbers, counts, names and texts of strangers for people, and finds the
+// name that a misspelled word was probably meant to be. It keeps no state and never returns an error.
 package wording
 
 import (
@@ -33,12 +33,12 @@ func Noun[N integer](n N, noun string, plural ...string) string {
 }
 
 // List joins names with commas and counts those after the first most: "A, B, C and 5 more". It
-// shows one name more than most instead of "and 1 more".
+// shows one name more than most instead of "and 1 more". It escapes each name as Name does.
 func List(names []string, most int) string {
 	if len(names) <= most+1 {
-		return strings.Join(names, ", ")
+		return strings.Join(Names(names), ", ")
 	}
-	return strings.Join(names[:most], ", ") + " and " + Comma(len(names)-most) + " more"
+	return strings.Join(Names(names[:most]), ", ") + " and " + Comma(len(names)-most) + " more"
 }
 
 // longestWord bounds, in bytes, the words that Nearest compares; no name is longer.

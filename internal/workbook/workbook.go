@@ -18,6 +18,8 @@ import (
 	"unicode/utf16"
 
 	"github.com/xuri/excelize/v2"
+
+	"tapedeck/internal/wording"
 )
 
 // Book is a workbook: a front page, the tables in order, and a sheet that explains their columns.
@@ -238,16 +240,15 @@ func cutUnits(text string, limit int) string {
 	return text
 }
 
-// clean replaces characters that XML cannot hold, and truncates a text that is too long for a cell
-// with an ellipsis.
+// clean escapes characters that cannot be seen, which XML cannot hold either, and truncates a text
+// that is too long for a cell with an ellipsis.
 func clean(text string) string {
-	text = strings.ToValidUTF8(text, "\uFFFD")
 	text = strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\t' && r != '\n' || r == 0xFFFE || r == 0xFFFF || r == '\r' {
+		if r == 0xFFFE || r == 0xFFFF { // not in XML
 			return ' '
 		}
 		return r
-	}, text)
+	}, wording.VisibleLines(text))
 	if cutUnits(text, excelize.TotalCellChars) != text {
 		return cutUnits(text, excelize.TotalCellChars-1) + "…"
 	}

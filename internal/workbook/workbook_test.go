@@ -118,7 +118,7 @@ func TestUnsupportedValues(t *testing.T) {
 		{math.MaxFloat64},
 	}}}})
 	for cell, want := range map[string]string{
-		"A2": "NaN", "B2": "1751234567889123456", "C2": "a b c\uFFFD", "E2": "TRUE", "F2": "=1", "G2": "",
+		"A2": "NaN", "B2": "1751234567889123456", "C2": `a\x00b\x1bc\xff`, "E2": "TRUE", "F2": "=1", "G2": "",
 		"A3": "+Inf", "B3": "-5", "F3": "+1", "G3": "{7}", "A4": "1,234.57", "B4": "999999999999999",
 		"F1": "TEXT 2", "G1": " 2",
 	} {

@@ -27,7 +27,7 @@ func Write(w io.Writer, plan *tape.DropPlan) error {
 	}
 	fmt.Fprint(table, "FIRST (UTC)\tLAST (UTC)\n")
 	for _, s := range plan.Symbols {
-		fmt.Fprintf(table, "%s\t%s\t", s.Symbol, wording.Comma(s.Rows))
+		fmt.Fprintf(table, "%s\t%s\t", wording.Name(s.Symbol), wording.Comma(s.Rows))
 		if hasIDs {
 			fmt.Fprintf(table, "%d\t%d\t", s.FirstID, s.LastID)
 		}

@@ -46,7 +46,7 @@ func WriteTable(w io.Writer, h *History, width int) error {
 			fmt.Fprintf(&out, "%s (UTC)\n", date)
 		}
 		texts := wrap(l.text, room)
-		fmt.Fprintf(&out, "%s  %-9s  %s", l.at.Format("15:04:05"), l.event, texts[0])
+		fmt.Fprintf(&out, "%s  %-9s  %s", l.at.Format("15:04:05"), wording.Name(l.event), texts[0])
 		for _, text := range texts[1:] {
 			fmt.Fprintf(&out, "\n%*s%s", indent, "", text)
 		}
@@ -113,7 +113,7 @@ func textOf(events []Event) string {
 	}
 	text := oneLine(first.Message)
 	if first.Event == tape.EventStarted && first.RunID != "" {
-		text = strings.TrimSpace(text + " (run " + first.RunID + ")")
+		text = strings.TrimSpace(text + " (run " + wording.Name(first.RunID) + ")")
 	}
 	return text
 }
@@ -123,7 +123,7 @@ func joined(texts ...string) string {
 	return strings.Join(slices.DeleteFunc(texts, func(text string) bool { return text == "" }), ": ")
 }
 
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+func oneLine(text string) string { return wording.Visible(strings.Join(strings.Fields(text), " ")) }
 
 // idsText names the ids of events, with what became of them: "48 ids of BTCUSDT missing (1234 to
 // 1281)", or "6 ids missing (ETHUSDT 4, BTCUSDT 2)".
@@ -137,7 +137,7 @@ func idsText(events []Event, became string) string {
 	text := wording.Count(total, "id")
 	first := events[0]
 	if len(count) == 1 && first.Symbol != "" {
-		text += " of " + first.Symbol
+		text += " of " + wording.Name(first.Symbol)
 	}
 	text += " " + became
 	switch {
@@ -316,7 +316,7 @@ func WriteJSON(w io.Writer, h *History) error {
 	for _, g := range h.Open {
 		out.MissingNow = append(out.MissingNow, gap{g.Symbol, g.First, g.Last, g.After, g.Before})
 	}
-	encoder := json.NewEncoder(w)
+	encoder := json.NewEncoder(wording.JSON(w))
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(out)
@@ -341,8 +341,8 @@ func WriteCSV(w io.Writer, h *History) error {
 			healed = j.HealedAt.Format(time.RFC3339Nano)
 		}
 		_ = out.Write([]string{
-			j.At.Format(time.RFC3339Nano), j.Event, j.Connection, j.Symbol, number(j.FirstID), number(j.LastID),
-			strconv.FormatInt(j.IDs, 10), number(j.MissingNow), healed, j.Message, j.RunID,
+			j.At.Format(time.RFC3339Nano), wording.Formula(j.Event), wording.Formula(j.Connection), wording.Formula(j.Symbol), number(j.FirstID), number(j.LastID),
+			strconv.FormatInt(j.IDs, 10), number(j.MissingNow), healed, wording.Formula(j.Message), wording.Formula(j.RunID),
 		})
 	}
 	out.Flush()

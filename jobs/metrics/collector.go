@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tapedeck/internal/state"
+	"tapedeck/internal/wording"
 )
 
 // streamCounter is one of the stream's counters. Its metric is tapedeck_stream_<name>_total.
@@ -192,6 +193,7 @@ func (out output) scheduler(s state.Scheduler) {
 	out.flag("crontab_wrong", s.CrontabError != "")
 	collected := map[string]bool{} // Prometheus rejects a series that is sent twice
 	for _, job := range s.Jobs {
+		job.Name = wording.Name(job.Name) // Prometheus rejects what is not UTF-8
 		if collected[job.Name] {
 			continue
 		}

@@ -17,6 +17,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"tapedeck/internal/wording"
 )
 
 // StateReader reads a state file, which is JSON, into v. The error is fs.ErrNotExist if there is no
@@ -113,10 +115,10 @@ func Handler(sources Sources, logger *slog.Logger) http.Handler {
 			state = "unhealthy:"
 		}
 		if err != nil {
-			fmt.Fprintln(w, err)
+			fmt.Fprintln(w, wording.Visible(err.Error()))
 			return
 		}
-		fmt.Fprintln(w, state, why)
+		fmt.Fprintln(w, state, wording.Visible(why))
 	})
 	return mux
 }

@@ -154,7 +154,7 @@ func reportDraft(r Report) draft {
 		if runes := []rune(reason); len(runes) > maxReason {
 			reason = string(runes[:maxReason]) + "…"
 		}
-		text += "\n" + reportStates[r.State] + telegram.Escape(reason)
+		text += "\n" + reportStates[r.State] + telegram.Escape(wording.VisibleLines(reason))
 	}
 	if r.State != "" && r.State != Partial {
 		d.parts = textParts(text)
@@ -198,7 +198,7 @@ func (d *draft) addFile(form form, file File) []part {
 	name := fileName(file.Content)
 	d.files[name] = file.Content
 	parts := []part{{Form: form, File: name, FileName: file.Name}}
-	for i, caption := range telegram.Split(telegram.Escape(file.Caption), telegram.CaptionLimit) {
+	for i, caption := range telegram.Split(telegram.Escape(wording.VisibleLines(file.Caption)), telegram.CaptionLimit) {
 		if i == 0 {
 			parts[0].HTML = caption
 		} else {
@@ -223,7 +223,7 @@ func noticeDraft(n Notice) draft {
 	}
 	text := markup("%s <b>%s</b>", mark, n.Title)
 	if n.Text != "" {
-		text += "\n" + telegram.Escape(n.Text)
+		text += "\n" + telegram.Escape(wording.VisibleLines(n.Text))
 	}
 	if !n.At.IsZero() {
 		text += "\n" + n.At.UTC().Format("2006-01-02 15:04:05") + " UTC"
@@ -232,11 +232,12 @@ func noticeDraft(n Notice) draft {
 	return d
 }
 
-// markup formats a text as Telegram's HTML. Texts among the arguments are escaped.
+// markup formats a text as Telegram's HTML. Texts among the arguments are escaped; each stays on its
+// line.
 func markup(format string, args ...any) string {
 	for i, arg := range args {
 		if text, ok := arg.(string); ok {
-			args[i] = telegram.Escape(text)
+			args[i] = telegram.Escape(wording.Visible(text))
 		}
 	}
 	return fmt.Sprintf(format, args...)

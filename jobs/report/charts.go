@@ -65,7 +65,7 @@ func (r *Report) chartGroups() (groups [][]chartSpec) {
 	}
 	for i, run := range mostTraded(candles.Result) {
 		group := []chartSpec{{
-			kind: priceChart, title: run.symbol + ": price and volume (base asset)", symbolRun: run,
+			kind: priceChart, title: wording.Name(run.symbol) + ": price and volume (base asset)", symbolRun: run,
 			section: candles, category: columns[1], value: columns[2], volume: columns[3],
 		}}
 		if volume, ok := r.volumeChart(run.symbol); ok && i < hourlySymbols {
@@ -123,7 +123,7 @@ func (r *Report) volumeChart(symbol string) (chartSpec, bool) {
 		return chartSpec{}, false
 	}
 	return chartSpec{
-		kind: hoursChart, title: symbol + ": quote volume by hour", symbolRun: runs[i],
+		kind: hoursChart, title: wording.Name(symbol) + ": quote volume by hour", symbolRun: runs[i],
 		section: section, category: columns[1], value: columns[2],
 	}, true
 }

@@ -211,7 +211,7 @@ func (r *Report) describeConflicts(states []symbolState, conflicts Section) {
 			break
 		}
 		r.addStatement(Bad, "Conflict: id %d of %s has two contents: %s on the tape, %s refused.",
-			field[int64](result, row, "id"), field[string](result, row, "symbol"), content(row, ""), content(row, "other_"))
+			field[int64](result, row, "id"), wording.Name(field[string](result, row, "symbol")), content(row, ""), content(row, "other_"))
 	}
 	if more := len(result.Rows) - namedConflicts; more > 0 {
 		r.addStatement(Bad, "%s more; the section conflicts lists them.", wording.Count(more, "conflict"))
@@ -232,14 +232,14 @@ func (r *Report) describeMissing(states []symbolState) {
 				wording.List(symbolNames(rest), listedNames))
 			break
 		}
-		text := fmt.Sprintf("Missing: %s of %s (%d to %d)", wording.Count(state.missing, "id"), state.symbol,
+		text := fmt.Sprintf("Missing: %s of %s (%d to %d)", wording.Count(state.missing, "id"), wording.Name(state.symbol),
 			state.firstMissing, state.lastMissing)
 		switch {
 		case state.missing == 1:
-			text = fmt.Sprintf("Missing: id %d of %s", state.firstMissing, state.symbol)
+			text = fmt.Sprintf("Missing: id %d of %s", state.firstMissing, wording.Name(state.symbol))
 		case state.gaps > 1:
 			text = fmt.Sprintf("Missing: %s of %s in %d gaps (from %d to %d)",
-				wording.Count(state.missing, "id"), state.symbol, state.gaps, state.firstMissing, state.lastMissing)
+				wording.Count(state.missing, "id"), wording.Name(state.symbol), state.gaps, state.firstMissing, state.lastMissing)
 		}
 		switch {
 		case state.missingFrom.IsZero() || state.missingUntil.IsZero():
@@ -294,17 +294,18 @@ func (r *Report) addPerSymbol(states []symbolState, level Level, one, many strin
 		return
 	}
 	for _, state := range states {
-		r.addStatement(level, "%s %s %s.", state.symbol, one, details(state))
+		r.addStatement(level, "%s %s %s.", wording.Name(state.symbol), one, details(state))
 	}
 }
 
-// addStatement inserts a statement after those of its level, so that the worst come first.
+// addStatement inserts a statement after those of its level, so that the worst come first. Its text is
+// escaped.
 func (r *Report) addStatement(level Level, format string, args ...any) {
 	i := slices.IndexFunc(r.Statements, func(s Statement) bool { return s.Level.rank() > level.rank() })
 	if i < 0 {
 		i = len(r.Statements)
 	}
-	r.Statements = slices.Insert(r.Statements, i, Statement{level, fmt.Sprintf(format, args...)})
+	r.Statements = slices.Insert(r.Statements, i, Statement{level, wording.Visible(fmt.Sprintf(format, args...))})
 }
 
 func (l Level) rank() int { return slices.Index(levels[:], l) }
@@ -326,7 +327,7 @@ func statesWhere(states []symbolState, match func(symbolState) bool) (out []symb
 func symbolNames(states []symbolState) []string {
 	out := make([]string, len(states))
 	for i, state := range states {
-		out[i] = state.symbol
+		out[i] = wording.Name(state.symbol)
 	}
 	return out
 }

@@ -4,8 +4,9 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
-	"strings"
 	"time"
+
+	"tapedeck/internal/wording"
 )
 
 // CSV writes the sections as RFC 4180, with the column names as header row. If the report has
@@ -33,7 +34,7 @@ func CSV(w io.Writer, r *Report) error {
 		for _, column := range section.Result.Columns {
 			if _, ok := index[column.Name]; !ok {
 				index[column.Name] = len(header)
-				header = append(header, escapeFormula(column.Name))
+				header = append(header, wording.Formula(column.Name))
 			}
 		}
 	}
@@ -44,7 +45,7 @@ func CSV(w io.Writer, r *Report) error {
 		for _, row := range section.Result.Rows {
 			record := make([]string, len(header))
 			if several {
-				record[0] = section.Query.Name
+				record[0] = wording.Formula(section.Query.Name)
 			}
 			for i, column := range section.Result.Columns {
 				record[index[column.Name]] = csvValue(kindOf(column), row[i])
@@ -73,15 +74,7 @@ func csvValue(kind kind, value any) string {
 	case int64, bool:
 		return fmt.Sprint(v)
 	case string:
-		return escapeFormula(v)
+		return wording.Formula(v)
 	}
-	return escapeFormula(fmt.Sprint(value))
-}
-
-// escapeFormula prefixes a text that a spreadsheet would take for a formula with an apostrophe.
-func escapeFormula(text string) string {
-	if text != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", []rune(text)[0]) {
-		return "'" + text
-	}
-	return text
+	return wording.Formula(fmt.Sprint(value))
 }

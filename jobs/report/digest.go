@@ -193,7 +193,7 @@ func (r *Report) sectionChanges(s Section, before, after map[string]map[string]s
 			f := r.formatter(s.Result, i)
 			out = append(out, Change{
 				Section: s.Query.Name, Key: key, Column: column.Name,
-				Before: f.exactText(old[column.Name], row), After: oneLine(f.format(row, 0)),
+				Before: f.exactText(old[column.Name], row), After: f.format(row, 0),
 			})
 		}
 	}
@@ -208,18 +208,18 @@ func (r *Report) sectionChanges(s Section, before, after map[string]map[string]s
 // summary describes a row in one line: its key, and its message if it has one.
 func summary(key string, values map[string]string) string {
 	if message := values["message"]; message != "" {
-		return oneLine(key + ": " + message)
+		return wording.Visible(key + ": " + message)
 	}
-	return oneLine(key)
+	return wording.Visible(key)
 }
 
 // exactText formats a value of a digest like the value that replaced it in row.
 func (f formatter) exactText(text string, row []any) string {
 	old := slices.Clone(row)
 	if old[f.index] = parseExact(f.kind, text); old[f.index] == nil {
-		return oneLine(text)
+		return wording.Visible(text)
 	}
-	return oneLine(f.format(old, 0))
+	return f.format(old, 0)
 }
 
 // parseExact parses what csvValue wrote. It returns nil if text is not a value of that kind.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tapedeck/internal/chart"
+	"tapedeck/internal/wording"
 )
 
 // Pictures draws the report's charts as PNG, the most important first, and returns at most limit of
@@ -54,7 +55,7 @@ func drawMovers(spec chartSpec) chart.Chart {
 	for _, row := range spec.rows() {
 		symbol, _ := row[spec.category].(string)
 		change, _ := row[spec.value].(float64)
-		out.Labels, out.Values = append(out.Labels, oneLine(symbol)), append(out.Values, change)
+		out.Labels, out.Values = append(out.Labels, wording.Name(symbol)), append(out.Values, change)
 	}
 	return out
 }

@@ -186,7 +186,7 @@ func (f formatter) countForms(rows [][]any) int {
 	return 1
 }
 
-// format formats a value. Form 0 is the full form; higher forms are shorter.
+// format formats a value; texts are escaped. Form 0 is the full form; higher forms are shorter.
 func (f formatter) format(row []any, form int) string {
 	switch v := row[f.index].(type) {
 	case nil:
@@ -215,9 +215,12 @@ func (f formatter) format(row []any, form int) string {
 		}
 		return f.formatFloat(v, row, form)
 	case string:
-		return v
+		if f.Name == "symbol" {
+			return wording.Name(v)
+		}
+		return wording.Visible(v)
 	}
-	return fmt.Sprint(row[f.index])
+	return wording.Visible(fmt.Sprint(row[f.index]))
 }
 
 func (f formatter) formatFloat(v float64, row []any, form int) string {
@@ -319,8 +322,8 @@ func groupThousands(text string) string {
 	return text
 }
 
-// label returns a column's or section's name for people.
-func label(name string) string { return strings.ReplaceAll(name, "_", " ") }
+// label returns a column's name for people.
+func label(name string) string { return wording.Name(strings.ReplaceAll(name, "_", " ")) }
 
 // listedNames is how many names a statement lists before it counts the rest.
 const listedNames = 10

@@ -151,12 +151,12 @@ func (r *Report) facts() (out []pageFact) {
 }
 
 func (r *Report) pageSection(section Section) pageSection {
-	out := pageSection{Name: section.Query.Name, Title: section.Query.Title, Doc: plainDoc(section.Query)}
+	out := pageSection{Name: section.Query.Name, Title: wording.Visible(section.Query.Title), Doc: plainDoc(section.Query)}
 	for _, column := range section.Query.Columns {
-		out.Columns = append(out.Columns, pageHead{Name: label(column.Name), Doc: column.Doc})
+		out.Columns = append(out.Columns, pageHead{Name: label(column.Name), Doc: wording.Visible(column.Doc)})
 	}
 	if section.Err != nil {
-		out.Error = "This section failed: " + oneLine(section.Err.Error())
+		out.Error = "This section failed: " + wording.Visible(section.Err.Error())
 		return out
 	}
 	result := section.Result
@@ -168,7 +168,7 @@ func (r *Report) pageSection(section Section) pageSection {
 	rows, out.More = r.topRows(section, htmlRows)
 	formatters := r.formatters(result, rows)
 	for i, f := range formatters {
-		head := pageHead{Name: label(f.Name), Doc: f.Doc}
+		head := pageHead{Name: label(f.Name), Doc: wording.Visible(f.Doc)}
 		switch { // the script sorts the cells of class n as numbers
 		case f.Name == "symbol" && i == 0:
 			head.Class = "name"
@@ -180,11 +180,11 @@ func (r *Report) pageSection(section Section) pageSection {
 		out.Heads = append(out.Heads, head)
 	}
 	for _, row := range rows {
-		shown := pageRow{Symbol: field[string](result, row, "symbol")}
+		shown := pageRow{Symbol: wording.Name(field[string](result, row, "symbol"))}
 		for i, f := range formatters {
 			value := row[f.index]
 			class := strings.TrimSpace(out.Heads[i].Class + " " + string(levelOf(f.Column, value)))
-			shown.Cells = append(shown.Cells, pageCell{oneLine(f.format(row, 0)), class, sortValue(f.kind, value)})
+			shown.Cells = append(shown.Cells, pageCell{f.format(row, 0), class, sortValue(f.kind, value)})
 		}
 		out.Rows = append(out.Rows, shown)
 	}

@@ -116,7 +116,7 @@ func TestPageShowsEveryCell(t *testing.T) {
 						t.Errorf("%s, row %d, %s is %q, want %v", section.Query.Name, i+1, heads[j].Text, sorted, v)
 					}
 				case string:
-					if cell.Text != strings.ReplaceAll(v, "\n", " ") {
+					if cell.Text != strings.ReplaceAll(v, "\n", `\n`) {
 						t.Errorf("%s, row %d, %s is %q, want %q", section.Query.Name, i+1, heads[j].Text, cell.Text, v)
 					}
 				case nil:

@@ -7,6 +7,8 @@ import (
 	"io"
 	"math"
 	"time"
+
+	"tapedeck/internal/wording"
 )
 
 // Schema names the format that JSON writes. It changes when readers of the old format would misread
@@ -119,7 +121,7 @@ func JSON(w io.Writer, r *Report) error {
 		}
 		out.Sections = append(out.Sections, object)
 	}
-	encoder := json.NewEncoder(w)
+	encoder := json.NewEncoder(wording.JSON(w))
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(out)

@@ -67,7 +67,7 @@ func Markdown(w io.Writer, r *Report) error {
 // escapeMarkdown escapes a text so that it shows as it is, also inside a table.
 func escapeMarkdown(text string) string {
 	var out strings.Builder
-	for _, r := range oneLine(text) {
+	for _, r := range wording.Visible(text) {
 		if strings.ContainsRune("\\`*_{}[]<>#|~", r) {
 			out.WriteByte('\\')
 		}

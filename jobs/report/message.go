@@ -98,7 +98,7 @@ func (r *Report) writeMovers(out *strings.Builder) {
 		for _, row := range movers.Rows {
 			if field[string](movers, row, "side") == side.name && len(lines) < messageMovers {
 				symbol, change := field[string](movers, row, "symbol"), field[float64](movers, row, "change")
-				lines = append(lines, fmt.Sprintf("%-12s %+7.2f%%", symbol, change))
+				lines = append(lines, fmt.Sprintf("%-12s %+7.2f%%", wording.Name(symbol), change))
 			}
 		}
 		if len(lines) > 0 {
@@ -123,8 +123,8 @@ func (r *Report) writeAlerts(out *strings.Builder) {
 		}
 		at := field[time.Time](incidents, row, "at")
 		symbol, message := field[string](incidents, row, "symbol"), field[string](incidents, row, "message")
-		fmt.Fprintf(out, "%s <b>%s</b> %s\n", at.UTC().Format("01-02 15:04"), html.EscapeString(symbol),
-			html.EscapeString(message))
+		fmt.Fprintf(out, "%s <b>%s</b> %s\n", at.UTC().Format("01-02 15:04"), html.EscapeString(wording.Name(symbol)),
+			html.EscapeString(wording.Visible(message)))
 	}
 }
 
@@ -153,7 +153,7 @@ type textPart struct {
 
 // statementParts splits a statement at the backquotes around its commands.
 func statementParts(text string) (out []textPart) {
-	for i, part := range strings.Split(oneLine(text), "`") {
+	for i, part := range strings.Split(text, "`") {
 		if part != "" {
 			out = append(out, textPart{part, i%2 == 1})
 		}

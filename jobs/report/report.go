@@ -19,6 +19,7 @@ import (
 	"tapedeck/internal/progress"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
+	"tapedeck/internal/wording"
 )
 
 // Options select what a report covers. Window is required.
@@ -201,7 +202,7 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 		report.Sections = append(report.Sections, section)
 	}
 	for _, problem := range problems {
-		report.addStatement(Bad, "Section left out: %s.", strings.ReplaceAll(problem.Error(), "\n", "; "))
+		report.addStatement(Bad, "Section left out: %s.", strings.Join(wording.Errors(problem), "; "))
 	}
 	return report, nil
 }

@@ -73,7 +73,7 @@ func (t *tableWriter) hourlyProfile(section Section) (grid, string, bool) {
 			p.symbol, sparkline(p.closes, false), sparkline(p.trades, true), p.busiest.Format("01-02 15:04"),
 			wording.Comma(p.most),
 		} {
-			g[i].cells[0] = append(g[i].cells[0], oneLine(cell))
+			g[i].cells[0] = append(g[i].cells[0], wording.Visible(cell))
 		}
 	}
 	return g, note, true

@@ -67,7 +67,7 @@ func (t *tableWriter) heading() {
 	t.line("")
 	for _, statement := range t.report.Statements {
 		mark := map[Level]string{Bad: "✗ ", Fair: "! ", Good: "✓ ", Note: "  "}[statement.Level]
-		for i, line := range wrap(oneLine(statement.Text), t.opt.Width-2) {
+		for i, line := range wrap(statement.Text, t.opt.Width-2) {
 			if i > 0 {
 				mark = "  "
 			}
@@ -78,9 +78,9 @@ func (t *tableWriter) heading() {
 
 func (t *tableWriter) section(section Section) {
 	t.line("")
-	t.line(t.paint(ansiBold, truncate(section.Query.Title, t.opt.Width)))
+	t.line(t.paint(ansiBold, truncate(wording.Visible(section.Query.Title), t.opt.Width)))
 	if section.Err != nil {
-		for _, line := range wrap("✗ "+oneLine(section.Err.Error()), t.opt.Width) {
+		for _, line := range wrap("✗ "+wording.Visible(section.Err.Error()), t.opt.Width) {
 			t.line(t.paint(ansiRed, line))
 		}
 		return
@@ -120,7 +120,7 @@ func (t *tableWriter) newGrid(section Section, rows [][]any) (g grid) {
 		column.cells = make([][]string, f.countForms(rows))
 		for _, row := range rows {
 			for form := range column.cells {
-				column.cells[form] = append(column.cells[form], oneLine(f.format(row, form)))
+				column.cells[form] = append(column.cells[form], f.format(row, form))
 			}
 			column.levels = append(column.levels, levelOf(f.Column, row[f.index]))
 		}

@@ -64,15 +64,3 @@ func wrap(text string, width int) []string {
 	}
 	return append(lines, line)
 }
-
-// oneLine replaces line breaks, control characters and characters that change the text direction by
-// spaces, so that a text keeps to its row of a terminal.
-func oneLine(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r >= 0x202a && r <= 0x202e ||
-			r >= 0x2066 && r <= 0x2069 {
-			return ' '
-		}
-		return r
-	}, text)
-}

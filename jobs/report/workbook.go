@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"tapedeck/analytics"
+	"tapedeck/internal/wording"
 	"tapedeck/internal/workbook"
 )
 
@@ -56,7 +57,7 @@ func plainDoc(query analytics.Query) string {
 	if rest, ok := strings.CutPrefix(doc, query.Name+" has "); ok && rest != "" {
 		doc = strings.ToUpper(rest[:1]) + rest[1:]
 	}
-	return strings.ReplaceAll(doc, "[window_start, window_end)", "the window")
+	return strings.ReplaceAll(wording.Visible(doc), "[window_start, window_end)", "the window")
 }
 
 // tones are the styles of levels.
@@ -66,7 +67,7 @@ func (r *Report) sheet(section Section) workbook.Table {
 	rows, columns := section.Result.Rows, section.Result.Columns
 	table := workbook.Table{Name: section.Query.Title, Doc: plainDoc(section.Query), Rows: rows, Empty: r.emptyText(section.Query)}
 	if section.Err != nil {
-		table.Empty, columns = "This section failed: "+section.Err.Error(), section.Query.Columns
+		table.Empty, columns = "This section failed: "+wording.Visible(section.Err.Error()), section.Query.Columns
 	}
 	for i, column := range columns {
 		table.Columns = append(table.Columns, sheetColumn(column, amountDecimals(rows, i)))

@@ -131,7 +131,7 @@ func WriteTable(w io.Writer, rows []tape.Run, width int) error {
 	}
 	writeCells("FINISHED (UTC)", "JOB", "OUTCOME", "TRY", "TOOK", "WINDOW (UTC)", "ROWS")
 	for _, row := range slices.Backward(rows) {
-		writeCells(recordedAt(row).Format(dateFormat+" 15:04:05"), row.Job, row.Outcome, row.Attempt,
+		writeCells(recordedAt(row).Format(dateFormat+" 15:04:05"), wording.Name(row.Job), wording.Name(string(row.Outcome)), row.Attempt,
 			durationText(row), windowText(row, dateFormat), row.Rows)
 	}
 	if err := table.Flush(); err != nil {
@@ -208,7 +208,7 @@ func windowText(row tape.Run, dateFormat string) string {
 
 // oneLine joins the lines of text and truncates it to at most so many characters.
 func oneLine(text string, most int) string {
-	text = strings.Join(strings.Fields(text), " ")
+	text = wording.Visible(strings.Join(strings.Fields(text), " "))
 	if runes := []rune(text); len(runes) > most {
 		text = string(runes[:max(most-1, 0)]) + "…"
 	}
@@ -236,7 +236,7 @@ type runJSON struct {
 
 // WriteLines writes one line of JSON per row, in the given order.
 func WriteLines(w io.Writer, rows []tape.Run) error {
-	encoder := json.NewEncoder(w)
+	encoder := json.NewEncoder(wording.JSON(w))
 	encoder.SetEscapeHTML(false)
 	for _, row := range rows {
 		if err := encoder.Encode(runJSON{
@@ -253,8 +253,8 @@ func WriteLines(w io.Writer, rows []tape.Run) error {
 
 // WriteOutput writes the end of a run's output below a line that names the run.
 func WriteOutput(w io.Writer, row tape.Run) error {
-	output := cmp.Or(strings.TrimRight(row.Output, "\n"), "(no output)")
+	output := wording.VisibleLines(cmp.Or(strings.TrimRight(row.Output, "\n"), "(no output)"))
 	_, err := fmt.Fprintf(w, "\n%s, %s, exit %d; last output:\n  %s\n",
-		row.ID, row.Outcome, row.Exit, strings.ReplaceAll(output, "\n", "\n  "))
+		wording.Name(row.ID), wording.Name(string(row.Outcome)), row.Exit, strings.ReplaceAll(output, "\n", "\n  "))
 	return err
 }

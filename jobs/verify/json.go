@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tapedeck/internal/tape"
+	"tapedeck/internal/wording"
 )
 
 // The JSON form of a certificate. Ids are numbers, times are RFC 3339 in UTC.
@@ -104,7 +105,7 @@ func WriteJSON(w io.Writer, c tape.Certificate) error {
 	for _, s := range c.Symbols {
 		out.Symbols = append(out.Symbols, symbolOf(s))
 	}
-	encoder := json.NewEncoder(w)
+	encoder := json.NewEncoder(wording.JSON(w))
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(out)
 }

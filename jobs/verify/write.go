@@ -36,7 +36,7 @@ func WriteTable(w io.Writer, c tape.Certificate) error {
 		rare(dropped, "dropped"), rare(conflicts, "conflicts"))
 	for _, s := range c.Symbols {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s%s\t%s%s\t\n",
-			s.Symbol, minute(s.FirstAt), minute(knownUntil(s)), wording.Comma(s.Trades), wording.Comma(s.Missing),
+			wording.Name(s.Symbol), minute(s.FirstAt), minute(knownUntil(s)), wording.Comma(s.Trades), wording.Comma(s.Missing),
 			wording.Comma(s.Absent), rare(dropped, wording.Comma(s.Dropped)), wording.Comma(s.Duplicates),
 			rare(conflicts, wording.Comma(s.Conflicts)), states(s.Days))
 	}
@@ -51,7 +51,7 @@ func WriteTable(w io.Writer, c tape.Certificate) error {
 	for _, b := range c.Broken {
 		fmt.Fprintf(out, "\n%s cannot be read: %v.\n"+
 			"  Its rows count as missing. Move it out of the data directory, "+
-			"then `tapedeck backfill` fetches them again.\n", b.Path, b.Err)
+			"then `tapedeck backfill` fetches them again.\n", wording.Visible(b.Path), wording.Visible(b.Err.Error()))
 	}
 	writeStrays(out, c.Strays)
 	fmt.Fprintf(out, "\n%s\n", Verdict(c))
@@ -61,7 +61,7 @@ func WriteTable(w io.Writer, c tape.Certificate) error {
 
 func writeProblems(out io.Writer, s tape.SymbolCertificate) {
 	if s.Missing > 0 {
-		fmt.Fprintf(out, "\n%s is missing %s:\n", s.Symbol, wording.Count(s.Missing, "id"))
+		fmt.Fprintf(out, "\n%s is missing %s:\n", wording.Name(s.Symbol), wording.Count(s.Missing, "id"))
 		for i, gap := range s.Gaps {
 			if i == maxGaps {
 				fmt.Fprintf(out, "  and %s (--format json lists all)\n", wording.Count(len(s.Gaps)-i, "more gap"))
@@ -72,7 +72,7 @@ func writeProblems(out io.Writer, s tape.SymbolCertificate) {
 		}
 	}
 	if s.Duplicates > 0 {
-		fmt.Fprintf(out, "\n%s has %s more than once.\n", s.Symbol, wording.Count(s.Duplicates, "id"))
+		fmt.Fprintf(out, "\n%s has %s more than once.\n", wording.Name(s.Symbol), wording.Count(s.Duplicates, "id"))
 	}
 }
 
@@ -88,7 +88,7 @@ func writeStrays(out io.Writer, strays []tape.BrokenSegment) {
 			fmt.Fprintf(out, "  and %s (--format json lists all)\n", wording.Count(len(strays)-i, "more file"))
 			break
 		}
-		fmt.Fprintf(out, "  %s: %v\n", s.Path, s.Err)
+		fmt.Fprintf(out, "  %s: %s\n", wording.Visible(s.Path), wording.Visible(s.Err.Error()))
 	}
 }
 
@@ -104,7 +104,7 @@ func writeBackwards(out io.Writer, s tape.SymbolCertificate) {
 	if s.Backwards == 0 {
 		return
 	}
-	fmt.Fprintf(out, "\n%s: time runs back by more than a second at %s:\n", s.Symbol, wording.Count(s.Backwards, "trade"))
+	fmt.Fprintf(out, "\n%s: time runs back by more than a second at %s:\n", wording.Name(s.Symbol), wording.Count(s.Backwards, "trade"))
 	for _, step := range s.BackwardSteps {
 		fmt.Fprintf(out, "  id %d at %s, %s before the trade with the id before it\n",
 			step.ID, millisecond(step.At), step.Before.Sub(step.At).Round(time.Millisecond))
@@ -123,10 +123,10 @@ func writeConflicts(out io.Writer, conflicts []tape.Conflict) {
 			n = len(conflicts)
 		}
 		fmt.Fprintf(out, "\n%s has %s: another content was refused for an id that is on the tape:\n",
-			symbol, wording.Count(n, "conflict"))
+			wording.Name(symbol), wording.Count(n, "conflict"))
 		for _, c := range conflicts[:min(n, maxConflicts)] {
 			kept, other := c.Contents()
-			fmt.Fprintf(out, "  id %d\n    %s\n    %s\n", c.ID, kept, other)
+			fmt.Fprintf(out, "  id %d\n    %s\n    %s\n", c.ID, wording.Visible(kept), wording.Visible(other))
 		}
 		if n > maxConflicts {
 			fmt.Fprintf(out, "  and %s (--format json lists all)\n", wording.Count(n-maxConflicts, "more conflict"))
@@ -216,7 +216,7 @@ func WriteCSV(w io.Writer, c tape.Certificate) error {
 	for _, s := range c.Symbols {
 		for _, d := range s.Days {
 			out.Write([]string{
-				d.Symbol, d.Date, optional(d.FirstID), optional(d.LastID), fmt.Sprint(d.Trades), fmt.Sprint(d.Missing),
+				wording.Formula(d.Symbol), d.Date, optional(d.FirstID), optional(d.LastID), fmt.Sprint(d.Trades), fmt.Sprint(d.Missing),
 				fmt.Sprint(d.AbsentAtSource), fmt.Sprint(d.Conflicts), d.State, c.CheckedAt.Format(time.RFC3339),
 			})
 		}
