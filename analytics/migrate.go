@@ -71,6 +71,9 @@ func migrate(ctx context.Context, dir *tape.Dir, always bool) (created bool, err
 		}
 		root = cmp.Or(made.Root, root)
 	}
+	if err := dir.CreateMissing(); err != nil { // a view needs a file of its table
+		return false, err
+	}
 	scratch, err := createScratchIn(dir.StagingPath(), scratchPrefix)
 	if err != nil {
 		return false, err

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"tapedeck/internal/tape"
 )
 
 // openMarket opens market.duckdb as another tool would: read-only, with no settings, from another working
@@ -167,6 +169,29 @@ func shellValue(param Param) string {
 
 // TestUpgradeReplacesOnlyOldFiles checks that Upgrade creates market.duckdb if it is missing or from another
 // version, and leaves it alone otherwise.
+// A tape of an earlier version lacks tables. It is opened and not created again.
+func TestUpgradeCreatesTheTablesOfAnOlderTape(t *testing.T) {
+	path := newTape(t).Path()
+	for _, table := range []string{"conflicts", "recorder", "drops"} {
+		if err := os.RemoveAll(filepath.Join(path, table)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir, err := tape.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if created, err := Upgrade(t.Context(), dir); err != nil || !created {
+		t.Fatal(created, err)
+	}
+	db := openMarket(t, filepath.Join(path, MarketName))
+	for _, table := range tables {
+		if got := queryMarket(t, db, "SELECT count(*) FROM "+string(table)); got != "0" {
+			t.Errorf("%s has %s rows", table, got)
+		}
+	}
+}
+
 func TestUpgradeReplacesOnlyOldFiles(t *testing.T) {
 	dir := newTape(t, seconds("BTCUSDT", 1, 10))
 	path := filepath.Join(dir.Path(), MarketName)

@@ -169,7 +169,7 @@ func create(path string, feed Feed, now time.Time, disk durable.Disk) (*Dir, err
 		if err := disk.SyncDir(path); err != nil {
 			return nil, fmt.Errorf("sync %q: %w", path, err)
 		}
-		if err := d.restore(); err != nil {
+		if err := d.CreateMissing(); err != nil {
 			return nil, fmt.Errorf("create what is missing in %q: %w", path, err)
 		}
 	}
@@ -258,8 +258,9 @@ func (d *Dir) createDirs() error {
 	return nil
 }
 
-// restore creates the directories and empty segments of the tape that somebody has deleted.
-func (d *Dir) restore() error {
+// CreateMissing creates the directories and empty segments of the tape that an earlier version did not
+// know or that somebody has deleted, so that every table can be read. Create does so, too.
+func (d *Dir) CreateMissing() error {
 	lost := false
 	missing := func(relative string) (bool, error) {
 		_, err := os.Stat(d.layout.path(relative))
