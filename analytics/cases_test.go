@@ -203,7 +203,7 @@ var neutralValue = map[string]string{
 	"alerts.extra": "'{}'", "alerts.found_at": "\"at\"", "alerts.severity": "'low'", "runs.attempt": "1",
 	"minutes.is_recorded": "true", "minutes.recorded_from": "TIMESTAMP '2026-01-01'", "minutes.trades": "1",
 	"coverage.absent_at_source": "0", "coverage.missing": "0", "coverage.state": "'proven'", "coverage.checked_at": "date + INTERVAL 1 DAY",
-	"conflicts.date": "traded_at::DATE", "conflicts.found_at": "traded_at", "recorder.date": "\"at\"::DATE", "drops.date": "\"at\"::DATE",
+	"conflicts.date": "traded_at::DATE", "conflicts.found_at": "traded_at", "open_conflicts.date": "traded_at::DATE", "open_conflicts.found_at": "traded_at", "recorder.date": "\"at\"::DATE", "drops.date": "\"at\"::DATE",
 }
 
 func loadCSV(ctx context.Context, s *Session, relation, content string) error {

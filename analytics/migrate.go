@@ -34,7 +34,7 @@ type marketState struct {
 }
 
 // Migrate creates market.duckdb in the data directory, or replaces it. It has the views trades, alerts,
-// runs, coverage, conflicts, recorder, drops, gaps, bounds, minutes, incidents and judged, the macros candles(step), vwap(step),
+// runs, coverage, conflicts, recorder, drops, open_conflicts, gaps, bounds, minutes, incidents and judged, the macros candles(step), vwap(step),
 // tape(symbol, from, to) and gaps(), and no data. The file is replaced atomically; a reader of the old
 // one is not disturbed.
 //

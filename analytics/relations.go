@@ -21,7 +21,7 @@ import (
 var tables = [...]tape.Table{tape.Trades, tape.Alerts, tape.Runs, tape.Coverage, tape.Conflicts, tape.Recorder, tape.Drops}
 
 // relationNames are all relations that a query may read.
-var relationNames = [...]string{"trades", "alerts", "runs", "coverage", "conflicts", "recorder", "drops", "gaps", "bounds", "minutes", "incidents", "judged"}
+var relationNames = [...]string{"trades", "alerts", "runs", "coverage", "conflicts", "recorder", "drops", "open_conflicts", "gaps", "bounds", "minutes", "incidents", "judged"}
 
 // derivedRelations are views over other relations. Each comes after those that it reads; traded_minutes
 // is an intermediate step of minutes.
@@ -146,6 +146,40 @@ func (s *Session) loadIndex(ctx context.Context) error {
 	}
 	defer conn.Close()
 	return errors.Join(appendRows(conn, "memory", "canonical", "gaps", gaps), appendRows(conn, "memory", "canonical", "bounds", bounds))
+}
+
+// loadOpenConflicts fills open_conflicts. If it is not known which conflicts are resolved, because a file
+// cannot be read, all of them are open.
+func (s *Session) loadOpenConflicts(ctx context.Context) error {
+	if s.opt.Tables != nil && !slices.Contains(s.opt.Tables, tape.Conflicts) {
+		return nil
+	}
+	open, err := s.dir.OpenConflicts(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		s.log.Warn("all conflicts count as open", "error", err)
+		return exec(ctx, s.db, "INSERT INTO canonical.open_conflicts BY NAME FROM conflicts")
+	}
+	var rows [][]driver.Value
+	for _, c := range open {
+		if !s.covers(c.Symbol) || !s.opt.Cutoff.IsZero() && c.FoundAt >= s.opt.Cutoff.UnixMicro() {
+			continue
+		}
+		at := time.UnixMicro(c.TradedAt).UTC()
+		rows = append(rows, []driver.Value{
+			c.Symbol, c.ID, c.Price, c.Qty, c.FirstTradeID, c.LastTradeID, at, c.IsBuyerMaker, string(c.Source), c.RunID,
+			c.OtherPrice, c.OtherQty, c.OtherFirstTradeID, c.OtherLastTradeID, time.UnixMicro(c.OtherTradedAt).UTC(),
+			c.OtherIsBuyerMaker, string(c.OtherSource), c.OtherRunID, time.UnixMicro(c.FoundAt).UTC(), at.Truncate(24 * time.Hour),
+		})
+	}
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return appendRows(conn, "memory", "canonical", "open_conflicts", rows)
 }
 
 // inWindow reports whether a run has trades in the session's window.

@@ -175,6 +175,9 @@ func (s *Session) loadTape(ctx context.Context) error {
 	if err := s.createViews(ctx); err != nil {
 		return err
 	}
+	if err := s.loadOpenConflicts(ctx); err != nil {
+		return err
+	}
 	if err := s.applyCutoff(ctx); err != nil {
 		return err
 	}

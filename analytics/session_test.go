@@ -508,3 +508,44 @@ func TestQueriesSpillToScratch(t *testing.T) {
 		t.Errorf("left in the working directory: %v, %v", entries, err)
 	}
 }
+
+func TestOpenConflictsAreThoseThatAreNotResolved(t *testing.T) {
+	dir := newTape(t)
+	at := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
+	trade := func(id int64, price float64) tape.Trade {
+		return tape.Trade{Symbol: "AUSDT", ID: id, FirstTradeID: id, LastTradeID: id, Price: price, Qty: 1, TradedAt: at.UnixMicro() + id}
+	}
+	for _, price := range []float64{1, 2} { // the second content is refused
+		if _, err := dir.Publish(t.Context(), []tape.Trade{trade(1, price), trade(2, price)}, tape.Origin{Source: tape.FromFile, Run: "test", At: at}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open := func() string {
+		t.Helper()
+		session, err := Open(t.Context(), dir, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer session.Close()
+		if all := rowsOf(t, session, "SELECT count(*) FROM conflicts"); all != "2" {
+			t.Errorf("%s conflicts, want 2", all)
+		}
+		return rowsOf(t, session, "SELECT string_agg(id, ' ' ORDER BY id) FROM open_conflicts WHERE other_price = 2 AND date = DATE '2026-01-15'")
+	}
+	if got := open(); got != "1 2" {
+		t.Errorf("open: %s", got)
+	}
+	if err := dir.RecordDropped("AUSDT", tape.IDRun{Range: idset.Range{First: 2, Last: 2}, FirstAt: at.UnixMicro() + 2, LastAt: at.UnixMicro() + 2}); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(); got != "1" {
+		t.Errorf("open after a drop: %s", got)
+	}
+	if err := Migrate(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+	db := openMarket(t, filepath.Join(dir.Path(), MarketName))
+	if got := queryMarket(t, db, "SELECT count(*) FROM open_conflicts"); got != "2" {
+		t.Errorf("market.duckdb has %s open conflicts", got) // what was dropped is in drops, where RecordDropped writes nothing
+	}
+}

@@ -17,7 +17,7 @@ type healthCmd struct {
 	Services []string `arg:"" optional:"" name:"service" help:"stream, schedule or both: the services that must be alive."`
 }
 
-func (c *healthCmd) Run(a *app) error {
+func (c *healthCmd) Run(ctx context.Context, a *app) error {
 	var services []health.Service
 	for _, name := range c.Services {
 		service := health.Service(name)
@@ -35,7 +35,7 @@ func (c *healthCmd) Run(a *app) error {
 		return err
 	}
 	line := verdict.Why
-	for _, warning := range []string{verdict.Warning, conflictWarning(dir), diskWarning(dir, a.now())} {
+	for _, warning := range []string{verdict.Warning, conflictWarning(ctx, dir), diskWarning(dir, a.now())} {
 		if warning != "" {
 			line += "; warning: " + warning
 		}
@@ -47,9 +47,9 @@ func (c *healthCmd) Run(a *app) error {
 	return err
 }
 
-// conflictWarning returns a line about ids that have two contents, or "".
-func conflictWarning(dir *tape.Dir) string {
-	conflicts, err := dir.ReadConflicts("", "")
+// conflictWarning returns a line about ids that have two contents and are not resolved, or "".
+func conflictWarning(ctx context.Context, dir *tape.Dir) string {
+	conflicts, err := dir.OpenConflicts(ctx)
 	switch {
 	case err != nil:
 		return err.Error()

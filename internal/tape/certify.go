@@ -26,6 +26,9 @@ type Certificate struct {
 	Strays []BrokenSegment
 	// Misplaced is the number of rows in the partition of another date.
 	Misplaced int64
+	// Gone are the symbols of which nothing is left because all of it was dropped on purpose, with their
+	// number of ids. Symbols does not have them.
+	Gone map[string]int64
 	// Conflicts are not resolved; see Dir.OpenConflicts.
 	Conflicts []Conflict
 	// Files is the number of files, Scanned of those read now. The others were read before and have
@@ -117,6 +120,14 @@ func (d *Dir) Certify(ctx context.Context, now time.Time, full bool) (Certificat
 	for symbol := range known.bounds {
 		if symbols[symbol] == nil {
 			symbols[symbol] = &symbolIDs{} // all of its record is lost
+		}
+	}
+	for symbol, runs := range known.dropped {
+		if symbols[symbol] == nil {
+			if out.Gone == nil {
+				out.Gone = map[string]int64{}
+			}
+			out.Gone[symbol] = idsOf(runs).Count()
 		}
 	}
 	for _, symbol := range slices.Sorted(maps.Keys(symbols)) {

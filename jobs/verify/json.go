@@ -19,7 +19,9 @@ type (
 		Broken    []jsonBroken   `json:"broken"`
 		Strays    []jsonBroken   `json:"strays"` // doubled and misplaced files
 		Conflicts []jsonConflict `json:"conflicts"`
-		Symbols   []jsonSymbol   `json:"symbols"`
+		// Gone has the number of dropped ids of the symbols of which nothing is left.
+		Gone    map[string]int64 `json:"gone,omitempty"`
+		Symbols []jsonSymbol     `json:"symbols"`
 	}
 	jsonBroken struct {
 		Path  string `json:"path"`
@@ -87,7 +89,7 @@ type (
 // WriteJSON writes the whole certificate as one JSON object.
 func WriteJSON(w io.Writer, c tape.Certificate) error {
 	out := jsonCertificate{
-		Complete: c.Complete(), CheckedAt: c.CheckedAt, Files: c.Files, Misplaced: c.Misplaced,
+		Complete: c.Complete(), CheckedAt: c.CheckedAt, Files: c.Files, Misplaced: c.Misplaced, Gone: c.Gone,
 		Broken: []jsonBroken{}, Strays: []jsonBroken{}, Conflicts: []jsonConflict{}, Symbols: []jsonSymbol{},
 	}
 	for _, b := range c.Broken {

@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -155,7 +156,12 @@ func Verdict(c tape.Certificate) string {
 	if backwards > 0 {
 		also += fmt.Sprintf(" Time runs back by more than a second at %s.", wording.Count(backwards, "trade"))
 	}
+	if len(c.Gone) > 0 {
+		also += fmt.Sprintf(" Besides, %s.", gone(c))
+	}
 	switch {
+	case len(c.Symbols) == 0 && len(c.Broken) == 0 && len(c.Conflicts) == 0 && len(c.Gone) > 0:
+		return fmt.Sprintf("Nothing is on the tape: %s, and nothing else was recorded.", gone(c))
 	case len(c.Symbols) == 0 && len(c.Broken) == 0 && len(c.Conflicts) == 0:
 		return "The tape is empty."
 	case c.Complete():
@@ -179,6 +185,19 @@ func Verdict(c tape.Certificate) string {
 	return fmt.Sprintf("Not complete: %s, %s missing in %s, %s twice%s, %s broken.%s",
 		wording.Count(trades, "row"), wording.Comma(missing), wording.Count(gaps, "gap"), wording.Comma(duplicates),
 		rest, wording.Count(len(c.Broken), "file"), also)
+}
+
+// maxGone limits the symbols that are named together.
+const maxGone = 5
+
+// gone says what was dropped of symbols of which nothing is left.
+func gone(c tape.Certificate) string {
+	ids := int64(0)
+	for _, n := range c.Gone {
+		ids += n
+	}
+	return fmt.Sprintf("all %s of %s %s dropped on purpose", wording.Count(ids, "id"),
+		wording.List(slices.Sorted(maps.Keys(c.Gone)), maxGone), wording.Noun(ids, "was", "were"))
 }
 
 // states counts the days by state: "3 proven, 1 open".

@@ -16,7 +16,7 @@
 -- reads:   trades            from window_start
 -- reads:   gaps              all
 -- reads:   bounds            all
--- reads:   conflicts         all
+-- reads:   open_conflicts    all
 -- reads:   drops             all
 -- reads:   coverage          from window_start
 -- param:   window_start      TIMESTAMP  UTC, inclusive
@@ -28,7 +28,7 @@
 -- column:  missing           BIGINT     ids that are not on the tape, except for dropped ones
 -- column:  absent            BIGINT     missing ids that the exchange itself does not have
 -- column:  dropped           BIGINT     ids that were removed on purpose
--- column:  conflicts         BIGINT     ids with two contents
+-- column:  conflicts         BIGINT     ids with two contents that are not resolved
 -- column:  gaps              BIGINT     gaps that the missing ids form
 -- column:  first_id          BIGINT     lowest id in the window
 -- column:  last_id           BIGINT     highest id in the window
@@ -146,7 +146,7 @@ symbol_conflicts AS (
     SELECT
         symbol,
         count(DISTINCT id) AS conflicts,
-    FROM conflicts
+    FROM open_conflicts
     WHERE (traded_at >= $window_start::TIMESTAMP AND traded_at < $window_end::TIMESTAMP)
         OR (other_traded_at >= $window_start::TIMESTAMP AND other_traded_at < $window_end::TIMESTAMP)
     GROUP BY symbol

@@ -2,9 +2,9 @@
 -- and a row with the same id that was refused because it says something else.
 --
 -- A refused row is not part of any other section. A conflict counts if either of its rows is in
--- the window.
+-- the window. One that is resolved, or whose id was dropped on purpose, does not count.
 --
--- reads:   conflicts             all
+-- reads:   open_conflicts        all
 -- param:   window_start          TIMESTAMP  UTC, inclusive
 -- param:   window_end            TIMESTAMP  UTC, exclusive
 -- column:  symbol                VARCHAR    as the exchange spells it
@@ -39,7 +39,7 @@ SELECT
     other_first_trade_id,
     other_last_trade_id,
     found_at,
-FROM conflicts
+FROM open_conflicts
 WHERE (traded_at >= $window_start::TIMESTAMP AND traded_at < $window_end::TIMESTAMP)
     OR (other_traded_at >= $window_start::TIMESTAMP AND other_traded_at < $window_end::TIMESTAMP)
 ORDER BY
