@@ -139,9 +139,18 @@ func (a *app) results() io.Writer {
 }
 
 // say writes a line about the progress of a command to standard error, with the texts among its
-// arguments escaped. Results go to standard output.
+// arguments escaped, and on a terminal broken between words. Results go to standard output.
 func (a *app) say(format string, args ...any) {
-	fmt.Fprintf(a.stderr, format+"\n", visibleArgs(args)...)
+	text := fmt.Sprintf(format, visibleArgs(args)...)
+	if a.console == nil {
+		fmt.Fprintln(a.stderr, text)
+		return
+	}
+	var lines []string
+	for line := range strings.SplitSeq(text, "\n") {
+		lines = append(lines, strings.Join(wrap(line, a.console.width()-len(hanging)), "\n"+hanging))
+	}
+	fmt.Fprintln(a.stderr, strings.Join(lines, "\n"))
 }
 
 // visibleArgs escapes the texts among the arguments of a line for people.
@@ -159,3 +168,6 @@ func visibleArgs(args []any) []any {
 	}
 	return out
 }
+
+// hanging is before the further lines of a text that is broken.
+const hanging = "  "

@@ -164,7 +164,7 @@ func (a *app) warnAboutVariables(commands *kong.Node) {
 			continue
 		}
 		if nearest := wording.Nearest(word, known); nearest != "" {
-			a.say("unknown setting %s; did you mean %s?", name, envName(nearest))
+			a.say("warning: unknown setting %s; did you mean %s?", name, envName(nearest))
 		}
 	}
 }

@@ -43,6 +43,7 @@ type exchangeCmd struct {
 func (*exchangeCmd) runsUntilStopped() bool { return true }
 
 func (c *exchangeCmd) Run(ctx context.Context, a *app) error {
+	c.Simulate = c.Simulate || c.List && len(c.Play) == 0
 	if c.Simulate && len(c.Play) > 0 {
 		return misuse("give captures to play or --simulate, not both")
 	}

@@ -37,7 +37,7 @@ type reportCmd struct {
 
 // queriesFlags select the user's own queries.
 type queriesFlags struct {
-	SQLDir string `name:"sql-dir" key:"sql_dir" placeholder:"DIR" help:"Directory with your own queries in detect/, report/ and check/. A query with the name of a built-in one replaces it."`
+	SQLDir string `name:"sql-dir" key:"sql_dir" placeholder:"DIR" help:"Directory with your own queries in detect/, report/, check/ and cookbook/. A query with the name of a built-in one replaces it."`
 }
 
 func (c *reportCmd) Run(ctx context.Context, a *app) error {
@@ -175,8 +175,9 @@ func partialReportError(dir *tape.Dir, built *report.Report) error {
 		reason, hint := tape.BrokenReason(built.Broken)
 		return withHint(partial("%s", reason), hint)
 	}
-	window := fmt.Sprintf("tapedeck backfill --from %s --to %s", built.Window.Start.Format(time.RFC3339Nano),
-		built.Window.End.Format(time.RFC3339Nano))
+	const toMillisecond = "2006-01-02T15:04:05.999Z07:00"
+	window := fmt.Sprintf("tapedeck backfill --from %s --to %s", built.Window.Start.Format(toMillisecond),
+		built.Window.End.Add(time.Millisecond-time.Nanosecond).Format(toMillisecond)) // not less than the window
 	if built.Missing > 0 {
 		missing := wording.Count(built.Missing, "id")
 		return withHint(partial("the tape %q lacks %s of the window", dir.Path(), missing), window+" fetches what the exchange has")

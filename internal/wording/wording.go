@@ -52,7 +52,7 @@ func Nearest(word string, candidates []string) string {
 		return ""
 	}
 	word = simplify(word)
-	nearest, edits := "", utf8.RuneCountInString(word)/3+2
+	nearest, edits := "", utf8.RuneCountInString(word)/4+2
 	for _, candidate := range candidates {
 		if n := levenshtein.ComputeDistance(word, simplify(candidate)); n < edits {
 			nearest, edits = candidate, n

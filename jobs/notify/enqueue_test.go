@@ -262,7 +262,7 @@ func TestReportStateIsSent(t *testing.T) {
 		for state, want := range map[ReportState]string{
 			Empty:   "Daily\nNothing to report: no <trades>",
 			Failed:  "Daily\n⛔ The report failed: no <trades>",
-			Partial: "Daily\n⚠️ Incomplete: no <trades>\nrubbish",
+			Partial: "Daily, incomplete\nrubbish",
 		} {
 			h := newHarness(t)
 			o := h.outbox(Chat{ID: "1"})

@@ -149,7 +149,10 @@ var reportStates = map[ReportState]string{
 func reportDraft(r Report) draft {
 	d := draft{key: r.Key, files: map[string][]byte{}}
 	text := markup("<b>%s</b>", r.Title)
-	if r.State != "" {
+	summary := strings.TrimSpace(r.HTML)
+	if r.State == Partial && summary != "" {
+		text += ", incomplete" // the summary says why
+	} else if r.State != "" {
 		reason := r.Reason
 		if runes := []rune(reason); len(runes) > maxReason {
 			reason = string(runes[:maxReason]) + "…"
@@ -160,7 +163,7 @@ func reportDraft(r Report) draft {
 		d.parts = textParts(text)
 		return d
 	}
-	if strings.TrimSpace(r.HTML) != "" {
+	if summary != "" {
 		text += "\n" + r.HTML
 	}
 	var fileParts []part

@@ -99,9 +99,9 @@ func TestOutputFormats(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := `  symbol       from (UTC)      known until rows missing absent twice   days
- BTCUSDT 2026-01-15 23:59 2026-01-16 00:03  300       0      0     0 2 open
- ETHUSDT 2026-01-15 23:59 2026-01-16 00:03  240      60      0     0  2 gap
+	want := `  symbol       from (UTC)      known until rows missing   days
+ BTCUSDT 2026-01-15 23:59 2026-01-16 00:03  300       0 2 open
+ ETHUSDT 2026-01-15 23:59 2026-01-16 00:03  240      60  2 gap
 
 ETHUSDT is missing 60 ids:
   1000 to 1059 (60), after 2026-01-15 23:59:00.000 and before 2026-01-16 00:00:00.000

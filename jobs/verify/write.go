@@ -23,9 +23,9 @@ func WriteTable(w io.Writer, c tape.Certificate) error {
 	out := &strings.Builder{}
 	table := tabwriter.NewWriter(out, 0, 0, 1, ' ', tabwriter.AlignRight) // padding of 1 fits into 80 columns
 	// Columns that are rarely other than zero are left out if they are.
-	var dropped, conflicts int64
+	var absent, dropped, twice, conflicts int64
 	for _, s := range c.Symbols {
-		dropped, conflicts = dropped+s.Dropped, conflicts+s.Conflicts
+		absent, dropped, twice, conflicts = absent+s.Absent, dropped+s.Dropped, twice+s.Duplicates, conflicts+s.Conflicts
 	}
 	rare := func(shown int64, cell string) string {
 		if shown == 0 {
@@ -33,13 +33,13 @@ func WriteTable(w io.Writer, c tape.Certificate) error {
 		}
 		return cell + "\t"
 	}
-	fmt.Fprintf(table, "symbol\tfrom (UTC)\tknown until\trows\tmissing\tabsent\t%stwice\t%sdays\t\n",
-		rare(dropped, "dropped"), rare(conflicts, "conflicts"))
+	fmt.Fprintf(table, "symbol\tfrom (UTC)\tknown until\trows\tmissing\t%s%s%s%sdays\t\n",
+		rare(absent, "absent"), rare(dropped, "dropped"), rare(twice, "twice"), rare(conflicts, "conflicts"))
 	for _, s := range c.Symbols {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s%s\t%s%s\t\n",
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s%s%s%s%s\t\n",
 			wording.Name(s.Symbol), minute(s.FirstAt), minute(knownUntil(s)), wording.Comma(s.Trades), wording.Comma(s.Missing),
-			wording.Comma(s.Absent), rare(dropped, wording.Comma(s.Dropped)), wording.Comma(s.Duplicates),
-			rare(conflicts, wording.Comma(s.Conflicts)), states(s.Days))
+			rare(absent, wording.Comma(s.Absent)), rare(dropped, wording.Comma(s.Dropped)),
+			rare(twice, wording.Comma(s.Duplicates)), rare(conflicts, wording.Comma(s.Conflicts)), states(s.Days))
 	}
 	if len(c.Symbols) > 0 {
 		table.Flush()

@@ -17,7 +17,7 @@
 -- param:   window_end        TIMESTAMP  UTC, exclusive
 -- param:   min_minutes       BIGINT     minutes with a return, >= 2; default 30
 -- column:  symbol            VARCHAR    as the exchange spells it
--- column:  judged_minutes    BIGINT     minutes whose return and volume were used
+-- column:  used_minutes      BIGINT     minutes whose return and volume were used
 -- column:  amihud            DOUBLE     price change in percent per unit of quote asset traded, >=
 --                                       0
 -- column:  roll_spread       DOUBLE     percent, >= 0, of the price, estimated bid-ask spread
@@ -83,7 +83,7 @@ symbol_measures AS (
     SELECT
         symbol,
         count(*) AS traded_minutes,
-        count(change) AS judged_minutes,
+        count(change) AS used_minutes,
         avg(abs(change) / nullif(quote_volume, 0) ORDER BY minute) AS amihud,
         covar_samp(change, change_before ORDER BY minute) AS covariance,
     FROM return_pairs
@@ -117,10 +117,10 @@ symbol_spans AS (
 )
 SELECT
     symbol,
-    judged_minutes,
-    CASE WHEN judged_minutes >= $min_minutes::BIGINT THEN amihud * 100 END AS amihud,
+    used_minutes,
+    CASE WHEN used_minutes >= $min_minutes::BIGINT THEN amihud * 100 END AS amihud,
     CASE
-        WHEN judged_minutes >= $min_minutes::BIGINT AND covariance < 0 THEN 2 * sqrt(-covariance) * 100
+        WHEN used_minutes >= $min_minutes::BIGINT AND covariance < 0 THEN 2 * sqrt(-covariance) * 100
     END AS roll_spread,
     greatest(symbol_spans.minutes - coalesce(unrecorded_minutes.minutes, 0), traded_minutes) AS recorded_minutes,
     greatest(symbol_spans.minutes - coalesce(unrecorded_minutes.minutes, 0) - traded_minutes, 0) AS empty_minutes,
