@@ -39,6 +39,7 @@ type cli struct {
 	Check   checkCmd     `cmd:"" group:"care" help:"Look for trades on the tape that cannot be right."`
 	Verify  verifyCmd    `cmd:"" group:"care" help:"Prove completeness and list missing trades."`
 	Compact compactCmd   `cmd:"" group:"care" help:"Merge small files of past hours and days."`
+	Repair  repairCmd    `cmd:"" group:"care" help:"Take doubled and misplaced files off the tape."`
 	Drop    dropCmd      `cmd:"" group:"care" help:"Remove trades, alerts or conflicts from the tape on purpose."`
 	Health  healthCmd    `cmd:"" group:"care" help:"Check that the stream and the scheduler are alive."`
 	Migrate dbMigrateCmd `cmd:"" name:"db-migrate" group:"care" help:"Create or upgrade the data directory and market.duckdb."`

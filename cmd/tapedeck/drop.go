@@ -80,7 +80,7 @@ func (c *dropCmd) Run(ctx context.Context, a *app) error {
 		return nil
 	}
 	if !c.Yes {
-		if err := a.confirmDrop(plan); err != nil {
+		if err := a.confirm("remove "+drop.Noun(plan), "nothing was removed"); err != nil {
 			return err
 		}
 	}
@@ -188,19 +188,19 @@ func (c *dropCmd) options(now time.Time) (drop.Options, error) {
 	return out, nil
 }
 
-// confirmDrop asks on a terminal whether to remove what a plan lists. Without a terminal it returns
-// an error.
-func (a *app) confirmDrop(plan *tape.DropPlan) error {
+// confirm asks on a terminal whether to do what has been printed. If the answer is not yes, or without a
+// terminal, it returns an error that begins with nothing.
+func (a *app) confirm(what, nothing string) error {
 	if !isTerminal(a.stdin) {
-		return withHint(misuse("nothing was removed: there is no terminal to ask on"), "--yes removes it without asking")
+		return withHint(misuse("%s: there is no terminal to ask on", nothing), "--yes does it without asking")
 	}
-	fmt.Fprintf(a.stderr, "Type yes to remove %s: ", drop.Noun(plan))
+	fmt.Fprintf(a.stderr, "Type yes to %s: ", what)
 	answer, err := bufio.NewReader(a.stdin).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the answer: %w", err)
 	}
 	if strings.TrimSpace(answer) != "yes" {
-		return errors.New("nothing was removed: the answer was not yes")
+		return errors.New(nothing + ": the answer was not yes")
 	}
 	return nil
 }

@@ -35,9 +35,15 @@ func BrokenReason(broken []BrokenSegment) (reason, hint string) {
 		reasons = append(reasons, wording.Count(n, "file")+" of the tape could not be read")
 		hints = append(hints, "move what cannot be read out of the data directory; tapedeck backfill then fetches its trades again")
 	}
+	feeds := slices.DeleteFunc(slices.Clone(strays), func(b BrokenSegment) bool { return !b.isOtherFeed() })
+	if len(feeds) > 0 {
+		hints = append(hints, "move what is of another feed out of the data directory")
+	}
 	if n := len(strays); n > 0 {
 		reasons = append(reasons, wording.Count(n, "file of the tape does", "files of the tape do")+" not belong where "+
 			map[bool]string{true: "it is", false: "they are"}[n == 1])
+	}
+	if len(strays) > len(feeds) {
 		hints = append(hints, "tapedeck repair removes what is on the tape twice and moves what is in the wrong place")
 	}
 	return strings.Join(reasons, ", and "), strings.Join(hints, "; ")

@@ -128,7 +128,7 @@ func (h *harness) checkFiles(when string, files map[string][]byte, partial bool)
 	got := map[string]map[int64]Trade{}
 	for _, path := range slices.Sorted(maps.Keys(files)) {
 		table, rest, _ := strings.Cut(path, "/")
-		if !strings.HasSuffix(path, ".parquet") || table == stagingDir {
+		if !strings.HasSuffix(path, ".parquet") || table == stagingDir || table == asideDir {
 			continue
 		}
 		partition, _, _ := strings.Cut(rest, "/")

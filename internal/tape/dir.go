@@ -113,11 +113,14 @@ func (d *Dir) CheckWritable() error {
 	return errors.Join(file.Close(), d.staging.disk.Remove(path))
 }
 
-// Sweep deletes what dead writers left in the staging directory, and replaced partitions whose
-// grace is over. It returns the number of files of dead writers. now is compared with modification
+// Sweep deletes what dead writers left in the staging directory, and replaced partitions and what repairs
+// removed whose grace is over. It returns the number of files of dead writers. now is compared with modification
 // times.
 func (d *Dir) Sweep(now time.Time) (removed int, err error) {
 	if err := d.publisher.replacer.sweep(now); err != nil {
+		return 0, err
+	}
+	if err := d.sweepAside(now); err != nil {
 		return 0, err
 	}
 	return d.staging.sweep(now)

@@ -49,6 +49,11 @@ func (b BrokenSegment) IsStray() bool {
 	return errors.As(b.Err, &stray)
 }
 
+func (b BrokenSegment) isOtherFeed() bool {
+	var stray *StrayError
+	return errors.As(b.Err, &stray) && stray.Feed != ""
+}
+
 // Touches reports whether the segment can have trades for which match returns true. One that cannot be
 // read can have any.
 func (b BrokenSegment) Touches(match func(symbol string, run IDRun) bool) bool {
