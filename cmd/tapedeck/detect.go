@@ -102,10 +102,11 @@ func (c *detectCmd) detect(ctx context.Context, a *app, dir *tape.Dir, options d
 		return err
 	}
 	if !c.DryRun {
-		if _, err := notifier.outbox.EnqueueAlerts(ctx, summary.New, summary.Recent.Incidents, a.now()); err != nil {
+		now, _ := a.present(dir) // alerts are as old as they are at the exchange
+		if _, err := notifier.outbox.EnqueueAlerts(ctx, summary.New, summary.Recent.Incidents, now); err != nil {
 			return err
 		}
-		if _, err := notifier.outbox.EnqueueRecorded(ctx, summary.Recent.Alerts, summary.Recent.Incidents, a.now()); err != nil {
+		if _, err := notifier.outbox.EnqueueRecorded(ctx, summary.Recent.Alerts, summary.Recent.Incidents, now); err != nil {
 			return err
 		}
 		notifier.Send(ctx)

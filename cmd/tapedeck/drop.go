@@ -44,7 +44,7 @@ type dropCmd struct {
 	Origin    string   `name:"run" placeholder:"ID" help:"Remove what a run added, whatever it was: its run id, as in query and history."`
 	Symbols   []string `placeholder:"LIST" help:"Only these symbols, separated by commas."`
 	IDs       idList   `name:"ids" placeholder:"LIST" help:"Only these ids of one symbol: 5 or 100-200, separated by commas."`
-	OlderThan length   `placeholder:"DAYS" help:"Remove the trades of whole UTC days that ended at least DAYS ago, such as 400d. Alerts, runs and coverage stay."`
+	OlderThan length   `placeholder:"DAYS" help:"Remove the trades of whole UTC days that ended at least DAYS ago, such as 400d, or DAYS before the newest trade if that is older than today. Alerts, runs and coverage stay."`
 	Detector  string   `placeholder:"NAME" help:"Remove alerts of the detector NAME instead of trades."`
 	Conflicts bool     `help:"Give up conflicts: remove them, and keep the trades on the tape."`
 	windowFlags
@@ -66,6 +66,11 @@ func (c *dropCmd) Run(ctx context.Context, a *app) error {
 			return fmt.Errorf("complete the drop that was interrupted: %w", err)
 		} else if finished {
 			a.say("completed a drop that was interrupted")
+		}
+	}
+	if c.OlderThan != 0 && a.fixed.IsZero() {
+		if err := a.countFromNewest(ctx, dir, &options); err != nil {
+			return err
 		}
 	}
 	plan, err := drop.Plan(ctx, dir, options)
@@ -104,6 +109,25 @@ func (c *dropCmd) Run(ctx context.Context, a *app) error {
 	message := "removed " + drop.Noun(plan)
 	a.say("%s", message)
 	a.reportToParent(schedule.Report{Rows: plan.Rows(), Message: message})
+	return nil
+}
+
+// countFromNewest makes --older-than count from the day of the newest trade on the tape if that is before
+// today: a clock that is ahead must not remove what is to be kept.
+func (a *app) countFromNewest(ctx context.Context, dir *tape.Dir, options *drop.Options) error {
+	newest, err := newestTrade(ctx, dir)
+	if err != nil || newest.IsZero() {
+		return err
+	}
+	today, last := a.now().UTC().Truncate(24*time.Hour), newest.UTC().Truncate(24*time.Hour)
+	if !last.Before(today) {
+		return nil
+	}
+	options.OlderThan = options.OlderThan.Add(-today.Sub(last))
+	if today.Sub(last) > 24*time.Hour {
+		a.say("the newest trade is of %s and this machine's clock says %s: --older-than counts from the newest trade, because the clock may be wrong; --now sets the time to count from",
+			last.Format(time.DateOnly), today.Format(time.DateOnly))
+	}
 	return nil
 }
 

@@ -137,7 +137,7 @@ func (n *notifier) Send(ctx context.Context) {
 	if n.sender == nil {
 		return
 	}
-	summary, err := n.outbox.Send(ctx, n.sender, notify.SendOptions{Now: n.app.clock, For: notify.CommandSendTime})
+	summary, err := n.outbox.Send(ctx, n.sender, notify.SendOptions{Now: n.app.stopwatch, For: notify.CommandSendTime})
 	switch {
 	case err != nil:
 		n.app.say("not sent, stays in the outbox: %v", err)
@@ -150,7 +150,7 @@ func (n *notifier) Send(ctx context.Context) {
 
 // Run sends what any process puts into the outbox, until ctx is done.
 func (n *notifier) Run(ctx context.Context) error {
-	return n.outbox.Run(ctx, n.sender, notify.SendOptions{Now: n.app.clock})
+	return n.outbox.Run(ctx, n.sender, notify.SendOptions{Now: n.app.stopwatch})
 }
 
 // Notify implements schedule.Notifier.

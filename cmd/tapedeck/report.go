@@ -76,6 +76,7 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 	}
+	a.warnOfSkew(dir, c.windowFlags)
 	if err := a.waitForRecord(ctx, dir, reported.End, c.Symbols); err != nil {
 		return err
 	}

@@ -189,29 +189,6 @@ func (a *app) scheduleOptions(dir *tape.Dir) (schedule.Options, *schedule.Childr
 	}, children, nil
 }
 
-// exchangeTime returns what time it is at the exchange at least: that of the newest trade on the tape, or
-// of the recorder's latest plus the time since then, by a clock that nobody sets.
-func (a *app) exchangeTime(ctx context.Context, dir *tape.Dir) time.Time {
-	var latest time.Time
-	index := dir.Index()
-	if err := index.Refresh(ctx); err != nil && ctx.Err() == nil {
-		a.log.Warn("time of the newest trade not read", "error", err)
-	}
-	for _, bounds := range index.AllBounds() {
-		if bounds.LastAt.After(latest) {
-			latest = bounds.LastAt
-		}
-	}
-	var stream state.Stream
-	if err := dir.State().Read(state.StreamFile, &stream); err != nil || stream.ExchangeAt.IsZero() {
-		return latest
-	}
-	if at := stream.ExchangeAt.Add(state.ReadUptime().Elapsed(stream.Uptime, 0)); at.After(latest) {
-		latest = at
-	}
-	return latest
-}
-
 // runOnce runs one job now, whether it is due or not.
 func (a *app) runOnce(ctx context.Context, dir *tape.Dir, crontab, name string, jobs []schedule.Job) error {
 	i := slices.IndexFunc(jobs, func(job schedule.Job) bool { return job.Name == name })

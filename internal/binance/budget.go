@@ -143,7 +143,8 @@ func (b *Budget) State() (BudgetState, error) {
 	var state BudgetState
 	err := b.locked(func(file *budgetFile, now time.Time) (bool, bool) {
 		state.Limits, state.LimitsAt = file.Limits, file.LimitsAt
-		state.LimitsFresh = now.Sub(file.LimitsAt) < 24*time.Hour
+		age := now.Sub(file.LimitsAt) // below 0 if the clock was set back
+		state.LimitsFresh = age > -budgetSkew && age < 24*time.Hour
 		for _, meter := range file.Meters {
 			if meter.Kind == limitWeight {
 				state.UsedWeight = max(state.UsedWeight, meter.sum())

@@ -71,6 +71,9 @@ func (r *Report) describeCompleteness(section, conflicts Section, broken []tape.
 	r.describeStates(states, len(broken) == 0)
 }
 
+// futureSlack is how far after the present a window may end and count as past, because clocks differ.
+const futureSlack = time.Minute
+
 func (r *Report) describeStates(states []symbolState, allReadable bool) {
 	var unknown []string
 	for _, symbol := range r.Symbols {
@@ -87,6 +90,11 @@ func (r *Report) describeStates(states []symbolState, allReadable bool) {
 	}
 	verdict := func(names ...string) []symbolState {
 		return statesWhere(states, func(s symbolState) bool { return slices.Contains(names, s.verdict) })
+	}
+	if r.Complete && r.Window.End.Sub(r.MadeAt) > futureSlack {
+		// Whatever the tape has of the future, a wrong clock has put it there.
+		r.Complete = false
+		r.addStatement(Bad, "The window ends in the future, at %s: it is %s now (UTC).", formatTime(r.Window.End), formatTime(r.MadeAt))
 	}
 	r.describeMissing(verdict("missing"))
 	if len(unknown) > 0 {
