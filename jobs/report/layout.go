@@ -9,7 +9,7 @@ var columnPriority = map[string][]string{
 		"open", "volume", "vwap", "last_traded_at", "first_traded_at", "rows"},
 	"movers":    {"side", "rank", "symbol", "change", "close", "open", "quote_volume", "trades", "high", "low"},
 	"incidents": {"at", "severity", "symbol", "message", "detector", "score"},
-	"completeness": {"symbol", "verdict", "known_until", "known_until_by", "missing", "rows", "known_since",
+	"completeness": {"symbol", "verdict", "missing", "known_until", "known_until_by", "rows", "known_since",
 		"known_since_by", "conflicts", "dropped", "gaps", "absent", "missing_from", "missing_until"},
 	"judged": {"symbol", "minutes", "judged_minutes", "unjudged_by", "history_minutes", "unseen_minutes",
 		"unrecorded_minutes", "waiting_minutes", "gap_minutes", "failed_minutes", "changed_minutes"},
@@ -18,7 +18,7 @@ var columnPriority = map[string][]string{
 	"largest_trades": {"symbol", "rank", "traded_at", "taker_side", "quote_qty", "price", "window_share", "qty"},
 	"taker_flow":     {"symbol", "imbalance", "net_quote_volume", "buy_quote_volume", "sell_quote_volume"},
 	"volatility":     {"symbol", "realized_volatility", "range", "drawdown", "steepest_fall", "steepest_rise"},
-	"illiquidity":    {"symbol", "amihud", "roll_spread", "empty_share", "judged_minutes"},
+	"illiquidity":    {"symbol", "amihud", "roll_spread", "empty_share", "used_minutes"},
 	"wash_signs":     {"symbol", "rows", "benford_deviation", "round_share", "matched_share", "flat_share"},
 	"runs":           {"job", "runs", "ok", "not_ok", "last_outcome", "last_started_at", "last_message"},
 }
@@ -46,6 +46,7 @@ const (
 	gutter   = 2  // between columns
 	minText  = 40 // to which a text may be truncated
 	minWidth = 4  // to which a key column may be truncated
+	mostKept = 3  // how many columns of a key are never left out, if they are of the highest priority
 )
 
 // naturalWidth returns the width that a column needs in a form.

@@ -112,17 +112,22 @@ func (t *tableWriter) newGrid(section Section, rows [][]any) (g grid) {
 		column := &gridColumn{
 			head: label(f.Name), kind: f.kind, rank: slices.Index(priority, f.Name),
 			truncates: f.kind == kindText && f.Name != "symbol",
-			keep:      slices.Contains(section.Query.Key, f.Name) && f.Name != "detector",
 		}
+		column.keep = slices.Contains(section.Query.Key, f.Name) && (priority == nil || column.rank >= 0 && column.rank < mostKept)
 		if column.rank < 0 {
 			column.rank = len(priority) + f.index
 		}
 		column.cells = make([][]string, f.countForms(rows))
+		nothing := true
 		for _, row := range rows {
 			for form := range column.cells {
 				column.cells[form] = append(column.cells[form], f.format(row, form))
 			}
 			column.levels = append(column.levels, levelOf(f.Column, row[f.index]))
+			nothing = nothing && (row[f.index] == nil || row[f.index] == int64(0))
+		}
+		if nothing && column.rank > mostKept {
+			column.rank += len(section.Result.Columns) // other columns explain more
 		}
 		g = append(g, column)
 	}
