@@ -34,7 +34,7 @@ type marketState struct {
 }
 
 // Migrate creates market.duckdb in the data directory, or replaces it. It has the views trades, alerts,
-// runs, coverage, conflicts, recorder, drops, open_conflicts, gaps, bounds, minutes, incidents and judged, the macros candles(step), vwap(step),
+// runs, coverage, conflicts, recorder, drops, open_conflicts, dropped_ids, gaps, bounds, minutes, incidents and judged, the macros candles(step), vwap(step),
 // tape(symbol, from, to) and gaps(), and no data. The file is replaced atomically; a reader of the old
 // one is not disturbed.
 //
@@ -147,6 +147,10 @@ func buildMarket(ctx context.Context, path, root, statePath string) (err error) 
 	judged := fmt.Sprintf("coalesce(getvariable('tapedeck'), %s) || '/%s/%s/*.json'", Quote(root), filepath.Base(statePath), state.JudgedDir)
 	if err := exec(ctx, conn, judgedFiles(judged)); err != nil {
 		return fmt.Errorf("view judged_files: %w", err)
+	}
+	dropped := fmt.Sprintf("coalesce(getvariable('tapedeck'), %s) || '/%s'", Quote(root), filepath.Join(filepath.Base(statePath), tape.DroppedPattern))
+	if err := exec(ctx, conn, fmt.Sprintf(embeddedSQL("market/dropped_ids.sql"), dropped)); err != nil {
+		return fmt.Errorf("view dropped_ids: %w", err)
 	}
 	for _, name := range []string{"market/relations.sql", macrosName} {
 		if err := exec(ctx, conn, embeddedSQL(name)); err != nil {

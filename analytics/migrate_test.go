@@ -7,9 +7,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"tapedeck/internal/idset"
 	"tapedeck/internal/tape"
 )
 
@@ -53,6 +55,16 @@ func TestMarketDatabase(t *testing.T) {
 		if got := queryMarket(t, db, "SELECT count(*) FROM "+name); got != "0" {
 			t.Errorf("%s of an empty tape has %s rows", name, got)
 		}
+	}
+	noon := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
+	if err := dir.RecordDropped("BTCUSDT", tape.IDRun{Range: idset.Range{First: 1, Last: 3}, FirstAt: noon.UnixMicro(), LastAt: noon.UnixMicro() + 1}); err != nil {
+		t.Fatal(err)
+	}
+	if got := queryMarket(t, db, "FROM dropped_ids"); got != "BTCUSDT,1,3,2026-01-15 12:00:00,2026-01-15 12:00:00.000001" {
+		t.Errorf("dropped_ids: %s", got)
+	}
+	if err := dir.RestoreDropped("BTCUSDT", idset.Set{{First: 1, Last: 3}}); err != nil {
+		t.Fatal(err)
 	}
 	for _, macro := range []string{"candles('1 hour')", "vwap(INTERVAL 1 HOUR)", "tape('A', '2026-01-15', '2026-01-16')", "gaps()"} {
 		if got := queryMarket(t, db, "SELECT count(*) FROM "+macro); got != "0" {

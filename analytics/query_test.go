@@ -108,7 +108,7 @@ func TestParseQuery(t *testing.T) {
 func TestParseQueryErrors(t *testing.T) {
 	for name, test := range map[string]struct{ old, new, want string }{
 		"misspelled header line":   {"-- column:  symbol ", "-- colunm:  symbol ", `12: unknown header line "colunm:"; did you mean "column:"?`},
-		"unknown relation":         {"-- reads:   coverage", "-- reads:   covrage", `5: reads "covrage": the relations are trades, alerts, runs, coverage, conflicts, recorder, drops, open_conflicts, gaps, bounds, minutes, incidents, judged`},
+		"unknown relation":         {"-- reads:   coverage", "-- reads:   covrage", `5: reads "covrage": the relations are trades, alerts, runs, coverage, conflicts, recorder, drops, open_conflicts, dropped_ids, gaps, bounds, minutes, incidents, judged`},
 		"relation twice":           {"-- reads:   coverage      whole", "-- reads:   trades        whole", `5: reads "trades" appears twice`},
 		"look-back unreadable":     {"from 1 hour before", "from one hour before", `4: reads "from one hour before window_start": write "from 24 hours before window_start" or "from window_start"`},
 		"look-back from nothing":   {"1 hour before window_start", "1 hour before window_begin", `21: reads: trades counts from "window_begin", which is not a TIMESTAMP parameter of this query`},

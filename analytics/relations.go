@@ -21,7 +21,7 @@ import (
 var tables = [...]tape.Table{tape.Trades, tape.Alerts, tape.Runs, tape.Coverage, tape.Conflicts, tape.Recorder, tape.Drops}
 
 // relationNames are all relations that a query may read.
-var relationNames = [...]string{"trades", "alerts", "runs", "coverage", "conflicts", "recorder", "drops", "open_conflicts", "gaps", "bounds", "minutes", "incidents", "judged"}
+var relationNames = [...]string{"trades", "alerts", "runs", "coverage", "conflicts", "recorder", "drops", "open_conflicts", "dropped_ids", "gaps", "bounds", "minutes", "incidents", "judged"}
 
 // derivedRelations are views over other relations. Each comes after those that it reads; traded_minutes
 // is an intermediate step of minutes.
@@ -112,7 +112,7 @@ func (s *Session) loadJudged(ctx context.Context) error {
 	return exec(ctx, s.db, statements...)
 }
 
-// loadIndex fills gaps and bounds from the index, which it reads if the options have none.
+// loadIndex fills gaps, bounds and dropped_ids from the index, which it reads if the options have none.
 func (s *Session) loadIndex(ctx context.Context) error {
 	if s.opt.Index == nil {
 		s.opt.Index = s.dir.Index()
@@ -126,7 +126,12 @@ func (s *Session) loadIndex(ctx context.Context) error {
 			s.broken[broken.Path] = broken.Err
 		}
 	}
-	var gaps, bounds [][]driver.Value
+	var gaps, bounds, dropped [][]driver.Value
+	for symbol, run := range index.AllDropped() {
+		if s.covers(symbol) {
+			dropped = append(dropped, []driver.Value{symbol, run.First, run.Last, time.UnixMicro(run.FirstAt).UTC(), time.UnixMicro(run.LastAt).UTC()})
+		}
+	}
 	for symbol, b := range index.AllBounds() {
 		if !s.covers(symbol) {
 			continue
@@ -145,7 +150,8 @@ func (s *Session) loadIndex(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	return errors.Join(appendRows(conn, "memory", "canonical", "gaps", gaps), appendRows(conn, "memory", "canonical", "bounds", bounds))
+	return errors.Join(appendRows(conn, "memory", "canonical", "gaps", gaps), appendRows(conn, "memory", "canonical", "bounds", bounds),
+		appendRows(conn, "memory", "canonical", "dropped_ids", dropped))
 }
 
 // loadOpenConflicts fills open_conflicts. If it is not known which conflicts are resolved, because a file
@@ -331,7 +337,7 @@ var cutoffCondition = map[tape.Table]string{
 	tape.Conflicts: "found_at <", tape.Recorder: `"at" <`, tape.Drops: `"at" <`,
 }
 
-// applyCutoff makes gaps and bounds those of a tape that ends at the cutoff.
+// applyCutoff makes gaps, bounds and dropped_ids those of a tape that ends at the cutoff.
 func (s *Session) applyCutoff(ctx context.Context) error {
 	if s.opt.Cutoff.IsZero() {
 		return nil
@@ -340,6 +346,7 @@ func (s *Session) applyCutoff(ctx context.Context) error {
 	return exec(ctx, s.db,
 		"DELETE FROM canonical.gaps WHERE before_at >= "+at,
 		"DELETE FROM canonical.bounds WHERE first_at >= "+at,
+		"DELETE FROM canonical.dropped_ids WHERE first_at >= "+at,
 		"UPDATE canonical.bounds SET last_id = ends.id, last_at = ends.at "+
 			"FROM (SELECT symbol, max(id) AS id, arg_max(traded_at, id) AS at FROM trades GROUP BY symbol) AS ends "+
 			"WHERE ends.symbol = bounds.symbol AND last_at >= "+at,

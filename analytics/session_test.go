@@ -186,7 +186,7 @@ func TestEmptyTapeHasTheSameColumns(t *testing.T) {
 		if got := rowsOf(t, over, "SELECT count(*) FROM "+name); got != "0" {
 			t.Errorf("%s of an empty tape has %s rows", name, got)
 		}
-		if got := rowsOf(t, with, "SELECT count(*) FROM "+name); got != "1" && name != "gaps" {
+		if got := rowsOf(t, with, "SELECT count(*) FROM "+name); got != "1" && name != "gaps" && name != "dropped_ids" {
 			t.Errorf("%s has %s rows", name, got)
 		}
 	}

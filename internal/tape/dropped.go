@@ -19,6 +19,10 @@ import (
 // under way. If it is lost, dropped ids count as missing, and a backfill fetches them again.
 const droppedName = "dropped.json"
 
+// DroppedPattern matches the state file of the dropped ids, and nothing else. Unlike a name, it may
+// match no file.
+const DroppedPattern = "dropped.jso[n]"
+
 // droppedState is the content of the state file.
 type droppedState struct {
 	// Symbols are the dropped ids. The times of a run span those of the dropped trades; they may span

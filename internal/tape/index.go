@@ -381,6 +381,23 @@ func (x *Index) Dropped(symbol string) []IDRun {
 	return slices.Clone(x.dropped[symbol])
 }
 
+// AllDropped iterates over the ids that were removed from the tape on purpose and are not on it,
+// by symbol, also of symbols of which nothing is left. Symbols and ids are ascending.
+func (x *Index) AllDropped() iter.Seq2[string, IDRun] {
+	return func(yield func(string, IDRun) bool) {
+		x.mu.Lock()
+		dropped := x.dropped // replaced as a whole, never changed
+		x.mu.Unlock()
+		for _, symbol := range slices.Sorted(maps.Keys(dropped)) {
+			for _, run := range subtractIDs(dropped[symbol], x.IDs(symbol)) {
+				if !yield(symbol, run) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // Broken lists the segments of trades that could not be read or are stray, in the order of their paths.
 func (x *Index) Broken() []BrokenSegment {
 	x.mu.Lock()

@@ -15,6 +15,7 @@ const (
 	ByTrade    Evidence = "trade"    // a trade on the tape: everything between the first and the last one has an id
 	ByStream   Evidence = "stream"   // a recorder watched the symbol; see state.Watched
 	ByExchange Evidence = "exchange" // the exchange answered; see state.Answers
+	ByDrop     Evidence = "drop"     // what was before was dropped on purpose; only of Since
 )
 
 // Known is the window at whose ends a symbol's record is known to lack nothing. Inside it, Gaps lists
@@ -46,7 +47,7 @@ func knownWithoutDropped(bounds Bounds, watched []window.Window, answers state.S
 	for _, run := range dropped {
 		if run.Last+1 == bounds.FirstID {
 			// A recorder may have watched before, but what it recorded then was dropped.
-			known.Since, known.SinceBy = timeOf(run.LastAt+1), ByTrade
+			known.Since, known.SinceBy = timeOf(run.LastAt+1), ByDrop
 		}
 	}
 	return known

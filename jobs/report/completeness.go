@@ -23,6 +23,7 @@ type symbolState struct {
 	symbol, verdict             string
 	rows, missing, absent, gaps int64
 	dropped, conflicts          int64
+	recorded                    bool // false if everything of it was dropped
 	firstMissing, lastMissing   int64
 	missingFrom, missingUntil   time.Time
 	known                       tape.Known
@@ -75,6 +76,7 @@ func (r *Report) describeCompleteness(section, conflicts Section, broken []tape.
 const futureSlack = time.Minute
 
 func (r *Report) describeStates(states []symbolState, allReadable bool) {
+	recorded := statesWhere(states, func(s symbolState) bool { return s.recorded })
 	var unknown []string
 	for _, symbol := range r.Symbols {
 		if !slices.ContainsFunc(states, func(s symbolState) bool { return s.symbol == symbol }) {
@@ -86,7 +88,9 @@ func (r *Report) describeStates(states []symbolState, allReadable bool) {
 		r.Empty = r.Empty && state.rows == 0
 		r.Complete = r.Complete && state.whole()
 		r.Missing += max(0, state.missing-state.absent)
-		r.Known = append(r.Known, Known{state.symbol, state.known, allReadable && state.whole()})
+		if state.recorded {
+			r.Known = append(r.Known, Known{state.symbol, state.known, allReadable && state.whole()})
+		}
 	}
 	verdict := func(names ...string) []symbolState {
 		return statesWhere(states, func(s symbolState) bool { return slices.Contains(names, s.verdict) })
@@ -100,10 +104,10 @@ func (r *Report) describeStates(states []symbolState, allReadable bool) {
 	if len(unknown) > 0 {
 		r.addStatement(Bad, "Not on the tape at all: %s.", wording.List(unknown, listedNames))
 	}
-	if r.Empty {
+	if r.Empty && len(recorded) == len(states) {
 		r.describeEmpty(states)
 	}
-	r.describeEnds(states)
+	r.describeEnds(recorded)
 	r.addPerSymbol(statesWhere(states, func(s symbolState) bool { return s.dropped > 0 }), Fair,
 		"lacks", "lack ids that were dropped on purpose", func(s symbolState) string {
 			return fmt.Sprintf("%s that were dropped on purpose", wording.Count(s.dropped, "id"))
@@ -132,9 +136,18 @@ func (r *Report) describeStates(states []symbolState, allReadable bool) {
 // describeEnds names the symbols whose record is not known at the window's start or end.
 func (r *Report) describeEnds(states []symbolState) {
 	outside := func(s symbolState) bool {
-		return s.rows == 0 && (!s.known.Since.Before(r.Window.End) || !s.known.Until.After(r.Window.Start))
+		return s.rows == 0 && (!s.known.Since.Before(r.Window.End) && !s.beginsWithDrop() || !s.known.Until.After(r.Window.Start))
 	}
-	late := statesWhere(states, func(s symbolState) bool { return !outside(s) && s.known.Since.After(r.Window.Start) })
+	cut := statesWhere(states, func(s symbolState) bool {
+		return !outside(s) && s.beginsWithDrop() && s.known.Since.After(r.Window.Start)
+	})
+	r.addPerSymbol(cut, Fair, "begins", "begin after the window's start, because what was before was dropped on purpose",
+		func(s symbolState) string {
+			return formatTime(s.known.Since) + ", because what was before was dropped on purpose"
+		})
+	late := statesWhere(states, func(s symbolState) bool {
+		return !outside(s) && !s.beginsWithDrop() && s.known.Since.After(r.Window.Start)
+	})
 	r.addPerSymbol(late, Fair, "is known only from",
 		"are known only from after the window's start", func(s symbolState) string {
 			return fmt.Sprintf("%s, by %s: %s after the window's start", formatTime(s.known.Since),
@@ -160,7 +173,7 @@ func (r *Report) describeEnds(states []symbolState) {
 // exchange's answer might change.
 func (r *Report) EndsUnknown() bool {
 	return slices.ContainsFunc(r.Known, func(k Known) bool {
-		return k.Since.After(r.Window.Start) || k.Until.Before(r.Window.End)
+		return k.Since.After(r.Window.Start) && k.SinceBy != tape.ByDrop || k.Until.Before(r.Window.End)
 	})
 }
 
@@ -171,6 +184,8 @@ func evidence(by tape.Evidence, trade string) string {
 		return "the live stream"
 	case tape.ByExchange:
 		return "the exchange's answer"
+	case tape.ByDrop:
+		return "what a drop left"
 	}
 	return trade
 }
@@ -225,6 +240,10 @@ func (r *Report) describeConflicts(states []symbolState, conflicts Section) {
 		r.addStatement(Bad, "%s more; the section conflicts lists them.", wording.Count(more, "conflict"))
 	}
 }
+
+// beginsWithDrop reports whether what was recorded of the window before the record's beginning was
+// dropped on purpose.
+func (s symbolState) beginsWithDrop() bool { return s.known.SinceBy == tape.ByDrop && s.dropped > 0 }
 
 // describeMissing names the missing ids, the symbols with the most first.
 func (r *Report) describeMissing(states []symbolState) {
@@ -362,7 +381,7 @@ func readStates(result analytics.Result) (out []symbolState, ok bool) {
 		out = append(out, symbolState{
 			symbol: text("symbol"), verdict: text("verdict"),
 			rows: number("rows"), missing: number("missing"), absent: number("absent"), gaps: number("gaps"),
-			dropped: number("dropped"), conflicts: number("conflicts"),
+			dropped: number("dropped"), conflicts: number("conflicts"), recorded: text("known_since_by") != "",
 			firstMissing: number("first_missing_id"), lastMissing: number("last_missing_id"),
 			missingFrom: instant("missing_from"), missingUntil: instant("missing_until"),
 			known: tape.Known{

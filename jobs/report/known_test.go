@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"tapedeck/internal/idset"
 	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 	"tapedeck/jobs/report"
@@ -164,9 +165,8 @@ func TestDroppedIDsAreNotComplete(t *testing.T) {
 	dir := sampleTape(t, func(trade tape.Trade) bool {
 		return trade.Symbol == "ETHUSDT" && trade.ID >= 1400 && trade.ID < 1410
 	})
-	first, last := int64(1400), int64(1409)
-	drop := tape.Drop{At: sampleEnd.UnixMicro(), What: "trades", Symbol: "ETHUSDT", FirstID: &first, LastID: &last, Rows: 10}
-	if _, err := dir.PublishDrops(t.Context(), []tape.Drop{drop}); err != nil {
+	dropped := tape.IDRun{Range: idset.Range{First: 1400, Last: 1409}, FirstAt: sampleStart.UnixMicro(), LastAt: sampleEnd.UnixMicro()}
+	if err := dir.RecordDropped("ETHUSDT", dropped); err != nil {
 		t.Fatal(err)
 	}
 	built := build(t, dir, nil)
@@ -175,6 +175,13 @@ func TestDroppedIDsAreNotComplete(t *testing.T) {
 	}
 	if want := "ETHUSDT lacks 10 ids that were dropped on purpose."; built.Statements[0].Text != want {
 		t.Errorf("first statement %q, want %q", built.Statements[0].Text, want)
+	}
+	// What was restored is not dropped any more, even if it is not on the tape.
+	if err := dir.RestoreDropped("ETHUSDT", idset.Set{dropped.Range}); err != nil {
+		t.Fatal(err)
+	}
+	if built := build(t, dir, nil); built.Missing != 10 {
+		t.Errorf("missing %d after it was restored and lost: %v", built.Missing, built.Statements)
 	}
 }
 

@@ -10,14 +10,16 @@
 -- Verdicts, the first that applies: missing (ids are missing and may still be fetched); not
 -- recorded (nothing of the window is known); begins late (the record is known only from a time
 -- after window_start); ends early (it is known only until a time before window_end); conflict (an
--- id has two contents); dropped (ids were removed on purpose); absent (the exchange itself lacks
--- all missing ids); no trades (all of the window is known, and nothing traded in it); complete.
+-- id has two contents); dropped (ids were removed on purpose and not restored); absent (the
+-- exchange itself lacks all missing ids); no trades (all of the window is known, and nothing traded
+-- in it); complete. A symbol of which everything was dropped is listed where the drop concerns the
+-- window. If the record begins with what a drop left, known_since_by is drop.
 --
 -- reads:   trades            from window_start
 -- reads:   gaps              all
 -- reads:   bounds            all
 -- reads:   open_conflicts    all
--- reads:   drops             all
+-- reads:   dropped_ids       all
 -- reads:   coverage          from window_start
 -- param:   window_start      TIMESTAMP  UTC, inclusive
 -- param:   window_end        TIMESTAMP  UTC, exclusive
@@ -27,7 +29,7 @@
 -- column:  rows              BIGINT     rows of the tape in the window
 -- column:  missing           BIGINT     ids that are not on the tape, except for dropped ones
 -- column:  absent            BIGINT     missing ids that the exchange itself does not have
--- column:  dropped           BIGINT     ids that were removed on purpose
+-- column:  dropped           BIGINT     ids that were removed on purpose and not restored
 -- column:  conflicts         BIGINT     ids with two contents that are not resolved
 -- column:  gaps              BIGINT     gaps that the missing ids form
 -- column:  first_id          BIGINT     lowest id in the window
@@ -37,7 +39,7 @@
 -- column:  missing_from      TIMESTAMP  UTC, last trade before the first gap
 -- column:  missing_until     TIMESTAMP  UTC, first trade after the last gap
 -- column:  known_since       TIMESTAMP  UTC, from then on every missing trade shows as a gap
--- column:  known_since_by    VARCHAR    what proves it: trade, stream or exchange
+-- column:  known_since_by    VARCHAR    what proves it: trade, stream, exchange or drop
 -- column:  known_until       TIMESTAMP  UTC, until then every missing trade shows as a gap
 -- column:  known_until_by    VARCHAR    what proves it: trade, stream or exchange
 -- column:  recorded_since    TIMESTAMP  UTC, first trade of the symbol on the tape
@@ -66,38 +68,14 @@ window_gaps AS (
     WHERE (before_at IS NULL OR before_at >= $window_start::TIMESTAMP)
         AND (after_at IS NULL OR after_at < $window_end::TIMESTAMP)
 ),
-compared_drops AS (
+window_drops AS (
     SELECT
         symbol,
         first_id,
         last_id,
-        coalesce(
-            first_id > max(last_id) OVER (
-                PARTITION BY symbol
-                ORDER BY first_id, last_id
-                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-            ),
-            true
-        ) AS is_first,
-    FROM drops
-    WHERE what = 'trades'
-        AND first_id IS NOT NULL
-),
-numbered_drops AS (
-    SELECT
-        symbol,
-        first_id,
-        last_id,
-        count(*) FILTER (is_first) OVER (PARTITION BY symbol ORDER BY first_id, last_id) AS number,
-    FROM compared_drops
-),
-dropped_ranges AS (
-    SELECT
-        symbol,
-        min(first_id) AS first_id,
-        max(last_id) AS last_id,
-    FROM numbered_drops
-    GROUP BY symbol, number
+    FROM dropped_ids
+    WHERE last_at >= $window_start::TIMESTAMP
+        AND first_at < $window_end::TIMESTAMP
 ),
 gap_drops AS (
     SELECT
@@ -108,25 +86,25 @@ gap_drops AS (
         any_value(window_gaps.before_at) AS before_at,
         coalesce(
             sum(
-                least(window_gaps.last_id, dropped_ranges.last_id)
-                - greatest(window_gaps.first_id, dropped_ranges.first_id) + 1
-            ) FILTER (dropped_ranges.first_id IS NOT NULL),
+                least(window_gaps.last_id, dropped_ids.last_id)
+                - greatest(window_gaps.first_id, dropped_ids.first_id) + 1
+            ) FILTER (dropped_ids.first_id IS NOT NULL),
             0
         ) AS dropped,
-        max(dropped_ranges.last_id) FILTER (dropped_ranges.first_id <= window_gaps.first_id) AS dropped_to,
-        min(dropped_ranges.first_id) FILTER (dropped_ranges.last_id >= window_gaps.last_id) AS dropped_from,
+        max(dropped_ids.last_id) FILTER (dropped_ids.first_id <= window_gaps.first_id) AS dropped_to,
+        min(dropped_ids.first_id) FILTER (dropped_ids.last_id >= window_gaps.last_id) AS dropped_from,
     FROM window_gaps
-    LEFT JOIN dropped_ranges
-        ON window_gaps.symbol = dropped_ranges.symbol
-        AND window_gaps.first_id <= dropped_ranges.last_id
-        AND window_gaps.last_id >= dropped_ranges.first_id
+    LEFT JOIN dropped_ids
+        ON window_gaps.symbol = dropped_ids.symbol
+        AND window_gaps.first_id <= dropped_ids.last_id
+        AND window_gaps.last_id >= dropped_ids.first_id
     GROUP BY window_gaps.symbol, window_gaps.first_id, window_gaps.last_id
 ),
 symbol_drops AS (
     SELECT
         symbol,
-        sum(dropped)::BIGINT AS dropped,
-    FROM gap_drops
+        sum(last_id - first_id + 1)::BIGINT AS dropped,
+    FROM window_drops
     GROUP BY symbol
 ),
 symbol_gaps AS (
@@ -169,9 +147,14 @@ symbol_absences AS (
     FROM checked_days
     GROUP BY symbol
 ),
+listed_symbols AS (
+    SELECT symbol FROM bounds
+    UNION
+    SELECT symbol FROM symbol_drops
+),
 symbol_facts AS (
     SELECT
-        bounds.symbol AS symbol,
+        listed_symbols.symbol AS symbol,
         coalesce(symbol_rows.rows, 0) AS rows,
         coalesce(symbol_gaps.missing, 0) AS missing,
         least(coalesce(symbol_gaps.missing, 0), coalesce(symbol_absences.absent_at_source, 0)) AS absent,
@@ -190,7 +173,8 @@ symbol_facts AS (
         bounds.known_until_by AS known_until_by,
         bounds.first_at AS recorded_since,
         bounds.last_at AS recorded_until,
-    FROM bounds
+    FROM listed_symbols
+    LEFT JOIN bounds USING (symbol)
     LEFT JOIN symbol_rows USING (symbol)
     LEFT JOIN symbol_gaps USING (symbol)
     LEFT JOIN symbol_drops USING (symbol)
@@ -201,6 +185,7 @@ SELECT
     symbol,
     CASE
         WHEN missing > absent THEN 'missing'
+        WHEN known_since IS NULL OR known_since_by = 'drop' AND known_since > $window_start::TIMESTAMP THEN 'dropped'
         WHEN known_since >= $window_end::TIMESTAMP OR known_until <= $window_start::TIMESTAMP AND rows = 0
             THEN 'not recorded'
         WHEN known_since > $window_start::TIMESTAMP THEN 'begins late'

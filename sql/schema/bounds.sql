@@ -10,7 +10,7 @@ CREATE TABLE bounds (
     first_at TIMESTAMP NOT NULL, -- UTC, traded_at of first_id
     last_at TIMESTAMP NOT NULL, -- UTC, traded_at of last_id
     known_since TIMESTAMP NOT NULL, -- UTC, at or before first_at
-    known_since_by VARCHAR NOT NULL, -- trade, stream or exchange
+    known_since_by VARCHAR NOT NULL, -- trade, stream, exchange, or drop: what was before was removed
     known_until TIMESTAMP NOT NULL, -- UTC, at or after last_at, exclusive
     known_until_by VARCHAR NOT NULL, -- trade, stream or exchange
 );
