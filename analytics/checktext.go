@@ -16,7 +16,7 @@ type textCheck struct {
 	ctes      []string        // names of common table expressions so far
 }
 
-// checkText checks that the SQL is one SELECT, that it has the parameters of the header, each cast to its
+// checkText checks that the SQL is one SELECT that only reads relations, that it has the parameters of the header, each cast to its
 // type where it is used, and that it reads the relations of the header.
 func (q *Query) checkText() []error {
 	tokens, err := scan(q.Text)
@@ -33,6 +33,9 @@ func (q *Query) checkText() []error {
 	}
 	if len(tokens) == 0 || tokens[0].kind != word || tokens[0].text != "select" && tokens[0].text != "with" {
 		return one(c.errorAt(1, "a query must be one SELECT, which may begin with WITH"))
+	}
+	if line, reason := refusedCall(tokens, true); line > 0 {
+		return one(c.errorAt(line, "%s", reason))
 	}
 	c.tokens = tokens
 	var errs []error

@@ -153,6 +153,9 @@ func checkReadOnly(conn *sql.Conn, text string) (string, error) {
 			return "", &RefusedError{Reason: fmt.Sprintf("line %d: parameters are not supported here", t.line), HasParameters: true}
 		}
 	}
+	if line, reason := refusedCall(tokens, false); line > 0 {
+		return "", &RefusedError{Reason: fmt.Sprintf("line %d: %s", line, reason)}
+	}
 	first := tokens[0].text
 	if first == "explain" {
 		for _, t := range tokens[1:] {
