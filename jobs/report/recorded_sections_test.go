@@ -100,7 +100,7 @@ var captureQueries = map[string]string{
 		pairs AS (
 			SELECT now.symbol, covar_samp(now.move, before.move) AS c FROM moves AS now JOIN moves AS before ON before.symbol = now.symbol AND before.n = now.n - 1 GROUP BY ALL
 		)
-		SELECT symbol, count(*) AS judged_minutes, avg(abs(move) / volume) * 100 AS amihud, CASE WHEN any_value(c) < 0 THEN 2 * sqrt(-any_value(c)) * 100 END AS roll_spread, count(*) + 1 AS recorded_minutes, 0::BIGINT AS empty_minutes
+		SELECT symbol, count(*) AS used_minutes, avg(abs(move) / volume) * 100 AS amihud, CASE WHEN any_value(c) < 0 THEN 2 * sqrt(-any_value(c)) * 100 END AS roll_spread, count(*) + 1 AS recorded_minutes, 0::BIGINT AS empty_minutes
 		FROM moves JOIN pairs USING (symbol) GROUP BY symbol ORDER BY symbol`,
 	"wash_signs": `
 		WITH sizes AS (
