@@ -287,6 +287,7 @@ func splitDuckError(err *duckdb.Error, text string) (line int, message string) {
 	}
 	// The list of candidate functions can have dozens of lines.
 	message, _, _ = strings.Cut(message, "Candidate functions:")
+	message, _, _ = strings.Cut(message, "\n\nPossible solutions:") // if memory is short: advice about DuckDB's settings
 	message = strings.Join(strings.Fields(message), " ")
 	if err.Type == duckdb.ErrorTypeParser && usesBareAt(text) {
 		message += `; AT is a keyword: write the column as "at" or alerts.at`

@@ -28,10 +28,11 @@ import (
 
 // Options are the settings of a session. The zero value is the default.
 type Options struct {
-	// Threads is the number of threads that a query may use; 0 is one per core.
+	// Threads is the number of threads that a query may use; 0 is one per core, but not more than one
+	// for each 256 MB of memory.
 	Threads int
-	// MemoryLimit is in DuckDB's notation, for example 1GB. Empty is DuckDB's default, 80 % of the
-	// machine's memory. It does not limit the rows of a result.
+	// MemoryLimit is in DuckDB's notation, for example 1GB. Empty is 80 % of the machine's or the
+	// cgroup's memory, less if other processes use it. It does not limit the rows of a result.
 	MemoryLimit string
 	// From and To restrict trades and alerts to the partitions that overlap the half-open window. A
 	// zero value leaves that end open.
@@ -142,11 +143,12 @@ func (s *Session) openDatabase(ctx context.Context) error {
 		"autoinstall_known_extensions": {"false"},
 		"autoload_known_extensions":    {"false"},
 	}
-	if s.opt.Threads > 0 {
-		settings.Set("threads", fmt.Sprint(s.opt.Threads))
+	threads, limit := readMemory("/").limit(s.opt)
+	if threads > 0 {
+		settings.Set("threads", fmt.Sprint(threads))
 	}
-	if s.opt.MemoryLimit != "" {
-		settings.Set("memory_limit", s.opt.MemoryLimit)
+	if limit != "" {
+		settings.Set("memory_limit", limit)
 	}
 	variables, err := variableStatements(s.opt.Variables)
 	if err != nil {

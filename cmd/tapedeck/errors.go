@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
 
+	"tapedeck/analytics"
 	"tapedeck/internal/binance"
 	"tapedeck/internal/tape"
 	"tapedeck/jobs/schedule"
@@ -65,7 +67,11 @@ func status(err error) int {
 
 // fail prints err, and a hint if the remedy is known, and returns the exit status.
 func (a *app) fail(err error) int {
-	a.say("tapedeck: %v", err)
+	text := err.Error()
+	if analytics.IsOutOfMemory(err) {
+		text, _, _ = strings.Cut(text, "\n") // what follows is advice about DuckDB's own settings
+	}
+	a.say("tapedeck: %s", text)
 	if hint := a.hint(err); hint != "" {
 		a.say("hint: %s", hint)
 	}
@@ -94,6 +100,9 @@ func (a *app) hint(err error) string {
 		return "a tapedeck run or schedule is already running; tapedeck stream can record next to it"
 	case errors.Is(err, syscall.EADDRINUSE):
 		return "another process uses this address; choose another one, or :0 for any free port"
+	case analytics.IsOutOfMemory(err):
+		return "give tapedeck more memory (docs/OPERATING.md says how much a command needs), raise --memory if it is set, " +
+			"or ask for a shorter window or fewer symbols; the tape is intact"
 	case errors.Is(err, syscall.ENOSPC):
 		return "the disk is full; free some space; the tape is intact"
 	case errors.Is(err, syscall.EROFS):

@@ -29,8 +29,8 @@ type queryCmd struct {
 
 // sessionFlags limit the resources of a DuckDB session.
 type sessionFlags struct {
-	Threads positive   `key:"threads" placeholder:"N" help:"Threads that a query may use. The default is one per core."`
-	Memory  memorySize `key:"memory" placeholder:"SIZE" help:"Memory that a query may use, for example 512MB or 2GB. What does not fit goes to disk. The default is 80 % of the machine's memory."`
+	Threads positive   `key:"threads" placeholder:"N" help:"Threads that a query may use. The default is one per core, at most one for each 256 MB of memory."`
+	Memory  memorySize `key:"memory" placeholder:"SIZE" help:"Memory that a query may use, for example 512MB or 2GB. What does not fit goes to disk. The default is 80 % of the memory that the machine or the container has, less if other processes use it."`
 }
 
 func (*queryCmd) noNow() string { return "it does not use the time" }
