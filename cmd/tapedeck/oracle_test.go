@@ -23,6 +23,9 @@ var (
 // must never claim more than what an oracle knows that sees everything, and where nothing is wrong no
 // less.
 func TestOracle(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long with the race detector; make test-all runs it")
+	}
 	if *oracleSeed != 0 {
 		newChronicle(t, *oracleSeed).live()
 		return

@@ -22,7 +22,11 @@ func TestCertifyCountsBackwardSteps(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 1))
-	for range 10 {
+	tapes := 10
+	if testing.Short() {
+		tapes = 2
+	}
+	for range tapes {
 		d := newTape(t)
 		rows := trades("AUSDT", 1, 400, day0.AddDate(0, 0, 1).Add(-200*time.Second))
 		rows = slices.DeleteFunc(rows, func(Trade) bool { return rnd.IntN(10) == 0 })

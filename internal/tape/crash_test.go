@@ -238,6 +238,11 @@ type operation struct {
 	mergeAfter bool
 }
 
+// takesLong reports whether the operation has so many steps that trying them takes seconds.
+func (op operation) takesLong() bool {
+	return op.noExchange || strings.HasPrefix(op.name, "Drop") || strings.HasPrefix(op.name, "PublishCoverage of many days")
+}
+
 func operations() []operation {
 	ctx := context.Background()
 	publishSome := func(h *harness) {
@@ -480,8 +485,8 @@ func (h *harness) clone(op operation) *harness {
 func TestOperationsSurviveDiskFaults(t *testing.T) {
 	for number, op := range operations() {
 		t.Run(op.name, func(t *testing.T) {
-			if testing.Short() && strings.HasPrefix(op.name, "PublishCoverage of many days") {
-				t.Skip("takes long with the race detector: make test-all")
+			if testing.Short() && op.takesLong() {
+				t.Skip("takes long with the race detector; make test-all runs it")
 			}
 			t.Parallel()
 			template := newHarness(t, op)
@@ -649,6 +654,9 @@ func TestReadersBetweenDiskOperations(t *testing.T) {
 			continue
 		}
 		t.Run(op.name, func(t *testing.T) {
+			if testing.Short() && op.takesLong() {
+				t.Skip("takes long with the race detector; make test-all runs it")
+			}
 			t.Parallel()
 			h := newHarness(t, op).clone(op)
 			checks := 0

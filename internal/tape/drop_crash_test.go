@@ -111,11 +111,10 @@ func dropOperation(name string, noExchange bool) operation {
 // compares the tape with an oracle in memory: it has exactly the rows that were published and not
 // dropped since, each once; what was dropped stays dropped until it is restored.
 func TestRandomDrops(t *testing.T) {
-	runs := 4
 	if testing.Short() {
-		runs = 1
+		t.Skip("takes long with the race detector; make test-all runs it")
 	}
-	for range runs {
+	for range 4 {
 		seed := rand.Uint64()
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			o := &dropOracle{

@@ -17,6 +17,9 @@ import (
 // TestEveryKindOfFaultIsServed runs clients without error handling against a schedule of all kinds of
 // fault, until each was served.
 func TestEveryKindOfFaultIsServed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long with the race detector; make test-all runs it")
+	}
 	faults := EveryFault(11)
 	for _, kind := range connectionFaults {
 		faults.Rates[kind] = 200

@@ -28,6 +28,9 @@ func perpetual(t testing.TB, config PerpetualConfig) *Perpetual {
 // TestRestartedMarketShowsTheSameRows starts one market at many times, with other histories, and reads
 // it in other ways. Each (symbol, id) must have one content.
 func TestRestartedMarketShowsTheSameRows(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long with the race detector; make test-all runs it")
+	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 1))
