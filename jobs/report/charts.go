@@ -59,7 +59,7 @@ func (r *Report) chartGroups() (groups [][]chartSpec) {
 	if len(movers) > 0 {
 		groups = slices.Insert(groups, 0, movers)
 	}
-	candles, columns, ok := r.sectionColumns("candles", "symbol", "opened_at", "close", "volume")
+	candles, columns, ok := r.sectionColumns("candles", "symbol", "bucket", "close", "volume")
 	if !ok {
 		return groups
 	}

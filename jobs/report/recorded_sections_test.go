@@ -121,9 +121,9 @@ var captureQueries = map[string]string{
 			sum(2 * least(sells, buys) / (sells + buys)) / count(*) AS matched_share, coalesce(sum(price * qty) FILTER (WHERE is_flat), 0)::DOUBLE / sum(price * qty)::DOUBLE AS flat_share
 		FROM sizes JOIN compared USING (symbol) GROUP BY symbol ORDER BY symbol`,
 	"candles": `
-		SELECT symbol, make_timestamp(epoch_us(traded_at) // 10000000 * 10000000) AS opened_at, first(price ORDER BY id)::DOUBLE AS open, max(price)::DOUBLE AS high, min(price)::DOUBLE AS low,
+		SELECT symbol, make_timestamp(epoch_us(traded_at) // 10000000 * 10000000) AS bucket, first(price ORDER BY id)::DOUBLE AS open, max(price)::DOUBLE AS high, min(price)::DOUBLE AS low,
 			last(price ORDER BY id)::DOUBLE AS close, sum(qty)::DOUBLE AS volume, sum(price * qty)::DOUBLE AS quote_volume, count(*) AS trades
-		FROM w GROUP BY ALL ORDER BY symbol, opened_at`,
+		FROM w GROUP BY ALL ORDER BY symbol, bucket`,
 	"completeness": `
 		SELECT symbol, count(*) AS rows, max(id) - min(id) + 1 - count(DISTINCT id) AS missing, min(id) AS first_id, max(id) AS last_id,
 			(SELECT min(traded_at) FROM raw WHERE raw.symbol = w.symbol) AS recorded_since, (SELECT max(traded_at) FROM raw WHERE raw.symbol = w.symbol) AS recorded_until

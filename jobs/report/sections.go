@@ -15,6 +15,7 @@ import (
 	"tapedeck/analytics"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
+	"tapedeck/internal/wording"
 )
 
 // sectionOrder is the order of the embedded sections. The user's own sections follow by name.
@@ -35,6 +36,9 @@ type UnknownSectionError struct {
 }
 
 func (e *UnknownSectionError) Error() string {
+	if near := wording.Nearest(e.Name, e.Known); near != "" {
+		return fmt.Sprintf("no section %q; did you mean %q?", e.Name, near)
+	}
 	return fmt.Sprintf("no section %q; the sections are %s", e.Name, strings.Join(e.Known, ", "))
 }
 

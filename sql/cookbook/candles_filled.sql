@@ -10,18 +10,18 @@
 -- param:   step       INTERVAL   length of a slice; default 1 minute
 -- param:   since      TIMESTAMP  UTC, inclusive; default 1970-01-01
 -- param:   until      TIMESTAMP  UTC, exclusive; default 9999-12-31
--- column:  opened_at  TIMESTAMP  UTC, start of the slice
+-- column:  bucket     TIMESTAMP  UTC, start of the slice
 -- column:  open       DOUBLE     quote asset per base asset
 -- column:  high       DOUBLE     quote asset per base asset
 -- column:  low        DOUBLE     quote asset per base asset
 -- column:  close      DOUBLE     quote asset per base asset
 -- column:  volume     DOUBLE     base asset
 -- column:  trades     BIGINT     raw trades
--- key:     opened_at
+-- key:     bucket
 WITH
 traded AS (
     SELECT
-        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '1 minute'), traded_at) AS opened_at,
+        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '1 minute'), traded_at) AS bucket,
         arg_min(price, id) AS open,
         max(price) AS high,
         min(price) AS low,
@@ -32,26 +32,26 @@ traded AS (
     WHERE symbol = coalesce(getvariable('symbol')::VARCHAR, 'BTCUSDT')
         AND traded_at >= coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01')
         AND traded_at < coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
-    GROUP BY opened_at
+    GROUP BY bucket
 ),
 slices AS (
-    SELECT unnest(generate_series(min(opened_at), max(opened_at), coalesce(getvariable('step')::INTERVAL, INTERVAL '1 minute'))) AS opened_at,
+    SELECT unnest(generate_series(min(bucket), max(bucket), coalesce(getvariable('step')::INTERVAL, INTERVAL '1 minute'))) AS bucket,
     FROM traded
 ),
 closes AS (
     SELECT
-        opened_at,
+        bucket,
         open,
         high,
         low,
-        last_value(close IGNORE NULLS) OVER (ORDER BY opened_at) AS close,
+        last_value(close IGNORE NULLS) OVER (ORDER BY bucket) AS close,
         coalesce(volume, 0) AS volume,
         coalesce(trades, 0) AS trades,
     FROM slices
-    LEFT JOIN traded USING (opened_at)
+    LEFT JOIN traded USING (bucket)
 )
 SELECT
-    opened_at,
+    bucket,
     coalesce(open, close) AS open,
     coalesce(high, close) AS high,
     coalesce(low, close) AS low,
@@ -59,4 +59,4 @@ SELECT
     volume,
     trades,
 FROM closes
-ORDER BY opened_at
+ORDER BY bucket

@@ -20,33 +20,33 @@ WITH
 slices AS (
     SELECT
         symbol,
-        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '1 minute'), traded_at) AS opened_at,
+        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '1 minute'), traded_at) AS bucket,
         arg_max(price, id) AS close,
     FROM trades
     WHERE (symbol = coalesce(getvariable('symbol')::VARCHAR, 'BTCUSDT') OR symbol = coalesce(getvariable('other')::VARCHAR, 'ETHUSDT'))
         AND traded_at >= coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01')
         AND traded_at < coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
-    GROUP BY symbol, opened_at
+    GROUP BY symbol, bucket
 ),
 neighbours AS (
     SELECT
         symbol,
-        opened_at,
+        bucket,
         close / nullif(lag(close) OVER by_time, 0) - 1 AS change,
-        lag(opened_at) OVER by_time + coalesce(getvariable('step')::INTERVAL, INTERVAL '1 minute') AS expected_at,
+        lag(bucket) OVER by_time + coalesce(getvariable('step')::INTERVAL, INTERVAL '1 minute') AS expected_at,
     FROM slices
-    WINDOW by_time AS (PARTITION BY symbol ORDER BY opened_at)
+    WINDOW by_time AS (PARTITION BY symbol ORDER BY bucket)
 ),
 pairs AS (
     SELECT
         one.change AS change,
         two.change AS other_change,
     FROM neighbours AS one
-    JOIN neighbours AS two USING (opened_at)
+    JOIN neighbours AS two USING (bucket)
     WHERE one.symbol = coalesce(getvariable('symbol')::VARCHAR, 'BTCUSDT')
         AND two.symbol = coalesce(getvariable('other')::VARCHAR, 'ETHUSDT')
-        AND one.opened_at = one.expected_at
-        AND two.opened_at = two.expected_at
+        AND one.bucket = one.expected_at
+        AND two.bucket = two.expected_at
 )
 SELECT
     coalesce(getvariable('symbol')::VARCHAR, 'BTCUSDT') AS symbol,

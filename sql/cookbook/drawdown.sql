@@ -7,18 +7,18 @@
 -- param:   length        INTERVAL   time over which high and low count; default 24 hours
 -- param:   since         TIMESTAMP  UTC, inclusive; default 1970-01-01
 -- param:   until         TIMESTAMP  UTC, exclusive; default 9999-12-31
--- column:  opened_at     TIMESTAMP  UTC, start of the slice
+-- column:  bucket        TIMESTAMP  UTC, start of the slice
 -- column:  close         DOUBLE     quote asset per base asset
 -- column:  rolling_high  DOUBLE     quote asset per base asset
 -- column:  rolling_low   DOUBLE     quote asset per base asset
 -- column:  below_high    DOUBLE     percent, <= 0
 -- column:  above_low     DOUBLE     percent, >= 0
 -- column:  deepest       DOUBLE     percent, <= 0, lowest below_high so far
--- key:     opened_at
+-- key:     bucket
 WITH
 slices AS (
     SELECT
-        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '1 hour'), traded_at) AS opened_at,
+        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '1 hour'), traded_at) AS bucket,
         max(price) AS high,
         min(price) AS low,
         arg_max(price, id) AS close,
@@ -26,18 +26,18 @@ slices AS (
     WHERE symbol = coalesce(getvariable('symbol')::VARCHAR, 'BTCUSDT')
         AND traded_at >= coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01')
         AND traded_at < coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
-    GROUP BY opened_at
+    GROUP BY bucket
 ),
 rolling AS (
     SELECT
-        opened_at,
+        bucket,
         close,
         max(high) OVER recent AS rolling_high,
         min(low) OVER recent AS rolling_low,
     FROM slices
     WINDOW
         recent AS (
-            ORDER BY opened_at
+            ORDER BY bucket
             RANGE BETWEEN (
                 coalesce(getvariable('length')::INTERVAL, INTERVAL '24 hours')
                 - coalesce(getvariable('step')::INTERVAL, INTERVAL '1 hour')
@@ -45,12 +45,12 @@ rolling AS (
         )
 )
 SELECT
-    opened_at,
+    bucket,
     close,
     rolling_high,
     rolling_low,
     (close / nullif(rolling_high, 0) - 1) * 100 AS below_high,
     (close / nullif(rolling_low, 0) - 1) * 100 AS above_low,
-    min((close / nullif(rolling_high, 0) - 1) * 100) OVER (ORDER BY opened_at) AS deepest,
+    min((close / nullif(rolling_high, 0) - 1) * 100) OVER (ORDER BY bucket) AS deepest,
 FROM rolling
-ORDER BY opened_at
+ORDER BY bucket

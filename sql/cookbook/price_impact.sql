@@ -19,19 +19,19 @@ WITH
 slices AS (
     SELECT
         symbol,
-        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '1 minute'), traded_at) AS opened_at,
+        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '1 minute'), traded_at) AS bucket,
         (arg_max(price, id) / nullif(arg_min(price, id), 0) - 1) * 100 AS change,
         sum(CASE WHEN is_buyer_maker THEN -price * qty ELSE price * qty END) AS net_quote_volume,
         sum(price * qty) AS quote_volume,
     FROM trades
     WHERE traded_at >= coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01')
         AND traded_at < coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
-    GROUP BY symbol, opened_at
+    GROUP BY symbol, bucket
 )
 SELECT
     symbol,
     count(*) AS slices,
-    sum(quote_volume ORDER BY opened_at) AS quote_volume,
+    sum(quote_volume ORDER BY bucket) AS quote_volume,
     CASE WHEN count(*) > 1 THEN round(regr_slope(change, net_quote_volume) * 1000, 9) END AS percent_for_1000,
     round(regr_r2(change, net_quote_volume), 9) AS explained,
 FROM slices

@@ -18,29 +18,29 @@ WITH
 slices AS (
     SELECT
         symbol,
-        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '5 minutes'), traded_at) AS opened_at,
+        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '5 minutes'), traded_at) AS bucket,
         arg_min(price, id) AS open,
         arg_max(price, id) AS close,
     FROM trades
     WHERE traded_at >= coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01')
         AND traded_at < coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
-    GROUP BY symbol, opened_at
+    GROUP BY symbol, bucket
 ),
 returns AS (
     SELECT
         symbol,
-        opened_at::DATE AS day,
-        opened_at,
+        bucket::DATE AS day,
+        bucket,
         ln(nullif(close, 0) / nullif(coalesce(lag(close) OVER by_time, open), 0)) AS log_return,
     FROM slices
-    WINDOW by_time AS (PARTITION BY symbol, opened_at::DATE ORDER BY opened_at)
+    WINDOW by_time AS (PARTITION BY symbol, bucket::DATE ORDER BY bucket)
 )
 SELECT
     symbol,
     day,
     count(*) AS slices,
-    sqrt(sum(pow(log_return, 2) ORDER BY opened_at)) * 100 AS volatility,
-    sqrt(365 * sum(pow(log_return, 2) ORDER BY opened_at)) * 100 AS of_a_year,
+    sqrt(sum(pow(log_return, 2) ORDER BY bucket)) * 100 AS volatility,
+    sqrt(365 * sum(pow(log_return, 2) ORDER BY bucket)) * 100 AS of_a_year,
 FROM returns
 GROUP BY symbol, day
 ORDER BY symbol, day

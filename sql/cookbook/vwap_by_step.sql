@@ -6,17 +6,17 @@
 -- param:   since         TIMESTAMP  UTC, inclusive; default 1970-01-01
 -- param:   until         TIMESTAMP  UTC, exclusive; default 9999-12-31
 -- column:  symbol        VARCHAR    as the exchange spells it
--- column:  opened_at     TIMESTAMP  UTC, start of the slice
+-- column:  bucket        TIMESTAMP  UTC, start of the slice
 -- column:  vwap          DOUBLE     quote asset per base asset, weighted by qty
 -- column:  mean_price    DOUBLE     quote asset per base asset, every row with equal weight
 -- column:  close_above   DOUBLE     percent, last price over vwap
 -- column:  quote_volume  DOUBLE     quote asset
--- key:     symbol, opened_at
+-- key:     symbol, bucket
 WITH
 slices AS (
     SELECT
         symbol,
-        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '1 hour'), traded_at) AS opened_at,
+        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '1 hour'), traded_at) AS bucket,
         sum(price * qty) / nullif(sum(qty), 0) AS vwap,
         avg(price) AS mean_price,
         arg_max(price, id) AS close,
@@ -24,14 +24,14 @@ slices AS (
     FROM trades
     WHERE traded_at >= coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01')
         AND traded_at < coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
-    GROUP BY symbol, opened_at
+    GROUP BY symbol, bucket
 )
 SELECT
     symbol,
-    opened_at,
+    bucket,
     vwap,
     mean_price,
     (close / nullif(vwap, 0) - 1) * 100 AS close_above,
     quote_volume,
 FROM slices
-ORDER BY symbol, opened_at
+ORDER BY symbol, bucket

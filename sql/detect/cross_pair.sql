@@ -11,8 +11,9 @@
 -- A symbol is split into base and quote asset by the longest quote asset of quotes that it ends
 -- with.
 --
--- Needs min_buckets such buckets and no missing ids in the judged minutes of all three pairs;
--- otherwise the minute is not judged.
+-- Needs the minutes of min_buckets buckets recorded in those 24 hours, and no missing ids in the
+-- judged minutes of all three pairs; otherwise the minute is not judged. If all three traded in fewer
+-- than min_buckets of the buckets, nothing is raised: too little is known of the usual deviation.
 --
 -- Limits: it misses pairs too thin to trade in the same minute, and a coin that loses its peg on
 -- all its pairs equally. Not measured on real trades. Medium and high severity are two and four

@@ -7,9 +7,10 @@
 -- hours before the full hour in which the 60 minutes begin. That root mean square is at least
 -- rms_floor.
 --
--- Needs min_minutes recorded minutes in those 24 hours, at least min_buckets five-minute buckets
--- that traded, and no missing ids in the 60 minutes; otherwise the minute is not judged. A minute
--- with missing ids, and the one in which the record of a symbol begins, do not count as recorded.
+-- Needs min_minutes recorded minutes in those 24 hours, and no missing ids in the 60 minutes;
+-- otherwise the minute is not judged. A minute with missing ids, and the one in which the record of
+-- a symbol begins, do not count as recorded. If fewer than min_buckets five-minute buckets traded in
+-- those 24 hours, nothing is raised: too little is known of the usual deviation.
 --
 -- Limits: it misses slow trends because the mean follows them. It finds much the same as
 -- price_jump, some minutes later. On thin alt/BTC pairs from 2018 to 2021, with the deviation of

@@ -10,7 +10,7 @@
 -- param:   window_end    TIMESTAMP  UTC, exclusive
 -- param:   step_seconds  BIGINT     seconds, length of a slice, >= 1; default 3600
 -- column:  symbol        VARCHAR    as the exchange spells it
--- column:  opened_at     TIMESTAMP  UTC, start of the slice
+-- column:  bucket        TIMESTAMP  UTC, start of the slice
 -- column:  open          DOUBLE     quote asset per base asset, price of the lowest id
 -- column:  high          DOUBLE     quote asset per base asset, highest price
 -- column:  low           DOUBLE     quote asset per base asset, lowest price
@@ -18,10 +18,10 @@
 -- column:  volume        DOUBLE     base asset, sum of qty
 -- column:  quote_volume  DOUBLE     quote asset, sum of price times qty
 -- column:  trades        BIGINT     raw trades
--- key:     symbol, opened_at
+-- key:     symbol, bucket
 SELECT
     symbol,
-    time_bucket(to_seconds($step_seconds::BIGINT), traded_at, TIMESTAMP '1970-01-01') AS opened_at,
+    time_bucket(to_seconds($step_seconds::BIGINT), traded_at, TIMESTAMP '1970-01-01') AS bucket,
     arg_min(price, id) AS open,
     max(price) AS high,
     min(price) AS low,
@@ -32,5 +32,5 @@ SELECT
 FROM trades
 WHERE traded_at >= $window_start::TIMESTAMP
     AND traded_at < $window_end::TIMESTAMP
-GROUP BY symbol, opened_at
-ORDER BY symbol, opened_at
+GROUP BY symbol, bucket
+ORDER BY symbol, bucket
