@@ -11,6 +11,7 @@ import (
 
 	"tapedeck/analytics"
 	"tapedeck/internal/binance"
+	"tapedeck/internal/durable"
 	"tapedeck/internal/tape"
 	"tapedeck/jobs/schedule"
 	"tapedeck/jobs/stream"
@@ -96,6 +97,8 @@ func (a *app) hint(err error) string {
 	case errors.Is(err, tape.ErrNoManifest):
 		return "restore tape.json from a backup, or recreate it with the feed that was recorded: " +
 			`{"format": 1, "feed": "aggTrade", "made_at": "2026-01-01T00:00:00Z"}`
+	case errors.Is(err, stream.ErrNotPublished) && errors.Is(err, durable.ErrLocked):
+		return "end the process that holds the lock; tapedeck backfill fetches the trades that were not published"
 	case errors.Is(err, schedule.ErrLocked):
 		return "a tapedeck run or schedule is already running; tapedeck stream can record next to it"
 	case errors.Is(err, syscall.EADDRINUSE):

@@ -18,6 +18,8 @@ import (
 	"strings"
 	"syscall"
 	_ "time/tzdata" // for the time zones of crontab.yaml; the image has no zone files
+
+	"tapedeck/jobs/stream"
 )
 
 // version and commit are set by the linker: -ldflags "-X main.version=… -X main.commit=…".
@@ -66,7 +68,7 @@ func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int 
 	context.AfterFunc(ctx, stop)
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	if err := parsed.Run(a); err != nil {
-		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) && !errors.Is(err, stream.ErrNotPublished) {
 			cause := context.Cause(ctx) // names the signal
 			var hinted *hintError
 			if errors.As(err, &hinted) {

@@ -2,9 +2,11 @@ package durable
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
@@ -13,9 +15,41 @@ import (
 var ErrLocked = errors.New("locked by another process")
 
 // Lock takes an exclusive lock on the file at path, which it creates if necessary, and blocks until
-// it has it. The lock excludes other processes and other callers in this process. The system
+// it has it. If somebody removed the directory of the file, it is created again, but not those above it. The lock
+// excludes other processes and other callers in this process. The system
 // releases the lock of a process that dies.
 func Lock(path string) (unlock func(), err error) { return lock(path, syscall.LOCK_EX) }
+
+// LockUntil is Lock that waits until ctx is done at the latest. Then its error is ErrLocked, and the cause of
+// ctx.
+func LockUntil(ctx context.Context, path string) (unlock func(), err error) {
+	if unlock, err = TryLock(path); !errors.Is(err, ErrLocked) || ctx.Done() == nil {
+		if errors.Is(err, ErrLocked) {
+			return Lock(path)
+		}
+		return unlock, err
+	}
+	type result struct {
+		unlock func()
+		err    error
+	}
+	locked := make(chan result, 1)
+	go func() { // flock cannot be interrupted; the goroutine ends when the other process lets go
+		unlock, err := Lock(path)
+		locked <- result{unlock, err}
+	}()
+	select {
+	case r := <-locked:
+		return r.unlock, r.err
+	case <-ctx.Done():
+		go func() {
+			if r := <-locked; r.err == nil {
+				r.unlock()
+			}
+		}()
+		return nil, fmt.Errorf("lock %q: %w: %w", path, ErrLocked, context.Cause(ctx))
+	}
+}
 
 // TryLock is Lock without waiting: its error is ErrLocked if the lock is held.
 func TryLock(path string) (unlock func(), err error) {
@@ -59,7 +93,11 @@ func names(info os.FileInfo) uint64 {
 }
 
 func openLocked(path string, how int) (*os.File, error) {
-	file, err := openRegular(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	const flags = os.O_RDWR | os.O_CREATE | syscall.O_NOFOLLOW
+	file, err := openRegular(path, flags, 0o600)
+	if errors.Is(err, os.ErrNotExist) && os.Mkdir(filepath.Dir(path), 0o700) == nil {
+		file, err = openRegular(path, flags, 0o600)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open with a lock: %w", err)
 	}

@@ -38,6 +38,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"tapedeck/internal/durable"
@@ -92,8 +93,24 @@ func (d *Dir) Write(name string, v any) error {
 }
 
 // WriteBytes replaces a state file with content as it is. It creates the directory in the name, if
-// there is one.
+// there is one, and the state directory if somebody has removed it.
 func (d *Dir) WriteBytes(name string, content []byte) error {
+	err := d.writeBytes(name, content)
+	if errors.Is(err, fs.ErrNotExist) && d.restore() == nil {
+		err = d.writeBytes(name, content)
+	}
+	return err
+}
+
+// restore creates the directory again that somebody has removed, but not the data directory.
+func (d *Dir) restore() error {
+	if _, err := os.Stat(filepath.Dir(d.path)); err != nil {
+		return err
+	}
+	return d.disk.Mkdir(d.path)
+}
+
+func (d *Dir) writeBytes(name string, content []byte) error {
 	path := d.Path(name)
 	if parent := filepath.Dir(path); parent != d.path {
 		if err := d.dirs.Make(d.path, parent); err != nil {

@@ -19,7 +19,7 @@ func (d *Dir) PublishCoverage(ctx context.Context, c Certificate) (out Published
 		}
 	}
 	p := d.publisher
-	unlock, err := p.lock()
+	unlock, err := p.lockUntil(ctx)
 	if err != nil {
 		return out, err
 	}

@@ -37,7 +37,7 @@ type Conflict struct {
 // there already, whenever it was found, is repeated in the call or was given up with Drop, is left
 // out. When it returns without an error, all of the others are durable.
 func (d *Dir) PublishConflicts(ctx context.Context, conflicts []Conflict) (Published, error) {
-	unlock, err := d.publisher.lock()
+	unlock, err := d.publisher.lockUntil(ctx)
 	if err != nil {
 		return Published{}, err
 	}

@@ -50,7 +50,7 @@ func (p *publisher) replaceTrades(
 	if !maps.EqualFunc(want, have, func(a, b *runSet) bool { return slices.Equal(idsOf(a.runs), idsOf(b.runs)) }) {
 		return out, fmt.Errorf("check the merged segments of %s: their ids differ from the replaced segments'", date)
 	}
-	unlock, err := p.lock()
+	unlock, err := p.lockUntil(ctx)
 	if err != nil {
 		return out, err
 	}

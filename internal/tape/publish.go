@@ -38,7 +38,7 @@ func (d *Dir) Publish(ctx context.Context, trades []Trade, origin Origin) (Publi
 	if err := batch.stage(ctx, trades); err != nil {
 		return Published{}, err
 	}
-	unlock, err := d.publisher.lock()
+	unlock, err := d.publisher.lockUntil(ctx)
 	if err != nil {
 		return Published{}, err
 	}

@@ -1,6 +1,7 @@
 package tape
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -24,8 +25,14 @@ type publisher struct {
 // lock takes the writers' lock, which excludes all other writers in all processes, and finishes
 // replacements that a crash interrupted. It blocks until it has the lock. Holders keep it for
 // milliseconds, even to replace a partition. The system releases the lock of a process that dies.
-func (p *publisher) lock() (unlock func(), err error) {
-	unlock, err = durable.Lock(p.lockPath)
+func (p *publisher) lock() (unlock func(), err error) { return p.locked(durable.Lock(p.lockPath)) }
+
+// lockUntil is lock that waits until ctx is done at the latest.
+func (p *publisher) lockUntil(ctx context.Context) (unlock func(), err error) {
+	return p.locked(durable.LockUntil(ctx, p.lockPath))
+}
+
+func (p *publisher) locked(unlock func(), err error) (func(), error) {
 	if err != nil {
 		return nil, err
 	}

@@ -127,7 +127,7 @@ func publishRecords[T any](
 	ctx context.Context, p *publisher, table Table, rows []T,
 	at func(T) int64, isNew func(date string, row T) (bool, error),
 ) (Published, error) {
-	unlock, err := p.lock()
+	unlock, err := p.lockUntil(ctx)
 	if err != nil {
 		return Published{}, err
 	}

@@ -141,7 +141,7 @@ func (r *repairRound) run(ctx context.Context, paths []string) (err error) {
 			return fmt.Errorf("record conflicts: %w", err)
 		}
 	}
-	return r.replace()
+	return r.replace(ctx)
 }
 
 func (r *repairRound) discard() {
@@ -156,9 +156,9 @@ func (r *repairRound) discard() {
 
 // replace keeps the strays aside and replaces the partitions. First it adds rows and removes the
 // strays whose rows stay in their partition, then the strays whose rows are in another one.
-func (r *repairRound) replace() error {
+func (r *repairRound) replace(ctx context.Context) error {
 	p := r.dir.publisher
-	unlock, err := p.lock()
+	unlock, err := p.lockUntil(ctx)
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func (r *Recorder) recordEnd(ctx context.Context, counts Summary, err error) {
 		message = err.Error()
 	}
 	r.history.add(tape.RecorderEvent{Event: tape.EventStopped, Message: message})
-	if errors.Is(err, errPublish) && ctx.Err() != nil {
+	if errors.Is(err, ErrNotPublished) && ctx.Err() != nil {
 		return
 	}
 	r.history.write(ctx)

@@ -34,7 +34,7 @@ func TestFullVolumeStopsTheRecorder(t *testing.T) {
 			t.Fatalf("the tape is at %q", r.dir.Path())
 		}
 		<-r.ended
-		if !errors.Is(r.err, errPublish) || !errors.Is(r.err, syscall.ENOSPC) {
+		if !errors.Is(r.err, ErrNotPublished) || !errors.Is(r.err, syscall.ENOSPC) {
 			t.Fatalf("error %v", r.err)
 		}
 		if r.summary.Flushes < 10 || r.summary.Trades <= r.summary.Rows {

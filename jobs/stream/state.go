@@ -32,8 +32,12 @@ type stateWriter struct {
 func (w *stateWriter) own() (before state.Stream, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.unlock != nil {
+	if w.unlock != nil && (!w.base.Locked || w.dir.Held(state.StreamLock)) {
 		return state.Stream{}, false
+	}
+	if w.unlock != nil { // somebody removed the file
+		w.unlock()
+		w.unlock = nil
 	}
 	unlock, err := durable.TryLock(w.dir.Path(state.StreamLock))
 	if errors.Is(err, durable.ErrLocked) {

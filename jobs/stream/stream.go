@@ -47,8 +47,8 @@ const startPatience = 10 * time.Second
 // exchange.
 var ErrUnreachable = errors.New("the exchange could not be reached")
 
-// errPublish is wrapped by the error of a recorder that stops because the tape cannot be written.
-var errPublish = errors.New("stream stopped")
+// ErrNotPublished is wrapped by the error of a recorder that stops because the tape cannot be written.
+var ErrNotPublished = errors.New("stream stopped")
 
 // Recorder records the streams of a set of symbols. Run may be called once.
 type Recorder struct {
@@ -231,7 +231,7 @@ func (r *Recorder) record(ctx context.Context, names []string) error {
 	}
 	r.connectors.Wait()
 	r.batcher.close()
-	if err == nil || !errors.Is(err, errPublish) {
+	if err == nil || !errors.Is(err, ErrNotPublished) {
 		err = errors.Join(err, <-published)
 	}
 	helpers.Wait()
@@ -256,7 +256,7 @@ func (r *Recorder) publishBatches(ctx context.Context) error {
 			if err != nil {
 				addedMeanwhile, _ := r.batcher.waiting()
 				lost := int64(len(rows)) - done.Rows + int64(addedMeanwhile)
-				return fmt.Errorf("%w: %d trades received and not published: %w", errPublish, lost, err)
+				return fmt.Errorf("%w: %d trades received and not published: %w", ErrNotPublished, lost, err)
 			}
 			trades, _ := r.batcher.added()
 			r.observe(Event{Kind: Flushed, Rows: done.Rows, Dropped: done.Dropped, Trades: trades})

@@ -638,7 +638,7 @@ func TestUnwritableTapeStopsTheRecorder(t *testing.T) {
 			}
 		})
 		<-r.ended
-		if !errors.Is(r.err, errPublish) || !strings.Contains(r.err.Error(), "not published") {
+		if !errors.Is(r.err, ErrNotPublished) || !strings.Contains(r.err.Error(), "not published") {
 			t.Fatalf("error %v", r.err)
 		}
 		failed := r.summary
