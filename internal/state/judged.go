@@ -30,6 +30,8 @@ const (
 	ReasonHistory = "history"
 	// ReasonGap: ids are missing that the exchange itself does not have.
 	ReasonGap = "gap"
+	// ReasonDropped: ids, or the detector's alerts, were dropped on purpose.
+	ReasonDropped = "dropped"
 	// ReasonWaiting: ids are missing that may still arrive. The next run after that judges it.
 	ReasonWaiting = "waiting"
 	// ReasonUnknown: nothing proves yet that the record reaches the time; trades of it may still arrive.

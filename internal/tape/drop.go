@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"tapedeck/internal/durable"
 	"tapedeck/internal/idset"
+	"tapedeck/internal/state"
 )
 
 // dropLock is the file whose lock is held while a drop is carried out.
@@ -214,6 +216,9 @@ func (d *Dir) finishDrop(ctx context.Context, progress func(done, total int)) (f
 			}
 		}
 	}
+	if err := d.forgetJudged(pending.Alerts); err != nil {
+		return false, err
+	}
 	for _, date := range slices.Sorted(maps.Keys(pending.Alerts)) {
 		keys := setOf(pending.Alerts[date])
 		drops := func(a Alert) bool { return keys[alertKey{a.Detector, a.Symbol, a.At}] }
@@ -242,6 +247,23 @@ func (d *Dir) finishDrop(ctx context.Context, progress func(done, total int)) (f
 		}
 		s.Pending = nil
 	})
+}
+
+// forgetJudged makes the minutes that raised alerts count as not judged: without them, they would look
+// quiet. The alerts are removed after that.
+func (d *Dir) forgetJudged(alerts map[string][]alertKey) error {
+	var outcomes []state.Judged
+	for _, keys := range alerts {
+		for _, key := range keys {
+			end := timeOf(key.At).Add(time.Minute - time.Microsecond).Truncate(time.Minute)
+			span := state.JudgedSpan{Start: end.Add(-time.Minute), End: end, Reason: state.ReasonDropped}
+			outcomes = append(outcomes, state.Judged{Detector: key.Detector, Symbol: key.Symbol, Spans: []state.JudgedSpan{span}})
+		}
+	}
+	if len(outcomes) == 0 {
+		return nil
+	}
+	return state.RecordJudged(d.state, outcomes, false)
 }
 
 func setOf[K comparable](keys []K) map[K]bool {

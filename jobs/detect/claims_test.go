@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"tapedeck/internal/idset"
 	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
@@ -30,7 +31,7 @@ func minutesByReason(t *testing.T, dir *tape.Dir, detector, symbol string, w win
 func wantMinutes(t *testing.T, dir *tape.Dir, detector, symbol string, w window.Window, want map[string]int) {
 	t.Helper()
 	got := minutesByReason(t, dir, detector, symbol, w)
-	for _, reason := range []string{"", state.ReasonHistory, state.ReasonGap, state.ReasonWaiting, state.ReasonUnknown, state.ReasonFailed, state.ReasonChanged, "none"} {
+	for _, reason := range []string{"", state.ReasonHistory, state.ReasonGap, state.ReasonDropped, state.ReasonWaiting, state.ReasonUnknown, state.ReasonFailed, state.ReasonChanged, "none"} {
 		if got[reason] != want[reason] {
 			t.Errorf("%s of %s from %s: %d minutes are %q, want %d", detector, symbol, rfc3339(w.Start), got[reason], reason, want[reason])
 		}
@@ -172,6 +173,63 @@ func TestFailedDetectorHasJudgedNothing(t *testing.T) {
 	opt.From, opt.To = span.Start, span.End
 	runDetect(t, dir, opt)
 	wantMinutes(t, dir, "own", "CALMUSDT", span, map[string]int{"": 360})
+}
+
+// TestMinutesWithDroppedIDsAreJudgedOnceRestored: dropped ids have a reason of their own, and the minutes
+// are judged when the ids are back.
+func TestMinutesWithDroppedIDsAreJudgedOnceRestored(t *testing.T) {
+	rows := smallMarket(4)
+	dropped := between(map[string][]tape.Trade{"AGAINBTC": rows["AGAINBTC"]}, 20*time.Hour, 21*time.Hour)["AGAINBTC"]
+	first, last := dropped[0], dropped[len(dropped)-1]
+	left := between(rows, 0, 24*time.Hour)
+	left["AGAINBTC"] = slices.DeleteFunc(left["AGAINBTC"], func(trade tape.Trade) bool { return trade.ID >= first.ID && trade.ID <= last.ID })
+	dir, now := newTape(t, left), begin.Add(24*time.Hour)
+	run := tape.IDRun{Range: idset.Range{First: first.ID, Last: last.ID}, FirstAt: first.TradedAt, LastAt: last.TradedAt}
+	if err := dir.RecordDropped("AGAINBTC", run); err != nil {
+		t.Fatal(err)
+	}
+	runDetect(t, dir, whaleOnly(Options{Now: now}))
+	got := minutesByReason(t, dir, "whale_order", "AGAINBTC", hoursOf(20, 23))
+	if got[state.ReasonDropped] < 60 || got[""]+got[state.ReasonDropped] != 180 {
+		t.Errorf("minutes by reason: %v", got)
+	}
+	if err := dir.RestoreDropped("AGAINBTC", idset.Set{run.Range}); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, dir, map[string][]tape.Trade{"AGAINBTC": dropped})
+	// A run of another detector leaves it to this one.
+	runDetect(t, dir, Options{Now: now.Add(time.Minute), Detectors: []string{"pump_burst"}})
+	runDetect(t, dir, whaleOnly(Options{Now: now.Add(2 * time.Minute)}))
+	wantMinutes(t, dir, "whale_order", "AGAINBTC", hoursOf(20, 23), map[string]int{"": 180})
+}
+
+// TestMinutesOfDroppedAlertsAreNotJudged: without its alert, a minute must not look quiet.
+func TestMinutesOfDroppedAlertsAreNotJudged(t *testing.T) {
+	dir := newTape(t, smallMarket(1))
+	opt := whaleOnly(Options{Now: begin.Add(length + time.Hour)})
+	runDetect(t, dir, opt)
+	alerts, err := dir.ReadAlerts("", "")
+	if err != nil || len(alerts) == 0 {
+		t.Fatalf("%d alerts, %v", len(alerts), err)
+	}
+	symbol := alerts[0].Symbol
+	whole := minutesByReason(t, dir, "whale_order", symbol, hoursOf(0, 29))
+	plan, err := dir.PlanDrop(t.Context(), tape.DropQuery{What: tape.DropsAlerts, Detector: "whale_order", Symbols: []string{symbol}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dir.Drop(t.Context(), plan, tape.DropRecord{At: opt.Now.UnixMicro()}, nil); err != nil {
+		t.Fatal(err)
+	}
+	got := minutesByReason(t, dir, "whale_order", symbol, hoursOf(0, 29))
+	if n := got[state.ReasonDropped]; n == 0 || int64(n) > plan.Rows() || got[""] != whole[""]-n {
+		t.Errorf("%d alerts dropped; minutes by reason before %v, after %v", plan.Rows(), whole, got)
+	}
+	opt.From, opt.To = begin, begin.Add(length)
+	runDetect(t, dir, opt)
+	if got := minutesByReason(t, dir, "whale_order", symbol, hoursOf(0, 29)); got[state.ReasonDropped] != 0 {
+		t.Errorf("judged again: %v", got)
+	}
 }
 
 // TestClaimsComeAfterTheirAlerts stops a run right before, and right after, its claims are durable.

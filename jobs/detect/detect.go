@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"tapedeck/analytics"
+	"tapedeck/internal/idset"
 	"tapedeck/internal/progress"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
@@ -71,6 +72,9 @@ type Summary struct {
 	Incidents []analytics.Incident
 	// Recent is what notifications need; it is empty after a dry run.
 	Recent Recent
+	// Minutes are the minutes of all symbols that the run looked at, and whose record is known to reach
+	// them. JudgedMinutes of those were judged by at least one detector, WholeMinutes by all.
+	Minutes, JudgedMinutes, WholeMinutes int64
 	// Unjudged is what at least one detector could not judge, by symbol. The relation judged has what
 	// each of them judged.
 	Unjudged []Unjudged
@@ -143,13 +147,16 @@ type run struct {
 	session *analytics.Session // the last one; nil before the first
 
 	progress judgments
-	windows  map[string]map[string]window.Window   // to judge, by detector and symbol
-	failed   map[string]bool                       // detectors whose query failed
-	waiting  map[string]map[string]window.Window   // not judged because ids may still arrive, likewise
-	judged   map[string]bool                       // symbols
-	unjudged map[string]map[string][]window.Window // by symbol and reason
-	partners map[string]map[string][]string        // of each symbol, by detector; see legsOf
-	ran      atomic.Int64                          // detectors times days
+	// absent and dropped are the ids that the exchange lacks, and those that were dropped on purpose, by
+	// symbol.
+	absent, dropped map[string]idset.Set
+	windows         map[string]map[string]window.Window   // to judge, by detector and symbol
+	failed          map[string]bool                       // detectors whose query failed
+	waiting         map[string]map[string]window.Window   // not judged because ids may still arrive, likewise
+	judged          map[string]bool                       // symbols
+	unjudged        map[string]map[string][]window.Window // by symbol and reason
+	partners        map[string]map[string][]string        // of each symbol, by detector; see legsOf
+	ran             atomic.Int64                          // detectors times days
 }
 
 // newRun checks the options, loads the detectors and reads the index. The run is never nil.
@@ -177,6 +184,13 @@ func newRun(ctx context.Context, dir *tape.Dir, opt Options) (*run, error) {
 		return r, fmt.Errorf("read the index of the tape: %w", err)
 	}
 	r.summary.Unmatched = opt.unmatched(r.index.Symbols())
+	if r.absent, err = dir.Absent(); err != nil {
+		return r, fmt.Errorf("read which ids the exchange lacks: %w", err)
+	}
+	r.dropped = map[string]idset.Set{}
+	for symbol, run := range r.index.AllDropped() {
+		r.dropped[symbol] = append(r.dropped[symbol], run.Range)
+	}
 	return r, nil
 }
 

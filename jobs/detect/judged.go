@@ -19,6 +19,9 @@ type Unjudged struct {
 	// Gap is the minutes in which, or shortly before which, ids are missing that the exchange itself
 	// does not have.
 	Gap int64
+	// Dropped and Waiting are the same for ids that were dropped on purpose, and for those that may still
+	// arrive.
+	Dropped, Waiting int64
 }
 
 // outcomesOf returns what the detectors that ran judged of one day, and what those that failed did not.
@@ -86,7 +89,7 @@ func (r *run) recordWaiting() error {
 	return r.recordJudged(outcomes)
 }
 
-// countUnjudged adds the spans of one detector to those of a symbol that were not judged.
+// countUnjudged adds the spans of one detector to those of a symbol, by reason; "" is judged.
 func (r *run) countUnjudged(symbol string, spans []state.JudgedSpan) {
 	byReason := r.unjudged[symbol]
 	if byReason == nil {
@@ -94,9 +97,7 @@ func (r *run) countUnjudged(symbol string, spans []state.JudgedSpan) {
 		r.unjudged[symbol] = byReason
 	}
 	for _, span := range spans {
-		if span.Reason != "" {
-			byReason[span.Reason] = append(byReason[span.Reason], span.Window())
-		}
+		byReason[span.Reason] = append(byReason[span.Reason], span.Window())
 	}
 }
 
@@ -107,8 +108,21 @@ func (r *run) summarizeUnjudged() {
 		u := Unjudged{Symbol: symbol}
 		u.History = minutesIn(window.Merge(r.unjudged[symbol][state.ReasonHistory]), all)
 		u.Gap = minutesIn(window.Merge(r.unjudged[symbol][state.ReasonGap]), all)
-		if u.History+u.Gap > 0 {
+		u.Dropped = minutesIn(window.Merge(r.unjudged[symbol][state.ReasonDropped]), all)
+		u.Waiting = minutesIn(window.Merge(r.unjudged[symbol][state.ReasonWaiting]), all)
+		if u.History+u.Gap+u.Dropped+u.Waiting > 0 {
 			r.summary.Unjudged = append(r.summary.Unjudged, u)
 		}
+		judged := r.unjudged[symbol][""]
+		var lost []window.Window
+		for reason, windows := range r.unjudged[symbol] {
+			if reason != "" && reason != state.ReasonUnknown {
+				lost = append(lost, windows...)
+			}
+		}
+		looked := minutesIn(window.Merge(slices.Concat(judged, lost)), all)
+		r.summary.Minutes += looked
+		r.summary.JudgedMinutes += minutesIn(window.Merge(judged), all)
+		r.summary.WholeMinutes += looked - minutesIn(window.Merge(lost), all)
 	}
 }

@@ -26,6 +26,8 @@ type judgeable struct {
 type record struct {
 	from time.Time       // first whole minute
 	gaps []window.Window // minutes with missing ids, as from window.Merge
+	// lost are the same by the reason why they are not judged.
+	lost map[string][]window.Window
 	// pricedAt is the first minute with a trade at or after a time at which a gap, or the first minute
 	// of the record, ends.
 	pricedAt map[time.Time]time.Time
@@ -40,11 +42,15 @@ type silence struct{ ended, before time.Time }
 func (r *run) judgeable(ctx context.Context, queries []analytics.Query, w window.Window) (*judgeable, error) {
 	j := &judgeable{run: r, window: w, records: map[string]*record{}}
 	for symbol, bounds := range r.index.AllBounds() {
-		record := &record{from: bounds.FirstAt.UTC().Truncate(time.Minute).Add(time.Minute), pricedAt: map[time.Time]time.Time{}}
+		record := &record{from: bounds.FirstAt.UTC().Truncate(time.Minute).Add(time.Minute), pricedAt: map[time.Time]time.Time{}, lost: map[string][]window.Window{}}
 		for _, gap := range r.index.Gaps(symbol) {
-			record.gaps = append(record.gaps, window.Minutes(gap.After, gap.Before))
+			minutes, reason := window.Minutes(gap.After, gap.Before), r.gapReason(gap)
+			record.gaps, record.lost[reason] = append(record.gaps, minutes), append(record.lost[reason], minutes)
 		}
 		record.gaps = window.Merge(record.gaps)
+		for reason, minutes := range record.lost {
+			record.lost[reason] = window.Merge(minutes)
+		}
 		j.records[symbol] = record
 	}
 	if err := j.readPrices(ctx, queries); err != nil {
@@ -60,10 +66,25 @@ func (r *run) judgeable(ctx context.Context, queries []analytics.Query, w window
 	return j, nil
 }
 
-// breaks returns the minutes that are not recorded: the gaps, and the minute in which the record begins.
-func (r *record) breaks() []window.Window {
-	return append([]window.Window{{Start: r.from.Add(-time.Minute), End: r.from}}, r.gaps...)
+// recordBreak is minutes that are not recorded, and why what needs them is not judged.
+type recordBreak struct {
+	window.Window
+	reason string
 }
+
+// breaks returns the minutes that are not recorded: the gaps, and the minute in which the record begins.
+func (r *record) breaks() []recordBreak {
+	out := []recordBreak{{window.Window{Start: r.from.Add(-time.Minute), End: r.from}, state.ReasonHistory}}
+	for reason, gaps := range r.lost {
+		for _, gap := range gaps {
+			out = append(out, recordBreak{gap, reason})
+		}
+	}
+	return out
+}
+
+// gapReasons are the reasons of gaps. Where several apply, the first counts.
+var gapReasons = [...]string{state.ReasonWaiting, state.ReasonDropped, state.ReasonGap}
 
 // priceLookBack is how far before a window a gap can matter to the price that a minute is compared with.
 const priceLookBack = 25 * time.Hour
@@ -167,20 +188,24 @@ func (j *judgeable) required(query analytics.Query, symbol string) float64 {
 
 // spans returns what a detector can judge of a symbol in w, and what not and why. They cover w.
 func (j *judgeable) spans(query analytics.Query, symbol string, w window.Window) []state.JudgedSpan {
-	var history, gaps []window.Window
+	lost := map[string][]window.Window{}
 	known := j.run.knownUntil(query, symbol).Truncate(time.Minute)
 	for _, leg := range j.run.legsOf(query, symbol) {
 		if record := j.records[leg]; record != nil {
-			record.addBreaks(query.Needs, &history, &gaps)
-			j.addShortHistory(query, leg, record, w, &history)
+			record.addBreaks(query.Needs, lost)
+			j.addShortHistory(query, leg, record, w, lost)
 		}
 	}
-	gaps, history = window.Merge(gaps), window.Merge(history)
+	history := window.Merge(lost[state.ReasonHistory])
 	var out []state.JudgedSpan
-	for _, gap := range gaps {
-		if part := gap.Intersect(w); !part.IsEmpty() {
-			out = append(out, state.JudgedSpan{Start: part.Start, End: part.End, Reason: state.ReasonGap})
+	var gaps []window.Window
+	for _, reason := range gapReasons {
+		for _, gap := range window.Merge(lost[reason]) {
+			for _, part := range gap.Intersect(w).Subtract(gaps) {
+				out = append(out, state.JudgedSpan{Start: part.Start, End: part.End, Reason: reason})
+			}
 		}
+		gaps = window.Merge(append(gaps, lost[reason]...))
 	}
 	for _, part := range w.Subtract(gaps) {
 		for _, judged := range part.Subtract(history) {
@@ -203,8 +228,8 @@ func (j *judgeable) spans(query analytics.Query, symbol string, w window.Window)
 
 // addBreaks adds the minutes that cannot be judged because a gap, or the beginning of the record, is in
 // the time that must be whole, or between the minute and the price that it is compared with.
-func (r *record) addBreaks(needs *analytics.Needs, history, gaps *[]window.Window) {
-	for i, gap := range r.breaks() {
+func (r *record) addBreaks(needs *analytics.Needs, lost map[string][]window.Window) {
+	for _, gap := range r.breaks() {
 		start, end := gap.Start.Truncate(needs.Step), ceil(gap.End, needs.Step)
 		unjudged := window.Window{Start: start, End: end.Add(needs.Whole - needs.Step)}
 		if needs.Price > 0 {
@@ -214,16 +239,15 @@ func (r *record) addBreaks(needs *analytics.Needs, history, gaps *[]window.Windo
 			}
 			unjudged.End = latest(unjudged.End, priced.Truncate(needs.Step).Add(needs.Price))
 		}
-		if i == 0 { // the beginning of the record
-			*history = append(*history, unjudged)
-		} else {
-			*gaps = append(*gaps, unjudged)
-		}
+		lost[gap.reason] = append(lost[gap.reason], unjudged)
 	}
 }
 
 // addShortHistory adds the minutes of w before which too little is recorded.
-func (j *judgeable) addShortHistory(query analytics.Query, symbol string, record *record, w window.Window, out *[]window.Window) {
+func (j *judgeable) addShortHistory(query analytics.Query, symbol string, record *record, w window.Window, lost map[string][]window.Window) {
+	isLost := func(start, end time.Time) {
+		lost[state.ReasonHistory] = append(lost[state.ReasonHistory], window.Window{Start: start, End: end})
+	}
 	needs := query.Needs
 	if needs.Length == 0 || w.IsEmpty() {
 		return
@@ -237,7 +261,7 @@ func (j *judgeable) addShortHistory(query analytics.Query, symbol string, record
 	if needs.End == analytics.BeforeHour {
 		for hour := first.Truncate(time.Hour); hour.Add(lead).Before(w.End); hour = hour.Add(time.Hour) {
 			if isShort(window.Window{Start: hour.Add(-needs.Length), End: hour}) {
-				*out = append(*out, window.Window{Start: hour.Add(lead), End: hour.Add(lead + time.Hour)})
+				isLost(hour.Add(lead), hour.Add(lead+time.Hour))
 			}
 		}
 		return
@@ -246,7 +270,7 @@ func (j *judgeable) addShortHistory(query analytics.Query, symbol string, record
 		for minute := w.Start; minute.Before(w.End); minute = minute.Add(time.Minute) {
 			end := minute.Truncate(needs.Step).Add(-lead)
 			if isShort(window.Window{Start: end.Add(-needs.Length), End: end}) {
-				*out = append(*out, window.Window{Start: minute, End: minute.Add(time.Minute)})
+				isLost(minute, minute.Add(time.Minute))
 			}
 		}
 	}
@@ -255,7 +279,7 @@ func (j *judgeable) addShortHistory(query analytics.Query, symbol string, record
 	}
 	for _, silence := range record.silences {
 		if isShort(window.Window{Start: silence.ended.Add(-needs.Length), End: silence.before.Add(time.Minute)}) {
-			*out = append(*out, window.Window{Start: silence.ended, End: silence.ended.Add(time.Minute)})
+			isLost(silence.ended, silence.ended.Add(time.Minute))
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"tapedeck/analytics"
 	"tapedeck/internal/idset"
+	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
 )
@@ -23,6 +24,15 @@ const progressFile = "detect.json"
 type judgments struct {
 	// Judged is by detector and symbol.
 	Judged map[string]map[string]judgment `json:"judged"`
+	// Gaps are the gaps of each symbol at the last judgment. What is filled of them is judged again.
+	Gaps map[string][]judgedGap `json:"gaps,omitempty"`
+}
+
+// judgedGap is a gap in the ids. None of them was traded before After.
+type judgedGap struct {
+	First int64     `json:"first_id"`
+	Last  int64     `json:"last_id"`
+	After time.Time `json:"after"`
 }
 
 // judgment says that a symbol was judged from From to Until, when the last trade on the tape had the id
@@ -100,30 +110,27 @@ func (r *run) plan(ctx context.Context) error {
 		if late, err = r.lateTrades(ctx); err != nil {
 			return err
 		}
+		r.rollBack(late)
 	} else if to := r.opt.To.UTC().Truncate(time.Minute); to.Before(end) {
 		end = to
 	}
-	gaps, err := r.healableGaps()
-	if err != nil {
-		return err
-	}
+	gaps := r.healableGaps()
 	waiting := map[string]Waiting{}
 	for _, query := range r.queries {
 		windows, waits := map[string]window.Window{}, map[string]window.Window{}
 		for symbol, bounds := range r.index.AllBounds() {
 			w := window.Window{Start: r.planStart(query, symbol, bounds.FirstAt, late), End: end}
-			for _, gap := range gaps[symbol] {
-				around := window.Minutes(gap.After, gap.Before)
-				if !w.Overlaps(around) {
-					continue
-				}
+			if gap, around, ok := r.firstGap(query, symbol, w, gaps); ok {
 				waits[symbol] = window.Window{Start: latest(w.Start, around.Start), End: w.End}
 				w.End = around.Start
 				if old, ok := waiting[symbol]; !ok || gap.After.Before(old.Since) {
-					reason := fmt.Sprintf("ids %d to %d are missing and may still arrive", gap.First, gap.Last)
+					of := ""
+					if gap.Symbol != symbol {
+						of = " of " + gap.Symbol
+					}
+					reason := fmt.Sprintf("ids %d to %d%s are missing and may still arrive", gap.First, gap.Last, of)
 					waiting[symbol] = Waiting{symbol, around.Start, gap, reason}
 				}
-				break
 			}
 			if !w.IsEmpty() {
 				windows[symbol] = w
@@ -160,23 +167,92 @@ func (r *run) planStart(query analytics.Query, symbol string, firstAt time.Time,
 	if from, ok := judged.provisionalFrom(r.knownUntil(query, symbol)); ok && from.Before(next) {
 		next = latest(from, start)
 	}
-	return next
+	return latest(next, start)
+}
+
+// firstGap returns the first of the gaps, with its minutes, that overlaps with w and that a detector
+// needs filled to judge a symbol.
+func (r *run) firstGap(query analytics.Query, symbol string, w window.Window, gaps map[string][]tape.Gap) (
+	first tape.Gap, minutes window.Window, found bool) {
+	for _, leg := range r.legsOf(query, symbol) {
+		for _, gap := range gaps[leg] {
+			around := window.Minutes(gap.After, gap.Before)
+			if w.Overlaps(around) && (!found || around.Start.Before(minutes.Start)) {
+				first, minutes, found = gap, around, true
+			}
+		}
+	}
+	return first, minutes, found
+}
+
+// rollBack makes the time from which a gap was filled since the last run count as not judged. late is as
+// from lateTrades: what it is computed from is lost.
+func (r *run) rollBack(late map[string]time.Time) {
+	filled := map[string]time.Time{}
+	for symbol, gaps := range r.progress.Gaps {
+		ids := r.index.IDs(symbol)
+		for _, gap := range gaps {
+			at, ok := filled[symbol]
+			if from := gap.After.UTC().Truncate(time.Minute); ids.Overlaps(idset.Range{First: gap.First, Last: gap.Last}) && (!ok || from.Before(at)) {
+				filled[symbol] = from
+			}
+		}
+	}
+	if len(filled) == 0 {
+		return
+	}
+	for name, symbols := range r.progress.Judged {
+		i := slices.IndexFunc(r.queries, func(q analytics.Query) bool { return q.Name == name })
+		for symbol, judged := range symbols {
+			legs := slices.Collect(maps.Keys(filled)) // of a detector that does not run now, any symbol may be one
+			if i >= 0 {
+				legs = r.legsOf(r.queries[i], symbol)
+			}
+			until := judged.Until
+			for _, leg := range legs {
+				if at, ok := filled[leg]; ok && at.Before(until) {
+					until = at
+				}
+			}
+			if at, ok := late[symbol]; ok && at.Before(until) {
+				until = at.Truncate(time.Minute)
+			}
+			judged.Until = until
+			symbols[symbol] = judged
+		}
+	}
+}
+
+// presentGaps returns the gaps of all symbols, to remember them.
+func (r *run) presentGaps() map[string][]judgedGap {
+	out := map[string][]judgedGap{}
+	for _, symbol := range r.index.Symbols() {
+		for _, gap := range r.index.Gaps(symbol) {
+			out[symbol] = append(out[symbol], judgedGap{gap.First, gap.Last, gap.After.UTC()})
+		}
+	}
+	return out
+}
+
+// gapReason returns why minutes with a gap are not judged.
+func (r *run) gapReason(gap tape.Gap) string {
+	ids := idset.Set{{First: gap.First, Last: gap.Last}}
+	kept := ids.Subtract(r.dropped[gap.Symbol])
+	switch {
+	case len(kept.Subtract(r.absent[gap.Symbol])) > 0:
+		return state.ReasonWaiting
+	case kept.Count() < ids.Count():
+		return state.ReasonDropped
+	}
+	return state.ReasonGap
 }
 
 // healableGaps returns the gaps with ids that the exchange is not known to lack and that were not
 // dropped on purpose, by symbol.
-func (r *run) healableGaps() (map[string][]tape.Gap, error) {
-	absent, err := r.dir.Absent()
-	if err != nil {
-		return nil, fmt.Errorf("read which ids the exchange lacks: %w", err)
-	}
+func (r *run) healableGaps() map[string][]tape.Gap {
 	out := map[string][]tape.Gap{}
 	for _, symbol := range r.index.Symbols() {
-		var dropped idset.Set
-		for _, run := range r.index.Dropped(symbol) {
-			dropped = append(dropped, run.Range)
-		}
-		gone := absent[symbol].Union(dropped)
+		gone := r.absent[symbol].Union(r.dropped[symbol])
 		for _, gap := range r.index.Gaps(symbol) {
 			left := idset.Set{{First: gap.First, Last: gap.Last}}.Subtract(gone)
 			if len(left) > 0 {
@@ -185,7 +261,7 @@ func (r *run) healableGaps() (map[string][]tape.Gap, error) {
 			}
 		}
 	}
-	return out, nil
+	return out
 }
 
 // lateTrades returns the symbols with trades that arrived after their minute was judged, and the time of
@@ -291,6 +367,7 @@ func (r *run) recordProgress(done []analytics.Query, day window.Window) error {
 			symbols[symbol] = judged
 		}
 	}
+	r.progress.Gaps = r.presentGaps()
 	if err := r.dir.State().Write(progressFile, r.progress); err != nil {
 		return fmt.Errorf("record the progress: %w", err)
 	}

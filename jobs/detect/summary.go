@@ -16,6 +16,9 @@ func (s Summary) Result() string {
 	if s.Judged.IsEmpty() {
 		return "nothing new to judge"
 	}
+	if s.nothingJudged() {
+		return "no minute could be judged"
+	}
 	text := fmt.Sprintf("%s, %s of them new", wording.Count(len(s.Alerts), "alert"), wording.Comma(len(s.New)))
 	if len(s.Incidents) > 0 {
 		text += ", in " + wording.Count(len(s.Incidents), "incident")
@@ -26,9 +29,12 @@ func (s Summary) Result() string {
 // Lines describes the run for people: the result, market-wide incidents, and what was not judged and why.
 func (s Summary) Lines() (lines []string) {
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
-	if s.Judged.IsEmpty() {
+	switch {
+	case s.Judged.IsEmpty():
 		add("%s", s.Result())
-	} else {
+	case s.nothingJudged():
+		add("looked at %s from %s to %s UTC: %s", wording.Count(s.Symbols, "symbol"), minuteText(s.Judged.Start), minuteText(s.Judged.End), s.Result())
+	default:
 		add("judged %s from %s to %s UTC: %s", wording.Count(s.Symbols, "symbol"), minuteText(s.Judged.Start), minuteText(s.Judged.End), s.Result())
 	}
 	for _, incident := range s.Incidents {
@@ -38,7 +44,15 @@ func (s Summary) Lines() (lines []string) {
 		}
 	}
 	if reasons := unjudgedReasons(s.Unjudged); len(reasons) > 0 {
-		add("not judged by every detector: %s", strings.Join(reasons, "; "))
+		by := "every"
+		if s.JudgedMinutes == 0 {
+			by = "any"
+		}
+		none := s.Minutes - s.JudgedMinutes
+		if none > 0 && s.JudgedMinutes > 0 {
+			reasons = append(reasons, wording.Count(none, "minute")+" by none")
+		}
+		add("not judged by %s detector: %s", by, strings.Join(reasons, "; "))
 	}
 	for _, waiting := range s.Waiting {
 		add("%s waits since %s UTC: %s", waiting.Symbol, minuteText(waiting.Since), waiting.Reason)
@@ -51,6 +65,11 @@ func (s Summary) Lines() (lines []string) {
 		add("%v", problem)
 	}
 	return lines
+}
+
+// nothingJudged reports whether the run looked at minutes and no detector could judge any of them.
+func (s Summary) nothingJudged() bool {
+	return s.Minutes > 0 && s.JudgedMinutes == 0 && len(s.Alerts) == 0
 }
 
 // Incomplete returns why the run is not complete, and what to do about it if that is known. The reason is
@@ -89,6 +108,8 @@ func unjudgedReasons(all []Unjudged) (reasons []string) {
 	}{
 		{"too little of the time before is recorded", func(u Unjudged) int64 { return u.History }},
 		{"the exchange does not have all ids", func(u Unjudged) int64 { return u.Gap }},
+		{"ids were dropped on purpose", func(u Unjudged) int64 { return u.Dropped }},
+		{"ids are missing that may still arrive", func(u Unjudged) int64 { return u.Waiting }},
 	} {
 		total, symbols := int64(0), []string{}
 		for _, u := range all {

@@ -30,11 +30,12 @@ func (j Judged) Whole() bool { return j.Minutes > 0 && j.JudgedMinutes == j.Minu
 // unjudgedReasons are the columns of the section judged that count the other minutes, with what is
 // said if there is one reason, and if there are several.
 var unjudgedReasons = [...]struct{ column, one, several string }{
-	{"history_minutes", "the rest lacks a day of history", "%s without a day of history"},
+	{"history_minutes", "the rest lacks history to compare with", "%s without history to compare with"},
 	{"unseen_minutes", "no detector has looked at the rest", "%s not looked at"},
 	{"unrecorded_minutes", "the rest is not recorded", "%s not recorded"},
 	{"waiting_minutes", "the rest waits for missing ids", "%s waiting for missing ids"},
 	{"gap_minutes", "the rest lacks ids that the exchange does not have", "%s without ids that the exchange does not have"},
+	{"dropped_minutes", "the rest lacks ids or alerts that were dropped on purpose", "%s without ids or alerts that were dropped on purpose"},
 	{"failed_minutes", "a detector failed in the rest", "%s in which a detector failed"},
 	{"changed_minutes", "the rest was judged by an earlier version of a detector", "%s judged by an earlier version of a detector"},
 }

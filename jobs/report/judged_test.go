@@ -27,11 +27,11 @@ func TestNoAlertsNeedsJudgedMinutes(t *testing.T) {
 		}, "all 240 minutes of each symbol judged", ""},
 		{"a tape of two hours", func(t *testing.T, dir *tape.Dir) {
 			judge(t, dir, sampleStart, sampleEnd, state.ReasonHistory, symbols...)
-		}, "none of 240 minutes of each symbol judged: 240 without a day of history", report.Fair},
+		}, "none of 240 minutes of each symbol judged: 240 without history to compare with", report.Fair},
 		{"half", func(t *testing.T, dir *tape.Dir) {
 			judge(t, dir, sampleStart, middle, state.ReasonHistory, symbols...)
 			judge(t, dir, middle, sampleEnd, "", symbols...)
-		}, "120 of 240 minutes of each symbol judged, the rest lacks a day of history", report.Fair},
+		}, "120 of 240 minutes of each symbol judged, the rest lacks history to compare with", report.Fair},
 		{"one symbol", func(t *testing.T, dir *tape.Dir) {
 			judge(t, dir, sampleStart, sampleEnd, "", symbols[0])
 			judge(t, dir, sampleStart, middle, state.ReasonWaiting, symbols[1])

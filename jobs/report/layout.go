@@ -12,7 +12,7 @@ var columnPriority = map[string][]string{
 	"completeness": {"symbol", "verdict", "missing", "known_until", "known_until_by", "rows", "known_since",
 		"known_since_by", "conflicts", "dropped", "gaps", "absent", "missing_from", "missing_until"},
 	"judged": {"symbol", "minutes", "judged_minutes", "unjudged_by", "history_minutes", "unseen_minutes",
-		"unrecorded_minutes", "waiting_minutes", "gap_minutes", "failed_minutes", "changed_minutes"},
+		"unrecorded_minutes", "waiting_minutes", "gap_minutes", "dropped_minutes", "failed_minutes", "changed_minutes"},
 	"conflicts": {"symbol", "id", "price", "other_price", "qty", "other_qty", "traded_at", "other_traded_at",
 		"source", "other_source"},
 	"largest_trades": {"symbol", "rank", "traded_at", "taker_side", "quote_qty", "price", "window_share", "qty"},

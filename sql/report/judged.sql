@@ -20,6 +20,7 @@
 -- column:  changed_minutes     BIGINT     minutes that an earlier version of a detector judged
 -- column:  waiting_minutes     BIGINT     minutes that wait for missing ids
 -- column:  gap_minutes         BIGINT     minutes that lack ids that the exchange does not have
+-- column:  dropped_minutes     BIGINT     minutes that lack ids or alerts that were dropped on purpose
 -- column:  history_minutes     BIGINT     minutes that lack the history that a detector compares with
 -- column:  detectors           BIGINT     detectors in use: that judged or looked at any minute
 -- column:  unjudged_by         VARCHAR    detectors in use that did not judge all minutes
@@ -74,6 +75,7 @@ changes AS (
         coalesce(sum(change) FILTER (reason = 'changed'), 0) AS changed,
         coalesce(sum(change) FILTER (reason = 'waiting'), 0) AS waiting,
         coalesce(sum(change) FILTER (reason = 'gap'), 0) AS gap,
+        coalesce(sum(change) FILTER (reason = 'dropped'), 0) AS dropped,
         coalesce(sum(change) FILTER (reason NOT IN ('recorded', 'none')), 0) AS seen,
         coalesce(sum(change) FILTER (reason = 'recorded'), 0) AS recorded,
     FROM events
@@ -89,6 +91,7 @@ slices AS (
         sum(changed) OVER by_time AS changed,
         sum(waiting) OVER by_time AS waiting,
         sum(gap) OVER by_time AS gap,
+        sum(dropped) OVER by_time AS dropped,
         sum(seen) OVER by_time AS seen,
         sum(recorded) OVER by_time AS recorded,
     FROM changes
@@ -107,6 +110,7 @@ reasoned_slices AS (
             WHEN changed > 0 THEN 'changed'
             WHEN waiting > 0 THEN 'waiting'
             WHEN gap > 0 THEN 'gap'
+            WHEN dropped > 0 THEN 'dropped'
             ELSE 'history'
         END AS reason,
     FROM slices
@@ -147,6 +151,7 @@ totals AS (
         coalesce(sum(minutes) FILTER (reason = 'changed'), 0)::BIGINT AS changed_minutes,
         coalesce(sum(minutes) FILTER (reason = 'waiting'), 0)::BIGINT AS waiting_minutes,
         coalesce(sum(minutes) FILTER (reason = 'gap'), 0)::BIGINT AS gap_minutes,
+        coalesce(sum(minutes) FILTER (reason = 'dropped'), 0)::BIGINT AS dropped_minutes,
         coalesce(sum(minutes) FILTER (reason = 'history'), 0)::BIGINT AS history_minutes,
         any_value(detectors) AS detectors,
     FROM reasoned_slices
@@ -162,6 +167,7 @@ SELECT
     totals.changed_minutes AS changed_minutes,
     totals.waiting_minutes AS waiting_minutes,
     totals.gap_minutes AS gap_minutes,
+    totals.dropped_minutes AS dropped_minutes,
     totals.history_minutes AS history_minutes,
     totals.detectors AS detectors,
     unjudged.detectors AS unjudged_by,

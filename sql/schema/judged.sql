@@ -5,5 +5,5 @@ CREATE TABLE judged (
     symbol VARCHAR NOT NULL,
     start_at TIMESTAMP NOT NULL, -- UTC, inclusive, on a minute
     end_at TIMESTAMP NOT NULL, -- UTC, exclusive; the rows of one key do not overlap
-    reason VARCHAR, -- NULL: judged; else why not: history, gap, waiting, unknown, failed or changed
+    reason VARCHAR, -- NULL: judged; else why not: history, gap, dropped, waiting, unknown, failed or changed
 );
