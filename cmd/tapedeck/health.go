@@ -94,6 +94,9 @@ func (a *app) metrics(
 			return room.Free, room.PerDay, err
 		},
 	}
+	if a.logQueue != nil {
+		sources.LogDropped = a.logQueue.droppedLines
+	}
 	if notifier != nil {
 		sources.Outbox = func() (int, time.Time, error) {
 			status, err := notifier.outbox.Status()

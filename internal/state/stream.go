@@ -38,6 +38,12 @@ type Stream struct {
 	// as much as they were. It is zero before the first trade.
 	ExchangeAt time.Time `json:"exchange_at,omitzero"`
 
+	// DelayMS is how long after it was traded the latest trade was received, by the machine's clock as
+	// it was at StartedAt, and LeastDelayMS the least of that since then. Their difference does not
+	// depend on how well the clocks agree.
+	DelayMS      int64 `json:"delay_ms"`
+	LeastDelayMS int64 `json:"least_delay_ms"`
+
 	Connections []StreamConnection `json:"connections"`
 	// Symbols are the symbols to record, by name.
 	Symbols  map[string]StreamSymbol `json:"symbols"`
@@ -88,9 +94,21 @@ type StreamSymbol struct {
 	LastTradedAt   time.Time `json:"last_traded_at,omitzero"`
 	LastReceivedAt time.Time `json:"last_received_at,omitzero"`
 	UsualSilenceMS int64     `json:"usual_silence_ms,omitempty"`
+	// WrittenUntil is when the newest trade was traded that this recorder wrote to the tape. LastTradedAt
+	// minus that is how far the tape is behind.
+	WrittenUntil time.Time `json:"written_until,omitzero"`
 	// WatchedUntil is the instant at the exchange up to which the stream proves the symbol's record on
 	// the tape to be complete; see Watched.
 	WatchedUntil time.Time `json:"watched_until,omitzero"`
+}
+
+// Lag returns how far the tape is behind what was received, and false if the recorder has not written
+// a trade of the symbol yet.
+func (s StreamSymbol) Lag() (lag time.Duration, ok bool) {
+	if s.WrittenUntil.IsZero() {
+		return 0, false
+	}
+	return max(0, s.LastTradedAt.Sub(s.WrittenUntil)), true
 }
 
 // StreamCounters count events since the recorder started.

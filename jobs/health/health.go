@@ -56,10 +56,11 @@ const (
 	startPeriod                      = time.Minute     // after the start, connections and symbols may be missing, but not all trades
 	startedSymbols                   = 5 * time.Minute // after that, half of the symbols must have traded once
 	flushSlack                       = 30 * time.Second
-	startSlack                       = 2 * time.Minute // a job may start this long after it is due
-	failuresMost                     = 3               // consecutive failures of a job
-	skewMost                         = time.Minute     // between the exchange's clock and this machine's
-	knownLag                         = 2 * time.Minute // up to when a symbol is known, besides three flush intervals
+	startSlack                       = 2 * time.Minute  // a job may start this long after it is due
+	failuresMost                     = 3                // consecutive failures of a job
+	skewMost                         = time.Minute      // between the exchange's clock and this machine's
+	lateMost                         = 30 * time.Second // that trades arrive later than they did at best
+	knownLag                         = 2 * time.Minute  // up to when a symbol is known, besides three flush intervals
 )
 
 // silenceLimit is how long something may be silent: factor times its usual silence, but not less
@@ -222,9 +223,35 @@ func judgeStream(s state.Stream, machine state.Machine, now time.Time) (found fi
 		}
 	}
 	found.judgeSymbols(s.Symbols, now, age)
-	found.judgeClock(s)
+	if !found.judgeDelay(s) {
+		found.judgeClock(s)
+	}
 	found.judgeKnown(s, 3*flushInterval+knownLag)
 	return found
+}
+
+// judgeDelay adds a problem if trades arrive ever later, and says how far the tape is behind what was
+// received. It reports whether there is a problem.
+func (f *finding) judgeDelay(s state.Stream) bool {
+	worst, worstName := time.Duration(-1), ""
+	for _, name := range slices.Sorted(maps.Keys(s.Symbols)) {
+		if lag, ok := s.Symbols[name].Lag(); ok && lag > worst {
+			worst, worstName = lag, name
+		}
+	}
+	if worst >= 0 {
+		f.alive += fmt.Sprintf(", the newest row %s behind the newest trade", short(worst))
+		if len(s.Symbols) > 1 {
+			f.alive += " at most (" + worstName + ")"
+		}
+	}
+	late := time.Duration(s.DelayMS-s.LeastDelayMS) * time.Millisecond
+	if late <= lateMost {
+		return false
+	}
+	f.problem("the stream falls behind: trades arrive %s later than they did, because the connection or this machine is too slow for them",
+		short(late))
+	return true
 }
 
 // judgeClock adds a problem if the exchange's clock and this machine's differ too much. Windows of time

@@ -215,6 +215,27 @@ func TestKnownAndClock(t *testing.T) {
 	}
 }
 
+// TestDelayAndLag: how far the tape is behind is said, and a stream whose trades arrive ever later is
+// unhealthy, however well the clocks agree.
+func TestDelayAndLag(t *testing.T) {
+	const symbols = `{"BTCUSDT":{"last_received_at":{{1}},"last_traded_at":{{10}},"written_until":{{12}}},
+		"ETHUSDT":{"last_received_at":{{2}},"last_traded_at":{{10}},"written_until":{{24}}},"NEWUSDT":{"last_received_at":{{1}},"last_traded_at":{{10}}}}`
+	for _, c := range []struct {
+		delay, least int
+		why          string
+	}{
+		{29000, 0, "stream: 3 symbols on 1 connection, the newest row 14s behind the newest trade at most (ETHUSDT)"},
+		{3629000, 3600000, "stream: 3 symbols on 1 connection, the newest row 14s behind the newest trade at most (ETHUSDT)"},
+		{75000, -1000, "the stream falls behind: trades arrive 1m later than they did, because the connection or this machine is too slow for them"},
+	} {
+		got, err := Check(files{"stream.json": stream(fmt.Sprintf(`"delay_ms":%d,"least_delay_ms":%d,"connections":[%s],"symbols":%s`,
+			c.delay, c.least, goodConnection, symbols))}, now, nil)
+		if err != nil || got.Why != c.why || got.Healthy != strings.HasPrefix(c.why, "stream") {
+			t.Errorf("%+v, %v; want %q", got, err, c.why)
+		}
+	}
+}
+
 func TestWarnings(t *testing.T) {
 	got, err := Check(files{"schedule.json": `{"beat_at":{{1}},"crontab_error":"c.yaml:2: the entry has no run\nc.yaml:9: more","crontab_error_at":{{7300}},"jobs":[{"name":"a"}]}`}, now, nil)
 	want := Verdict{Healthy: true, Why: "scheduler: 1 job", Warning: "the crontab was changed 2h ago and is wrong, so the previous version stays in force: c.yaml:2: the entry has no run"}

@@ -36,6 +36,7 @@ func streamCounters(c state.StreamCounters) []streamCounter {
 		{"rows", "Rows that the stream wrote to the tape.", c.Rows},
 		{"dropped", "Rows that were on the tape already.", c.Dropped},
 		{"bytes", "Bytes that the stream wrote to the tape.", c.Bytes},
+		{"conflicts", "Trades refused because their ids have another content on the tape.", c.Conflicts},
 		{"stalls", "Times that reading waited for the tape.", c.Stalls},
 	}
 }
@@ -61,6 +62,12 @@ func newCollector(sources Sources) *collector {
 	desc("stream_unflushed_trades", "Trades that wait to be written to the tape.")
 	desc("stream_connections", "Connections of the stream, by whether they are up.", "state")
 	desc("stream_symbols", "Symbols to record, by whether a trade was received since the start.", "state")
+	desc("stream_delay_seconds", "How long after it was traded the latest trade was received.")
+	desc("stream_received_until_timestamp_seconds", "When the newest trade received of a symbol was traded.", "symbol")
+	desc("stream_written_until_timestamp_seconds", "When the newest trade of a symbol was traded that the stream wrote to the tape.", "symbol")
+	desc("stream_known_until_timestamp_seconds", "Up to when the stream proves the record of a symbol to be complete.", "symbol")
+	desc("stream_lag_seconds", "How far the tape is behind the newest trade received of a symbol.", "symbol")
+	desc("log_lines_dropped_total", "Lines of the log of the process that serves these metrics that nobody read in time.")
 	desc("runs_total", "Runs of a job, by outcome.", "job", "outcome")
 	desc("run_duration_seconds", "Duration of the runs of a job.", "job")
 	desc("run_last_success_timestamp_seconds", "When a run of a job last succeeded.", "job")
@@ -145,6 +152,9 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 			out.timestamp("outbox_oldest_timestamp_seconds", since)
 		}
 	}
+	if c.sources.LogDropped != nil {
+		out.counter("log_lines_dropped_total", c.sources.LogDropped())
+	}
 	if c.sources.Disk != nil {
 		if free, perDay, err := c.sources.Disk(); usable("disk", err) {
 			out.gauge("disk_free_bytes", float64(free))
@@ -175,14 +185,33 @@ func (out output) stream(s state.Stream) {
 	out.timestamp("stream_last_received_timestamp_seconds", last)
 	out.gauge("stream_connections", float64(up), "up")
 	out.gauge("stream_connections", float64(len(s.Connections)-up), "down")
+	if hasDelay(s) {
+		out.gauge("stream_delay_seconds", float64(s.DelayMS)/1000)
+	}
 	received := 0
-	for _, symbol := range s.Symbols {
+	for name, symbol := range s.Symbols {
+		out.timestamp("stream_received_until_timestamp_seconds", symbol.LastTradedAt, name)
+		out.timestamp("stream_written_until_timestamp_seconds", symbol.WrittenUntil, name)
+		out.timestamp("stream_known_until_timestamp_seconds", symbol.WatchedUntil, name)
+		if lag, ok := symbol.Lag(); ok {
+			out.gauge("stream_lag_seconds", lag.Seconds(), name)
+		}
 		if !symbol.LastReceivedAt.IsZero() {
 			received++
 		}
 	}
 	out.gauge("stream_symbols", float64(received), "heard")
 	out.gauge("stream_symbols", float64(len(s.Symbols)-received), "silent")
+}
+
+// hasDelay reports whether a trade was received, so that its delay is known.
+func hasDelay(s state.Stream) bool {
+	for _, symbol := range s.Symbols {
+		if !symbol.LastTradedAt.IsZero() {
+			return true
+		}
+	}
+	return false
 }
 
 func (out output) scheduler(s state.Scheduler) {

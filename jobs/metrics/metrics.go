@@ -27,7 +27,7 @@ type StateReader interface {
 	Read(name string, v any) error
 }
 
-// Sources are where the numbers come from. Health, Outbox and Disk may be nil; their metrics are
+// Sources are where the numbers come from. Health, Outbox, Disk and LogDropped may be nil; their metrics are
 // left out then. They are called concurrently.
 type Sources struct {
 	State   StateReader
@@ -39,6 +39,8 @@ type Sources struct {
 	// Disk returns how many bytes are free, and how many a day of recording takes; 0 if that is
 	// unknown.
 	Disk func() (free, perDay uint64, err error)
+	// LogDropped returns how many lines of this process's log were dropped.
+	LogDropped func() int64
 }
 
 const (

@@ -29,9 +29,11 @@ func (f files) Read(name string, v any) error {
 
 const (
 	streamText = `{"beat":12,"started_at":"2026-01-15T00:00:00Z","updated_at":"2026-01-15T12:00:00.5Z","last_flush_at":"2026-01-15T11:59:50Z","unflushed_trades":17,
-		"counters":{"trades":1000,"gaps":2,"missing":30,"reconnects":4,"bytes":50000,"rows":990},
+		"counters":{"conflicts":6,"trades":1000,"gaps":2,"missing":30,"reconnects":4,"bytes":50000,"rows":990},
 		"connections":[{"up":true,"last_received_at":"2026-01-15T11:59:59Z"},{"up":false}],
-		"symbols":{"BTCUSDT":{"last_received_at":"2026-01-15T11:59:59Z"},"ETHUSDT":{},"币安人生USDT":{}}}`
+		"delay_ms":1250,"least_delay_ms":50,
+		"symbols":{"BTCUSDT":{"last_received_at":"2026-01-15T11:59:59Z","last_traded_at":"2026-01-15T11:59:58Z",
+			"written_until":"2026-01-15T11:59:50.5Z","watched_until":"2026-01-15T11:59:51Z"},"ETHUSDT":{},"币安人生USDT":{}}}`
 	scheduleText = `{"beat_at":"2026-01-15T12:00:00Z","started_at":"2026-01-15T00:00:00Z","crontab_error":"wrong","unwritten_runs":1,"jobs":[
 		{"name":"heal","next_at":"2026-01-15T12:05:00Z","run":{"id":"x"},"waiting":2,"last_done_at":"2026-01-15T11:55:00Z","failures":3,
 		"totals":{"runs":{"ok":5,"failed":3,"skipped":1},"seconds":100.5,"within":[2,3,4,6,8,8,8,8],"rows":70,"bytes":700}},
@@ -43,6 +45,8 @@ func sources() Sources {
 		State: files{"stream.json": streamText, "schedule.json": scheduleText}, Version: "v1",
 		Outbox: func() (int, time.Time, error) { return 7, time.Unix(1000, 0), nil },
 		Disk:   func() (uint64, uint64, error) { return 5e9, 1e9, nil },
+
+		LogDropped: func() int64 { return 5 },
 	}
 }
 
@@ -75,7 +79,11 @@ func TestMetrics(t *testing.T) {
 		`tapedeck_run_last_success_timestamp_seconds{job="heal"} 1.7684781e+09`, `tapedeck_run_failures_in_a_row{job="heal"} 3`, `tapedeck_run_running{job="heal"} 1`,
 		`tapedeck_run_waiting{job="heal"} 2`, `tapedeck_run_rows_total{job="heal"} 70`, `tapedeck_runs_unwritten 1`, `tapedeck_crontab_wrong 1`,
 		`tapedeck_outbox_messages 7`, `tapedeck_outbox_oldest_timestamp_seconds 1000`, `tapedeck_disk_free_bytes 5e+09`, `tapedeck_disk_written_bytes_per_day 1e+09`,
-		`tapedeck_source_errors{source="stream"} 0`,
+		`tapedeck_source_errors{source="stream"} 0`, `tapedeck_log_lines_dropped_total 5`,
+		`tapedeck_stream_conflicts_total 6`, `tapedeck_stream_delay_seconds 1.25`, `tapedeck_stream_lag_seconds{symbol="BTCUSDT"} 7.5`,
+		`tapedeck_stream_received_until_timestamp_seconds{symbol="BTCUSDT"} 1.768478398e+09`,
+		`tapedeck_stream_written_until_timestamp_seconds{symbol="BTCUSDT"} 1.7684783905e+09`,
+		`tapedeck_stream_known_until_timestamp_seconds{symbol="BTCUSDT"} 1.768478391e+09`,
 	} {
 		if !strings.Contains(text, "\n"+want+"\n") {
 			t.Errorf("no line %q", want)

@@ -26,6 +26,7 @@ type publisher struct {
 	flushes, rows, dropped, bytes int64
 	conflicts                     int64
 	lastFlushAt                   time.Time
+	writtenUntil                  map[string]int64 // by symbol: traded_at of its newest trade on the tape
 }
 
 // publish writes the rows, sorted by symbol and id, in one or more attempts. What it returns with
@@ -62,6 +63,7 @@ func (p *publisher) publish(ctx context.Context, rows []tape.Trade, inexact int6
 	now := time.Now()
 	p.mu.Lock()
 	p.flushes++
+	p.noteWritten(rows)
 	p.lastFlushAt = now
 	p.mu.Unlock()
 	if done.Conflicts > 0 {
@@ -82,6 +84,18 @@ func (p *publisher) count(done tape.Published) {
 	p.conflicts += done.Conflicts
 }
 
+// noteWritten remembers the newest trade of each symbol. The rows are sorted by symbol and id.
+func (p *publisher) noteWritten(rows []tape.Trade) {
+	if p.writtenUntil == nil {
+		p.writtenUntil = map[string]int64{}
+	}
+	for i, row := range rows {
+		if i+1 == len(rows) || rows[i+1].Symbol != row.Symbol {
+			p.writtenUntil[row.Symbol] = max(p.writtenUntil[row.Symbol], row.TradedAt)
+		}
+	}
+}
+
 // describe fills in the publisher's part of the state.
 func (p *publisher) describe(s *state.Stream) {
 	p.mu.Lock()
@@ -89,4 +103,10 @@ func (p *publisher) describe(s *state.Stream) {
 	s.LastFlushAt = systemTime(p.lastFlushAt)
 	s.Counters.Flushes, s.Counters.Rows, s.Counters.Dropped, s.Counters.Bytes = p.flushes, p.rows, p.dropped, p.bytes
 	s.Counters.Conflicts = p.conflicts
+	for name, symbol := range s.Symbols {
+		if at, ok := p.writtenUntil[name]; ok {
+			symbol.WrittenUntil = time.UnixMicro(at).UTC()
+			s.Symbols[name] = symbol
+		}
+	}
 }

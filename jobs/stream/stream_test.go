@@ -23,6 +23,8 @@ type wire struct {
 	once  sync.Once
 	done  chan struct{}
 	down  atomic.Bool // dialing fails; open connections stay open
+	// bytesPerSecond slows down what clients read; 0 does not.
+	bytesPerSecond atomic.Int64
 }
 
 func newWire() *wire { return &wire{conns: make(chan net.Conn), done: make(chan struct{})} }
@@ -43,6 +45,20 @@ func (w *wire) Close() error {
 
 func (w *wire) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80} }
 
+// slowConn is a connection whose reader gets so many bytes per second.
+type slowConn struct {
+	net.Conn
+	bytesPerSecond *atomic.Int64
+}
+
+func (c *slowConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if rate := c.bytesPerSecond.Load(); rate > 0 {
+		time.Sleep(time.Duration(n) * time.Second / time.Duration(rate))
+	}
+	return n, err
+}
+
 func (w *wire) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	if w.down.Load() {
 		return nil, errors.New("no route to host")
@@ -50,7 +66,7 @@ func (w *wire) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	client, server := net.Pipe()
 	select {
 	case w.conns <- server:
-		return client, nil
+		return &slowConn{client, &w.bytesPerSecond}, nil
 	case <-w.done:
 		return nil, errors.New("connection refused")
 	case <-ctx.Done():

@@ -34,6 +34,8 @@ type tracker struct {
 	gapped     []*trackedSymbol // symbols that may have gaps to report
 	reached    bool             // the exchange has answered once
 	stalledAt  int64            // when reading last waited for room
+	leastDelay int64            // of the latest trades, between trade and receipt, if hasDelay
+	hasDelay   bool
 	limiter    logLimiter
 }
 
@@ -421,6 +423,7 @@ func (t *tracker) describe(out *state.Stream) {
 		}
 	}
 	out.Symbols = map[string]state.StreamSymbol{}
+	var latest *trackedSymbol
 	for name, s := range *t.symbols.Load() {
 		if !s.requested {
 			continue
@@ -431,8 +434,18 @@ func (t *tracker) describe(out *state.Stream) {
 		}
 		if s.trades > 0 {
 			symbol.LastTradedAt = time.UnixMicro(s.lastTradedAt).UTC()
+			if latest == nil || s.receivedAt > latest.receivedAt {
+				latest = s
+			}
 		}
 		out.Symbols[name] = symbol
+	}
+	if latest != nil {
+		delay := latest.receivedAt - time.UnixMicro(latest.lastTradedAt).UnixNano()
+		if !t.hasDelay || delay < t.leastDelay {
+			t.leastDelay, t.hasDelay = delay, true
+		}
+		out.DelayMS, out.LeastDelayMS = delay/int64(time.Millisecond), t.leastDelay/int64(time.Millisecond)
 	}
 }
 
