@@ -201,7 +201,7 @@ func (c *connector) dial(ctx context.Context) (*connection, error) {
 		maxAge: c.opt.MaxAge - rand.N(c.opt.MaxAge/20+1), streams: streams, symbols: symbols,
 		shutdown: make(chan struct{}), done: make(chan struct{}),
 	}
-	conn.watch.Store(&watchedConnection{reader: new(watchedReader)})
+	conn.watch.Store(c.watcher.connection(new(watchedReader)))
 	go c.receiver.read(conn)
 	listed, err := c.subscribe(ctx, conn, rest)
 	if err != nil {
@@ -378,7 +378,7 @@ func (c *connector) distrust(conn *connection, what string) {
 func (c *connector) keepProving(ctx context.Context, conn *connection) {
 	watch := conn.watch.Load()
 	if watch.spoiled.Load() {
-		again := &watchedConnection{reader: watch.reader}
+		again := c.watcher.connection(watch.reader)
 		conn.watch.Store(again)
 		c.watcher.again(watch, again)
 		return

@@ -23,7 +23,7 @@ type twoConnections struct {
 
 func newTwoConnections(t *testing.T) *twoConnections {
 	log, dups := slog.New(slog.DiscardHandler), newDuplicates()
-	tr, stopping := newTracker(log), make(chan struct{})
+	tr, stopping := newTracker(log, newClock(nil, nil)), make(chan struct{})
 	tr.request([]string{"AUSDT"})
 	c := &twoConnections{t: t, dir: newTape(t, tape.AggTrade), batcher: newBatcher(time.Hour, 1<<20, stopping, func() {})}
 	c.receiver = receiver{kind: binance.KindAggTrade, tracker: tr, watcher: newWatcher(tr.clock), batcher: c.batcher, dups: dups}
@@ -44,7 +44,7 @@ func (c *twoConnections) receive(conn int, id int64, price string) {
 		Kind: binance.KindAggTrade, ID: id, FirstTradeID: 2 * id, LastTradeID: 2*id + 1,
 		Price: []byte(price), Qty: []byte("1.5"), Time: at,
 	}
-	c.receiver.receive(c.conns[conn], &watchedConnection{reader: new(watchedReader)}, c.symbol, &m, id)
+	c.receiver.receive(c.conns[conn], c.receiver.watcher.connection(new(watchedReader)), c.symbol, &m, id)
 }
 
 // flush publishes what waits.

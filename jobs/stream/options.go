@@ -73,6 +73,10 @@ type Options struct {
 	Logger *slog.Logger
 	// Observe is called with each event, one at a time. Recording waits until it returns.
 	Observe func(Event)
+
+	// For tests: the system's time, which may be set at any time, and its uptime.
+	system func() time.Time
+	uptime func() state.Uptime
 }
 
 func (opt Options) withDefaults() (Options, error) {

@@ -19,6 +19,7 @@ type publisher struct {
 	dir      *tape.Dir
 	runID    string
 	log      *slog.Logger
+	clock    clock
 	stopping <-chan struct{}         // closed: only one more attempt is made
 	agreed   func() map[string]int64 // duplicates that are not in the batches because they are equal
 
@@ -100,7 +101,7 @@ func (p *publisher) noteWritten(rows []tape.Trade) {
 func (p *publisher) describe(s *state.Stream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.LastFlushAt = systemTime(p.lastFlushAt)
+	s.LastFlushAt = p.clock.restate(p.lastFlushAt)
 	s.Counters.Flushes, s.Counters.Rows, s.Counters.Dropped, s.Counters.Bytes = p.flushes, p.rows, p.dropped, p.bytes
 	s.Counters.Conflicts = p.conflicts
 	for name, symbol := range s.Symbols {

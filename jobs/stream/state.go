@@ -118,15 +118,6 @@ func (w *stateWriter) write() {
 	w.failed = err != nil
 }
 
-// systemTime returns an instant that time.Now returned, by the system's clock as it is set now. The
-// zero time stays zero.
-func systemTime(at time.Time) time.Time {
-	if at.IsZero() {
-		return time.Time{}
-	}
-	return time.Now().Add(-time.Since(at)).UTC()
-}
-
 // restated returns an instant that was written before, unless the system's clock was set since: then it
 // returns the same instant by the clock as it is set now.
 func restated(written, now time.Time) time.Time {

@@ -67,9 +67,7 @@ type Recorder struct {
 	dials     *rate.Limiter
 	stopping  chan struct{} // closed when Run stops
 	events    sync.Mutex    // held while Observe runs
-
-	startedAt     time.Time // when Run began to record
-	startedUptime state.Uptime
+	startAge  time.Duration // of the clock when Run began to record
 
 	// The rest belongs to Run's goroutine.
 	symbols       map[string]bool // requested at present
@@ -93,13 +91,13 @@ func New(dir *tape.Dir, opt Options) (*Recorder, error) {
 	}
 	r := &Recorder{
 		opt: opt, dir: dir, log: opt.Logger, feed: dir.Feed(), dials: rate.NewLimiter(rate.Every(dialEvery), dialBurst),
-		stopping: make(chan struct{}), ends: make(chan connectorEnd), tracker: newTracker(opt.Logger),
+		stopping: make(chan struct{}), ends: make(chan connectorEnd), tracker: newTracker(opt.Logger, newClock(opt.system, opt.uptime)),
 	}
 	r.watcher = newWatcher(r.tracker.clock)
 	r.watched = &watchedFile{dir: dir.State(), runID: opt.RunID, log: opt.Logger, watcher: r.watcher}
 	r.batcher = newBatcher(opt.FlushInterval, opt.FlushRows, r.stopping, r.watched.prepare)
 	dups := newDuplicates()
-	r.publisher = &publisher{dir: dir, runID: opt.RunID, log: opt.Logger, stopping: r.stopping, agreed: dups.take}
+	r.publisher = &publisher{dir: dir, runID: opt.RunID, log: opt.Logger, clock: r.tracker.clock, stopping: r.stopping, agreed: dups.take}
 	r.receiver = receiver{kind: binance.KindTrade, tracker: r.tracker, watcher: r.watcher, batcher: r.batcher, dups: dups}
 	if r.feed == tape.AggTrade {
 		r.receiver.kind = binance.KindAggTrade
@@ -141,9 +139,10 @@ func (r *Recorder) Summary() Summary {
 
 // describe fills in the parts of the state that change.
 func (r *Recorder) describe(s *state.Stream) {
-	s.UpdatedAt, s.Uptime = time.Now().UTC(), state.ReadUptime()
-	if since := s.Uptime.Elapsed(r.startedUptime, time.Since(r.startedAt)); !s.StartedAt.IsZero() {
-		s.StartedAt = restated(s.StartedAt, s.UpdatedAt.Add(-since))
+	c := r.tracker.clock
+	s.UpdatedAt, s.Uptime = c.system().UTC(), c.uptime()
+	if !s.StartedAt.IsZero() {
+		s.StartedAt = restated(s.StartedAt.Round(0), s.UpdatedAt.Add(r.startAge-c.age()))
 	}
 	s.ExchangeAt = r.watcher.exchangeNow()
 	r.tracker.describe(s)
@@ -151,7 +150,7 @@ func (r *Recorder) describe(s *state.Stream) {
 	r.publisher.describe(s)
 	s.Counters.Trades, s.Counters.Stalls = r.batcher.added()
 	trades, since := r.batcher.waiting()
-	s.UnflushedTrades, s.UnflushedSince = trades, systemTime(since)
+	s.UnflushedTrades, s.UnflushedSince = trades, c.restate(since)
 }
 
 func (r *Recorder) observe(event Event) {
@@ -203,9 +202,9 @@ func (r *Recorder) record(ctx context.Context, names []string) error {
 	stopGrace := context.AfterFunc(ctx, func() { time.AfterFunc(lastFlush, stopPublishing) })
 	defer stopGrace()
 
-	r.startedAt, r.startedUptime = time.Now(), state.ReadUptime()
+	r.startAge = r.tracker.clock.age()
 	r.state.begin(state.Stream{
-		PID: os.Getpid(), RunID: r.opt.RunID, StartedAt: r.startedAt.UTC(),
+		PID: os.Getpid(), RunID: r.opt.RunID, StartedAt: time.Now().UTC(),
 		Feed: string(r.feed), URL: r.opt.URL, FlushIntervalMS: r.opt.FlushInterval.Milliseconds(),
 	})
 	r.recordStart(len(names))

@@ -14,6 +14,7 @@ import (
 
 	"tapedeck/internal/binance"
 	"tapedeck/internal/standin/exchange"
+	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 )
 
@@ -115,6 +116,11 @@ func newRig(t *testing.T, source exchange.Source, served exchange.Options, opt O
 		}
 	}()
 	r := &rig{t: t, wire: w, server: server, dir: newTape(t, tape.AggTrade), opt: opt}
+	if r.opt.system == nil { // the exchange's, and both clocks go on evenly
+		began := time.Now()
+		r.opt.system = func() time.Time { return server.Now().Round(0) }
+		r.opt.uptime = func() state.Uptime { return state.Uptime{Boot: "boot", Since: time.Since(began)} }
+	}
 	r.opt.URL, r.opt.DialContext, r.opt.Logger = "ws://exchange", w.dial, testLogger(t)
 	r.opt.Observe = func(e Event) {
 		r.mu.Lock()

@@ -79,23 +79,8 @@ type trackedConnection struct {
 	receivedBySymbol []int64
 }
 
-// clock counts nanoseconds from the system's time at its start and ignores changes of that time.
-// Otherwise a step of an hour would look like an hour of silence, or hide one.
-type clock struct{ start time.Time }
-
-func (c clock) now() int64 { return c.start.UnixNano() + int64(time.Since(c.start)) }
-
-// wall converts a time of the clock into the system's time, as it is set now. 0 becomes the zero
-// time.
-func (c clock) wall(at int64) time.Time {
-	if at == 0 {
-		return time.Time{}
-	}
-	return time.Now().Add(time.Duration(at - c.now())).UTC()
-}
-
-func newTracker(log *slog.Logger) *tracker {
-	t := &tracker{log: log, clock: clock{time.Now()}}
+func newTracker(log *slog.Logger, c clock) *tracker {
+	t := &tracker{log: log, clock: c}
 	t.symbols.Store(&map[string]*trackedSymbol{})
 	return t
 }

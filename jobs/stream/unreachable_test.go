@@ -49,7 +49,7 @@ func TestUnreachableNeedsAllConnectors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		noHost := errors.New("no such host")
 		refusal := fmt.Errorf("dial: %w", &binance.RefusedError{Status: 418})
-		tr := newTracker(slog.New(slog.DiscardHandler))
+		tr := newTracker(slog.New(slog.DiscardHandler), newClock(nil, nil))
 		start := time.Now()
 		expect := func(want time.Duration, ok bool) {
 			t.Helper()

@@ -40,12 +40,19 @@ const (
 type watcher struct {
 	clock clock
 
-	mu      sync.Mutex
-	ahead   int64 // the most that the exchange was ever ahead of the clock, in nanoseconds; 0 if unknown
-	recent  int64 // the same of the latest trades
-	wall    int64 // the system's time less the clock's at the start, in nanoseconds
-	symbols map[string][]*watchedChain
-	open    map[*watchedConnection]bool // connections that may still prove something
+	// plausible is how much a trade may be ahead of the clock, in nanoseconds, to prove anything.
+	plausible atomic.Int64
+	doubted   atomic.Bool // one that was further ahead has arrived
+
+	mu       sync.Mutex
+	ahead    int64         // the most that the exchange was found ahead of the clock, in nanoseconds; 0 if unknown
+	recent   int64         // the same of the latest trades
+	awake    int64         // by the clock: when it was noticed that the machine had slept; 0 if it did not
+	slept    time.Duration // until then, since the clock was started
+	newest   int64         // time of the newest trade that was taken as proof
+	believed int64         // by the clock: when a trade was last found that was not
+	symbols  map[string][]*watchedChain
+	open     map[*watchedConnection]bool // connections that may still prove something
 }
 
 // watchedChain is a time in which a symbol was watched without a break.
@@ -66,7 +73,11 @@ type watchedConnection struct {
 	pinged  atomic.Int64 // by the clock: when the ping was sent that was answered last
 	spoiled atomic.Bool  // it proves nothing more
 
-	firsts map[string]int64 // when symbols first traded on it; guarded by watcher.mu
+	watcher  *watcher
+	opened   int64            // by the clock
+	seen     int64            // the pinged that answered is about; guarded by watcher.mu like the rest
+	answered int64            // when that ping was sent, at the exchange
+	firsts   map[string]int64 // when symbols first traded on it; guarded by watcher.mu
 }
 
 // watchedReader is what the watchedConnections of one connection, which follow one another, share.
@@ -77,7 +88,15 @@ type watchedReader struct {
 }
 
 func newWatcher(c clock) *watcher {
-	return &watcher{clock: c, symbols: map[string][]*watchedChain{}, open: map[*watchedConnection]bool{}}
+	w := &watcher{clock: c, symbols: map[string][]*watchedChain{}, open: map[*watchedConnection]bool{}}
+	w.slept = c.slept()
+	w.allow()
+	return w
+}
+
+// connection returns the record of a connection that reader reads.
+func (w *watcher) connection(reader *watchedReader) *watchedConnection {
+	return &watchedConnection{reader: reader, watcher: w, opened: w.clock.now()}
 }
 
 // begin says that a trade of that time is about to be taken.
@@ -86,8 +105,12 @@ func (c *watchedConnection) begin(tradedAt int64) { c.reader.pending.Store(trade
 // done says that the trade of begin, which arrived at a time by the clock, waits to be published, or
 // another connection's reader has taken it.
 func (c *watchedConnection) done(tradedAt, at int64) {
-	if !c.spoiled.Load() && tradedAt > c.handled.Load() {
-		c.ahead.Store(tradedAt*1000 - at)
+	switch ahead := tradedAt*1000 - at; {
+	case c.spoiled.Load() || tradedAt <= c.handled.Load():
+	case ahead > c.watcher.plausible.Load():
+		c.watcher.doubted.Store(true)
+	default:
+		c.ahead.Store(ahead)
 		c.handled.Store(tradedAt)
 	}
 	c.reader.pending.Store(0)
@@ -226,15 +249,15 @@ func (w *watcher) exchangeNow() time.Time {
 // reader found that another one had received it. That reader may not be done with it yet, so that what
 // is pending is read after what was handled. The caller holds the lock.
 func (w *watcher) update() {
+	w.wake()
 	ended := map[*watchedConnection]bool{}
 	handled := make(map[*watchedConnection]int64, len(w.open))
 	var ahead int64 // the most of the present connections
 	for c := range w.open {
 		ended[c] = c.reader.ended.Load() // before the rest, which is final then
-		if handled[c] = c.handled.Load(); handled[c] != 0 {
-			if by := c.ahead.Load(); ahead == 0 || by > ahead {
-				ahead = by
-			}
+		handled[c] = c.handled.Load()
+		if by := w.aheadOf(c, handled[c]); by != 0 && (ahead == 0 || by > ahead) {
+			ahead = by
 		}
 	}
 	if ahead != 0 {
@@ -242,7 +265,9 @@ func (w *watcher) update() {
 		if w.ahead == 0 || ahead > w.ahead {
 			w.ahead = ahead
 		}
+		w.allow()
 	}
+	w.reconsider(handled)
 	limit := int64(1) << 62
 	for c := range w.open {
 		if pending := c.reader.pending.Load(); pending != 0 {
@@ -251,15 +276,15 @@ func (w *watcher) update() {
 	}
 	proven := make(map[*watchedConnection]int64, len(handled))
 	for c, at := range handled {
-		if pinged := c.pinged.Load(); pinged != 0 && w.recent != 0 {
-			at = max(at, (pinged+w.recent)/1000)
+		// How far the exchange is ahead is known for pings since the machine slept last.
+		if pinged := c.pinged.Load(); pinged != c.seen && pinged > w.awake && w.recent != 0 {
+			c.seen, c.answered = pinged, (pinged+w.recent)/1000
 		}
-		proven[c] = min(at, limit)
+		proven[c] = min(max(at, c.answered), limit)
 	}
-	jumped := w.jumped()
 	for name, chains := range w.symbols {
 		for _, chain := range chains {
-			w.resolve(chain, handled, jumped)
+			w.resolve(chain, handled)
 			for _, c := range chain.conns {
 				chain.end = max(chain.end, proven[c])
 			}
@@ -270,33 +295,21 @@ func (w *watcher) update() {
 	maps.DeleteFunc(w.open, func(c *watchedConnection, _ bool) bool { return ended[c] })
 }
 
-// resolve finds out when a chain began at the exchange. If the system's time has jumped, because the
-// machine slept or the time was set, only a trade of the chain itself tells.
-func (w *watcher) resolve(chain *watchedChain, handled map[*watchedConnection]int64, jumped bool) {
+// resolve finds out when a chain began at the exchange. After the machine slept, only a trade that arrived
+// since tells.
+func (w *watcher) resolve(chain *watchedChain, handled map[*watchedConnection]int64) {
 	if chain.start != 0 {
 		return
 	}
-	known, ahead := !jumped && w.ahead != 0, w.ahead
+	ahead := w.ahead
 	for _, c := range chain.conns {
-		if handled[c] != 0 {
-			if by := c.ahead.Load(); !known || by > ahead {
-				known, ahead = true, by
-			}
+		if by := w.aheadOf(c, handled[c]); by != 0 && (ahead == 0 || by > ahead) {
+			ahead = by
 		}
 	}
-	if known {
+	if ahead != 0 {
 		chain.start = (chain.confirmed + ahead) / 1000
 	}
-}
-
-// jumped reports whether the system's time and the clock have ever drifted apart by more than a
-// second.
-func (w *watcher) jumped() bool {
-	wall := time.Now().UnixNano() - w.clock.now()
-	if w.wall == 0 {
-		w.wall = wall
-	}
-	return max(wall-w.wall, w.wall-wall) > int64(time.Second)
 }
 
 // joined joins chains that overlap by at least watchMargin: what matched before the later one began
