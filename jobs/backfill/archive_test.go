@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -204,6 +205,7 @@ func (h *harness) serveChangedFile(change func(lines []string) []string) {
 			fmt.Fprintf(out, "%x  %s\n", sha256.Sum256(changed.Bytes()), name[strings.LastIndex(name, "/")+1:])
 			return
 		}
+		out.Header().Set("Content-Length", strconv.Itoa(changed.Len()))
 		out.Write(changed.Bytes())
 	}))
 	h.t.Cleanup(changing.Close)
