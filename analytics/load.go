@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"tapedeck/internal/durable"
 	"tapedeck/sql"
 )
 
@@ -105,6 +106,9 @@ func loadFile(files fs.FS, name, shown string) (Query, error) {
 	info, err := fs.Stat(files, name)
 	if err != nil {
 		return Query{}, fmt.Errorf("read %q: %w", shown, err)
+	}
+	if err := durable.CheckRegular(shown, info); err != nil {
+		return Query{}, err
 	}
 	if info.Size() > maxQueryBytes {
 		return Query{}, fmt.Errorf("read %q: %d bytes are too many for a query", shown, info.Size())

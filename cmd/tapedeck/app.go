@@ -12,6 +12,7 @@ import (
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
 
+	"tapedeck/internal/redact"
 	"tapedeck/internal/wording"
 )
 
@@ -98,7 +99,7 @@ func terminalWidth(w io.Writer) int {
 func (a *app) setUpLog(level slog.Level, command *kong.Node) {
 	file, ok := a.stderr.(*os.File)
 	if !ok {
-		a.log = slog.New(slog.NewJSONHandler(wording.JSON(a.stderr), &slog.HandlerOptions{Level: level}))
+		a.log = slog.New(redact.Handler(slog.NewJSONHandler(wording.JSON(a.stderr), &slog.HandlerOptions{Level: level})))
 		return
 	}
 	target := command.Target.Addr().Interface()
@@ -112,7 +113,7 @@ func (a *app) setUpLog(level slog.Level, command *kong.Node) {
 		a.stderr = a.logQueue
 	}
 	if !isTerminal(file) {
-		a.log = slog.New(slog.NewJSONHandler(wording.JSON(a.stderr), &slog.HandlerOptions{Level: level}))
+		a.log = slog.New(redact.Handler(slog.NewJSONHandler(wording.JSON(a.stderr), &slog.HandlerOptions{Level: level})))
 		return
 	}
 	a.console = newConsole(file, a.stderr)
@@ -126,7 +127,7 @@ func (a *app) setUpLog(level slog.Level, command *kong.Node) {
 		form.status, form.color = a.status, a.env["NO_COLOR"] == ""
 		a.console.bold = form.color
 	}
-	a.log = slog.New(newLineHandler(a.console, level, form))
+	a.log = slog.New(redact.Handler(newLineHandler(a.console, level, form)))
 }
 
 // results returns standard output for results that keep the bytes of what others wrote, such as CSV.
@@ -139,9 +140,9 @@ func (a *app) results() io.Writer {
 }
 
 // say writes a line about the progress of a command to standard error, with the texts among its
-// arguments escaped, and on a terminal broken between words. Results go to standard output.
+// arguments escaped and without secrets, and on a terminal broken between words. Results go to standard output.
 func (a *app) say(format string, args ...any) {
-	text := fmt.Sprintf(format, visibleArgs(args)...)
+	text := redact.Text(fmt.Sprintf(format, visibleArgs(args)...))
 	if a.console == nil {
 		fmt.Fprintln(a.stderr, text)
 		return

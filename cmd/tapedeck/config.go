@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
-	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -14,6 +13,8 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"tapedeck/internal/durable"
+	"tapedeck/internal/redact"
 	"tapedeck/internal/strictyaml"
 	"tapedeck/jobs/notify"
 )
@@ -61,10 +62,13 @@ func configKeys() []string {
 	}
 }
 
+// maxConfig is the most bytes of a configuration, and of a statement in a file.
+const maxConfig = 4 << 20
+
 // loadConfig reads the file at path. A missing file is an empty configuration, unless it is
 // required.
 func loadConfig(path string, required bool) (*config, error) {
-	text, err := os.ReadFile(path)
+	text, err := durable.ReadFile(path, maxConfig)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && !required:
 		return &config{}, nil
@@ -234,7 +238,7 @@ func checkURL(text string, schemes ...string) error {
 	parsed, err := url.Parse(text)
 	if err != nil || !slices.Contains(schemes, parsed.Scheme) || parsed.Host == "" {
 		return fmt.Errorf("%q is not a URL that starts with %s://",
-			strictyaml.Shorten(text), strings.Join(schemes, ":// or "))
+			strictyaml.Shorten(redact.Text(text)), strings.Join(schemes, ":// or "))
 	}
 	return nil
 }

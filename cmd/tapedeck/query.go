@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"tapedeck/analytics"
+	"tapedeck/internal/durable"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
 )
@@ -41,7 +41,7 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 	case c.File != "" && text != "":
 		return misuse("give a statement or --file, not both")
 	case c.File != "":
-		content, err := os.ReadFile(c.File)
+		content, err := durable.ReadFile(c.File, maxConfig)
 		if err != nil {
 			return fmt.Errorf("read the statement: %w", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 
+	"tapedeck/internal/redact"
 	"tapedeck/jobs/schedule"
 )
 
@@ -20,6 +21,7 @@ func (a *app) reportToParent(report schedule.Report) {
 		return
 	}
 	defer pipe.Close()
+	report.Message = redact.Text(report.Message)
 	if err := json.NewEncoder(pipe).Encode(report); err != nil {
 		a.log.Warn("run not reported to the scheduler", "error", err)
 	}

@@ -173,3 +173,31 @@ func TestWriteFileDoesNotFollowALink(t *testing.T) {
 	}
 	check()
 }
+
+// TestMakePrivateTightensWhatExists as an earlier version left it.
+func TestMakePrivateTightensWhatExists(t *testing.T) {
+	target, check := victim(t)
+	dir := filepath.Join(t.TempDir(), ".state")
+	sub := filepath.Join(dir, "outbox")
+	if err := os.MkdirAll(sub, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	files := []string{filepath.Join(dir, "stream.json"), filepath.Join(sub, "1.json")}
+	for _, path := range files {
+		if err := os.WriteFile(path, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(target, filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		MakePrivate(dir)
+		for path, want := range map[string]os.FileMode{dir: 0o700, sub: 0o700, files[0]: 0o600, files[1]: 0o600, target: 0o644} {
+			if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+				t.Errorf("%s: %v, %v, want %v", path, info.Mode(), err, want)
+			}
+		}
+	}
+	check()
+}

@@ -62,14 +62,22 @@ func openRegular(path string, flags int, mode os.FileMode) (*os.File, error) {
 		return nil, irregular(path, err)
 	}
 	info, err := file.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = &IrregularError{path, kindOf(info.Mode())}
+	if err == nil {
+		err = CheckRegular(path, info)
 	}
 	if err != nil {
 		file.Close()
 		return nil, err
 	}
 	return file, nil
+}
+
+// CheckRegular returns an *IrregularError unless info is that of a regular file. path is for the error.
+func CheckRegular(path string, info fs.FileInfo) error {
+	if info.Mode().IsRegular() {
+		return nil
+	}
+	return &IrregularError{path, kindOf(info.Mode())}
 }
 
 // irregular returns an IrregularError if err is about what a path is.

@@ -149,7 +149,9 @@ func open(path string, disk durable.Disk) (*Dir, error) {
 	if _, err := ParseFeed(string(m.Feed)); err != nil || m.Format < 1 {
 		return nil, fmt.Errorf("read %q: not a tape's description", name)
 	}
-	return newDir(path, disk, m), nil
+	d := newDir(path, disk, m)
+	d.makePrivate() // an earlier version may have created it
+	return d, nil
 }
 
 // Create opens the tape at path, or creates one there that records feed. An empty feed means the
@@ -258,7 +260,15 @@ func (d *Dir) createDirs() error {
 			return err
 		}
 	}
+	d.makePrivate()
 	return nil
+}
+
+// makePrivate lets only their owner read the state and what is being written. Published files are for
+// everyone.
+func (d *Dir) makePrivate() {
+	durable.MakePrivate(d.layout.path(stateDir))
+	durable.MakeDirPrivate(d.layout.staging()) // its files are published with the permissions that they have
 }
 
 // CreateMissing creates the directories and empty segments of the tape that an earlier version did not

@@ -1,13 +1,13 @@
 package telegram
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"regexp"
 	"strings"
+
+	"tapedeck/internal/durable"
 )
 
 // The environment variables from which the bot's token is read.
@@ -40,11 +40,11 @@ func ReadToken(get func(name string) string) (Token, error) {
 		return Token{}, nil
 	case path != "":
 		source = fmt.Sprintf("the file %q of %s", path, TokenFileVariable)
-		content, err := readSmall(path)
+		content, err := durable.ReadFile(path, maxTokenFile)
 		if err != nil {
 			return Token{}, fmt.Errorf("read the bot's token: %s: %w", TokenFileVariable, err)
 		}
-		if text = strings.TrimSpace(content); text == "" {
+		if text = strings.TrimSpace(string(content)); text == "" {
 			return Token{}, fmt.Errorf("%s is empty", source)
 		}
 	}
@@ -52,20 +52,6 @@ func ReadToken(get func(name string) string) (Token, error) {
 		return Token{}, fmt.Errorf("%s is not a bot token: BotFather's tokens look like 123456789:AA…", source)
 	}
 	return Token{text}, nil
-}
-
-// readSmall reads a file of at most maxTokenFile bytes.
-func readSmall(path string) (string, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxTokenFile+1))
-	if err == nil && len(content) > maxTokenFile {
-		err = errors.New("too large for a token")
-	}
-	return string(content), err
 }
 
 // Given reports whether there is a token.

@@ -18,6 +18,7 @@ import (
 	"unicode/utf8"
 
 	"tapedeck/internal/binance"
+	"tapedeck/internal/durable"
 	"tapedeck/internal/ingest"
 )
 
@@ -48,7 +49,10 @@ type source struct {
 	onRead func(bytes int64) // called with read, possibly from another goroutine; may be nil
 }
 
-const checksumSuffix = ".CHECKSUM"
+const (
+	checksumSuffix = ".CHECKSUM"
+	maxChecksum    = 64 << 10 // bytes of a .CHECKSUM file
+)
 
 // IsChecksum reports whether a path is that of the checksum of another file, as data.binance.vision
 // has it.
@@ -63,8 +67,16 @@ const sniffBytes = 4 << 10
 
 // openSource opens a file and detects what it is. The caller closes it.
 func openSource(path string, opt Options) (_ *source, err error) {
-	file, err := os.Open(path)
+	file, err := durable.Open(path)
 	if err != nil {
+		var irregular *durable.IrregularError
+		if errors.As(err, &irregular) {
+			// A file is read several times, so that a pipe is not enough.
+			err = fmt.Errorf("it is %s, not a regular file", irregular.Kind)
+			if info, statErr := os.Stat(path); statErr == nil && info.IsDir() {
+				err = errors.New("it is a directory; name the files in it")
+			}
+		}
 		var known *fs.PathError
 		if errors.As(err, &known) {
 			err = known.Err // the caller adds the path
@@ -80,12 +92,6 @@ func openSource(path string, opt Options) (_ *source, err error) {
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err
-	}
-	if info.IsDir() {
-		return nil, errors.New("it is a directory; name the files in it")
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("not a regular file")
 	}
 	s.size = info.Size()
 	head := make([]byte, 4)
@@ -226,7 +232,7 @@ func (s *source) verify(ctx context.Context) (sum string, verified bool, err err
 		return "", false, fileError(err)
 	}
 	sum = hex.EncodeToString(hash.Sum(nil))
-	text, err := os.ReadFile(s.path + checksumSuffix)
+	text, err := durable.ReadFile(s.path+checksumSuffix, maxChecksum)
 	if errors.Is(err, fs.ErrNotExist) {
 		return sum, false, nil
 	}

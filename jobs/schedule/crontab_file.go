@@ -3,9 +3,13 @@ package schedule
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"time"
+
+	"tapedeck/internal/durable"
 )
+
+// maxCrontab is the most bytes of a crontab.
+const maxCrontab = 4 << 20
 
 // Crontab is a crontab.yaml that may change while its jobs run. It is not safe for concurrent use.
 type Crontab struct {
@@ -20,7 +24,7 @@ type Crontab struct {
 // error for as long as the file cannot be used.
 func (c *Crontab) Read(now time.Time) (jobs []Job, err error) {
 	previous := c.text
-	if c.text, err = os.ReadFile(c.Path); err != nil {
+	if c.text, err = durable.ReadFile(c.Path, maxCrontab); err != nil {
 		c.text = nil
 		return nil, fmt.Errorf("read the schedule: %w", err)
 	}

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"strings"
 	"unicode/utf8"
+
+	"tapedeck/internal/redact"
 )
 
 // Bounds of what is kept of a run's output.
@@ -29,6 +31,7 @@ type runOutput struct {
 }
 
 func (o *runOutput) add(line string) {
+	line = redact.Text(line)
 	o.lines++
 	o.bytes += len(line)
 	switch {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"tapedeck/internal/redact"
 	"tapedeck/internal/tape"
 )
 
@@ -32,6 +33,7 @@ func (h *history) add(event tape.RecorderEvent) {
 
 // addAsIs adds an event of another time or run.
 func (h *history) addAsIs(event tape.RecorderEvent) {
+	event.Message = redact.Text(event.Message)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.waiting = append(h.waiting, event)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tapedeck/internal/durable"
+	"tapedeck/internal/redact"
 	"tapedeck/internal/state"
 )
 
@@ -111,6 +112,10 @@ func (w *stateWriter) write() {
 	w.base.Number++
 	s := w.base
 	w.describe(&s)
+	s.URL, s.Error = redact.Text(s.URL), redact.Text(s.Error)
+	for i := range s.Connections {
+		s.Connections[i].Trouble = redact.Text(s.Connections[i].Trouble)
+	}
 	err := w.dir.Write(state.StreamFile, &s)
 	if err != nil && !w.failed {
 		w.log.Warn("state not written", "error", err)

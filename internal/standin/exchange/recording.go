@@ -8,10 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
+
+	"tapedeck/internal/durable"
 )
 
 // Captures of Binance's combined streams have one message per line, plain or gzipped, in one of two
@@ -93,7 +94,7 @@ func OpenRecording(paths ...string) (*Recording, error) {
 }
 
 func (r *Recording) readCapture(path string, rows []MemoryRow) ([]MemoryRow, error) {
-	file, err := os.Open(path)
+	file, err := durable.Open(path)
 	if err != nil {
 		return nil, err
 	}
