@@ -63,7 +63,7 @@ func TestReadToken(t *testing.T) {
 		"no such file":       {variables(TokenFileVariable, filepath.Join(t.TempDir(), "no")), false, "no such file"},
 		"an empty file":      {variables(TokenFileVariable, file("\n")), false, "is empty"},
 		"a directory":        {variables(TokenFileVariable, t.TempDir()), false, "is a directory"},
-		"another file":       {variables(TokenFileVariable, file(strings.Repeat(secret, 1000))), false, "too large"},
+		"another file":       {variables(TokenFileVariable, file(strings.Repeat(secret, 1000))), false, "larger than 4096 bytes"},
 		"no token":           {variables(TokenVariable, secretHalf), false, "is not a bot token"},
 		"two lines":          {variables(TokenVariable, secret+"\n"+secret), false, "is not a bot token"},
 		"path in the token":  {variables(TokenVariable, secret+"/../x"), false, "is not a bot token"},
