@@ -86,6 +86,7 @@ func (a *app) hint(err error) string {
 		return hinted.hint
 	}
 	var newer *tape.NewerError
+	var manifest *tape.ManifestError
 	var unreachable *binance.UnreachableError
 	switch {
 	case errors.As(err, &unreachable):
@@ -94,6 +95,8 @@ func (a *app) hint(err error) string {
 		return "check the network and the address; --stream-url, TAPEDECK_STREAM_URL or stream_url in config.yaml names another one"
 	case errors.As(err, &newer):
 		return "use a newer tapedeck; older versions do not change a tape whose format is newer"
+	case errors.As(err, &manifest) && manifest.Content != "":
+		return fmt.Sprintf("write it again: echo '%s' > %s", manifest.Content, manifest.Path)
 	case errors.Is(err, tape.ErrNoManifest):
 		return "restore tape.json from a backup, or recreate it with the feed that was recorded: " +
 			`{"format": 1, "feed": "aggTrade", "made_at": "2026-01-01T00:00:00Z"}`

@@ -47,6 +47,14 @@ func (c *healthCmd) Run(ctx context.Context, a *app) error {
 	return err
 }
 
+// withCure returns an error and its hint in one line.
+func (a *app) withCure(err error) string {
+	if hint := a.hint(err); hint != "" {
+		return fmt.Sprintf("%v; %s", err, hint)
+	}
+	return err.Error()
+}
+
 // conflictWarning returns a line about ids that have two contents and are not resolved, or "".
 func conflictWarning(ctx context.Context, dir *tape.Dir) string {
 	conflicts, err := dir.OpenConflicts(ctx)
@@ -87,6 +95,9 @@ func (a *app) metrics(
 		State: dir.State(), Version: version,
 		Health: func() (bool, string, error) {
 			verdict, err := health.Check(dir.State(), a.clock(), services)
+			if manifestErr := dir.CheckManifest(); manifestErr != nil && err == nil {
+				return false, a.withCure(manifestErr), nil
+			}
 			return verdict.Healthy, verdict.Why, err
 		},
 		Disk: func() (free, perDay uint64, err error) {

@@ -22,9 +22,6 @@ const Format = 1
 // ErrNoTape is returned for a directory without a tape.
 var ErrNoTape = errors.New("no tape there")
 
-// ErrNoManifest is returned for a directory that has trades but no tape.json with their feed.
-var ErrNoManifest = errors.New("there are trades, but no " + manifestName)
-
 // NewerError is returned for a data directory whose layout is newer than Format.
 type NewerError struct {
 	Path   string
@@ -45,13 +42,6 @@ type FeedError struct {
 func (e *FeedError) Error() string {
 	return fmt.Sprintf("the tape at %q records the feed %s, not %s: a tape has one feed, chosen when it is created",
 		e.Path, e.Have, e.Want)
-}
-
-// manifest is the content of tape.json.
-type manifest struct {
-	Format    int       `json:"format"`
-	Feed      Feed      `json:"feed"`
-	CreatedAt time.Time `json:"made_at"`
 }
 
 // Dir is an open data directory. Its methods are safe for concurrent use, and many processes may
@@ -126,28 +116,14 @@ func (d *Dir) Sweep(now time.Time) (removed int, err error) {
 	return d.staging.sweep(now)
 }
 
-// Open opens a data directory. The error is ErrNoTape if there is none, and *NewerError if this
-// version cannot read it.
+// Open opens a data directory. The error is ErrNoTape if there is none, *ManifestError if its tape.json
+// is missing or damaged, and *NewerError if this version cannot read it.
 func Open(path string) (*Dir, error) { return open(path, durable.OS{}) }
 
 func open(path string, disk durable.Disk) (*Dir, error) {
-	name := layout(path).path(manifestName)
-	text, err := durable.ReadFile(name, 64<<10)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("open %q: %w", path, ErrNoTape)
-	}
+	m, err := readManifest(layout(path))
 	if err != nil {
-		return nil, fmt.Errorf("open the tape: %w", err)
-	}
-	var m manifest
-	if err := json.Unmarshal(text, &m); err != nil {
-		return nil, fmt.Errorf("read %q: %w", name, err)
-	}
-	if m.Format > Format {
-		return nil, &NewerError{Path: path, Format: m.Format}
-	}
-	if _, err := ParseFeed(string(m.Feed)); err != nil || m.Format < 1 {
-		return nil, fmt.Errorf("read %q: not a tape's description", name)
+		return nil, err
 	}
 	d := newDir(path, disk, m)
 	d.makePrivate() // an earlier version may have created it
@@ -205,14 +181,8 @@ func initialize(path string, feed Feed, now time.Time, disk durable.Disk) error 
 	if _, err := os.Stat(manifestPath); err == nil {
 		return nil // another process was first
 	}
-	dates, err := d.Dates(Trades)
-	if err != nil {
-		return err
-	}
-	for _, date := range dates {
-		if files, err := d.catalog.files(Trades, date); err != nil || len(files) > 0 {
-			return cmp.Or(err, ErrNoManifest)
-		}
+	if d.catalog.hasTrades() {
+		return ErrNoManifest
 	}
 	if err := d.publishEmptySegments(allTables()...); err != nil {
 		return err
