@@ -79,7 +79,7 @@ func compactMessage(s compact.Summary) string {
 	message := "nothing to merge"
 	if s.Before > 0 {
 		message = fmt.Sprintf("merged %s into %s: %s of %s, %s", wording.Count(s.Before, "file"), wording.Comma(s.After),
-			wording.Count(s.Rows, "row"), wording.Count(len(s.Dates), "day"), humanize.Bytes(uint64(s.Bytes)))
+			wording.Count(s.Rows, "trade"), wording.Count(len(s.Dates), "day"), humanize.Bytes(uint64(s.Bytes)))
 	}
 	if s.Conflicts > 0 {
 		message += "; " + wording.Count(s.Conflicts, "conflict")

@@ -47,7 +47,7 @@ func (r *Report) chartGroups() (groups [][]chartSpec) {
 	movers := r.moverCharts()
 	if section, columns, ok := r.sectionColumns("breadth", "hour", "trades"); ok && len(section.Result.Rows) > 1 {
 		trades := chartSpec{
-			kind: hoursChart, title: "Trades by hour, " + r.symbolsTitle(), section: section,
+			kind: hoursChart, title: "Raw trades by hour, " + r.symbolsTitle(), section: section,
 			symbolRun: symbolRun{to: len(section.Result.Rows)}, category: columns[0], value: columns[1],
 		}
 		if len(movers) != 1 {

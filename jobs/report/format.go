@@ -325,6 +325,19 @@ func groupThousands(text string) string {
 // label returns a column's name for people.
 func label(name string) string { return wording.Name(strings.ReplaceAll(name, "_", " ")) }
 
+// columnLabel is label for a column. Where a column counts raw trades or rows of trades, by its
+// description, the heading says so in the words of all other texts: a trade is a row of the tape.
+func columnLabel(column analytics.Column) string {
+	name := label(column.Name)
+	switch {
+	case strings.HasPrefix(column.Doc, "raw trades"):
+		return strings.Replace(name, "trades", "raw trades", 1)
+	case name == "rows" && strings.HasPrefix(column.Doc, "rows of the tape"):
+		return "trades"
+	}
+	return name
+}
+
 // listedNames is how many names a statement lists before it counts the rest.
 const listedNames = 10
 

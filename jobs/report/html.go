@@ -130,7 +130,7 @@ func (r *Report) about() string {
 func (r *Report) facts() (out []pageFact) {
 	if overview, ok := r.result("overview"); ok {
 		out = append(out, pageFact{Name: "Symbols that traded", Value: wording.Comma(len(overview.Rows))},
-			pageFact{Name: "Trades", Value: wording.Comma(r.countTrades())})
+			pageFact{Name: "Raw trades", Value: wording.Comma(r.countTrades())})
 	}
 	if incidents, ok := r.result("incidents"); ok {
 		fact := pageFact{Name: "Alerts", Value: wording.Comma(len(incidents.Rows))}
@@ -153,7 +153,7 @@ func (r *Report) facts() (out []pageFact) {
 func (r *Report) pageSection(section Section) pageSection {
 	out := pageSection{Name: section.Query.Name, Title: wording.Visible(section.Query.Title), Doc: plainDoc(section.Query)}
 	for _, column := range section.Query.Columns {
-		out.Columns = append(out.Columns, pageHead{Name: label(column.Name), Doc: wording.Visible(column.Doc)})
+		out.Columns = append(out.Columns, pageHead{Name: columnLabel(column), Doc: wording.Visible(column.Doc)})
 	}
 	if section.Err != nil {
 		out.Error = "This section failed: " + wording.Visible(section.Err.Error())
@@ -168,7 +168,7 @@ func (r *Report) pageSection(section Section) pageSection {
 	rows, out.More = r.topRows(section, htmlRows)
 	formatters := r.formatters(result, rows)
 	for i, f := range formatters {
-		head := pageHead{Name: label(f.Name), Doc: wording.Visible(f.Doc)}
+		head := pageHead{Name: columnLabel(f.Column), Doc: wording.Visible(f.Doc)}
 		switch { // the script sorts the cells of class n as numbers
 		case f.Name == "symbol" && i == 0:
 			head.Class = "name"

@@ -37,7 +37,7 @@ func Markdown(w io.Writer, r *Report) error {
 		formatters := r.formatters(result, result.Rows)
 		var head, rule []string
 		for _, f := range formatters {
-			head = append(head, escapeMarkdown(label(f.Name)))
+			head = append(head, escapeMarkdown(columnLabel(f.Column)))
 			if f.kind.rightAligned() {
 				rule = append(rule, "---:")
 			} else {

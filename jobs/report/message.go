@@ -88,7 +88,7 @@ func (r *Report) writeTotals(out *strings.Builder) {
 	if !ok {
 		return
 	}
-	fmt.Fprintf(out, "\n%s of %s\n", wording.Count(r.countTrades(), "trade"), wording.Count(len(overview.Rows), "symbol"))
+	fmt.Fprintf(out, "\n%s of %s\n", wording.Count(r.countTrades(), "raw trade"), wording.Count(len(overview.Rows), "symbol"))
 }
 
 func (r *Report) writeMovers(out *strings.Builder) {
@@ -128,7 +128,7 @@ func (r *Report) writeAlerts(out *strings.Builder) {
 	}
 }
 
-// countTrades returns the trades of all symbols in the section overview.
+// countTrades returns the raw trades of all symbols in the section overview.
 func (r *Report) countTrades() (sum int64) {
 	for _, n := range r.tradesBySymbol() {
 		sum += n

@@ -110,7 +110,7 @@ func (t *tableWriter) newGrid(section Section, rows [][]any) (g grid) {
 	priority := columnPriority[section.Query.Name]
 	for _, f := range t.report.formatters(section.Result, rows) {
 		column := &gridColumn{
-			head: label(f.Name), kind: f.kind, rank: slices.Index(priority, f.Name),
+			head: columnLabel(f.Column), kind: f.kind, rank: slices.Index(priority, f.Name),
 			truncates: f.kind == kindText && f.Name != "symbol",
 		}
 		column.keep = slices.Contains(section.Query.Key, f.Name) && (priority == nil || column.rank >= 0 && column.rank < mostKept)

@@ -99,14 +99,14 @@ func TestOutputFormats(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := `  symbol       from (UTC)      known until rows missing   days
- BTCUSDT 2026-01-15 23:59 2026-01-16 00:03  300       0 2 open
- ETHUSDT 2026-01-15 23:59 2026-01-16 00:03  240      60  2 gap
+	want := `  symbol       from (UTC)      known until trades missing   days
+ BTCUSDT 2026-01-15 23:59 2026-01-16 00:03    300       0 2 open
+ ETHUSDT 2026-01-15 23:59 2026-01-16 00:03    240      60  2 gap
 
 ETHUSDT is missing 60 ids:
   1000 to 1059 (60), after 2026-01-15 23:59:00.000 and before 2026-01-16 00:00:00.000
 
-Not complete: 540 rows, 60 missing in 1 gap, 0 twice, 0 files broken. ` + "`tapedeck backfill` fetches what is missing.\n"
+Not complete: 540 trades, 60 missing in 1 gap, 0 twice, 0 files broken. ` + "`tapedeck backfill` fetches what is missing.\n"
 	if diff := cmp.Diff(want, table.String()); diff != "" {
 		t.Errorf("table (-want +got):\n%s", diff)
 	}
@@ -165,7 +165,7 @@ func TestTableNamesEveryProblem(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "" +
-		"  symbol       from (UTC)      known until   rows missing absent dropped twice conflicts          days\n" +
+		"  symbol       from (UTC)      known until trades missing absent dropped twice conflicts          days\n" +
 		" BTCUSDT 2026-01-15 23:59 2026-01-16 01:59 12,000      24      1       3     2         6 1 open, 1 gap\n" +
 		"\nBTCUSDT is missing 24 ids:\n"
 	for id := range 10 {
@@ -184,7 +184,7 @@ func TestTableNamesEveryProblem(t *testing.T) {
 		"  Its rows count as missing. Move it out of the data directory, then `tapedeck backfill` fetches them again.\n" +
 		"\n1 file of the tape does not belong where it is:\n" +
 		"  trades/date=2026-01-16/y.parquet: 1 row belongs to another date, such as BTCUSDT 5 to 5, of 2026-01-15\n" +
-		"\nNot complete: 12,000 rows, 24 missing in 12 gaps, 2 twice, 6 conflicts, 3 dropped on purpose, 1 file misplaced or doubled, 1 file broken." +
+		"\nNot complete: 12,000 trades, 24 missing in 12 gaps, 2 twice, 6 conflicts, 3 dropped on purpose, 1 file misplaced or doubled, 1 file broken." +
 		" The exchange itself does not have 1 id. Time runs back by more than a second at 11 trades." +
 		" `tapedeck backfill` fetches what is missing.\n"
 	if diff := cmp.Diff(want, table.String()); diff != "" {

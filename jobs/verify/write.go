@@ -33,7 +33,7 @@ func WriteTable(w io.Writer, c tape.Certificate) error {
 		}
 		return cell + "\t"
 	}
-	fmt.Fprintf(table, "symbol\tfrom (UTC)\tknown until\trows\tmissing\t%s%s%s%sdays\t\n",
+	fmt.Fprintf(table, "symbol\tfrom (UTC)\tknown until\ttrades\tmissing\t%s%s%s%sdays\t\n",
 		rare(absent, "absent"), rare(dropped, "dropped"), rare(twice, "twice"), rare(conflicts, "conflicts"))
 	for _, s := range c.Symbols {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s%s%s%s%s\t\n",
@@ -167,7 +167,7 @@ func Verdict(c tape.Certificate) string {
 	case c.Complete():
 		return fmt.Sprintf(
 			"Complete: %s of %s, 0 missing, 0 twice: every id from the first to the last is on the tape once.%s",
-			wording.Count(trades, "row"), wording.Count(len(c.Symbols), "symbol"), also)
+			wording.Count(trades, "trade"), wording.Count(len(c.Symbols), "symbol"), also)
 	}
 	if missing > 0 {
 		also += " `tapedeck backfill` fetches what is missing."
@@ -183,7 +183,7 @@ func Verdict(c tape.Certificate) string {
 		rest += ", " + wording.Count(len(c.Strays), "file") + " misplaced or doubled"
 	}
 	return fmt.Sprintf("Not complete: %s, %s missing in %s, %s twice%s, %s broken.%s",
-		wording.Count(trades, "row"), wording.Comma(missing), wording.Count(gaps, "gap"), wording.Comma(duplicates),
+		wording.Count(trades, "trade"), wording.Comma(missing), wording.Count(gaps, "gap"), wording.Comma(duplicates),
 		rest, wording.Count(len(c.Broken), "file"), also)
 }
 
