@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/dustin/go-humanize"
 
@@ -26,7 +25,7 @@ func (c *compactCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	bar := a.newProgress()
-	options := compact.Options{Now: a.now(), Clock: time.Now(), Force: c.Force, Logger: a.log, Progress: bar}
+	options := compact.Options{Now: a.now(), Clock: a.sweepTime(dir), Force: c.Force, Logger: a.log, Progress: bar}
 	if c.given() {
 		if options.Window, err = c.window(a.now(), window.MaxLength); err != nil {
 			return err

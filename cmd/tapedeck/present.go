@@ -68,6 +68,16 @@ func (a *app) present(dir *tape.Dir) (now time.Time, skew time.Duration) {
 	return now, 0
 }
 
+// sweepTime returns the present for what is deleted when it is old enough: by this machine's clock, or by
+// the exchange's if a live recorder shows that it is earlier. It does not depend on --now.
+func (a *app) sweepTime(dir *tape.Dir) time.Time {
+	now := time.Now().UTC()
+	if at, running := recordedTime(dir, now); running && now.Sub(at) > maxSkew {
+		return at
+	}
+	return now
+}
+
 // warnOfSkew says that a window that ends now, by this machine's clock, is not what people mean.
 func (a *app) warnOfSkew(dir *tape.Dir, window windowFlags) {
 	at, skew := a.present(dir)

@@ -54,6 +54,13 @@ func TestPresentIsTheExchangesIfARecorderShowsIt(t *testing.T) {
 		if warned := strings.Contains(stderr.String(), "this machine's clock is "); warned != (c.ahead != 0) {
 			t.Errorf("%s: %q", name, stderr.String())
 		}
+		swept := now
+		if c.ahead > 0 {
+			swept = now.Add(-c.ahead)
+		}
+		if at := a.sweepTime(dir); at.Sub(swept).Abs() > time.Minute {
+			t.Errorf("%s: sweeps by %v, want %v", name, at, swept)
+		}
 		a.fixed = now
 		if present, skew := a.present(dir); !present.Equal(now) || skew != 0 {
 			t.Errorf("%s: --now is not the present", name)

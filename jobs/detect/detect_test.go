@@ -288,6 +288,25 @@ func TestAlertsDoNotDependOnRuns(t *testing.T) {
 			t.Errorf("%d runs (-whole +split):\n%s", runs, diff)
 		}
 	})
+	t.Run("the tape grows and the clock is set", func(t *testing.T) {
+		dir := newTape(t)
+		random := rand.New(rand.NewPCG(5, 9))
+		runs := 0
+		for from := time.Duration(0); from < length; {
+			to := min(length, from+time.Duration(random.Int64N(int64(150*time.Minute))))
+			if from == 0 {
+				to = 19*time.Hour + 55*time.Minute
+			}
+			publish(t, dir, between(rows, from, to))
+			wrong := []time.Duration{0, time.Hour, -time.Hour, 24 * time.Hour, -24 * time.Hour}[random.IntN(5)]
+			runDetect(t, dir, Options{Detectors: allDetectors(t), Now: begin.Add(to + wrong)})
+			from, runs = to, runs+1
+		}
+		runDetect(t, dir, Options{Detectors: allDetectors(t), Now: begin.Add(length + time.Hour)})
+		if diff := cmp.Diff(want, alertsOnTape(t, dir)); diff != "" {
+			t.Errorf("%d runs (-whole +split):\n%s", runs, diff)
+		}
+	})
 	t.Run("given windows", func(t *testing.T) {
 		dir := newTape(t, rows)
 		// Cut through the middle of every event, and minute by minute around one.

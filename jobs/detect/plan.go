@@ -86,6 +86,10 @@ func (r *run) end() time.Time {
 		end = newest.Truncate(time.Minute).Add(time.Minute)
 	}
 	if now := r.opt.Now.UTC().Truncate(time.Minute); end.After(now) {
+		if newest.Sub(now) > 2*time.Minute {
+			r.opt.Logger.Warn("this machine's clock is behind the newest trade; later minutes are judged when it has passed them",
+				"clock", r.opt.Now.UTC(), "newest_trade", newest)
+		}
 		end = now
 	}
 	return end
