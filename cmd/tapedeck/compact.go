@@ -39,7 +39,7 @@ func (c *compactCmd) Run(ctx context.Context, a *app) error {
 	message := compactMessage(summary)
 	a.say("%s", message)
 	if summary.NotAtomic {
-		a.say("this file system cannot exchange two directories: a reader may have seen fewer rows for an instant, but none twice")
+		a.say("this file system cannot exchange two directories, or has no hard links: a reader may have seen fewer rows for an instant, but none twice")
 	}
 	a.reportToParent(schedule.Report{Rows: summary.Rows, Bytes: summary.Bytes, Message: message})
 	if err := a.notMerged(summary.Broken); err != nil {

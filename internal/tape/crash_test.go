@@ -31,7 +31,9 @@ type harness struct {
 	disk *crashDisk
 	// exchange is false for a file system that cannot exchange two names.
 	exchange bool
-	dir      *Dir
+	// links is false for a file system without hard links.
+	links bool
+	dir   *Dir
 	// other is the same tape, opened by another process before the fault.
 	other *Dir
 	// submitted are the rows of all calls, acknowledged those of calls that returned without an error.
@@ -43,6 +45,9 @@ type harness struct {
 func (h *harness) durableDisk() durable.Disk {
 	if h.exchange {
 		return h.disk
+	}
+	if !h.links {
+		return withoutLinks{withoutExchange{h.disk}}
 	}
 	return withoutExchange{h.disk}
 }
@@ -234,6 +239,8 @@ type operation struct {
 	check func(h *harness, when string, files map[string][]byte, done bool)
 	// noExchange uses a file system that cannot exchange names.
 	noExchange bool
+	// noLinks, with noExchange, uses one that has no hard links, either.
+	noLinks bool
 	// mergeAfter merges everything at the end, which must be possible after the operation.
 	mergeAfter bool
 }
@@ -380,6 +387,7 @@ func operations() []operation {
 				}
 			}},
 		{name: "PublishCoverage of many days", setup: manyDays, run: publishCoverage, check: checkManyDays},
+		{name: "Merge without links", setup: publishForMerge, run: merge, noExchange: true, noLinks: true, mergeAfter: true},
 		{name: "PublishCoverage of many days without exchange", setup: manyDays, run: publishCoverage, check: checkManyDays, noExchange: true},
 		{name: "PublishAlerts", setup: publishSome, check: checkAlerts, run: func(h *harness) error {
 			_, err := h.dir.PublishAlerts(ctx, alerts)
@@ -449,7 +457,7 @@ func operations() []operation {
 // newHarness returns a tape that is set up for an operation.
 func newHarness(t *testing.T, op operation) *harness {
 	h := &harness{
-		t: t, disk: newCrashDisk(t, t.TempDir()), exchange: !op.noExchange,
+		t: t, disk: newCrashDisk(t, t.TempDir()), exchange: !op.noExchange, links: !op.noLinks,
 		submitted: map[string]map[int64]Trade{}, acknowledged: map[string]map[int64]Trade{},
 	}
 	op.setup(h)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"tapedeck/internal/durable"
@@ -522,4 +523,11 @@ type withoutExchange struct{ *crashDisk }
 
 func (withoutExchange) Exchange(string, string) error {
 	return fmt.Errorf("exchange: %w", errors.ErrUnsupported)
+}
+
+// withoutLinks is a file system that has no hard links, either.
+type withoutLinks struct{ withoutExchange }
+
+func (withoutLinks) Link(string, string) error {
+	return fmt.Errorf("link: %w", syscall.EPERM) // as exFAT says it
 }

@@ -40,6 +40,8 @@ type replacement struct {
 	replaced map[string]bool
 	// next is the directory that will become the partition, empty before prepare and after exchange.
 	next string
+	// unlinked means that the file system has no hard links, so that next lacks the files that stay.
+	unlinked bool
 }
 
 // replacer replaces segments of a partition in one atomic step. Its methods, except sweep, are
@@ -135,7 +137,12 @@ func (r replacer) prepare(rep *replacement) error {
 		if rep.replaced[name] {
 			continue
 		}
-		if err := r.disk.Link(r.segment(rep.table, rep.date, name), filepath.Join(next, name)); err != nil {
+		err := r.disk.Link(r.segment(rep.table, rep.date, name), filepath.Join(next, name))
+		if isUnsupported(err) {
+			rep.unlinked = true
+			break
+		}
+		if err != nil {
 			r.discard(rep)
 			return fmt.Errorf("link %q: %w", name, err)
 		}
@@ -168,8 +175,10 @@ func (r replacer) exchange(rep *replacement) (atomic bool, err error) {
 	}
 	next := rep.next
 	rep.next = "" // from here on the directory may be the partition and must not be removed
-	err = r.disk.Exchange(next, final)
-	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSYS) {
+	if !rep.unlinked {
+		err = r.disk.Exchange(next, final)
+	}
+	if rep.unlinked || isUnsupported(err) {
 		return false, r.moveFiles(next, rep)
 	}
 	if err != nil {
@@ -178,6 +187,18 @@ func (r replacer) exchange(rep *replacement) (atomic bool, err error) {
 		return false, fmt.Errorf("replace %q: %w", final, err)
 	}
 	return true, nil
+}
+
+// isUnsupported reports whether the error of a link or an exchange means that the file system cannot
+// do that, and did not. exFAT has no links, and permission is what it denies. An overlay cannot exchange a
+// directory of its lower layer.
+func isUnsupported(err error) bool {
+	for _, cannot := range []error{errors.ErrUnsupported, syscall.EINVAL, syscall.ENOSYS, syscall.EPERM, syscall.EMLINK, syscall.EXDEV} {
+		if errors.Is(err, cannot) {
+			return true
+		}
+	}
+	return false
 }
 
 // syncExchanges makes the exchanges of a table's partitions durable.
@@ -190,7 +211,7 @@ type moving struct {
 	Replaced map[string]bool `json:"replaced"`
 }
 
-// moveFiles does a replacement on a file system without atomic exchange. It removes the old files
+// moveFiles does a replacement on a file system without atomic exchange or without hard links. It removes the old files
 // first and then adds the new ones: a reader may miss rows for an instant but never sees a row
 // twice. If a crash interrupts it, finishInterrupted completes it before anything else is
 // published.
