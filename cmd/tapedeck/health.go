@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -35,7 +36,7 @@ func (c *healthCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	line := verdict.Why
-	for _, warning := range []string{verdict.Warning, conflictWarning(ctx, dir), diskWarning(dir, a.now())} {
+	for _, warning := range []string{verdict.Warning, missingWarning(dir, a.now()), conflictWarning(ctx, dir), diskWarning(dir, a.now())} {
 		if warning != "" {
 			line += "; warning: " + warning
 		}
@@ -53,6 +54,23 @@ func (a *app) withCure(err error) string {
 		return fmt.Sprintf("%v; %s", err, hint)
 	}
 	return err.Error()
+}
+
+// missingWarning returns a line about ids that recorders missed and that were not fetched since, or "".
+func missingWarning(dir *tape.Dir, now time.Time) string {
+	open, err := dir.OpenGaps(now)
+	switch {
+	case err != nil:
+		return err.Error()
+	case len(open) == 0:
+		return ""
+	}
+	total := int64(0)
+	for _, ids := range open {
+		total += ids.Count()
+	}
+	return fmt.Sprintf("%s of %s that recorders missed %s not known to be on the tape; tapedeck backfill fetches what is missing",
+		wording.Count(total, "id"), wording.List(slices.Sorted(maps.Keys(open)), 5), wording.Noun(total, "is", "are"))
 }
 
 // conflictWarning returns a line about ids that have two contents and are not resolved, or "".

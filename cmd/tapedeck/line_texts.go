@@ -76,6 +76,9 @@ func streamTexts() map[string]lineText {
 		"gap in the stream": func(_ *lineMemory, e entry, _ lineForm) string {
 			return e.text("symbol") + ": " + e.count("missing", "trade") + " not received, ids " + e.text("first_id") + " to " + e.text("last_id")
 		},
+		"ids missing before the start": func(_ *lineMemory, e entry, _ lineForm) string {
+			return e.text("symbol") + ": " + e.count("missing", "id") + " missing before the start, " + e.text("first_id") + " to " + e.text("last_id")
+		},
 		"segment published": func(_ *lineMemory, e entry, _ lineForm) string {
 			text := e.count("rows", "trade") + " written, " + humanize.Bytes(uint64(max(e.int("bytes"), 0)))
 			if dropped := e.int("dropped"); dropped > 0 {

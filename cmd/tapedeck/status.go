@@ -115,11 +115,12 @@ func (s *statusLine) sample() {
 	}
 }
 
-// reportedGaps returns how many gaps the recorder had reported at the last sample.
+// reportedGaps returns how many gaps the recorder had reported at the last sample, in the stream and
+// before its start.
 func (s *statusLine) reportedGaps() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.recorder.Gaps
+	return s.recorder.Gaps + s.recorder.GapsBefore
 }
 
 // rate returns the trades per second over the last seconds; ok is false before that is known.
@@ -214,7 +215,7 @@ func (s *statusLine) recordingParts(r stream.Status, now time.Time) (parts, more
 		parts = append(parts, rateText(rate)+" trades/s")
 	}
 	parts = append(parts, lagText(r, now))
-	if r.Up > 0 || r.Gaps > 0 { // without a connection there is a gap in the making
+	if r.Up > 0 || r.Gaps+r.GapsBefore > 0 { // without a connection there is a gap in the making
 		parts = append(parts, s.gapText(r))
 	}
 	if r.LastFlushAt.IsZero() {
@@ -235,11 +236,14 @@ func (s *statusLine) recordingParts(r stream.Status, now time.Time) (parts, more
 
 // gapText says how many gaps the stream had, and whether they were filled since.
 func (s *statusLine) gapText(r stream.Status) string {
-	if r.Gaps == 0 {
-		return "no gaps"
-	}
-	missing, ok := s.gaps.missingAfter(r.Gaps)
+	missing, ok := s.gaps.missingAfter(r.Gaps + r.GapsBefore)
 	switch {
+	case r.Gaps+r.GapsBefore == 0:
+		return "no gaps"
+	case r.Gaps == 0 && ok && missing == 0:
+		return wording.Count(r.MissingBefore, "id") + " from before the start filled"
+	case r.Gaps == 0:
+		return wording.Count(r.MissingBefore, "id") + " missing before the start"
 	case !ok:
 		return wording.Count(r.Gaps, "gap")
 	case missing == 0:

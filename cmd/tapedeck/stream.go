@@ -61,8 +61,12 @@ func (c *streamCmd) Run(ctx context.Context, a *app) error {
 	summary := recorder.Summary()
 	trades, symbols := wording.Count(summary.Trades, "trade"), wording.Count(summary.Symbols, "symbol")
 	a.reportToParent(schedule.Report{Rows: summary.Rows, Message: trades + " of " + symbols})
-	a.say("%s of %s received, %s of them new on the tape; %s in the stream",
-		trades, symbols, wording.Comma(summary.Rows), wording.Count(summary.Gaps, "gap"))
+	before := ""
+	if summary.MissingBefore > 0 {
+		before = "; " + wording.Count(summary.MissingBefore, "id") + " missing between the tape and the first trades received"
+	}
+	a.say("%s of %s received, %s of them new on the tape; %s in the stream%s",
+		trades, symbols, wording.Comma(summary.Rows), wording.Count(summary.Gaps, "gap"), before)
 	return nil
 }
 

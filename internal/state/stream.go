@@ -76,7 +76,9 @@ type StreamConnection struct {
 	Name    string `json:"link"`
 	Up      bool   `json:"up"`
 	Trouble string `json:"trouble,omitempty"` // the last error since a connection was up
-	Streams int    `json:"streams"`
+	// DownSince is when the connection was lost, or should have been up; zero while it is up.
+	DownSince time.Time `json:"down_since,omitzero"`
+	Streams   int       `json:"streams"`
 	// Connects counts the connections that were established.
 	Connects       int64     `json:"connects"`
 	OpenedAt       time.Time `json:"opened_at,omitzero"`
@@ -129,6 +131,10 @@ type StreamCounters struct {
 	// Gaps counts ranges of ids that no connection delivered in time, Missing the ids in them.
 	Gaps    int64 `json:"gaps"`
 	Missing int64 `json:"missing"`
+	// GapsBefore counts symbols of which ids are missing between the last one on the tape when the
+	// recorder started and the first one that it received, MissingBefore the ids.
+	GapsBefore    int64 `json:"gaps_before,omitempty"`
+	MissingBefore int64 `json:"missing_before,omitempty"`
 	// Connects counts established connections. Reconnects of them followed a lost connection, and
 	// Replaced took over from a connection that was still up. Refused counts failed attempts.
 	Connects   int64 `json:"connects"`

@@ -177,6 +177,19 @@ func (e extent) readStored() (map[string]Bounds, error) {
 	return bounds, nil
 }
 
+// LastIDs returns the highest id of each symbol that was ever published.
+func (d *Dir) LastIDs() (map[string]int64, error) {
+	bounds, err := d.extent.readStored()
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]int64, len(bounds))
+	for symbol, b := range bounds {
+		out[symbol] = b.LastID
+	}
+	return out, nil
+}
+
 // extend adds published runs to the bounds. The caller holds the writers' lock.
 func (e extent) extend(published []symbolRuns) error {
 	bounds, err := e.readStored()

@@ -3,6 +3,8 @@ package tape
 import (
 	"context"
 	"time"
+
+	"tapedeck/internal/idset"
 )
 
 // Conflict is one row of conflicts: a row that was refused because its id is on the tape with
@@ -73,7 +75,7 @@ const (
 	EventConnected = "connected"
 	EventLost      = "lost"    // a connection; the message says why
 	EventResumed   = "resumed" // a connection that was lost
-	EventGap       = "gap"     // ids that no connection delivered
+	EventGap       = "gap"     // ids that no connection delivered, or that are missing before the start
 	EventHealed    = "healed"  // ids of a gap that were fetched later
 	EventStopped   = "stopped"
 	EventKilled    = "killed" // noticed at the next start; At is the last sign of life
@@ -162,6 +164,53 @@ func orMinusOne(id *int64) int64 {
 		return -1
 	}
 	return *id
+}
+
+// Reasons of a gap, as in the message of its event.
+const (
+	GapInStream    = "no connection delivered these ids"
+	GapBeforeStart = "before the start: no recorder ran, or it was killed before it wrote them"
+)
+
+// OpenGaps returns, by symbol, the ids of the gaps in the recorder's history of the last weeks that are
+// not known to be on the tape by now, without those that the exchange lacks or that were dropped.
+func (d *Dir) OpenGaps(now time.Time) (map[string]idset.Set, error) {
+	events, err := d.ReadRecorderEvents(DateOf(now.AddDate(0, 0, -healedDays).UnixMicro()), "")
+	if err != nil {
+		return nil, err
+	}
+	gaps, healed := map[string]idset.Set{}, map[string]idset.Set{}
+	for _, event := range events {
+		if event.FirstID == nil || event.LastID == nil || *event.LastID < *event.FirstID {
+			continue
+		}
+		ids := idset.Range{First: *event.FirstID, Last: *event.LastID}
+		switch event.Event {
+		case EventGap:
+			gaps[event.Symbol] = gaps[event.Symbol].Add(ids)
+		case EventHealed:
+			healed[event.Symbol] = healed[event.Symbol].Add(ids)
+		}
+	}
+	if len(gaps) == 0 {
+		return nil, nil
+	}
+	absent, err := d.Absent()
+	if err != nil {
+		return nil, err
+	}
+	dropped, err := d.Dropped()
+	if err != nil {
+		return nil, err
+	}
+	for symbol, ids := range gaps {
+		if ids = ids.Subtract(healed[symbol]).Subtract(absent[symbol]).Subtract(dropped[symbol]); len(ids) > 0 {
+			gaps[symbol] = ids
+		} else {
+			delete(gaps, symbol)
+		}
+	}
+	return gaps, nil
 }
 
 // healedDays is how old a gap can be when its healing is recorded. A backfill runs every few minutes

@@ -195,11 +195,11 @@ func judgeStream(s state.Stream, machine state.Machine, now time.Time) (found fi
 		found.problem("the stream started %s ago and has not received a trade yet%s", short(age), firstTrouble(s))
 		return found
 	case age < startPeriod:
-		found.alive = fmt.Sprintf("stream: started %s ago", short(age))
+		found.alive = fmt.Sprintf("stream: started %s ago%s", short(age), downText(s, now))
 		return found
 	}
 	found.alive = fmt.Sprintf("stream: %s on %s",
-		wording.Count(len(s.Symbols), "symbol"), wording.Count(len(s.Connections), "connection"))
+		wording.Count(len(s.Symbols), "symbol"), wording.Count(len(s.Connections), "connection")) + downText(s, now)
 	if !s.UnflushedSince.IsZero() {
 		limit := 3*flushInterval + flushSlack
 		if waiting := now.Sub(s.UnflushedSince); waiting > limit {
@@ -252,6 +252,26 @@ func (f *finding) judgeDelay(s state.Stream) bool {
 	f.problem("the stream falls behind: trades arrive %s later than they did, because the connection or this machine is too slow for them",
 		short(late))
 	return true
+}
+
+// downText says which connections are down, which is tolerated for a while; "" if none is.
+func downText(s state.Stream, now time.Time) string {
+	down, since := 0, now
+	for _, c := range s.Connections {
+		if !c.Up && !c.DownSince.IsZero() {
+			down++
+			if c.DownSince.Before(since) {
+				since = c.DownSince
+			}
+		}
+	}
+	switch {
+	case down == 0:
+		return ""
+	case down == len(s.Connections):
+		return ", not connected for " + short(now.Sub(since))
+	}
+	return fmt.Sprintf(", %d of them down for %s", down, short(now.Sub(since)))
 }
 
 // judgeClock adds a problem if the exchange's clock and this machine's differ too much. Windows of time

@@ -85,7 +85,7 @@ func combines(a, b Event) bool {
 	case tape.EventConnected, tape.EventResumed, tape.EventLost:
 		return b.Time.Sub(a.Time) < time.Second && a.RunID == b.RunID && (a.Message == b.Message || a.Event != tape.EventLost)
 	case tape.EventGap, tape.EventHealed:
-		return b.Time.Sub(a.Time) < time.Second
+		return a.Message == b.Message && b.Time.Sub(a.Time) < time.Second
 	}
 	return false
 }
@@ -168,7 +168,11 @@ func gapText(events []Event) string {
 			healed = e.HealedAt
 		}
 	}
-	text := idsText(events, "missing")
+	became := "missing"
+	if events[0].Message == tape.GapBeforeStart {
+		became = "missing before the start"
+	}
+	text := idsText(events, became)
 	var fates []string
 	switch {
 	case open > 0:
@@ -212,17 +216,31 @@ func Summary(h *History) []string {
 	default:
 		out = append(out, fmt.Sprintf("The recorder ran %s of %s.", duration(h.Recorded), duration(length)))
 	}
-	lost, missing := 0, int64(0)
+	lost, missing, before := 0, int64(0), int64(0)
 	for _, e := range h.Events {
 		switch e.Event {
 		case tape.EventLost:
 			lost++
 		case tape.EventGap:
-			missing += e.IDs
+			if e.Message == tape.GapBeforeStart {
+				before += e.IDs
+			} else {
+				missing += e.IDs
+			}
 		}
 	}
-	if h.Known && lost+int(missing) > 0 {
+	down := stillDown(h)
+	switch {
+	case h.Known && lost > 0 && missing == 0 && len(down) > 0:
+		out[0] += fmt.Sprintf(" It lost %s.", wording.Count(lost, "connection"))
+	case h.Known && lost+int(missing) > 0:
 		out[0] += fmt.Sprintf(" It lost %s and missed %s.", wording.Count(lost, "connection"), wording.Count(missing, "id"))
+	}
+	if before > 0 {
+		out[0] += fmt.Sprintf(" %s missing before a start.", wording.Count(before, "id was", "ids were"))
+	}
+	if len(down) > 0 {
+		out = append(out, fmt.Sprintf("Still down: connection %s. What it misses is known when it is back.", wording.List(down, 4)))
 	}
 	open := int64(0)
 	var symbols []string
@@ -242,6 +260,29 @@ func Summary(h *History) []string {
 		out = append(out, fmt.Sprintf("It has run since %s (UTC).", h.RunningSince.Format("2006-01-02 15:04:05")))
 	}
 	return out
+}
+
+// stillDown names the connections that were lost in the window and had not come back at its end, of
+// recorders that had not ended.
+func stillDown(h *History) (names []string) {
+	type connection struct{ run, name string }
+	down := map[connection]time.Time{}
+	for _, e := range h.Events {
+		c := connection{e.RunID, e.Connection}
+		switch e.Event {
+		case tape.EventLost:
+			down[c] = e.Time
+		case tape.EventConnected, tape.EventResumed:
+			delete(down, c)
+		case tape.EventStopped, tape.EventKilled:
+			maps.DeleteFunc(down, func(c connection, _ time.Time) bool { return c.run == e.RunID })
+		}
+	}
+	for c, since := range down {
+		names = append(names, c.name+" since "+since.Format("15:04:05"))
+	}
+	slices.Sort(names)
+	return names
 }
 
 // wrap breaks text at spaces into lines of at most width characters, and returns at least one. A

@@ -23,6 +23,12 @@ func (r *Recorder) recordStart(symbols int) {
 		if err := r.dir.PruneWatched(); err != nil {
 			r.log.Warn("what former recorders watched is not tidied up", "error", err)
 		}
+		// Another recorder on the same tape may hold what is missing.
+		if last, err := r.dir.LastIDs(); err != nil {
+			r.log.Warn("the tape's last ids cannot be read; what is missing before the start is not noticed", "error", err)
+		} else {
+			r.tracker.awaitFirst(last)
+		}
 	}
 	r.history.add(tape.RecorderEvent{
 		Event:   tape.EventStarted,

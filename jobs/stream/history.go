@@ -48,9 +48,17 @@ func (h *history) addGaps(gaps []symbolGap) {
 		first, last := gap.ids.First, gap.ids.Last
 		h.add(tape.RecorderEvent{
 			Event: tape.EventGap, Symbol: gap.symbol, FirstID: &first, LastID: &last, IDs: last - first + 1,
-			Message: "no connection delivered these ids",
+			Message: gap.cause(),
 		})
 	}
+}
+
+// cause says why the ids are missing.
+func (g symbolGap) cause() string {
+	if g.before {
+		return tape.GapBeforeStart
+	}
+	return tape.GapInStream
 }
 
 // write publishes the events that wait. What cannot be published waits for the next call; a failure is

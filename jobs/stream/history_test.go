@@ -81,6 +81,11 @@ func TestHistoryTellsWhatHappened(t *testing.T) {
 		if i := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, "a killed: ") }); i < 0 || slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, "a stopped") }) {
 			t.Errorf("history:\n%s", strings.Join(lines, "\n"))
 		}
+		if i := slices.IndexFunc(lines, func(line string) bool {
+			return strings.HasPrefix(line, "b gap BTCUSDT ") && strings.HasSuffix(line, ": "+tape.GapBeforeStart)
+		}); i < 0 {
+			t.Errorf("nothing says what the kill lost:\n%s", strings.Join(lines, "\n"))
+		}
 		events, _ := r.dir.ReadRecorderEvents("", "")
 		for _, e := range events {
 			if e.Event == tape.EventKilled && e.At != last.UpdatedAt.UnixMicro() {

@@ -13,6 +13,9 @@ type Status struct {
 	// Gaps and Missing count ranges of ids that no connection delivered in time, and the ids in
 	// them, whether they were fetched since or not.
 	Gaps, Missing int64
+	// GapsBefore and MissingBefore are the same for ids between the last one on the tape at the start and
+	// the first one that was received.
+	GapsBefore, MissingBefore int64
 	// Of the Connections that should be up, Up are.
 	Connections, Up int
 	// Unflushed trades wait to be written. LastFlushAt is zero before the first time.
@@ -34,7 +37,8 @@ func (r *Recorder) Status() Status {
 func (t *tracker) status() Status {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := Status{Gaps: t.counts.Gaps, Missing: t.counts.Missing, Connections: len(t.connectors)}
+	s := Status{Gaps: t.counts.Gaps, Missing: t.counts.Missing, GapsBefore: t.counts.GapsBefore,
+		MissingBefore: t.counts.MissingBefore, Connections: len(t.connectors)}
 	for _, c := range t.connectors {
 		if c.current != nil && !c.current.ended {
 			s.Up++

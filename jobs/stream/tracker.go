@@ -32,6 +32,7 @@ type tracker struct {
 	counts     state.StreamCounters // those of receiving and of connections
 	connectors []*trackedConnector
 	gapped     []*trackedSymbol // symbols that may have gaps to report
+	onTape     map[string]int64 // the last id of each symbol on the tape at the start; see awaitFirst
 	reached    bool             // the exchange has answered once
 	stalledAt  int64            // when reading last waited for room
 	leastDelay int64            // of the latest trades, between trade and receipt, if hasDelay
@@ -47,7 +48,9 @@ type trackedSymbol struct {
 
 	requested    bool
 	ids          receivedIDs
-	gapped       bool // it is in tracker.gapped
+	gapped       bool  // it is in tracker.gapped
+	onTape       int64 // the last id on the tape at the start; -1 if it does not matter, or was compared
+	firstAt      int64 // when the first trade was received
 	trades       int64
 	lastID       int64
 	lastTradedAt int64 // microseconds since the epoch
@@ -67,6 +70,7 @@ type trackedConnector struct {
 	silence          usualSilence
 	replacements     int   // of its connection because it was silent, in a row
 	unreachableSince int64 // 0 if the last attempt reached the exchange
+	downSince        int64 // 0 while a connection is up
 }
 
 type trackedConnection struct {
@@ -96,7 +100,10 @@ func (t *tracker) request(names []string) {
 	}
 	for _, name := range names {
 		if symbols[name] == nil {
-			symbols[name] = &trackedSymbol{name: name, index: len(symbols)}
+			symbols[name] = &trackedSymbol{name: name, index: len(symbols), onTape: -1}
+			if last, ok := t.onTape[name]; ok {
+				symbols[name].onTape = last
+			}
 		}
 		symbols[name].requested = true
 	}
@@ -111,7 +118,7 @@ func (t *tracker) lookup(name []byte) *trackedSymbol { return (*t.symbols.Load()
 func (t *tracker) addConnector(name string, streams func() int, r *readers) *trackedConnector {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c := &trackedConnector{name: name, streams: streams, readers: r}
+	c := &trackedConnector{name: name, streams: streams, readers: r, downSince: t.clock.now()}
 	t.connectors = append(t.connectors, c)
 	return c
 }
@@ -139,7 +146,7 @@ func (t *tracker) connected(c *trackedConnection) {
 		t.counts.Reconnects++
 	}
 	k.connects++
-	k.current, k.lastError, k.unreachableSince = c, "", 0
+	k.current, k.lastError, k.unreachableSince, k.downSince = c, "", 0, 0
 }
 
 // replaced records that a connection was closed in favor of a new one.
@@ -161,6 +168,9 @@ func (t *tracker) lost(c *trackedConnection, err error, current *trackedConnecti
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c.connector.current, c.connector.lastError = current, err.Error()
+	if current == nil && c.connector.downSince == 0 {
+		c.connector.downSince = t.clock.now()
+	}
 }
 
 // refused records a failed attempt to connect. An exchange that answers, even with a refusal, is
@@ -214,7 +224,10 @@ func (t *tracker) received(c *trackedConnection, s *trackedSymbol, id, tradedAt,
 		t.counts.Duplicates++
 		return false, isFirst
 	}
-	if s.ids.hasGaps() && !s.gapped {
+	if s.trades == 0 {
+		s.firstAt = at
+	}
+	if (s.ids.hasGaps() || s.onTape >= 0) && !s.gapped {
 		s.gapped = true
 		t.gapped = append(t.gapped, s)
 	}
@@ -358,10 +371,39 @@ func (t *tracker) inexact(symbol string, id int64, column string, text []byte) {
 	}
 }
 
-// symbolGap is a range of ids of a symbol that no connection delivered in time.
+// symbolGap is a range of ids of a symbol that no connection delivered in time, or that are missing
+// between what was on the tape at the start and the first id that was received.
 type symbolGap struct {
 	symbol string
 	ids    idset.Range
+	before bool // the start
+}
+
+// message is the log message about the gap.
+func (g symbolGap) message() string {
+	if g.before {
+		return "ids missing before the start"
+	}
+	return "gap in the stream"
+}
+
+// awaitFirst makes the tracker compare the first ids of symbols with the last ones on the tape. It is
+// called before the symbols are requested.
+func (t *tracker) awaitFirst(onTape map[string]int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.onTape = onTape
+}
+
+// gapBefore returns the ids that are missing before the first one that was received, once, when that has
+// been known for patience.
+func (s *trackedSymbol) gapBefore(now int64, patience time.Duration) (gap idset.Range, ok bool) {
+	if s.onTape < 0 || now-s.firstAt < int64(patience) {
+		return gap, false
+	}
+	gap = idset.Range{First: s.onTape + 1, Last: s.ids.runs[0].first - 1}
+	s.onTape = -1
+	return gap, gap.Last >= gap.First
 }
 
 // reportGaps counts, logs and returns the gaps that have been open for at least patience, each once.
@@ -369,12 +411,17 @@ func (t *tracker) reportGaps(patience time.Duration) (gaps []symbolGap) {
 	t.mu.Lock()
 	now := t.clock.now()
 	t.gapped = slices.DeleteFunc(t.gapped, func(s *trackedSymbol) bool {
+		if gap, ok := s.gapBefore(now, patience); ok {
+			gaps = append(gaps, symbolGap{s.name, gap, true})
+			t.counts.GapsBefore++
+			t.counts.MissingBefore += gap.Last - gap.First + 1
+		}
 		for _, gap := range s.ids.newGaps(now, patience) {
-			gaps = append(gaps, symbolGap{s.name, gap})
+			gaps = append(gaps, symbolGap{s.name, gap, false})
 			t.counts.Gaps++
 			t.counts.Missing += gap.Last - gap.First + 1
 		}
-		s.gapped = s.ids.hasGaps()
+		s.gapped = s.ids.hasGaps() || s.onTape >= 0
 		return !s.gapped
 	})
 	t.mu.Unlock()
@@ -384,7 +431,7 @@ func (t *tracker) reportGaps(patience time.Duration) (gaps []symbolGap) {
 			t.log.Warn("more gaps in the stream", "gaps", len(gaps)-most)
 			break
 		}
-		t.log.Warn("gap in the stream", "symbol", gap.symbol, "first_id", gap.ids.First, "last_id", gap.ids.Last,
+		t.log.Warn(gap.message(), "symbol", gap.symbol, "first_id", gap.ids.First, "last_id", gap.ids.Last,
 			"missing", gap.ids.Last-gap.ids.First+1)
 	}
 	return gaps
@@ -401,6 +448,9 @@ func (t *tracker) describe(out *state.Stream) {
 			Name: c.name, Up: c.current != nil && !c.current.ended, Trouble: c.lastError,
 			Streams: c.streams(), Connects: c.connects,
 			LastReceivedAt: t.clock.wall(c.receivedAt), UsualSilenceMS: c.silence.milliseconds(),
+		}
+		if !out.Connections[i].Up {
+			out.Connections[i].DownSince = t.clock.wall(c.downSince)
 		}
 		if c.current != nil {
 			out.Connections[i].OpenedAt = t.clock.wall(c.current.opened)
