@@ -68,11 +68,12 @@ func status(err error) int {
 
 // fail prints err, and a hint if the remedy is known, and returns the exit status.
 func (a *app) fail(err error) int {
-	text := err.Error()
 	if analytics.IsOutOfMemory(err) {
-		text, _, _ = strings.Cut(text, "\n") // what follows is advice about DuckDB's own settings
+		text, _, _ := strings.Cut(err.Error(), "\n") // what follows is advice about DuckDB's own settings
+		a.say("tapedeck: %s", text)
+	} else {
+		a.say("tapedeck: %v", err)
 	}
-	a.say("tapedeck: %s", text)
 	if hint := a.hint(err); hint != "" {
 		a.say("hint: %s", hint)
 	}

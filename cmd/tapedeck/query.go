@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -81,10 +82,7 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 	defer running.end()
 	output := running.output(a.results())
 	if c.Format == "table" {
-		var result analytics.Result
-		if result, err = session.SQL(ctx, text); err == nil {
-			err = writeTable(output, result)
-		}
+		err = writeStored(ctx, output, session, text)
 	} else {
 		format := analytics.Format(c.Format)
 		if c.Raw && format == analytics.CSV {
@@ -152,57 +150,95 @@ func (a *app) leftOut(broken []tape.BrokenSegment) error {
 	return nil
 }
 
-// writeTable prints a result as a table, and the number of its rows.
-func writeTable(w io.Writer, result analytics.Result) error {
-	var out strings.Builder
-	writeRows(&out, result)
-	fmt.Fprintf(&out, "(%d %s)\n", len(result.Rows), wording.Noun(len(result.Rows), "row"))
-	_, err := io.WriteString(w, out.String())
-	return err
+// writeStored prints the result of a statement as a table, and the number of its rows.
+func writeStored(ctx context.Context, w io.Writer, session *analytics.Session, text string) (err error) {
+	stored, err := session.Store(ctx, text)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stored.Close()) }()
+	table := newRowTable(stored.Columns)
+	if err := stored.Each(ctx, table.measure); err != nil {
+		return err
+	}
+	out := bufio.NewWriter(w) // keeps the first error until Flush
+	table.writeHeader(out)
+	if err := stored.Each(ctx, func(row []any) error { return table.write(out, row) }); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "(%d %s)\n", stored.Rows, wording.Noun(stored.Rows, "row"))
+	return out.Flush()
 }
 
-// writeRows writes the rows of a result as a table. Numbers are right-aligned and times are UTC.
+// writeRows writes the rows of a result as a table.
 func writeRows(out *strings.Builder, result analytics.Result) {
-	header := make([]string, len(result.Columns))
-	right := make([]bool, len(result.Columns))
-	width := make([]int, len(result.Columns))
-	for i, column := range result.Columns {
-		header[i] = wording.Name(column.Name)
-	}
-	cells := append(make([][]string, 0, len(result.Rows)+1), header)
+	table := newRowTable(result.Columns)
 	for _, row := range result.Rows {
-		line := make([]string, len(row))
-		for i, value := range row {
-			line[i] = cellText(value)
-			switch value.(type) {
-			case int64, float64:
-				right[i] = true
-			}
-		}
-		cells = append(cells, line)
+		_ = table.measure(row) // always nil
 	}
-	for _, line := range cells {
-		for i, cell := range line {
-			width[i] = max(width[i], utf8.RuneCountInString(cell))
+	buffered := bufio.NewWriter(out)
+	table.writeHeader(buffered)
+	for _, row := range result.Rows {
+		_ = table.write(buffered, row)
+	}
+	_ = buffered.Flush() // a strings.Builder takes everything
+}
+
+// rowTable is a table whose rows are read twice: to measure them, and to write them. Numbers are
+// right-aligned and times are UTC.
+type rowTable struct {
+	header []string
+	right  []bool
+	width  []int // in characters
+}
+
+func newRowTable(columns []analytics.Column) *rowTable {
+	t := &rowTable{header: make([]string, len(columns)), right: make([]bool, len(columns)), width: make([]int, len(columns))}
+	for i, column := range columns {
+		t.header[i] = wording.Name(column.Name)
+		t.width[i] = utf8.RuneCountInString(t.header[i])
+	}
+	return t
+}
+
+// measure makes room for a row. It returns nil.
+func (t *rowTable) measure(row []any) error {
+	for i, value := range row {
+		t.width[i] = max(t.width[i], utf8.RuneCountInString(cellText(value)))
+		switch value.(type) {
+		case int64, float64:
+			t.right[i] = true
 		}
 	}
-	for _, line := range cells {
-		for i, cell := range line {
-			padding := strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
-			if i > 0 {
-				out.WriteString("  ")
-			}
-			switch {
-			case right[i]:
-				out.WriteString(padding + cell)
-			case i < len(line)-1:
-				out.WriteString(cell + padding)
-			default:
-				out.WriteString(cell)
-			}
-		}
-		out.WriteByte('\n')
+	return nil
+}
+
+func (t *rowTable) write(out *bufio.Writer, row []any) error {
+	line := make([]string, len(row))
+	for i, value := range row {
+		line[i] = cellText(value)
 	}
+	return t.writeLine(out, line)
+}
+
+func (t *rowTable) writeHeader(out *bufio.Writer) { _ = t.writeLine(out, t.header) }
+
+func (t *rowTable) writeLine(out *bufio.Writer, line []string) error {
+	for i, cell := range line {
+		padding := strings.Repeat(" ", t.width[i]-utf8.RuneCountInString(cell))
+		if i > 0 {
+			out.WriteString("  ")
+		}
+		switch {
+		case t.right[i]:
+			out.WriteString(padding + cell)
+		case i < len(line)-1:
+			out.WriteString(cell + padding)
+		default:
+			out.WriteString(cell)
+		}
+	}
+	return out.WriteByte('\n')
 }
 
 // cellText returns a value on one line.

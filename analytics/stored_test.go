@@ -1,0 +1,87 @@
+package analytics
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestStoredResultIsReadInPages requires the rows of a stored result in their order, with values as SQL
+// returns them, and texts that are cut before they leave DuckDB.
+func TestStoredResultIsReadInPages(t *testing.T) {
+	s := openSession(t, newTape(t, seconds("A", 1, 3)), Options{})
+	for _, c := range []struct {
+		name, statement string
+		columns         []string
+		rows            int64
+		row             func(i int64) []any
+	}{
+		{"many rows", "SELECT 299999 - i AS n FROM range(300000) AS r(i) ORDER BY i", []string{"n"}, 300_000, func(i int64) []any { return []any{299_999 - i} }},
+		{"wide rows", "SELECT i, repeat('ä', 3000) AS text, repeat('y', 5000) AS text FROM range(5000) AS r(i)", []string{"i", "text", "text"}, 5000,
+			func(i int64) []any {
+				return []any{i, strings.Repeat("ä", 3000), strings.Repeat("y", 3960) + "… (1,040 more characters)"}
+			}},
+		{"one large value", "SELECT repeat('x', 10000000) AS text, list_sum(list(i)) AS n FROM range(10) AS r(i)", []string{"text", "n"}, 1,
+			func(int64) []any {
+				return []any{strings.Repeat("x", 3960) + "… (9,996,040 more characters)", int64(45)}
+			}},
+		{"nested values", "SELECT [1, 2] AS list, {'a': 'b'} AS struct, MAP {1: 2} AS map, NULL AS nothing, true AS flag, 1.5::DOUBLE AS number", []string{"list", "struct", "map", "nothing", "flag", "number"}, 1,
+			func(int64) []any { return []any{"[1, 2]", "{'a': b}", "{1=2}", nil, true, 1.5} }},
+		{"no rows", "SELECT 1 AS one WHERE false; -- nothing", []string{"one"}, 0, nil},
+		{"DESCRIBE", "DESCRIBE SELECT 1 AS one", []string{"column_name", "column_type", "null", "key", "default", "extra"}, 1,
+			func(int64) []any { return []any{"one", "INTEGER", "YES", nil, nil, nil} }},
+		{"a table", "FROM trades", []string{"symbol", "id", "price", "qty", "first_trade_id", "last_trade_id", "traded_at", "is_buyer_maker", "date"}, 3, nil},
+	} {
+		stored, err := s.Store(t.Context(), c.statement)
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		var names []string
+		for _, column := range stored.Columns {
+			names = append(names, column.Name)
+		}
+		if diff := cmp.Diff(c.columns, names); diff != "" || stored.Rows != c.rows {
+			t.Errorf("%s: %d rows, columns (-want +got):\n%s", c.name, stored.Rows, diff)
+		}
+		for range 2 { // it can be read again
+			i := int64(0)
+			if err := stored.Each(t.Context(), func(row []any) error {
+				if c.row != nil && fmt.Sprint(row) != fmt.Sprint(c.row(i)) {
+					return fmt.Errorf("row %d: %v", i, cmp.Diff(c.row(i), row))
+				}
+				i++
+				return nil
+			}); err != nil || i != c.rows {
+				t.Errorf("%s: %d rows, %v", c.name, i, err)
+			}
+		}
+		if err := stored.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	plan, err := s.Store(t.Context(), "EXPLAIN SELECT 1")
+	if err != nil || plan.Rows != 1 || plan.Close() != nil {
+		t.Errorf("EXPLAIN: %+v, %v", plan, err)
+	}
+	for statement, want := range map[string]string{
+		"COPY trades TO 'x'":             "COPY is not allowed",
+		"SELECT 1\n, missing":            "line 2: Binder Error",
+		"SELECT 1 AS a) AS x(a); FROM (": "line 1: a second statement",
+	} {
+		if _, err := s.Store(t.Context(), statement); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", statement, err, want)
+		}
+	}
+	stop := errors.New("stop")
+	stored, err := s.Store(t.Context(), "FROM range(10)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stored.Close()
+	if err := stored.Each(t.Context(), func([]any) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("a reader that stops: %v", err)
+	}
+}
