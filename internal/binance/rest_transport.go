@@ -25,7 +25,7 @@ const (
 	restTimeout = 15 * time.Second
 	// maxInfoBody bounds exchangeInfo and the tickers of all symbols, about 10 MB in 2026. maxBody
 	// bounds other responses; a page of 1000 rows is less than 200 kB.
-	maxInfoBody = 128 << 20
+	maxInfoBody = 64 << 20
 	maxBody     = 4 << 20
 	userAgent   = "tapedeck"
 

@@ -66,7 +66,7 @@ func (w *worker) deliver(ctx context.Context, e *entry) error {
 			if first {
 				// NotBefore comes from the file. If the clock has been set back since, the wait is
 				// not longer than it was meant to be, and never longer than one can be.
-				wait = min(wait, p.NotBefore.Sub(p.TriedAt), max(telegram.LongestRetry, lastAccessRetry))
+				wait = min(wait, p.NotBefore.Sub(p.TriedAt), telegram.LongestRetry)
 			}
 			if err := w.attempt(ctx, e.name, m, p, max(wait, 0)); err != nil {
 				return err
