@@ -111,7 +111,11 @@ func (a *app) hint(err error) string {
 		return "give tapedeck more memory (docs/OPERATING.md says how much a command needs), raise --memory if it is set, " +
 			"or ask for a shorter window or fewer symbols; the tape is intact"
 	case errors.Is(err, syscall.ENOSPC):
-		return "the disk is full; free some space; the tape is intact"
+		return fullHint(a.dataDir)
+	case errors.Is(err, syscall.EDQUOT):
+		return "the disk quota of this user, group or directory is used up; free some of it or raise the quota; the tape is intact"
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return openFilesHint()
 	case errors.Is(err, syscall.EROFS):
 		return "the file system is mounted read-only; mount it for writing, or name another directory with --data-dir"
 	case errors.Is(err, syscall.ENOTDIR):

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sort"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -25,18 +26,27 @@ const (
 	// maxMergeRows bounds the decoded rows that a merge holds, counted as a row group of each segment.
 	// At 64 bytes a row this is a quarter of a gigabyte.
 	maxMergeRows = 4 << 20
-	// maxMergeFiles bounds the segments that a merge has open: half of the usual limit of 1,024 open
-	// files.
+	// maxMergeFiles bounds the segments that a merge has open.
 	maxMergeFiles = 512
 )
+
+// mergeFiles returns how many segments a merge may have open: maxMergeFiles, or half of the process's
+// limit of open files if that is less.
+func mergeFiles() int {
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
+		return maxMergeFiles
+	}
+	return max(2, int(min(limit.Cur/2, maxMergeFiles)))
+}
 
 // MergeGroups splits segments, in their order, into groups that Merge can merge in bounded memory.
 func MergeGroups(segments []Segment) [][]Segment {
 	var out [][]Segment
-	open := int64(0)
+	open, most := int64(0), mergeFiles()
 	for _, s := range segments {
 		rows := min(s.Rows, rowGroupRows)
-		if len(out) == 0 || open+rows > maxMergeRows || len(out[len(out)-1]) == maxMergeFiles {
+		if len(out) == 0 || open+rows > maxMergeRows || len(out[len(out)-1]) == most {
 			out, open = append(out, nil), 0
 		}
 		open += rows
@@ -163,6 +173,9 @@ func (m *merger) open(ctx context.Context, c catalog, segments []Segment) error 
 				return err
 			}
 			if m.opened[i], more[i], err = openHead(c, s.Path); err != nil {
+				if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+					return fmt.Errorf("open %d segments: %w", len(segments), err) // which says nothing about this one
+				}
 				return BrokenSegment{s.Path, err}
 			}
 			m.opened[i].order += i
