@@ -52,7 +52,7 @@ func TestOracle(t *testing.T) {
 }
 
 // claims counts what was judged.
-type claims struct{ Reports, Complete, Incomplete, Quiet, Verified int }
+type claims struct{ Reports, Complete, Incomplete, Quiet, Verified, Judged int }
 
 func (c *claims) add(more claims) {
 	c.Reports += more.Reports
@@ -60,12 +60,13 @@ func (c *claims) add(more claims) {
 	c.Incomplete += more.Incomplete
 	c.Quiet += more.Quiet
 	c.Verified += more.Verified
+	c.Judged += more.Judged
 }
 
 // live lives through a history.
 func (h *chronicle) live() (sum claims) {
 	for range 4 + h.random.IntN(8) {
-		kind := h.random.IntN(16)
+		kind := h.random.IntN(18)
 		if h.calm {
 			kind = 0
 		}
@@ -86,6 +87,8 @@ func (h *chronicle) live() (sum claims) {
 			if h.chance(3) {
 				h.forget()
 			}
+		case 14, 15:
+			h.detect()
 		default:
 			h.wait(h.upTo(40 * time.Minute))
 		}
@@ -103,6 +106,7 @@ func (h *chronicle) live() (sum claims) {
 	if h.calm { // there are windows of which everything is known, and of which nothing is
 		begin := h.watched[h.symbols[0]][0].Start
 		h.placed = []window.Window{{Start: begin, End: h.now}, {Start: h.now, End: h.now.Add(time.Hour)}}
+		h.detect()
 	}
 	for range 4 {
 		sum.add(h.report())
@@ -114,8 +118,12 @@ func (h *chronicle) live() (sum claims) {
 
 // reported is what the oracle reads of report --format json.
 type reported struct {
-	Complete   bool  `json:"complete"`
-	Empty      bool  `json:"empty"`
+	Complete bool `json:"complete"`
+	Empty    bool `json:"empty"`
+	Judged   struct {
+		Minutes       int64 `json:"minutes"`
+		JudgedMinutes int64 `json:"judged_minutes"`
+	} `json:"judged"`
 	Missing    int64 `json:"missing"`
 	Statements []struct {
 		Mood string `json:"mood"`
@@ -158,6 +166,12 @@ func (h *chronicle) report() (sum claims) {
 			h.fail("report says %q, and complete: false", s.Text)
 		}
 	}
+	if got.Judged.JudgedMinutes > 0 {
+		sum.Judged = 1
+	}
+	if most := h.judgeable(symbols, w); got.Judged.JudgedMinutes > most {
+		h.fail("report says that %d minutes were judged, all trades are on the tape of %d", got.Judged.JudgedMinutes, most)
+	}
 	verdicts := map[string]string{}
 	for _, section := range got.Sections {
 		for _, row := range section.Rows {
@@ -174,6 +188,9 @@ func (h *chronicle) report() (sum claims) {
 		}
 	}
 	quiet := len(symbols) > 0
+	for _, symbol := range h.symbols { // the report of all symbols names one of which all was dropped
+		quiet = quiet && (slices.Contains(args, "--symbols") || len(h.dropped[symbol]) == 0)
+	}
 	for _, symbol := range symbols {
 		verdict := verdicts[symbol]
 		claimed := got.Complete || verdict == "complete" || verdict == "no trades"
@@ -200,6 +217,71 @@ func (h *chronicle) report() (sum claims) {
 		sum.Incomplete = 1
 	}
 	return sum
+}
+
+// oracleDetector needs no history, and finds several trades an hour.
+const oracleDetector = `-- large_trade lists the trades of two thousand units of quote asset.
+--
+-- reads:   trades        from window_start
+-- param:   window_start  TIMESTAMP  UTC, inclusive
+-- param:   window_end    TIMESTAMP  UTC, exclusive
+-- column:  symbol        VARCHAR    as the exchange spells it
+-- column:  at            TIMESTAMP  UTC, just after the trade
+-- column:  score         DOUBLE     quote asset
+-- column:  severity      VARCHAR    low
+-- column:  message       VARCHAR    one sentence
+-- column:  first_id      BIGINT     the trade
+-- column:  last_id       BIGINT     the trade
+-- key:     symbol, at
+SELECT
+    symbol,
+    traded_at + INTERVAL 1 MICROSECOND AS at,
+    max(price * qty) AS score,
+    'low' AS severity,
+    'a large trade' AS message,
+    min(id) AS first_id,
+    max(id) AS last_id,
+FROM trades
+WHERE
+    traded_at >= $window_start::TIMESTAMP
+    AND traded_at < $window_end::TIMESTAMP
+    AND price * qty >= 2000
+GROUP BY
+    symbol,
+    traded_at
+ORDER BY
+    symbol,
+    "at"
+`
+
+// detect runs a detector that needs no history, or all of them.
+func (h *chronicle) detect() {
+	args := []string{"detect"}
+	if h.calm || !h.chance(4) {
+		args = append(args, "--detector", "large_trade")
+	}
+	if status, _, stderr := h.run(args...); status == exitFailed || status == exitMisuse {
+		h.fail("detect: status %d: %s", status, stderr)
+	}
+}
+
+// judgeable counts the minutes of a window in which everything that symbols traded is on the tape: no other
+// minute can have been judged. What is known of dropped trades was judged before.
+func (h *chronicle) judgeable(symbols []string, w window.Window) (minutes int64) {
+	for _, symbol := range symbols {
+		lacking := map[int64]bool{}
+		for _, row := range h.market[symbol] {
+			if !h.had[symbol][row.ID] {
+				lacking[row.TradedAt/time.Minute.Microseconds()] = true
+			}
+		}
+		for at := w.Start.Truncate(time.Minute); at.Before(w.End) && !at.Add(time.Minute).After(h.now); at = at.Add(time.Minute) {
+			if !lacking[at.UnixMicro()/time.Minute.Microseconds()] {
+				minutes++
+			}
+		}
+	}
+	return minutes
 }
 
 func contains(w window.Window, trade tape.Trade) bool {
@@ -327,15 +409,26 @@ func (h *chronicle) verify() (sum claims) {
 			Symbol    string `json:"symbol"`
 			Trades    int64  `json:"trades"`
 			Missing   int64  `json:"missing"`
+			Dropped   int64  `json:"dropped"`
 			Twice     int64  `json:"twice"`
 			Conflicts int64  `json:"conflicts"`
 		} `json:"symbols"`
+		Gone map[string]int64 `json:"gone"`
 	}
 	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
 		h.fail("verify: status %d, %v: %s%s", status, err, stdout, stderr)
 	}
 	if (status == exitDone) != got.Complete {
 		h.fail("verify says complete: %t, and exits with %d", got.Complete, status)
+	}
+	for _, symbol := range h.symbols {
+		want := int64(0)
+		if len(h.on[symbol]) == 0 {
+			want = int64(len(h.dropped[symbol]))
+		}
+		if got.Gone[symbol] != want {
+			h.fail("verify says that %d ids of %s were dropped and nothing is left, want %d", got.Gone[symbol], symbol, want)
+		}
 	}
 	for _, s := range got.Symbols {
 		on := h.on[s.Symbol]
@@ -349,6 +442,9 @@ func (h *chronicle) verify() (sum claims) {
 		holes := max(0, last-first+1-int64(len(on)))
 		if !h.disturbed[s.Symbol] && s.Missing < holes {
 			h.fail("verify misses %d ids of %s, %d are not on the tape", s.Missing, s.Symbol, holes)
+		}
+		if s.Missing+s.Dropped < holes {
+			h.fail("verify says that %d ids of %s are missing and %d were dropped, %d are not on the tape", s.Missing, s.Symbol, s.Dropped, holes)
 		}
 		if got.Complete && holes > 0 {
 			h.fail("verify says complete, but %d ids of %s are not on the tape", holes, s.Symbol)
@@ -370,9 +466,20 @@ func (h *chronicle) verify() (sum claims) {
 	return sum
 }
 
-// health must not call a tape healthy that no recorder writes.
+// health must not call a tape healthy that no recorder writes, and must warn of conflicts that are open.
 func (h *chronicle) health() {
-	if status, stdout, _ := h.run("health"); status == exitDone {
+	status, stdout, stderr := h.run("health")
+	if status == exitDone {
 		h.fail("health says %q, but no recorder runs", stdout)
+	}
+	conflicts, sure := 0, true
+	for _, symbol := range h.symbols {
+		for _, contents := range h.altered[symbol] {
+			conflicts += len(contents)
+		}
+		sure = sure && !h.disturbed[symbol]
+	}
+	if warned := strings.Contains(stderr, "with two contents"); sure && warned != (conflicts > 0) {
+		h.fail("health says %q, there are %d conflicts", stderr, conflicts)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -35,6 +36,7 @@ type chronicle struct {
 	now     time.Time       // of all clocks
 	calm    bool            // one recorder runs, and nothing else happens
 	placed  []window.Window // the next results of someWindow
+	queries string          // a directory with a detector
 	runs    int
 	events  []string // what happened, for a failure
 
@@ -47,6 +49,8 @@ type chronicle struct {
 	altered map[string]map[int64]map[tape.Trade]bool
 	// disturbed symbols were dropped from, so a report says less about them than could be said.
 	disturbed map[string]bool
+	// dropped are the ids that were dropped on purpose and are not on the tape again.
+	dropped map[string]map[int64]bool
 	// on is what the tape has, as of the last look, and had what it ever had: what was dropped is known.
 	on  map[string]map[int64]tape.Trade
 	had map[string]map[int64]bool
@@ -56,14 +60,14 @@ func newChronicle(t *testing.T, seed uint64) *chronicle {
 	h := &chronicle{
 		t: t, seed: seed, calm: seed%4 == 0, random: rand.New(rand.NewPCG(seed, 14)), market: map[string][]tape.Trade{},
 		watched: map[string][]window.Window{}, asked: map[string]time.Time{}, altered: map[string]map[int64]map[tape.Trade]bool{},
-		disturbed: map[string]bool{}, had: map[string]map[int64]bool{},
+		disturbed: map[string]bool{}, had: map[string]map[int64]bool{}, dropped: map[string]map[int64]bool{},
 	}
 	h.now = oracleDay.Add(2*time.Hour + h.upTo(18*time.Hour)).Truncate(time.Microsecond)
 	var rows []exchange.MemoryRow
 	for i := range 1 + h.random.IntN(3) {
 		symbol := []string{"BTCUSDT", "ETHUSDT", "LSKBTC"}[i]
 		h.symbols, h.altered[symbol] = append(h.symbols, symbol), map[int64]map[tape.Trade]bool{}
-		h.had[symbol] = map[int64]bool{}
+		h.had[symbol], h.dropped[symbol] = map[int64]bool{}, map[int64]bool{}
 		h.market[symbol] = h.trade(symbol)
 		for _, row := range h.market[symbol] {
 			rows = append(rows, exchange.MemoryRow{Symbol: symbol, Kind: exchange.AggTrade, Row: exchange.Row{
@@ -77,7 +81,13 @@ func newChronicle(t *testing.T, seed uint64) *chronicle {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.dir = dir
+	h.dir, h.queries = dir, t.TempDir()
+	if err = os.Mkdir(filepath.Join(h.queries, "detect"), 0o755); err == nil {
+		err = os.WriteFile(filepath.Join(h.queries, "detect", "large_trade.sql"), []byte(oracleDetector), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	h.note("a market of %v, clocks at %s", h.symbols, h.now.Format(time.DateTime))
 	return h
 }
@@ -148,6 +158,7 @@ func (h *chronicle) run(args ...string) (status int, stdout, stderr string) {
 	environ := []string{
 		"TAPEDECK_STREAM_URL=" + h.server.StreamURL(), "TAPEDECK_REST_URL=" + h.server.URL(), "TAPEDECK_ARCHIVE_URL=" + h.server.URL(),
 		"TAPEDECK_DATA_DIR=" + h.dir.Path(), "TAPEDECK_LOG_LEVEL=error",
+		"TAPEDECK_SQL_DIR=" + h.queries,
 	}
 	var out, errs bytes.Buffer
 	args = append(args, "--now", h.now.Format(time.RFC3339Nano))
@@ -180,6 +191,7 @@ func (h *chronicle) look() {
 				h.fail("%s %d is on the tape twice", row.Symbol, row.ID)
 			}
 			h.on[row.Symbol][row.ID], h.had[row.Symbol][row.ID] = row, true
+			delete(h.dropped[row.Symbol], row.ID)
 		}
 	}
 }
@@ -351,10 +363,21 @@ func (h *chronicle) backfill() {
 		args = append(args, "--symbols", strings.Join(symbols, ","))
 	}
 	status, _, stderr := h.run(args...)
+	dropped := map[string]map[int64]bool{}
+	for _, symbol := range h.symbols {
+		dropped[symbol] = maps.Clone(h.dropped[symbol])
+	}
 	for _, symbol := range symbols {
 		h.asked[symbol] = h.now
 	}
 	h.look()
+	for symbol, ids := range dropped {
+		for id := range ids {
+			if _, ok := h.on[symbol][id]; ok {
+				h.fail("backfill has fetched %s %d, which was dropped on purpose", symbol, id)
+			}
+		}
+	}
 	if status != exitDone || !windowed {
 		return
 	}
@@ -416,6 +439,16 @@ func (h *chronicle) drop() {
 		h.fail("drop failed: %s", stderr)
 	}
 	h.disturbed[symbol] = true
+	before := h.on[symbol]
+	h.look()
+	for id, row := range before {
+		if _, ok := h.on[symbol][id]; ok == contains(w, row) {
+			h.fail("drop of %s: %s %d of %s is on the tape: %t", spansText([]window.Window{w}), symbol, id,
+				time.UnixMicro(row.TradedAt).UTC().Format(time.DateTime), ok)
+		} else if !ok {
+			h.dropped[symbol][id] = true
+		}
+	}
 }
 
 // forget deletes what proves more than the trades do.
