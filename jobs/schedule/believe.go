@@ -141,3 +141,31 @@ func (s *scheduler) settles(row tape.Run) (run settledRun, ok bool) {
 	}
 	return run, ok
 }
+
+// uptime returns the system's uptime, or the zero value if it is unknown.
+func (o Options) uptime() state.Uptime {
+	if o.Uptime == nil {
+		return state.Uptime{}
+	}
+	return o.Uptime()
+}
+
+// noticeStartTime notices that the clock was behind when the scheduler started and was set forward since, as
+// that of a machine without a battery is: then new jobs, which have missed nothing, begin when the scheduler
+// started, and not at the beginning of the wrong clock's time.
+func (s *scheduler) noticeStartTime(now time.Time) {
+	startedAt := now.Add(-s.uptime().Elapsed(s.startUptime, now.Sub(s.startedAt)))
+	if startedAt.Sub(s.startedAt) <= startTolerance {
+		return
+	}
+	s.startedAt = startedAt
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, e := range s.entries {
+		if begin := cmp.Or(e.job.times.last(startedAt), startedAt); e.isNew && e.cancel == nil && begin.After(e.doneUntil) {
+			e.doneUntil, e.considered, e.queue = begin, begin, nil
+			e.nextDue = e.job.Next(begin)
+			s.state.DoneUntil[name] = begin
+		}
+	}
+}

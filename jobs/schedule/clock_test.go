@@ -79,6 +79,7 @@ func runWithSteps(t *testing.T, entry string, asks bool, exchangeTime func(conte
 				ctx, cancel := context.WithCancel(t.Context())
 				ended := make(chan error, 1)
 				options := options(jobs, ledger, start)
+				options.Uptime = func() state.Uptime { return state.Uptime{Boot: "boot", Since: time.Since(midnight)} }
 				options.Now, options.ExchangeTime, options.Heartbeat = clock.now, exchangeTime, time.Minute
 				go func() { ended <- Run(ctx, options) }()
 				stop = func() {
@@ -187,6 +188,18 @@ func TestExchangeTimeProvesThatTheClockIsBehind(t *testing.T) {
 	once, _ := runWithSteps(t, "schedule: '0 * * * *', run: backfill", false, func(context.Context) time.Time { return time.Now() }, steps)
 	if len(once) != 5 || len(again) <= len(once) {
 		t.Errorf("%v with the exchange's time, %v without", once, again)
+	}
+}
+
+// TestNewJobsBeginAtTheRightTime requires the first window of a new job not to reach back to where the clock
+// of a machine without a battery starts.
+func TestNewJobsBeginAtTheRightTime(t *testing.T) {
+	for _, wrong := range []time.Duration{-30 * 365 * 24 * time.Hour, -time.Hour} {
+		runs, midnight := runWithSteps(t, "schedule: '0 * * * *', run: backfill", true, nil,
+			[]clockStep{{"00:30:00", wrong, "start"}, {"00:32:00", 0, ""}, {"02:30:00", 0, "stop"}})
+		if len(runs) != 2 || runs[0].window.Start.Before(midnight) || runs[1].window.Start != midnight.Add(time.Hour) {
+			t.Errorf("clock behind by %v: %v", -wrong, runs)
+		}
 	}
 }
 

@@ -23,6 +23,7 @@ type entry struct {
 	catchingUp            bool                    // the queue began with missed runs
 	cancel                context.CancelCauseFunc // of the active run; nil if there is none
 	redo                  bool                    // done windows turned out to lie in the future; the next run includes them
+	isNew                 bool                    // it has no mark from before this scheduler, and nothing was done yet
 	removed               bool                    // no longer in the crontab
 }
 
@@ -169,7 +170,7 @@ func (s *scheduler) finish(run finishedRun) {
 	e := s.entries[run.job]
 	e.cancel = nil
 	if run.until.After(e.doneUntil) {
-		e.doneUntil = run.until
+		e.doneUntil, e.isNew = run.until, false
 	}
 	if run.failed && e.job.Window == WindowSinceDone && e.job.CatchUp == CatchUpAll && e.job.Overlap != Replace {
 		e.queue = nil // missed runs go oldest first: these become due again after the failed one

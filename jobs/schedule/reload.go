@@ -26,7 +26,7 @@ func (s *scheduler) setJobs(jobs []Job, now time.Time) {
 		e := s.entries[job.Name]
 		switch {
 		case e == nil:
-			e = &entry{considered: until, doneUntil: until}
+			e = &entry{considered: until, doneUntil: until, isNew: !known}
 			// A job that was not in the crontab meanwhile has missed nothing. If the clock was
 			// ahead, a job without a window is due again.
 			if s.state.Find(job.Name) == nil || job.Window != WindowSinceDone && until.After(now) {

@@ -88,8 +88,11 @@ type scheduler struct {
 	writer *ledgerWriter
 	pings  *pinger
 
-	entries  map[string]*entry // by job name; used by the loop only
-	finished chan finishedRun
+	entries map[string]*entry // by job name; used by the loop only
+	// startedAt is when the scheduler started, by the clock as it is set now.
+	startedAt   time.Time
+	startUptime state.Uptime
+	finished    chan finishedRun
 
 	mu       sync.Mutex // guards the fields below
 	state    state.Scheduler
@@ -149,7 +152,7 @@ func (s *scheduler) restore() error {
 	if err != nil {
 		return err
 	}
-	s.settled = settled
+	s.settled, s.startedAt, s.startUptime = settled, now, s.uptime()
 	s.state = state.Scheduler{
 		PID: os.Getpid(), StartedAt: now, BeatAt: now, Jobs: previous.Jobs, DoneUntil: previous.DoneUntil,
 		Disbelieved: previous.Disbelieved,
@@ -194,6 +197,7 @@ func (s *scheduler) loop(ctx context.Context) {
 			s.clockSetBack(now)
 		}
 		last = now
+		s.noticeStartTime(now)
 		if now.Sub(crontabRead) >= crontabInterval || now.Before(crontabRead) {
 			crontabRead = now
 			s.reload(now)

@@ -206,9 +206,7 @@ func (s *scheduler) update(change func(*state.Scheduler)) {
 	s.observe()
 	s.state.BeatAt = s.Now().UTC()
 	s.state.Number++
-	if s.Uptime != nil {
-		s.state.Uptime = s.Uptime()
-	}
+	s.state.Beat.Uptime = s.uptime()
 	s.state.UnwrittenRuns = s.writer.pendingRows()
 	err := s.State.Write(state.SchedulerFile, s.state)
 	if err != nil && !s.unstored {

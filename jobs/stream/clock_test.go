@@ -229,7 +229,7 @@ func simulateSteps(t *testing.T, random *rand.Rand) (lost map[string][]time.Time
 		case 9:
 			l.late = l.conn != nil && !l.late && prompt
 		default:
-			spans = w.spans()
+			w.spans()
 		}
 	}
 	// In the end all is well, and everything is known again.
@@ -264,7 +264,7 @@ func TestRecordingIgnoresClockSteps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rows := append(rowsAt("QUIETUSDT", 10, 12), evenRows("BTCUSDT", 3000, 100*time.Millisecond)...)
 		m := newMachine()
-		offset := time.UnixMicro(1_700_000_000_000_000).Sub(time.Now()) // evenRows begins then
+		offset := time.Until(time.UnixMicro(1_700_000_000_000_000)) // evenRows begins then
 		opt := Options{Symbols: fixedSymbols("QUIETUSDT", "BTCUSDT"), uptime: m.uptime, system: func() time.Time { return m.system().Add(offset) }}
 		r := newRig(t, exchange.NewMemory(nil, rows), exchange.Options{WaitForStreams: 2}, opt)
 		began := time.Now()
