@@ -223,6 +223,18 @@ func TestHostileNamesInTextForPeople(t *testing.T) {
 			}
 		})
 	}
+	segment, err := os.ReadFile("data/trades/date=2026-01-15/foreign.parquet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.write("data/trades/date=2026-01-14/"+hostileFile+".parquet", string(segment))
+	for _, args := range [][]string{{"repair", "--dry-run"}, {"verify"}, {"report", "--since", "2h"}} {
+		stdout, stderr := p.run(args...)
+		checkShown(t, args[0]+" of a misplaced file", stdout)
+		if !strings.Contains(stdout+stderr, `date=2026-01-14/=1+1\nComplete`) {
+			t.Errorf("%q does not name the misplaced file: %s%s", args, stdout, stderr)
+		}
+	}
 	said := 0
 	for _, message := range p.chat.Messages() {
 		checkShown(t, "a message", message.Text)

@@ -56,7 +56,7 @@ func Write(w io.Writer, plan []tape.BrokenSegment) error {
 			fmt.Fprintf(&out, "  and %s\n", wording.Count(len(plan)-i, "more file"))
 			break
 		}
-		fmt.Fprintf(&out, "  %s: %v\n", segment.Path, segment.Err)
+		fmt.Fprintf(&out, "  %s: %v\n", wording.Visible(segment.Path), wording.Visible(segment.Err.Error()))
 	}
 	_, err := io.WriteString(w, out.String())
 	return err
