@@ -153,7 +153,7 @@ func TestClockSetBackDoesNotBlockTheBudget(t *testing.T) {
 }
 
 func TestUnwritableBudgetFailsTheRequest(t *testing.T) {
-	budget := OpenBudget(filepath.Join(t.TempDir(), "missing", "budget.json"), BudgetOptions{})
+	budget := OpenBudget(filepath.Join(t.TempDir(), "no data", ".state", "budget.json"), BudgetOptions{})
 	if _, err := budget.reserve(t.Context(), 4, restTimeout); err == nil {
 		t.Error("no error")
 	}

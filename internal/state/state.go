@@ -107,6 +107,7 @@ func (d *Dir) restore() error {
 	if _, err := os.Stat(filepath.Dir(d.path)); err != nil {
 		return err
 	}
+	defer durable.MakePrivate(d.path)
 	return d.disk.Mkdir(d.path)
 }
 

@@ -142,3 +142,19 @@ func TestOldAnswersAreDropped(t *testing.T) {
 		t.Errorf("the first ids from: %v, want %v", got, want)
 	}
 }
+
+// TestStateThatIsMadeAgainIsPrivate removes .state while it is in use.
+func TestStateThatIsMadeAgainIsPrivate(t *testing.T) {
+	d := newDir(t)
+	if err := os.RemoveAll(d.Path("")); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Write("stream.json", 1); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]os.FileMode{"": 0o700, "stream.json": 0o600} {
+		if info, err := os.Stat(d.Path(name)); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%q: %v, %v", name, info.Mode(), err)
+		}
+	}
+}
