@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"tapedeck/internal/binance"
 	"tapedeck/internal/strictyaml"
@@ -28,6 +29,7 @@ func (c *importCmd) Run(ctx context.Context, a *app) error {
 	if err := c.check(); err != nil {
 		return err
 	}
+	options.Latest = slices.MaxFunc([]time.Time{a.now(), time.Now()}, time.Time.Compare).Add(tape.ClockSkew)
 	if a.givenAsFlag("feed") { // the configuration says what to record, not what a file has
 		options.Feed = tape.Feed(c.Feed)
 	}
@@ -107,8 +109,11 @@ func (c *importCmd) open(a *app, options importer.Options) (*tape.Dir, error) {
 // hint adds the flag that helps to an error.
 func (c *importCmd) hint(err error) error {
 	var feed *tape.FeedError
+	var future *importer.FutureError
 	var columns *binance.ColumnsError
 	switch {
+	case errors.As(err, &future):
+		return withHint(err, "if the file is right, set this machine's clock: it is "+future.Latest.Add(-tape.ClockSkew).Format(time.DateTime)+" UTC here")
 	case errors.As(err, &feed):
 		return withHint(err,
 			"use --data-dir for another data directory; import creates one with that feed if there is none")

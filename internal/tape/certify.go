@@ -55,6 +55,8 @@ type SymbolCertificate struct {
 	// theirs. BackwardSteps are the first of them.
 	Backwards     int64
 	BackwardSteps []BackwardStep
+	// LatestAt is when the latest row on the tape traded; zero if there is none.
+	LatestAt time.Time
 	// Days are ascending, from the first to the last, and include days without trades.
 	Days []Day
 	// Gaps are ascending and include neither absent nor dropped ids.
@@ -83,10 +85,20 @@ const (
 )
 
 // Complete reports whether no id is missing that can be fetched, none was removed on purpose, none is
-// duplicated or in conflict, and every file could be read.
+// duplicated or in conflict, and every file could be read and belongs where it is.
 func (c Certificate) Complete() bool {
 	return len(c.Broken)+len(c.Strays) == 0 && c.Misplaced == 0 && len(c.Conflicts) == 0 &&
 		!slices.ContainsFunc(c.Symbols, func(s SymbolCertificate) bool { return s.Missing+s.Dropped+s.Duplicates > 0 })
+}
+
+// Future returns the symbols with trades that are later than the time of the check by more than ClockSkew.
+func (c Certificate) Future() (out []SymbolCertificate) {
+	for _, s := range c.Symbols {
+		if s.LatestAt.After(c.CheckedAt.Add(ClockSkew)) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // Certify reads the ids of all rows on the tape and computes what is missing at the time now. It
@@ -266,6 +278,11 @@ func (c *symbolCertifier) certify(ids *symbolIDs, known knowledge, conflicts []C
 	runs := slices.Concat(ids.parts...)
 	slices.SortStableFunc(runs, func(a, b IDRun) int { return cmp.Compare(a.First, b.First) })
 	out.Bounds = out.Bounds.onDayOf(runs, known.dropped[symbol])
+	for _, run := range runs {
+		if at := timeOf(run.LastAt); at.After(out.LatestAt) {
+			out.LatestAt = at
+		}
+	}
 	firstDay, lastDay := dayOf(out.FirstAt.UnixMicro()), dayOf(out.LastAt.UnixMicro())
 	for day := firstDay; day <= lastDay; day++ {
 		c.day(dateOfDay(day))

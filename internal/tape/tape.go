@@ -112,6 +112,10 @@ const (
 	endMicros   = 4_102_444_800_000_000
 )
 
+// ClockSkew is how far a correct clock may differ from the exchange's. What traded later than that after the present has
+// a wrong time, or the present is wrong.
+const ClockSkew = time.Minute
+
 func validTime(micros int64) bool { return micros >= firstMicros && micros < endMicros }
 
 func timeOf(micros int64) time.Time { return time.UnixMicro(micros).UTC() }

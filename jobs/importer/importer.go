@@ -33,6 +33,8 @@ type Options struct {
 	Columns map[string]string
 	// Now is recorded as the time at which conflicts were found.
 	Now time.Time
+	// Latest is when a row can have traded at the latest. A file with a later one is not imported. Zero is any time.
+	Latest time.Time
 	// Run is the id of the run; it is written to the metadata of the segments.
 	Run string
 	// Logger receives warnings about inexact values; nil means none.
@@ -158,6 +160,9 @@ func importFile(ctx context.Context, dir *tape.Dir, title string, opt Options, o
 	source.onRead = func(bytes int64) { opt.Progress.Set(out.Path, bytes) }
 	origin := tape.Origin{Source: tape.FromFile, Run: opt.Run, Detail: source.name + " sha256:" + sum, Restores: true, At: opt.Now}
 	rows := &staging{position: "line", newLoad: func() *tape.Loader { return dir.NewLoader(origin) }}
+	if !opt.Latest.IsZero() {
+		rows.latest = opt.Latest.UnixMicro()
+	}
 	stage := stageCSV
 	if source.form == formParquet {
 		rows.position, stage = "row", stageParquet

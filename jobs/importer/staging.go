@@ -2,7 +2,9 @@ package importer
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"time"
 
 	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
@@ -10,11 +12,24 @@ import (
 	"tapedeck/internal/tape"
 )
 
+// FutureError is returned for a row that traded after Options.Latest.
+type FutureError struct {
+	position string
+	row      int64
+	At       time.Time
+	Latest   time.Time
+}
+
+func (e *FutureError) Error() string {
+	return fmt.Sprintf("%s %d traded at %s UTC, which is in the future", e.position, e.row, e.At.Format(time.DateTime))
+}
+
 // staging stages the trades of one file and checks that each id occurs once. Rows come sorted by
 // (date, symbol, id), or by id if the file has one symbol.
 type staging struct {
 	newLoad  func() *tape.Loader
 	position string // what a position in the file is called: line or row
+	latest   int64  // a row cannot have traded later, in microseconds since the epoch; 0: it can
 
 	load     *tape.Loader
 	last     tape.Trade
@@ -35,7 +50,7 @@ type symbolRows struct {
 // restart discards what was staged and begins with the first row again.
 func (s *staging) restart() {
 	s.discard()
-	*s = staging{newLoad: s.newLoad, position: s.position, load: s.newLoad(), symbols: map[string]*symbolRows{}}
+	*s = staging{newLoad: s.newLoad, position: s.position, latest: s.latest, load: s.newLoad(), symbols: map[string]*symbolRows{}}
 }
 
 // discard removes what was staged and not published.
@@ -67,6 +82,9 @@ func (s *staging) add(ctx context.Context, b *ingest.Batch) error {
 			}
 			s.repeated++
 			continue
+		}
+		if s.latest > 0 && t.TradedAt > s.latest {
+			return fileError(&FutureError{s.position, at, time.UnixMicro(t.TradedAt).UTC(), time.UnixMicro(s.latest).UTC()})
 		}
 		if !s.current.add(t.ID) {
 			return fileErrorf("%s %d: id %d of %s is in the file with another date too", s.position, at, t.ID, t.Symbol)

@@ -89,7 +89,7 @@ type (
 // WriteJSON writes the whole certificate as one JSON object.
 func WriteJSON(w io.Writer, c tape.Certificate) error {
 	out := jsonCertificate{
-		Complete: c.Complete(), CheckedAt: c.CheckedAt, Files: c.Files, Misplaced: c.Misplaced, Gone: c.Gone,
+		Complete: Complete(c), CheckedAt: c.CheckedAt, Files: c.Files, Misplaced: c.Misplaced, Gone: c.Gone,
 		Broken: []jsonBroken{}, Strays: []jsonBroken{}, Conflicts: []jsonConflict{}, Symbols: []jsonSymbol{},
 	}
 	for _, b := range c.Broken {
