@@ -1,7 +1,10 @@
 package analytics
 
 import (
+	"database/sql"
+	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 
 	"tapedeck/internal/wording"
@@ -143,6 +146,34 @@ func macroReads(name string) (out []string) {
 	return out
 }
 
+// syntaxError returns what DuckDB's parser says about the text, if it is no SQL. Then it is the reason
+// why something seems to be unused.
+func (c *textCheck) syntaxError() error {
+	db, err := sql.Open("duckdb", "")
+	if err != nil {
+		return nil // the query is checked again when it runs
+	}
+	defer db.Close()
+	var answer string
+	if db.QueryRow("SELECT json_serialize_sql(?::VARCHAR)::VARCHAR", c.Text).Scan(&answer) != nil {
+		return nil
+	}
+	var parsed struct {
+		Error    bool   `json:"error"`
+		Type     string `json:"error_type"`
+		Message  string `json:"error_message"`
+		Position string `json:"position"`
+	}
+	if json.Unmarshal([]byte(answer), &parsed) != nil || !parsed.Error || parsed.Type != "parser" {
+		return nil
+	}
+	line := 0
+	if at, err := strconv.Atoi(parsed.Position); err == nil && at >= 0 && at <= len(c.Text) {
+		line = 1 + strings.Count(c.Text[:at], "\n")
+	}
+	return c.errorAt(line, "%s", strings.Join(strings.Fields(parsed.Message), " "))
+}
+
 // checkUnused checks that the query uses everything in its header.
 func (c *textCheck) checkUnused() error {
 	if c.Kind == Cookbook {
@@ -152,12 +183,18 @@ func (c *textCheck) checkUnused() error {
 	}
 	for _, param := range c.Params {
 		if !c.params[param.Name] && c.Kind != Cookbook {
+			if err := c.syntaxError(); err != nil {
+				return err
+			}
 			return c.errorAt(c.headerLineOf("param", param.Name),
 				"the parameter %s is in the header, but the query does not use it", param.Name)
 		}
 	}
 	for _, read := range c.Reads {
 		if !c.relations[read.Relation] {
+			if err := c.syntaxError(); err != nil {
+				return err
+			}
 			return c.errorAt(c.headerLineOf("reads", read.Relation),
 				"the relation %s is in the header, but the query does not read it", read.Relation)
 		}

@@ -87,8 +87,15 @@ func (a *app) checkResult(summary check.Summary) error {
 		message = fmt.Sprintf("%s found by %s", wording.Count(rows, "row"), wording.Count(checks, "check"))
 	}
 	a.reportToParent(schedule.Report{Message: message})
-	if failed := summary.Failed(); failed > 0 {
-		return fmt.Errorf("%s failed; %s", wording.Count(failed, "check"), message)
+	if summary.Failed() > 0 {
+		var reasons []string
+		if failed := summary.Failed() - len(summary.Problems); failed > 0 {
+			reasons = append(reasons, wording.Count(failed, "check")+" failed")
+		}
+		if unread := len(summary.Problems); unread > 0 {
+			reasons = append(reasons, wording.Count(unread, "file of your own is", "files of your own are")+" no check that runs")
+		}
+		return fmt.Errorf("%s; %s", strings.Join(reasons, ", and "), message)
 	}
 	switch {
 	case checks > 0:

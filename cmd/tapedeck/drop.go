@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"tapedeck/analytics"
 	"tapedeck/internal/idset"
 	"tapedeck/internal/strictyaml"
 	"tapedeck/internal/tape"
@@ -135,12 +136,17 @@ func (a *app) countFromNewest(ctx context.Context, dir *tape.Dir, options *drop.
 func (a *app) commandLine() string {
 	words := []string{"tapedeck"}
 	for _, word := range a.args {
-		if word == "" || strings.ContainsAny(word, " *?\"'$&|;<>()") {
-			word = strconv.Quote(word)
-		}
-		words = append(words, word)
+		words = append(words, shellWord(word))
 	}
 	return strings.Join(words, " ")
+}
+
+// shellWord returns a word as one would type it in a shell.
+func shellWord(word string) string {
+	if word == "" || strings.ContainsAny(word, " *?\"'$&|;<>()") {
+		return strconv.Quote(word)
+	}
+	return word
 }
 
 // checkJob checks what a job of crontab.yaml would fail with each time.
@@ -157,6 +163,12 @@ func (c *dropCmd) options(now time.Time) (drop.Options, error) {
 	out := drop.Options{
 		Import: c.Import, Run: c.Origin, Symbols: c.Symbols, IDs: idset.Set(c.IDs), Detector: c.Detector,
 		Alerts: c.Detector != "", Conflicts: c.Conflicts,
+	}
+	if c.Detector != "" {
+		queries, _ := analytics.Load("", analytics.Detect)
+		for _, query := range queries {
+			out.Detectors = append(out.Detectors, query.Name)
+		}
 	}
 	byOrigin := c.Import != "" || c.Origin != ""
 	given := func(flag string, is bool) string {
@@ -175,11 +187,11 @@ func (c *dropCmd) options(now time.Time) (drop.Options, error) {
 	}
 	windowFlag, originFlag := given("a window", c.given()), given("--import or --run", byOrigin)
 	switch {
+	case len(c.IDs) > 0 && len(c.Symbols) != 1:
+		return out, misuse("--ids needs --symbols with one symbol: ids are numbered by symbol")
 	case !byOrigin && len(c.Symbols) == 0 && !c.given() && c.OlderThan == 0 && c.Detector == "" && !c.Conflicts:
 		return out, withHint(misuse("nothing to remove is named"),
 			"name it by --import, --run, --symbols, --from and --to, --older-than, --detector or --conflicts")
-	case len(c.IDs) > 0 && len(c.Symbols) != 1:
-		return out, misuse("--ids needs --symbols with one symbol: ids are numbered by symbol")
 	case c.OlderThan != 0:
 		if err := not("--older-than", windowFlag, originFlag, given("--ids", len(c.IDs) > 0),
 			given("--detector", c.Detector != ""), given("--conflicts", c.Conflicts)); err != nil {

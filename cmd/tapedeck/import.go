@@ -119,6 +119,9 @@ func (c *importCmd) hint(err error) error {
 			"use --data-dir for another data directory; import creates one with that feed if there is none")
 	case errors.As(err, &columns):
 		return withHint(err, "--columns id=trade_id,price=px,qty=size,traded_at=time,is_buyer_maker=maker names the file's columns; a number from 1 will do too")
+	case errors.Is(err, importer.ErrFuturesTrades):
+		return withHint(err, "if its rows are spot trades all the same, name the columns: "+
+			"--columns id=1,price=2,qty=3,traded_at=5,is_buyer_maker=6")
 	case errors.Is(err, importer.ErrFutures):
 		return withHint(err, "if its rows are spot trades all the same, name the columns: "+
 			"--columns id=1,price=2,qty=3,first_trade_id=4,last_trade_id=5,traded_at=6,is_buyer_maker=7")

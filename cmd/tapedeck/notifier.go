@@ -79,6 +79,9 @@ func (n *notifier) checkToken(kind notify.Kind) error {
 // checkReports returns an error if a report cannot be sent to any chat.
 func (n *notifier) checkReports() error {
 	switch {
+	case !n.outbox.HasChats() && n.app.config.path == "":
+		return withHint(misuse("--send: there is nobody to send the report to: there is no config.yaml, which lists the chats"),
+			"create one, for example with: telegram: {chats: [{id: -1001234567890}]}")
 	case !n.outbox.HasChats():
 		return withHint(misuse("--send: there is nobody to send the report to: no chats in %s", n.app.config.path),
 			"list chats in it under telegram, for example: telegram: {chats: [{id: -1001234567890}]}")

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -34,6 +35,12 @@ func (c *queriesCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	queries, problems := analytics.Load(c.SQLDir)
+	for _, problem := range problems {
+		var file *analytics.FileError
+		if !errors.As(problem, &file) {
+			return misuse("%w", problem)
+		}
+	}
 	if c.SQLDir != "" {
 		more, err := c.checkOwn(ctx, queries)
 		if err != nil {

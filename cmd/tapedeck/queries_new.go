@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"tapedeck/internal/durable"
@@ -54,10 +55,14 @@ func (c *queriesCmd) create(a *app) error {
 		return err
 	}
 	fmt.Fprintln(a.stdout, path)
+	from := "" // where the commands find it, unless the configuration says so
+	if slices.ContainsFunc(a.args, func(word string) bool { return strings.HasPrefix(word, "--sql-dir") }) {
+		from = " --sql-dir " + shellWord(c.SQLDir)
+	}
 	a.say("%s", map[string]string{
-		"detect": fmt.Sprintf("edit it; then tapedeck queries %s checks it, and tapedeck detect --detector %s --since 24h --dry-run runs it", name, name),
-		"report": fmt.Sprintf("edit it; then tapedeck queries %s checks it, and tapedeck report --sections %s runs it", name, name),
-		"check":  fmt.Sprintf("edit it; then tapedeck queries %s checks it, and tapedeck check %s runs it", name, name),
+		"detect": fmt.Sprintf("edit it; then tapedeck queries %s%s checks it, and tapedeck detect%s --detector %s --since 24h --dry-run runs it", name, from, from, name),
+		"report": fmt.Sprintf("edit it; then tapedeck queries %s%s checks it, and tapedeck report%s --sections %s runs it", name, from, from, name),
+		"check":  fmt.Sprintf("edit it; then tapedeck queries %s%s checks it, and tapedeck check%s %s runs it", name, from, from, name),
 	}[c.New])
 	return nil
 }

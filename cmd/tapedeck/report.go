@@ -184,7 +184,7 @@ func partialReportError(dir *tape.Dir, built *report.Report) error {
 		return withHint(partial("the tape %q lacks %s of the window", dir.Path(), missing), window+" fetches what the exchange has")
 	}
 	err := partial("the report is not complete: %s", strings.ReplaceAll(built.Statements[0].Text, "`", ""))
-	if built.EndsUnknown() {
+	if built.EndsUnknown() && built.Unread == 0 {
 		return withHint(err, window+" asks the exchange")
 	}
 	return err

@@ -19,6 +19,7 @@ import (
 	"tapedeck/internal/state"
 	"tapedeck/internal/strictyaml"
 	"tapedeck/internal/tape"
+	"tapedeck/internal/telegram"
 	"tapedeck/internal/wording"
 	"tapedeck/jobs/health"
 	"tapedeck/jobs/schedule"
@@ -59,7 +60,14 @@ func (c *scheduleCmd) Run(ctx context.Context, a *app) error {
 	}
 	switch {
 	case c.Check:
-		_, err := fmt.Fprintf(a.stdout, "%s: %s, no problems\n", wording.Visible(c.Crontab), wording.Count(len(jobs), "job"))
+		problems, err := a.unsendable(c.Crontab, jobs)
+		if err != nil {
+			return err
+		}
+		if len(problems) > 0 {
+			return partial("%s", strings.Join(problems, "\n"))
+		}
+		_, err = fmt.Fprintf(a.stdout, "%s: %s, no problems\n", wording.Visible(c.Crontab), wording.Count(len(jobs), "job"))
 		return err
 	case c.Next > 0:
 		return a.printUpcoming(schedule.Upcoming(jobs, a.now(), c.Next))
@@ -89,6 +97,37 @@ func (c *scheduleCmd) Run(ctx context.Context, a *app) error {
 	board := &jobBoard{}
 	defer a.showStatus(ctx, statusSources{jobs: board})()
 	return runServices(ctx, append(metrics, a.schedule(dir, crontab, jobs, notifier, board))...)
+}
+
+// unsendable returns a line for each job whose messages cannot be sent with the present configuration
+// and environment. The scheduler starts all the same: messages wait, and a chat may be added later.
+func (a *app) unsendable(path string, jobs []schedule.Job) (problems []string, err error) {
+	config, err := a.chatConfig()
+	if err != nil {
+		return nil, err
+	}
+	token, err := telegram.ReadToken(func(name string) string { return a.env[name] })
+	if err != nil {
+		return nil, &statusError{exitMisuse, err}
+	}
+	reason := ""
+	switch {
+	case len(config.Chats) == 0:
+		reason = "nobody receives it, because there are no chats in config.yaml"
+	case token == (telegram.Token{}):
+		reason = "nothing can be sent, because there is no token of a Telegram bot; set " + tokenVariables
+	default:
+		return nil, nil
+	}
+	for _, job := range jobs {
+		if len(job.Args) > 0 && job.Args[0] == "report" && slices.Contains(job.Args, "--send") {
+			problems = append(problems, fmt.Sprintf("%s:%d: job %s: report --send: %s", path, job.Line, job.Name, reason))
+		}
+		if job.Notify {
+			problems = append(problems, fmt.Sprintf("%s:%d: job %s: on_failure: notify: %s", path, job.Line, job.Name, reason))
+		}
+	}
+	return problems, nil
 }
 
 // crontab returns the crontab at path, whose command lines are checked against the real flags.
@@ -214,7 +253,11 @@ func (a *app) runOnce(ctx context.Context, dir *tape.Dir, crontab, name string, 
 	case row.Outcome == state.Incomplete:
 		return partial("job %s: %s", name, row.Message)
 	}
-	return fmt.Errorf("job %s: %s: %s", name, row.Outcome, row.Message)
+	err = fmt.Errorf("job %s: %s: %s", name, row.Outcome, row.Message)
+	if row.Exit > exitFailed && row.Exit < 128 {
+		return &statusError{int(row.Exit), err}
+	}
+	return err
 }
 
 // printUpcoming prints upcoming runs with their time in UTC and, if a job has a time zone, also in

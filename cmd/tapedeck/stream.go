@@ -60,6 +60,9 @@ func (c *streamCmd) Run(ctx context.Context, a *app) error {
 	}
 	summary := recorder.Summary()
 	trades, symbols := wording.Count(summary.Trades, "trade"), wording.Count(summary.Symbols, "symbol")
+	if summary.Traded < summary.Symbols {
+		symbols = wording.Comma(summary.Traded) + " of " + symbols
+	}
 	a.reportToParent(schedule.Report{Rows: summary.Rows, Message: trades + " of " + symbols})
 	before := ""
 	if summary.MissingBefore > 0 {

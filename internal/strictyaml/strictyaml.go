@@ -47,31 +47,34 @@ func Document(path string, text []byte) (root *yaml.Node, err error) {
 }
 
 // Each calls visit for each pair of the mapping node, in the order of the file, with aliases
-// resolved. A duplicate key is an error, and so is one that is not in known, unless known is nil.
-// what names the mapping in errors.
+// resolved. A duplicate key is an error, and so is one that is not in known, unless known is nil; the
+// keys after it are visited all the same. what names the mapping in errors.
 func Each(path string, node *yaml.Node, what string, known []string, visit func(key string, line int, value *yaml.Node) error) error {
 	node = Resolve(node)
 	if node.Kind != yaml.MappingNode {
 		return fmt.Errorf("%s:%d: %s needs lines of the form \"key: value\"", path, node.Line, what)
 	}
 	lines := map[string]int{}
+	var problems []error
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key := node.Content[i]
 		if key.Kind != yaml.ScalarNode {
 			return fmt.Errorf("%s:%d: a key must be a plain word", path, key.Line)
 		}
 		if first, found := lines[key.Value]; found {
-			return fmt.Errorf("%s:%d: duplicate key %q; the first is on line %d", path, key.Line, Shorten(key.Value), first)
+			problems = append(problems, fmt.Errorf("%s:%d: duplicate key %q; the first is on line %d", path, key.Line, Shorten(key.Value), first))
+			continue
 		}
 		lines[key.Value] = key.Line
 		if known != nil && !slices.Contains(known, key.Value) {
-			return fmt.Errorf("%s:%d: unknown key %q%s", path, key.Line, Shorten(key.Value), DidYouMean(key.Value, known))
+			problems = append(problems, fmt.Errorf("%s:%d: unknown key %q%s", path, key.Line, Shorten(key.Value), DidYouMean(key.Value, known)))
+			continue
 		}
 		if err := visit(key.Value, key.Line, Resolve(node.Content[i+1])); err != nil {
-			return err
+			return errors.Join(append(problems, err)...)
 		}
 	}
-	return nil
+	return errors.Join(problems...)
 }
 
 // Resolve returns the node that an alias refers to, and any other node as it is.

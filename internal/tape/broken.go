@@ -1,9 +1,12 @@
 package tape
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
+	"syscall"
 
 	"tapedeck/internal/wording"
 )
@@ -26,6 +29,11 @@ func BrokenLines(broken []BrokenSegment) (lines []string) {
 	return lines
 }
 
+// IsForbidden reports whether this process lacks the permission to read the file, which may be intact.
+func (b BrokenSegment) IsForbidden() bool {
+	return b.Err != nil && (errors.Is(b.Err, fs.ErrPermission) || strings.HasSuffix(b.Err.Error(), syscall.EACCES.Error()))
+}
+
 // BrokenReason says in one clause what is wrong with segments that are left out, and what to do about them.
 // Both are empty if there are none.
 func BrokenReason(broken []BrokenSegment) (reason, hint string) {
@@ -33,6 +41,11 @@ func BrokenReason(broken []BrokenSegment) (reason, hint string) {
 	strays := slices.DeleteFunc(slices.Clone(broken), func(b BrokenSegment) bool { return !b.IsStray() })
 	if n := len(broken) - len(strays); n > 0 {
 		reasons = append(reasons, wording.Count(n, "file")+" of the tape could not be read")
+	}
+	if slices.ContainsFunc(broken, BrokenSegment.IsForbidden) {
+		hints = append(hints, "let this user read what it may not (chown, chmod)")
+	}
+	if slices.ContainsFunc(broken, func(b BrokenSegment) bool { return !b.IsStray() && !b.IsForbidden() }) {
 		hints = append(hints, "move what cannot be read out of the data directory; tapedeck backfill then fetches its trades again")
 	}
 	feeds := slices.DeleteFunc(slices.Clone(strays), func(b BrokenSegment) bool { return !b.isOtherFeed() })

@@ -117,6 +117,30 @@ func (p *DropPlan) rows(r DropRecord) (out []Drop) {
 			out = append(out, row)
 		}
 	}
+	return append(out, p.conflictRows(row)...)
+}
+
+// conflictRows returns the rows about the conflicts that go with the trades they are about: one for each
+// symbol. Of row, they have everything but what was removed.
+func (p *DropPlan) conflictRows(row Drop) (out []Drop) {
+	bySymbol := map[string]*Drop{}
+	for _, conflicts := range p.pending.Conflicts {
+		for _, c := range conflicts {
+			drop := bySymbol[c.Symbol]
+			if drop == nil {
+				first, last := c.ID, c.ID
+				copied := row
+				drop = &copied
+				drop.What, drop.Symbol, drop.Rows, drop.FirstID, drop.LastID = DropsConflicts, c.Symbol, 0, &first, &last
+				bySymbol[c.Symbol] = drop
+			}
+			drop.Rows++
+			*drop.FirstID, *drop.LastID = min(*drop.FirstID, c.ID), max(*drop.LastID, c.ID)
+		}
+	}
+	for _, symbol := range slices.Sorted(maps.Keys(bySymbol)) {
+		out = append(out, *bySymbol[symbol])
+	}
 	return out
 }
 

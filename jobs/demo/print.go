@@ -24,6 +24,11 @@ func (d *demo) print(format string, args ...any) {
 // printOver is print in place of the status line that a running command shows on a terminal. The
 // command draws it again.
 func (d *demo) printOver(format string, args ...any) {
+	if d.opt.Terminal && d.opt.Colour {
+		// In one write, because the command may draw at any moment.
+		fmt.Fprintf(d.opt.Stdout, "\r\x1b[J   "+format+"\x1b[K\n", args...)
+		return
+	}
 	if d.opt.Terminal {
 		fmt.Fprint(d.opt.Stderr, "\r\x1b[J")
 	}

@@ -36,6 +36,8 @@ type Options struct {
 	// conflicts.
 	Alerts, Conflicts bool
 	Detector          string
+	// Detectors are the names of detectors that exist, whether they have alerts or not.
+	Detectors []string
 }
 
 // NotFoundError is returned if nothing has the name that the options ask for.
@@ -49,7 +51,7 @@ type NotFoundError struct {
 
 func (e *NotFoundError) Error() string {
 	what := map[string]string{
-		"symbol": "there is no symbol %q on the tape", "detector": "there are no alerts of a detector %q",
+		"symbol": "there is no symbol %q on the tape", "detector": "no detector is named %q, and no alert is of one",
 		"import": "no file of the tape says that it came from an import %q", "run": "no file of the tape says that the run %q wrote it",
 	}[e.Kind]
 	return fmt.Sprintf(what, e.Name)
@@ -153,12 +155,15 @@ func notFound(dir *tape.Dir, opt Options, plan *tape.DropPlan, drops []tape.Drop
 		case opt.Import != "" && !seen.imports[filepath.Base(opt.Import)] && !seen.runs[opt.Import]:
 			return &NotFoundError{Kind: "import", Name: opt.Import, Known: sorted(seen.imports), Compacted: len(plan.Compacted)}
 		}
-	case opt.Detector != "" && !droppedBefore(func(row tape.Drop) bool { return row.Detector == opt.Detector }):
+	case opt.Detector != "" && !slices.Contains(opt.Detectors, opt.Detector) && !droppedBefore(func(row tape.Drop) bool { return row.Detector == opt.Detector }):
 		alerts, err := dir.ReadAlerts("", "")
 		if err != nil {
 			return err
 		}
 		known := map[string]bool{}
+		for _, name := range opt.Detectors {
+			known[name] = true
+		}
 		for _, a := range alerts {
 			known[a.Detector] = true
 		}

@@ -182,6 +182,9 @@ func (s *source) detectKind(opt Options, head, first []byte, declared binance.Ar
 			s.kind = declared // without the raw trades of each
 		}
 	} else if binance.IsFutures(first, s.kind) {
+		if s.kind == binance.KindTrades {
+			return ErrFuturesTrades
+		}
 		return ErrFutures
 	}
 	switch {
@@ -197,6 +200,9 @@ func (s *source) detectKind(opt Options, head, first []byte, declared binance.Ar
 
 // ErrFutures is a file of the archive of a futures market. Its name is that of a spot file.
 var ErrFutures = errors.New("it has the columns of a futures market's file, without is_best_match, and the tape is of the spot market")
+
+// ErrFuturesTrades is an ErrFutures of raw trades, which has other columns.
+var ErrFuturesTrades = fmt.Errorf("%w", ErrFutures)
 
 // ErrNoSymbol is a CSV or zip whose symbol is not known.
 var ErrNoSymbol = errors.New(

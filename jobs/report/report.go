@@ -9,6 +9,7 @@ package report
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -72,6 +73,9 @@ type Report struct {
 	// Changes are the differences from the report sent earlier for the same window. Only a
 	// correction has any.
 	Changes []Change
+
+	// Unread counts files among the user's queries that are not read.
+	Unread int
 
 	Sections []Section
 
@@ -202,7 +206,13 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 		report.Sections = append(report.Sections, section)
 	}
 	for _, problem := range problems {
-		report.addStatement(Bad, "Section left out: %s.", strings.Join(wording.Errors(problem), "; "))
+		what := "Section left out"
+		var file *analytics.FileError
+		if errors.As(problem, &file) && file.Kind != analytics.Report {
+			what = "A file among your queries is not read"
+		}
+		report.Unread++
+		report.addStatement(Bad, "%s: %s.", what, strings.Join(wording.Errors(problem), "; "))
 	}
 	return report, nil
 }

@@ -200,9 +200,13 @@ func (e *entryParser) parse(node *yaml.Node) Job {
 		}
 		return nil
 	})
-	if err != nil {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		e.problems = append(e.problems, several.Unwrap()...)
+	} else if err != nil {
 		e.problems = append(e.problems, err)
-		return job
+	}
+	if len(e.lines) == 0 && err != nil {
+		return job // it is no list of keys
 	}
 	for _, key := range []string{"name", "schedule", "run"} {
 		if e.lines[key] == 0 {

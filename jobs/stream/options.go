@@ -141,4 +141,6 @@ type Summary struct {
 	state.StreamCounters
 	// Symbols is the number of symbols recorded at the end.
 	Symbols int
+	// Traded is the number of those of which a trade was received.
+	Traded int
 }

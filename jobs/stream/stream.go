@@ -134,7 +134,13 @@ func (r *Recorder) Run(ctx context.Context) error {
 func (r *Recorder) Summary() Summary {
 	var s state.Stream
 	r.describe(&s)
-	return Summary{StreamCounters: s.Counters, Symbols: len(r.symbols)}
+	out := Summary{StreamCounters: s.Counters, Symbols: len(r.symbols)}
+	for _, symbol := range s.Symbols {
+		if symbol.Trades > 0 {
+			out.Traded++
+		}
+	}
+	return out
 }
 
 // describe fills in the parts of the state that change.

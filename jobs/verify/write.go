@@ -50,6 +50,11 @@ func WriteTable(w io.Writer, c tape.Certificate) error {
 	}
 	writeConflicts(out, c.Conflicts)
 	for _, b := range c.Broken {
+		if b.IsForbidden() {
+			fmt.Fprintf(out, "\n%s cannot be read: %v.\n  Its rows count as missing, but they may be there: let this user read it (chown, chmod).\n",
+				wording.Visible(b.Path), wording.Visible(b.Err.Error()))
+			continue
+		}
 		fmt.Fprintf(out, "\n%s cannot be read: %v.\n"+
 			"  Its rows count as missing. Move it out of the data directory, "+
 			"then `tapedeck backfill` fetches them again.\n", wording.Visible(b.Path), wording.Visible(b.Err.Error()))
