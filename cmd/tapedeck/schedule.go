@@ -65,7 +65,7 @@ func (c *scheduleCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 		if len(problems) > 0 {
-			return partial("%s", strings.Join(problems, "\n"))
+			return partial("%w", errors.Join(problems...))
 		}
 		_, err = fmt.Fprintf(a.stdout, "%s: %s, no problems\n", wording.Visible(c.Crontab), wording.Count(len(jobs), "job"))
 		return err
@@ -101,7 +101,7 @@ func (c *scheduleCmd) Run(ctx context.Context, a *app) error {
 
 // unsendable returns a line for each job whose messages cannot be sent with the present configuration
 // and environment. The scheduler starts all the same: messages wait, and a chat may be added later.
-func (a *app) unsendable(path string, jobs []schedule.Job) (problems []string, err error) {
+func (a *app) unsendable(path string, jobs []schedule.Job) (problems []error, err error) {
 	config, err := a.chatConfig()
 	if err != nil {
 		return nil, err
@@ -121,10 +121,10 @@ func (a *app) unsendable(path string, jobs []schedule.Job) (problems []string, e
 	}
 	for _, job := range jobs {
 		if len(job.Args) > 0 && job.Args[0] == "report" && slices.Contains(job.Args, "--send") {
-			problems = append(problems, fmt.Sprintf("%s:%d: job %s: report --send: %s", path, job.Line, job.Name, reason))
+			problems = append(problems, fmt.Errorf("%s:%d: job %s: report --send: %s", path, job.Line, job.Name, reason))
 		}
 		if job.Notify {
-			problems = append(problems, fmt.Sprintf("%s:%d: job %s: on_failure: notify: %s", path, job.Line, job.Name, reason))
+			problems = append(problems, fmt.Errorf("%s:%d: job %s: on_failure: notify: %s", path, job.Line, job.Name, reason))
 		}
 	}
 	return problems, nil
