@@ -110,7 +110,7 @@ func (a *app) hint(err error) string {
 	case analytics.IsOutOfMemory(err):
 		return "give tapedeck more memory (docs/OPERATING.md says how much a command needs), raise --memory if it is set, " +
 			"or ask for a shorter window or fewer symbols; the tape is intact"
-	case errors.Is(err, syscall.ENOSPC):
+	case errors.Is(err, syscall.ENOSPC), strings.Contains(err.Error(), "No space left on device"): // DuckDB's words
 		return fullHint(a.dataDir)
 	case errors.Is(err, syscall.EDQUOT):
 		return "the disk quota of this user, group or directory is used up; free some of it or raise the quota; the tape is intact"
