@@ -85,6 +85,10 @@ soak: tools ## three minutes of kill -9, faults and a full volume, then compare 
 oracle: tools ## 200 random histories of a tape: no command claims more than is true; HISTORIES=1000
 	$(GO) test ./cmd/tapedeck -count=1 -v -timeout 60m -run '^TestOracle$$' -oracle $(or $(HISTORIES),200)
 
+.PHONY: fuzz
+fuzz: tools ## fuzz every decoder, a minute each; FUZZTIME=1h
+	GO='$(GO)' scripts/fuzz $(or $(FUZZTIME),60s)
+
 .PHONY: crash
 crash: tools ## fail every disk operation in every way; minutes
 	$(GO) test -count=1 -timeout 30m -run '^TestOperationsSurviveDiskFaults$$' ./internal/tape -every
