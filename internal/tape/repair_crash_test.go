@@ -131,7 +131,7 @@ func TestRepairSurvivesDiskFaults(t *testing.T) {
 			trace := len(h.disk.trace)
 			all, step := faultCases(), 1
 			if testing.Short() {
-				step = 7
+				step = 19
 			}
 			cases := 0
 			for at := 0; at < trace; at++ {

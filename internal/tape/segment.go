@@ -397,7 +397,7 @@ func readSegmentFooter(path string) (out footer) {
 func footerOf(path string, file parquetFile) (out footer) {
 	text, ok := file.Lookup(runsKey)
 	feed, _ := file.Lookup(feedKey)
-	out.feed = Feed(feed)
+	out.feed = Feed(strings.Clone(feed)) // a substring would keep the whole footer in memory
 	if ok {
 		out.runs, out.err = parseRuns(text)
 		return out
