@@ -79,6 +79,7 @@ func TestCheck(t *testing.T) {
 		"no stream":                   {files{"schedule.json": goodSchedule}, []Service{Stream}, false, "no stream has ever run on this data directory"},
 		"no scheduler":                {files{"stream.json": good}, Services(), false, "no scheduler has ever run on this data directory"},
 		"both healthy":                {files{"stream.json": good, "schedule.json": goodSchedule}, nil, true, "stream: 2 symbols on 1 connection; scheduler: 1 job"},
+		"an outage that is tolerated": {files{"stream.json": stream(`"connections":[{"link":"1.1","down_since":{{48}},"last_received_at":{{50}},"usual_silence_ms":500}],"symbols":` + goodSymbols)}, nil, true, "stream: 2 symbols on 1 connection, not connected for 48s"},
 		"only the stream was started": {files{"stream.json": good}, nil, true, "stream: 2 symbols on 1 connection"},
 		"stream killed":               {files{"stream.json": `{"started_at":{{900}},"updated_at":{{300}}}`, "schedule.json": goodSchedule}, nil, false, "the stream hangs or was killed: its last sign of life was 5m ago"},
 		"stream failed":               {files{"stream.json": `{"started_at":{{900}},"updated_at":{{2}},"ended_at":{{2}},"error":"no space left on device"}`}, nil, false, "the stream ended 2s ago: no space left on device"},

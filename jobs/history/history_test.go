@@ -171,3 +171,34 @@ func TestRecorded(t *testing.T) {
 		}
 	}
 }
+
+// TestOutageThatGoesOn: what a connection that is still down misses is not known yet.
+func TestOutageThatGoesOn(t *testing.T) {
+	dir, err := tape.Create(t.TempDir(), "", time.Unix(0, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := at(t, "2026-01-15 08:00:00")
+	events := []tape.RecorderEvent{
+		{Event: tape.EventStarted, RunID: "a"}, {Event: tape.EventConnected, Connection: "1.1", RunID: "a"},
+		{Event: tape.EventGap, Symbol: "BTCUSDT", FirstID: id(5), LastID: id(9), IDs: 5, Message: tape.GapBeforeStart, RunID: "a"},
+		{Event: tape.EventLost, Connection: "1.1", Message: "reset", RunID: "a"},
+	}
+	for i := range events {
+		events[i].At = start.Add(time.Duration(i) * time.Minute).UnixMicro()
+	}
+	if _, err := dir.PublishRecorderEvents(t.Context(), events); err != nil {
+		t.Fatal(err)
+	}
+	end := start.Add(10 * time.Minute)
+	h, err := Read(t.Context(), dir, Options{Window: window.Window{Start: start, End: end}, Last: Sign{RunID: "a", At: end, Running: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(Summary(h), "\n")
+	for _, want := range []string{"It lost 1 connection. 5 ids were missing before a start.", "Still down: connection 1.1 since 08:03:00."} {
+		if !strings.Contains(text, want) {
+			t.Errorf("summary %q lacks %q", text, want)
+		}
+	}
+}
