@@ -22,7 +22,7 @@ const kong = "github.com/alecthomas/kong"
 
 // floor lists the packages of internal from the lowest to the highest: each may import only those before it.
 var floor = []string{
-	"recorded", "benchtest", "progress", "wording", "redact", "outbound", "strictyaml", "durable", "idset", "window", "state", "tape", "binance", "ingest",
+	"recorded", "benchtest", "progress", "wording", "redact", "outbound", "strictyaml", "durable", "idset", "window", "symbol", "state", "tape", "binance", "ingest",
 	"telegram", "workbook", "chart", "standin",
 }
 

@@ -126,10 +126,13 @@ func (s *Session) loadIndex(ctx context.Context) error {
 			s.broken[broken.Path] = broken.Err
 		}
 	}
+	if len(s.opt.Symbols) == 0 {
+		s.notSymbols = index.NotSymbols()
+	}
 	var gaps, bounds, dropped [][]driver.Value
-	for symbol, run := range index.AllDropped() {
-		if s.covers(symbol) {
-			dropped = append(dropped, []driver.Value{symbol, run.First, run.Last, time.UnixMicro(run.FirstAt).UTC(), time.UnixMicro(run.LastAt).UTC()})
+	for name, run := range index.AllDropped() {
+		if s.covers(name) {
+			dropped = append(dropped, []driver.Value{name, run.First, run.Last, time.UnixMicro(run.FirstAt).UTC(), time.UnixMicro(run.LastAt).UTC()})
 		}
 	}
 	for symbol, b := range index.AllBounds() {
@@ -297,6 +300,9 @@ func (s *Session) createView(ctx context.Context, table tape.Table, segments []s
 		return err
 	}
 	var conditions []string
+	if table == tape.Trades && len(s.notSymbols) > 0 {
+		conditions = append(conditions, `shown."symbol" IN `+listOf(s.opt.Index.Symbols()))
+	}
 	if !s.opt.Cutoff.IsZero() {
 		conditions = append(conditions, cutoffCondition[table]+" "+Timestamp(s.opt.Cutoff))
 	}
@@ -306,11 +312,11 @@ func (s *Session) createView(ctx context.Context, table tape.Table, segments []s
 			return err
 		}
 		if slices.ContainsFunc(columns, func(c Column) bool { return c.Name == "symbol" }) {
-			conditions = append(conditions, "symbol IN "+s.symbolList())
+			conditions = append(conditions, `shown."symbol" IN `+s.symbolList())
 		}
 	}
 	if len(conditions) > 0 {
-		source = fmt.Sprintf("SELECT * FROM (%s) WHERE %s", source, strings.Join(conditions, " AND "))
+		source = fmt.Sprintf("SELECT * FROM (%s) AS shown WHERE %s", source, strings.Join(conditions, " AND "))
 	}
 	return exec(ctx, s.db, fmt.Sprintf("CREATE OR REPLACE VIEW %s AS %s", table, source))
 }
@@ -322,10 +328,13 @@ func (s *Session) covers(symbol string) bool {
 }
 
 // symbolList returns the symbols that the session shows, and the empty one, as a list of SQL.
-func (s *Session) symbolList() string {
+func (s *Session) symbolList() string { return listOf(s.opt.Symbols) }
+
+// listOf returns texts, and the empty one, as a list of SQL.
+func listOf(texts []string) string {
 	quoted := []string{Quote("")}
-	for _, symbol := range s.opt.Symbols {
-		quoted = append(quoted, Quote(symbol))
+	for _, text := range texts {
+		quoted = append(quoted, Quote(text))
 	}
 	return "(" + strings.Join(quoted, ", ") + ")"
 }

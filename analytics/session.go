@@ -71,6 +71,8 @@ type Session struct {
 	opt     Options
 	log     *slog.Logger
 	scratch *scratchDir
+	// notSymbols are the names on the tape whose rows are left out; see NotSymbols.
+	notSymbols []string
 
 	mu     sync.Mutex // guards the fields below, and the views while they are replaced
 	broken map[string]error
@@ -225,6 +227,11 @@ func (s *Session) Broken() []tape.BrokenSegment {
 	slices.SortFunc(out, func(a, b tape.BrokenSegment) int { return strings.Compare(a.Path, b.Path) })
 	return out
 }
+
+// NotSymbols returns the texts in the column symbol of trades that no symbol can have. The session
+// leaves their rows out. They can have any characters; symbol.Quote shows them. If Options.Symbols
+// restricts the session, there are none.
+func (s *Session) NotSymbols() []string { return slices.Clone(s.notSymbols) }
 
 // Close ends the session and deletes its scratch directory.
 func (s *Session) Close() error {

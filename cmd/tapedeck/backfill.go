@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"tapedeck/internal/binance"
 	"tapedeck/internal/window"
 	"tapedeck/internal/wording"
 	"tapedeck/jobs/backfill"
@@ -45,11 +46,13 @@ func (c *backfillCmd) Run(ctx context.Context, a *app) error {
 	defer clients.Close()
 	bar := a.newProgress()
 	options := backfill.Options{
-		Window: span, Symbols: c.Symbols, DefaultSymbols: defaultSymbols(), Source: backfill.Source(c.Source),
+		Window: span, DefaultSymbols: defaultSymbols(), Source: backfill.Source(c.Source),
 		Now: a.now(), Run: a.runID("backfill"), Logger: a.log, Progress: bar, RestoreDropped: c.RestoreDropped,
 	}
-	if !c.given() && !a.givenAsFlag("symbols") {
-		options.Symbols = nil // without a window all gaps on the tape are filled, whatever the configuration lists
+	if c.given() || a.givenAsFlag("symbols") { // without a window all gaps on the tape are filled, whatever the configuration lists
+		if options.Symbols, err = binance.ParseSymbolList(c.Symbols); err != nil {
+			return err
+		}
 	}
 	plan, err := backfill.Prepare(ctx, dir, clients, options)
 	if err != nil {
@@ -185,7 +188,7 @@ func writePlan(w io.Writer, plan backfill.Plan) error {
 	for _, symbol := range plan.Symbols {
 		if len(symbol.Missing) > 0 || len(symbol.Days) > 0 {
 			one := backfill.Plan{Feed: plan.Feed, Symbols: []backfill.SymbolPlan{symbol}}
-			row(symbol.Symbol, one, len(symbol.Missing), symbol.Absent)
+			row(symbol.Symbol.String(), one, len(symbol.Missing), symbol.Absent)
 		}
 		gaps, absent = gaps+len(symbol.Missing), absent+symbol.Absent
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"tapedeck/internal/durable"
 	"tapedeck/internal/redact"
 	"tapedeck/internal/strictyaml"
+	"tapedeck/internal/symbol"
 	"tapedeck/jobs/notify"
 )
 
@@ -135,14 +135,13 @@ func (c *config) parseQueries(key string, node *yaml.Node, into map[string]query
 
 // parseSymbols parses the parameters of a detector for some symbols only.
 func (c *config) parseSymbols(query, what string, node *yaml.Node, into map[string]map[string]configParam) error {
-	return strictyaml.Each(c.path, node, what, nil, func(symbol string, line int, value *yaml.Node) error {
-		if _, err := path.Match(symbol, ""); err != nil || symbol == "" {
-			return fmt.Errorf("%s: %s: symbols: %q is not a symbol or a pattern such as \"*BTC\"",
-				c.position(line), query, strictyaml.Shorten(symbol))
+	return strictyaml.Each(c.path, node, what, nil, func(text string, line int, value *yaml.Node) error {
+		if _, err := symbol.ParsePattern(text); err != nil {
+			return fmt.Errorf("%s: %s: symbols: %w", c.position(line), query, err)
 		}
 		params := map[string]configParam{}
-		into[symbol] = params
-		return c.eachIfAny(value, what+": "+symbol, func(param string, line int, value *yaml.Node) error {
+		into[text] = params
+		return c.eachIfAny(value, what+": "+text, func(param string, line int, value *yaml.Node) error {
 			return c.parseParam(query, param, line, value, params)
 		})
 	})

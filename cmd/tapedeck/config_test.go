@@ -24,7 +24,7 @@ func TestConfigErrors(t *testing.T) {
 		"detectors: [a]\n":                               `config.yaml:1: detectors needs lines of the form "key: value"`,
 		"detectors:\n  whale_order: 3\n":                 `config.yaml:2: detectors: whale_order needs lines of the form "key: value"`,
 		"detectors:\n  a:\n    b: {c: 1}\n":              `config.yaml:3: a: b: needs one value or a list`,
-		"detectors:\n  a:\n    symbols: {'[': {b: 1}}\n": `config.yaml:3: a: symbols: "[" is not a symbol or a pattern such as "*BTC"`,
+		"detectors:\n  a:\n    symbols: {'[': {b: 1}}\n": `config.yaml:3: a: symbols: "[" is neither a symbol nor a pattern, such as *USDT: besides * and ? it can have letters, digits, "_", "-" and "."`,
 		"detectors:\n  a:\n    symbols: {A: 1}\n":        `config.yaml:3: detectors: a: symbols: A needs lines of the form "key: value"`,
 		"detectors:\n  a:\n    symbols: {A: {b: {}}}\n":  `config.yaml:3: a: b: needs one value or a list`,
 		"sections: 3\n":                                  `config.yaml:1: sections needs lines of the form "key: value"`,

@@ -40,14 +40,31 @@ func (l *idList) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// exactName is a text in the column symbol, as it is or in double quotes with escapes.
+type exactName string
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (n *exactName) UnmarshalText(text []byte) error {
+	*n = exactName(text)
+	if unquoted, err := strconv.Unquote(string(text)); err == nil && text[0] == '"' {
+		*n = exactName(unquoted)
+	}
+	if *n == "" {
+		return errors.New("the name is empty")
+	}
+	return nil
+}
+
 type dropCmd struct {
-	Import    string   `placeholder:"NAME" help:"Remove what an import added: the name of its file, or its run id."`
-	Origin    string   `name:"run" placeholder:"ID" help:"Remove what a run added, whatever it was: its run id, as in query and history."`
-	Symbols   []string `placeholder:"LIST" help:"Only these symbols, separated by commas."`
-	IDs       idList   `name:"ids" placeholder:"LIST" help:"Only these ids of one symbol: 5 or 100-200, separated by commas."`
-	OlderThan length   `placeholder:"DAYS" help:"Remove the trades of whole UTC days that ended at least DAYS ago, such as 400d, or DAYS before the newest trade if that is older than today. Alerts, runs and coverage stay."`
-	Detector  string   `placeholder:"NAME" help:"Remove alerts of the detector NAME instead of trades."`
-	Conflicts bool     `help:"Give up conflicts: remove them, and keep the trades on the tape."`
+	Import     string      `placeholder:"NAME" help:"Remove what an import added: the name of its file, or its run id."`
+	Origin     string      `name:"run" placeholder:"ID" help:"Remove what a run added, whatever it was: its run id, as in query and history."`
+	Symbols    []string    `placeholder:"LIST" help:"Only these symbols, separated by commas."`
+	Symbol     []exactName `sep:"none" placeholder:"NAME" help:"Only this symbol, exactly as the tape has it, also if it is a name that no symbol can have. In double quotes, escapes as verify prints them are understood."`
+	NotSymbols bool        `help:"Only the rows whose symbol is a name that no symbol can have; verify lists them."`
+	IDs        idList      `name:"ids" placeholder:"LIST" help:"Only these ids of one symbol: 5 or 100-200, separated by commas."`
+	OlderThan  length      `placeholder:"DAYS" help:"Remove the trades of whole UTC days that ended at least DAYS ago, such as 400d, or DAYS before the newest trade if that is older than today. Alerts, runs and coverage stay."`
+	Detector   string      `placeholder:"NAME" help:"Remove alerts of the detector NAME instead of trades."`
+	Conflicts  bool        `help:"Give up conflicts: remove them, and keep the trades on the tape."`
 	windowFlags
 	Yes    bool `help:"Do not ask."`
 	DryRun bool `help:"Print what would be removed, and remove nothing."`
@@ -161,7 +178,7 @@ func (c *dropCmd) checkJob() error {
 // options checks which flags go together.
 func (c *dropCmd) options(now time.Time) (drop.Options, error) {
 	out := drop.Options{
-		Import: c.Import, Run: c.Origin, Symbols: c.Symbols, IDs: idset.Set(c.IDs), Detector: c.Detector,
+		Import: c.Import, Run: c.Origin, Symbols: c.Symbols, NotSymbols: c.NotSymbols, IDs: idset.Set(c.IDs), Detector: c.Detector,
 		Alerts: c.Detector != "", Conflicts: c.Conflicts,
 	}
 	if c.Detector != "" {
@@ -170,6 +187,10 @@ func (c *dropCmd) options(now time.Time) (drop.Options, error) {
 			out.Detectors = append(out.Detectors, query.Name)
 		}
 	}
+	for _, name := range c.Symbol {
+		out.Exact = append(out.Exact, string(name))
+	}
+	symbols := len(c.Symbols) + len(c.Symbol)
 	byOrigin := c.Import != "" || c.Origin != ""
 	given := func(flag string, is bool) string {
 		if is {
@@ -187,11 +208,11 @@ func (c *dropCmd) options(now time.Time) (drop.Options, error) {
 	}
 	windowFlag, originFlag := given("a window", c.given()), given("--import or --run", byOrigin)
 	switch {
-	case len(c.IDs) > 0 && len(c.Symbols) != 1:
+	case len(c.IDs) > 0 && (symbols != 1 || c.NotSymbols):
 		return out, misuse("--ids needs --symbols with one symbol: ids are numbered by symbol")
-	case !byOrigin && len(c.Symbols) == 0 && !c.given() && c.OlderThan == 0 && c.Detector == "" && !c.Conflicts:
+	case !byOrigin && symbols == 0 && !c.NotSymbols && !c.given() && c.OlderThan == 0 && c.Detector == "" && !c.Conflicts:
 		return out, withHint(misuse("nothing to remove is named"),
-			"name it by --import, --run, --symbols, --from and --to, --older-than, --detector or --conflicts")
+			"name it by --import, --run, --symbol, --symbols, --not-symbols, --from and --to, --older-than, --detector or --conflicts")
 	case c.OlderThan != 0:
 		if err := not("--older-than", windowFlag, originFlag, given("--ids", len(c.IDs) > 0),
 			given("--detector", c.Detector != ""), given("--conflicts", c.Conflicts)); err != nil {

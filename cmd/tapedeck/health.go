@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
 	"tapedeck/jobs/health"
@@ -36,7 +37,9 @@ func (c *healthCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	line := verdict.Why
-	for _, warning := range []string{verdict.Warning, missingWarning(dir, a.now()), conflictWarning(ctx, dir), diskWarning(dir, a.now())} {
+	for _, warning := range []string{
+		verdict.Warning, missingWarning(dir, a.now()), conflictWarning(ctx, dir), nameWarning(dir), diskWarning(dir, a.now()),
+	} {
 		if warning != "" {
 			line += "; warning: " + warning
 		}
@@ -84,6 +87,20 @@ func conflictWarning(ctx context.Context, dir *tape.Dir) string {
 	}
 	newest := slices.MaxFunc(conflicts, func(a, b tape.Conflict) int { return cmp.Compare(a.FoundAt, b.FoundAt) })
 	return fmt.Sprintf("%s with two contents, the newest is %s", wording.Count(len(conflicts), "trade"), newest)
+}
+
+// nameWarning returns a line about names on the tape that are not symbols, as of the last verify or
+// backfill, or "".
+func nameWarning(dir *tape.Dir) string {
+	texts, err := dir.LastNotSymbols()
+	switch {
+	case err != nil:
+		return err.Error()
+	case len(texts) == 0:
+		return ""
+	}
+	return fmt.Sprintf("%s on the tape that no symbol can have, the first is %s: tapedeck drop --not-symbols removes their rows",
+		wording.Count(len(texts), "name is", "names are"), symbol.Quote(texts[0]))
 }
 
 // diskWarning returns a line about a disk that will be full soon, or "".

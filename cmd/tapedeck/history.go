@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"strings"
 	"time"
 
 	"tapedeck/internal/state"
@@ -14,8 +13,8 @@ import (
 
 type historyCmd struct {
 	windowFlags
-	Symbols []string `placeholder:"LIST" help:"Only gaps of these symbols, separated by commas."`
-	Format  string   `placeholder:"FORMAT" enum:"table,json,csv" default:"table" help:"table, json or csv."`
+	Symbols []givenName `placeholder:"LIST" help:"Only gaps of these symbols, separated by commas."`
+	Format  string      `placeholder:"FORMAT" enum:"table,json,csv" default:"table" help:"table, json or csv."`
 }
 
 func (c *historyCmd) Run(ctx context.Context, a *app) error {
@@ -27,10 +26,7 @@ func (c *historyCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	for i, symbol := range c.Symbols {
-		c.Symbols[i] = strings.ToUpper(strings.TrimSpace(symbol))
-	}
-	options := history.Options{Window: reported, Symbols: c.Symbols}
+	options := history.Options{Window: reported, Symbols: namesOf(c.Symbols)}
 	if options.Last, err = a.lastSign(dir); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"tapedeck/internal/binance"
 	"tapedeck/internal/strictyaml"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
 	"tapedeck/jobs/importer"
@@ -19,7 +20,7 @@ import (
 
 type importCmd struct {
 	Files   []string          `arg:"" name:"file" placeholder:"FILE" help:"Zips and CSVs in the form of data.binance.vision, or Parquet files with the tape's columns."`
-	Symbol  string            `placeholder:"SYMBOL" help:"The symbol of the CSVs and zips. The default is in each file's name, for example BTCUSDT-aggTrades-2024-08-08.zip."`
+	Symbol  symbol.Name       `placeholder:"SYMBOL" help:"The symbol of the CSVs and zips. The default is in each file's name, for example BTCUSDT-aggTrades-2024-08-08.zip."`
 	Columns map[string]string `placeholder:"NAME=COLUMN" mapsep:"," help:"Where other files have the tape's columns: id=trade_id,price=px. A number counts columns from 1; what is not listed has the tape's name."`
 	feedFlags
 }
@@ -70,13 +71,8 @@ func (c *importCmd) Run(ctx context.Context, a *app) error {
 	return foundConflicts(total.Conflicts)
 }
 
-// check returns an error for a symbol or columns that cannot be.
+// check returns an error for columns that cannot be.
 func (c *importCmd) check() error {
-	if c.Symbol != "" {
-		if err := binance.CheckSymbol(c.Symbol); err != nil {
-			return misuse("--symbol: %w", err)
-		}
-	}
 	for _, name := range slices.Sorted(maps.Keys(c.Columns)) {
 		if !slices.Contains(binance.ColumnNames(), name) {
 			return misuse("--columns: the tape has no column %q%s; write id=trade_id with the tape's name first", name,

@@ -140,7 +140,7 @@ func TestExamplesFit(t *testing.T) {
 			line, _, _ = strings.Cut(line, " > ")
 			line, _, _ = strings.Cut(line, " < ")
 			for line := range strings.SplitSeq(line, " | ") {
-				args := strings.Fields(line)[1:]
+				args := strings.Fields(strings.ReplaceAll(line, "'", ""))[1:]
 				if i := strings.Index(line, `"`); i > 0 {
 					args = append(strings.Fields(line[:i])[1:], strings.Trim(line[i:], `"`))
 				}

@@ -15,6 +15,7 @@ import (
 
 	"tapedeck/analytics"
 	"tapedeck/internal/durable"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
 )
@@ -105,7 +106,7 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 		}
 		return fmt.Errorf("run the statement: %w", err)
 	}
-	return a.reportBroken(session)
+	return a.reportLeftOut(session)
 }
 
 // variableUse matches a variable that a statement reads.
@@ -134,9 +135,21 @@ func checkVariables(text string, set map[string]string) error {
 	return nil
 }
 
-// reportBroken prints the files that the session left out. If there are any, the result is partial.
-func (a *app) reportBroken(session *analytics.Session) error {
-	return a.leftOut(session.Broken())
+// reportLeftOut prints the files and names that the session left out. If there are any, the result is
+// partial.
+func (a *app) reportLeftOut(session *analytics.Session) error {
+	names := session.NotSymbols()
+	if len(names) > 0 {
+		a.say("rows of names that no symbol can have are left out: %s", wording.List(symbol.QuoteAll(names), 5))
+	}
+	if err := a.leftOut(session.Broken()); err != nil {
+		return err
+	}
+	if len(names) > 0 {
+		return withHint(partial("%s on the tape that no symbol can have", wording.Count(len(names), "name is", "names are")),
+			"tapedeck drop --not-symbols removes their rows; tapedeck verify lists them")
+	}
+	return nil
 }
 
 // leftOut prints the files of the tape that were left out. If there are any, the result is partial.

@@ -25,11 +25,11 @@ import (
 
 type reportCmd struct {
 	windowFlags
-	Format   string   `placeholder:"FORMAT" enum:"table,markdown,json,csv,xlsx,html," default:"" help:"table, markdown, json, csv, xlsx or html. The default follows from the extension of --out, and is table without --out."`
-	Out      string   `placeholder:"FILE" help:"Write the report to FILE instead of standard output. FILE is replaced only if the report succeeds."`
-	Symbols  []string `placeholder:"LIST" help:"Only these symbols, separated by commas. The default is all symbols on the tape."`
-	Sections []string `placeholder:"LIST" help:"Only these sections, separated by commas, in this order. The default is all sections; for a table, those that fit a terminal."`
-	Send     bool     `help:"Send a summary, a chart and the workbook to the chats in config.yaml that receive reports."`
+	Format   string      `placeholder:"FORMAT" enum:"table,markdown,json,csv,xlsx,html," default:"" help:"table, markdown, json, csv, xlsx or html. The default follows from the extension of --out, and is table without --out."`
+	Out      string      `placeholder:"FILE" help:"Write the report to FILE instead of standard output. FILE is replaced only if the report succeeds."`
+	Symbols  []givenName `placeholder:"LIST" help:"Only these symbols, separated by commas. The default is all symbols on the tape."`
+	Sections []string    `placeholder:"LIST" help:"Only these sections, separated by commas, in this order. The default is all sections; for a table, those that fit a terminal."`
+	Send     bool        `help:"Send a summary, a chart and the workbook to the chats in config.yaml that receive reports."`
 	queriesFlags
 	sessionFlags
 	telegramFlags
@@ -51,9 +51,7 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 	if err := checkOutput(c.Out); err != nil {
 		return err
 	}
-	for i, symbol := range c.Symbols {
-		c.Symbols[i] = strings.ToUpper(strings.TrimSpace(symbol))
-	}
+	symbols := namesOf(c.Symbols)
 	reported, err := c.window(a.now(), 24*time.Hour)
 	if err != nil {
 		return err
@@ -77,10 +75,10 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 		}
 	}
 	a.warnOfSkew(dir, c.windowFlags)
-	if err := a.waitForRecord(ctx, dir, reported.End, c.Symbols); err != nil {
+	if err := a.waitForRecord(ctx, dir, reported.End, symbols); err != nil {
 		return err
 	}
-	options := report.Options{Window: reported, Symbols: c.Symbols, Sections: c.Sections, Brief: format == "table" && !c.Send,
+	options := report.Options{Window: reported, Symbols: symbols, Sections: c.Sections, Brief: format == "table" && !c.Send,
 		QueriesDir: c.SQLDir, Params: settings.values[analytics.Report],
 		Now: a.now(), Threads: int(c.Threads), MemoryLimit: string(c.Memory), Logger: a.log,
 	}
@@ -95,7 +93,7 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 			return &statusError{exitMisuse, err}
 		}
 		if c.Send && ctx.Err() == nil {
-			failed := report.Report{Window: reported, Symbols: c.Symbols}
+			failed := report.Report{Window: reported, Symbols: symbols}
 			err = errors.Join(err, notifier.sendFailure(ctx, failed, err))
 		}
 		return err

@@ -11,7 +11,7 @@ import (
 	"unicode"
 
 	"tapedeck/internal/binance"
-	"tapedeck/internal/strictyaml"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 	"tapedeck/jobs/backfill"
 	"tapedeck/jobs/schedule"
@@ -36,6 +36,24 @@ type symbolFlags struct {
 	Symbols symbolList `key:"symbols" placeholder:"LIST" help:"Symbols or patterns, separated by commas: BTCUSDT,ETH*. A pattern can require a volume of the last 24 hours in quote asset: *USDT>1000000. The default is the symbols on the tape, or BTCUSDT,ETHUSDT if it is empty."`
 }
 
+// givenName is a symbol on the command line, in any letter case.
+type givenName struct{ symbol.Name }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (n *givenName) UnmarshalText(text []byte) error {
+	name, err := symbol.Parse(strings.TrimSpace(string(text)))
+	n.Name = name.Upper()
+	return err
+}
+
+// namesOf returns the texts of names.
+func namesOf(given []givenName) (texts []string) {
+	for _, name := range given {
+		texts = append(texts, name.String())
+	}
+	return texts
+}
+
 // symbolList is a list of symbols and patterns. An error in it is one of the command line, before
 // anything is created or asked for.
 type symbolList []string
@@ -47,8 +65,8 @@ func (l symbolList) Validate() error {
 		case strings.TrimSpace(word) == "":
 			return errors.New("a symbol between the commas is empty")
 		case strings.ContainsFunc(word, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
-			return fmt.Errorf("%q contains a space; write symbols as Binance spells them, with commas between them: BTCUSDT,ETHUSDT",
-				strictyaml.Shorten(word))
+			return fmt.Errorf("%s contains a space; write symbols as Binance spells them, with commas between them: BTCUSDT,ETHUSDT",
+				symbol.Quote(word))
 		}
 	}
 	_, err := binance.ParseSymbolList(l)
@@ -82,39 +100,39 @@ func (a *app) createTape(feed feedName) (*tape.Dir, error) {
 }
 
 // defaultSymbols returns the symbols to record if neither the user nor the tape names any.
-func defaultSymbols() []string { return []string{"BTCUSDT", "ETHUSDT"} }
+func defaultSymbols() []symbol.Name {
+	return []symbol.Name{symbol.Must("BTCUSDT"), symbol.Must("ETHUSDT")}
+}
 
 // chooseSymbols returns the requested symbols, or those on the tape, or the default.
-func (a *app) chooseSymbols(ctx context.Context, dir *tape.Dir, requested []string) ([]string, error) {
+func (a *app) chooseSymbols(ctx context.Context, dir *tape.Dir, requested symbolList) (binance.SymbolList, error) {
 	if len(requested) > 0 {
-		return requested, nil
+		return binance.ParseSymbolList(requested)
 	}
 	index := dir.Index()
 	if err := index.Refresh(ctx); err != nil {
-		return nil, err
+		return binance.SymbolList{}, err
 	}
-	if recorded := index.Symbols(); len(recorded) > 0 {
-		return recorded, nil
+	if recorded := index.Names(); len(recorded) > 0 {
+		return binance.ListOf(recorded...), nil
 	}
-	return defaultSymbols(), nil
+	return binance.ListOf(defaultSymbols()...), nil
 }
 
 // symbolCheckTimeout bounds how long recording waits for the exchange to check plain names, and
 // boundedCheckTimeout how long if somebody waits for the end of the recording.
 const symbolCheckTimeout, boundedCheckTimeout = 15 * time.Second, 4 * time.Second
 
-// symbolSource returns a function that asks the exchange which symbols the names and patterns
-// match. It waits checkFor for an answer about plain names. It must not be called concurrently.
-func (a *app) symbolSource(dir *tape.Dir, names []string, url httpURL, checkFor time.Duration) func(context.Context) ([]string, error) {
-	var recorded []string
-	return func(ctx context.Context) ([]string, error) {
-		list, err := binance.ParseSymbolList(names)
-		if err != nil {
-			return nil, err
-		}
-		endpoints := backfill.Endpoints{RESTURL: cmp.Or(string(url), backfill.DefaultRESTURL), Logger: a.log}
-		clients := backfill.Connect(dir, endpoints)
-		defer clients.Close()
+// symbolSource returns a function that asks the exchange which symbols a list means. It waits
+// checkFor for an answer about plain names. It must not be called concurrently.
+func (a *app) symbolSource(
+	dir *tape.Dir, list binance.SymbolList, url httpURL, checkFor time.Duration,
+) func(context.Context) ([]symbol.Name, error) {
+	var recorded []symbol.Name
+	endpoints := backfill.Endpoints{RESTURL: cmp.Or(string(url), backfill.DefaultRESTURL), Logger: a.log}
+	clients := backfill.Connect(dir, endpoints)
+	return func(ctx context.Context) ([]symbol.Name, error) {
+		defer clients.Close() // of its idle connections, the next call is minutes away
 		options := binance.ResolveOptions{Recorded: recorded, UncheckedAfter: checkFor}
 		found, _, err := clients.REST.Resolve(ctx, list, options)
 		if err == nil {

@@ -59,6 +59,8 @@ func cureOf(c tape.Certificate) string {
 		return hint
 	case len(c.Broken) > 0:
 		return "move a file that cannot be read out of the data directory; tapedeck backfill then fetches its trades"
+	case len(c.NotSymbols) > 0:
+		return "tapedeck drop --not-symbols removes the rows of names that no symbol can have"
 	case slices.ContainsFunc(c.Symbols, func(s tape.SymbolCertificate) bool { return s.Missing > 0 }):
 		return "tapedeck backfill fetches what is missing"
 	case len(c.Conflicts) > 0:

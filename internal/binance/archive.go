@@ -17,6 +17,7 @@ import (
 
 	"tapedeck/internal/durable"
 	"tapedeck/internal/outbound"
+	"tapedeck/internal/symbol"
 )
 
 // ErrNotInArchive means that the archive does not have a file or its checksum. A day's files are
@@ -56,19 +57,23 @@ func NewArchive(baseURL string, opt ClientOptions) *Archive {
 // Close closes idle connections.
 func (a *Archive) Close() { a.client.CloseIdleConnections() }
 
-// ArchiveName returns the name of a day's file.
-func ArchiveName(kind ArchiveKind, symbol string, day time.Time) string {
-	return fmt.Sprintf("%s-%s-%s.zip", symbol, kind, day.UTC().Format(time.DateOnly))
+// ArchiveName returns the name of a day's file in the archive.
+func ArchiveName(kind ArchiveKind, name symbol.Name, day time.Time) string {
+	return archiveName(name.String(), kind, day)
+}
+
+func archiveName(name string, kind ArchiveKind, day time.Time) string {
+	return fmt.Sprintf("%s-%s-%s.zip", name, kind, day.UTC().Format(time.DateOnly))
 }
 
 // Fetch downloads a day's file into dir and verifies its checksum. It resumes a download that
 // another call or process did not finish. The caller closes the file. The error is ErrNotInArchive,
 // a *ChecksumError, a *TooLargeError, a *NoRoomError, a redirect, or one that Temporary classifies.
 func (a *Archive) Fetch(
-	ctx context.Context, kind ArchiveKind, symbol string, day time.Time, dir string,
+	ctx context.Context, kind ArchiveKind, of symbol.Name, day time.Time, dir string,
 ) (*ArchiveFile, error) {
-	name, address := a.address(kind, symbol, day)
-	file, err := openPart(filepath.Join(dir, name+partSuffix))
+	name, address := a.address(kind, of, day)
+	file, err := openPart(filepath.Join(dir, archiveName(of.FileName(), kind, day)+partSuffix))
 	if err != nil {
 		return nil, fmt.Errorf("fetch %q: %w", name, err)
 	}
@@ -81,15 +86,15 @@ func (a *Archive) Fetch(
 }
 
 // address returns the name and the URL of a day's file.
-func (a *Archive) address(kind ArchiveKind, symbol string, day time.Time) (name, address string) {
-	name = ArchiveName(kind, symbol, day)
-	return name, fmt.Sprintf("%s/data/spot/daily/%s/%s/%s", a.baseURL, kind, url.PathEscape(symbol), url.PathEscape(name))
+func (a *Archive) address(kind ArchiveKind, of symbol.Name, day time.Time) (name, address string) {
+	name = ArchiveName(kind, of, day)
+	return name, fmt.Sprintf("%s/data/spot/daily/%s/%s/%s", a.baseURL, kind, url.PathEscape(of.String()), url.PathEscape(name))
 }
 
 // Has asks once whether the archive has a day's file. The error is one that Temporary classifies, or
 // a *StatusError.
-func (a *Archive) Has(ctx context.Context, kind ArchiveKind, symbol string, day time.Time) (bool, error) {
-	name, address := a.address(kind, symbol, day)
+func (a *Archive) Has(ctx context.Context, kind ArchiveKind, of symbol.Name, day time.Time) (bool, error) {
+	name, address := a.address(kind, of, day)
 	res, err := a.get(ctx, address+".CHECKSUM", 0)
 	switch {
 	case errors.Is(err, ErrNotInArchive):

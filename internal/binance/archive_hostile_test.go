@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"tapedeck/internal/symbol"
 )
 
 const partName = "BTCUSDT-aggTrades-2026-01-15.zip.part"
@@ -47,7 +49,7 @@ func TestEndlessFileIsNotDownloaded(t *testing.T) {
 		}
 	})
 	dir := t.TempDir()
-	_, err := archive.Fetch(t.Context(), KindAggTrades, "BTCUSDT", archiveDay, dir)
+	_, err := archive.Fetch(t.Context(), KindAggTrades, symbol.Must("BTCUSDT"), archiveDay, dir)
 	var tooLarge *TooLargeError
 	if !errors.As(err, &tooLarge) || len(*requests) != 2 {
 		t.Errorf("%v after %v", err, *requests)
@@ -80,7 +82,7 @@ func TestHugeFileIsNotDownloaded(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			_, err := archive.Fetch(t.Context(), KindAggTrades, "BTCUSDT", archiveDay, dir)
+			_, err := archive.Fetch(t.Context(), KindAggTrades, symbol.Must("BTCUSDT"), archiveDay, dir)
 			var tooLarge *TooLargeError
 			if !errors.As(err, &tooLarge) || len(*requests) != 2 {
 				t.Errorf("%v after %v", err, *requests)
@@ -97,7 +99,7 @@ func TestFileIsNotDownloadedWithoutRoom(t *testing.T) {
 	})
 	archive.opt.Free = func(string) (int64, error) { return 3 << 30, nil }
 	dir := t.TempDir()
-	_, err := archive.Fetch(t.Context(), KindAggTrades, "BTCUSDT", archiveDay, dir)
+	_, err := archive.Fetch(t.Context(), KindAggTrades, symbol.Must("BTCUSDT"), archiveDay, dir)
 	const want = "need about 4.0 GiB on the disk, and 3.0 GiB are free"
 	if err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("%v, want %q", err, want)
@@ -117,7 +119,7 @@ func TestDownloadWithoutProgressEnds(t *testing.T) {
 		}
 		w.Write([]byte{0})
 	})
-	if _, err := archive.Fetch(t.Context(), KindAggTrades, "BTCUSDT", archiveDay, t.TempDir()); !Temporary(err) {
+	if _, err := archive.Fetch(t.Context(), KindAggTrades, symbol.Must("BTCUSDT"), archiveDay, t.TempDir()); !Temporary(err) {
 		t.Errorf("%v", err)
 	}
 	if n := len(*requests); n != 1+archiveAttempts {
@@ -164,7 +166,7 @@ func TestDownloadHasABoundedNumberOfRequests(t *testing.T) {
 	block := make([]byte, archiveProgress)
 	server := &cutArchive{length: 1 << 30, body: func(int64) io.Reader { return failing(bytes.NewReader(block)) }}
 	archive := NewArchive("http://archive", ClientOptions{Transport: server, Sleep: newTestClock().sleep})
-	_, err := archive.Fetch(t.Context(), KindAggTrades, "BTCUSDT", archiveDay, t.TempDir())
+	_, err := archive.Fetch(t.Context(), KindAggTrades, symbol.Must("BTCUSDT"), archiveDay, t.TempDir())
 	if err == nil || !strings.Contains(err.Error(), "given up after 100 requests") || server.requests != archiveAttemptsAll-1 {
 		t.Errorf("%v after %d requests", err, server.requests)
 	}
@@ -186,7 +188,7 @@ func TestSlowDownloadIsGivenUp(t *testing.T) {
 		server.body = func(int64) io.Reader { return &cancellable{in: slow{}, end: time.Now().Add(time.Hour)} }
 		archive := NewArchive("http://archive", ClientOptions{Transport: server})
 		began := time.Now()
-		_, err := archive.Fetch(t.Context(), KindAggTrades, "BTCUSDT", archiveDay, dir)
+		_, err := archive.Fetch(t.Context(), KindAggTrades, symbol.Must("BTCUSDT"), archiveDay, dir)
 		if err == nil || time.Since(began) > 10*time.Hour {
 			t.Errorf("%v after %s", err, time.Since(began))
 		}
@@ -225,7 +227,7 @@ func TestDownloadDoesNotFollowLinks(t *testing.T) {
 			if err := link(victim, filepath.Join(dir, partName)); err != nil {
 				t.Fatal(err)
 			}
-			file, err := archive.Fetch(t.Context(), KindAggTrades, "BTCUSDT", archiveDay, dir)
+			file, err := archive.Fetch(t.Context(), KindAggTrades, symbol.Must("BTCUSDT"), archiveDay, dir)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"tapedeck/internal/symbol"
 )
 
 var archiveDay = time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC)
@@ -75,7 +77,7 @@ func TestFetchVerifiesTheChecksum(t *testing.T) {
 		w.Write(content)
 	})
 	dir := t.TempDir()
-	file, err := archive.Fetch(t.Context(), KindAggTrades, "BTCUSDT", archiveDay, dir)
+	file, err := archive.Fetch(t.Context(), KindAggTrades, symbol.Must("BTCUSDT"), archiveDay, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +132,7 @@ func TestFetchResumesADownload(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "BTCUSDT-aggTrades-2026-01-15.zip.part"), content[:100], 0o644); err != nil {
 		t.Fatal(err)
 	}
-	file, err := archive.Fetch(t.Context(), KindAggTrades, "BTCUSDT", archiveDay, dir)
+	file, err := archive.Fetch(t.Context(), KindAggTrades, symbol.Must("BTCUSDT"), archiveDay, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +155,7 @@ func TestFetchDownloadsAReplacedFileAgain(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "BTCUSDT-aggTrades-2026-01-15.zip.part"), append(old, make([]byte, len(content))...), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	file, err := archive.Fetch(t.Context(), KindAggTrades, "BTCUSDT", archiveDay, dir)
+	file, err := archive.Fetch(t.Context(), KindAggTrades, symbol.Must("BTCUSDT"), archiveDay, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +189,7 @@ func TestFetchErrors(t *testing.T) {
 				}
 			})
 			dir := t.TempDir()
-			_, err := archive.Fetch(t.Context(), KindAggTrades, "BTCUSDT", archiveDay, dir)
+			_, err := archive.Fetch(t.Context(), KindAggTrades, symbol.Must("BTCUSDT"), archiveDay, dir)
 			if err == nil || !tc.check(err) || len(*requests) != tc.requests {
 				t.Errorf("err = %v after %v", err, *requests)
 			}
@@ -204,7 +206,7 @@ func TestFetchIsCancelled(t *testing.T) {
 		cancel()
 		<-r.Context().Done()
 	})
-	if _, err := archive.Fetch(ctx, KindAggTrades, "BTCUSDT", archiveDay, t.TempDir()); !errors.Is(err, context.Canceled) {
+	if _, err := archive.Fetch(ctx, KindAggTrades, symbol.Must("BTCUSDT"), archiveDay, t.TempDir()); !errors.Is(err, context.Canceled) {
 		t.Errorf("err = %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tapedeck/internal/state"
+	"tapedeck/internal/symbol"
 )
 
 // TestBanEndsAfterThreeDays: no server can block requests for longer than the exchange's longest ban.
@@ -26,7 +27,7 @@ func TestBanEndsAfterThreeDays(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			clock := newTestClock()
 			client, _ := newTestREST(t, clock, answer)
-			_, err := client.AggTrades(t.Context(), "BTCUSDT", 1, 10)
+			_, err := client.AggTrades(t.Context(), symbol.Must("BTCUSDT"), 1, 10)
 			if err == nil {
 				t.Fatal("no error")
 			}

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"tapedeck/internal/symbol"
 )
 
 // slidingServer is the strictest exchange: it measures the weight in every span of a window.
@@ -88,7 +90,7 @@ func TestReportedUsageCounts(t *testing.T) {
 	clock := newTestClock()
 	client, _ := newTestREST(t, clock, respond(200, `[]`, "X-MBX-USED-WEIGHT-1M", "5878"), respond(200, `[]`, "X-MBX-USED-WEIGHT-1M", "5900"))
 	for range 2 {
-		if _, err := client.AggTrades(t.Context(), "BNBBTC", 1, 1); err != nil {
+		if _, err := client.AggTrades(t.Context(), symbol.Must("BNBBTC"), 1, 1); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -167,8 +169,8 @@ func TestWaitForTheBudgetIsCancelled(t *testing.T) {
 		fmt.Fprint(w, `[]`)
 		cancel()
 	})
-	client.AggTrades(ctx, "BNBBTC", 1, 1)
-	if _, err := client.AggTrades(ctx, "BNBBTC", 1, 1); err == nil {
+	client.AggTrades(ctx, symbol.Must("BNBBTC"), 1, 1)
+	if _, err := client.AggTrades(ctx, symbol.Must("BNBBTC"), 1, 1); err == nil {
 		t.Error("no error")
 	}
 }

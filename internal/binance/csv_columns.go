@@ -8,7 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
+
+	"tapedeck/internal/symbol"
 )
 
 // The names that ColumnNames maps, in the order of Columns.
@@ -44,19 +45,19 @@ func (e *ColumnsError) Error() string {
 
 // Columns says where the columns of a CSV are that does not have the archive's form.
 type Columns struct {
-	id, price, qty, first, last, time, maker int // indexes; first and last are -1 if there are none
-	symbol                                   int // -1 for none
-	name                                     string
-	header                                   bool // the first line is a header
+	id, price, qty, first, last, time, maker int    // indexes; first and last are -1 if there are none
+	symbol                                   int    // -1 for none
+	name                                     string // of the symbol
+	header                                   bool   // the first line is a header
 }
 
 // NewColumns returns where the columns of a CSV with a first line are. mapping has the name in the
 // file's header, or the number from 1, by the tape's name; a name that it lacks is that of the tape.
-// If the file has a column with symbols, every row must have symbol. The error is a *ColumnsError.
-func NewColumns(line []byte, mapping map[string]string, symbol string) (*Columns, error) {
+// If the file has a column with symbols, every row must have the symbol of. The error is a *ColumnsError.
+func NewColumns(line []byte, mapping map[string]string, of symbol.Name) (*Columns, error) {
 	have := headerFields(line)
 	fail := func(format string, args ...any) error { return &ColumnsError{fmt.Sprintf(format, args...), have} }
-	c := &Columns{name: symbol}
+	c := &Columns{name: of.String()}
 	numbered := false
 	for _, name := range ColumnNames() {
 		at := -1
@@ -176,23 +177,4 @@ func parseAnyTime(text string) (micros int64, ok bool) {
 		}
 	}
 	return 0, false
-}
-
-// MaxSymbol is the length of the longest symbol, in bytes.
-const MaxSymbol = 64
-
-// CheckSymbol returns an error for a name that no symbol can have: one that is empty or longer than
-// MaxSymbol, or has other characters than letters, digits, "_", "-" and ".".
-func CheckSymbol(name string) error {
-	switch {
-	case name == "":
-		return fmt.Errorf("the symbol is empty")
-	case len(name) > MaxSymbol:
-		return fmt.Errorf("%q is longer than a symbol can be, %d bytes", excerpt([]byte(name)), MaxSymbol)
-	case name == "." || name == ".." || strings.ContainsFunc(name, func(r rune) bool {
-		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_-.", r) || r == unicode.ReplacementChar
-	}):
-		return fmt.Errorf("%q is not a symbol, such as BTCUSDT: it can have letters, digits, \"_\", \"-\" and \".\"", name)
-	}
-	return nil
 }

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	gobinance "github.com/adshao/go-binance/v2"
 
 	"tapedeck/internal/outbound"
+	"tapedeck/internal/symbol"
 )
 
 const (
@@ -38,6 +40,9 @@ type REST struct {
 	transport *transport
 	budget    *Budget
 	opt       ClientOptions
+
+	mu     sync.Mutex
+	warned bool // of listed names that are not symbols
 }
 
 // NewREST returns a client of the exchange at baseURL (https://data-api.binance.vision). The caller
@@ -83,37 +88,37 @@ type Page struct {
 }
 
 // AggTrades gets at most limit aggregate trades of a symbol with ids from fromID on.
-func (c *REST) AggTrades(ctx context.Context, symbol string, fromID int64, limit int) (Page, error) {
-	what := fmt.Sprintf("get the aggTrades of %q from id %d", symbol, fromID)
+func (c *REST) AggTrades(ctx context.Context, name symbol.Name, fromID int64, limit int) (Page, error) {
+	what := fmt.Sprintf("get the aggTrades of %q from id %d", name, fromID)
 	return getPage(ctx, c, what, fromID, limit, aggTradeRow, func(ctx context.Context) ([]*gobinance.AggTrade, error) {
-		return c.client.NewAggTradesService().Symbol(symbol).FromID(fromID).Limit(limit).Do(ctx)
+		return c.client.NewAggTradesService().Symbol(name.String()).FromID(fromID).Limit(limit).Do(ctx)
 	})
 }
 
 // FirstAggTrade gets the first aggregate trade of a symbol at or after a time. The page is empty if
 // there is none.
-func (c *REST) FirstAggTrade(ctx context.Context, symbol string, from time.Time) (Page, error) {
-	what := fmt.Sprintf("get the first aggTrade of %q from %s", symbol, from.UTC().Format(time.RFC3339Nano))
+func (c *REST) FirstAggTrade(ctx context.Context, name symbol.Name, from time.Time) (Page, error) {
+	what := fmt.Sprintf("get the first aggTrade of %q from %s", name, from.UTC().Format(time.RFC3339Nano))
 	return getPage(ctx, c, what, 0, 1, aggTradeRow, func(ctx context.Context) ([]*gobinance.AggTrade, error) {
-		return c.client.NewAggTradesService().Symbol(symbol).StartTime(from.UnixMicro()).Limit(1).Do(ctx)
+		return c.client.NewAggTradesService().Symbol(name.String()).StartTime(from.UnixMicro()).Limit(1).Do(ctx)
 	})
 }
 
 // LastAggTrade gets the last aggregate trade of a symbol before a time. The page is empty if there
 // is none.
-func (c *REST) LastAggTrade(ctx context.Context, symbol string, before time.Time) (Page, error) {
-	what := fmt.Sprintf("get the last aggTrade of %q before %s", symbol, before.UTC().Format(time.RFC3339Nano))
+func (c *REST) LastAggTrade(ctx context.Context, name symbol.Name, before time.Time) (Page, error) {
+	what := fmt.Sprintf("get the last aggTrade of %q before %s", name, before.UTC().Format(time.RFC3339Nano))
 	return getPage(ctx, c, what, 0, 1, aggTradeRow, func(ctx context.Context) ([]*gobinance.AggTrade, error) {
-		return c.client.NewAggTradesService().Symbol(symbol).EndTime(before.UnixMicro() - 1).Limit(1).Do(ctx)
+		return c.client.NewAggTradesService().Symbol(name.String()).EndTime(before.UnixMicro() - 1).Limit(1).Do(ctx)
 	})
 }
 
 // HistoricalTrades gets at most limit trades of a symbol with ids from fromID on. Only
 // api.binance.com has them, not data-api.binance.vision.
-func (c *REST) HistoricalTrades(ctx context.Context, symbol string, fromID int64, limit int) (Page, error) {
-	what := fmt.Sprintf("get the trades of %q from id %d", symbol, fromID)
+func (c *REST) HistoricalTrades(ctx context.Context, name symbol.Name, fromID int64, limit int) (Page, error) {
+	what := fmt.Sprintf("get the trades of %q from id %d", name, fromID)
 	return getPage(ctx, c, what, fromID, limit, tradeRow, func(ctx context.Context) ([]*gobinance.Trade, error) {
-		return c.client.NewHistoricalTradesService().Symbol(symbol).FromID(fromID).Limit(limit).Do(ctx)
+		return c.client.NewHistoricalTradesService().Symbol(name.String()).FromID(fromID).Limit(limit).Do(ctx)
 	})
 }
 
@@ -217,7 +222,7 @@ func (c *REST) ServerTime(ctx context.Context) (at time.Time, took time.Duration
 
 // Symbol is a trading pair that the exchange lists.
 type Symbol struct {
-	Name       string // as the exchange spells it
+	Name       symbol.Name
 	Status     string // TRADING, HALT, BREAK, CANCEL_ONLY, …
 	BaseAsset  string
 	QuoteAsset string
@@ -228,6 +233,8 @@ type ExchangeInfo struct {
 	ServerTime time.Time
 	Limits     []RateLimit
 	Symbols    []Symbol
+	// LeftOut are the listed names that no symbol can have. They are not in Symbols.
+	LeftOut []string
 }
 
 // ExchangeInfo gets the exchange's symbols and limits. It sets the budget's limits.
@@ -248,27 +255,45 @@ func (c *REST) ExchangeInfo(ctx context.Context) (ExchangeInfo, Cost, error) {
 				Kind: limit.RateLimitType, Interval: limit.Interval, Num: limit.IntervalNum, Limit: limit.Limit,
 			})
 		}
-		for _, symbol := range got.Symbols {
+		for _, listed := range got.Symbols {
+			name, err := symbol.Parse(listed.Symbol)
+			if err != nil {
+				info.LeftOut = append(info.LeftOut, listed.Symbol)
+				continue
+			}
 			info.Symbols = append(info.Symbols, Symbol{
-				Name: symbol.Symbol, Status: symbol.Status, BaseAsset: symbol.BaseAsset, QuoteAsset: symbol.QuoteAsset,
+				Name: name, Status: listed.Status, BaseAsset: listed.BaseAsset, QuoteAsset: listed.QuoteAsset,
 			})
 		}
 		return nil
 	})
+	c.warnLeftOut(info.LeftOut)
 	if err == nil {
 		err = c.budget.SetLimits(info.Limits)
 	}
 	return info, cost, err
 }
 
+// warnLeftOut warns once of names that no symbol can have.
+func (c *REST) warnLeftOut(names []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(names) == 0 || c.warned {
+		return
+	}
+	c.warned = true
+	c.opt.Logger.Warn("the exchange lists names that are not symbols, they are left out", "count", len(names),
+		"first", symbol.Quote(names[0]))
+}
+
 // Ticker summarizes a symbol's last 24 hours.
 type Ticker struct {
-	Symbol              string
+	Symbol              symbol.Name
 	Volume, QuoteVolume float64 // in base and in quote asset
 	Trades              int64
 }
 
-// Tickers gets the tickers of all symbols.
+// Tickers gets the tickers of all symbols. Names that no symbol can have are left out.
 func (c *REST) Tickers(ctx context.Context) ([]Ticker, error) {
 	var tickers []Ticker
 	_, err := c.do(ctx, "get the 24 h tickers", '[', func(ctx context.Context) error {
@@ -278,6 +303,10 @@ func (c *REST) Tickers(ctx context.Context) ([]Ticker, error) {
 		}
 		tickers = make([]Ticker, 0, len(got))
 		for _, stats := range got {
+			name, err := symbol.Parse(stats.Symbol)
+			if err != nil {
+				continue
+			}
 			volume, err := strconv.ParseFloat(stats.Volume, 64)
 			if err != nil {
 				return damaged("a volume is not a number")
@@ -286,7 +315,7 @@ func (c *REST) Tickers(ctx context.Context) ([]Ticker, error) {
 			if err != nil {
 				return damaged("a quote volume is not a number")
 			}
-			tickers = append(tickers, Ticker{Symbol: stats.Symbol, Volume: volume, QuoteVolume: quote, Trades: stats.Count})
+			tickers = append(tickers, Ticker{Symbol: name, Volume: volume, QuoteVolume: quote, Trades: stats.Count})
 		}
 		return nil
 	})

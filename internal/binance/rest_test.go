@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"tapedeck/internal/recorded"
+	"tapedeck/internal/symbol"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -91,7 +93,7 @@ func plainPage(page Page) (rows []plainRow) {
 
 func TestAggTradesRequestsMicrosecondsAndSeparatesVoidedRows(t *testing.T) {
 	client, requests := newTestREST(t, newTestClock(), respond(200, aggPage, "X-MBX-USED-WEIGHT-1M", "4"))
-	page, err := client.AggTrades(t.Context(), "BNBBTC", 26129, 3)
+	page, err := client.AggTrades(t.Context(), symbol.Must("BNBBTC"), 26129, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +123,7 @@ func TestHistoricalTradesFirstAndLastAggTrade(t *testing.T) {
 	client, requests := newTestREST(t, newTestClock(),
 		respond(200, `[{"id":28457,"price":"4.00000100","qty":"12.00000000","quoteQty":"48.000012","time":1499865549590,"isBuyerMaker":true,"isBestMatch":true}]`),
 		respond(200, `[]`))
-	page, err := client.HistoricalTrades(t.Context(), "BNBBTC", 28457, 1000)
+	page, err := client.HistoricalTrades(t.Context(), symbol.Must("BNBBTC"), 28457, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,10 +135,10 @@ func TestHistoricalTradesFirstAndLastAggTrade(t *testing.T) {
 		t.Errorf("cost = %+v", page.Cost)
 	}
 	at := time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC)
-	if page, err := client.FirstAggTrade(t.Context(), "BNBBTC", at); err != nil || len(page.Rows) != 0 {
+	if page, err := client.FirstAggTrade(t.Context(), symbol.Must("BNBBTC"), at); err != nil || len(page.Rows) != 0 {
 		t.Errorf("FirstAggTrade = %v, %v", page, err)
 	}
-	if _, err := client.LastAggTrade(t.Context(), "BNBBTC", at); err != nil {
+	if _, err := client.LastAggTrade(t.Context(), symbol.Must("BNBBTC"), at); err != nil {
 		t.Error(err)
 	}
 	for i, want := range []string{
@@ -177,7 +179,7 @@ func TestTemporaryFaultsAreRetried(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			clock := newTestClock()
 			client, requests := newTestREST(t, clock, fault, fault, respond(200, aggPage))
-			page, err := client.AggTrades(t.Context(), "BNBBTC", 26129, 3)
+			page, err := client.AggTrades(t.Context(), symbol.Must("BNBBTC"), 26129, 3)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -218,7 +220,7 @@ func TestPermanentFaultsReturnTheirError(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			client, requests := newTestREST(t, newTestClock(), tc.answer)
-			page, err := client.AggTrades(t.Context(), "NOPE", 5, 10)
+			page, err := client.AggTrades(t.Context(), symbol.Must("NOPE"), 5, 10)
 			if err == nil || !tc.check(err) || !strings.Contains(err.Error(), tc.text) || len(err.Error()) > 300 {
 				t.Errorf("err = %v", err)
 			}
@@ -236,7 +238,7 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 	for _, status := range []int{429, 418} {
 		clock := newTestClock()
 		client, _ := newTestREST(t, clock, respond(status, `{"code":-1003,"msg":"x"}`, "Retry-After", "17"), respond(200, `[]`))
-		if _, err := client.AggTrades(t.Context(), "BNBBTC", 5, 10); err != nil {
+		if _, err := client.AggTrades(t.Context(), symbol.Must("BNBBTC"), 5, 10); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff([]time.Duration{17 * time.Second}, clock.slept); diff != "" {
@@ -250,7 +252,7 @@ func TestFirewallPausesGrow(t *testing.T) {
 	clock := newTestClock()
 	refused := respond(403, "<html>\r\n<head><title>403 Forbidden</title></head>\r\n</html>")
 	client, requests := newTestREST(t, clock, refused, refused, refused, respond(200, aggPage))
-	page, err := client.AggTrades(t.Context(), "BNBBTC", 26129, 3)
+	page, err := client.AggTrades(t.Context(), symbol.Must("BNBBTC"), 26129, 3)
 	if err != nil || len(page.Rows) != 2 || len(requests()) != 4 {
 		t.Fatalf("%+v, %v after %d requests", page, err, len(requests()))
 	}
@@ -265,7 +267,7 @@ func TestBanIsKeptAcrossRestarts(t *testing.T) {
 	message := fmt.Sprintf(`{"code":-1003,"msg":"Way too much request weight used; IP banned until %d. Please use WebSocket Streams."}`, until.UnixMilli())
 	client, requests := newTestREST(t, clock, respond(418, message), respond(200, `[]`))
 	for range 2 {
-		_, err := client.AggTrades(t.Context(), "BNBBTC", 5, 10)
+		_, err := client.AggTrades(t.Context(), symbol.Must("BNBBTC"), 5, 10)
 		var banned *BannedError
 		if !errors.As(err, &banned) || !banned.Until.Equal(until) {
 			t.Fatalf("err = %v, want a ban until %v", err, until)
@@ -281,7 +283,7 @@ func TestBanIsKeptAcrossRestarts(t *testing.T) {
 		t.Errorf("state = %+v, %v", state, err)
 	}
 	clock.sleep(t.Context(), 3*time.Hour)
-	if _, err := client.AggTrades(t.Context(), "BNBBTC", 5, 10); err != nil {
+	if _, err := client.AggTrades(t.Context(), symbol.Must("BNBBTC"), 5, 10); err != nil {
 		t.Errorf("after the ban: %v", err)
 	}
 }
@@ -301,7 +303,7 @@ func TestExchangeInfoReadsARealResponse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(info.Symbols) != 1248 || info.Symbols[0] != (Symbol{"ETHBTC", "TRADING", "ETH", "BTC"}) || cost != (Cost{1, 20}) {
+	if len(info.Symbols) != 1248 || info.Symbols[0] != (Symbol{symbol.Must("ETHBTC"), "TRADING", "ETH", "BTC"}) || cost != (Cost{1, 20}) {
 		t.Errorf("%d symbols, first %+v, cost %+v", len(info.Symbols), info.Symbols[0], cost)
 	}
 	state, err := client.Budget().State()
@@ -318,8 +320,8 @@ func TestTickers(t *testing.T) {
 	client, _ := newTestREST(t, newTestClock(),
 		respond(200, `[{"symbol":"BNBBTC","volume":"8913.30000000","quoteVolume":"15.30000000","count":76}]`))
 	tickers, err := client.Tickers(t.Context())
-	if diff := cmp.Diff([]Ticker{{"BNBBTC", 8913.3, 15.3, 76}}, tickers); err != nil || diff != "" {
-		t.Errorf("%v %s", err, diff)
+	if want := []Ticker{{symbol.Must("BNBBTC"), 8913.3, 15.3, 76}}; err != nil || !slices.Equal(tickers, want) {
+		t.Errorf("%v, %v", tickers, err)
 	}
 }
 
@@ -329,7 +331,7 @@ func TestCancelledRequestReturns(t *testing.T) {
 		cancel()
 		<-r.Context().Done()
 	})
-	_, err := client.AggTrades(ctx, "BNBBTC", 1, 1)
+	_, err := client.AggTrades(ctx, symbol.Must("BNBBTC"), 1, 1)
 	if !errors.Is(err, context.Canceled) || Temporary(err) {
 		t.Errorf("err = %v", err)
 	}
@@ -345,7 +347,7 @@ func TestUnreachableExchangeFailsFast(t *testing.T) {
 	t.Cleanup(server.Close)
 
 	began := clock.now()
-	_, err := client.AggTrades(t.Context(), "BNBBTC", 26129, 3)
+	_, err := client.AggTrades(t.Context(), symbol.Must("BNBBTC"), 26129, 3)
 	var unreachable *UnreachableError
 	if !errors.As(err, &unreachable) || !Temporary(err) || !strings.Contains(err.Error(), server.URL+" cannot be reached: connection refused") {
 		t.Errorf("error = %v", err)
@@ -353,17 +355,17 @@ func TestUnreachableExchangeFailsFast(t *testing.T) {
 	if took := clock.now().Sub(began); took > connectWithin || took < connectWithin/2 {
 		t.Errorf("it failed after %s", took)
 	}
-	if _, err := patient.AggTrades(t.Context(), "BNBBTC", 26129, 3); errors.As(err, &unreachable) || transport.refused < 10 {
+	if _, err := patient.AggTrades(t.Context(), symbol.Must("BNBBTC"), 26129, 3); errors.As(err, &unreachable) || transport.refused < 10 {
 		t.Errorf("a client without FailFast: %v after %d attempts", err, transport.refused)
 	}
 
 	// After a response, a failure of the network is temporary.
 	transport.up = true
-	if _, err := client.AggTrades(t.Context(), "BNBBTC", 26129, 3); err != nil {
+	if _, err := client.AggTrades(t.Context(), symbol.Must("BNBBTC"), 26129, 3); err != nil {
 		t.Fatal(err)
 	}
 	transport.up, transport.refused = false, 0
-	if _, err := client.AggTrades(t.Context(), "BNBBTC", 26129, 3); errors.As(err, &unreachable) || transport.refused != attempts {
+	if _, err := client.AggTrades(t.Context(), symbol.Must("BNBBTC"), 26129, 3); errors.As(err, &unreachable) || transport.refused != attempts {
 		t.Errorf("after a response: %v after %d attempts", err, transport.refused)
 	}
 }

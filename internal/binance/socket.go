@@ -20,6 +20,7 @@ import (
 
 	"tapedeck/internal/outbound"
 	"tapedeck/internal/state"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/wording"
 )
 
@@ -42,8 +43,8 @@ const (
 )
 
 // StreamName returns the name of a symbol's stream, for example btcusdt@aggTrade.
-func StreamName(symbol, feed string) string {
-	return strings.ToLower(symbol) + "@" + feed
+func StreamName(name symbol.Name, feed string) string {
+	return strings.ToLower(name.String()) + "@" + feed
 }
 
 // StreamURL returns the address of a combined stream with times in microseconds. It contains as

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"tapedeck/internal/symbol"
 )
 
 // wsServer is a websocket server in memory, for use in a synctest bubble.
@@ -387,7 +389,7 @@ func TestStreamURL(t *testing.T) {
 	}
 	var many []string
 	for i := range 1024 {
-		many = append(many, StreamName(fmt.Sprintf("TOKEN%dUSDT", i), "aggTrade"))
+		many = append(many, StreamName(symbol.Must(fmt.Sprintf("TOKEN%dUSDT", i)), "aggTrade"))
 	}
 	got, rest, err := StreamURL("wss://x", many)
 	if err != nil || len(got) > maxURL || len(got) < maxURL-40 || len(rest) == 0 || strings.Count(got, "@")+len(rest) != len(many) {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"tapedeck/internal/symbol"
 )
 
 // strangerText is what a server sends that is not the exchange's. It must not appear in an error.
@@ -36,7 +38,7 @@ func ways(t *testing.T, address string) map[string]func() error {
 		"REST": func() error {
 			client, _ := newTestREST(t, newTestClock(), respond(200, ""))
 			client.client.BaseURL = address
-			_, err := client.AggTrades(t.Context(), "BTCUSDT", 1, 10)
+			_, err := client.AggTrades(t.Context(), symbol.Must("BTCUSDT"), 1, 10)
 			return err
 		},
 		"exchangeInfo": func() error {
@@ -48,7 +50,7 @@ func ways(t *testing.T, address string) map[string]func() error {
 		"archive": func() error {
 			archive := NewArchive(address, ClientOptions{Sleep: newTestClock().sleep})
 			defer archive.Close()
-			_, err := archive.Fetch(t.Context(), KindAggTrades, "BTCUSDT", archiveDay, t.TempDir())
+			_, err := archive.Fetch(t.Context(), KindAggTrades, symbol.Must("BTCUSDT"), archiveDay, t.TempDir())
 			return err
 		},
 		"stream": func() error {

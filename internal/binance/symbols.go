@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/wording"
 )
 
@@ -20,11 +20,12 @@ import (
 type UnknownSymbolError struct {
 	Symbol  string // the name or the pattern, as written
 	Nearest string // the listed name that was probably meant; empty if none is similar
+	pattern bool
 }
 
 func (e *UnknownSymbolError) Error() string {
 	switch {
-	case isPattern(e.Symbol):
+	case e.pattern:
 		return fmt.Sprintf("no trading symbol matches %q", e.Symbol)
 	case e.Nearest != "":
 		return fmt.Sprintf("the exchange lists no symbol %q; did you mean %q?", e.Symbol, e.Nearest)
@@ -32,84 +33,91 @@ func (e *UnknownSymbolError) Error() string {
 	return fmt.Sprintf("the exchange lists no symbol %q", e.Symbol)
 }
 
-// Pattern selects symbols by their name and, if it has a condition, by their volume.
-type Pattern struct {
+// volumePattern selects symbols by their name and, if it has a condition, by their volume.
+type volumePattern struct {
+	symbol.Pattern
 	text      string  // as written
-	glob      string  // in upper case; path.Match accepts it
 	minVolume float64 // of the last 24 hours in quote asset; 0 for no condition
 }
 
-// isPattern reports whether a word has to be read by ParsePattern. A word that is not a pattern is
-// a name.
-func isPattern(word string) bool { return strings.ContainsAny(word, "*?[>") }
-
-// ParsePattern reads a pattern: a glob in any letter case, optionally with the least volume of the
-// last 24 hours in quote asset, for example *USDT or *USDT>1000000.
-func ParsePattern(text string) (Pattern, error) {
+// parseVolumePattern reads a pattern, optionally with the least volume of the last 24 hours in quote
+// asset, for example *USDT or *USDT>1000000.
+func parseVolumePattern(text string) (volumePattern, error) {
 	glob, amount, conditional := strings.Cut(text, ">")
-	p := Pattern{text: text, glob: strings.ToUpper(strings.TrimSpace(glob))}
+	p := volumePattern{text: text}
+	var err error
 	if conditional {
-		var err error
 		p.minVolume, err = strconv.ParseFloat(strings.ReplaceAll(strings.TrimPrefix(amount, "="), "_", ""), 64)
 		if err != nil || !(p.minVolume > 0) || glob == "" {
-			return Pattern{}, fmt.Errorf(`symbol pattern %q: ">" needs the least volume of 24 hours in quote asset, `+
-				"for example *USDT>1000000", text)
+			return volumePattern{}, fmt.Errorf(`symbol pattern %s: ">" needs the least volume of 24 hours in quote asset, `+
+				"for example *USDT>1000000", symbol.Quote(text))
 		}
 	}
-	if _, err := path.Match(p.glob, ""); err != nil {
-		return Pattern{}, fmt.Errorf("symbol pattern %q: %w", text, err)
-	}
-	return p, nil
+	p.Pattern, err = symbol.ParsePattern(strings.TrimSpace(glob))
+	return p, err
 }
 
-func (p Pattern) matches(name string) bool {
-	matched, _ := path.Match(p.glob, name) // ParsePattern has checked the glob
-	return matched
-}
-
-// SymbolList is what a person wrote to choose symbols: names, patterns, and patterns that exclude.
+// SymbolList chooses symbols: names, patterns, and patterns that exclude.
 type SymbolList struct {
-	names              []string
-	patterns, excluded []Pattern
+	names    []symbol.Name
+	patterns []volumePattern
+	excluded []symbol.Pattern
 }
 
-// ParseSymbolList reads words. A word with a leading ! excludes the symbols that match the rest of
-// it; any other word is a name or a pattern.
+// ParseSymbolList reads words that a person wrote. A word with a leading ! excludes the symbols that
+// match the rest of it; any other word is a name or a pattern. Names from anywhere else go into a list
+// with ListOf.
 func ParseSymbolList(words []string) (SymbolList, error) {
 	var list SymbolList
 	for _, word := range words {
 		if glob, excludes := strings.CutPrefix(word, "!"); excludes {
-			p := Pattern{text: word, glob: strings.ToUpper(glob)}
 			if strings.Contains(glob, ">") || glob == "" {
-				return list, fmt.Errorf("symbol pattern %q: ! excludes by name only, for example !*DOWNUSDT", word)
+				return list, fmt.Errorf("symbol pattern %s: ! excludes by name only, for example !*DOWNUSDT", symbol.Quote(word))
 			}
-			if _, err := path.Match(p.glob, ""); err != nil {
-				return list, fmt.Errorf("symbol pattern %q: %w", word, err)
+			p, err := symbol.ParsePattern(glob)
+			if err != nil {
+				return list, err
 			}
 			list.excluded = append(list.excluded, p)
 			continue
 		}
-		if !isPattern(word) {
-			list.names = append(list.names, word)
+		if symbol.IsPattern(word) || strings.Contains(word, ">") {
+			p, err := parseVolumePattern(word)
+			if err != nil {
+				return list, err
+			}
+			list.patterns = append(list.patterns, p)
 			continue
 		}
-		p, err := ParsePattern(word)
+		name, err := symbol.Parse(word)
 		if err != nil {
 			return list, err
 		}
-		list.patterns = append(list.patterns, p)
+		list.names = append(list.names, name)
 	}
 	return list, nil
+}
+
+// ListOf returns a list of names.
+func ListOf(names ...symbol.Name) SymbolList { return SymbolList{names: names} }
+
+// IsEmpty reports whether the list chooses and excludes nothing.
+func (l SymbolList) IsEmpty() bool { return len(l.names)+len(l.patterns)+len(l.excluded) == 0 }
+
+// Without returns the list without a name.
+func (l SymbolList) Without(name symbol.Name) SymbolList {
+	l.names = slices.DeleteFunc(slices.Clone(l.names), func(other symbol.Name) bool { return other == name })
+	return l
 }
 
 // ResolveOptions are the settings of Resolve; the zero value is the default.
 type ResolveOptions struct {
 	// OnTape are symbols that exist whether or not the exchange lists them. Patterns match them
 	// regardless of their status and volume.
-	OnTape []string
+	OnTape []symbol.Name
 	// Recorded are symbols that an earlier call returned. They keep matching a pattern until their
 	// volume falls below half of the pattern's, so that they do not come and go.
-	Recorded []string
+	Recorded []symbol.Name
 	// UncheckedAfter, if not 0, is how long to wait for the exchange if the list consists of names
 	// only. Then they are returned unchecked, with a warning in the log.
 	UncheckedAfter time.Duration
@@ -120,7 +128,7 @@ type ResolveOptions struct {
 // *UnknownSymbolError for a name that does not exist and for a pattern that matches nothing.
 // Resolve asks the exchange, and blocks until the request budget permits it, unless every name is
 // on the tape and the exchange's limits are known.
-func (c *REST) Resolve(ctx context.Context, list SymbolList, opt ResolveOptions) ([]string, Cost, error) {
+func (c *REST) Resolve(ctx context.Context, list SymbolList, opt ResolveOptions) ([]symbol.Name, Cost, error) {
 	if list.onlyNamesOf(opt.OnTape) {
 		state, err := c.budget.State()
 		if err != nil {
@@ -144,12 +152,12 @@ func (c *REST) Resolve(ctx context.Context, list SymbolList, opt ResolveOptions)
 		return nil, cost, context.Cause(ctx)
 	case err != nil && onlyNames && opt.UncheckedAfter > 0:
 		c.opt.Logger.Warn("symbols not checked", "error", err)
-		return slices.Compact(slices.Sorted(slices.Values(list.names))), cost, nil
+		return symbol.Sort(slices.Clone(list.names)), cost, nil
 	case err != nil:
 		return nil, cost, err
 	}
-	volumes := map[string]float64{}
-	if slices.ContainsFunc(list.patterns, func(p Pattern) bool { return p.minVolume > 0 }) {
+	volumes := map[symbol.Name]float64{}
+	if slices.ContainsFunc(list.patterns, func(p volumePattern) bool { return p.minVolume > 0 }) {
 		tickers, err := c.Tickers(ctx)
 		if err != nil {
 			return nil, cost, err
@@ -166,59 +174,59 @@ func (c *REST) Resolve(ctx context.Context, list SymbolList, opt ResolveOptions)
 }
 
 // onlyNamesOf reports whether the list has no pattern and each of its names is one of symbols.
-func (l SymbolList) onlyNamesOf(symbols []string) bool {
-	return len(l.patterns) == 0 && !slices.ContainsFunc(l.names, func(name string) bool {
-		return !slices.Contains(symbols, name) && !slices.Contains(symbols, strings.ToUpper(name))
+func (l SymbolList) onlyNamesOf(symbols []symbol.Name) bool {
+	return len(l.patterns) == 0 && !slices.ContainsFunc(l.names, func(name symbol.Name) bool {
+		return !slices.Contains(symbols, name) && !slices.Contains(symbols, name.Upper())
 	})
 }
 
 // choose returns the symbols that the list means among those that are listed and those on the tape.
 // volumes are in quote asset.
-func (l SymbolList) choose(listed []Symbol, volumes map[string]float64, onTape []string) ([]string, error) {
+func (l SymbolList) choose(listed []Symbol, volumes map[symbol.Name]float64, onTape []symbol.Name) ([]symbol.Name, error) {
 	names := make([]string, 0, len(listed))
-	exists := map[string]bool{}
-	for _, symbol := range listed {
-		names = append(names, symbol.Name)
-		exists[symbol.Name] = true
+	exists := map[symbol.Name]bool{}
+	for _, s := range listed {
+		names = append(names, s.Name.String())
+		exists[s.Name] = true
 	}
 	for _, name := range onTape {
 		exists[name] = true
 	}
-	chosen := map[string]bool{}
+	chosen := map[symbol.Name]bool{}
 	for _, name := range l.names {
-		if upper := strings.ToUpper(name); !exists[name] && exists[upper] {
+		if upper := name.Upper(); !exists[name] && exists[upper] {
 			name = upper
 		}
 		if !exists[name] {
-			return nil, &UnknownSymbolError{Symbol: name, Nearest: wording.Nearest(name, names)}
+			return nil, &UnknownSymbolError{Symbol: name.String(), Nearest: wording.Nearest(name.String(), names)}
 		}
 		chosen[name] = true
 	}
 	for _, p := range l.patterns {
 		matched := false
-		choose := func(name string) {
+		choose := func(name symbol.Name) {
 			chosen[name] = true
 			matched = true
 		}
-		for _, symbol := range listed {
-			if symbol.Status == "TRADING" && volumes[symbol.Name] >= p.minVolume && p.matches(symbol.Name) {
-				choose(symbol.Name)
+		for _, s := range listed {
+			if s.Status == "TRADING" && volumes[s.Name] >= p.minVolume && p.Matches(s.Name.String()) {
+				choose(s.Name)
 			}
 		}
 		for _, name := range onTape {
-			if p.matches(name) {
+			if p.Matches(name.String()) {
 				choose(name)
 			}
 		}
 		if !matched {
-			return nil, &UnknownSymbolError{Symbol: p.text}
+			return nil, &UnknownSymbolError{Symbol: p.text, pattern: true}
 		}
 	}
-	maps.DeleteFunc(chosen, func(name string, _ bool) bool {
-		return slices.ContainsFunc(l.excluded, func(p Pattern) bool { return p.matches(name) })
+	maps.DeleteFunc(chosen, func(name symbol.Name, _ bool) bool {
+		return slices.ContainsFunc(l.excluded, func(p symbol.Pattern) bool { return p.Matches(name.String()) })
 	})
 	if len(chosen) == 0 {
 		return nil, errors.New("no symbol is left: the words with a leading ! exclude all of them")
 	}
-	return slices.Sorted(maps.Keys(chosen)), nil
+	return slices.SortedFunc(maps.Keys(chosen), symbol.Name.Compare), nil
 }

@@ -3,15 +3,20 @@ package binance
 import (
 	"strings"
 	"testing"
+
+	"tapedeck/internal/symbol"
 )
 
 func TestSymbolListChoosesByNamePatternAndVolume(t *testing.T) {
 	var listed []Symbol
 	for _, name := range []string{"AUSDT", "BUSDT", "CUSDT", "ABTC"} {
-		listed = append(listed, Symbol{Name: name, Status: "TRADING"})
+		listed = append(listed, Symbol{Name: symbol.Must(name), Status: "TRADING"})
 	}
-	listed = append(listed, Symbol{Name: "DUSDT", Status: "BREAK"})
-	volumes := map[string]float64{"AUSDT": 999_999, "BUSDT": 1e6, "CUSDT": 5e9, "DUSDT": 5e9, "ABTC": 20}
+	listed = append(listed, Symbol{Name: symbol.Must("DUSDT"), Status: "BREAK"})
+	volumes := map[symbol.Name]float64{}
+	for text, volume := range map[string]float64{"AUSDT": 999_999, "BUSDT": 1e6, "CUSDT": 5e9, "DUSDT": 5e9, "ABTC": 20} {
+		volumes[symbol.Must(text)] = volume
+	}
 	for words, want := range map[string]string{
 		"*usdt>1000000":        "BUSDT CUSDT",
 		"*USDT>=1_000_000":     "BUSDT CUSDT",
@@ -26,8 +31,8 @@ func TestSymbolListChoosesByNamePatternAndVolume(t *testing.T) {
 		"*USDT>NaN":            `">" needs the least volume`,
 		">1000":                `">" needs the least volume`,
 		"*USDT>1000000>200000": `">" needs the least volume`,
-		"[A":                   `symbol pattern "[A": syntax error in pattern`,
-		"*,![":                 `symbol pattern "![": syntax error in pattern`,
+		"[A":                   `"[A" is neither a symbol nor a pattern`,
+		"*,![":                 `"[" is neither a symbol nor a pattern`,
 		"AUSDT,!A*":            "no symbol is left",
 		"*USDT,!B*>5":          `symbol pattern "!B*>5": ! excludes by name only`,
 		"*USDT,!":              `symbol pattern "!": ! excludes by name only`,
@@ -36,7 +41,9 @@ func TestSymbolListChoosesByNamePatternAndVolume(t *testing.T) {
 		list, err := ParseSymbolList(strings.Split(words, ","))
 		var got []string
 		if err == nil {
-			got, err = list.choose(listed, volumes, nil)
+			var names []symbol.Name
+			names, err = list.choose(listed, volumes, nil)
+			got = symbol.Strings(names)
 		}
 		if err != nil {
 			got = []string{err.Error()}

@@ -9,12 +9,13 @@ import (
 
 	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 )
 
 // CSV is a file of archive rows of one symbol.
 type CSV struct {
-	Symbol string
+	Symbol symbol.Name
 	Kind   binance.ArchiveKind
 	// Layout says where the columns are; nil means the archive's form.
 	Layout *binance.Columns
@@ -77,7 +78,7 @@ func (c *CSV) ReadSorted(
 		return voided, err
 	}
 	start()
-	sorter, err := newSorter(dir.StagingPath(), c.Symbol)
+	sorter, err := newSorter(dir.StagingPath(), c.Symbol.String())
 	if err != nil {
 		return 0, err
 	}

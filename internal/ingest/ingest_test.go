@@ -12,6 +12,7 @@ import (
 
 	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 )
 
@@ -29,8 +30,8 @@ func TestFromRowAndFromMessageAgree(t *testing.T) {
 	} {
 		row := binance.Row{ID: 7, Price: []byte(c.price), Qty: []byte(c.qty), FirstTradeID: 8, LastTradeID: 9, Time: 10, IsBuyerMaker: true}
 		message := binance.Message{ID: 7, Price: row.Price, Qty: row.Qty, FirstTradeID: 8, LastTradeID: 9, Time: 10, BuyerMaker: true}
-		fromRow, inexact, err := FromRow("A", &row)
-		fromMessage, inexactToo, errToo := FromMessage("A", &message)
+		fromRow, inexact, err := FromRow(symbol.Must("A"), &row)
+		fromMessage, inexactToo, errToo := FromMessage(symbol.Must("A"), &message)
 		if fromRow != fromMessage || inexact != inexactToo || fmt.Sprint(err) != fmt.Sprint(errToo) {
 			t.Errorf("%+v: %+v and %+v, %v and %v", c, fromRow, fromMessage, err, errToo)
 		}
@@ -51,8 +52,9 @@ func TestFromRowAndFromMessageAgree(t *testing.T) {
 
 func TestConversionDoesNotAllocate(t *testing.T) {
 	message := binance.Message{ID: 7, Price: []byte("61837.63000000"), Qty: []byte("0.00100000"), Time: 10}
+	name := symbol.Must("A")
 	if n := testing.AllocsPerRun(100, func() {
-		if _, _, err := FromMessage("A", &message); err != nil {
+		if _, _, err := FromMessage(name, &message); err != nil {
 			t.Fatal(err)
 		}
 	}); n > 0 {
@@ -76,7 +78,7 @@ func readAll(t *testing.T, csv CSV, text string) (ids, positions []int64, starts
 	if err != nil {
 		t.Fatal(err)
 	}
-	csv.Symbol, csv.Kind = "A", binance.KindTrades
+	csv.Symbol, csv.Kind = symbol.Must("A"), binance.KindTrades
 	csv.Open = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }
 	_, err = csv.ReadSorted(t.Context(), dir, func() {
 		starts++

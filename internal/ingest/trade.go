@@ -11,6 +11,7 @@ import (
 	"fmt"
 
 	"tapedeck/internal/binance"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 )
 
@@ -30,9 +31,9 @@ func (i Inexact) Count() (n int64) {
 }
 
 // FromRow converts a row of REST or of an archive CSV. It does not allocate unless it fails.
-func FromRow(symbol string, row *binance.Row) (t tape.Trade, inexact Inexact, err error) {
+func FromRow(name symbol.Name, row *binance.Row) (t tape.Trade, inexact Inexact, err error) {
 	t = tape.Trade{
-		Symbol: symbol, ID: row.ID, FirstTradeID: row.FirstTradeID, LastTradeID: row.LastTradeID,
+		Symbol: name.String(), ID: row.ID, FirstTradeID: row.FirstTradeID, LastTradeID: row.LastTradeID,
 		TradedAt: row.Time, IsBuyerMaker: row.IsBuyerMaker,
 	}
 	inexact, err = parse(&t, row.Price, row.Qty)
@@ -41,9 +42,9 @@ func FromRow(symbol string, row *binance.Row) (t tape.Trade, inexact Inexact, er
 
 // FromMessage converts a trade or aggTrade message of the stream. It does not allocate unless it
 // fails.
-func FromMessage(symbol string, m *binance.Message) (t tape.Trade, inexact Inexact, err error) {
+func FromMessage(name symbol.Name, m *binance.Message) (t tape.Trade, inexact Inexact, err error) {
 	t = tape.Trade{
-		Symbol: symbol, ID: m.ID, FirstTradeID: m.FirstTradeID, LastTradeID: m.LastTradeID,
+		Symbol: name.String(), ID: m.ID, FirstTradeID: m.FirstTradeID, LastTradeID: m.LastTradeID,
 		TradedAt: m.Time, IsBuyerMaker: m.BuyerMaker,
 	}
 	inexact, err = parse(&t, m.Price, m.Qty)

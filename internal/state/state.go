@@ -22,7 +22,10 @@
 //	stream.lock                      jobs/stream       nothing; a lock, held while recording
 //	schedule.json                    jobs/schedule     what is not in the ledger yet (type Scheduler)
 //	schedule.lock                    jobs/schedule     nothing; a lock
-//	begun/<symbol>                   jobs/backfill     symbols with an unfinished first backfill
+//	begun/<symbol>                   jobs/backfill     symbols with an unfinished first backfill;
+//	                                                   symbol.Name.FileName encodes the name
+//	not-symbols.json                 internal/tape     names on the tape that are not symbols; health
+//	                                                   lists them again after the next verify
 //	detect.json                      jobs/detect       the tape is judged again
 //	judged/<date>.json               jobs/detect       claims that time was judged (type JudgedDay)
 //	judged-definitions.json          jobs/detect       a change of a detector goes unnoticed once

@@ -12,6 +12,7 @@ import (
 
 	"tapedeck/internal/idset"
 	"tapedeck/internal/state"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/window"
 )
 
@@ -29,6 +30,9 @@ type Certificate struct {
 	// Gone are the symbols of which nothing is left because all of it was dropped on purpose, with their
 	// number of ids. Symbols does not have them.
 	Gone map[string]int64
+	// NotSymbols are texts in the column symbol that no symbol can have, sorted. Their rows are not
+	// judged, and no other command reads them.
+	NotSymbols []NotSymbol
 	// Conflicts are not resolved; see Dir.OpenConflicts.
 	Conflicts []Conflict
 	// Files is the number of files, Scanned of those read now. The others were read before and have
@@ -37,6 +41,13 @@ type Certificate struct {
 	// SaveErr is the error, if any, of saving the result for the next time, which then reads the files
 	// again. The volume may be read-only or full.
 	SaveErr error
+}
+
+// NotSymbol is a text in the column symbol of trades that no symbol can have. It can have any
+// characters; symbol.Quote shows it.
+type NotSymbol struct {
+	Text string `json:"text"`
+	Rows int64  `json:"rows"`
 }
 
 // SymbolCertificate states how complete the record of one symbol is.
@@ -85,9 +96,10 @@ const (
 )
 
 // Complete reports whether no id is missing that can be fetched, none was removed on purpose, none is
-// duplicated or in conflict, and every file could be read and belongs where it is.
+// duplicated or in conflict, every row has a symbol, and every file could be read and belongs where
+// it is.
 func (c Certificate) Complete() bool {
-	return len(c.Broken)+len(c.Strays) == 0 && c.Misplaced == 0 && len(c.Conflicts) == 0 &&
+	return len(c.Broken)+len(c.Strays)+len(c.NotSymbols) == 0 && c.Misplaced == 0 && len(c.Conflicts) == 0 &&
 		!slices.ContainsFunc(c.Symbols, func(s SymbolCertificate) bool { return s.Missing+s.Dropped+s.Duplicates > 0 })
 }
 
@@ -129,22 +141,26 @@ func (d *Dir) Certify(ctx context.Context, now time.Time, full bool) (Certificat
 	}
 	out.findStrays(d.Feed(), scan)
 	symbols := out.collect(scan, d.Feed())
-	for symbol := range known.bounds {
-		if symbols[symbol] == nil {
-			symbols[symbol] = &symbolIDs{} // all of its record is lost
+	for text := range known.bounds {
+		if symbols[text] == nil && symbol.IsValid(text) {
+			symbols[text] = &symbolIDs{} // all of its record is lost
 		}
 	}
-	for symbol, runs := range known.dropped {
-		if symbols[symbol] == nil {
+	for text, runs := range known.dropped {
+		if symbols[text] == nil && symbol.IsValid(text) {
 			if out.Gone == nil {
 				out.Gone = map[string]int64{}
 			}
-			out.Gone[symbol] = idsOf(runs).Count()
+			out.Gone[text] = idsOf(runs).Count()
 		}
 	}
-	for _, symbol := range slices.Sorted(maps.Keys(symbols)) {
-		c := symbolCertifier{out: SymbolCertificate{Symbol: symbol}, days: map[string]*Day{}, now: now}
-		out.Symbols = append(out.Symbols, c.certify(symbols[symbol], known, out.Conflicts))
+	for _, text := range slices.Sorted(maps.Keys(symbols)) {
+		if !symbol.IsValid(text) {
+			out.NotSymbols = append(out.NotSymbols, NotSymbol{text, symbols[text].rows()})
+			continue
+		}
+		c := symbolCertifier{out: SymbolCertificate{Symbol: text}, days: map[string]*Day{}, now: now}
+		out.Symbols = append(out.Symbols, c.certify(symbols[text], known, out.Conflicts))
 	}
 	return out, nil
 }
@@ -179,6 +195,14 @@ type symbolIDs struct {
 	days  map[string]*dayIDs // by date
 	parts [][]IDRun          // the runs of each file
 	steps backwardSteps      // within files
+}
+
+// rows returns the number of ids.
+func (s *symbolIDs) rows() (n int64) {
+	for _, day := range s.days {
+		n += idsOf(day.set.runs).Count()
+	}
+	return n
 }
 
 // dayIDs are the ids of one symbol in one partition.

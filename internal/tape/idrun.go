@@ -1,12 +1,14 @@
 package tape
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"sort"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"tapedeck/internal/idset"
 )
@@ -134,9 +136,30 @@ func (s symbolRuns) MarshalJSON() ([]byte, error) {
 		for i, run := range runs {
 			list[i] = [...]int64{run.First, run.Last, run.FirstAt, run.LastAt}
 		}
-		numbers[symbol] = list
+		numbers[runsKeyOf(symbol)] = list
 	}
 	return json.Marshal(numbers)
+}
+
+// hexKey begins the JSON key of a text that JSON would change, which no symbol is. It follows in hex.
+const hexKey = "\x00"
+
+// runsKeyOf returns the JSON key of a text in the column symbol.
+func runsKeyOf(text string) string {
+	if utf8.ValidString(text) && !strings.HasPrefix(text, hexKey) {
+		return text
+	}
+	return hexKey + hex.EncodeToString([]byte(text))
+}
+
+// runsTextOf is the inverse of runsKeyOf.
+func runsTextOf(key string) string {
+	if encoded, ok := strings.CutPrefix(key, hexKey); ok {
+		if text, err := hex.DecodeString(encoded); err == nil {
+			return string(text)
+		}
+	}
+	return key
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -155,7 +178,8 @@ func parseRuns(text string) (symbolRuns, error) {
 		return nil, fmt.Errorf("read its metadata: %w", err)
 	}
 	out := make(symbolRuns, len(numbers))
-	for symbol, runs := range numbers {
+	for key, runs := range numbers {
+		symbol := runsTextOf(key)
 		out[symbol] = make([]IDRun, 0, len(runs))
 		for _, v := range runs {
 			out[symbol] = append(out[symbol], IDRun{idset.Range{First: v[0], Last: v[1]}, v[2], v[3]})

@@ -18,6 +18,7 @@ import (
 
 	"tapedeck/internal/idset"
 	"tapedeck/internal/state"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/window"
 )
 
@@ -46,8 +47,9 @@ type Index struct {
 
 // merged caches what all partitions hold together. It is reset when a partition changes.
 type merged struct {
-	symbols []string // sorted
-	runs    map[string]*runSet
+	names      []symbol.Name // sorted
+	notSymbols []string      // sorted
+	runs       map[string]*runSet
 }
 
 // partition holds the files of one date and the ids in them.
@@ -102,7 +104,7 @@ func (x *Index) Refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	x.bounds, x.merged.symbols = bounds, nil
+	x.bounds, x.merged.names = bounds, nil
 	dropped, err := x.extent.dropped.read()
 	x.dropped = dropped.Symbols
 	return err
@@ -292,23 +294,43 @@ func (p *partition) add(f footer, date string, feed Feed, keepRuns bool) {
 	p.suspect = p.suspect || f.repeated > 0
 }
 
-// Symbols lists the symbols that are on the tape or ever were, sorted.
-func (x *Index) Symbols() []string {
+// Names lists the symbols that are on the tape or ever were, sorted. What is on the tape and no symbol
+// is not among them; see NotSymbols.
+func (x *Index) Names() []symbol.Name {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.merged.symbols == nil {
-		symbols := map[string]bool{}
-		for symbol := range x.bounds {
-			symbols[symbol] = true
-		}
-		for _, part := range x.parts {
-			for symbol := range part.runs {
-				symbols[symbol] = true
-			}
-		}
-		x.merged.symbols = slices.Sorted(maps.Keys(symbols))
+	x.mergeNames()
+	return slices.Clone(x.merged.names)
+}
+
+// Symbols returns the texts of Names.
+func (x *Index) Symbols() []string { return symbol.Strings(x.Names()) }
+
+// NotSymbols lists the texts in the column symbol of trades that no symbol can have, sorted. Another
+// program or an earlier version wrote them. They can have any characters; symbol.Quote shows them.
+func (x *Index) NotSymbols() []string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.mergeNames()
+	return slices.Clone(x.merged.notSymbols)
+}
+
+func (x *Index) mergeNames() {
+	if x.merged.names != nil {
+		return
 	}
-	return slices.Clone(x.merged.symbols)
+	present, known := map[string]bool{}, map[string]bool{}
+	for _, part := range x.parts {
+		for text := range part.runs {
+			present[text], known[text] = true, true
+		}
+	}
+	for text := range x.bounds {
+		known[text] = true
+	}
+	names, invalid := symbol.ParseAll(slices.Sorted(maps.Keys(known)))
+	x.merged.names = append([]symbol.Name{}, names...)
+	x.merged.notSymbols = slices.DeleteFunc(invalid, func(text string) bool { return !present[text] })
 }
 
 // runsOf returns a symbol's runs of ids over all dates.
@@ -388,9 +410,12 @@ func (x *Index) AllDropped() iter.Seq2[string, IDRun] {
 		x.mu.Lock()
 		dropped := x.dropped // replaced as a whole, never changed
 		x.mu.Unlock()
-		for _, symbol := range slices.Sorted(maps.Keys(dropped)) {
-			for _, run := range subtractIDs(dropped[symbol], x.IDs(symbol)) {
-				if !yield(symbol, run) {
+		for _, text := range slices.Sorted(maps.Keys(dropped)) {
+			if !symbol.IsValid(text) {
+				continue
+			}
+			for _, run := range subtractIDs(dropped[text], x.IDs(text)) {
+				if !yield(text, run) {
 					return
 				}
 			}

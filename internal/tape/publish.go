@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"tapedeck/internal/idset"
+	"tapedeck/internal/symbol"
 )
 
 // Publish adds trades to the tape, in any order and of any symbols and dates. It sorts the slice in
@@ -69,8 +70,15 @@ func sameTrade(a, b Trade) bool { return a.ID == b.ID && a.Symbol == b.Symbol }
 
 // validate returns an error for a row that no exchange sends.
 func validate(trades []Trade) error {
+	checked := ""
 	for i := range trades {
 		t := &trades[i]
+		if t.Symbol != checked {
+			if err := symbol.Check(t.Symbol); err != nil {
+				return fmt.Errorf("not a trade: %w", err)
+			}
+			checked = t.Symbol
+		}
 		if t.Symbol == "" || t.ID < 0 || t.LastTradeID < t.FirstTradeID || !(t.Price > 0) || !(t.Qty > 0) ||
 			!validTime(t.TradedAt) {
 			return fmt.Errorf("not a trade: symbol %q, id %d, price %v, qty %v, raw trades %d to %d, traded at %d µs",

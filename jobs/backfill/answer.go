@@ -10,6 +10,7 @@ import (
 	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
 	"tapedeck/internal/state"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
 	"tapedeck/internal/wording"
@@ -104,8 +105,8 @@ func readClock(ctx context.Context, rest *binance.REST, opt Options) (Clock, win
 }
 
 // answers returns the answer for each symbol of the plan, after what was fetched.
-func (s Summary) answers() map[string]Answer {
-	out := make(map[string]Answer, len(s.Plan.Symbols))
+func (s Summary) answers() map[symbol.Name]Answer {
+	out := make(map[symbol.Name]Answer, len(s.Plan.Symbols))
 	for _, symbol := range s.Plan.Symbols {
 		out[symbol.Symbol] = symbol.Answer
 	}
@@ -151,9 +152,9 @@ func (s Summary) unansweredSymbols() (out []string) {
 		if symbols[reason] == nil {
 			reasons = append(reasons, reason)
 		}
-		symbols[reason] = append(symbols[reason], symbol.Symbol)
+		symbols[reason] = append(symbols[reason], symbol.Symbol.String())
 		if answer.lacksOnlyItsBeginning(s.Plan.Answerable) {
-			short = append(short, symbol.Symbol)
+			short = append(short, symbol.Symbol.String())
 			if answer.Window.Start.After(latest) {
 				latest = answer.Window.Start
 			}
@@ -210,7 +211,7 @@ func (a Answer) lacks(asked window.Window) string {
 // recordAnswers records what the exchange answered, for everything that has to know up to when the
 // tape is complete.
 func (s Summary) recordAnswers(dir *tape.Dir) error {
-	absent := map[string]idset.Set{}
+	absent := map[symbol.Name]idset.Set{}
 	for _, symbol := range s.Symbols {
 		absent[symbol.Symbol] = symbol.absent
 	}
@@ -218,7 +219,7 @@ func (s Summary) recordAnswers(dir *tape.Dir) error {
 	for _, symbol := range s.Plan.Symbols {
 		facts := answers[symbol.Symbol].facts(symbol.absent.Union(absent[symbol.Symbol]))
 		if len(facts.FirstFrom)+len(facts.LastBefore) > 0 {
-			out[symbol.Symbol] = facts
+			out[symbol.Symbol.String()] = facts
 		}
 	}
 	return state.RecordAnswers(dir.State(), out)

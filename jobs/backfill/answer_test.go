@@ -18,6 +18,7 @@ import (
 	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
 	"tapedeck/internal/standin/exchange"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
 )
@@ -82,7 +83,7 @@ func TestSummaryClaimsOnlyWhatTheExchangeAnswered(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			h := newHarness(t, tape.AggTrade, rows)
 			summary := h.mustBackfill(func(opt *Options) {
-				opt.Now, opt.Window, opt.Symbols, opt.Source = tc.now, tc.window, []string{tc.symbol}, RESTOnly
+				opt.Now, opt.Window, opt.Symbols, opt.Source = tc.now, tc.window, symbolsOf(tc.symbol), RESTOnly
 			})
 			if got := summary.String(); !strings.HasSuffix(got, tc.want) || summary.Total().Fetched != tc.fetched {
 				t.Errorf("summary: %q, want %q", got, tc.want)
@@ -154,7 +155,7 @@ func TestAnswersAreRecorded(t *testing.T) {
 	h := newHarness(t, tape.AggTrade, rows)
 	start, end := day0.Add(9*time.Hour+55*time.Minute), day0.Add(30*time.Hour+time.Minute) // ids 100 and 101 are absent
 	opt := func(opt *Options) {
-		opt.Window, opt.Symbols, opt.Source = between(start, end), []string{"BTCUSDT"}, RESTOnly
+		opt.Window, opt.Symbols, opt.Source = between(start, end), symbolsOf("BTCUSDT"), RESTOnly
 	}
 	h.mustBackfill(opt)
 	h.checkTape("BTCUSDT", idset.Range{First: 102, Last: 300})
@@ -218,7 +219,7 @@ func TestArchiveAnswersWhatRESTOmits(t *testing.T) {
 	h.clients.REST = h.shortHistory(day0.Add(time.Hour))
 	from := day0.AddDate(0, 0, -1)
 	summary := h.mustBackfill(func(opt *Options) {
-		opt.Window, opt.Symbols = between(from.Add(time.Hour), day0.Add(2*time.Hour)), []string{"BTCUSDT"}
+		opt.Window, opt.Symbols = between(from.Add(time.Hour), day0.Add(2*time.Hour)), symbolsOf("BTCUSDT")
 	})
 	if lines := summary.Unanswered(); len(lines) > 0 || !strings.HasSuffix(summary.String(), "from 2026-01-12 01:00:00 to 2026-01-13 02:00:00 UTC") {
 		t.Errorf("%v, %q", summary, lines)
@@ -234,7 +235,7 @@ func TestArchiveAnswersWhatRESTOmits(t *testing.T) {
 	// The day before is not in the archive.
 	h.inject(exchange.Fault{Kind: exchange.ArchiveLate, Count: 10})
 	summary = h.mustBackfill(func(opt *Options) {
-		opt.Window, opt.Symbols = between(from.Add(-2*time.Hour), day0), []string{"BTCUSDT"}
+		opt.Window, opt.Symbols = between(from.Add(-2*time.Hour), day0), symbolsOf("BTCUSDT")
 	})
 	want := []string{"BTCUSDT: no answer from 2026-01-11 22:00:00 to 2026-01-12 01:00:00 UTC: the exchange shows nothing before 2026-01-13 01:00:18 UTC (id 3178)"}
 	if diff := cmp.Diff(want, summary.Unanswered()); diff != "" {
@@ -255,12 +256,12 @@ func TestCoveredUntilStopsAtWhatIsMissing(t *testing.T) {
 		{asked.Start, SymbolSummary{Problem: errors.New("no route to host")}},
 		{asked.End, SymbolSummary{Problem: fmt.Errorf("ask: %w", binance.ErrUnknownSymbol), StillMissing: idset.Set{{First: 5, Last: 9}}}},
 	} {
-		symbol, want := c.symbol, c.want
-		symbol.Symbol = "BTCUSDT"
-		symbol.Answer.Window = asked
-		summary := Summary{Plan: Plan{Window: asked, Answerable: asked, Symbols: []SymbolPlan{{Symbol: "BTCUSDT"}}}, Symbols: []SymbolSummary{symbol}}
+		of, want := c.symbol, c.want
+		of.Symbol = symbol.Must("BTCUSDT")
+		of.Answer.Window = asked
+		summary := Summary{Plan: Plan{Window: asked, Answerable: asked, Symbols: []SymbolPlan{{Symbol: of.Symbol}}}, Symbols: []SymbolSummary{of}}
 		if got := summary.CoveredUntil(); !got.Equal(want) {
-			t.Errorf("%+v: covered until %v, want %v", symbol, got, want)
+			t.Errorf("%+v: covered until %v, want %v", of, got, want)
 		}
 	}
 }

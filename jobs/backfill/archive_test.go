@@ -19,6 +19,7 @@ import (
 	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
 	"tapedeck/internal/standin/exchange"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 )
 
@@ -34,7 +35,7 @@ var fewRequests = exchange.Options{WeightLimit: 600}
 
 // wholeDay sets the window to the day.
 func wholeDay(opt *Options) {
-	opt.Window.Start, opt.Window.End, opt.Symbols = day0, day0.AddDate(0, 0, 1), []string{"BTCUSDT"}
+	opt.Window.Start, opt.Window.End, opt.Symbols = day0, day0.AddDate(0, 0, 1), symbolsOf("BTCUSDT")
 }
 
 func (h *harness) checkStagingEmpty() {
@@ -147,7 +148,7 @@ func TestLateArchiveFileIsFetchedByALaterRun(t *testing.T) {
 		t.Errorf("%+v", summary.Symbols)
 	}
 	// The stand-in publishes a late file after requests for it and for its checksum.
-	answer, err := http.Get(h.exchange.URL() + "/data/spot/daily/aggTrades/BTCUSDT/" + binance.ArchiveName(binance.KindAggTrades, "BTCUSDT", day0))
+	answer, err := http.Get(h.exchange.URL() + "/data/spot/daily/aggTrades/BTCUSDT/" + binance.ArchiveName(binance.KindAggTrades, symbol.Must("BTCUSDT"), day0))
 	if err != nil || answer.StatusCode != http.StatusNotFound {
 		t.Fatal(err, answer.Status)
 	}

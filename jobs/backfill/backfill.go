@@ -22,6 +22,7 @@ import (
 	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
 	"tapedeck/internal/progress"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
 )
@@ -47,9 +48,10 @@ type Options struct {
 	// Window is the time whose trades are fetched. If it is the zero value, the gaps inside the
 	// tape are filled.
 	Window window.Window
-	// Symbols are names and patterns. None means the symbols on the tape, or DefaultSymbols if the
-	// tape is empty, and those that an earlier run has started and not finished.
-	Symbols, DefaultSymbols []string
+	// Symbols chooses what to fetch. An empty list means the symbols on the tape, or DefaultSymbols if
+	// the tape is empty, and those that an earlier run has started and not finished.
+	Symbols        binance.SymbolList
+	DefaultSymbols []symbol.Name
 	// Source is Auto if empty.
 	Source Source
 	// Now decides which days are past, and is recorded as the time at which ids were found absent.
@@ -210,7 +212,7 @@ func onlyThisSymbol(err error) bool {
 // markDone removes ids that were published or found absent from the missing ones.
 func (s *symbolRun) markDone(ids idset.Set) {
 	s.out.StillMissing = s.out.StillMissing.Subtract(ids)
-	s.Progress.Set(s.Symbol, s.out.Missing-s.out.StillMissing.Count())
+	s.Progress.Set(s.Symbol.String(), s.out.Missing-s.out.StillMissing.Count())
 }
 
 // publishPages publishes trades from REST, sorted by id.

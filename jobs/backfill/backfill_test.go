@@ -242,7 +242,7 @@ func TestWindowIsFetchedIntoAnEmptyTape(t *testing.T) {
 	rows := append(market("BTCUSDT", 1000, 5000, day0, now), market("ETHUSDT", 0, 300, day0, now)...)
 	h := newHarness(t, tape.AggTrade, rows)
 	secondHalf := func(opt *Options) {
-		opt.Window.Start, opt.Window.End, opt.Symbols = day0.Add(12*time.Hour), now, []string{"BTCUSDT", "ETHUSDT"}
+		opt.Window.Start, opt.Window.End, opt.Symbols = day0.Add(12*time.Hour), now, symbolsOf("BTCUSDT", "ETHUSDT")
 	}
 	before := h.requests(aggTradesPath)
 	summary := h.mustBackfill(secondHalf)
@@ -341,7 +341,7 @@ func TestWindowWithoutTrades(t *testing.T) {
 		{Start: day0.Add(2 * time.Hour), End: day0.Add(3 * time.Hour)},
 	} {
 		summary := h.mustBackfill(func(opt *Options) {
-			opt.Window, opt.Symbols, opt.Source = window, []string{"BTCUSDT"}, RESTOnly
+			opt.Window, opt.Symbols, opt.Source = window, symbolsOf("BTCUSDT"), RESTOnly
 		})
 		if summary.Plan.Missing() != 0 || len(h.readTape()) != 0 {
 			t.Errorf("%v: %+v", window, summary.Total())
@@ -370,7 +370,7 @@ func TestRawTradesAreFetchedByTheirOwnIDs(t *testing.T) {
 		}
 	}
 	summary := h.mustBackfill(func(opt *Options) {
-		opt.Window.Start, opt.Window.End, opt.Symbols = day0.Add(20000*time.Second), day0.Add(40000*time.Second), []string{"BTCUSDT"}
+		opt.Window.Start, opt.Window.End, opt.Symbols = day0.Add(20000*time.Second), day0.Add(40000*time.Second), symbolsOf("BTCUSDT")
 	})
 	h.checkTape("BTCUSDT", idset.Range{First: 7000, Last: 8999})
 	if got := summary.Plan.Weight(); got != 50 || summary.Total().Cost.Weight != 50+8+20+1 {
@@ -454,7 +454,7 @@ func TestUnknownSymbolIsNamedWithTheNearest(t *testing.T) {
 		"XYZ*":     `no trading symbol matches "XYZ*"`,
 	} {
 		_, err := h.run(func(opt *Options) {
-			opt.Window.Start, opt.Window.End, opt.Symbols = day0, now, []string{"BTCUSDT", name}
+			opt.Window.Start, opt.Window.End, opt.Symbols = day0, now, symbolsOf("BTCUSDT", name)
 		})
 		if err == nil || err.Error() != want {
 			t.Errorf("%s: %v", name, err)
@@ -466,10 +466,10 @@ func TestUnknownSymbolIsNamedWithTheNearest(t *testing.T) {
 	if _, err := h.run(nil); !errors.Is(err, ErrNoSymbols) {
 		t.Errorf("no symbols at all: %v", err)
 	}
-	if _, err := h.run(func(opt *Options) { opt.Window.Start, opt.Window.End, opt.Symbols = now, day0, []string{"BTCUSDT"} }); err == nil {
+	if _, err := h.run(func(opt *Options) { opt.Window.Start, opt.Window.End, opt.Symbols = now, day0, symbolsOf("BTCUSDT") }); err == nil {
 		t.Error("accepted a window that ends before it starts")
 	}
-	h.mustBackfill(func(opt *Options) { opt.Window.Start, opt.Window.End, opt.Symbols = day0, now, []string{"*USDT"} })
+	h.mustBackfill(func(opt *Options) { opt.Window.Start, opt.Window.End, opt.Symbols = day0, now, symbolsOf("*USDT") })
 	if len(h.readTape()) != 2 {
 		t.Error("the pattern did not fetch both symbols")
 	}
@@ -493,12 +493,16 @@ func TestNamesAndPatternsChooseSymbols(t *testing.T) {
 		"ETH*>1e30":      "ETHBTC", // it is on the tape
 		"*USDT>lots":     `symbol pattern "*USDT>lots": ">" needs the least volume of 24 hours in quote asset, for example *USDT>1000000`,
 		"ETHBTC,!ETHBTC": "no symbol is left: the words with a leading ! exclude all of them",
-		"*,![":           `symbol pattern "![": syntax error in pattern`,
+		"*,![":           `"[" is neither a symbol nor a pattern, such as *USDT: besides * and ? it can have letters, digits, "_", "-" and "."`,
 	} {
-		plan, err := Prepare(t.Context(), h.dir, h.clients, Options{Window: window.Window{Start: day0, End: now}, Now: now, Symbols: strings.Split(words, ",")})
+		list, err := binance.ParseSymbolList(strings.Split(words, ","))
+		var plan Plan
+		if err == nil {
+			plan, err = Prepare(t.Context(), h.dir, h.clients, Options{Window: window.Window{Start: day0, End: now}, Now: now, Symbols: list})
+		}
 		var got []string
 		for _, symbol := range plan.Symbols {
-			got = append(got, symbol.Symbol)
+			got = append(got, symbol.Symbol.String())
 		}
 		if err != nil {
 			got = []string{err.Error()}
@@ -529,7 +533,7 @@ func TestCancelledRunContinuesWhereItStopped(t *testing.T) {
 	const rows = 130_000
 	h := newHarness(t, tape.AggTrade, market("BTCUSDT", 0, rows, now.Add(-10*time.Hour), now))
 	opt := h.opt
-	opt.Window.Start, opt.Window.End, opt.Symbols = now.Add(-10*time.Hour), now, []string{"BTCUSDT"}
+	opt.Window.Start, opt.Window.End, opt.Symbols = now.Add(-10*time.Hour), now, symbolsOf("BTCUSDT")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancelled := opt
 	cancelled.Progress = &stopAfter{left: 1, cancel: cancel}
@@ -563,7 +567,7 @@ func TestConcurrentBackfillsShareTheBudgetAndWriteEachTradeOnce(t *testing.T) {
 		}
 		work.Go(func() {
 			opt := h.opt
-			opt.Window.Start, opt.Window.End, opt.Symbols, opt.Source = day0, now, []string{"BTCUSDT", "ETHUSDT"}, RESTOnly
+			opt.Window.Start, opt.Window.End, opt.Symbols, opt.Source = day0, now, symbolsOf("BTCUSDT", "ETHUSDT"), RESTOnly
 			if _, err := Run(t.Context(), dir, clients, opt); err != nil {
 				t.Error(err)
 			}

@@ -96,7 +96,7 @@ func BenchmarkBackfillDay(b *testing.B) {
 		next := archivetest.Day.AddDate(0, 0, 1)
 		began := time.Now()
 		summary, err := Run(b.Context(), dir, Clients{REST: rest, Archive: archive}, Options{
-			Window: window.Window{Start: archivetest.Day, End: next}, Symbols: []string{archivetest.Symbol}, Now: next.Add(24 * time.Hour), Source: ArchiveOnly,
+			Window: window.Window{Start: archivetest.Day, End: next}, Symbols: symbolsOf(archivetest.Symbol), Now: next.Add(24 * time.Hour), Source: ArchiveOnly,
 		})
 		took := time.Since(began)
 		if err != nil || !summary.Complete() || summary.Total().FromArchive != int64(*benchRows) {

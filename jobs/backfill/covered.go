@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tapedeck/internal/binance"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/window"
 )
 
@@ -31,7 +32,7 @@ func (s Summary) CoveredUntil() time.Time {
 		return asked.Start
 	}
 	earlier(answerable.End)
-	gone := map[string]bool{}
+	gone := map[symbol.Name]bool{}
 	for _, symbol := range s.Symbols {
 		gone[symbol.Symbol] = errors.Is(symbol.Problem, binance.ErrUnknownSymbol)
 		if !gone[symbol.Symbol] && (symbol.Problem != nil || len(symbol.StillMissing) > 0) {

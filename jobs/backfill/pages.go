@@ -207,7 +207,7 @@ func (s *symbolRun) recordAbsent() error {
 	if len(absent) == 0 {
 		return nil
 	}
-	if err := s.dir.RecordAbsent(s.Symbol, absent, s.Now); err != nil {
+	if err := s.dir.RecordAbsent(s.Symbol.String(), absent, s.Now); err != nil {
 		return fmt.Errorf("record absent ids: %w", err)
 	}
 	s.warnIDs(absent, "the exchange does not have these ids")

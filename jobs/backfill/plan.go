@@ -12,6 +12,7 @@ import (
 
 	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
 	"tapedeck/internal/wording"
@@ -39,7 +40,7 @@ type Plan struct {
 
 // SymbolPlan is what a backfill will request for one symbol.
 type SymbolPlan struct {
-	Symbol string
+	Symbol symbol.Name
 	// Missing are the ids to fetch. Absent is how many more are missing that the exchange is known
 	// not to have, Dropped how many were dropped on purpose.
 	Missing         idset.Set
@@ -203,7 +204,10 @@ func Prepare(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (
 	if err != nil {
 		return Plan{}, fmt.Errorf("read which ids were dropped: %w", err)
 	}
-	symbols, asked, err := resolveSymbols(ctx, dir, clients.REST, opt, index.Symbols())
+	if err := reportNotSymbols(dir, index, opt); err != nil {
+		return Plan{}, err
+	}
+	names, asked, err := resolveSymbols(ctx, dir, clients.REST, opt, index.Names())
 	if err != nil {
 		return Plan{}, err
 	}
@@ -212,23 +216,23 @@ func Prepare(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (
 		return Plan{}, err
 	}
 	plan.index, plan.Broken = index, index.Broken()
-	plan.Symbols, plan.Asked = make([]SymbolPlan, len(symbols)), plan.Asked.Plus(asked)
+	plan.Symbols, plan.Asked = make([]SymbolPlan, len(names)), plan.Asked.Plus(asked)
 	plan.PerMinute = state.WeightPerMinute()
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(opt.Parallel)
-	for i, symbol := range symbols {
+	for i, name := range names {
 		p := &planner{
 			feed: dir.Feed(), index: index, perMinute: plan.PerMinute, Clients: clients, Options: opt,
-			SymbolPlan: SymbolPlan{Symbol: symbol, absent: absent[symbol], dropped: dropped[symbol]},
+			SymbolPlan: SymbolPlan{Symbol: name, absent: absent[name.String()], dropped: dropped[name.String()]},
 		}
 		group.Go(func() error {
 			err := p.run(groupCtx)
 			if errors.Is(err, binance.ErrUnknownSymbol) { // it is on the tape and was delisted
-				opt.Logger.Warn("the exchange no longer lists the symbol", "symbol", symbol, "error", err)
+				opt.Logger.Warn("the exchange no longer lists the symbol", "symbol", name, "error", err)
 				p.Problem, p.Answer, err = err, Answer{}, nil
 			}
 			if err != nil {
-				return fmt.Errorf("plan %q: %w", symbol, err)
+				return fmt.Errorf("plan %q: %w", name, err)
 			}
 			plan.Symbols[i] = p.SymbolPlan
 			return nil

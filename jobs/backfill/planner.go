@@ -36,11 +36,11 @@ func (p *planner) run(ctx context.Context) error {
 	}
 	p.Dropped = wanted.Count() - p.Absent - p.Missing.Count()
 	// What is in a stray segment is not missing.
-	for _, run := range p.index.StrayIDs(p.Symbol) {
+	for _, run := range p.index.StrayIDs(p.Symbol.String()) {
 		p.Missing = p.Missing.Subtract(idset.Set{run.Range})
 	}
 	if p.hasWork() {
-		p.onTape = p.index.IDs(p.Symbol)
+		p.onTape = p.index.IDs(p.Symbol.String())
 	}
 	fromREST, err := p.chooseDays(ctx)
 	if err != nil {
@@ -57,9 +57,9 @@ func rangeOf(gap tape.Gap) idset.Range { return idset.Range{First: gap.First, La
 // findGaps lists the ids of the window that are not on the tape, in ascending order. Without a
 // window these are the gaps inside the tape.
 func (p *planner) findGaps(ctx context.Context) error {
-	inside := p.index.Gaps(p.Symbol)
+	inside := p.index.Gaps(p.Symbol.String())
 	if p.Window == (window.Window{}) {
-		bounds, _ := p.index.Bounds(p.Symbol)
+		bounds, _ := p.index.Bounds(p.Symbol.String())
 		p.Answer.Window = window.Window{Start: bounds.FirstAt, End: bounds.LastAt}
 		p.gaps = inside
 		return nil
@@ -68,11 +68,11 @@ func (p *planner) findGaps(ctx context.Context) error {
 		return nil
 	}
 	p.Answer.Window = p.Window
-	bounds, recorded := p.index.Bounds(p.Symbol)
+	bounds, recorded := p.index.Bounds(p.Symbol.String())
 	if !recorded {
 		return p.addWindow(ctx)
 	}
-	known, _ := p.index.Known(p.Symbol)
+	known, _ := p.index.Known(p.Symbol.String())
 	// With the tape's first trade alone, older ones of the same instant may be missing.
 	if start := p.Window.Start; known.Since.After(start) || known.Since.Equal(start) && known.SinceBy == tape.ByTrade {
 		if err := p.addBeforeTape(ctx, bounds); err != nil {
@@ -109,7 +109,7 @@ func (p *planner) addGap(ids idset.Range, after, before time.Time) {
 	}
 	w := p.Window.Intersect(window.Window{Start: after, End: before})
 	p.gaps = append(p.gaps, tape.Gap{
-		Symbol: p.Symbol, First: ids.First, Last: ids.Last, After: w.Start, Before: w.End,
+		Symbol: p.Symbol.String(), First: ids.First, Last: ids.Last, After: w.Start, Before: w.End,
 	})
 }
 
@@ -152,7 +152,7 @@ func (p *planner) addAfterTape(ctx context.Context, bounds tape.Bounds) error {
 		return err
 	}
 	if last.ok {
-		if err := sameMarket(p.Symbol, last, bounds); err != nil {
+		if err := sameMarket(p.Symbol.String(), last, bounds); err != nil {
 			return err
 		}
 	}

@@ -5,13 +5,14 @@ import (
 
 	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
 )
 
 // SymbolSummary is what a backfill did for one symbol.
 type SymbolSummary struct {
-	Symbol string
+	Symbol symbol.Name
 	// Missing is how many ids were missing at the start, without those known to be absent at the
 	// exchange.
 	Missing int64

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"tapedeck/analytics"
+	"tapedeck/internal/symbol"
 )
 
 // CheckDetectors returns an error if one of the detectors does not exist or its query is invalid. dir
@@ -63,8 +64,8 @@ func selectDetectors(opt Options) (selected []analytics.Query, problems []error,
 	}
 	for name, symbols := range opt.SymbolThresholds {
 		for pattern, values := range symbols {
-			if _, err := path.Match(pattern, ""); err != nil {
-				return nil, problems, usageError("thresholds of %s: %q is neither a symbol nor a pattern", name, pattern)
+			if _, err := symbol.ParsePattern(pattern); err != nil {
+				return nil, problems, usageError("thresholds of %s: %v", name, err)
 			}
 			if err := check(name, values); err != nil {
 				return nil, problems, err

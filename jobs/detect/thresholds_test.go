@@ -36,8 +36,8 @@ func TestSymbolThresholds(t *testing.T) {
 		})
 	}
 	for want, symbols := range map[string]map[string]map[string]map[string]any{
-		`pump_burst has no parameter "min_zz"; did you mean "min_z"?`:     {"pump_burst": {"*": {"min_zz": 3}}},
-		`thresholds of pump_burst: "[" is neither a symbol nor a pattern`: {"pump_burst": {"[": {"min_z": 3}}},
+		`pump_burst has no parameter "min_zz"; did you mean "min_z"?`:                                                                                   {"pump_burst": {"*": {"min_zz": 3}}},
+		`thresholds of pump_burst: "[" is neither a symbol nor a pattern, such as *USDT: besides * and ? it can have letters, digits, "_", "-" and "."`: {"pump_burst": {"[": {"min_z": 3}}},
 	} {
 		if _, err := Run(t.Context(), dir, Options{Now: begin.Add(length), SymbolThresholds: symbols}); err == nil || err.Error() != want {
 			t.Errorf("error %v, want %s", err, want)

@@ -26,10 +26,12 @@ type Options struct {
 	// Import names what an import added, by the name of its file or the id of its run. Run names what
 	// any run added.
 	Import, Run string
-	// Symbols are names in any case.
-	Symbols []string
-	Window  window.Window
-	IDs     idset.Set
+	// Symbols are names in any case. Exact are texts as the tape has them, also such that no symbol can
+	// have. NotSymbols selects all of those.
+	Symbols, Exact []string
+	NotSymbols     bool
+	Window         window.Window
+	IDs            idset.Set
 	// OlderThan, if not zero, selects what was traded before it, and keeps the coverage of those days.
 	OlderThan time.Time
 	// Alerts selects alerts instead of trades, of Detector if it is not empty. Conflicts selects
@@ -74,12 +76,15 @@ func Plan(ctx context.Context, dir *tape.Dir, opt Options) (*tape.DropPlan, erro
 	if err != nil {
 		return nil, err
 	}
-	if q.Symbols, err = knownSymbols(ctx, dir, opt.Symbols, drops); err != nil {
+	if q.Symbols, err = knownSymbols(ctx, dir, opt, drops); err != nil {
 		return nil, err
 	}
 	var seen origins
 	if opt.Import != "" || opt.Run != "" {
 		q.Origin = seen.selects(opt)
+	}
+	if opt.NotSymbols && len(q.Symbols) == 0 {
+		return &tape.DropPlan{Query: q}, nil
 	}
 	plan, err := dir.PlanDrop(ctx, q)
 	if err != nil || plan.Rows() > 0 {
@@ -89,20 +94,30 @@ func Plan(ctx context.Context, dir *tape.Dir, opt Options) (*tape.DropPlan, erro
 }
 
 // knownSymbols returns the symbols as the tape spells them.
-func knownSymbols(ctx context.Context, dir *tape.Dir, names []string, drops []tape.Drop) ([]string, error) {
-	if len(names) == 0 {
+func knownSymbols(ctx context.Context, dir *tape.Dir, opt Options, drops []tape.Drop) ([]string, error) {
+	if len(opt.Symbols)+len(opt.Exact) == 0 && !opt.NotSymbols {
 		return nil, nil
 	}
 	index := dir.Index()
 	if err := index.Refresh(ctx); err != nil {
 		return nil, err
 	}
-	known := index.Symbols()
+	var out []string
+	notSymbols := index.NotSymbols()
+	if opt.NotSymbols {
+		out = notSymbols
+	}
+	known := slices.Concat(index.Symbols(), notSymbols)
 	for _, row := range drops {
 		known = append(known, row.Symbol)
 	}
-	var out []string
-	for _, name := range names {
+	for _, name := range opt.Exact {
+		if !slices.Contains(known, name) {
+			return nil, &NotFoundError{Kind: "symbol", Name: name, Known: index.Symbols()}
+		}
+		out = append(out, name)
+	}
+	for _, name := range opt.Symbols {
 		name = strings.TrimSpace(name)
 		i := slices.IndexFunc(known, func(symbol string) bool { return strings.EqualFold(symbol, name) })
 		if i < 0 {
@@ -191,7 +206,22 @@ func Run(
 	record := tape.DropRecord{
 		At: now.UnixMicro(), Origin: origin(opt), Reason: command, RunID: run, KeepCoverage: !opt.OlderThan.IsZero(),
 	}
-	return dir.Drop(ctx, plan, record, progress)
+	if err := dir.Drop(ctx, plan, record, progress); err != nil {
+		return err
+	}
+	return recordNotSymbols(ctx, dir)
+}
+
+// recordNotSymbols updates what health knows of names that are no symbols.
+func recordNotSymbols(ctx context.Context, dir *tape.Dir) error {
+	if last, err := dir.LastNotSymbols(); err != nil || len(last) == 0 {
+		return err
+	}
+	index := dir.Index()
+	if err := index.Refresh(ctx); err != nil {
+		return err
+	}
+	return dir.RecordNotSymbols(index.NotSymbols())
 }
 
 // Noun returns what a plan removes, as in "3 trades".

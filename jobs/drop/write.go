@@ -3,10 +3,12 @@ package drop
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
 )
@@ -27,7 +29,7 @@ func Write(w io.Writer, plan *tape.DropPlan) error {
 	}
 	fmt.Fprint(table, "FIRST (UTC)\tLAST (UTC)\n")
 	for _, s := range plan.Symbols {
-		fmt.Fprintf(table, "%s\t%s\t", wording.Name(s.Symbol), wording.Comma(s.Rows))
+		fmt.Fprintf(table, "%s\t%s\t", symbol.Show(s.Symbol), wording.Comma(s.Rows))
 		if hasIDs {
 			fmt.Fprintf(table, "%d\t%d\t", s.FirstID, s.LastID)
 		}
@@ -81,6 +83,9 @@ func notes(plan *tape.DropPlan) (out []string) {
 	}
 	switch plan.Query.What {
 	case tape.DropsTrades:
+		if !slices.ContainsFunc(plan.Symbols, func(s tape.DropSymbol) bool { return symbol.IsValid(s.Symbol) }) {
+			break // neither backfill nor import would add them
+		}
 		add("backfill does not fetch them again, except with --restore-dropped; import puts them back.")
 	case tape.DropsAlerts:
 		add("detect finds them again if it is run over the same time.")

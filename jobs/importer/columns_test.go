@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 )
 
@@ -59,7 +60,7 @@ func TestColumnsAreMapped(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := newTape(t, tape.AggTrade)
-			mustImport(t, dir, writeFile(t, "rows.csv", tc.content), Options{Symbol: "BTCUSDT", Feed: tape.AggTrade, Columns: tc.columns})
+			mustImport(t, dir, writeFile(t, "rows.csv", tc.content), Options{Symbol: symbol.Must("BTCUSDT"), Feed: tape.AggTrade, Columns: tc.columns})
 			checkTape(t, dir, tc.want)
 		})
 	}
@@ -77,7 +78,7 @@ func TestColumnsAreMapped(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := newTape(t, tape.AggTrade)
 			path := writeFile(t, "rows.csv", []byte(tc.content))
-			summary, err := Run(t.Context(), dir, []string{path}, Options{Symbol: "BTCUSDT", Feed: tape.AggTrade, Columns: tc.columns})
+			summary, err := Run(t.Context(), dir, []string{path}, Options{Symbol: symbol.Must("BTCUSDT"), Feed: tape.AggTrade, Columns: tc.columns})
 			if err != nil || len(summary.Problems()) != 1 || !strings.Contains(summary.Files[0].Problem.Error(), tc.want) {
 				t.Errorf("%v, %+v, want %s", err, summary, tc.want)
 			}
@@ -91,13 +92,13 @@ func TestColumnsOfParquetAreMapped(t *testing.T) {
     TIMESTAMP '2024-08-08 00:00:00' + INTERVAL (id) SECOND AS ts, id % 2 = 0 AS is_buyer_maker, 'noise' AS price
 FROM range(1, 101) AS numbers(id)`)
 	columns := map[string]string{"id": "trade_id", "price": "px", "traded_at": "6"}
-	got := mustImport(t, dir, path, Options{Symbol: "BTCUSDT", Columns: columns})
+	got := mustImport(t, dir, path, Options{Symbol: symbol.Must("BTCUSDT"), Columns: columns})
 	trades := readTape(t, dir)
 	if got.Published != 100 || len(trades) != 100 || trades[99].Price != 60000.5 || trades[99].ID != 100 || trades[0].Symbol != "BTCUSDT" {
 		t.Errorf("%+v, %v", got, trades[:min(len(trades), 1)])
 	}
 	columns["qty"] = "size"
-	summary, err := Run(t.Context(), newTape(t, tape.AggTrade), []string{path}, Options{Symbol: "BTCUSDT", Columns: columns})
+	summary, err := Run(t.Context(), newTape(t, tape.AggTrade), []string{path}, Options{Symbol: symbol.Must("BTCUSDT"), Columns: columns})
 	if err != nil || !strings.Contains(summary.Files[0].Problem.Error(), "qty=size: the file has no such column; it has trade_id, px, qty, ") {
 		t.Errorf("%v, %+v", err, summary)
 	}

@@ -18,14 +18,15 @@ import (
 
 	"tapedeck/internal/ingest"
 	"tapedeck/internal/progress"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 )
 
 // Options are the settings of an import; the zero value is the default.
 type Options struct {
-	// Symbol is the symbol of CSVs and zips; if empty, each file's name says it:
+	// Symbol is the symbol of CSVs and zips; if it is the zero value, each file's name says it:
 	// BTCUSDT-aggTrades-2024-08-08.zip.
-	Symbol string
+	Symbol symbol.Name
 	// Feed is the feed of CSVs and zips; if empty, each file's name or its first lines say it.
 	Feed tape.Feed
 	// Columns maps the tape's names of the columns to those in the files, or to numbers from 1, for files

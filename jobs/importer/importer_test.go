@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tapedeck/internal/recorded"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 )
 
@@ -185,8 +186,8 @@ func TestFormatsOfOneFileGiveTheSameTape(t *testing.T) {
 		{name: "CSV", file: "BTCUSDT-aggTrades-2024-08-08.csv", content: csvOf(lines)},
 		{name: "zip", file: "BTCUSDT-aggTrades-2024-08.zip", content: zipOf(t, "BTCUSDT-aggTrades-2024-08.csv", string(csvOf(lines)))},
 		{name: "zip with another name", file: "a.zip", content: zipOf(t, "README.txt", "see below", "x/BTCUSDT-aggTrades-2024-08.csv", string(csvOf(lines)))},
-		{name: "CSV with another name", file: "trades.txt", content: csvOf(lines), opt: Options{Symbol: "BTCUSDT"}},
-		{name: "flag overrides the name", file: "OTHER-aggTrades-2024-08.csv", content: csvOf(lines), opt: Options{Symbol: "BTCUSDT", Feed: tape.AggTrade}},
+		{name: "CSV with another name", file: "trades.txt", content: csvOf(lines), opt: Options{Symbol: symbol.Must("BTCUSDT")}},
+		{name: "flag overrides the name", file: "OTHER-aggTrades-2024-08.csv", content: csvOf(lines), opt: Options{Symbol: symbol.Must("BTCUSDT"), Feed: tape.AggTrade}},
 		{name: "header", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(slices.Insert(slices.Clone(lines), 0, header))},
 		{name: "mixed spellings and units", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(mixed)},
 		{name: "shuffled", file: "BTCUSDT-aggTrades-2024-08.csv", content: csvOf(shuffled)},
@@ -439,7 +440,7 @@ func FuzzFile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, content []byte) {
 		path := writeFile(t, "BTCUSDT-2024-08.csv", content)
 		dir := newTape(t, tape.AggTrade)
-		summary, err := Run(t.Context(), dir, []string{path}, Options{Symbol: "BTCUSDT"})
+		summary, err := Run(t.Context(), dir, []string{path}, Options{Symbol: symbol.Must("BTCUSDT")})
 		if err != nil || len(summary.Files) != 1 {
 			t.Fatal(err, summary)
 		}

@@ -188,8 +188,8 @@ func (s *source) mapParquet(ctx context.Context, db *sql.DB, rows string) (strin
 			add(identifier(theirs), name)
 		}
 	}
-	if s.symbol != "" && !has("symbol") && s.columns["symbol"] == "" {
-		add(quote(s.symbol), "symbol")
+	if !s.symbol.IsZero() && !has("symbol") && s.columns["symbol"] == "" {
+		add(quote(s.symbol.String()), "symbol")
 	}
 	if len(replaced)+len(added) == 0 {
 		return rows, nil

@@ -20,6 +20,7 @@ import (
 	"tapedeck/internal/binance"
 	"tapedeck/internal/durable"
 	"tapedeck/internal/ingest"
+	"tapedeck/internal/symbol"
 )
 
 // form is the format of a file. Its first bytes decide it, not its name.
@@ -39,7 +40,7 @@ type source struct {
 	form       form
 
 	columns map[string]string // that the options map
-	symbol  string            // of a CSV, also of one in a zip, or of a Parquet file without such a column
+	symbol  symbol.Name       // of a CSV, also of one in a zip, or of a Parquet file without such a column
 
 	// Of a CSV, also of one in a zip.
 	kind   binance.ArchiveKind
@@ -106,10 +107,7 @@ func openSource(path string, opt Options) (_ *source, err error) {
 		s.form = formZip
 	case string(head) == "PAR1":
 		s.form = formParquet
-		if s.symbol != "" {
-			err = binance.CheckSymbol(s.symbol)
-		}
-		return s, err
+		return s, nil
 	case bytes.HasPrefix(head, []byte("\x1f\x8b")), bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")),
 		bytes.HasPrefix(head, []byte("BZh")): // gzip, zstd, bzip2
 		return nil, errors.New("the compression format is not supported; decompress the file first")
@@ -131,8 +129,10 @@ func (s *source) detectCSV(opt Options) error {
 	declared := binance.ArchiveKind("")
 	for _, name := range []string{s.name, member} {
 		if match := archiveName.FindStringSubmatch(name); match != nil {
-			if s.symbol == "" {
-				s.symbol = match[1]
+			if s.symbol.IsZero() {
+				if s.symbol, err = symbol.Parse(match[1]); err != nil {
+					return err
+				}
 			}
 			declared = binance.KindTrades
 			if strings.EqualFold(match[2], string(binance.KindAggTrades)) {
@@ -159,11 +159,8 @@ func (s *source) detectCSV(opt Options) error {
 	if bytes.IndexByte(head, 0) >= 0 || !utf8.Valid(first) {
 		return errors.New("not a zip, a Parquet file or text")
 	}
-	if s.symbol == "" {
+	if s.symbol.IsZero() {
 		return ErrNoSymbol
-	}
-	if err := binance.CheckSymbol(s.symbol); err != nil {
-		return err
 	}
 	return s.detectKind(opt, head, first, declared)
 }

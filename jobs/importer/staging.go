@@ -6,9 +6,9 @@ import (
 	"slices"
 	"time"
 
-	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
 	"tapedeck/internal/ingest"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 )
 
@@ -69,7 +69,7 @@ func (s *staging) add(ctx context.Context, b *ingest.Batch) error {
 		if s.lastAt == 0 || t.Symbol != s.last.Symbol {
 			s.current = s.symbols[t.Symbol]
 			if s.current == nil {
-				if err := binance.CheckSymbol(t.Symbol); err != nil {
+				if err := symbol.Check(t.Symbol); err != nil {
 					return fileErrorf("%s %d: %w", s.position, at, err)
 				}
 				s.current = &symbolRows{}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"tapedeck/internal/strictyaml"
+	"tapedeck/internal/symbol"
 )
 
 // The defaults of Config.
@@ -42,7 +42,7 @@ type Chat struct {
 	// Severity is the lowest severity of alerts that are sent: low, medium or high; empty means
 	// low.
 	Severity string
-	// Symbols are names or path.Match patterns such as *USDT, in any letter case; empty means all.
+	// Symbols are names or patterns such as *USDT, in any letter case; empty means all.
 	Symbols []string
 	// Detectors are names; empty means all.
 	Detectors []string
@@ -83,9 +83,9 @@ func (c Chat) acceptsAlert(a alert) bool {
 		}))
 }
 
-func matchesSymbol(pattern, symbol string) bool {
-	ok, _ := path.Match(strings.ToUpper(pattern), strings.ToUpper(symbol))
-	return ok
+func matchesSymbol(pattern, name string) bool {
+	p, err := symbol.ParsePattern(pattern)
+	return err == nil && p.Matches(name)
 }
 
 // FiltersSymbols reports whether a chat receives the alerts of some symbols only.
@@ -239,11 +239,8 @@ func parseChat(file string, node *yaml.Node) (Chat, error) {
 			}
 		case "symbols":
 			chat.Symbols, err = list(value, func(pattern string) error {
-				if _, err := path.Match(pattern, ""); err != nil {
-					return fmt.Errorf("%q is not a pattern: * matches any characters, ? matches one",
-						strictyaml.Shorten(pattern))
-				}
-				return nil
+				_, err := symbol.ParsePattern(pattern)
+				return err
 			})
 		case "detectors":
 			chat.Detectors, err = list(value, func(string) error { return nil })

@@ -76,7 +76,7 @@ func TestParseConfigErrors(t *testing.T) {
 		"telegram:\n  chats:\n    - id: 5\n      severity: hi":    `config.yaml:4: severity: "hi" is not known; choose one of low, medium, high`,
 		"telegram:\n  chats:\n    - id: 5\n      severty: high":   `config.yaml:4: unknown key "severty"; did you mean "severity"?`,
 		"telegram:\n  chats:\n    - id: 5\n      symbols: []":     `config.yaml:4: symbols: the list is empty; omit the key to select all`,
-		"telegram:\n  chats:\n    - id: 5\n      symbols: ['[A']": `config.yaml:4: symbols: "[A" is not a pattern: * matches any characters, ? matches one`,
+		"telegram:\n  chats:\n    - id: 5\n      symbols: ['[A']": `config.yaml:4: symbols: "[A" is neither a symbol nor a pattern, such as *USDT: besides * and ? it can have letters, digits, "_", "-" and "."`,
 		"telegram:\n  chats:\n    - id: 5\n      send: [alert]":   `config.yaml:4: send: "alert" is not known; did you mean "alerts"?`,
 		"telegram:\n  chats:\n    - id: 5\n      silent: 1":       `config.yaml:4: silent: "1" is not known; choose one of true, false`,
 	} {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tapedeck/analytics"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
 )
@@ -75,6 +76,16 @@ func (r *Report) describeCompleteness(section, conflicts Section, broken []tape.
 // futureSlack is how far after the present a window may end and count as past, because clocks differ.
 const futureSlack = time.Minute
 
+// describeNotSymbols adds a statement about rows that were left out because their symbol is none.
+func (r *Report) describeNotSymbols(texts []string) {
+	if len(texts) == 0 {
+		return
+	}
+	r.leavesOutNames = true
+	r.addStatement(Bad, "Rows of %s on the tape that no symbol can have are left out: %s. `tapedeck verify` says how to remove them.",
+		wording.Count(len(texts), "name"), wording.List(symbol.QuoteAll(texts), listedNames))
+}
+
 func (r *Report) describeStates(states []symbolState, allReadable bool) {
 	recorded := statesWhere(states, func(s symbolState) bool { return s.recorded })
 	var unknown []string
@@ -83,7 +94,7 @@ func (r *Report) describeStates(states []symbolState, allReadable bool) {
 			unknown = append(unknown, symbol)
 		}
 	}
-	r.Empty, r.Complete = true, allReadable && len(unknown) == 0 && len(states) > 0
+	r.Empty, r.Complete = true, allReadable && !r.leavesOutNames && len(unknown) == 0 && len(states) > 0
 	for _, state := range states {
 		r.Empty = r.Empty && state.rows == 0
 		r.Complete = r.Complete && state.whole()

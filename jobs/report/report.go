@@ -81,6 +81,8 @@ type Report struct {
 
 	candleStep time.Duration
 	decimals   map[string]int // of prices, by symbol; nil until they are needed
+	// leavesOutNames is set if rows are left out because no symbol can have their name.
+	leavesOutNames bool
 }
 
 // Statement is a sentence about the data. A command in it stands between backquotes.
@@ -196,6 +198,7 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 		}
 		return Section{Err: fmt.Errorf("there is no query %s", name)}
 	}
+	report.describeNotSymbols(session.NotSymbols())
 	report.describeCompleteness(result(completenessName), result(conflictsName), session.Broken())
 	report.describeJudged(result(judgedName), len(opt.detectors))
 	for _, query := range chosen {

@@ -97,7 +97,7 @@ func (r *receiver) receive(c *trackedConnection, watch *watchedConnection, s *tr
 	}
 	isNew, isFirst := r.tracker.received(c, s, m.ID, m.Time, at)
 	if isFirst {
-		r.watcher.traded(watch, s.name, m.Time)
+		r.watcher.traded(watch, s.name.String(), m.Time)
 	}
 	if !isNew {
 		if !r.dups.equal(c.connector, s, &trade) {
@@ -107,10 +107,10 @@ func (r *receiver) receive(c *trackedConnection, watch *watchedConnection, s *tr
 	}
 	r.dups.remember(c.connector, s, &trade)
 	if inexact.Price {
-		r.tracker.inexact(s.name, m.ID, "price", m.Price)
+		r.tracker.inexact(s.name.String(), m.ID, "price", m.Price)
 	}
 	if inexact.Qty {
-		r.tracker.inexact(s.name, m.ID, "qty", m.Qty)
+		r.tracker.inexact(s.name.String(), m.ID, "qty", m.Qty)
 	}
 	r.batcher.add(&trade, s.index, inexact.Count())
 	return true

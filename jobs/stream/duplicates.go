@@ -79,7 +79,7 @@ func (d *duplicates) equal(c *trackedConnector, s *trackedSymbol, t *tape.Trade)
 	if recent == nil || recent[uint64(t.ID)%recentContents] != (idContent{t.ID, content}) {
 		return false
 	}
-	d.agreed[s.name]++
+	d.agreed[s.name.String()]++
 	return true
 }
 

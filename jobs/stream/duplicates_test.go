@@ -24,7 +24,7 @@ type twoConnections struct {
 func newTwoConnections(t *testing.T) *twoConnections {
 	log, dups := slog.New(slog.DiscardHandler), newDuplicates()
 	tr, stopping := newTracker(log, newClock(nil, nil)), make(chan struct{})
-	tr.request([]string{"AUSDT"})
+	tr.request(namesOf("AUSDT"))
 	c := &twoConnections{t: t, dir: newTape(t, tape.AggTrade), batcher: newBatcher(time.Hour, 1<<20, stopping, func() {})}
 	c.receiver = receiver{kind: binance.KindAggTrade, tracker: tr, watcher: newWatcher(tr.clock), batcher: c.batcher, dups: dups}
 	c.symbol = tr.lookup([]byte("AUSDT"))

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"tapedeck/internal/binance"
+	"tapedeck/internal/symbol"
 )
 
 // group is a set of symbols that share a connection, or several copies of one.
@@ -17,11 +18,11 @@ type group struct {
 	readers readers
 
 	mu      sync.Mutex
-	symbols []string // sorted
+	symbols []symbol.Name // sorted
 	changed chan struct{}
 }
 
-func newGroup(feed string, stop context.CancelFunc, symbols []string) *group {
+func newGroup(feed string, stop context.CancelFunc, symbols []symbol.Name) *group {
 	return &group{feed: feed, stop: stop, symbols: slices.Clone(symbols), changed: make(chan struct{})}
 }
 
@@ -32,23 +33,23 @@ func (g *group) size() int {
 }
 
 // add adds symbols that are not in the group.
-func (g *group) add(names []string) {
+func (g *group) add(names []symbol.Name) {
 	if len(names) == 0 {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.symbols = append(g.symbols, names...)
-	slices.Sort(g.symbols)
+	slices.SortFunc(g.symbols, symbol.Name.Compare)
 	g.notifyChanged()
 }
 
 // remove removes symbols, and returns how many are left.
-func (g *group) remove(names []string) int {
+func (g *group) remove(names []symbol.Name) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	before := len(g.symbols)
-	g.symbols = slices.DeleteFunc(g.symbols, func(name string) bool { return slices.Contains(names, name) })
+	g.symbols = slices.DeleteFunc(g.symbols, func(name symbol.Name) bool { return slices.Contains(names, name) })
 	if len(g.symbols) != before {
 		g.notifyChanged()
 	}
@@ -69,7 +70,7 @@ func (g *group) current() (symbols, streams []string, changed <-chan struct{}) {
 	for i, name := range g.symbols {
 		streams[i] = binance.StreamName(name, g.feed)
 	}
-	return slices.Clone(g.symbols), streams, g.changed
+	return symbol.Strings(g.symbols), streams, g.changed
 }
 
 // without returns the names of a that are not in b, regardless of case.

@@ -12,6 +12,7 @@ import (
 	"tapedeck/internal/binance"
 	"tapedeck/internal/durable"
 	"tapedeck/internal/state"
+	"tapedeck/internal/symbol"
 )
 
 // Defaults of Options.
@@ -34,10 +35,10 @@ const (
 
 // Options select what to record and how. Symbols is required; a zero value means the default.
 type Options struct {
-	// Symbols returns the symbols to record, as the exchange spells them. It is called at the
+	// Symbols returns the symbols to record. It is called at the
 	// start, where a permanent error ends Run, and then every RefreshEvery, where an error changes
 	// nothing.
-	Symbols      func(context.Context) ([]string, error)
+	Symbols      func(context.Context) ([]symbol.Name, error)
 	RefreshEvery time.Duration
 
 	// URL is the address of the streams: scheme (ws or wss) and host.

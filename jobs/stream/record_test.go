@@ -19,6 +19,7 @@ import (
 	"tapedeck/internal/recorded"
 	"tapedeck/internal/standin/exchange"
 	"tapedeck/internal/state"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 )
 
@@ -43,8 +44,15 @@ func runRecorder(ctx context.Context, dir *tape.Dir, opt Options) (Summary, erro
 }
 
 // fixedSymbols is an Options.Symbols that always returns the same symbols.
-func fixedSymbols(names ...string) func(context.Context) ([]string, error) {
-	return func(context.Context) ([]string, error) { return names, nil }
+func fixedSymbols(texts ...string) func(context.Context) ([]symbol.Name, error) {
+	return func(context.Context) ([]symbol.Name, error) { return namesOf(texts...), nil }
+}
+
+func namesOf(texts ...string) (names []symbol.Name) {
+	for _, text := range texts {
+		names = append(names, symbol.Must(text))
+	}
+	return names
 }
 
 // freshDecoders makes the Parquet library forget its decoders. The recorder reads its own history when

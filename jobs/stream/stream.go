@@ -25,6 +25,7 @@ import (
 
 	"tapedeck/internal/binance"
 	"tapedeck/internal/state"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 )
 
@@ -70,7 +71,7 @@ type Recorder struct {
 	startAge  time.Duration // of the clock when Run began to record
 
 	// The rest belongs to Run's goroutine.
-	symbols       map[string]bool // requested at present
+	symbols       map[symbol.Name]bool // requested at present
 	groups        []*group
 	groupsStarted int
 	connectors    sync.WaitGroup
@@ -167,7 +168,7 @@ func (r *Recorder) observe(event Event) {
 
 // firstSymbols looks the symbols up, and like a connection it retries: an exchange that limits or
 // refuses this address, or is unreachable, is no reason to stop, unless the recording is bounded.
-func (r *Recorder) firstSymbols(ctx context.Context) ([]string, error) {
+func (r *Recorder) firstSymbols(ctx context.Context) ([]symbol.Name, error) {
 	startedAt := time.Now()
 	for attempt := 1; ; attempt++ {
 		names, err := r.lookUpSymbols(ctx)
@@ -184,21 +185,19 @@ func (r *Recorder) firstSymbols(ctx context.Context) ([]string, error) {
 }
 
 // lookUpSymbols returns the symbols sorted, each once.
-func (r *Recorder) lookUpSymbols(ctx context.Context) ([]string, error) {
+func (r *Recorder) lookUpSymbols(ctx context.Context) ([]symbol.Name, error) {
 	names, err := r.opt.Symbols(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("look up the symbols to record: %w", err)
 	}
-	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == "" })
-	slices.Sort(names)
-	names = slices.Compact(names)
+	names = symbol.Sort(slices.DeleteFunc(slices.Clone(names), symbol.Name.IsZero))
 	if len(names) == 0 {
 		return nil, errors.New("look up the symbols to record: there are none")
 	}
 	return names, nil
 }
 
-func (r *Recorder) record(ctx context.Context, names []string) error {
+func (r *Recorder) record(ctx context.Context, names []symbol.Name) error {
 	reading, stopReading := context.WithCancel(ctx)
 	defer stopReading()
 
@@ -307,7 +306,7 @@ func (r *Recorder) supervise(ctx context.Context, published, unreachable <-chan 
 	refresh := time.NewTicker(r.opt.RefreshEvery)
 	defer refresh.Stop()
 	type answer struct {
-		names []string
+		names []symbol.Name
 		err   error
 	}
 	answers := make(chan answer, 1) // one lookup at a time
@@ -351,9 +350,9 @@ func (r *Recorder) supervise(ctx context.Context, published, unreachable <-chan 
 }
 
 // assign assigns new symbols to groups, and removes the symbols that are not in names from theirs.
-func (r *Recorder) assign(ctx context.Context, names []string) {
-	symbols := make(map[string]bool, len(names))
-	var added, removed []string
+func (r *Recorder) assign(ctx context.Context, names []symbol.Name) {
+	symbols := make(map[symbol.Name]bool, len(names))
+	var added, removed []symbol.Name
 	for _, name := range names {
 		symbols[name] = true
 		if !r.symbols[name] {
@@ -369,8 +368,8 @@ func (r *Recorder) assign(ctx context.Context, names []string) {
 		return
 	}
 	if len(r.symbols) > 0 {
-		slices.Sort(removed)
-		r.log.Info("symbols changed", "added", added, "removed", removed, "symbols", len(names))
+		slices.SortFunc(removed, symbol.Name.Compare)
+		r.log.Info("symbols changed", "added", symbol.Strings(added), "removed", symbol.Strings(removed), "symbols", len(names))
 	}
 	r.symbols = symbols
 	r.tracker.request(names)
@@ -397,7 +396,7 @@ func (r *Recorder) assign(ctx context.Context, names []string) {
 }
 
 // startGroup starts the connectors of a new group.
-func (r *Recorder) startGroup(ctx context.Context, names []string) {
+func (r *Recorder) startGroup(ctx context.Context, names []symbol.Name) {
 	ctx, cancel := context.WithCancel(ctx)
 	g := newGroup(string(r.feed), cancel, names)
 	r.groupsStarted++

@@ -15,6 +15,7 @@ import (
 	"tapedeck/internal/binance"
 	"tapedeck/internal/standin/exchange"
 	"tapedeck/internal/state"
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 )
 
@@ -513,16 +514,16 @@ func TestRefreshChangesSubscriptions(t *testing.T) {
 		}
 		source := exchange.NewMemory(nil, rows)
 		var lookups atomic.Int64
-		provider := func(context.Context) ([]string, error) {
+		provider := func(context.Context) ([]symbol.Name, error) {
 			switch lookups.Add(1) {
 			case 1:
-				return []string{"AUSDT", "BUSDT"}, nil
+				return namesOf("AUSDT", "BUSDT"), nil
 			case 2:
 				return nil, errors.New("the exchange does not answer")
 			case 3:
-				return []string{"AUSDT", "CUSDT", "DUSDT", "币安人生USDT"}, nil
+				return namesOf("AUSDT", "CUSDT", "DUSDT", "币安人生USDT"), nil
 			default:
-				return []string{"AUSDT"}, nil
+				return namesOf("AUSDT"), nil
 			}
 		}
 		r := newRig(t, source, exchange.Options{WaitForStreams: 2},
@@ -721,7 +722,7 @@ func TestRunEndsByItself(t *testing.T) {
 
 func TestStopDuringTheFirstSymbolLookup(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	lookup := func(ctx context.Context) ([]string, error) {
+	lookup := func(ctx context.Context) ([]symbol.Name, error) {
 		cancel()
 		return nil, ctx.Err()
 	}
@@ -736,11 +737,11 @@ func TestFirstSymbolLookupIsRetried(t *testing.T) {
 	for _, giveUpAfter := range []time.Duration{0, 10 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			lookups := 0
-			lookup := func(context.Context) ([]string, error) {
+			lookup := func(context.Context) ([]symbol.Name, error) {
 				if lookups++; lookups < 20 {
 					return nil, refused
 				}
-				return []string{"BTCUSDT"}, nil
+				return namesOf("BTCUSDT"), nil
 			}
 			source := exchange.NewMemory(nil, evenRows("BTCUSDT", 100, time.Second))
 			r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: lookup, GiveUpAfter: giveUpAfter, RefreshEvery: 24 * time.Hour})
@@ -782,7 +783,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	for want, opt := range map[string]Options{
 		"no symbols to record":                          {},
 		"look up the symbols to record: there are none": {Symbols: fixedSymbols()},
-		"look up the symbols to record: banned":         {Symbols: func(context.Context) ([]string, error) { return nil, errors.New("banned") }},
+		"look up the symbols to record: banned":         {Symbols: func(context.Context) ([]symbol.Name, error) { return nil, errors.New("banned") }},
 		"the scheme is not ws or wss":                   {Symbols: fixedSymbols("A"), URL: "ftp://x"},
 		"no host":                                       {Symbols: fixedSymbols("A"), URL: "wss:"},
 		"not between 1 and 8":                           {Symbols: fixedSymbols("A"), Connections: 9},

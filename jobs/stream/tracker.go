@@ -12,6 +12,7 @@ import (
 	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
 	"tapedeck/internal/state"
+	"tapedeck/internal/symbol"
 )
 
 // gapPatience is how long another connection may take to deliver an id before its absence is
@@ -43,7 +44,7 @@ type tracker struct {
 // trackedSymbol, trackedConnector and trackedConnection are the tracker's records. Its mutex guards
 // all fields except the name and the index of a symbol, which do not change.
 type trackedSymbol struct {
-	name  string
+	name  symbol.Name
 	index int // position in trackedConnection.receivedBySymbol
 
 	requested    bool
@@ -91,7 +92,7 @@ func newTracker(log *slog.Logger, c clock) *tracker {
 
 // request sets which symbols are recorded. Others stay known, because their last trades may arrive
 // after they were unsubscribed from.
-func (t *tracker) request(names []string) {
+func (t *tracker) request(names []symbol.Name) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	symbols := maps.Clone(*t.symbols.Load())
@@ -99,13 +100,14 @@ func (t *tracker) request(names []string) {
 		s.requested = false
 	}
 	for _, name := range names {
-		if symbols[name] == nil {
-			symbols[name] = &trackedSymbol{name: name, index: len(symbols), onTape: -1}
-			if last, ok := t.onTape[name]; ok {
-				symbols[name].onTape = last
+		key := name.String()
+		if symbols[key] == nil {
+			symbols[key] = &trackedSymbol{name: name, index: len(symbols), onTape: -1}
+			if last, ok := t.onTape[key]; ok {
+				symbols[key].onTape = last
 			}
 		}
-		symbols[name].requested = true
+		symbols[key].requested = true
 	}
 	t.symbols.Store(&symbols)
 }
@@ -412,12 +414,12 @@ func (t *tracker) reportGaps(patience time.Duration) (gaps []symbolGap) {
 	now := t.clock.now()
 	t.gapped = slices.DeleteFunc(t.gapped, func(s *trackedSymbol) bool {
 		if gap, ok := s.gapBefore(now, patience); ok {
-			gaps = append(gaps, symbolGap{s.name, gap, true})
+			gaps = append(gaps, symbolGap{s.name.String(), gap, true})
 			t.counts.GapsBefore++
 			t.counts.MissingBefore += gap.Last - gap.First + 1
 		}
 		for _, gap := range s.ids.newGaps(now, patience) {
-			gaps = append(gaps, symbolGap{s.name, gap, false})
+			gaps = append(gaps, symbolGap{s.name.String(), gap, false})
 			t.counts.Gaps++
 			t.counts.Missing += gap.Last - gap.First + 1
 		}

@@ -12,13 +12,14 @@ import (
 // The JSON form of a certificate. Ids are numbers, times are RFC 3339 in UTC.
 type (
 	jsonCertificate struct {
-		Complete  bool           `json:"complete"`
-		CheckedAt time.Time      `json:"checked_at"`
-		Files     int            `json:"files"`
-		Misplaced int64          `json:"misplaced_rows"`
-		Broken    []jsonBroken   `json:"broken"`
-		Strays    []jsonBroken   `json:"strays"` // doubled and misplaced files
-		Conflicts []jsonConflict `json:"conflicts"`
+		Complete   bool             `json:"complete"`
+		CheckedAt  time.Time        `json:"checked_at"`
+		Files      int              `json:"files"`
+		Misplaced  int64            `json:"misplaced_rows"`
+		Broken     []jsonBroken     `json:"broken"`
+		Strays     []jsonBroken     `json:"strays"` // doubled and misplaced files
+		NotSymbols []tape.NotSymbol `json:"not_symbols"`
+		Conflicts  []jsonConflict   `json:"conflicts"`
 		// Gone has the number of dropped ids of the symbols of which nothing is left.
 		Gone    map[string]int64 `json:"gone,omitempty"`
 		Symbols []jsonSymbol     `json:"symbols"`
@@ -90,7 +91,8 @@ type (
 func WriteJSON(w io.Writer, c tape.Certificate) error {
 	out := jsonCertificate{
 		Complete: Complete(c), CheckedAt: c.CheckedAt, Files: c.Files, Misplaced: c.Misplaced, Gone: c.Gone,
-		Broken: []jsonBroken{}, Strays: []jsonBroken{}, Conflicts: []jsonConflict{}, Symbols: []jsonSymbol{},
+		Broken: []jsonBroken{}, Strays: []jsonBroken{}, NotSymbols: append([]tape.NotSymbol{}, c.NotSymbols...),
+		Conflicts: []jsonConflict{}, Symbols: []jsonSymbol{},
 	}
 	for _, b := range c.Broken {
 		out.Broken = append(out.Broken, jsonBroken{b.Path, b.Err.Error()})

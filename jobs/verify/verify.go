@@ -7,6 +7,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -35,6 +36,13 @@ func Run(ctx context.Context, dir *tape.Dir, opt Options) (*tape.Certificate, er
 	certificate, err := dir.Certify(ctx, opt.Now, opt.Full)
 	if err != nil {
 		return nil, err
+	}
+	var notSymbols []string
+	for _, name := range certificate.NotSymbols {
+		notSymbols = append(notSymbols, name.Text)
+	}
+	if err := dir.RecordNotSymbols(notSymbols); err != nil {
+		certificate.SaveErr = cmp.Or(certificate.SaveErr, err)
 	}
 	published, err := dir.PublishCoverage(ctx, certificate)
 	if tape.IsReadOnly(err) {

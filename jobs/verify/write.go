@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
 )
@@ -59,6 +60,7 @@ func WriteTable(w io.Writer, c tape.Certificate) error {
 			"  Its rows count as missing. Move it out of the data directory, "+
 			"then `tapedeck backfill` fetches them again.\n", wording.Visible(b.Path), wording.Visible(b.Err.Error()))
 	}
+	writeNotSymbols(out, c.NotSymbols)
 	writeStrays(out, c.Strays)
 	for _, s := range c.Future() {
 		fmt.Fprintf(out, "\n%s has trades of the future, up to %s UTC. If this clock is right, remove them:\n  %s\n",
@@ -106,6 +108,30 @@ func writeStrays(out io.Writer, strays []tape.BrokenSegment) {
 func DropFuture(c tape.Certificate, s tape.SymbolCertificate) string {
 	return fmt.Sprintf("tapedeck drop --symbols %s --from %s --to %s", s.Symbol, c.CheckedAt.Truncate(time.Second).Format(time.RFC3339),
 		s.LatestAt.Truncate(time.Second).Add(time.Second).Format(time.RFC3339))
+}
+
+// maxNotSymbols limits the names that are not symbols that the table lists.
+const maxNotSymbols = 10
+
+// writeNotSymbols names what is in the column symbol and no symbol.
+func writeNotSymbols(out io.Writer, names []tape.NotSymbol) {
+	if len(names) == 0 {
+		return
+	}
+	fmt.Fprintf(out, "\n%s on the tape that no symbol can have. Nothing reads their rows, and nothing is fetched for them.\n",
+		wording.Count(len(names), "name is", "names are"))
+	for i, name := range names {
+		if i == maxNotSymbols {
+			fmt.Fprintf(out, "  and %s (--format json lists all)\n", wording.Count(len(names)-i, "more name"))
+			break
+		}
+		fmt.Fprintf(out, "  %s, %s\n", symbol.Quote(name.Text), wording.Count(name.Rows, "row"))
+	}
+	if name := names[0].Text; len(names) == 1 && symbol.IsPrintable(name) {
+		fmt.Fprintf(out, "  Remove it: `tapedeck drop --symbol %s`\n", symbol.ShellQuote(name))
+	} else {
+		fmt.Fprintf(out, "  Remove one of them with `tapedeck drop --symbol NAME`, all of them with `tapedeck drop --not-symbols`.\n")
+	}
 }
 
 // knownUntil returns up to when a symbol's record is known.
@@ -178,9 +204,9 @@ func Verdict(c tape.Certificate) string {
 		also += fmt.Sprintf(" Besides, %s.", gone(c))
 	}
 	switch {
-	case len(c.Symbols) == 0 && len(c.Broken) == 0 && len(c.Conflicts) == 0 && len(c.Gone) > 0:
+	case len(c.Symbols) == 0 && len(c.NotSymbols) == 0 && len(c.Broken) == 0 && len(c.Conflicts) == 0 && len(c.Gone) > 0:
 		return fmt.Sprintf("Nothing is on the tape: %s, and nothing else was recorded.", gone(c))
-	case len(c.Symbols) == 0 && len(c.Broken) == 0 && len(c.Conflicts) == 0:
+	case len(c.Symbols) == 0 && len(c.NotSymbols) == 0 && len(c.Broken) == 0 && len(c.Conflicts) == 0:
 		return "The tape is empty."
 	case Complete(c):
 		return fmt.Sprintf(
@@ -193,6 +219,9 @@ func Verdict(c tape.Certificate) string {
 	rest := ""
 	if len(c.Conflicts) > 0 {
 		rest += ", " + wording.Count(len(c.Conflicts), "conflict")
+	}
+	if len(c.NotSymbols) > 0 {
+		rest += ", " + wording.Count(len(c.NotSymbols), "name that is no symbol", "names that are no symbols")
 	}
 	if dropped > 0 {
 		rest += fmt.Sprintf(", %s dropped on purpose", wording.Comma(dropped))
