@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"testing"
+
+	"tapedeck/internal/symbol"
 )
 
 // endlessBody answers every request with a body that does not end, and counts what is read of it.
@@ -31,7 +33,7 @@ func TestEndlessAnswersAreNotRead(t *testing.T) {
 		slow bool
 		ask  func() error
 	}{
-		"page":         {maxBody, false, func() error { _, err := client.AggTrades(t.Context(), "BTCUSDT", 1, 10); return err }},
+		"page":         {maxBody, false, func() error { _, err := client.AggTrades(t.Context(), symbol.Must("BTCUSDT"), 1, 10); return err }},
 		"exchangeInfo": {maxInfoBody, true, func() error { _, _, err := client.ExchangeInfo(t.Context()); return err }},
 	} {
 		if c.slow && testing.Short() {
@@ -46,7 +48,7 @@ func TestEndlessAnswersAreNotRead(t *testing.T) {
 	}
 	body := &endlessBody{}
 	archive := NewArchive("http://archive", ClientOptions{Transport: body, Sleep: newTestClock().sleep})
-	if _, err := archive.Fetch(t.Context(), KindAggTrades, "BTCUSDT", archiveDay, t.TempDir()); err == nil || body.read > 2*maxChecksumBody*body.requests {
+	if _, err := archive.Fetch(t.Context(), KindAggTrades, symbol.Must("BTCUSDT"), archiveDay, t.TempDir()); err == nil || body.read > 2*maxChecksumBody*body.requests {
 		t.Errorf("checksum: %v after %d bytes", err, body.read)
 	}
 }
