@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tapedeck/internal/symbol"
 )
 
 // answering is an exchange that gives the same answer to each request.
@@ -59,7 +61,7 @@ func FuzzREST(f *testing.F) {
 		clock := newTestClock()
 		budget := OpenBudget(filepath.Join(t.TempDir(), "budget.json"), BudgetOptions{Now: clock.now, Sleep: sleep})
 		client := NewREST("http://exchange", budget, ClientOptions{Sleep: sleep, FailFast: true, Transport: answering{status, header, body}})
-		page, err := client.AggTrades(t.Context(), "BTCUSDT", 5, 1000)
+		page, err := client.AggTrades(t.Context(), symbol.Must("BTCUSDT"), 5, 1000)
 		if err == nil {
 			for i, r := range page.Rows {
 				if r.ID < 5 || i > 0 && r.ID <= page.Rows[i-1].ID || r.LastTradeID < r.FirstTradeID || r.Time < 0 {
