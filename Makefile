@@ -89,6 +89,10 @@ oracle: tools ## 200 random histories of a tape: no command claims more than is 
 fuzz: tools ## fuzz every decoder, a minute each; FUZZTIME=1h
 	GO='$(GO)' scripts/fuzz $(or $(FUZZTIME),60s)
 
+.PHONY: attack
+attack: tools ## 150 random histories in which people, clocks, files and content misbehave; HISTORIES=1000
+	$(GO) test ./cmd/tapedeck -count=1 -v -timeout 60m -run '^TestAttack$$' -attack $(or $(HISTORIES),150)
+
 .PHONY: crash
 crash: tools ## fail every disk operation in every way; minutes
 	$(GO) test -count=1 -timeout 30m -run '^TestOperationsSurviveDiskFaults$$' ./internal/tape -every

@@ -371,7 +371,7 @@ func (h *chronicle) has(symbol string, id int64) bool { return h.had[symbol][id]
 // without any gap, drop or conflict that trades and recorders extend to both ends of the window.
 func (h *chronicle) provable(symbol string, w window.Window) bool {
 	on := h.on[symbol]
-	if len(on) == 0 || h.disturbed[symbol] || len(h.altered[symbol]) > 0 {
+	if len(on) == 0 || h.disturbed[symbol] || len(h.altered[symbol]) > 0 || h.skew != 0 {
 		return false
 	}
 	first, last := int64(1)<<62, int64(-1)

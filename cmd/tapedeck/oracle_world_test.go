@@ -33,7 +33,8 @@ type chronicle struct {
 	market  map[string][]tape.Trade // all trades, in the order of ids
 	server  *exchange.Server
 	dir     *tape.Dir
-	now     time.Time       // of all clocks
+	now     time.Time // of the exchange's clock, and of this machine's plus skew
+	skew    time.Duration
 	calm    bool            // one recorder runs, and nothing else happens
 	placed  []window.Window // the next results of someWindow
 	queries string          // a directory with a detector
@@ -161,7 +162,7 @@ func (h *chronicle) run(args ...string) (status int, stdout, stderr string) {
 		"TAPEDECK_SQL_DIR=" + h.queries,
 	}
 	var out, errs bytes.Buffer
-	args = append(args, "--now", h.now.Format(time.RFC3339Nano))
+	args = append(args, "--now", h.now.Add(h.skew).Format(time.RFC3339Nano))
 	status = run(args, environ, strings.NewReader(""), &out, &errs)
 	h.note("%s: exit status %d: %s", strings.Join(args, " "), status, strings.TrimSpace(errs.String()))
 	return status, out.String(), errs.String()

@@ -1,0 +1,616 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/parquet-go/parquet-go"
+
+	"tapedeck/internal/tape"
+	"tapedeck/internal/window"
+)
+
+// attacker is a chronicle in which people, clocks, disks and files misbehave.
+type attacker struct {
+	*chronicle
+	attacks []namedAttack
+	backup  string // a copy of trades/ from earlier, or ""
+	outside map[string]string
+
+	// wrong are the files under trades/ that no number may be made of, by path, and why.
+	wrong map[string]string
+	// broken are files that were damaged, with their content of before.
+	broken map[string][]byte
+	// foreign are files of another feed.
+	foreign map[string]bool
+	kept    map[tradeKey]string // what must stay on the tape
+	counts  map[string]int
+}
+
+type namedAttack struct {
+	name string
+	run  func()
+}
+
+type tradeKey struct {
+	symbol string
+	id     int64
+}
+
+// content is a row with its content as text.
+type content struct {
+	tradeKey
+	content string
+}
+
+func contentText(row tape.Trade) string {
+	return fmt.Sprintf("%v %v at %d, %t", row.Price, row.Qty, row.TradedAt, row.IsBuyerMaker)
+}
+
+func newAttacker(t *testing.T, seed uint64) *attacker {
+	a := &attacker{
+		chronicle: newChronicle(t, seed), wrong: map[string]string{}, broken: map[string][]byte{},
+		foreign: map[string]bool{}, kept: map[tradeKey]string{}, counts: map[string]int{},
+	}
+	a.calm = false
+	a.attacks = []namedAttack{
+		{"a backup is restored over the tape", a.restoreBackup},
+		{"a segment is moved to another date", a.moveSegment},
+		{"a segment is copied", a.copySegment},
+		{"another tape is merged in", a.mergeTape},
+		{"a tape of the other feed is merged in", a.mergeOtherFeed},
+		{"a segment is deleted", a.deleteSegment},
+		{"a segment is damaged", a.damageSegment},
+		{"a byte of a segment changes", a.flipByte},
+		{"the state is lost", a.loseState},
+		{"the state is damaged", a.damageState},
+		{"the clock steps", a.stepClock},
+		{"symbols of a file are hostile", a.importHostile},
+		{"a file has rows of tomorrow", a.importTomorrow},
+		{"tape.json is lost", a.loseManifest},
+		{"strange files lie in the tape", a.strayFiles},
+	}
+	if *attackOnly != "" {
+		a.attacks = slices.DeleteFunc(a.attacks, func(attack namedAttack) bool {
+			return !slices.ContainsFunc(strings.Split(*attackOnly, "|"), func(text string) bool { return strings.Contains(attack.name, text) })
+		})
+	}
+	parent := filepath.Dir(a.dir.Path())
+	for _, name := range []string{"outside/file", "tape.json", "AAA"} {
+		path := filepath.Join(parent, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		a.write(path, []byte("this is none of tapedeck's files"))
+	}
+	a.outside = a.listOutside()
+	return a
+}
+
+func (a *attacker) write(path string, content []byte) {
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// listOutside returns the content of all files beside the data directory.
+func (a *attacker) listOutside() map[string]string {
+	files := map[string]string{}
+	err := filepath.WalkDir(filepath.Dir(a.dir.Path()), func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && path == a.dir.Path() {
+			return filepath.SkipDir
+		}
+		if err == nil && !entry.IsDir() {
+			text, err := os.ReadFile(path)
+			files[path] = string(text)
+			return err
+		}
+		return err
+	})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return files
+}
+
+func (a *attacker) checkOutside() {
+	if now := a.listOutside(); !maps.Equal(now, a.outside) {
+		a.fail("files outside of the data directory changed: %v, before %v", now, a.outside)
+	}
+}
+
+func (a *attacker) sick() bool { return len(a.wrong) > 0 }
+
+func (a *attacker) sickness() string {
+	if !a.sick() {
+		return "nothing is wrong with its files"
+	}
+	var texts []string
+	for _, path := range slices.Sorted(maps.Keys(a.wrong)) {
+		texts = append(texts, path+" "+a.wrong[path])
+	}
+	return strings.Join(texts, ", ")
+}
+
+// touched reports whether a file that is wrong can have rows of a window.
+func (a *attacker) touched(w window.Window) bool {
+	for path := range a.wrong {
+		if _, damaged := a.broken[path]; damaged {
+			return true
+		}
+		rows, err := a.dir.ReadTrades(path)
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		if slices.ContainsFunc(rows, func(row tape.Trade) bool { return contains(w, row) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// segments returns the files under trades/, relative to the data directory.
+func (a *attacker) segments() []string {
+	files, err := filepath.Glob(filepath.Join(a.dir.Path(), "trades", "*", "*.parquet"))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	for i := range files {
+		if files[i], err = filepath.Rel(a.dir.Path(), files[i]); err != nil {
+			a.t.Fatal(err)
+		}
+	}
+	return files
+}
+
+func (a *attacker) path(relative string) string { return filepath.Join(a.dir.Path(), relative) }
+
+// look reads what is on the tape, without the index, and which of its files are wrong.
+func (a *attacker) look() {
+	a.on, a.wrong = map[string]map[int64]tape.Trade{}, map[string]string{}
+	for _, symbol := range a.symbols {
+		a.on[symbol] = map[int64]tape.Trade{}
+	}
+	in := map[tradeKey]string{} // the file that has the row
+	for _, path := range a.segments() {
+		if _, damaged := a.broken[path]; damaged {
+			a.wrong[path] = "is damaged"
+			continue
+		}
+		if a.foreign[path] {
+			a.wrong[path] = "has another feed"
+			continue
+		}
+		rows, err := a.dir.ReadTrades(path)
+		if err != nil {
+			a.fail("read %s: %v", path, err)
+		}
+		for _, row := range rows {
+			key := tradeKey{row.Symbol, row.ID}
+			if !strings.Contains(path, "date="+time.UnixMicro(row.TradedAt).UTC().Format(time.DateOnly)) {
+				a.wrong[path] = "lies in another date's directory"
+			}
+			if a.on[row.Symbol] == nil {
+				a.fail("%s has the symbol %q", path, row.Symbol)
+			}
+			if other, twice := in[key]; twice {
+				a.wrong[path], a.wrong[other] = "has rows of "+other, "has rows of "+path
+				continue
+			}
+			in[key] = path
+			a.on[row.Symbol][row.ID], a.had[row.Symbol][row.ID] = row, true
+		}
+	}
+	for key := range in {
+		if _, known := a.kept[key]; !known {
+			a.kept[key] = contentText(a.on[key.symbol][key.id])
+		}
+	}
+}
+
+func (a *attacker) contents() map[content]bool {
+	out := map[content]bool{}
+	for symbol, rows := range a.on {
+		for id, row := range rows {
+			out[content{tradeKey{symbol, id}, contentText(row)}] = true
+		}
+	}
+	return out
+}
+
+func (a *attacker) counted(symbol string, w window.Window) (n int64) {
+	for _, row := range a.on[symbol] {
+		if contains(w, row) {
+			n++
+		}
+	}
+	return n
+}
+
+func (a *attacker) conflicting(symbol string, id int64) bool { return len(a.altered[symbol][id]) > 0 }
+
+// someSegment returns the path of a segment with rows that is not wrong yet.
+func (a *attacker) someSegment() (string, bool) {
+	var candidates []string
+	for _, path := range a.segments() {
+		if a.wrong[path] == "" {
+			if rows, err := a.dir.ReadTrades(path); err == nil && len(rows) > 0 {
+				candidates = append(candidates, path)
+			}
+		}
+	}
+	if len(candidates) == 0 {
+		return "", false
+	}
+	return candidates[a.random.IntN(len(candidates))], true
+}
+
+// restoreBackup puts back the files of an earlier copy, and leaves those that are there.
+func (a *attacker) restoreBackup() {
+	if a.backup == "" {
+		a.backup = filepath.Join(a.t.TempDir(), "trades")
+		if err := os.CopyFS(a.backup, os.DirFS(a.path("trades"))); err != nil {
+			a.t.Fatal(err)
+		}
+		a.run("compact", "--force")
+	}
+	for path := range a.wrong { // a backup is of a good tape
+		if strings.HasPrefix(path, "trades/") {
+			return
+		}
+	}
+	source := os.DirFS(a.backup)
+	err := fs.WalkDir(source, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := fs.ReadFile(source, path)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(a.path("trades"), path)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		a.write(to, text)
+		return nil
+	})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+func (a *attacker) moveSegment() {
+	path, ok := a.someSegment()
+	if !ok {
+		return
+	}
+	date := oracleDay.AddDate(0, 0, a.random.IntN(5)-2).Format(time.DateOnly)
+	to := filepath.Join("trades", "date="+date, filepath.Base(path))
+	if err := os.MkdirAll(filepath.Dir(a.path(to)), 0o755); err != nil {
+		a.t.Fatal(err)
+	}
+	if err := os.Rename(a.path(path), a.path(to)); err != nil {
+		a.t.Fatal(err)
+	}
+	a.note("%s → %s", path, to)
+}
+
+func (a *attacker) copySegment() {
+	path, ok := a.someSegment()
+	if !ok {
+		return
+	}
+	text, err := os.ReadFile(a.path(path))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	to := strings.TrimSuffix(path, ".parquet") + " (1).parquet"
+	a.write(a.path(to), text)
+	a.note("%s → %s", path, to)
+}
+
+// otherTape makes a tape, and copies its segments to this one.
+func (a *attacker) otherTape(feed tape.Feed, rows []tape.Trade) (copied []string) {
+	other, err := tape.Create(filepath.Join(a.t.TempDir(), "data"), feed, a.now)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if _, err := other.Publish(context.Background(), rows, tape.Origin{Source: tape.FromStream, Run: "other", At: a.now}); err != nil {
+		a.t.Fatal(err)
+	}
+	segments, _, err := other.Segments(tape.Trades, "", "")
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	for _, s := range segments {
+		text, err := os.ReadFile(filepath.Join(other.Path(), s.Path))
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		if err := os.MkdirAll(filepath.Dir(a.path(s.Path)), 0o755); err != nil {
+			a.t.Fatal(err)
+		}
+		a.write(a.path(s.Path), text)
+		copied = append(copied, s.Path)
+	}
+	a.note("copied %v", copied)
+	return copied
+}
+
+// someRows returns a few of the market's rows until now.
+func (a *attacker) someRows() []tape.Trade {
+	symbol := a.symbols[a.random.IntN(len(a.symbols))]
+	w := a.someWindow()
+	w.End = earlier(w.End, a.now)
+	rows := slices.Clone(a.between(symbol, w))
+	return rows[:min(len(rows), 500)]
+}
+
+func (a *attacker) mergeTape() {
+	rows := a.someRows()
+	for i, row := range rows {
+		if _, ok := a.on[row.Symbol][row.ID]; ok && a.chance(20) {
+			rows[i] = a.alter(row)
+			a.note("the other tape has another content of %s %d", row.Symbol, row.ID)
+		}
+	}
+	if len(rows) > 0 {
+		a.otherTape(tape.AggTrade, rows)
+	}
+}
+
+func (a *attacker) mergeOtherFeed() {
+	rows := a.someRows()
+	for i := range rows {
+		rows[i].FirstTradeID, rows[i].LastTradeID = rows[i].ID, rows[i].ID
+	}
+	if len(rows) == 0 {
+		return
+	}
+	for _, path := range a.otherTape(tape.RawTrade, rows) {
+		a.foreign[path] = true
+	}
+}
+
+// remove deletes a file of the tape, as an operator may, and forgets what is no longer known.
+func (a *attacker) remove(path string, rows []tape.Trade) {
+	if err := os.Remove(a.path(path)); err != nil {
+		a.t.Fatal(err)
+	}
+	for _, row := range rows {
+		a.disturbed[row.Symbol] = true
+		delete(a.kept, tradeKey{row.Symbol, row.ID})
+	}
+	a.note("removed %s", path)
+}
+
+func (a *attacker) deleteSegment() {
+	if path, ok := a.someSegment(); ok {
+		rows, err := a.dir.ReadTrades(path)
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		a.remove(path, rows)
+	}
+}
+
+func (a *attacker) damageSegment() {
+	path, ok := a.someSegment()
+	if !ok {
+		return
+	}
+	text, err := os.ReadFile(a.path(path))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	a.broken[path] = text
+	damaged := slices.Clone(text)
+	switch a.random.IntN(4) {
+	case 0:
+		damaged = nil
+	case 1:
+		damaged = damaged[:a.random.IntN(len(damaged))]
+	case 2:
+		for i := range damaged {
+			damaged[i] = byte(a.random.IntN(256))
+		}
+	default:
+		copy(damaged[len(damaged)-200:], make([]byte, 150)) // in the footer
+	}
+	a.write(a.path(path), damaged)
+	a.note("damaged %s", path)
+}
+
+// flipByte changes the data of a segment. Only reading everything can notice.
+func (a *attacker) flipByte() {
+	path, ok := a.someSegment()
+	if !ok {
+		return
+	}
+	text, err := os.ReadFile(a.path(path))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	before, err := a.dir.ReadTrades(path)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	damaged := slices.Clone(text)
+	damaged[a.random.IntN(len(damaged))] ^= byte(1 + a.random.IntN(255))
+	a.write(a.path(path), damaged)
+	after, err := a.dir.ReadTrades(path)
+	if err != nil || !slices.Equal(before, after) {
+		status, stdout, stderr := a.run("verify", "--full", "--format", "json")
+		if status == exitDone {
+			a.fail("verify --full exits with 0, but a byte of %s changed (%v): %s%s", path, err, stdout, stderr)
+		}
+	}
+	a.write(a.path(path), text)
+}
+
+// mendFiles does by hand what no command does: it restores or removes damaged files, and removes
+// those of another feed.
+func (a *attacker) mendFiles() {
+	for path, text := range a.broken {
+		a.write(a.path(path), text)
+		if a.chance(3) {
+			rows, err := a.dir.ReadTrades(path)
+			if err != nil {
+				a.t.Fatal(err)
+			}
+			a.remove(path, rows)
+		}
+	}
+	for path := range a.foreign {
+		_ = os.Remove(a.path(path))
+	}
+	clear(a.broken)
+	clear(a.foreign)
+	a.look()
+}
+
+func (a *attacker) loseState() {
+	if err := os.RemoveAll(a.path(".state")); err != nil {
+		a.t.Fatal(err)
+	}
+	clear(a.watched)
+	for symbol := range a.disturbed { // less is known of what was removed
+		a.disturbed[symbol] = true
+	}
+}
+
+// damageState changes a file of the state.
+func (a *attacker) damageState() {
+	var files []string
+	err := filepath.WalkDir(a.path(".state"), func(path string, entry fs.DirEntry, err error) error {
+		// Without its budget, backfill waits for a minute.
+		if err == nil && entry.Type().IsRegular() && strings.HasSuffix(path, ".json") && entry.Name() != "budget.json" {
+			files = append(files, path)
+		}
+		return err
+	})
+	if err != nil || len(files) == 0 {
+		return
+	}
+	path := files[a.random.IntN(len(files))]
+	texts := []string{"", "null", "[]", "{}", "{", `"text"`, "99999999999999999999", strings.Repeat("[", 100000), "\x00\xff\xfe", `{"spot":{"first_id":-1}}`}
+	a.write(path, []byte(texts[a.random.IntN(len(texts))]))
+	a.note("damaged %s", path)
+	for _, symbol := range a.symbols { // less may be known
+		a.disturbed[symbol] = true
+	}
+}
+
+func (a *attacker) stepClock() {
+	steps := []time.Duration{0, time.Hour, -time.Hour, 24 * time.Hour, -24 * time.Hour, 400 * 24 * time.Hour, 90 * time.Second}
+	a.skew = steps[a.random.IntN(len(steps))]
+	a.note("this machine's clock is now %v ahead", a.skew)
+}
+
+// importHostile imports a file whose symbols are paths, patterns and control characters.
+func (a *attacker) importHostile() {
+	hostile := []string{
+		"../../tape.json", "../outside/file", "../../../AAA", "..", ".", "", "/etc/passwd", "!BTC*", "*", "BTC\nComplete: all", "\x1b[2J",
+		"A\x00B", strings.Repeat("A", 300), "=1+1", "<b>", "A/B", `A\B`, "A'B", "\u202eTDSU", "\xff\xfe",
+	}
+	row := a.market[a.symbols[0]][0]
+	row.TradedAt = min(row.TradedAt, a.now.Add(-time.Hour).UnixMicro())
+	row.Symbol = hostile[a.random.IntN(len(hostile))]
+	file := filepath.Join(a.t.TempDir(), "hostile.parquet")
+	out, err := os.Create(file)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	w := parquet.NewGenericWriter[tape.Trade](out)
+	if _, err := w.Write([]tape.Trade{row}); err != nil {
+		a.t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		a.t.Fatal(err)
+	}
+	if err := out.Close(); err != nil {
+		a.t.Fatal(err)
+	}
+	status, stdout, stderr := a.run("import", file)
+	if status == exitDone {
+		a.fail("a file with the symbol %q was imported", row.Symbol)
+	}
+	if strings.ContainsAny(stdout+stderr, "\x1b\x00\u202e") || strings.Contains(stdout+stderr, "\nComplete") {
+		a.fail("the symbol %q reaches the terminal: %q", row.Symbol, stdout+stderr)
+	}
+	a.checkOutside()
+}
+
+func (a *attacker) importTomorrow() {
+	if a.skew != 0 || a.sick() {
+		return
+	}
+	symbol := a.symbols[0]
+	row := a.market[symbol][len(a.market[symbol])-1]
+	at := a.now // the machine's own clock counts too, if it is ahead of --now
+	if clock := time.Now(); clock.After(at) {
+		at = clock
+	}
+	at = at.Add(time.Hour + a.upTo(48*time.Hour))
+	file := filepath.Join(a.t.TempDir(), symbol+"-aggTrades-tomorrow.csv")
+	a.write(file, fmt.Appendf(nil, "%d,%s,%s,%d,%d,%d,%t,True\n", row.ID, decimal(row.Price), decimal(row.Qty), row.FirstTradeID, row.LastTradeID, at.UnixMicro(), row.IsBuyerMaker))
+	if status, stdout, stderr := a.run("import", "--symbol", symbol, file); status == exitDone {
+		a.fail("rows of %s were imported: %s%s", at.Format(time.DateTime), stdout, stderr)
+	}
+}
+
+// loseManifest takes tape.json away, asks, and puts it back.
+func (a *attacker) loseManifest() {
+	if len(a.segments()) == 0 {
+		return // then this is an empty directory
+	}
+	path := a.path("tape.json")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if a.chance(2) {
+		err = os.Remove(path)
+	} else {
+		err = os.Truncate(path, a.random.Int64N(int64(len(text))))
+	}
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	for _, command := range []string{"report", "verify", "health", "backfill", "compact"} {
+		status, stdout, stderr := a.run(command)
+		if status == exitDone {
+			a.fail("%s exits with 0 without tape.json: %s%s", command, stdout, stderr)
+		}
+		if !strings.Contains(stdout+stderr, "tape.json") {
+			a.fail("%s does not name tape.json: %s%s", command, stdout, stderr)
+		}
+	}
+	a.write(path, text)
+}
+
+func (a *attacker) strayFiles() {
+	dates, err := filepath.Glob(a.path("trades/date=*"))
+	if err != nil || len(dates) == 0 {
+		return
+	}
+	date := dates[a.random.IntN(len(dates))]
+	for _, name := range []string{".DS_Store", "notes.txt", "x.parquet.part", "._x.parquet.swp"} {
+		a.write(filepath.Join(date, name), []byte("stray"))
+	}
+	if err := os.MkdirAll(a.path("trades/date=2026-13-45"), 0o755); err != nil {
+		a.t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(date, "old"), 0o755); err != nil {
+		a.t.Fatal(err)
+	}
+}
