@@ -162,19 +162,16 @@ func TestConfigurationPageListsEveryKey(t *testing.T) {
 	}
 }
 
-// TestArchitecturePageNamesRealTestsAndFiles checks that every test and path that the page mentions exists.
-func TestArchitecturePageNamesRealTestsAndFiles(t *testing.T) {
-	page, err := os.ReadFile("../../docs/ARCHITECTURE.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+// TestDocsNameRealTestsAndFiles checks that every test, script and path that the pages on the code and on
+// security mention exists.
+func TestDocsNameRealTestsAndFiles(t *testing.T) {
 	tests := map[string]bool{}
-	err = filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}
 		text, err := os.ReadFile(path)
-		for _, match := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(string(text), -1) {
+		for _, match := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllStringSubmatch(string(text), -1) {
 			tests[match[1]] = true
 		}
 		return err
@@ -182,14 +179,25 @@ func TestArchitecturePageNamesRealTestsAndFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, match := range regexp.MustCompile("`(Test[A-Z]\\w+)`").FindAllStringSubmatch(string(page), -1) {
-		if !tests[match[1]] {
-			t.Errorf("the page names %s, which does not exist", match[1])
+	for _, name := range []string{"ARCHITECTURE.md", "SECURITY-MODEL.md"} {
+		page, err := os.ReadFile("../../docs/" + name)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	for _, match := range regexp.MustCompile("`((?:internal|jobs|sql|cmd)/[\\w/.]+)`").FindAllStringSubmatch(string(page), -1) {
-		if _, err := os.Stat(filepath.Join("../..", match[1])); err != nil {
-			t.Errorf("the page names %s: %v", match[1], err)
+		for _, match := range regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w+)`").FindAllStringSubmatch(string(page), -1) {
+			if !tests[match[1]] {
+				t.Errorf("%s names %s, which does not exist", name, match[1])
+			}
+		}
+		for _, match := range regexp.MustCompile("`(\\w+\\.txtar)`").FindAllStringSubmatch(string(page), -1) {
+			if _, err := os.Stat(filepath.Join("testdata/script", match[1])); err != nil {
+				t.Errorf("%s names the script %s: %v", name, match[1], err)
+			}
+		}
+		for _, match := range regexp.MustCompile("`((?:internal|jobs|analytics|sql|cmd|scripts)/[\\w/.]+)`").FindAllStringSubmatch(string(page), -1) {
+			if _, err := os.Stat(filepath.Join("../..", match[1])); err != nil {
+				t.Errorf("%s names %s: %v", name, match[1], err)
+			}
 		}
 	}
 }
