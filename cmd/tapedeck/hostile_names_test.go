@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -67,11 +68,11 @@ func newHostilePlace(t *testing.T) *hostilePlace {
 		"TAPEDECK_TELEGRAM_URL=" + api.URL, "TAPEDECK_TELEGRAM_TOKEN=1:STAND-IN-FOR-A-BOT", "TERM=dumb"}
 	p.fill()
 	p.write("own/detect/loud.sql", loudQuery("minutes", "column:   symbol VARCHAR as spelled\n-- column:   at TIMESTAMP UTC\n-- column:   score DOUBLE dimensionless\n-- column:   severity VARCHAR low\n-- column:   message VARCHAR text\n-- column:   first_id BIGINT id\n-- column:   last_id BIGINT id\n-- key:      symbol, at",
-		"symbol, minute + INTERVAL 1 MINUTE AS at, 1.0::DOUBLE AS score, 'low' AS severity, symbol AS message, first_id, last_id FROM minutes WHERE minute >= $window_start::TIMESTAMP AND minute < $window_end::TIMESTAMP AND trades > 0 ORDER BY symbol, minute"))
-	p.write("own/report/loud.sql", loudQuery("trades", "column:   symbol VARCHAR as spelled\n-- column:   note VARCHAR text\n-- key:      symbol",
-		"symbol, first(symbol) AS note FROM trades WHERE traded_at >= $window_start::TIMESTAMP AND traded_at < $window_end::TIMESTAMP GROUP BY symbol ORDER BY symbol"))
-	p.write("own/check/loud.sql", "-- loud lists symbols: \x1b[2J\u202e.\n--\n-- reads:    trades whole\n-- column:   symbol VARCHAR as spelled\n-- column:   note VARCHAR text\n-- key:      symbol\n-- severity: warn\n"+
-		"SELECT symbol, first(symbol) AS note FROM trades GROUP BY symbol ORDER BY symbol\n")
+		"symbol, minute + INTERVAL 1 MINUTE AS at, 1.0::DOUBLE AS score, 'low' AS severity, decode(from_base64('"+base64.StdEncoding.EncodeToString([]byte(hostile))+"')) AS message, first_id, last_id FROM minutes WHERE minute >= $window_start::TIMESTAMP AND minute < $window_end::TIMESTAMP AND trades > 0 ORDER BY symbol, minute"))
+	p.write("own/report/loud.sql", loudQuery("alerts", "column:   symbol VARCHAR as spelled\n-- column:   note VARCHAR text\n-- key:      symbol",
+		"symbol, first(message) AS note FROM alerts WHERE alerts.at >= $window_start::TIMESTAMP AND alerts.at < $window_end::TIMESTAMP GROUP BY symbol ORDER BY symbol"))
+	p.write("own/check/loud.sql", "-- loud lists symbols: \x1b[2J\u202e.\n--\n-- reads:    alerts all\n-- column:   symbol VARCHAR as spelled\n-- column:   note VARCHAR text\n-- key:      symbol\n-- severity: warn\n"+
+		"SELECT symbol, first(message) AS note FROM alerts GROUP BY symbol ORDER BY symbol\n")
 	p.write("own/report/"+hostileFile+".sql", "-- nothing\n")
 	p.write("silent.yaml", "memory: 1GB\n")
 	p.write("config.yaml", "telegram:\n  chats:\n    - {id: 42}\n")
@@ -108,6 +109,7 @@ func (p *hostilePlace) fill() {
 	var trades []tape.Trade
 	for i := range 60 {
 		if row := int64(i + 1); i != 30 { // an id is missing
+			trades = append(trades, tape.Trade{Symbol: "BTCUSDT", ID: row, Price: 1, Qty: 2, FirstTradeID: row, LastTradeID: row, TradedAt: at(i)})
 			trades = append(trades, tape.Trade{Symbol: hostile, ID: row, Price: 1, Qty: 2, FirstTradeID: row, LastTradeID: row, TradedAt: at(i)})
 		}
 	}
@@ -278,7 +280,7 @@ func TestHostileNamesForPrograms(t *testing.T) {
 	for _, args := range [][]string{
 		{"verify", "--format", "json"},
 		{"report", "--since", "2h", "--format", "json", "--sql-dir", "own"},
-		{"query", "--format", "json", "SELECT symbol FROM trades"},
+		{"query", "--format", "json", "SELECT symbol FROM alerts"},
 		{"detect", "--dry-run", "--since", "2h", "--sql-dir", "own", "--detector", "loud", "--format", "jsonl"},
 		{"history", "--since", "2h", "--format", "json"},
 		{"check", "--sql-dir", "own", "--format", "json"},
@@ -292,7 +294,7 @@ func TestHostileNamesForPrograms(t *testing.T) {
 	for _, args := range [][]string{
 		{"verify", "--format", "csv"},
 		{"report", "--since", "2h", "--format", "csv", "--sections", "loud", "--sql-dir", "own"},
-		{"query", "--format", "csv", "SELECT symbol, -1 AS number, 'x' AS text, encode(symbol) AS blob FROM trades"},
+		{"query", "--format", "csv", "SELECT symbol, -1 AS number, 'x' AS text, encode(symbol) AS blob FROM alerts"},
 		{"history", "--since", "2h", "--format", "csv"},
 		{"check", "--sql-dir", "own", "--format", "csv"},
 	} {
@@ -309,11 +311,11 @@ func TestHostileNamesForPrograms(t *testing.T) {
 				t.Errorf("%q: the cell %q is a formula", args, cell)
 			}
 		}
-		if !found {
+		if !found && args[0] != "verify" { // rows of a name that no symbol can have are not certified
 			t.Errorf("%q does not have the name: %q, %q", args, stdout, stderr)
 		}
 	}
-	raw, _ := p.run("query", "--format", "csv", "--raw", "SELECT symbol FROM trades LIMIT 1")
+	raw, _ := p.run("query", "--format", "csv", "--raw", "SELECT symbol FROM alerts LIMIT 1")
 	if rows, err := csv.NewReader(strings.NewReader(raw)).ReadAll(); err != nil || rows[1][0] != hostile {
 		t.Errorf("query --raw: %q, %v", raw, err)
 	}
