@@ -60,7 +60,7 @@ func TestStreamOnATerminal(t *testing.T) {
 			text := stamp.ReplaceAllString(s.text(), "")
 			for _, want := range []string{
 				"recording 1 symbol (feed aggTrade) from ws://" + address, "\nconnected, 1 stream\n",
-				"\n1,500 trades of 1 symbol received, 1,500 of them new on the tape; 0 gaps in the stream\n",
+				"\n1,500 trades of 1 symbol received, 1,500 of them new on the tape; 0 gaps in\n  the stream\n",
 			} {
 				if !strings.Contains("\n"+text, want) {
 					t.Errorf("no %q in\n%s", want, text)

@@ -236,21 +236,24 @@ func (c catalog) statFile(table Table, date, name string) (Segment, parquetFile,
 // TradesOf is Segments for the trades of one date, and returns the segments that are stray among those of
 // the date separately too.
 func (d *Dir) TradesOf(date string) ([]Segment, []BrokenSegment, error) {
-	part := newPartition()
+	footers := map[string]footer{} // by path; of files too that were replaced before the partition was listed again
 	segments, broken, err := readPartition(d.catalog, Trades, date, func(name string) (Segment, error) {
 		segment, file, err := d.catalog.statFile(Trades, date, name)
 		if err != nil {
 			return segment, err
 		}
-		if _, known := part.files[name]; known { // the partition is listed again
-			return segment, nil
-		}
-		found := footerOf(d.catalog.path(segment.Path), file)
-		if found.name = name; found.err == nil {
-			part.add(found, date, d.Feed(), true)
+		found, known := footers[segment.Path]
+		if !known {
+			found = footerOf(d.catalog.path(segment.Path), file)
+			found.name = name
+			footers[segment.Path] = found
 		}
 		return segment, found.err
 	})
+	part := newPartition()
+	for _, s := range segments {
+		part.add(footers[s.Path], date, d.Feed(), true)
+	}
 	if err != nil || !part.suspect {
 		return segments, broken, err
 	}

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -265,12 +266,15 @@ func TestRecordingIgnoresClockSteps(t *testing.T) {
 		rows := append(rowsAt("QUIETUSDT", 10, 12), evenRows("BTCUSDT", 3000, 100*time.Millisecond)...)
 		m := newMachine()
 		offset := time.Until(time.UnixMicro(1_700_000_000_000_000)) // evenRows begins then
-		opt := Options{Symbols: fixedSymbols("QUIETUSDT", "BTCUSDT"), uptime: m.uptime, system: func() time.Time { return m.system().Add(offset) }}
+		var set atomic.Int64                                        // how far the clock is ahead
+		opt := Options{Symbols: fixedSymbols("QUIETUSDT", "BTCUSDT"), uptime: m.uptime, system: func() time.Time {
+			return m.system().Add(offset + time.Duration(set.Load()))
+		}}
 		r := newRig(t, exchange.NewMemory(nil, rows), exchange.Options{WaitForStreams: 2}, opt)
 		began := time.Now()
 		flushes := int64(0)
 		for _, step := range []time.Duration{0, time.Hour, -time.Hour, 24 * time.Hour, -24 * time.Hour, 0} {
-			m.step = step
+			set.Store(int64(step))
 			time.Sleep(40 * time.Second)
 			synctest.Wait()
 			now := r.server.Now()
