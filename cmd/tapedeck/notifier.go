@@ -27,6 +27,7 @@ type notifier struct {
 	outbox *notify.Outbox
 	sender notify.Sender // nil if there are no chats or no token
 	app    *app
+	gaveUp int // messages that Send gave up
 }
 
 // newNotifier opens the outbox of the data directory. It warns about filters in config.yaml that
@@ -149,6 +150,16 @@ func (n *notifier) Send(ctx context.Context) {
 	default:
 		n.app.say("%s sent, %s in the outbox", wording.Count(summary.Sent, "message"), wording.Comma(summary.Waiting))
 	}
+	n.gaveUp += summary.GaveUp
+}
+
+// refused returns an error if messages were given up, because Telegram accepts them never, or nil.
+func (n *notifier) refused() error {
+	if n.gaveUp == 0 {
+		return nil
+	}
+	return withHint(partial("Telegram refuses %s, which will not be sent again", wording.Count(n.gaveUp, "message")),
+		"the log line \"message given up\" says why")
 }
 
 // Run sends what any process puts into the outbox, until ctx is done.

@@ -115,10 +115,17 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 	a.reportToParent(schedule.Report{
 		WindowStart: reported.Start, WindowEnd: reported.End, CoveredUntil: reported.End, Message: built.Statements[0].Text,
 	})
+	var refused error
+	if notifier != nil {
+		refused = notifier.refused()
+	}
 	if built.Partial() {
+		if refused != nil {
+			a.say("%v", refused)
+		}
 		return partialReportError(dir, built)
 	}
-	return nil
+	return refused
 }
 
 // writeReport writes a report to the file out, or to standard output if out is empty.

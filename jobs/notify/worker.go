@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -252,6 +253,11 @@ func (w *worker) handleError(m *message, p *part, at time.Time, err error) error
 		p.NotBefore = at.Add(failure.RetryAfter)
 		event = "rate limit of telegram reached"
 	case telegram.Migrated:
+		if strconv.FormatInt(failure.MigrateTo, 10) == w.currentID(w.chat) { // then it would never end
+			p.NotBefore = at.Add(retry)
+			event = "telegram says that a group has migrated to the id that it has"
+			break
+		}
 		w.addMigration(w.chat, failure.MigrateTo)
 		p.LastError = ""
 		return nil
