@@ -3,6 +3,7 @@ package analytics
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -148,6 +149,9 @@ func (s *Session) cacheDate(ctx context.Context, conn *sql.Conn, cache *minuteCa
 		return err
 	}
 	name := date + "/" + filepath.Base(s.scratch.path) + ".parquet"
+	if err := s.checkCacheNotLinked(filepath.Dir(s.cachedPath(name))); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(filepath.Dir(s.cachedPath(name)), 0o755); err != nil {
 		return err
 	}
@@ -160,6 +164,11 @@ func (s *Session) cacheDate(ctx context.Context, conn *sql.Conn, cache *minuteCa
 	}
 	day.Files = append(day.Files, name)
 	return nil
+}
+
+// checkCacheNotLinked returns an error if the directory of a date, or the one of all dates, is a symbolic link.
+func (s *Session) checkCacheNotLinked(date string) error {
+	return errors.Join(durable.CheckNotLinked(filepath.Dir(date)), durable.CheckNotLinked(date))
 }
 
 // dropOldDates removes the oldest dates above cacheDays, except for those that the session covers.
@@ -187,7 +196,10 @@ func (s *Session) sweepCache(cache *minuteCache) {
 		return
 	}
 	for _, path := range paths {
-		if info, err := os.Stat(path); err == nil && !listed[path] && s.scratch.createdAt.Sub(info.ModTime()) > cacheSweepAfter {
+		if s.checkCacheNotLinked(filepath.Dir(path)) != nil {
+			continue
+		}
+		if info, err := os.Lstat(path); err == nil && !listed[path] && s.scratch.createdAt.Sub(info.ModTime()) > cacheSweepAfter {
 			os.Remove(path)
 			os.Remove(filepath.Dir(path)) // fails if it is not empty
 		}

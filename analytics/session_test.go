@@ -549,3 +549,36 @@ func TestOpenConflictsAreThoseThatAreNotResolved(t *testing.T) {
 		t.Errorf("market.duckdb has %s open conflicts", got) // what was dropped is in drops, where RecordDropped writes nothing
 	}
 }
+
+// TestMinutesAreNotCachedBehindALink: the directory of a date may have become a link to somebody's files.
+func TestMinutesAreNotCachedBehindALink(t *testing.T) {
+	dir := newTape(t)
+	if _, err := dir.Publish(t.Context(), seconds("A", 1, 2000), testOrigin); err != nil {
+		t.Fatal(err)
+	}
+	victim := t.TempDir()
+	old := filepath.Join(victim, "mine.parquet")
+	if err := os.WriteFile(old, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(old, noon.AddDate(-1, 0, 0), noon.AddDate(-1, 0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	cached := dir.State().Path(minuteCacheDir)
+	if err := os.MkdirAll(cached, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(victim, filepath.Join(cached, noon.Format(time.DateOnly))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(victim, filepath.Join(cached, "2020-01-01")); err != nil {
+		t.Fatal(err)
+	}
+	opt := Options{MinutesFrom: noon.Add(-time.Hour), CacheMinutes: true, From: noon.Add(-time.Hour), To: noon.Add(time.Hour), Tables: []tape.Table{tape.Trades}}
+	if rows := rowsOf(t, openSession(t, dir, opt), "SELECT * FROM minutes"); len(rows) == 0 {
+		t.Error("no minutes")
+	}
+	if entries, err := os.ReadDir(victim); err != nil || len(entries) != 1 || entries[0].Name() != "mine.parquet" {
+		t.Errorf("the directory that the link names has %v, %v", entries, err)
+	}
+}

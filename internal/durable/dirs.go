@@ -45,3 +45,21 @@ func (d *Dirs) Make(parent string, paths ...string) error {
 	}
 	return nil
 }
+
+// LinkedDirError is returned for a symbolic link in the place of a directory whose files tapedeck replaces
+// and deletes.
+type LinkedDirError struct{ Path string }
+
+func (e *LinkedDirError) Error() string {
+	return fmt.Sprintf("%q is a symbolic link, and tapedeck deletes and replaces files in it: "+
+		"make it a directory, or mount a volume there, or link the whole data directory", e.Path)
+}
+
+// CheckNotLinked returns a *LinkedDirError if a path is a symbolic link. What does not exist is none, and the
+// elements before the last may be links.
+func CheckNotLinked(path string) error {
+	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSymlink != 0 {
+		return &LinkedDirError{path}
+	}
+	return nil
+}

@@ -86,6 +86,25 @@ func (d *Dir) Read(name string, v any) error {
 	return nil
 }
 
+// CheckNotLinked returns a *durable.LinkedDirError if the state directory, or a directory in it, is a symbolic
+// link. Links in the place of files are replaced and never followed.
+func (d *Dir) CheckNotLinked() error {
+	if err := durable.CheckNotLinked(d.path); err != nil {
+		return err
+	}
+	entries, _ := os.ReadDir(d.path) // what cannot be listed is reported by its use
+	for _, entry := range entries {
+		path := filepath.Join(d.path, entry.Name())
+		if entry.Type()&fs.ModeSymlink == 0 {
+			continue
+		}
+		if info, err := os.Stat(path); err == nil && info.IsDir() {
+			return &durable.LinkedDirError{Path: path}
+		}
+	}
+	return nil
+}
+
 // Write replaces a state file with v as JSON.
 func (d *Dir) Write(name string, v any) error {
 	text, err := json.MarshalIndent(v, "", " ")
@@ -116,7 +135,13 @@ func (d *Dir) restore() error {
 
 func (d *Dir) writeBytes(name string, content []byte) error {
 	path := d.Path(name)
-	if parent := filepath.Dir(path); parent != d.path {
+	parent := filepath.Dir(path)
+	for _, dir := range []string{d.staging, d.path, parent} { // the link may be newer than the opening of the tape
+		if err := durable.CheckNotLinked(dir); err != nil {
+			return err
+		}
+	}
+	if parent != d.path {
 		if err := d.dirs.Make(d.path, parent); err != nil {
 			return err
 		}

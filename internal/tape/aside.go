@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"tapedeck/internal/durable"
@@ -18,6 +19,9 @@ const (
 	// AsideGrace is how long Sweep keeps what a repair took off the tape.
 	AsideGrace = 7 * 24 * time.Hour
 )
+
+// asideNames matches the names that asideName returns.
+var asideNames = regexp.MustCompile(`^repair-\d{8}T\d{6}-[0-9a-f]{24}$`)
 
 // asideName returns the name of the directory of a repair.
 func asideName(now time.Time) string {
@@ -35,6 +39,9 @@ func (a aside) relative() string { return filepath.Join(asideDir, a.name) }
 
 // keep makes the segments durable in the directory, under their paths in the data directory.
 func (a aside) keep(strays []repairedStray) error {
+	if err := durable.CheckNotLinked(a.layout.path(asideDir)); err != nil {
+		return err
+	}
 	root := a.layout.path(a.relative())
 	dirs := durable.Dirs{Disk: a.disk}
 	changed := map[string]bool{}
@@ -81,8 +88,12 @@ func (a aside) copy(from, to string) (err error) {
 	return errors.Join(err, out.Close())
 }
 
-// sweepAside deletes what repairs took off the tape longer ago than AsideGrace.
+// sweepAside deletes what repairs took off the tape longer ago than AsideGrace. What repairs did not
+// create stays.
 func (d *Dir) sweepAside(now time.Time) error {
+	if err := durable.CheckNotLinked(d.layout.path(asideDir)); err != nil {
+		return err
+	}
 	entries, err := os.ReadDir(d.layout.path(asideDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -91,6 +102,9 @@ func (d *Dir) sweepAside(now time.Time) error {
 		return fmt.Errorf("list what repairs removed: %w", err)
 	}
 	for _, entry := range entries {
+		if !entry.IsDir() || !asideNames.MatchString(entry.Name()) {
+			continue
+		}
 		info, err := entry.Info()
 		if err != nil || now.Sub(info.ModTime()) < AsideGrace {
 			continue

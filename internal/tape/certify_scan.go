@@ -205,7 +205,10 @@ func (s *tapeScan) save() error {
 	if len(s.changed) == 0 {
 		return nil
 	}
-	err := s.dir.staging.disk.Mkdir(s.dir.state.Path(scannedDir))
+	err := durable.CheckNotLinked(s.dir.state.Path(scannedDir))
+	if err == nil {
+		err = s.dir.staging.disk.Mkdir(s.dir.state.Path(scannedDir))
+	}
 	for date := range s.changed {
 		if err == nil {
 			err = s.savePartition(date)

@@ -105,8 +105,12 @@ func (d *Dir) CheckWritable() error {
 
 // Sweep deletes what dead writers left in the staging directory, and replaced partitions and what repairs
 // removed whose grace is over. It returns the number of files of dead writers. now is compared with modification
-// times.
+// times. What is in those directories under other names than tapedeck's stays. The error is a
+// *durable.LinkedDirError if one of them is a symbolic link.
 func (d *Dir) Sweep(now time.Time) (removed int, err error) {
+	if err := durable.CheckNotLinked(d.layout.staging()); err != nil {
+		return 0, err
+	}
 	if err := d.publisher.replacer.sweep(now); err != nil {
 		return 0, err
 	}
@@ -117,7 +121,8 @@ func (d *Dir) Sweep(now time.Time) (removed int, err error) {
 }
 
 // Open opens a data directory. The error is ErrNoTape if there is none, *ManifestError if its tape.json
-// is missing or damaged, and *NewerError if this version cannot read it.
+// is missing or damaged, *NewerError if this version cannot read it, and *durable.LinkedDirError if one of the
+// tape's own directories is a symbolic link.
 func Open(path string) (*Dir, error) { return open(path, durable.OS{}) }
 
 func open(path string, disk durable.Disk) (*Dir, error) {
@@ -126,6 +131,9 @@ func open(path string, disk durable.Disk) (*Dir, error) {
 		return nil, err
 	}
 	d := newDir(path, disk, m)
+	if err := d.checkNotLinked(); err != nil {
+		return nil, err
+	}
 	d.makePrivate() // an earlier version may have created it
 	return d, nil
 }
@@ -133,7 +141,7 @@ func open(path string, disk durable.Disk) (*Dir, error) {
 // Create opens the tape at path, or creates one there that records feed. An empty feed means the
 // tape's own, and AggTrade for a new tape. Directories that an existing tape has lost are created
 // again, empty. Two processes may call it at the same time. The error is *FeedError, *NewerError,
-// ErrNoManifest or one of the file system.
+// ErrNoManifest, *durable.LinkedDirError or one of the file system.
 func Create(path string, feed Feed, now time.Time) (*Dir, error) {
 	return create(path, feed, now, durable.OS{})
 }
@@ -169,6 +177,9 @@ func initialize(path string, feed Feed, now time.Time, disk durable.Disk) error 
 		return err
 	}
 	d := newDir(path, disk, manifest{Format: Format, Feed: cmp.Or(feed, AggTrade), CreatedAt: now.UTC()})
+	if err := d.checkNotLinked(); err != nil {
+		return err
+	}
 	if err := d.createDirs(); err != nil {
 		return err
 	}
@@ -217,6 +228,17 @@ func createPath(path string, disk durable.Disk) error {
 		return err
 	}
 	return nil
+}
+
+// checkNotLinked returns a *durable.LinkedDirError if a directory whose files are replaced and deleted is a
+// symbolic link. The data directory and the tables may be behind links.
+func (d *Dir) checkNotLinked() error {
+	for _, name := range []string{stagingDir, asideDir} {
+		if err := durable.CheckNotLinked(d.layout.path(name)); err != nil {
+			return err
+		}
+	}
+	return d.state.CheckNotLinked()
 }
 
 // createDirs creates the directories of a tape that do not exist.

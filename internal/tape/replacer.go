@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -29,6 +30,9 @@ const (
 	movingPrefix = "pending-"
 	movingName   = "pending.json"
 )
+
+// replacedNames matches the names of the directories that prepare creates.
+var replacedNames = regexp.MustCompile(`^` + replacedPrefix + `date=.+-[0-9a-f]{24}$`)
 
 // replacement is the exchange of some segments of one partition for staged files. A reader that
 // lists the partition sees all of the old files or all of the new ones.
@@ -320,7 +324,7 @@ func (r replacer) sweep(now time.Time) error {
 	synced := false
 	for _, entry := range entries {
 		info, err := entry.Info()
-		if err != nil || !entry.IsDir() || !strings.HasPrefix(entry.Name(), replacedPrefix) {
+		if err != nil || !entry.IsDir() || !replacedNames.MatchString(entry.Name()) {
 			continue
 		}
 		path := filepath.Join(r.staging(), entry.Name())

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -67,7 +68,12 @@ func (s staging) remove(path string) error {
 // written.
 const abandonedAfter = time.Hour
 
-// sweep deletes files whose writer died and returns their number.
+// stagedNames matches the names of the files that tapedeck writes in the staging directory: those of
+// durable.UniqueName, of files that are sorted, and of downloads.
+var stagedNames = regexp.MustCompile(`^(.+-[0-9a-f]{24}(\.parquet)?\.tmp|sort-[0-9]+\.tmp|` +
+	`.+-(aggTrades|trades)-\d{4}-\d\d-\d\d\.zip(-[0-9a-f]{24})?\.part)$`)
+
+// sweep deletes files whose writer died and returns their number. A file that has the name of none stays.
 func (s staging) sweep(now time.Time) (removed int, err error) {
 	entries, err := os.ReadDir(s.path)
 	if err != nil {
@@ -75,7 +81,7 @@ func (s staging) sweep(now time.Time) (removed int, err error) {
 	}
 	for _, entry := range entries {
 		info, err := entry.Info()
-		if err != nil || !info.Mode().IsRegular() || now.Sub(info.ModTime()) < abandonedAfter {
+		if err != nil || !info.Mode().IsRegular() || !stagedNames.MatchString(entry.Name()) || now.Sub(info.ModTime()) < abandonedAfter {
 			continue
 		}
 		path := filepath.Join(s.path, entry.Name())

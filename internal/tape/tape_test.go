@@ -276,12 +276,12 @@ func TestPublishAlertsDropsDuplicates(t *testing.T) {
 
 func TestSweepDeletesOnlyFilesOfDeadWriters(t *testing.T) {
 	d := newTape(t)
-	live, err := durable.OS{}.Create(filepath.Join(d.StagingPath(), "live.tmp"))
+	live, err := durable.OS{}.Create(filepath.Join(d.StagingPath(), stagedName("live")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer live.Close()
-	dead := filepath.Join(d.StagingPath(), "dead.tmp")
+	dead := filepath.Join(d.StagingPath(), stagedName("dead"))
 	if err := os.WriteFile(dead, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
