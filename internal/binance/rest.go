@@ -78,7 +78,8 @@ func (c Cost) Plus(other Cost) Cost {
 	return Cost{c.Requests + other.Requests, c.Weight + other.Weight}
 }
 
-// Page is a page of trades.
+// Page is a page of trades. Each row of the response has all fields of its kind: a response with a row
+// that lacks one is damaged, and an error.
 type Page struct {
 	Rows []Row // by id, each once
 	// Voided are the ids that the exchange itself has voided: price and quantity are 0, and there
@@ -90,8 +91,9 @@ type Page struct {
 // AggTrades gets at most limit aggregate trades of a symbol with ids from fromID on.
 func (c *REST) AggTrades(ctx context.Context, name symbol.Name, fromID int64, limit int) (Page, error) {
 	what := fmt.Sprintf("get the aggTrades of %q from id %d", name, fromID)
-	return getPage(ctx, c, what, fromID, limit, aggTradeRow, func(ctx context.Context) ([]*gobinance.AggTrade, error) {
-		return c.client.NewAggTradesService().Symbol(name.String()).FromID(fromID).Limit(limit).Do(ctx)
+	return c.getPage(ctx, what, fromID, limit, aggRowFields, func(ctx context.Context) error {
+		_, err := c.client.NewAggTradesService().Symbol(name.String()).FromID(fromID).Limit(limit).Do(ctx)
+		return err
 	})
 }
 
@@ -99,8 +101,9 @@ func (c *REST) AggTrades(ctx context.Context, name symbol.Name, fromID int64, li
 // there is none.
 func (c *REST) FirstAggTrade(ctx context.Context, name symbol.Name, from time.Time) (Page, error) {
 	what := fmt.Sprintf("get the first aggTrade of %q from %s", name, from.UTC().Format(time.RFC3339Nano))
-	return getPage(ctx, c, what, 0, 1, aggTradeRow, func(ctx context.Context) ([]*gobinance.AggTrade, error) {
-		return c.client.NewAggTradesService().Symbol(name.String()).StartTime(from.UnixMicro()).Limit(1).Do(ctx)
+	return c.getPage(ctx, what, 0, 1, aggRowFields, func(ctx context.Context) error {
+		_, err := c.client.NewAggTradesService().Symbol(name.String()).StartTime(from.UnixMicro()).Limit(1).Do(ctx)
+		return err
 	})
 }
 
@@ -108,8 +111,9 @@ func (c *REST) FirstAggTrade(ctx context.Context, name symbol.Name, from time.Ti
 // is none.
 func (c *REST) LastAggTrade(ctx context.Context, name symbol.Name, before time.Time) (Page, error) {
 	what := fmt.Sprintf("get the last aggTrade of %q before %s", name, before.UTC().Format(time.RFC3339Nano))
-	return getPage(ctx, c, what, 0, 1, aggTradeRow, func(ctx context.Context) ([]*gobinance.AggTrade, error) {
-		return c.client.NewAggTradesService().Symbol(name.String()).EndTime(before.UnixMicro() - 1).Limit(1).Do(ctx)
+	return c.getPage(ctx, what, 0, 1, aggRowFields, func(ctx context.Context) error {
+		_, err := c.client.NewAggTradesService().Symbol(name.String()).EndTime(before.UnixMicro() - 1).Limit(1).Do(ctx)
+		return err
 	})
 }
 
@@ -117,43 +121,30 @@ func (c *REST) LastAggTrade(ctx context.Context, name symbol.Name, before time.T
 // api.binance.com has them, not data-api.binance.vision.
 func (c *REST) HistoricalTrades(ctx context.Context, name symbol.Name, fromID int64, limit int) (Page, error) {
 	what := fmt.Sprintf("get the trades of %q from id %d", name, fromID)
-	return getPage(ctx, c, what, fromID, limit, tradeRow, func(ctx context.Context) ([]*gobinance.Trade, error) {
-		return c.client.NewHistoricalTradesService().Symbol(name.String()).FromID(fromID).Limit(limit).Do(ctx)
+	return c.getPage(ctx, what, fromID, limit, tradeRowFields, func(ctx context.Context) error {
+		_, err := c.client.NewHistoricalTradesService().Symbol(name.String()).FromID(fromID).Limit(limit).Do(ctx)
+		return err
 	})
 }
 
-func aggTradeRow(t *gobinance.AggTrade) Row {
-	return Row{
-		ID: t.AggTradeID, Price: []byte(t.Price), Qty: []byte(t.Quantity),
-		FirstTradeID: t.FirstTradeID, LastTradeID: t.LastTradeID, Time: t.Timestamp, IsBuyerMaker: t.IsBuyerMaker,
-	}
-}
-
-func tradeRow(t *gobinance.Trade) Row {
-	return Row{
-		ID: t.ID, Price: []byte(t.Price), Qty: []byte(t.Quantity),
-		FirstTradeID: t.ID, LastTradeID: t.ID, Time: t.Time, IsBuyerMaker: t.IsBuyerMaker,
-	}
-}
-
-// getPage requests trades of go-binance's type T and checks each row and their order.
-func getPage[T any](
-	ctx context.Context, c *REST, what string, fromID int64, limit int, toRow func(*T) Row,
-	request func(context.Context) ([]*T, error),
+// getPage requests trades and checks each row and their order. The rows are read from the response
+// itself, because go-binance's types do not tell a field that is missing from one that is zero.
+func (c *REST) getPage(
+	ctx context.Context, what string, fromID int64, limit int, fields rowFields, request func(context.Context) error,
 ) (Page, error) {
 	var page Page
 	cost, err := c.do(ctx, what, '[', func(ctx context.Context) error {
-		trades, err := request(ctx)
+		if err := request(ctx); err != nil {
+			return err
+		}
+		rows, err := readPage(ctx.Value(callKey{}).(*call).body, fields, limit)
 		if err != nil {
 			return err
 		}
-		page = Page{Rows: make([]Row, 0, len(trades))}
+		page = Page{Rows: make([]Row, 0, len(rows))}
 		last := fromID - 1
-		for _, trade := range trades {
-			if trade == nil {
-				return damaged("a row is null")
-			}
-			row, voided, reason := checkRow(toRow(trade))
+		for _, read := range rows {
+			row, voided, reason := checkRow(read)
 			switch {
 			case reason != "":
 				return damaged(fmt.Sprintf("row with id %d: %s", row.ID, reason))
@@ -166,11 +157,14 @@ func getPage[T any](
 			}
 			last = row.ID
 		}
-		if len(trades) > limit {
-			return damaged(fmt.Sprintf("%d rows, requested were at most %d", len(trades), limit))
+		if len(rows) > limit {
+			return damaged(fmt.Sprintf("%d rows, requested were at most %d", len(rows), limit))
 		}
 		return nil
 	})
+	if err != nil {
+		page = Page{}
+	}
 	page.Cost = cost
 	return page, err
 }

@@ -169,11 +169,11 @@ func TestTemporaryFaultsAreRetried(t *testing.T) {
 		"null row":            respond(200, `[null]`),
 		"empty":               respond(200, ``),
 		"HTML":                respond(200, `<html>maintenance</html>`),
-		"unordered ids":       respond(200, `[{"a":26131,"p":"1","q":"1","f":1,"l":1,"T":1498793709153},{"a":26130,"p":"1","q":"1","f":1,"l":1,"T":1498793709153}]`),
-		"ids before the page": respond(200, `[{"a":7,"p":"1","q":"1","f":1,"l":1,"T":1498793709153}]`),
-		"too many rows":       respond(200, `[`+strings.Repeat(`{"a":7,"p":"1","q":"1","f":1,"l":1,"T":1498793709153},`, 3)+aggPage[1:]),
-		"price is NaN":        respond(200, `[{"a":26129,"p":"NaN","q":"1","f":1,"l":1,"T":1498793709153}]`),
-		"no time":             respond(200, `[{"a":26129,"p":"1","q":"1","f":1,"l":1}]`),
+		"unordered ids":       respond(200, `[{"a":26131,"p":"1","q":"1","f":1,"l":1,"T":1498793709153,"m":true},{"a":26130,"p":"1","q":"1","f":1,"l":1,"T":1498793709153,"m":true}]`),
+		"ids before the page": respond(200, `[{"a":7,"p":"1","q":"1","f":1,"l":1,"T":1498793709153,"m":true}]`),
+		"too many rows":       respond(200, `[`+strings.Repeat(`{"a":7,"p":"1","q":"1","f":1,"l":1,"T":1498793709153,"m":true},`, 3)+aggPage[1:]),
+		"price is NaN":        respond(200, `[{"a":26129,"p":"NaN","q":"1","f":1,"l":1,"T":1498793709153,"m":true}]`),
+		"no time":             respond(200, `[{"a":26129,"p":"1","q":"1","f":1,"l":1,"m":true}]`),
 		"keys of a trade":     respond(200, `[{"id":26129,"price":"1"}]`),
 	} {
 		t.Run(name, func(t *testing.T) {
