@@ -105,6 +105,9 @@ func BenchmarkReadPage(b *testing.B) {
 					LastTradeID: t.LastTradeID, Time: t.Timestamp, IsBuyerMaker: t.IsBuyerMaker,
 				})
 			}
+			if len(rows) != PageLimit {
+				b.Fatal(len(rows))
+			}
 		}
 	})
 	b.Run("rows", func(b *testing.B) {

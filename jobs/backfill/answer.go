@@ -173,6 +173,14 @@ func (s Summary) unansweredSymbols() (out []string) {
 	return out
 }
 
+// answered is Window, or empty if the exchange shows no trade at all, which answers nothing.
+func (a Answer) answered() window.Window {
+	if a.Silent {
+		return window.Window{}
+	}
+	return a.Window
+}
+
 // lacksOnlyItsBeginning reports whether the answer lacks only what is before the exchange's history.
 func (a Answer) lacksOnlyItsBeginning(asked window.Window) bool {
 	return a.Window.Start.After(asked.Start) && a.Window.End.Equal(asked.End) && !a.Window.IsEmpty()
@@ -295,10 +303,10 @@ func (s Summary) scope() string {
 	}
 	var common window.Window
 	for i, answer := range s.inOrder() {
-		if i > 0 && answer.Window != common {
+		if i > 0 && answer.answered() != common {
 			return "in what the exchange has answered"
 		}
-		common = answer.Window
+		common = answer.answered()
 	}
 	if common.IsEmpty() {
 		return "in what the exchange has answered"
@@ -371,7 +379,7 @@ func (s Summary) unanswered() bool {
 		return false
 	}
 	for _, answer := range s.answers() {
-		if !answer.Window.IsEmpty() {
+		if !answer.answered().IsEmpty() {
 			return false
 		}
 	}

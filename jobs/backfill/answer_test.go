@@ -131,6 +131,28 @@ func TestSummaryWithoutAWindowIsAboutTheTape(t *testing.T) {
 	}
 }
 
+// A symbol of which the exchange shows no trade has no answer, and the summary does not say that nothing
+// of it was missing.
+func TestSummaryOfASymbolWithoutTradesClaimsNothing(t *testing.T) {
+	h := newHarness(t, tape.AggTrade, append(market("BTCUSDT", 0, 100, day0, now), market("LATEUSDT", 0, 10, now.Add(time.Hour), now.Add(2*time.Hour))...))
+	for _, tc := range []struct{ symbols, want string }{
+		{"LATEUSDT", "no answer from 2026-01-15 11:00:00 to 2026-01-15 12:00:00 UTC"},
+		{"BTCUSDT LATEUSDT", "; 0 still missing in what the exchange has answered"},
+		{"BTCUSDT LATEUSDT", "nothing was missing in what the exchange has answered"},
+	} {
+		summary := h.mustBackfill(func(opt *Options) {
+			opt.Window, opt.Symbols, opt.Source = between(now.Add(-time.Hour), now), symbolsOf(strings.Fields(tc.symbols)...), RESTOnly
+		})
+		if got := summary.String(); !strings.HasSuffix(got, tc.want) || strings.HasPrefix(tc.want, "no") && got != tc.want {
+			t.Errorf("%s: %q, want %q", tc.symbols, got, tc.want)
+		}
+		want := []string{"LATEUSDT: no answer from 2026-01-15 11:00:00 to 2026-01-15 12:00:00 UTC: the exchange shows no trades of it"}
+		if diff := cmp.Diff(want, summary.Unanswered()); diff != "" {
+			t.Errorf("unanswered (-want +got):\n%s", diff)
+		}
+	}
+}
+
 // checkKnown checks what a later command knows about a symbol.
 func (h *harness) checkKnown(symbol string, want tape.Known) {
 	h.t.Helper()

@@ -3,6 +3,7 @@ package backfill
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"tapedeck/internal/binance"
@@ -95,7 +96,7 @@ func (p *planner) windowEnd(ctx context.Context) (edge, error) {
 			break
 		}
 		// Nothing was traded in the window if the next id is after it.
-		next, found, err := p.single(p.REST.AggTrades(ctx, p.Symbol, last.row.ID+1, 1))
+		next, found, err := p.tradeFrom(ctx, last.row.ID+1, 1)
 		if err != nil {
 			return edge{}, err
 		}
@@ -137,20 +138,100 @@ func (p *planner) addEarlierDays(first windowTrade) {
 
 // firstAt returns the first aggregate trade at or after a time. ok is false if there is none.
 func (p *planner) firstAt(ctx context.Context, at time.Time) (first windowTrade, ok bool, err error) {
-	first, ok, err = p.single(p.REST.FirstAggTrade(ctx, p.Symbol, at))
-	return first, ok && !first.at().Before(at), err
+	page, err := p.ask(p.REST.FirstAggTrade(ctx, p.Symbol, at))
+	if err != nil {
+		return first, false, err
+	}
+	if first, ok = p.firstOf(page); !ok && len(page.Voided) > 0 {
+		if first, ok, err = p.tradeFrom(ctx, page.Voided[0]+1, binance.PageLimit); err != nil {
+			return first, false, err
+		}
+	}
+	return first, ok && !first.at().Before(at), nil
 }
 
 // lastBefore returns the last aggregate trade before a time. ok is false if there is none.
 func (p *planner) lastBefore(ctx context.Context, at time.Time) (last windowTrade, ok bool, err error) {
-	last, ok, err = p.single(p.REST.LastAggTrade(ctx, p.Symbol, at))
-	return last, ok && last.at().Before(at), err
+	page, err := p.ask(p.REST.LastAggTrade(ctx, p.Symbol, at))
+	if err != nil {
+		return last, false, err
+	}
+	if last, ok = p.firstOf(page); !ok && len(page.Voided) > 0 {
+		if last, ok, err = p.tradeBefore(ctx, page.Voided[0]); err != nil {
+			return last, false, err
+		}
+	}
+	return last, ok && last.at().Before(at), nil
 }
 
-func (p *planner) single(page binance.Page, err error) (windowTrade, bool, error) {
-	p.asked = p.asked.Plus(page.Cost)
-	if err != nil || len(page.Rows) == 0 {
-		return windowTrade{}, false, err
+// An id that the exchange has voided answers a question about a time: the trade that was asked for is
+// the next one with another id. voidedPages is how many pages of voided ids are read to find it.
+const voidedPages = 20
+
+// tradeFrom returns the first aggregate trade with an id from id on; ok is false if there is none. limit
+// is that of the first page.
+func (p *planner) tradeFrom(ctx context.Context, id int64, limit int) (first windowTrade, ok bool, err error) {
+	from := id
+	for range voidedPages {
+		page, err := p.ask(p.REST.AggTrades(ctx, p.Symbol, from, limit))
+		if err != nil {
+			return first, false, err
+		}
+		if first, ok = p.firstOf(page); ok || len(page.Voided) == 0 {
+			return first, ok, nil
+		}
+		from, limit = page.Voided[len(page.Voided)-1]+1, binance.PageLimit
 	}
-	return windowTrade{page.Rows[0], p.feed}, true, nil
+	return first, false, fmt.Errorf("in %d pages of %s from id %d the exchange shows only ids that it has voided", voidedPages, p.Symbol, id)
+}
+
+// tradeBefore returns the last aggregate trade whose id is below a voided one; ok is false if the
+// exchange's history begins with voided ids. Each page has to show the id that it is about, because a
+// page may end too early or start too late.
+func (p *planner) tradeBefore(ctx context.Context, voided int64) (last windowTrade, ok bool, err error) {
+	below := voided
+	for range voidedPages {
+		from := max(below-binance.PageLimit+1, 0)
+		page, err := p.ask(p.REST.AggTrades(ctx, p.Symbol, from, int(below-from)+1))
+		if err != nil {
+			return last, false, err
+		}
+		if !slices.Contains(page.Voided, below) {
+			continue
+		}
+		for _, row := range slices.Backward(page.Rows) {
+			if row.ID < below {
+				return windowTrade{row, p.feed}, true, nil
+			}
+		}
+		if below = page.Voided[0]; below == 0 {
+			return last, false, nil
+		}
+		if from < below { // nothing is shown below it
+			begins, err := p.beginsWith(ctx, below)
+			if err != nil || begins {
+				return last, false, err
+			}
+		}
+	}
+	return last, false, fmt.Errorf("in %d pages of %s the exchange shows no trade before id %d, which it has voided", voidedPages, p.Symbol, voided)
+}
+
+// beginsWith reports whether the exchange's history begins with an id.
+func (p *planner) beginsWith(ctx context.Context, id int64) (bool, error) {
+	page, err := p.ask(p.REST.AggTrades(ctx, p.Symbol, 0, 1))
+	return err == nil && len(page.Voided) > 0 && page.Voided[0] == id, err
+}
+
+// ask counts what an answer has cost.
+func (p *planner) ask(page binance.Page, err error) (binance.Page, error) {
+	p.asked = p.asked.Plus(page.Cost)
+	return page, err
+}
+
+func (p *planner) firstOf(page binance.Page) (windowTrade, bool) {
+	if len(page.Rows) == 0 {
+		return windowTrade{}, false
+	}
+	return windowTrade{page.Rows[0], p.feed}, true
 }
