@@ -47,6 +47,9 @@ func (f FileSummary) String() string {
 	}
 	text := fmt.Sprintf("%s: %s of %s, %s of them new",
 		f.Path, wording.Count(f.Rows, "trade"), symbols, wording.Comma(f.Published))
+	if f.Rows == 0 {
+		text = f.Path + ": no trades"
+	}
 	if f.Conflicts > 0 {
 		text += fmt.Sprintf(", %s in conflict with the tape", wording.Comma(f.Conflicts))
 	}
