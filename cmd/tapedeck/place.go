@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"tapedeck/internal/tape"
 )
 
 // place is where this process runs, as far as the remedy for a missing permission depends on it.
@@ -98,8 +100,9 @@ func device(path string) uint64 {
 	return uint64(stat.Dev)
 }
 
-// checkOutput returns an error if a report cannot be written to a path because of its directory.
-func checkOutput(path string) error {
+// checkOutput returns an error if a report cannot be written to a path because of its directory, or must not
+// because the path is one of the tape.
+func (a *app) checkOutput(path string) error {
 	if path == "" {
 		return nil
 	}
@@ -113,6 +116,8 @@ func checkOutput(path string) error {
 		return withHint(misuse("--out: there is no directory %q", dir), "create it: mkdir -p "+dir)
 	case err == nil && !info.IsDir():
 		return misuse("--out: %q is not a directory", dir)
+	case tape.Owns(a.dataDir, path):
+		return misuse("--out: %q is part of the tape %q; name a file elsewhere", path, a.dataDir)
 	}
 	return nil // another error is that of writing
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"tapedeck/internal/durable"
+	"tapedeck/internal/tape"
 )
 
 // skeletons holds a query of each kind to start from.
@@ -33,6 +34,8 @@ func (c *queriesCmd) create(a *app) error {
 		return misuse("--format is for queries that exist, not for --new")
 	case !queryName.MatchString(c.Names[0]):
 		return misuse("%q is not a lower_snake_case name such as my_query", c.Names[0])
+	case tape.Owns(a.dataDir, c.SQLDir) || tape.Owns(a.dataDir, filepath.Join(c.SQLDir, "query.sql")):
+		return misuse("--sql-dir: %q is part of the tape %q; name a directory elsewhere", c.SQLDir, a.dataDir)
 	}
 	text, err := skeletons.ReadFile("skeleton/" + c.New + ".sql")
 	if err != nil {

@@ -48,7 +48,7 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 	if format == "xlsx" && c.Out == "" && isTerminal(a.stdout) {
 		return misuse("a workbook cannot be written to a terminal; use --out report.xlsx")
 	}
-	if err := checkOutput(c.Out); err != nil {
+	if err := a.checkOutput(c.Out); err != nil {
 		return err
 	}
 	symbols := namesOf(c.Symbols)
