@@ -103,7 +103,7 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 			a.log.Warn("last report not compared: its digest cannot be read", "error", err.Error())
 		}
 	}
-	if err := a.writeReport(built, format, c.Out); err != nil {
+	if err := a.writeReport(ctx, built, format, c.Out); err != nil {
 		return err
 	}
 	if c.Send {
@@ -129,7 +129,7 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 }
 
 // writeReport writes a report to the file out, or to standard output if out is empty.
-func (a *app) writeReport(built *report.Report, format, out string) error {
+func (a *app) writeReport(ctx context.Context, built *report.Report, format, out string) error {
 	write := map[string]func(io.Writer, *report.Report) error{
 		"markdown": report.Markdown, "json": report.JSON, "csv": report.CSV, "xlsx": report.XLSX, "html": report.HTML,
 		"table": func(w io.Writer, r *report.Report) error { return report.Table(w, r, a.tableOptions(out)) },
@@ -140,7 +140,7 @@ func (a *app) writeReport(built *report.Report, format, out string) error {
 	if out == "" {
 		return write(a.stdout, built)
 	}
-	if err := durable.WriteFile(out, func(w io.Writer) error { return write(w, built) }); err != nil {
+	if err := durable.WriteFile(ctx, out, func(w io.Writer) error { return write(w, built) }); err != nil {
 		if errors.Is(err, fs.ErrPermission) {
 			err = withHint(err, fmt.Sprintf("this process runs as user %d:%d, which may not write there; name another file with --out",
 				os.Getuid(), os.Getgid()))

@@ -16,7 +16,7 @@ func TestWriteFileKeepsTheOldFileWhenWritingFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := errors.New("broken")
-	err := WriteFile(path, func(w io.Writer) error {
+	err := WriteFile(t.Context(), path, func(w io.Writer) error {
 		_, _ = io.WriteString(w, "half")
 		return broken
 	})
@@ -26,7 +26,7 @@ func TestWriteFileKeepsTheOldFileWhenWritingFails(t *testing.T) {
 	if text, err := os.ReadFile(path); err != nil || string(text) != "old" {
 		t.Errorf("content %q, error %v", text, err)
 	}
-	if err := WriteFile(path, func(w io.Writer) error { _, err := io.WriteString(w, "new"); return err }); err != nil {
+	if err := WriteFile(t.Context(), path, func(w io.Writer) error { _, err := io.WriteString(w, "new"); return err }); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(path)
@@ -40,7 +40,7 @@ func TestWriteFileKeepsTheOldFileWhenWritingFails(t *testing.T) {
 
 func TestWriteFileErrorNamesOnlyThePath(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "missing", "report.html")
-	err := WriteFile(path, func(io.Writer) error { return nil })
+	err := WriteFile(t.Context(), path, func(io.Writer) error { return nil })
 	if err == nil || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), ".tmp") {
 		t.Errorf("error %v", err)
 	}

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -8,7 +9,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
+	"time"
 )
 
 // UniqueName returns a name that is used once: prefix, 96 random bits in hex, suffix.
@@ -114,13 +117,28 @@ func Publish(disk Disk, temporary, path string) error {
 
 // WriteFile writes a file that a person named, by way of a temporary file in the same directory:
 // afterwards path holds everything that write wrote, or what it held before. An existing file keeps
-// its permissions. A pipe or a device is written directly.
-func WriteFile(path string, write func(io.Writer) error) (err error) {
+// its permissions. A pipe, a device or a file that is open, such as /dev/stdout, is written directly, until
+// ctx is done; the error for a pipe without a reader is *NoReaderError.
+func WriteFile(ctx context.Context, path string, write func(io.Writer) error) error {
+	info, err := os.Stat(path)
+	if err == nil && (!info.Mode().IsRegular() || isDescriptor(path)) {
+		return writeDirectly(ctx, path, write)
+	}
+	return writeRegular(path, write)
+}
+
+// isDescriptor reports whether a path is one of /dev or /proc: of a file that is open, which has no other name.
+func isDescriptor(path string) bool {
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err == nil {
+		dir, err = filepath.Abs(dir)
+	}
+	return err == nil && (dir == "/dev" || strings.HasPrefix(dir, "/proc/"))
+}
+
+func writeRegular(path string, write func(io.Writer) error) (err error) {
 	mode := os.FileMode(0o644)
-	if info, statErr := os.Stat(path); statErr == nil {
-		if !info.Mode().IsRegular() {
-			return writeDirectly(path, write)
-		}
+	if info, statErr := os.Stat(path); statErr == nil && info.Mode().IsRegular() {
 		mode = info.Mode().Perm()
 	}
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
@@ -149,24 +167,43 @@ func WriteFile(path string, write func(io.Writer) error) (err error) {
 	return Publish(OS{}, file.Name(), path)
 }
 
-// WriteContent is WriteFile with content that is in memory.
+// WriteContent is WriteFile of a regular file with content that is in memory.
 func WriteContent(path, content string) error {
-	return WriteFile(path, func(w io.Writer) error {
+	return writeRegular(path, func(w io.Writer) error {
 		_, err := io.WriteString(w, content)
 		return err
 	})
 }
 
-func writeDirectly(path string, write func(io.Writer) error) error {
-	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+// NoReaderError is returned for a pipe that no process reads.
+type NoReaderError struct{ Path string }
+
+func (e *NoReaderError) Error() string {
+	return fmt.Sprintf("%q is a pipe that no process reads; start the reader first", e.Path)
+}
+
+// writeDirectly waits neither for a pipe to be opened by a reader nor, when ctx is done, for it to be read.
+func writeDirectly(ctx context.Context, path string, write func(io.Writer) error) (err error) {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|syscall.O_NONBLOCK, 0)
+	if info, statErr := os.Stat(path); errors.Is(err, syscall.ENXIO) && statErr == nil && info.Mode()&os.ModeNamedPipe != 0 {
+		return &NoReaderError{path}
+	}
 	if err != nil {
 		return err
 	}
-	if err := write(file); err != nil {
-		file.Close()
+	stop := context.AfterFunc(ctx, func() {
+		_ = file.SetWriteDeadline(time.Unix(1, 0)) // a file that cannot have one does not block either
+	})
+	defer func() {
+		stop()
+		err = errors.Join(err, file.Close())
+	}()
+	if err := write(file); ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("write %q: %w", path, context.Cause(ctx))
+	} else if err != nil {
 		return fmt.Errorf("write %q: %w", path, err)
 	}
-	return file.Close()
+	return nil
 }
 
 // withoutPath removes the temporary file's name from an error, because it means nothing to a
