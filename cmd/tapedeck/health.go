@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"tapedeck/internal/idset"
 	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
@@ -70,7 +71,7 @@ func missingWarning(dir *tape.Dir, now time.Time) string {
 	}
 	total := int64(0)
 	for _, ids := range open {
-		total += ids.Count()
+		total = idset.Sum(total, ids.Count())
 	}
 	return fmt.Sprintf("%s of %s that recorders missed %s not known to be on the tape; tapedeck backfill fetches what is missing",
 		wording.Count(total, "id"), wording.List(slices.Sorted(maps.Keys(open)), 5), wording.Noun(total, "is", "are"))

@@ -74,7 +74,7 @@ func missingOn(ctx context.Context, dir *tape.Dir) (int64, error) {
 		for _, gap := range index.Gaps(symbol) {
 			gaps = gaps.Add(idset.Range{First: gap.First, Last: gap.Last})
 		}
-		missing += gaps.Subtract(absent[symbol]).Subtract(dropped[symbol]).Count()
+		missing = idset.Sum(missing, gaps.Subtract(absent[symbol]).Subtract(dropped[symbol]).Count())
 	}
 	return missing, nil
 }

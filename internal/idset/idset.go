@@ -6,6 +6,7 @@
 package idset
 
 import (
+	"math"
 	"slices"
 	"sort"
 )
@@ -13,18 +14,35 @@ import (
 // Range is a run of consecutive ids, both ends included.
 type Range struct{ First, Last int64 }
 
-// Count returns how many ids the range holds.
-func (r Range) Count() int64 { return r.Last - r.First + 1 }
+// Count returns how many ids the range holds, at most math.MaxInt64.
+func (r Range) Count() int64 {
+	if n := r.Last - r.First; n >= 0 && n < math.MaxInt64 || r.Last < r.First {
+		return n + 1
+	}
+	return math.MaxInt64
+}
+
+// Sum adds counts of ids, which are not negative. It is at most math.MaxInt64: the gaps of some symbols can
+// have more ids together.
+func Sum(counts ...int64) (sum int64) {
+	for _, n := range counts {
+		if sum > math.MaxInt64-n {
+			return math.MaxInt64
+		}
+		sum += n
+	}
+	return sum
+}
 
 // Set is a set of ids as ranges in ascending order, disjoint and not adjacent. Its methods return
 // new sets, except Append.
 type Set []Range
 
-// Count returns how many ids the set holds.
+// Count returns how many ids the set holds, at most math.MaxInt64.
 func (s Set) Count() int64 {
 	var n int64
 	for _, r := range s {
-		n += r.Count()
+		n = Sum(n, r.Count())
 	}
 	return n
 }
@@ -53,6 +71,9 @@ func (s Set) Missing(first, last int64) Set {
 	for i := s.find(first); i < len(s) && s[i].First <= last; i++ {
 		if s[i].First > next {
 			out = append(out, Range{next, s[i].First - 1})
+		}
+		if s[i].Last == math.MaxInt64 {
+			return out
 		}
 		next = s[i].Last + 1
 	}

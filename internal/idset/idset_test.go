@@ -1,6 +1,7 @@
 package idset
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -46,5 +47,25 @@ func TestAppendBuildsTheSetOfAscendingIDs(t *testing.T) {
 	}
 	if want := (Set{{3, 4}, {6, 7}, {10, 10}}); !slices.Equal(s, want) {
 		t.Errorf("%v, want %v", s, want)
+	}
+}
+
+// TestCountsDoNotOverflow of sets with more ids than an int64 holds.
+func TestCountsDoNotOverflow(t *testing.T) {
+	all := Range{0, math.MaxInt64}
+	if got := all.Count(); got != math.MaxInt64 {
+		t.Error(got)
+	}
+	if got := (Range{5, 4}).Count(); got != 0 {
+		t.Error(got)
+	}
+	if got := (Set{{math.MinInt64, -2}, {0, math.MaxInt64}}).Count(); got != math.MaxInt64 {
+		t.Error(got)
+	}
+	if got := Sum(math.MaxInt64-1, 1, 7); got != math.MaxInt64 {
+		t.Error(got)
+	}
+	if got := (Set{{1, 1}, {math.MaxInt64, math.MaxInt64}}).Missing(0, math.MaxInt64); len(got) != 2 {
+		t.Error(got)
 	}
 }

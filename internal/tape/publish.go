@@ -79,7 +79,7 @@ func validate(trades []Trade) error {
 			}
 			checked = t.Symbol
 		}
-		if t.Symbol == "" || t.ID < 0 || t.LastTradeID < t.FirstTradeID || !(t.Price > 0) || !(t.Qty > 0) ||
+		if t.Symbol == "" || t.ID < 0 || t.ID > MaxID || t.LastTradeID < t.FirstTradeID || t.LastTradeID > MaxID || !(t.Price > 0) || !(t.Qty > 0) ||
 			!validTime(t.TradedAt) {
 			return fmt.Errorf("not a trade: symbol %q, id %d, price %v, qty %v, raw trades %d to %d, traded at %d µs",
 				t.Symbol, t.ID, t.Price, t.Qty, t.FirstTradeID, t.LastTradeID, t.TradedAt)

@@ -29,6 +29,10 @@ func ParseFeed(name string) (Feed, error) {
 	return "", fmt.Errorf("unknown feed %q: it is aggTrade or trade", name)
 }
 
+// MaxID is the largest id that a trade can have, and the raw trades in it: 18 digits. The exchange's are far
+// below. Counts of ids and the ids beside one can therefore be computed without overflow.
+const MaxID = 999_999_999_999_999_999
+
 // Trade is one row of the tape.
 type Trade struct {
 	// Symbol as the exchange spells it; it may be non-ASCII.

@@ -87,7 +87,7 @@ func (s Summary) Total() SymbolSummary {
 		total.Dropped += symbol.Dropped
 	}
 	for _, symbol := range s.Symbols {
-		total.Missing += symbol.Missing
+		total.Missing = idset.Sum(total.Missing, symbol.Missing)
 		total.Fetched += symbol.Fetched
 		total.FromArchive += symbol.FromArchive
 		total.Bytes += symbol.Bytes
@@ -97,7 +97,7 @@ func (s Summary) Total() SymbolSummary {
 		total.ConflictRows = append(total.ConflictRows, symbol.ConflictRows...)
 		total.Cost = total.Cost.Plus(symbol.Cost)
 		total.Days += symbol.Days
-		stillMissing += symbol.StillMissing.Count()
+		stillMissing = idset.Sum(stillMissing, symbol.StillMissing.Count())
 	}
 	if stillMissing > 0 {
 		total.StillMissing = idset.Set{{First: 1, Last: stillMissing}}

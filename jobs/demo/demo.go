@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"tapedeck/internal/durable"
+	"tapedeck/internal/idset"
 	"tapedeck/internal/standin/exchange"
 	"tapedeck/internal/standin/market"
 	"tapedeck/internal/wording"
@@ -305,7 +306,7 @@ func (d *demo) tradesMissing(ctx context.Context) (missing, twice int64, err err
 		return 0, 0, fmt.Errorf("read the output of verify: %w", err)
 	}
 	for _, s := range certificate.Symbols {
-		missing += s.Missing
+		missing = idset.Sum(missing, s.Missing)
 		twice += s.Twice
 	}
 	return missing, twice, nil

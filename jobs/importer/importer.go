@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"tapedeck/internal/idset"
 	"tapedeck/internal/ingest"
 	"tapedeck/internal/progress"
 	"tapedeck/internal/symbol"
@@ -60,7 +61,7 @@ func (s Summary) Total() FileSummary {
 		total.Conflicts += file.Conflicts
 		total.ConflictRows = append(total.ConflictRows, file.ConflictRows...)
 		total.Unreadable += file.Unreadable
-		total.Missing += file.Missing
+		total.Missing = idset.Sum(total.Missing, file.Missing)
 		total.Segments += file.Segments
 		total.Bytes += file.Bytes
 		total.Inexact += file.Inexact

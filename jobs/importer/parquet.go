@@ -261,10 +261,12 @@ func checkRows(ctx context.Context, db *sql.DB, rows string, feed tape.Feed) err
 	rules = append(rules,
 		rule{"symbol = ''", "the symbol is empty"},
 		rule{"id < 0", "the id is negative"},
+		rule{fmt.Sprintf("id > %d", int64(tape.MaxID)), "the id has more than 18 digits"},
 		rule{"NOT (price > 0 AND price < 'inf'::DOUBLE)", "the price is not above zero"},
 		rule{"NOT (qty > 0 AND qty < 'inf'::DOUBLE)", "the quantity is not above zero"},
 		rule{"last_trade_id < first_trade_id", "the last trade id is before the first"},
 		rule{"first_trade_id < 0", "the first trade id is negative"},
+		rule{fmt.Sprintf("last_trade_id > %d", int64(tape.MaxID)), "the last trade id has more than 18 digits"},
 		rule{
 			"traded_at::TIMESTAMP NOT BETWEEN TIMESTAMP '2009-01-01' AND TIMESTAMP '2100-01-01'",
 			"the time is not between 2009 and 2100",

@@ -178,3 +178,17 @@ func TestRecordedParquet(t *testing.T) {
 		t.Errorf("%d trades on the tape, %d in the file", len(trades), got.Rows)
 	}
 }
+
+// TestParquetWithIDsOfMoreThan18Digits, which a CSV cannot have either.
+func TestParquetWithIDsOfMoreThan18Digits(t *testing.T) {
+	for column, reason := range map[string]string{"id": "row 2: the id has more", "last_trade_id": "row 2: the last trade id has more"} {
+		path := writeParquet(t, `SELECT * REPLACE (if(n = 1, 9223372036854775807, 1) AS `+column+`) FROM (
+    SELECT 'BTCUSDT' AS symbol, n AS id, 1::DOUBLE AS price, 1::DOUBLE AS qty, 1 AS first_trade_id, 1 AS last_trade_id,
+        TIMESTAMP '2024-08-08' AS traded_at, true AS is_buyer_maker, n
+    FROM range(2) AS ids(n))`)
+		summary, err := Run(t.Context(), newTape(t, tape.AggTrade), []string{path}, Options{})
+		if err != nil || len(summary.Problems()) != 1 || !strings.Contains(summary.Problems()[0].Problem.Error(), reason) {
+			t.Errorf("%s: %+v, %v", column, summary, err)
+		}
+	}
+}

@@ -115,7 +115,8 @@ func (s *staging) summarize(out *FileSummary) {
 	for symbol, counted := range s.symbols {
 		out.Symbols = append(out.Symbols, symbol)
 		out.Rows += counted.rows
-		out.Missing += counted.ids[len(counted.ids)-1].Last - counted.ids[0].First + 1 - counted.rows
+		all := idset.Range{First: counted.ids[0].First, Last: counted.ids[len(counted.ids)-1].Last}
+		out.Missing = idset.Sum(out.Missing, all.Count()-counted.rows)
 	}
 	slices.Sort(out.Symbols)
 	out.Repeated, out.Voided, out.Inexact = s.repeated, s.voided, s.inexact

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tapedeck/analytics"
+	"tapedeck/internal/idset"
 	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
@@ -98,7 +99,7 @@ func (r *Report) describeStates(states []symbolState, allReadable bool) {
 	for _, state := range states {
 		r.Empty = r.Empty && state.rows == 0
 		r.Complete = r.Complete && state.whole()
-		r.Missing += max(0, state.missing-state.absent)
+		r.Missing = idset.Sum(r.Missing, max(0, state.missing-state.absent))
 		if state.recorded {
 			r.Known = append(r.Known, Known{state.symbol, state.known, allReadable && state.whole()})
 		}
@@ -264,7 +265,7 @@ func (r *Report) describeMissing(states []symbolState) {
 			rest := states[i:]
 			var ids int64
 			for _, other := range rest {
-				ids += other.missing
+				ids = idset.Sum(ids, other.missing)
 			}
 			r.addStatement(Bad, "Missing: %s more of %s.", wording.Count(ids, "id"),
 				wording.List(symbolNames(rest), listedNames))

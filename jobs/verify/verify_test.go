@@ -284,3 +284,14 @@ func dropTrade(t *testing.T, dir *tape.Dir, symbol string, id int64) {
 		t.Fatal(err)
 	}
 }
+
+// TestVerdictDoesNotWrap if the symbols lack more ids together than an int64 holds.
+func TestVerdictDoesNotWrap(t *testing.T) {
+	var c tape.Certificate
+	for range 16 {
+		c.Symbols = append(c.Symbols, tape.SymbolCertificate{Symbol: "A", Missing: tape.MaxID})
+	}
+	if text := Verdict(c); !strings.Contains(text, " 9,223,372,036,854,775,807 missing") {
+		t.Error(text)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"tapedeck/internal/idset"
 	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
@@ -186,7 +187,7 @@ func Verdict(c tape.Certificate) string {
 	gaps := 0
 	for _, s := range c.Symbols {
 		trades += s.Trades
-		missing += s.Missing
+		missing = idset.Sum(missing, s.Missing)
 		duplicates += s.Duplicates
 		absent += s.Absent
 		dropped += s.Dropped
