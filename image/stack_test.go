@@ -151,11 +151,17 @@ func TestStack(t *testing.T) {
 	if took > time.Minute {
 		t.Errorf("healthy after %s", took)
 	}
-	if got := s.run(t, "docker compose exec -T stream cat /run/secrets/telegram_token"); got != "123456789:AAthistokenbelongstonobodyatallxxxx" {
+	const token = "123456789:AAthistokenbelongstonobodyatallxxxx"
+	if got := s.run(t, "docker compose exec -T schedule cat /run/secrets/telegram_token"); got != token {
 		t.Errorf("the secret is %q", got)
 	}
-	if got := inspect(t, s.container("stream"), "{{json .Config.Env}}"); strings.Contains(got, "123456789:AAthistokenbelongstonobodyatallxxxx") {
-		t.Errorf("the secret is in the environment: %s", got)
+	if got := s.run(t, "docker compose exec -T stream sh -c 'cat /run/secrets/telegram_token || echo none'"); !strings.HasSuffix(got, "none") {
+		t.Errorf("stream, which sends nothing, has the secret: %q", got)
+	}
+	for _, service := range []string{"stream", "schedule"} {
+		if got := inspect(t, s.container(service), "{{json .Config.Env}}"); strings.Contains(got, token) {
+			t.Errorf("the secret is in the environment of %s: %s", service, got)
+		}
 	}
 
 	t.Run("report while both run", func(t *testing.T) {

@@ -443,7 +443,7 @@ func operations() []operation {
 			setup: func(h *harness) {
 				publishForMerge(h)
 				h.must(merge(h))
-				file, err := h.disk.Create(filepath.Join(h.disk.data(), stagingDir, "dead.tmp"))
+				file, err := h.disk.Create(filepath.Join(h.disk.data(), stagingDir, stagedName("dead")))
 				h.must(err)
 				h.must(file.Close())
 			},
