@@ -121,7 +121,7 @@ func (c *importCmd) hint(err error) error {
 	case errors.Is(err, importer.ErrFutures):
 		return withHint(err, "if its rows are spot trades all the same, name the columns: "+
 			"--columns id=1,price=2,qty=3,first_trade_id=4,last_trade_id=5,traded_at=6,is_buyer_maker=7")
-	case errors.Is(err, importer.ErrNoSymbol):
+	case errors.Is(err, importer.ErrNoSymbol), errors.Is(err, importer.ErrTwoSymbols):
 		return withHint(err, "--symbol BTCUSDT")
 	}
 	return err

@@ -283,6 +283,8 @@ func TestUnusableFileIsNamedAndNotImported(t *testing.T) {
 		{"two distant rows with one id", name, csvOf(append(slices.Clone(lines), other)), "line 30002: id 100 of BTCUSDT differs from the row with the same id in line 101"},
 		{"a truncated zip", "BTCUSDT-aggTrades-2024-08.zip", whole[:len(whole)-100], "not a complete zip file"},
 		{"a damaged zip", "BTCUSDT-aggTrades-2024-08.zip", flipped, ""},
+		{"a CSV of another symbol", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "ETHUSDT-aggTrades-2024-08.csv", string(good)),
+			`the zip is named for "BTCUSDT" and the CSV in it for "ETHUSDT"; name the symbol`},
 		{"two CSVs", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "a.csv", "1", "b.csv", "2"), `several CSVs in the zip: "a.csv" and "b.csv"`},
 		{"no CSV", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "a.txt", "1"), "no CSV in the zip"},
 		{"an empty file", name, nil, "the file is empty"},

@@ -126,6 +126,9 @@ func (s *source) detectCSV(opt Options) error {
 		return err
 	}
 	defer content.Close()
+	if err := s.checkMember(member); err != nil {
+		return err
+	}
 	declared := binance.ArchiveKind("")
 	for _, name := range []string{s.name, member} {
 		if match := archiveName.FindStringSubmatch(name); match != nil {
@@ -163,6 +166,16 @@ func (s *source) detectCSV(opt Options) error {
 		return ErrNoSymbol
 	}
 	return s.detectKind(opt, head, first, declared)
+}
+
+// checkMember returns an error if a zip is named for a symbol and the CSV in it for another one, unless the
+// options name the symbol.
+func (s *source) checkMember(member string) error {
+	zip, csv := archiveName.FindStringSubmatch(s.name), archiveName.FindStringSubmatch(filepath.Base(member))
+	if !s.symbol.IsZero() || zip == nil || csv == nil || strings.EqualFold(zip[1], csv[1]) {
+		return nil
+	}
+	return fmt.Errorf("the zip is named for %q and the CSV in it for %q; %w", zip[1], csv[1], ErrTwoSymbols)
 }
 
 // detectKind finds the kind of a CSV, and where its columns are if it does not have the archive's
@@ -204,6 +217,9 @@ var ErrFuturesTrades = fmt.Errorf("%w", ErrFutures)
 // ErrNoSymbol is a CSV or zip whose symbol is not known.
 var ErrNoSymbol = errors.New(
 	"the file name does not say the symbol, as BTCUSDT-aggTrades-2024-08-08.zip does; name the symbol")
+
+// ErrTwoSymbols is a zip whose name says another symbol than that of the CSV in it.
+var ErrTwoSymbols = errors.New("name the symbol that it has")
 
 // open opens the CSV at its beginning. member is its name in a zip.
 func (s *source) open() (member string, content io.ReadCloser, err error) {
