@@ -133,8 +133,14 @@ func FuzzConfig(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if _, err := parseConfig("c.yaml", []byte(text)); err != nil && strings.Contains(err.Error(), "\n") {
-			t.Errorf("more than one line: %q", err)
+		_, err := parseConfig("c.yaml", []byte(text))
+		if err == nil {
+			return
+		}
+		for _, line := range strings.Split(err.Error(), "\n") { // one for each problem
+			if !strings.HasPrefix(line, "c.yaml") {
+				t.Errorf("the line %q names no file: %q", line, err)
+			}
 		}
 	})
 }
