@@ -133,8 +133,13 @@ func FuzzParseConfig(f *testing.F) {
 		if err == nil {
 			err = config.check()
 		}
-		if err != nil && strings.Contains(err.Error(), "\n") {
-			t.Errorf("error of several lines: %q", err)
+		if err == nil {
+			return
+		}
+		for _, line := range strings.Split(err.Error(), "\n") { // one for each problem
+			if !strings.HasPrefix(line, "c:") && !strings.HasPrefix(line, "c,") {
+				t.Errorf("the line %q names no file: %q", line, err)
+			}
 		}
 	})
 }
