@@ -315,8 +315,11 @@ func (s Summary) scope() string {
 }
 
 // tapeScope is scope for a run without a window.
-func (s Summary) tapeScope() string {
-	answers := s.inOrder()
+func (s Summary) tapeScope() string { return scopeOf(s.inOrder()) }
+
+func scopeOf(answers []Answer) string {
+	// A symbol of which the tape has nothing has no gaps.
+	answers = slices.DeleteFunc(answers, func(a Answer) bool { return a.Window.End.IsZero() })
 	var earliest time.Time
 	for _, answer := range answers {
 		if end := answer.Window.End; earliest.IsZero() || end.Before(earliest) {
