@@ -60,7 +60,7 @@ func newAttacker(t *testing.T, seed uint64) *attacker {
 		chronicle: newChronicle(t, seed), wrong: map[string]string{}, broken: map[string][]byte{},
 		foreign: map[string]bool{}, kept: map[tradeKey]string{}, counts: map[string]int{},
 	}
-	a.calm = false
+	a.calm, a.attacked = false, true
 	a.attacks = []namedAttack{
 		{"a backup is restored over the tape", a.restoreBackup},
 		{"a segment is moved to another date", a.moveSegment},

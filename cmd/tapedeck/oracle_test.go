@@ -370,7 +370,7 @@ func (h *chronicle) has(symbol string, id int64) bool { return h.had[symbol][id]
 // without any gap, drop or conflict that trades and recorders extend to both ends of the window.
 func (h *chronicle) provable(symbol string, w window.Window) bool {
 	on := h.on[symbol]
-	if len(on) == 0 || h.disturbed[symbol] || len(h.altered[symbol]) > 0 || h.skew != 0 {
+	if len(on) == 0 || h.disturbed[symbol] || len(h.altered[symbol]) > 0 || h.attacked {
 		return false
 	}
 	first, last := int64(1)<<62, int64(-1)
@@ -458,7 +458,7 @@ func (h *chronicle) verify() (sum claims) {
 		if got.Complete && len(h.altered[s.Symbol]) > 0 && !h.disturbed[s.Symbol] {
 			h.fail("verify says complete, but ids of %s have two contents", s.Symbol)
 		}
-		if !got.Complete && holes == 0 && len(got.Symbols) == 1 && len(h.altered[s.Symbol]) == 0 && !h.disturbed[s.Symbol] {
+		if !got.Complete && holes == 0 && !h.attacked && len(got.Symbols) == 1 && len(h.altered[s.Symbol]) == 0 && !h.disturbed[s.Symbol] {
 			h.fail("verify says not complete, but nothing is missing: %s", stdout)
 		}
 	}
