@@ -140,7 +140,7 @@ func (a *attacker) sickness() string {
 	return strings.Join(texts, ", ")
 }
 
-// touched reports whether a file that is wrong may have rows of a window.
+// touched reports whether a file that is wrong can have rows of a window.
 func (a *attacker) touched(w window.Window) bool {
 	for path := range a.wrong {
 		if _, damaged := a.broken[path]; damaged {
@@ -150,16 +150,8 @@ func (a *attacker) touched(w window.Window) bool {
 		if err != nil {
 			a.t.Fatal(err)
 		}
-		for _, symbol := range a.symbols { // a report goes by the times between which a file has rows
-			first, last := int64(1)<<62, int64(-1)
-			for _, row := range rows {
-				if row.Symbol == symbol {
-					first, last = min(first, row.TradedAt), max(last, row.TradedAt)
-				}
-			}
-			if first < w.End.UnixMicro() && last >= w.Start.UnixMicro() {
-				return true
-			}
+		if slices.ContainsFunc(rows, func(row tape.Trade) bool { return contains(w, row) }) {
+			return true
 		}
 	}
 	return false
