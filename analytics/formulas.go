@@ -19,31 +19,15 @@ func QuoteName(name string) string { return `"` + strings.ReplaceAll(name, `"`, 
 func withoutFormulas(conn *sql.Conn, statement string) (string, error) {
 	var names, values []string
 	guards := false
-	err := withPrepared(conn, statement, func(_ *duckdb.Conn, stmt *duckdb.Stmt) error {
-		count, err := stmt.ColumnCount()
-		if err != nil {
-			return err
+	err := eachColumn(conn, statement, func(column, name string, info duckdb.TypeInfo) {
+		value := column
+		if mayBeFormula(info) {
+			value = fmt.Sprintf("CASE WHEN contains(%s, left(%s::VARCHAR, 1)) AND %s::VARCHAR != '' THEN '''' || %s::VARCHAR ELSE %s::VARCHAR END",
+				Quote(wording.FormulaStarts), column, column, column, column)
 		}
-		for i := range count {
-			name, err := stmt.ColumnName(i)
-			if err != nil {
-				return err
-			}
-			info, err := stmt.ColumnTypeInfo(i)
-			if err != nil {
-				return err
-			}
-			column := fmt.Sprintf("c%d", i)
-			value := column
-			if mayBeFormula(info) {
-				value = fmt.Sprintf("CASE WHEN contains(%s, left(%s::VARCHAR, 1)) AND %s::VARCHAR != '' THEN '''' || %s::VARCHAR ELSE %s::VARCHAR END",
-					Quote(wording.FormulaStarts), column, column, column, column)
-			}
-			shown := wording.Formula(name)
-			guards = guards || value != column || shown != name
-			names, values = append(names, column), append(values, value+" AS "+QuoteName(shown))
-		}
-		return nil
+		shown := wording.Formula(name)
+		guards = guards || value != column || shown != name
+		names, values = append(names, column), append(values, value+" AS "+QuoteName(shown))
 	})
 	if err != nil || !guards {
 		return statement, err
@@ -60,4 +44,27 @@ func mayBeFormula(info duckdb.TypeInfo) bool {
 		return info.Alias() != "JSON"
 	}
 	return false
+}
+
+// eachColumn calls do for each column that a statement returns, with a name for it that needs no quotes, its
+// own name and its type.
+func eachColumn(conn *sql.Conn, statement string, do func(column, name string, info duckdb.TypeInfo)) error {
+	return withPrepared(conn, statement, func(_ *duckdb.Conn, stmt *duckdb.Stmt) error {
+		count, err := stmt.ColumnCount()
+		if err != nil {
+			return err
+		}
+		for i := range count {
+			name, err := stmt.ColumnName(i)
+			if err != nil {
+				return err
+			}
+			info, err := stmt.ColumnTypeInfo(i)
+			if err != nil {
+				return err
+			}
+			do(fmt.Sprintf("c%d", i), name, info)
+		}
+		return nil
+	})
 }

@@ -92,29 +92,13 @@ func (s *Session) store(ctx context.Context, conn *sql.Conn, statement string) (
 func (r *Stored) createText(conn *sql.Conn, statement string) (create, bytes string, err error) {
 	var names, values []string
 	bytes = "0"
-	err = withPrepared(conn, statement, func(_ *duckdb.Conn, stmt *duckdb.Stmt) error {
-		count, err := stmt.ColumnCount()
-		if err != nil {
-			return err
+	err = eachColumn(conn, statement, func(column, name string, info duckdb.TypeInfo) {
+		r.Columns = append(r.Columns, Column{Name: name})
+		value := cellValue(column, info)
+		if value != column {
+			bytes += fmt.Sprintf(" + coalesce(strlen(%s), 0)", column)
 		}
-		for i := range count {
-			name, err := stmt.ColumnName(i)
-			if err != nil {
-				return err
-			}
-			info, err := stmt.ColumnTypeInfo(i)
-			if err != nil {
-				return err
-			}
-			column := fmt.Sprintf("c%d", i)
-			r.Columns = append(r.Columns, Column{Name: name})
-			value := cellValue(column, info)
-			if value != column {
-				bytes += fmt.Sprintf(" + coalesce(strlen(%s), 0)", column)
-			}
-			names, values = append(names, column), append(values, value+" AS "+column)
-		}
-		return nil
+		names, values = append(names, column), append(values, value+" AS "+column)
 	})
 	return fmt.Sprintf("CREATE OR REPLACE TEMP TABLE stored_result AS SELECT %s FROM (%s\n) AS result(%s)",
 		strings.Join(values, ", "), statement, strings.Join(names, ", ")), bytes, err
