@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/internal/state"
 	"tapedeck/internal/window"
 )
 
@@ -19,7 +18,7 @@ func TestBoundsTellWhatIsKnown(t *testing.T) {
 	first, _ := index.Bounds("AAAUSDT")
 	minute := func(n int) time.Time { return first.FirstAt.Add(time.Duration(n) * time.Minute) }
 	watched := map[string][]window.Window{"AAAUSDT": {{Start: minute(-1), End: minute(5)}}}
-	if err := state.NewWatched("run", watched).Write(dir.State()); err != nil {
+	if err := dir.RecordWatched("run", watched); err != nil {
 		t.Fatal(err)
 	}
 	const statement = "SELECT symbol, round(epoch(known_since - first_at)), known_since_by, " +

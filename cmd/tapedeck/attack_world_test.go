@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -68,6 +69,7 @@ func newAttacker(t *testing.T, seed uint64) *attacker {
 		{"another tape is merged in", a.mergeTape},
 		{"a tape of the other feed is merged in", a.mergeOtherFeed},
 		{"a segment is deleted", a.deleteSegment},
+		{"an end of the record is lost", a.loseEnd},
 		{"a segment is damaged", a.damageSegment},
 		{"a byte of a segment changes", a.flipByte},
 		{"the state is lost", a.loseState},
@@ -403,6 +405,45 @@ func (a *attacker) deleteSegment() {
 	}
 }
 
+// loseEnd removes the extent, which says what was ever published, and the first or the last segments.
+func (a *attacker) loseEnd() {
+	paths := a.segments()
+	if len(paths) == 0 {
+		return
+	}
+	if err := os.RemoveAll(a.path(".state/extent.json")); err != nil {
+		a.t.Fatal(err)
+	}
+	slices.SortFunc(paths, func(p, q string) int { return cmp.Compare(a.begins(p), a.begins(q)) })
+	if a.chance(2) {
+		slices.Reverse(paths)
+	}
+	var lost []tape.Trade
+	for _, path := range paths[:1+a.random.IntN(min(3, len(paths)))] {
+		if rows, err := a.dir.ReadTrades(path); err == nil && len(rows) > 0 && a.wrong[path] == "" {
+			a.remove(path, rows)
+			lost = append(lost, rows...)
+		}
+	}
+	a.look()
+	if len(lost) > 0 {
+		slices.SortFunc(lost, func(p, q tape.Trade) int { return cmp.Compare(p.TradedAt, q.TradedAt) })
+		a.placed = []window.Window{{Start: time.UnixMicro(lost[0].TradedAt).UTC(), End: time.UnixMicro(lost[len(lost)-1].TradedAt + 1).UTC()}}
+		a.judgeReport()
+	}
+}
+
+// begins returns when the first row of a segment traded; 0 if it cannot be read.
+func (a *attacker) begins(path string) (at int64) {
+	rows, err := a.dir.ReadTrades(path)
+	for _, row := range rows {
+		if err == nil && (at == 0 || row.TradedAt < at) {
+			at = row.TradedAt
+		}
+	}
+	return at
+}
+
 func (a *attacker) damageSegment() {
 	path, ok := a.someSegment()
 	if !ok {
@@ -492,10 +533,8 @@ func (a *attacker) loseState() {
 func (a *attacker) damageState() {
 	var files []string
 	err := filepath.WalkDir(a.path(".state"), func(path string, entry fs.DirEntry, err error) error {
-		// Without its budget, backfill waits for a minute. Without the extent, which says what was ever published,
-		// nothing notices that the first or the last segment is gone (docs/SECURITY-MODEL.md).
-		spared := entry != nil && (entry.Name() == "budget.json" || entry.Name() == "extent.json")
-		if err == nil && entry.Type().IsRegular() && strings.HasSuffix(path, ".json") && !spared {
+		// Without its budget, backfill waits for a minute.
+		if err == nil && entry.Type().IsRegular() && strings.HasSuffix(path, ".json") && entry.Name() != "budget.json" {
 			files = append(files, path)
 		}
 		return err

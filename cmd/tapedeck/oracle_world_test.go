@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"tapedeck/internal/standin/exchange"
-	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
 )
@@ -247,7 +246,7 @@ func (h *chronicle) record(length time.Duration) {
 		}
 		h.watched[symbol] = append(h.watched[symbol], bySymbol[symbol]...)
 	}
-	if err := state.NewWatched(run, bySymbol).Write(h.dir.State()); err != nil {
+	if err := h.dir.RecordWatched(run, bySymbol); err != nil {
 		h.t.Fatal(err)
 	}
 	h.note("a recorder of %v wrote %d trades of %s", symbols, rows, spansText(bySymbol[symbols[0]]))

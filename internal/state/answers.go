@@ -28,6 +28,9 @@ type SymbolAnswers struct {
 	LastBefore []Answer `json:"last_before,omitempty"`
 	// FirstFrom says: the first id that traded at or after At is ID.
 	FirstFrom []Answer `json:"first_from,omitempty"`
+	// Published are the ends of the symbol on the tape when the answers were recorded; nil if it had none, or
+	// an earlier version recorded them.
+	Published *Ends `json:"published,omitempty"`
 }
 
 // Answer names an id and the instant that it is the last one before, or the first one from. At is
@@ -47,7 +50,7 @@ func ReadAnswers(d *Dir) (Answers, error) {
 }
 
 // RecordAnswers adds answers to the file. Of each kind, the latest per symbol are kept; of FirstFrom
-// the earliest one too. Several processes may call it at the same time.
+// the earliest one too. Ends are united. Several processes may call it at the same time.
 func RecordAnswers(d *Dir, added Answers) error {
 	if len(added) == 0 {
 		return nil
@@ -66,6 +69,12 @@ func RecordAnswers(d *Dir, added Answers) error {
 			have := answers[symbol]
 			have.LastBefore = addAnswers(have.LastBefore, more.LastBefore, false)
 			have.FirstFrom = addAnswers(have.FirstFrom, more.FirstFrom, true)
+			if have.Published != nil && more.Published != nil {
+				united := have.Published.Union(*more.Published)
+				have.Published = &united
+			} else if more.Published != nil {
+				have.Published = more.Published
+			}
 			answers[symbol] = have
 		}
 		return d.Write(answersFile, answers)

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -15,7 +16,8 @@ import (
 func FuzzEvidence(f *testing.F) {
 	f.Add([]byte(`{"run_id":"a","groups":[{"symbols":["BTCUSDT"],"spans":[{"from":"2026-01-15T00:00:00Z","until":"2026-01-15T01:00:00Z"}]}]}`))
 	f.Add([]byte(`{"run_id":"a","groups":[{"symbols":["A","A"],"spans":[{"from":"2026-01-15T02:00:00Z","until":"2026-01-15T01:00:00Z"},{"from":"0001-01-01T00:00:00Z","until":"9999-01-01T00:00:00Z"}]}]}`))
-	f.Add([]byte(`{"BTCUSDT":{"last_before":[{"at":"2026-01-15T00:00:00Z","id":-9}],"first_from":[]}}`))
+	f.Add([]byte(`{"run_id":"a","groups":[],"published":{"A":[1,2,1768478400000000,1768478400000001],"\ud800":[0,0,0,0]}}`))
+	f.Add([]byte(`{"BTCUSDT":{"published":[1,2,9223372036854775807,-9223372036854775808],"last_before":[{"at":"2026-01-15T00:00:00Z","id":-9}],"first_from":[]}}`))
 	f.Add([]byte("[]"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		data := t.TempDir()
@@ -32,19 +34,22 @@ func FuzzEvidence(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		watched, err := ReadWatched(dir)
+		watched, published, err := ReadWatched(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
 		checkSpans(t, watched)
-		if err := NewWatched("a", watched).Write(dir); err != nil {
+		if err := NewWatched("a", watched, published).Write(dir); err != nil {
 			t.Fatal(err)
 		}
-		again, err := ReadWatched(dir)
+		again, publishedAgain, err := ReadWatched(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
 		checkSpans(t, again)
+		if !maps.Equal(published, publishedAgain) {
+			t.Fatalf("%v became %v", published, publishedAgain)
+		}
 		for symbol, spans := range watched {
 			if len(again[symbol]) != len(spans) {
 				t.Fatalf("%q: %v became %v", symbol, spans, again[symbol])

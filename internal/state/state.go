@@ -9,8 +9,8 @@
 //	absent.json                      internal/tape     ids that the exchange lacks; it is asked again
 //	dropped.json                     internal/tape     ids that were dropped; they count as missing,
 //	                                                   and a backfill fetches them again
-//	extent.json                      internal/tape     each symbol's bounds; a loss at either end of
-//	                                                   a symbol goes unnoticed until it is rewritten
+//	extent.json                      internal/tape     each symbol's bounds, except those that the next two
+//	                                                   name; a loss at an end may go unnoticed
 //	watched/<run>.json               jobs/stream       up to when records are known (type Watched)
 //	answers.json, .lock              jobs/backfill     the same (type Answers)
 //	scanned/<date>.json              internal/tape     what files contain; they are read again

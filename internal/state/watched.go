@@ -27,6 +27,8 @@ type Watched struct {
 	RunID string `json:"run_id"`
 	// Groups have disjoint symbols. The symbols of a group were watched at the same times.
 	Groups []WatchedGroup `json:"groups"`
+	// Published are the ends of each symbol when the file was written. An earlier version did not write them.
+	Published map[string]Ends `json:"published,omitempty"`
 }
 
 // WatchedGroup is a set of symbols with the spans in which they were watched, in ascending order
@@ -67,8 +69,9 @@ func (w *WatchedSpans) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// NewWatched returns the content of a run's file, in which symbols with the same spans share them.
-func NewWatched(runID string, bySymbol map[string][]window.Window) Watched {
+// NewWatched returns the content of a run's file, in which symbols with the same spans share them. published
+// are the ends of each symbol on the tape, which must be read after the trades in the spans were published.
+func NewWatched(runID string, bySymbol map[string][]window.Window, published map[string]Ends) Watched {
 	groups := map[string]*WatchedGroup{}
 	for symbol, spans := range bySymbol {
 		if len(spans) == 0 {
@@ -85,7 +88,7 @@ func NewWatched(runID string, bySymbol map[string][]window.Window) Watched {
 		}
 		group.Symbols = append(group.Symbols, symbol)
 	}
-	w := Watched{RunID: runID, Groups: []WatchedGroup{}}
+	w := Watched{RunID: runID, Groups: []WatchedGroup{}, Published: published}
 	for _, group := range groups {
 		slices.Sort(group.Symbols)
 		w.Groups = append(w.Groups, *group)
@@ -110,31 +113,34 @@ func (w Watched) Write(d *Dir) error {
 }
 
 // ReadWatched returns the spans in which each symbol was watched by any recorder, in ascending order
-// and disjoint. A damaged file is left out, as if it had been lost.
-func ReadWatched(d *Dir) (map[string][]window.Window, error) {
+// and disjoint, and the ends of each symbol that the recorders found on the tape. A damaged file is left
+// out, as if it had been lost.
+func ReadWatched(d *Dir) (spans map[string][]window.Window, published map[string]Ends, err error) {
 	files, err := readWatchedFiles(d)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return mergeWatched(files), nil
+	spans, published = mergeWatched(files)
+	return spans, published, nil
 }
 
 // formerly is the file that PruneWatched leaves.
 const formerly = "formerly"
 
 // PruneWatched replaces the files of all recorders by one with the spans that keep returns for each
-// symbol. A recorder that is running writes its file again with its next flush. The caller must be
-// the only one that prunes.
-func PruneWatched(d *Dir, keep func(symbol string, spans []window.Window) []window.Window) error {
+// symbol, and their ends united with those on the tape. A recorder that is running writes its file again with
+// its next flush. The caller must be the only one that prunes.
+func PruneWatched(d *Dir, onTape map[string]Ends, keep func(symbol string, spans []window.Window) []window.Window) error {
 	files, err := readWatchedFiles(d)
 	if err != nil || len(files) == 0 {
 		return err
 	}
-	kept := mergeWatched(files)
+	kept, published := mergeWatched(files)
+	addEnds(published, onTape)
 	for symbol, spans := range kept {
 		kept[symbol] = keep(symbol, spans)
 	}
-	if err := NewWatched(formerly, kept).Write(d); err != nil {
+	if err := NewWatched(formerly, kept, published).Write(d); err != nil {
 		return err
 	}
 	for path := range files {
@@ -175,9 +181,10 @@ func readWatchedFiles(d *Dir) (map[string]Watched, error) {
 	return out, nil
 }
 
-func mergeWatched(files map[string]Watched) map[string][]window.Window {
-	out := map[string][]window.Window{}
+func mergeWatched(files map[string]Watched) (map[string][]window.Window, map[string]Ends) {
+	out, published := map[string][]window.Window{}, map[string]Ends{}
 	for _, w := range files {
+		addEnds(published, w.Published)
 		for _, group := range w.Groups {
 			for _, symbol := range group.Symbols {
 				out[symbol] = append(out[symbol], group.Spans...)
@@ -190,5 +197,5 @@ func mergeWatched(files map[string]Watched) map[string][]window.Window {
 			delete(out, symbol)
 		}
 	}
-	return out
+	return out, published
 }

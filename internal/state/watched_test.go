@@ -35,14 +35,14 @@ func newDir(t *testing.T) *Dir {
 
 func writeWatched(t *testing.T, d *Dir, runID string, bySymbol map[string][]window.Window) {
 	t.Helper()
-	if err := NewWatched(runID, bySymbol).Write(d); err != nil {
+	if err := NewWatched(runID, bySymbol, nil).Write(d); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func TestWatchedSpansOfAllRecordersAreMerged(t *testing.T) {
 	d := newDir(t)
-	if got, err := ReadWatched(d); len(got) != 0 || err != nil {
+	if got, _, err := ReadWatched(d); len(got) != 0 || err != nil {
 		t.Fatalf("ReadWatched without files = %v, %v", got, err)
 	}
 	writeWatched(t, d, "first", map[string][]window.Window{
@@ -53,7 +53,7 @@ func TestWatchedSpansOfAllRecordersAreMerged(t *testing.T) {
 	if err := os.WriteFile(d.Path("watched/third.json"), []byte(`{"groups":[{"sym`), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	got, err := ReadWatched(d)
+	got, _, err := ReadWatched(d)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,12 +65,50 @@ func TestWatchedSpansOfAllRecordersAreMerged(t *testing.T) {
 	}
 }
 
+// TestEndsOfAllRecordersAreUnited: those of a damaged file are lost with it.
+func TestEndsOfAllRecordersAreUnited(t *testing.T) {
+	d := newDir(t)
+	ends := func(first, last int64) Ends {
+		at := func(id int64) time.Time { return noon.Add(time.Duration(id) * time.Second) }
+		return Ends{first, last, at(first), at(last)}
+	}
+	for run, published := range map[string]Ends{"first": ends(10, 30), "second": ends(20, 50), "third": ends(5, 6)} {
+		if err := NewWatched(run, nil, map[string]Ends{"BTCUSDT": published, run: published}).Write(d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(d.Path("watched/third.json"), []byte(`{"published":{"BTCUSDT":[9,1,0,0]}}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]Ends{"BTCUSDT": ends(10, 50), "first": ends(10, 30), "second": ends(20, 50)}
+	for range 2 {
+		_, got, err := ReadWatched(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("ends (-want +got):\n%s", diff)
+		}
+		if err := PruneWatched(d, nil, func(_ string, spans []window.Window) []window.Window { return spans }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, published := range []Ends{ends(10, 20), ends(15, 30)} {
+		if err := RecordAnswers(d, Answers{"BTCUSDT": {Published: &published}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := ReadAnswers(d); err != nil || *got["BTCUSDT"].Published != ends(10, 30) {
+		t.Errorf("the answers are about %v, %v", got["BTCUSDT"].Published, err)
+	}
+}
+
 func TestSymbolsWithTheSameSpansShareThem(t *testing.T) {
 	bySymbol := map[string][]window.Window{"ALONEUSDT": {minutes(1, 2)}}
 	for i := range 1000 {
 		bySymbol["S"+string(rune('A'+i%26))+string(rune('A'+i/26))] = []window.Window{minutes(0, 5), minutes(7, 9)}
 	}
-	w := NewWatched("run", bySymbol)
+	w := NewWatched("run", bySymbol, nil)
 	if len(w.Groups) != 2 {
 		t.Fatalf("%d groups, want 2", len(w.Groups))
 	}
@@ -81,7 +119,7 @@ func TestSymbolsWithTheSameSpansShareThem(t *testing.T) {
 
 func TestWatchedNeedsARunThatNamesAFile(t *testing.T) {
 	for _, runID := range []string{"", "a/b", "..", ".hidden"} {
-		if err := NewWatched(runID, nil).Write(newDir(t)); err == nil {
+		if err := NewWatched(runID, nil, nil).Write(newDir(t)); err == nil {
 			t.Errorf("the run %q was written", runID)
 		}
 	}

@@ -1,13 +1,14 @@
 package tape
 
 import (
+	"maps"
 	"time"
 
 	"tapedeck/internal/state"
 )
 
 // Bounds are the first and the last id of a symbol that were ever published, even if a segment has
-// been lost since. Times are UTC.
+// been lost since. Times are UTC. They are stored in the extent, and again in every file of evidence.
 type Bounds struct {
 	FirstID int64     `json:"first_id"`
 	LastID  int64     `json:"last_id"`
@@ -78,8 +79,9 @@ func (g *Gap) narrow(answers state.SymbolAnswers) {
 	}
 }
 
-// extentName is the state file of all symbols' bounds. If it is lost, the loss of a whole end of a
-// symbol's record can no longer be noticed.
+// extentName is the state file of all symbols' bounds. If it is lost, they are those that the evidence names:
+// what recorders watched and the exchange answered. If that is lost too, the loss of a whole end of a
+// symbol's record is no longer noticed, and nothing but trades proves anything.
 const extentName = "extent.json"
 
 // extent keeps each symbol's bounds in a state file.
@@ -88,10 +90,10 @@ type extent struct {
 	dropped *droppedIDs
 }
 
-// read returns the bounds by symbol, without dropped ids at their beginning. A symbol of which
-// everything was dropped has none.
-func (e extent) read() (map[string]Bounds, error) {
-	bounds, err := e.readStored()
+// read returns the bounds by symbol, without dropped ids at their beginning. vouched are those that the
+// evidence names. A symbol of which everything was dropped has none.
+func (e extent) read(vouched map[string]state.Ends) (map[string]Bounds, error) {
+	bounds, err := e.readAll(vouched)
 	if err != nil {
 		return nil, err
 	}
@@ -168,18 +170,40 @@ func (e extent) readStored() (map[string]Bounds, error) {
 	if err != nil {
 		return nil, err
 	}
-	for symbol, b := range bounds {
-		if symbol == "" || b.FirstID < 0 || b.LastID < b.FirstID ||
-			!validTime(b.FirstAt.UnixMicro()) || !validTime(b.LastAt.UnixMicro()) {
-			delete(bounds, symbol)
+	maps.DeleteFunc(bounds, func(symbol string, b Bounds) bool { return symbol == "" || !b.valid() })
+	return bounds, nil
+}
+
+// valid reports whether b can be a symbol's bounds.
+func (b Bounds) valid() bool {
+	return b.FirstID >= 0 && b.LastID >= b.FirstID && validTime(b.FirstAt.UnixMicro()) && validTime(b.LastAt.UnixMicro())
+}
+
+// readAll is readStored with what the evidence names.
+func (e extent) readAll(vouched map[string]state.Ends) (map[string]Bounds, error) {
+	bounds, err := e.readStored()
+	if err != nil {
+		return nil, err
+	}
+	for symbol, ends := range vouched {
+		if symbol == "" || !Bounds(ends).valid() {
+			continue
 		}
+		if b, ok := bounds[symbol]; ok {
+			ends = state.Ends(b).Union(ends)
+		}
+		bounds[symbol] = Bounds(ends)
 	}
 	return bounds, nil
 }
 
 // LastIDs returns the highest id of each symbol that was ever published.
 func (d *Dir) LastIDs() (map[string]int64, error) {
-	bounds, err := d.extent.readStored()
+	evidence, err := d.readEvidence()
+	if err != nil {
+		return nil, err
+	}
+	bounds, err := d.extent.readAll(evidence.published)
 	if err != nil {
 		return nil, err
 	}

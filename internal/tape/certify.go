@@ -11,9 +11,7 @@ import (
 	"time"
 
 	"tapedeck/internal/idset"
-	"tapedeck/internal/state"
 	"tapedeck/internal/symbol"
-	"tapedeck/internal/window"
 )
 
 // Certificate states how complete the record is, computed from the rows of the files themselves.
@@ -170,23 +168,18 @@ type knowledge struct {
 	bounds  map[string]Bounds
 	absent  map[string]idset.Set
 	dropped map[string][]IDRun
-	watched map[string][]window.Window
-	answers state.Answers
+	evidence
 }
 
-// readKnowledge reads everything except what was dropped. It comes before the rows are read, because
-// a recorder publishes trades before it claims to have watched.
+// readKnowledge reads everything except what was dropped, before the rows are read.
 func (d *Dir) readKnowledge() (k knowledge, err error) {
-	if k.watched, err = state.ReadWatched(d.state); err != nil {
-		return k, err
-	}
-	if k.answers, err = state.ReadAnswers(d.state); err != nil {
+	if k.evidence, err = d.readEvidence(); err != nil {
 		return k, err
 	}
 	if k.absent, err = d.Absent(); err != nil {
 		return k, err
 	}
-	k.bounds, err = d.extent.read()
+	k.bounds, err = d.extent.read(k.evidence.published)
 	return k, err
 }
 

@@ -19,7 +19,6 @@ import (
 	"tapedeck/internal/idset"
 	"tapedeck/internal/state"
 	"tapedeck/internal/symbol"
-	"tapedeck/internal/window"
 )
 
 // Index holds the ids that are on the tape, as of the last Refresh. It reads the footer of each
@@ -33,16 +32,14 @@ type Index struct {
 	// publishes for months must stay small.
 	evicts bool
 
-	mu     sync.Mutex
-	parts  map[string]*partition // by date
-	merged merged
-	bounds map[string]Bounds
-	broken map[string]error       // by path
-	strays map[string]*StrayError // by path; empty if the index evicts
-	// watched and answers are by symbol; see Known.
-	watched map[string][]window.Window
-	answers state.Answers
-	dropped symbolRuns
+	mu       sync.Mutex
+	parts    map[string]*partition // by date
+	merged   merged
+	bounds   map[string]Bounds
+	broken   map[string]error       // by path
+	strays   map[string]*StrayError // by path; empty if the index evicts
+	evidence evidence
+	dropped  symbolRuns
 }
 
 // merged caches what all partitions hold together. It is reset when a partition changes.
@@ -75,7 +72,8 @@ func newIndex(d *Dir, evicts bool) *Index {
 func (x *Index) Refresh(ctx context.Context) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if err := x.refreshEvidence(); err != nil {
+	var err error
+	if x.evidence, err = readEvidence(x.state); err != nil {
 		return err
 	}
 	dates, err := x.catalog.dates(Trades, "", "")
@@ -100,7 +98,7 @@ func (x *Index) Refresh(ctx context.Context) error {
 		x.merged = merged{}
 	}
 	x.findStrays()
-	bounds, err := x.extent.read()
+	bounds, err := x.extent.read(x.evidence.published)
 	if err != nil {
 		return err
 	}
@@ -390,7 +388,7 @@ func (x *Index) Gaps(symbol string) []Gap {
 	}
 	gaps := gapsBetween(symbol, runs, bounds)
 	for i := range gaps {
-		gaps[i].narrow(x.answers[symbol])
+		gaps[i].narrow(x.evidence.answers[symbol])
 	}
 	return gaps
 }

@@ -1,6 +1,8 @@
 package tape
 
 import (
+	"fmt"
+	"maps"
 	"time"
 
 	"tapedeck/internal/state"
@@ -38,7 +40,7 @@ func (x *Index) Known(symbol string) (known Known, ok bool) {
 	if !ok {
 		return Known{}, false
 	}
-	return knownWithoutDropped(bounds, x.watched[symbol], x.answers[symbol], x.dropped[symbol]), true
+	return knownWithoutDropped(bounds, x.evidence.watched[symbol], x.evidence.answers[symbol], x.dropped[symbol]), true
 }
 
 // knownWithoutDropped is knownFrom for a record from which ids were dropped on purpose.
@@ -85,14 +87,79 @@ func knownFrom(bounds Bounds, watched []window.Window, answers state.SymbolAnswe
 	return k
 }
 
-// refreshEvidence reads what recorders and the exchange's answers prove. It runs before the tape is
+// evidence is what recorders and the exchange's answers prove, by symbol. It is read before the tape is
 // listed, because a recorder publishes trades before it claims to have watched.
-func (x *Index) refreshEvidence() (err error) {
-	if x.watched, err = state.ReadWatched(x.state); err != nil {
-		return err
+type evidence struct {
+	watched map[string][]window.Window
+	answers state.Answers
+	// published are the ends of the tape that the claims are about.
+	published map[string]state.Ends
+}
+
+func readEvidence(dir *state.Dir) (e evidence, err error) {
+	if e.watched, e.published, err = state.ReadWatched(dir); err != nil {
+		return e, err
 	}
-	x.answers, err = state.ReadAnswers(x.state)
-	return err
+	if e.answers, err = state.ReadAnswers(dir); err != nil {
+		return e, err
+	}
+	for symbol, answers := range e.answers {
+		if answers.Published == nil {
+			continue
+		}
+		ends, ok := e.published[symbol]
+		if !ok {
+			ends = *answers.Published
+		}
+		e.published[symbol] = ends.Union(*answers.Published)
+	}
+	return e, nil
+}
+
+func (d *Dir) readEvidence() (evidence, error) { return readEvidence(d.state) }
+
+// ends returns the first and the last trade of each symbol that were ever published, also of dropped ones.
+func (d *Dir) ends() (map[string]state.Ends, error) {
+	evidence, err := d.readEvidence()
+	if err != nil {
+		return nil, err
+	}
+	bounds, err := d.extent.readAll(evidence.published)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]state.Ends, len(bounds))
+	for symbol, b := range bounds {
+		out[symbol] = state.Ends(b)
+	}
+	return out, nil
+}
+
+// RecordWatched replaces the file that says when the recorder of a run watched its symbols, by symbol. All
+// trades in these spans must have been published.
+func (d *Dir) RecordWatched(runID string, spans map[string][]window.Window) error {
+	ends, err := d.ends()
+	if err != nil {
+		return fmt.Errorf("record what was watched: %w", err)
+	}
+	maps.DeleteFunc(ends, func(symbol string, _ state.Ends) bool { return len(spans[symbol]) == 0 })
+	return state.NewWatched(runID, spans, ends).Write(d.state)
+}
+
+// RecordAnswers records what the exchange answered. What was fetched because of the answers must have been
+// published.
+func (d *Dir) RecordAnswers(answers state.Answers) error {
+	ends, err := d.ends()
+	if err != nil {
+		return fmt.Errorf("record the exchange's answers: %w", err)
+	}
+	for symbol, answer := range answers {
+		if published, ok := ends[symbol]; ok {
+			answer.Published = &published
+			answers[symbol] = answer
+		}
+	}
+	return state.RecordAnswers(d.state, answers)
 }
 
 // keptSpans is how many spans in which a symbol was watched are kept before the first trade on the
@@ -102,11 +169,19 @@ const keptSpans = 16
 // PruneWatched forgets when former recorders watched a symbol between the first and the last trade on
 // the tape: only what reaches beyond these can prove anything. The caller holds the recorder's lock.
 func (d *Dir) PruneWatched() error {
-	bounds, err := d.extent.read()
+	evidence, err := d.readEvidence()
 	if err != nil {
 		return err
 	}
-	return state.PruneWatched(d.state, func(symbol string, spans []window.Window) []window.Window {
+	bounds, err := d.extent.read(evidence.published)
+	if err != nil {
+		return err
+	}
+	ends, err := d.ends() // an earlier version did not write them
+	if err != nil {
+		return err
+	}
+	return state.PruneWatched(d.state, ends, func(symbol string, spans []window.Window) []window.Window {
 		b, recorded := bounds[symbol]
 		var before, after []window.Window
 		for _, span := range spans {

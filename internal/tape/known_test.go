@@ -1,8 +1,12 @@
 package tape
 
 import (
+	"errors"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -134,7 +138,7 @@ func TestIndexKnowsWhatWasWatchedAndAnswered(t *testing.T) {
 	publish(t, d, trades("BTCUSDT", 5, 10, second(100)))
 	publish(t, d, trades("ETHUSDT", 5, 10, second(100)))
 	watched := map[string][]window.Window{"BTCUSDT": watchedSpans(90, 150), "XRPUSDT": watchedSpans(0, 10)}
-	if err := state.NewWatched("run", watched).Write(d.State()); err != nil {
+	if err := d.RecordWatched("run", watched); err != nil {
 		t.Fatal(err)
 	}
 	err := state.RecordAnswers(d.State(), state.Answers{"ETHUSDT": {LastBefore: []state.Answer{{At: second(200), ID: 10}}}})
@@ -163,8 +167,7 @@ func TestPruneWatchedKeepsWhatReachesBeyondTheTape(t *testing.T) {
 	publish(t, d, trades("BTCUSDT", 5, 105, second(100))) // until second 200
 	spans := watchedSpans(50, 110, 120, 130, 140, 150, 190, 210, 220, 230)
 	for run, watched := range map[string][]window.Window{"a": spans[:3], "b": spans[2:]} {
-		err := state.NewWatched(run, map[string][]window.Window{"BTCUSDT": watched, "NEWUSDT": watched}).Write(d.State())
-		if err != nil {
+		if err := d.RecordWatched(run, map[string][]window.Window{"BTCUSDT": watched, "NEWUSDT": watched}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -185,12 +188,109 @@ func TestPruneWatchedKeepsWhatReachesBeyondTheTape(t *testing.T) {
 	if after := knownNow(); after != before || after != (Known{second(50), second(210), ByStream, ByStream}) {
 		t.Errorf("known %v, before the pruning %v", after, before)
 	}
-	got, err := state.ReadWatched(d.State())
+	got, _, err := state.ReadWatched(d.State())
 	if err != nil || len(got["NEWUSDT"]) != len(spans) || len(got["BTCUSDT"]) != 3 {
 		t.Errorf("left %v, %v", got, err)
 	}
 	if files, err := os.ReadDir(d.State().Path("watched")); err != nil || len(files) != 1 {
 		t.Errorf("files %v, %v", files, err)
+	}
+}
+
+// TestLostEndsAreMissing removes the extent, and the first or the last segment. Whatever evidence is left, no
+// window in which rows were lost is claimed; if it names the ids, they count as missing.
+func TestLostEndsAreMissing(t *testing.T) {
+	const symbol = "BTCUSDT"
+	for _, evidence := range []string{"none", "watched", "watched, pruned", "watched again after the loss", "answers", "watched, without ids", "watched, without ids, pruned"} {
+		for _, lost := range [][]int{{0}, {2}, {0, 2}, {0, 1, 2}} {
+			d := newTape(t)
+			var paths []string
+			for i := range int64(3) {
+				paths = append(paths, publish(t, d, trades(symbol, 10+10*i, 19+10*i, second(int(100+10*i)))).Segments...) // one a second
+			}
+			spans := map[string][]window.Window{symbol: watchedSpans(50, 200)}
+			answers := state.SymbolAnswers{FirstFrom: []state.Answer{{At: second(50), ID: 10}}, LastBefore: []state.Answer{{At: second(200), ID: 39}}}
+			var err error
+			switch evidence {
+			case "watched, without ids", "watched, without ids, pruned":
+				err = state.NewWatched("run", spans, nil).Write(d.State())
+			case "answers":
+				err = d.RecordAnswers(state.Answers{symbol: answers})
+			case "none":
+			default:
+				err = d.RecordWatched("run", spans)
+			}
+			if err == nil && strings.HasSuffix(evidence, "pruned") {
+				err = d.PruneWatched()
+			}
+			for _, i := range lost {
+				err = errors.Join(err, os.Remove(filepath.Join(d.Path(), paths[i])))
+			}
+			if err = errors.Join(err, os.Remove(d.State().Path(extentName))); err != nil {
+				t.Fatal(err)
+			}
+			if evidence == "watched again after the loss" {
+				publish(t, d, trades("ETHUSDT", 5, 10, second(100)))
+				if err := errors.Join(d.RecordWatched("run", spans), d.PruneWatched(), d.RecordWatched("next", spans)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			index := d.Index()
+			if err := index.Refresh(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			certificate, err := d.Certify(t.Context(), second(1000), false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := int64(10 * len(lost))
+			if evidence == "none" || evidence == "watched, without ids" {
+				want = 0
+			}
+			var missing, certified int64
+			for _, gap := range index.Gaps(symbol) {
+				missing += gap.Count()
+			}
+			for _, s := range certificate.Symbols {
+				certified += s.Missing
+			}
+			if missing != want || certified != want || certificate.Complete() != (want == 0) {
+				t.Errorf("%s, lost %v: missing %d, by the certificate %d, want %d", evidence, lost, missing, certified, want)
+			}
+			if known, ok := index.Known(symbol); evidence == "none" && ok && (known.SinceBy != ByTrade || known.UntilBy != ByTrade) {
+				t.Errorf("%s, lost %v: known %v", evidence, lost, known)
+			}
+			last, err := d.LastIDs()
+			if err != nil || want > 0 && last[symbol] != 39 {
+				t.Errorf("%s, lost %v: the last ids are %v, %v", evidence, lost, last, err)
+			}
+		}
+	}
+}
+
+// TestDroppedEndsAreNotMissing: what was dropped on purpose is not lost, whatever the evidence names.
+func TestDroppedEndsAreNotMissing(t *testing.T) {
+	d := newTape(t)
+	first, middle, last := trades("BTCUSDT", 10, 19, second(100)), trades("BTCUSDT", 20, 29, second(110)), trades("BTCUSDT", 30, 39, second(120))
+	paths := [][]string{publish(t, d, first).Segments, publish(t, d, middle).Segments, publish(t, d, last).Segments}
+	if err := d.RecordWatched("run", map[string][]window.Window{"BTCUSDT": watchedSpans(50, 200)}); err != nil {
+		t.Fatal(err)
+	}
+	dropIDs(t, d, slices.Concat(first, last))
+	for _, path := range []string{paths[0][0], paths[2][0]} {
+		if err := os.Remove(filepath.Join(d.Path(), path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Remove(d.State().Path(extentName)); err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := d.Certify(t.Context(), second(1000), false)
+	if err != nil || len(certificate.Symbols) != 1 {
+		t.Fatalf("%v, %v", certificate.Symbols, err)
+	}
+	if s := certificate.Symbols[0]; s.Missing != 0 || s.Trades != 10 || s.Dropped != 10 {
+		t.Errorf("%d missing, %d trades, %d dropped", s.Missing, s.Trades, s.Dropped)
 	}
 }
 

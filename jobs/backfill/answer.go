@@ -230,7 +230,7 @@ func (s Summary) recordAnswers(dir *tape.Dir) error {
 			out[symbol.Symbol.String()] = facts
 		}
 	}
-	return state.RecordAnswers(dir.State(), out)
+	return dir.RecordAnswers(out)
 }
 
 // facts returns what the exchange answered. absent are the ids that it does not have.

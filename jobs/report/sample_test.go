@@ -131,7 +131,7 @@ func watch(t *testing.T, dir *tape.Dir, from, until time.Time, symbols ...string
 	for _, symbol := range symbols {
 		spans[symbol] = []window.Window{{Start: from, End: until}}
 	}
-	if err := state.NewWatched("recorder-"+from.Format("150405"), spans).Write(dir.State()); err != nil {
+	if err := dir.RecordWatched("recorder-"+from.Format("150405"), spans); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -95,7 +95,7 @@ func New(dir *tape.Dir, opt Options) (*Recorder, error) {
 		stopping: make(chan struct{}), ends: make(chan connectorEnd), tracker: newTracker(opt.Logger, newClock(opt.system, opt.uptime)),
 	}
 	r.watcher = newWatcher(r.tracker.clock)
-	r.watched = &watchedFile{dir: dir.State(), runID: opt.RunID, log: opt.Logger, watcher: r.watcher}
+	r.watched = &watchedFile{dir: dir, runID: opt.RunID, log: opt.Logger, watcher: r.watcher}
 	r.batcher = newBatcher(opt.FlushInterval, opt.FlushRows, r.stopping, r.watched.prepare)
 	dups := newDuplicates()
 	r.publisher = &publisher{dir: dir, runID: opt.RunID, log: opt.Logger, clock: r.tracker.clock, stopping: r.stopping, agreed: dups.take}

@@ -98,7 +98,7 @@ func TestReplacedConnectionIsNoBreak(t *testing.T) {
 			if summary := r.stop(); summary.Replaced < 9 || summary.Reconnects > 0 {
 				t.Errorf("%+v", summary)
 			}
-			spans, err := state.ReadWatched(r.dir.State())
+			spans, _, err := state.ReadWatched(r.dir.State())
 			if err != nil || len(spans["QUIETUSDT"]) != 1 {
 				t.Errorf("watched %v, %v", spans["QUIETUSDT"], err)
 			}

@@ -7,13 +7,14 @@ import (
 	"sync"
 
 	"tapedeck/internal/state"
+	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
 )
 
 // watchedFile keeps the recorder's file of watched spans. What is in it is on the tape: the spans are
 // taken before a batch is, and written after it was published.
 type watchedFile struct {
-	dir     *state.Dir
+	dir     *tape.Dir
 	runID   string
 	log     *slog.Logger
 	watcher *watcher
@@ -36,7 +37,7 @@ func (f *watchedFile) write() {
 	if maps.EqualFunc(f.prepared, f.written, slices.Equal) {
 		return
 	}
-	err := state.NewWatched(f.runID, f.prepared).Write(f.dir)
+	err := f.dir.RecordWatched(f.runID, f.prepared)
 	if err != nil && !f.failed {
 		f.log.Warn("not recorded up to when the symbols are known", "error", err)
 	}
