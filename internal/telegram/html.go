@@ -1,9 +1,9 @@
 package telegram
 
 import (
-	"html"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf16"
@@ -47,7 +47,7 @@ func Plain(markup string) string {
 	var out strings.Builder
 	for _, t := range tokens(markup) {
 		if t.kind == char {
-			out.WriteString(html.UnescapeString(t.raw))
+			out.WriteString(shown(t.raw))
 		}
 	}
 	return out.String()
@@ -214,9 +214,8 @@ func tokens(markup string) []token {
 		case '&':
 			if raw := entity.FindString(markup); raw != "" {
 				size = len(raw)
-				if shown := html.UnescapeString(raw); !strings.HasPrefix(shown, "&#") && Escape(shown) != "" &&
-					shown != "\uFFFD" {
-					out = append(out, token{char, raw, units(shown)})
+				if text := shown(raw); Escape(text) != "" {
+					out = append(out, token{char, raw, units(text)})
 				}
 			}
 		}
@@ -234,6 +233,28 @@ func tokens(markup string) []token {
 	}
 	return out
 }
+
+// shown returns the text of a token of the kind char. A numeric entity is the character of that number:
+// Telegram's server has no table of Windows-1252 for 0x80 to 0x9F, as HTML has (tdlib, decode_html_entity
+// in td/telegram/MessageEntity.cpp). The text of a number that Telegram does not decode or that is not a
+// character is "".
+func shown(raw string) string {
+	number, ok := strings.CutPrefix(raw, "&#")
+	if !ok {
+		return names.Replace(raw)
+	}
+	base := 10
+	if hex, ok := strings.CutPrefix(number, "x"); ok {
+		number, base = hex, 16
+	}
+	code, err := strconv.ParseInt(strings.TrimSuffix(number, ";"), base, 32)
+	if err != nil || code == 0 || code >= unicode.MaxRune || !utf8.ValidRune(rune(code)) {
+		return ""
+	}
+	return string(rune(code))
+}
+
+var names = strings.NewReplacer("&lt;", "<", "&gt;", ">", "&amp;", "&", "&quot;", `"`)
 
 // units returns the length in UTF-16 code units.
 func units(text string) int {

@@ -31,6 +31,8 @@ func TestSplit(t *testing.T) {
 		"crossed tags":                    {"<b>a<i>b</b>c</i>", 10, []string{"<b>a<i>b</i></b>c"}},
 		"unknown tags are text":           {"<br>a<b onclick=1>", 20, []string{"&lt;br&gt;a&lt;b onclick=1&gt;"}},
 		"unknown entities are text":       {"&nbsp;&", 20, []string{"&amp;nbsp;&amp;"}},
+		"controls by number are left out": {"a&#x80;&#128;&#7;b", 20, []string{"ab"}}, // HTML shows a euro sign, Telegram does not
+		"no characters are left out":      {"a&#0;&#xD800;&#x10FFFF;&#x10FFFE;b", 20, []string{"a&#x10FFFE;b"}},
 		"indentation is kept":             {"abcdef\n  ghi", 8, []string{"abcdef\n", "  ghi"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -42,7 +42,7 @@ func withoutSpace(text string) string {
 func FuzzSplit(f *testing.F) {
 	for _, seed := range []string{
 		"", "plain", "a < b && c > d", "<b>bold <i>both</i></b>", "<b>never closed", "closed</b> never", "<b><i>crossed</b></i>", "<script>alert(1)</script>",
-		"&lt;&amp;&quot;&#39;&#x1F600;&nbsp;&copy;&", "&#0;&#xD800;&#55555555;", "<a href=\"https://x.y?a=1&amp;b=2\">link</a>", "<a href='x'>", "<pre><code class=\"language-sql\">SELECT 1 < 2</code></pre>",
+		"&lt;&amp;&quot;&#39;&#x1F600;&nbsp;&copy;&", "&#0;&#xD800;&#55555555;", "&#x80;0", "&#159;&#x10FFFF;&#x10FFFE;", "&lt&#65", "<a href=\"https://x.y?a=1&amp;b=2\">link</a>", "<a href='x'>", "<pre><code class=\"language-sql\">SELECT 1 < 2</code></pre>",
 		"👨‍👩‍👧‍👦 🇩🇪 é \xff\xfe \x00\x01", "<", "&", "</", "<b", "\r\n\r\n", strings.Repeat("<b>x</b>\n", 200), strings.Repeat("😀", 50), "<blockquote expandable>q</blockquote>", "<span class=\"tg-spoiler\">s</span>",
 		"<b> </b>", "<B>upper</B>", "<b >space</b >",
 	} {

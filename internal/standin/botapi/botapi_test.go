@@ -101,6 +101,8 @@ func TestMessageText(t *testing.T) {
 	}{
 		"markup":            {"<b>a &lt; b</b> &amp; &quot;<i>c</i>&quot; &#39;&#x41;", `a < b & "c" 'A`, ""},
 		"other entities":    {"&nbsp;x&copy;", "&nbsp;x&copy;", ""},
+		"no semicolon":      {"&lt&amp; &#65 &#x42x &ltx", "<& A Bx &ltx", ""},
+		"numbers":           {"&#x80;&#x10FFFE;|&#0;&#x10FFFF;&#00000065;", "\u0080\U0010FFFE|&#0;&#x10FFFF;&#00000065;", ""},
 		"surrounding space": {"\n x \n", "x", ""},
 		"open":              {"<b>a", "", `can't find end tag corresponding to start tag "b"`},
 		"crossed":           {"<b>a<i>b</b></i>", "", `unmatched end tag at byte offset 8, expected "</i>", found "</b>"`},

@@ -2,8 +2,10 @@ package botapi
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf16"
 )
 
@@ -16,16 +18,9 @@ func parseHTML(source string) (string, error) {
 	for i := 0; i < len(source); {
 		switch source[i] {
 		case '&':
-			end := strings.IndexByte(source[i:], ';')
-			if character, ok := "", false; end > 0 {
-				if character, ok = entity(source[i+1 : i+end]); ok {
-					out.WriteString(character)
-					i += end + 1
-					continue
-				}
-			}
-			out.WriteByte('&')
-			i++
+			character, size := entity(source[i:])
+			out.WriteString(character)
+			i += size
 		case '<':
 			end := strings.IndexByte(source[i:], '>')
 			if end < 0 {
@@ -77,18 +72,36 @@ func isTag(name, attributes string) bool {
 	return false
 }
 
-func entity(name string) (string, bool) {
-	if i := slices.Index([]string{"lt", "gt", "amp", "quot"}, name); i >= 0 {
-		return `<>&"`[i : i+1], true
-	}
-	var code rune
-	for _, form := range []string{"#x%x", "#%d"} {
-		if _, err := fmt.Sscanf(name, form, &code); err == nil && code > 0 {
-			return string(code), true
+// entity decodes the entity at the start of a source as tdlib does (decode_html_entity in
+// td/telegram/MessageEntity.cpp): four names and numbers below 0x10FFFF, with or without a semicolon. A
+// number is the character itself: the table of HTML for 0x80 to 0x9F is not used. Anything else is an
+// ampersand.
+func entity(source string) (character string, size int) {
+	name := namedEntity.FindString(source)
+	if i := slices.Index([]string{"&lt", "&gt", "&amp", "&quot"}, name); i >= 0 {
+		character = `<>&"`[i : i+1]
+	} else if name = numberedEntity.FindString(source); len(name) < 10 {
+		var code rune
+		for _, form := range []string{"&#x%x", "&#%d"} {
+			if _, err := fmt.Sscanf(name, form, &code); err == nil && code > 0 && code < unicode.MaxRune {
+				character = string(code)
+				break
+			}
 		}
 	}
-	return "", false
+	if character == "" {
+		return "&", 1
+	}
+	if strings.HasPrefix(source[len(name):], ";") {
+		return character, len(name) + 1
+	}
+	return character, len(name)
 }
+
+var (
+	namedEntity    = regexp.MustCompile(`^&[A-Za-z]+`)
+	numberedEntity = regexp.MustCompile(`^&#(?:x[0-9A-Fa-f]*|[0-9]*)`)
+)
 
 // length returns the length of a text in UTF-16 code units, which Telegram counts.
 func length(text string) int { return len(utf16.Encode([]rune(text))) }
