@@ -86,8 +86,8 @@ oracle: tools ## 200 random histories of a tape: no command claims more than is 
 	$(GO) test ./cmd/tapedeck -count=1 -v -timeout 60m -run '^TestOracle$$' -oracle $(or $(HISTORIES),200)
 
 .PHONY: fuzz
-fuzz: tools ## fuzz every decoder, a minute each; FUZZTIME=1h
-	GO='$(GO)' scripts/fuzz $(or $(FUZZTIME),60s)
+fuzz: tools ## fuzz every decoder, a minute each; FUZZTIME=1h, FUZZ=REST for some
+	GO='$(GO)' scripts/fuzz $(or $(FUZZTIME),60s) $(FUZZ)
 
 .PHONY: attack
 attack: tools ## 150 random histories in which people, clocks, files and content misbehave; HISTORIES=1000

@@ -204,3 +204,31 @@ func TestShortError(t *testing.T) {
 		}
 	}
 }
+
+// FuzzEntry writes any line that a child process logged, in each form for people.
+func FuzzEntry(f *testing.F) {
+	for _, seed := range []string{
+		`{"time":"2026-01-15T00:00:00Z","level":"INFO","msg":"published","symbol":"BTCUSDT","rows":5,"bytes":-1,"wait_ms":9223372036854775807}`,
+		`{"level":"WARN","msg":"x","error":{"a":[1e999]},"names":["a",null,{}],"x_s":1.5,"id":1}`,
+		`{"level":"ERROR+99","msg":"\u001b[2J\n","time":5}`, `{"level":7}`, "null", "{",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		e, ok := parseEntry(line)
+		if !ok {
+			return
+		}
+		if e.message == "" {
+			t.Fatalf("%q has no message", line)
+		}
+		var out bytes.Buffer
+		handler := newLineHandler(&out, slog.LevelDebug, lineForm{})
+		record := slog.NewRecord(time.Unix(0, 0), e.level, e.message, 0)
+		record.AddAttrs(e.values...)
+		if err := handler.Handle(t.Context(), record); err != nil {
+			t.Fatal(err)
+		}
+		_ = e.plainText(time.UTC)
+	})
+}

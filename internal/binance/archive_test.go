@@ -23,7 +23,7 @@ import (
 
 var archiveDay = time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC)
 
-func zipOf(t *testing.T, files ...string) []byte {
+func zipOf(t testing.TB, files ...string) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	packed := zip.NewWriter(&out)

@@ -104,7 +104,10 @@ func RecordDefinitions(d *Dir, hashes map[string]string) (changed []string, err 
 	err = d.lockJudged(func() error {
 		known := map[string]string{}
 		if err := d.Read(judgedDefinitions, &known); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			known = map[string]string{} // damaged: nothing is known to have changed
+			known = nil // damaged: nothing is known to have changed
+		}
+		if known == nil {
+			known = map[string]string{}
 		}
 		isNew := false
 		for name, hash := range hashes {
@@ -201,6 +204,9 @@ func (d *Dir) readJudgedDay(date string) map[judgedKey][]JudgedSpan {
 		return out
 	}
 	for _, group := range day.Groups {
+		if !validSpans(group.Spans, date) {
+			continue
+		}
 		for _, detector := range group.Detectors {
 			for _, symbol := range group.Symbols {
 				out[judgedKey{detector, symbol}] = slices.Clone(group.Spans)
@@ -208,6 +214,24 @@ func (d *Dir) readJudgedDay(date string) map[judgedKey][]JudgedSpan {
 		}
 	}
 	return out
+}
+
+// validSpans reports whether spans are those of a date: in order, disjoint, not empty, on that date.
+func validSpans(spans []JudgedSpan, date string) bool {
+	day, err := time.Parse(time.DateOnly, date)
+	if err != nil {
+		return false
+	}
+	for last := day; len(spans) > 0; spans = spans[1:] {
+		if spans[0].Start.Before(last) || spans[0].Window().IsEmpty() {
+			return false
+		}
+		last = spans[0].End
+		if last.After(day.AddDate(0, 0, 1)) {
+			return false
+		}
+	}
+	return true
 }
 
 func (d *Dir) writeJudgedDay(date string, spans map[judgedKey][]JudgedSpan) error {

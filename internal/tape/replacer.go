@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -269,6 +270,9 @@ func (r replacer) finishMoving(from string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("finish the replacement %q: %w", from, err)
+	}
+	if partition := "date=" + m.Date; !slices.Contains(allTables(), m.Table) || partition != filepath.Base(partition) {
+		return fmt.Errorf("finish the replacement %q: %q is not a partition of a table %q", from, m.Date, m.Table)
 	}
 	for name := range m.Replaced {
 		if name != filepath.Base(name) {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/parquet-go/parquet-go"
 
 	"tapedeck/internal/recorded"
 	"tapedeck/internal/symbol"
@@ -439,6 +440,16 @@ func FuzzFile(f *testing.F) {
 	f.Add(zipOf(f, "x.csv", string(csvOf(lines))))
 	f.Add(zipOf(f, "x.csv", string(csvOf(lines)))[:90])
 	f.Add([]byte("PAR1"))
+	rows, _ := aggTrades("BTCUSDT", 1, 3)
+	var table bytes.Buffer
+	writer := parquet.NewGenericWriter[tape.Trade](&table)
+	if _, err := writer.Write(rows); err != nil {
+		f.Fatal(err)
+	}
+	if err := writer.Close(); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(table.Bytes())
 	f.Fuzz(func(t *testing.T, content []byte) {
 		path := writeFile(t, "BTCUSDT-2024-08.csv", content)
 		dir := newTape(t, tape.AggTrade)
