@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tapedeck/internal/standin/exchange"
+	"tapedeck/internal/tape"
 )
 
 // TestStatusFollowsTheRecorder requires the status to be right before the first trade, while the
@@ -13,18 +14,23 @@ import (
 func TestStatusFollowsTheRecorder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := exchange.NewMemory(nil, evenRows("BTCUSDT", 1200, 100*time.Millisecond))
-		r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: fixedSymbols("BTCUSDT", "ETHUSDT")})
-		if s := r.stream.Status(); s.Trades != 0 || !s.NewestTradedAt.IsZero() || !s.LastFlushAt.IsZero() {
+		opt := Options{URL: "ws://exchange", Symbols: fixedSymbols("BTCUSDT", "ETHUSDT")}
+		idle, err := New(newTape(t, tape.AggTrade), opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := idle.Status(); s != (Status{}) {
 			t.Errorf("before the start: %+v", s)
 		}
-		time.Sleep(30 * time.Second)
+		r := newRig(t, source, exchange.Options{WaitForStreams: 1}, opt)
+		time.Sleep(35 * time.Second) // between two flushes, which are due after every 10 s
 		synctest.Wait()
 		s := r.stream.Status()
 		if s.Symbols != 2 || s.Connections != 1 || s.Up != 1 || s.Gaps != 0 {
 			t.Errorf("while it is up: %+v", s)
 		}
 		first := time.UnixMicro(1_700_000_000_000_000) // evenRows begins here
-		if want := first.Add(time.Duration(s.Trades-1) * 100 * time.Millisecond); s.Trades < 250 || !s.NewestTradedAt.Equal(want) {
+		if want := first.Add(time.Duration(s.Trades-1) * 100 * time.Millisecond); s.Trades < 300 || !s.NewestTradedAt.Equal(want) {
 			t.Errorf("%d trades, the newest of %v, want %v", s.Trades, s.NewestTradedAt, want)
 		}
 		if s.Unflushed == 0 || time.Since(s.LastFlushAt) > defaultFlushInterval || s.StartedAt.IsZero() {
