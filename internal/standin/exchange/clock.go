@@ -100,6 +100,7 @@ func (s *Server) step(until, step int64) int64 {
 	if until-now < step {
 		next = until
 	}
+	next = min(next, s.hub.nextDerived(now))
 	rows := s.release(now, next)
 	switch {
 	case rows < batchRows/4:
@@ -127,6 +128,9 @@ func (s *Server) release(now, next int64) int {
 		rows += len(s.events)
 	}
 	s.now.Store(next)
+	var sent int
+	s.receivers, sent = s.hub.dispatchDerived(now, next, s.receivers)
+	rows += sent
 	for _, c := range s.receivers {
 		if c.tooSlow {
 			continue

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"math"
 	"math/bits"
 	"strconv"
 )
@@ -51,10 +52,36 @@ func AppendDecimal(dst []byte, n uint64) []byte {
 // appendProduct prints price × qty, cut after eight places as Binance cuts quoteQty. A product that
 // does not fit prints as the greatest number that does.
 func appendProduct(dst []byte, price, qty string) []byte {
-	hi, lo := bits.Mul64(parseDecimal(price), parseDecimal(qty))
-	product := uint64(1<<64 - 1)
-	if hi < unit {
-		product, _ = bits.Div64(hi, lo, unit)
+	return AppendDecimal(dst, product(parseDecimal(price), parseDecimal(qty)).over(unit))
+}
+
+// total is an exact sum of decimals: of quantities in units of 1e-8, or of their products with a price
+// in units of 1e-16.
+type total struct{ hi, lo uint64 }
+
+func (t total) plus(o total) total {
+	lo, carry := bits.Add64(t.lo, o.lo, 0)
+	return total{t.hi + o.hi + carry, lo}
+}
+
+// over returns the whole part of t / n, or the greatest number if that does not fit. n is not 0.
+func (t total) over(n uint64) uint64 {
+	if t.hi >= n {
+		return math.MaxUint64
 	}
-	return AppendDecimal(dst, product)
+	quotient, _ := bits.Div64(t.hi, t.lo, n)
+	return quotient
+}
+
+func product(price, qty uint64) total {
+	hi, lo := bits.Mul64(price, qty)
+	return total{hi, lo}
+}
+
+// appendSigned prints the difference a - b.
+func appendSigned(dst []byte, a, b uint64) []byte {
+	if a < b {
+		return AppendDecimal(append(dst, '-'), b-a)
+	}
+	return AppendDecimal(dst, a-b)
 }

@@ -112,3 +112,22 @@ func appendString(dst []byte, s string) []byte {
 	}
 	return append(dst, '"')
 }
+
+// field is a decimal of an object, in units of 1e-8.
+type field struct {
+	name  string
+	value uint64
+}
+
+// appendFields appends decimals as strings, with a comma before each.
+func appendFields(dst []byte, fields ...field) []byte {
+	for _, f := range fields {
+		dst = appendQuoted(appendTexts(dst, `,"`, f.name, `":`), f.value)
+	}
+	return dst
+}
+
+// appendQuoted appends a decimal as a string.
+func appendQuoted(dst []byte, n uint64) []byte {
+	return append(AppendDecimal(append(dst, '"'), n), '"')
+}

@@ -15,10 +15,13 @@ type hub struct {
 	byName  map[string]Symbol
 	streams [2][]*stream       // by kind and index in Source.Symbols
 	known   map[string]*stream // the same by name
+	lowered map[string]*Symbol // by the name that streams have
 
 	mu            sync.Mutex
-	conns         []*conn       // in the order of their handshakes
-	subscriptions [2]int        // to known streams over all connections, by kind
+	conns         []*conn    // in the order of their handshakes
+	subscriptions [2]int     // to known streams over all connections, by kind
+	derived       []*derived // with subscribers, in the order of their first subscription
+	byDerived     map[string]*derived
 	subscribed    chan struct{} // closed and replaced at each subscription
 	left          chan struct{} // closed and replaced when a connection ends
 	connections   int           // so far
@@ -30,8 +33,8 @@ type hub struct {
 	frames   [4][]byte // by time unit and envelope
 }
 
-// stream is a stream of one kind and symbol. Names of other kinds or unknown symbols can be subscribed to
-// and stay empty, as at Binance.
+// stream is a stream of one kind and symbol; derived.go has the others. Unknown names can be subscribed to
+// and stay silent, as at Binance.
 type stream struct {
 	name, symbol string
 	kind         Kind
@@ -40,11 +43,13 @@ type stream struct {
 
 func newHub(s *Server) *hub {
 	h := &hub{
-		server: s, byName: map[string]Symbol{}, known: map[string]*stream{},
+		server: s, byName: map[string]Symbol{}, known: map[string]*stream{}, lowered: map[string]*Symbol{},
+		byDerived:  map[string]*derived{},
 		subscribed: make(chan struct{}), left: make(chan struct{}),
 	}
 	for _, symbol := range s.source.Symbols() {
 		h.byName[symbol.Name] = symbol
+		h.lowered[lower(symbol.Name)] = &symbol
 		for k, kind := range Kinds() {
 			st := &stream{name: lower(symbol.Name) + "@" + string(kind), symbol: symbol.Name, kind: kind}
 			h.streams[k], h.known[st.name] = append(h.streams[k], st), st
@@ -56,12 +61,13 @@ func newHub(s *Server) *hub {
 // lower returns a symbol as stream names spell it.
 func lower(symbol string) string { return strings.ToLower(symbol) }
 
-// isStreamName reports whether a name has the form of a stream's name.
+// isStreamName reports whether a name can be subscribed to. Binance accepts almost anything: a name of
+// a user's stream has no form, and some clients open /ws/0.
 func isStreamName(name string) bool {
 	invalid := func(r rune) bool {
 		return unicode.IsSpace(r) || unicode.IsControl(r) || r == unicode.ReplacementChar
 	}
-	return len(name) <= 200 && strings.ContainsRune(name, '@') && !strings.ContainsFunc(name, invalid)
+	return name != "" && len(name) <= 200 && !strings.ContainsFunc(name, invalid)
 }
 
 func (h *hub) add(c *conn) {
@@ -87,6 +93,7 @@ func (h *hub) remove(c *conn) {
 // subscribe adds streams to a connection and ignores those that it already has. If there would be
 // more than limit, it changes nothing and returns an error.
 func (h *hub) subscribe(c *conn, names []string, limit int) error {
+	prepared := h.prepare(names)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	streams := slices.Clone(c.streams)
@@ -102,6 +109,8 @@ func (h *hub) subscribe(c *conn, names []string, limit int) error {
 		if st := h.known[name]; st != nil {
 			st.conns = append(st.conns, c)
 			h.subscriptions[st.kind.index()]++
+		} else if d := prepared[name]; d != nil {
+			h.route(c, d)
 		}
 	}
 	c.streams = streams
@@ -125,6 +134,8 @@ func (h *hub) unroute(c *conn, name string) {
 	if st := h.known[name]; st != nil {
 		st.conns = slices.DeleteFunc(st.conns, func(other *conn) bool { return other == c })
 		h.subscriptions[st.kind.index()]--
+	} else if d := h.byDerived[name]; d != nil {
+		h.unrouteDerived(c, d)
 	}
 }
 
@@ -139,7 +150,11 @@ func (h *hub) streamsOf(c *conn) []string {
 func (h *hub) subscribedStreams() (streams int, more <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.subscriptions[0] + h.subscriptions[1], h.subscribed
+	streams = h.subscriptions[0] + h.subscriptions[1]
+	for _, d := range h.derived {
+		streams += len(d.conns)
+	}
+	return streams, h.subscribed
 }
 
 func (h *hub) hasListeners(kind Kind) bool {
@@ -177,6 +192,27 @@ func (h *hub) all() []*conn {
 	return slices.Clone(h.conns)
 }
 
+// form returns which of the four forms of a frame a connection receives: by time unit and envelope.
+func (c *conn) form() int {
+	form := 0
+	if c.micro {
+		form = 1
+	}
+	if c.combined {
+		form += 2
+	}
+	return form
+}
+
+// received appends a connection to receivers unless it is there. hub.mu is held.
+func (c *conn) received(receivers []*conn) []*conn {
+	if c.receiver {
+		return receivers
+	}
+	c.receiver = true
+	return append(receivers, c)
+}
+
 // dispatch queues rows for their subscribers, and appends to receivers the connections with new
 // frames. Each frame is encoded once for all connections of the same time unit and envelope.
 func (h *hub) dispatch(kind Kind, events []Event, receivers []*conn) []*conn {
@@ -193,13 +229,8 @@ func (h *hub) dispatch(kind Kind, events []Event, receivers []*conn) []*conn {
 			if c.muted {
 				continue
 			}
-			form, unit := 0, 0
-			if c.micro {
-				form, unit = 1, 1
-			}
-			if c.combined {
-				form += 2
-			}
+			form := c.form()
+			unit := form % 2
 			if !framed[form] {
 				if !encoded[unit] {
 					h.payload[unit] = appendEvent(h.payload[unit][:0], kind, stream.symbol, &e.Row, c.micro)
@@ -219,10 +250,7 @@ func (h *hub) dispatch(kind Kind, events []Event, receivers []*conn) []*conn {
 			} else {
 				h.messages += int64(c.sendFaulty(stream, &e.Row, h.frames[form]))
 			}
-			if !c.receiver {
-				c.receiver = true
-				receivers = append(receivers, c)
-			}
+			receivers = c.received(receivers)
 		}
 	}
 	for _, c := range receivers {

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 // query reads a request's parameters. Its methods keep the first failure in fail and return zero
 // values from then on, so that an endpoint reads all of its parameters and then calls end once.
 type query struct {
+	ctx    context.Context // of the request
 	values url.Values
 	server *Server
 	micro  bool // times are sent in microseconds
@@ -28,7 +30,7 @@ type query struct {
 // twice.
 func (s *Server) newQuery(r *http.Request) *query {
 	values, err := url.ParseQuery(r.URL.RawQuery)
-	q := &query{values: values, server: s}
+	q := &query{ctx: r.Context(), values: values, server: s}
 	if err != nil {
 		q.reject(-1101, "Malformed query.")
 	}

@@ -169,7 +169,8 @@ func TestOffencesOfHandshakes(t *testing.T) {
 		{"longest URL", "/stream?streams=" + strings.Repeat("x@trade/", 998), 0, ""},
 		{"URL too long", "/stream?streams=" + strings.Repeat("x@trade/", 1001), http.StatusRequestURITooLong, URLTooLong},
 		{"time unit", "/ws?timeUnit=HOUR", http.StatusBadRequest, BadRequest},
-		{"no stream", "/ws/btcusdt", http.StatusBadRequest, BadRequest},
+		{"space in a name", "/ws/btc%20usdt", http.StatusBadRequest, BadRequest},
+		{"any name", "/ws/0", 0, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := StartTest(t, NewMemory(nil, documented()), Options{Speed: Manual, MaxStreams: 500}, c.offence)

@@ -39,9 +39,8 @@ func (s *Server) unknownREST(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write([]byte("<html><body><h2>404 Not found</h2></body></html>"))
 }
 
-// serveREST returns the handler of a market data endpoint of rest-api.md. Weight 0 means that of the
-// ticker, which depends on the parameters.
-func (s *Server) serveREST(weight int64, answer func(*query) []byte) http.HandlerFunc {
+// serveREST returns the handler of a market data endpoint of rest-api.md.
+func (s *Server) serveREST(weigh weigher, answer func(*query) []byte) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet {
 			s.counters.offence(BadRequest)
@@ -50,10 +49,7 @@ func (s *Server) serveREST(weight int64, answer func(*query) []byte) http.Handle
 			return
 		}
 		q := s.newQuery(r)
-		weight := weight
-		if weight == 0 {
-			weight = tickerWeight(q.values)
-		}
+		weight := weigh(q.values)
 		s.counters.request(r.URL.Path, weight)
 		used, refused := s.limits.spend(address(r), weight)
 		w.Header().Set("X-MBX-USED-WEIGHT", strconv.FormatInt(used, 10))
@@ -70,6 +66,9 @@ func (s *Server) serveREST(weight int64, answer func(*query) []byte) http.Handle
 		var body []byte
 		if q.fail == nil {
 			body = answer(q)
+		}
+		if r.Context().Err() != nil {
+			return // the client has left, and the answer may not be whole
 		}
 		if q.fail != nil {
 			if fault.Kind != RESTSlow { // which has happened
@@ -171,6 +170,26 @@ func (s *Server) recentTrades(q *query) []byte {
 		return nil
 	}
 	return appendRows(s.newest(symbol, Trade, Endless, limit), appendTradeRow, q.micro)
+}
+
+// blockTrades answers that there are none.
+func (s *Server) blockTrades(q *query) []byte {
+	q.symbol()
+	if _, present := q.number("fromId"); !present {
+		q.reject(-1102, "Mandatory parameter 'fromId' was not sent, was empty/null, or malformed.")
+	}
+	q.limit()
+	q.end()
+	return []byte("[]")
+}
+
+// referencePrice answers that the symbol has none, as most do at Binance.
+func (s *Server) referencePrice(q *query) []byte {
+	q.symbol()
+	if q.end() {
+		q.reject(-2043, "This symbol doesn't have a reference price.")
+	}
+	return nil
 }
 
 // page returns the released rows from an id on.

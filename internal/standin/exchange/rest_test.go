@@ -163,14 +163,24 @@ func TestRESTErrors(t *testing.T) {
 		{`/api/v3/exchangeInfo?symbols=%5B%22BTCUSDT%22,%22NOPE%22%5D`, 400, `{"code":-1121,"msg":"Invalid symbol."}`},
 		{"/api/v3/ticker/24hr?type=HALF", 400, `{"code":-1139,"msg":"Invalid ticker type."}`},
 		{"/api/v1/aggTrades?symbol=BTCUSDT", 404, `<html><body><h2>404 Not found</h2></body></html>`},
-		{"/api/v3/depth?symbol=BTCUSDT", 404, `<html><body><h2>404 Not found</h2></body></html>`},
+		{"/api/v3/account", 404, `<html><body><h2>404 Not found</h2></body></html>`},
+		{"/api/v3/klines?symbol=BTCUSDT", 400, `{"code":-1102,"msg":"Mandatory parameter 'interval' was not sent, was empty/null, or malformed."}`},
+		{"/api/v3/klines?symbol=BTCUSDT&interval=1H", 400, `{"code":-1120,"msg":"Invalid interval."}`},
+		{"/api/v3/uiKlines?symbol=NOPE&interval=1h", 400, `{"code":-1121,"msg":"Invalid symbol."}`},
+		{"/api/v3/klines?symbol=BTCUSDT&interval=1h&timeZone=15", 400, `{"code":-1100,"msg":"Illegal characters found in parameter 'timeZone'; legal range is '-12:00 to +14:00'."}`},
+		{"/api/v3/ticker", 400, `{"code":-1102,"msg":"Param 'symbol' or 'symbols' must be sent, but both were empty/null!"}`},
+		{"/api/v3/ticker?symbol=BTCUSDT&windowSize=1d2h", 400, `{"code":-1130,"msg":"Data sent for parameter 'windowSize' is not valid."}`},
+		{"/api/v3/ticker/price?symbol=BTCUSDT&symbols=%5B%22BTCUSDT%22%5D", 400, `{"code":-1128,"msg":"Combination of optional parameters invalid."}`},
+		{"/api/v3/ticker/bookTicker?symbol=BTCUSDT&symbolStatus=HALT", 400, `{"code":-1220,"msg":"The symbol's status does not match the requested symbolStatus."}`},
+		{"/api/v3/referencePrice?symbol=BTCUSDT", 400, `{"code":-2043,"msg":"This symbol doesn't have a reference price."}`},
+		{"/api/v3/historicalBlockTrades?symbol=BTCUSDT", 400, `{"code":-1102,"msg":"Mandatory parameter 'fromId' was not sent, was empty/null, or malformed."}`},
 	} {
 		status, body, _ := get(t, s.URL()+c.path)
 		if status != c.status || body != c.body {
 			t.Errorf("%s\n got %d %s\nwant %d %s", c.path, status, body, c.status, c.body)
 		}
 	}
-	want := map[Offence]int64{BadRequest: 16, UnknownEndpoint: 2}
+	want := map[Offence]int64{BadRequest: 26, UnknownEndpoint: 2}
 	if diff := cmp.Diff(want, s.Offences()); diff != "" {
 		t.Errorf("offences (-want +got):\n%s", diff)
 	}
@@ -275,6 +285,10 @@ func TestWeights(t *testing.T) {
 	}{
 		{"/api/v3/aggTrades?symbol=BTCUSDT", 4}, {"/api/v3/historicalTrades?symbol=BTCUSDT", 25}, {"/api/v3/trades?symbol=BTCUSDT", 25},
 		{"/api/v3/exchangeInfo", 20}, {"/api/v3/ping", 1}, {"/api/v3/time", 1}, {"/api/v3/ticker/24hr", 80}, {"/api/v3/ticker/24hr?symbol=BTCUSDT", 2},
+		{"/api/v3/klines?symbol=BTCUSDT&interval=1m", 2}, {"/api/v3/uiKlines?symbol=BTCUSDT&interval=1m", 2}, {"/api/v3/avgPrice?symbol=BTCUSDT", 2},
+		{"/api/v3/depth?symbol=BTCUSDT", 5}, {"/api/v3/depth?symbol=BTCUSDT&limit=101", 25}, {"/api/v3/depth?symbol=BTCUSDT&limit=1000", 50},
+		{"/api/v3/depth?symbol=BTCUSDT&limit=5000", 250}, {"/api/v3/ticker/price?symbol=BTCUSDT", 2}, {"/api/v3/ticker/price", 4},
+		{"/api/v3/ticker/bookTicker?symbols=%5B%22BTCUSDT%22%5D", 4}, {"/api/v3/ticker?symbol=BTCUSDT", 4}, {"/api/v3/ticker/tradingDay?symbols=%5B%22BTCUSDT%22%5D", 4},
 	} {
 		total += c.weight
 		if _, _, header := get(t, s.URL()+c.path); header.Get("X-MBX-USED-WEIGHT-1M") != strconv.Itoa(total) {

@@ -1,10 +1,13 @@
 // Package exchange is a stand-in for Binance's spot market: one HTTP server for its websocket
-// streams, its REST endpoints for trades and its archive of daily files. It serves the rows of a
+// streams, its REST endpoints for market data and its archive of daily files. It serves the rows of a
 // Source: a recorded capture, a simulated market, or rows written by a test. It counts violations of
 // the exchange's rules and injects faults on request.
 //
 // The guarantee: all three interfaces show the same rows with the same ids, each row as soon as the
 // server's clock reaches its release, and decimals are sent as the source spells them.
+//
+// Klines, tickers and average prices are the sums of these rows. There are no orders: a book has one
+// level on each side of the last price (see book.go), so it says nothing about liquidity.
 //
 // The protocol is specified in github.com/binance/binance-spot-api-docs (web-socket-streams.md,
 // rest-api.md, errors.md), the archive in github.com/binance/binance-public-data; docs/BINANCE.md
@@ -134,7 +137,7 @@ type Server struct {
 	faults   *injector
 	limits   *limiter
 	archive  *archive
-	tickers  tickers
+	bars     bars
 	altered  altered
 	upgrader websocket.Upgrader
 	http     *http.Server
@@ -167,10 +170,10 @@ func New(source Source, opt Options) (*Server, error) {
 	}
 	s := &Server{
 		opt: opt.withDefaults(), source: source, counters: newCounters(),
-		tickers:      tickers{byName: map[string]*ticker{}},
 		altered:      altered{rows: map[Altered]bool{}},
 		clockStarted: make(chan struct{}), done: make(chan struct{}),
 	}
+	s.bars = bars{server: s, days: map[barKey]*barDay{}}
 	s.faults = newInjector(opt.Faults)
 	s.limits = newLimiter(s.opt, s.counters)
 	s.hub = newHub(s)
@@ -324,15 +327,25 @@ func (s *Server) routes() http.Handler {
 		_, _ = io.WriteString(w, "404 page not found\n")
 	})
 	for path, serve := range map[string]http.HandlerFunc{
-		"/data/":                   s.archive.serve,
-		"/api/":                    s.unknownREST,
-		"/api/v3/ping":             s.serveREST(1, s.ping), // with the weights of 2026
-		"/api/v3/time":             s.serveREST(1, s.time),
-		"/api/v3/exchangeInfo":     s.serveREST(20, s.exchangeInfo),
-		"/api/v3/aggTrades":        s.serveREST(4, s.aggTrades),
-		"/api/v3/historicalTrades": s.serveREST(25, s.historicalTrades),
-		"/api/v3/trades":           s.serveREST(25, s.recentTrades),
-		"/api/v3/ticker/24hr":      s.serveREST(0, s.ticker24h),
+		"/data/":                        s.archive.serve,
+		"/api/":                         s.unknownREST,
+		"/api/v3/ping":                  s.serveREST(weight(1), s.ping), // with the weights of 2026
+		"/api/v3/time":                  s.serveREST(weight(1), s.time),
+		"/api/v3/exchangeInfo":          s.serveREST(weight(20), s.exchangeInfo),
+		"/api/v3/aggTrades":             s.serveREST(weight(4), s.aggTrades),
+		"/api/v3/historicalTrades":      s.serveREST(weight(25), s.historicalTrades),
+		"/api/v3/historicalBlockTrades": s.serveREST(weight(25), s.blockTrades),
+		"/api/v3/trades":                s.serveREST(weight(25), s.recentTrades),
+		"/api/v3/klines":                s.serveREST(weight(2), s.answerKlines),
+		"/api/v3/uiKlines":              s.serveREST(weight(2), s.answerKlines),
+		"/api/v3/depth":                 s.serveREST(weighDepth, s.depth),
+		"/api/v3/avgPrice":              s.serveREST(weight(2), s.avgPrice),
+		"/api/v3/ticker":                s.serveREST(weighWindow, s.tickerWindow),
+		"/api/v3/ticker/24hr":           s.serveREST(weighTicker24h, s.ticker24h),
+		"/api/v3/ticker/tradingDay":     s.serveREST(weighWindow, s.tradingDay),
+		"/api/v3/ticker/price":          s.serveREST(weighPrice, s.tickerPrice),
+		"/api/v3/ticker/bookTicker":     s.serveREST(weighPrice, s.bookTicker),
+		"/api/v3/referencePrice":        s.serveREST(weight(2), s.referencePrice),
 	} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			if s.opt.Latency <= 0 || s.pause(r, s.opt.Latency) {

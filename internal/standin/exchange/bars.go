@@ -1,0 +1,223 @@
+package exchange
+
+import (
+	"context"
+	"sort"
+	"sync"
+	"sync/atomic"
+)
+
+// Klines, tickers and average prices come from bars: the sums of a symbol's aggregated trades (or of
+// its trades, if it has no aggregated ones) over a minute or a quarter of an hour. The bars of a UTC
+// day are computed when they are first needed and kept, so that repeated requests are cheap. The sums
+// are exact.
+
+const (
+	secondMicros = int64(1_000_000)
+	minute       = 60 * secondMicros
+	quarter      = 15 * minute
+	day          = 24 * 60 * minute
+	maxBars      = 1 << 21 // that are kept, of all symbols; a bar takes 144 bytes
+	rowsPerRead  = 4096
+)
+
+// bar sums the rows of [start, start + a width). Prices and quantities are in units of 1e-8.
+type bar struct {
+	start                  int64
+	open, high, low, close uint64
+	lastQty                uint64
+	volume, buyVolume      total // in units of 1e-8; buy: the taker bought
+	quote, buyQuote        total // in units of 1e-16
+	firstID, lastID        int64 // of trades
+	count                  int64 // of trades
+	lastAt                 int64 // TradedAt of the last row
+}
+
+func (b *bar) add(r *Row) {
+	price, qty := parseDecimal(r.Price), parseDecimal(r.Qty)
+	one := bar{
+		open: price, high: price, low: price, close: price, lastQty: qty, volume: total{lo: qty}, quote: product(price, qty),
+		firstID: r.FirstTradeID, lastID: r.LastTradeID, count: r.LastTradeID - r.FirstTradeID + 1, lastAt: r.TradedAt,
+	}
+	if !r.BuyerMaker {
+		one.buyVolume, one.buyQuote = one.volume, one.quote
+	}
+	b.merge(&one)
+}
+
+// merge adds a later bar. It keeps b.start.
+func (b *bar) merge(o *bar) {
+	if o.count == 0 {
+		return
+	}
+	if b.count == 0 {
+		start := b.start
+		*b = *o
+		b.start = start
+		return
+	}
+	b.high, b.low = max(b.high, o.high), min(b.low, o.low)
+	b.close, b.lastQty, b.lastID, b.lastAt = o.close, o.lastQty, o.lastID, o.lastAt
+	b.volume, b.buyVolume = b.volume.plus(o.volume), b.buyVolume.plus(o.buyVolume)
+	b.quote, b.buyQuote = b.quote.plus(o.quote), b.buyQuote.plus(o.buyQuote)
+	b.count += o.count
+}
+
+// average returns the mean price by volume; 0 if nothing was traded.
+func (b *bar) average() uint64 {
+	if b.volume.hi > 0 || b.volume.lo == 0 {
+		return b.close // a volume that large is of a token without a price
+	}
+	return b.quote.over(b.volume.lo)
+}
+
+// bars keeps what was computed.
+type bars struct {
+	server *Server
+	held   atomic.Int64 // bars
+	uses   atomic.Int64
+
+	mu   sync.Mutex
+	days map[barKey]*barDay
+}
+
+// barKey names the bars of one width in a UTC day.
+type barKey struct {
+	symbol     string
+	width, day int64
+}
+
+// barDay has a bar for each width in which the symbol traded, in ascending order.
+type barDay struct {
+	lastUse atomic.Int64
+
+	mu        sync.Mutex
+	bars      []bar
+	nextID    int64 // of the row that comes next
+	begun     bool  // nextID is known
+	complete  bool  // a later row was seen
+	forgotten bool  // no longer counted in bars.held
+}
+
+// basis returns the sequence that a symbol's bars and its book are made from.
+func (s *Server) basis(symbol string) Kind {
+	if _, ok := s.source.LastReleased(symbol, AggTrade, s.now.Load()); ok {
+		return AggTrade
+	}
+	return Trade
+}
+
+// eachBar calls f with the bars of a width (a minute or a quarter) that start in [from, to), in
+// ascending order and without those that are empty. It stops early if ctx ends.
+func (s *Server) eachBar(ctx context.Context, symbol string, width, from, to int64, f func(*bar)) {
+	kind := s.basis(symbol)
+	for at := from / day * day; at < to && ctx.Err() == nil; at += day {
+		d := s.bars.day(barKey{symbol, width, at})
+		d.mu.Lock()
+		s.bars.extend(d, symbol, kind, width, at)
+		first := sort.Search(len(d.bars), func(i int) bool { return d.bars[i].start >= from })
+		for i := first; i < len(d.bars) && d.bars[i].start < to; i++ {
+			f(&d.bars[i])
+		}
+		d.mu.Unlock()
+	}
+}
+
+// sum returns the bar of [from, to), where from is on a minute. Of the last minute it has what was
+// released.
+func (s *Server) sum(ctx context.Context, symbol string, from, to int64) (b bar) {
+	b.start = from
+	coarse := min(to, (from+quarter-1)/quarter*quarter)
+	s.eachBar(ctx, symbol, minute, from, coarse, b.merge)
+	fine := max(coarse, to/quarter*quarter)
+	s.eachBar(ctx, symbol, quarter, coarse, fine, b.merge)
+	s.eachBar(ctx, symbol, minute, fine, to, b.merge)
+	return b
+}
+
+// eachRow calls f with the released rows of a symbol that were traded in [from, to).
+func (s *Server) eachRow(symbol string, kind Kind, from, to int64, f func(*Row)) {
+	next, ok := s.source.FirstAt(symbol, kind, from)
+	for ok {
+		rows := s.page(symbol, kind, next, rowsPerRead)
+		for i := range rows {
+			if rows[i].TradedAt >= to {
+				return
+			}
+			f(&rows[i])
+		}
+		if ok = len(rows) == rowsPerRead; ok {
+			next = rows[len(rows)-1].ID + 1
+		}
+	}
+}
+
+// day returns the entry of a day, and forgets the days that were not used for the longest time if too
+// many bars are kept.
+func (b *bars) day(key barKey) *barDay {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	d := b.days[key]
+	if d == nil {
+		if b.held.Load() > maxBars {
+			b.forget()
+		}
+		d = &barDay{}
+		b.days[key] = d
+	}
+	d.lastUse.Store(b.uses.Add(1))
+	return d
+}
+
+// forget removes the older half of the days. mu is held.
+func (b *bars) forget() {
+	oldest := b.uses.Load()
+	for _, d := range b.days {
+		oldest = min(oldest, d.lastUse.Load())
+	}
+	limit := oldest + (b.uses.Load()-oldest)/2
+	for key, d := range b.days {
+		if d.lastUse.Load() <= limit {
+			d.mu.Lock()
+			b.held.Add(-int64(len(d.bars)))
+			d.forgotten = true
+			d.mu.Unlock()
+			delete(b.days, key)
+		}
+	}
+}
+
+// extend adds the rows that were released since the last call. d.mu is held.
+func (b *bars) extend(d *barDay, symbol string, kind Kind, width, start int64) {
+	if d.complete {
+		return
+	}
+	s := b.server
+	if !d.begun {
+		if d.nextID, d.begun = s.source.FirstAt(symbol, kind, start); !d.begun {
+			return
+		}
+	}
+	before := len(d.bars)
+	for {
+		rows := s.page(symbol, kind, d.nextID, rowsPerRead)
+		for i := range rows {
+			r := &rows[i]
+			if d.complete = r.TradedAt >= start+day; d.complete {
+				break
+			}
+			d.nextID = r.ID + 1
+			at := r.TradedAt / width * width
+			if n := len(d.bars); n == 0 || d.bars[n-1].start < at {
+				d.bars = append(d.bars, bar{start: at})
+			}
+			d.bars[len(d.bars)-1].add(r)
+		}
+		if d.complete || len(rows) < rowsPerRead {
+			break
+		}
+	}
+	if !d.forgotten {
+		b.held.Add(int64(len(d.bars) - before))
+	}
+}
