@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -90,6 +92,21 @@ func (s *standin) stop() error {
 	return nil
 }
 
+// freeAddress returns an address on which nothing listens. Its port is below those that the system
+// gives to clients (32768 and above), so that none of them takes it while an exchange is restarted.
+func freeAddress(ts *testscript.TestScript) string {
+	for {
+		address := fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000))
+		listener, err := net.Listen("tcp", address)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		ts.Check(err)
+		ts.Check(listener.Close())
+		return address
+	}
+}
+
 // startExchange runs `tapedeck exchange` with the arguments on a free port until the script ends,
 // and points the script's environment at it. If one runs, it is stopped first, and the new one has its
 // address. What it prints from then on, such as the messages that Telegram's stand-in receives, is in
@@ -106,11 +123,11 @@ func startExchange(ts *testscript.TestScript, neg bool, args []string) {
 			}
 		}
 	}
-	server, listen := ts.Value(standinKey).(*standin), "127.0.0.1:0"
+	server, listen := ts.Value(standinKey).(*standin), ts.Getenv("ADDRESS")
 	if server.command != nil {
-		listen = ts.Getenv("ADDRESS")
 		ts.Check(server.stop())
 	} else {
+		listen = freeAddress(ts)
 		ts.Defer(func() { ts.Check(server.stop()) })
 	}
 	command := exec.Command(binary, append([]string{"exchange", "--listen", listen, "--log-level", "warn"}, args...)...)

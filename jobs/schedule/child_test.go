@@ -226,7 +226,7 @@ jobs:
 		defer ledger.mu.Unlock()
 		counts := map[string]int{}
 		for _, row := range ledger.runs {
-			if row.Outcome != state.Skipped {
+			if row.Outcome != state.Skipped && (row.Job != "chatters" || row.Output != "") { // it may start so late that it prints nothing
 				counts[row.Job]++
 			}
 		}
@@ -234,7 +234,7 @@ jobs:
 	}
 	returned := make(chan error)
 	go func() { returned <- Run(ctx, opt) }()
-	for timeout := time.After(time.Minute); !enough(); {
+	for timeout := time.After(5 * time.Minute); !enough(); {
 		select {
 		case <-ledger.published:
 		case <-timeout:
@@ -257,7 +257,7 @@ jobs:
 		if len(row.Output) > maxTailBytes || len(row.Message) > 2*maxReason {
 			t.Errorf("%s: its row has %d bytes of output and %d of message", row.Job, len(row.Output), len(row.Message))
 		}
-		if row.Job == "chatters" && !strings.HasPrefix(row.Output, "chatter") {
+		if row.Job == "chatters" && row.Output != "" && !strings.HasPrefix(row.Output, "chatter") {
 			t.Errorf("output %q", row.Output)
 		}
 	}
@@ -341,7 +341,7 @@ func waitGone(t *testing.T, pid int) {
 	}
 	defer unix.Close(fd)
 	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 60_000)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue

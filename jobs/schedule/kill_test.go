@@ -171,7 +171,7 @@ func killRepeatedly(t *testing.T, steps bool) {
 		if err := scheduler.Start(); err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(time.Minute); !enough(); time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(5 * time.Minute); !enough(); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Error("the scheduler makes no progress")
 				break
