@@ -17,17 +17,18 @@ type textCheck struct {
 	params    map[string]bool // used
 	relations map[string]bool // read
 	ctes      []string        // names of common table expressions so far
+	summaries []string        // that exist besides the embedded ones
 }
 
 // checkText checks that the SQL is one SELECT that only reads relations, that it has the parameters of the header, each cast to its
 // type where it is used, and that it reads the relations of the header.
-func (q *Query) checkText() []error {
+func (q *Query) checkText(summaries []string) []error {
 	tokens, err := scan(q.Text)
 	if err != nil {
 		err.Path = q.Path
 		return []error{err}
 	}
-	c := textCheck{Query: q, params: map[string]bool{}, relations: map[string]bool{}}
+	c := textCheck{Query: q, params: map[string]bool{}, relations: map[string]bool{}, summaries: summaries}
 	if len(tokens) == 0 {
 		return one(c.errorAt(1+strings.Count(strings.TrimRight(q.Text, "\n"), "\n"), "there is no SELECT below the header"))
 	}
@@ -105,7 +106,7 @@ func (c *textCheck) definesCTE(i int) bool {
 
 // checkRelations checks the relations that the i-th token reads.
 func (c *textCheck) checkRelations(i int) error {
-	for _, name := range relationsRead(c.tokens, i) {
+	for _, name := range relationsRead(c.tokens, i, c.summaries) {
 		if slices.Contains(c.ctes, name) {
 			continue
 		}
@@ -118,8 +119,8 @@ func (c *textCheck) checkRelations(i int) error {
 }
 
 // relationsRead returns the relations that the i-th token reads if it follows FROM or JOIN: the one that
-// it names, or those of the shared macro that it calls. A CTE may have the name of a relation.
-func relationsRead(tokens []token, i int) []string {
+// it names, the summary whose macro it calls, or those of the shared macro that it calls. A CTE may have the name of a relation.
+func relationsRead(tokens []token, i int, summaries []string) []string {
 	t := tokens[i]
 	if t.kind != word || i == 0 || tokens[i-1].kind != word || tokens[i-1].text != "from" && tokens[i-1].text != "join" {
 		return nil
@@ -129,6 +130,8 @@ func relationsRead(tokens []token, i int) []string {
 		next = tokens[i+1].text
 	}
 	switch {
+	case next == "(" && isSummary(t.text, summaries):
+		return []string{t.text}
 	case next == "(" && slices.Contains(sharedMacros[:], t.text):
 		return macroReads(t.text)
 	case next != "(" && next != "." && slices.Contains(relationNames[:], t.text):
@@ -141,7 +144,7 @@ func relationsRead(tokens []token, i int) []string {
 func macroReads(name string) (out []string) {
 	tokens, _ := scan(embeddedSQL("macro/" + name + ".sql")) // tests run every embedded macro
 	for i := range tokens {
-		out = append(out, relationsRead(tokens, i)...)
+		out = append(out, relationsRead(tokens, i, nil)...)
 	}
 	return out
 }

@@ -34,7 +34,8 @@ var (
 type headerParser struct {
 	*Query
 	line       int
-	doc        *string // the description that an indented comment line continues
+	summaries  []string // that exist besides the embedded ones
+	doc        *string  // the description that an indented comment line continues
 	isKeyWrong bool
 	errors     []error
 }
@@ -55,7 +56,7 @@ func (p *headerParser) parse() []error {
 		p.note(p.fail("the file name %q is not lower_snake_case.sql", p.Name))
 	}
 	if !slices.Contains(kinds, p.Kind) {
-		p.note(p.fail("a query must be in a directory detect, report, check or cookbook, not %q", string(p.Kind)))
+		p.note(p.fail("a query must be in a directory detect, report, check, cookbook or summary, not %q", string(p.Kind)))
 		return p.errors
 	}
 	var prose []string
@@ -170,8 +171,9 @@ func (p *headerParser) parseReads(rest string) error {
 		return p.fail("reads %q appears twice", relation)
 	}
 	p.Reads = append(p.Reads, Read{Relation: relation, Doc: doc})
-	if !slices.Contains(relationNames[:], relation) {
-		return p.fail("reads %q: the relations are %s", relation, strings.Join(relationNames[:], ", "))
+	if !slices.Contains(relationNames[:], relation) && !isSummary(relation, p.summaries) {
+		return p.fail("reads %q: the relations are %s, and the summaries %s", relation,
+			strings.Join(relationNames[:], ", "), strings.Join(slices.Concat(embeddedSummaryNames[:], p.summaries), ", "))
 	}
 	if !strings.HasPrefix(doc, "from ") {
 		return nil
@@ -278,6 +280,27 @@ func (p *headerParser) checkHeader() {
 		}
 	case Detect:
 		p.checkDetector()
+	case Summary:
+		p.checkSummary()
+	}
+}
+
+// checkSummary checks what the header of a summary must have.
+func (p *headerParser) checkSummary() {
+	if len(p.Params) > 0 {
+		p.note(p.fail("a summary has no parameters: whoever reads it gives the window"))
+	}
+	for _, read := range p.Reads {
+		if read.Relation != "trades" && read.Relation != "gaps" {
+			p.note(p.fail("a summary reads trades, and gaps if it needs them, but not %s", read.Relation))
+		}
+	}
+	isHour := func(c Column) bool { return c.Name == "hour" && (c.Type == "TIMESTAMP" || c.Type == "") }
+	if !slices.ContainsFunc(p.Columns, isHour) {
+		p.note(p.fail("a summary must return a column hour of type TIMESTAMP: the start of the UTC hour of its trades"))
+	}
+	if len(p.Key) > 0 && (len(p.Key) < 2 || p.Key[0] != "symbol" || p.Key[1] != "hour") {
+		p.note(p.fail("the key of a summary must begin with symbol, hour"))
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 // kinds are all kinds, in the order in which Load returns them.
-var kinds = []Kind{Detect, Report, Check, Cookbook}
+var kinds = []Kind{Detect, Report, Check, Cookbook, Summary}
 
 // FileError is returned for a file among the user's queries that cannot be used.
 type FileError struct {
@@ -46,7 +46,7 @@ func ProblemOf(problems []error, name string, only ...Kind) error {
 }
 
 // Load returns the embedded queries and those in dir, ordered by kind and name. dir has subdirectories
-// detect, report, check and cookbook; "" is none. A file in dir replaces the embedded query of the same
+// detect, report, check, cookbook and summary; "" is none. A file in dir replaces the embedded query of the same
 // kind and name. A file that breaks the contract is a problem, a *FileError: it is left out, and so is the
 // query that it replaces. A file that looks like a query but is in the wrong place, or has the wrong
 // ending, is a problem as well. If any kinds are given, only those are loaded.
@@ -55,12 +55,12 @@ func Load(dir string, only ...Kind) (queries []Query, problems []error) {
 		only = kinds
 	}
 	found := map[string]Query{}
-	problems = loadFiles(found, sql.Files, "sql", only)
+	problems = loadFiles(found, sql.Files, "sql", only, nil)
 	if dir != "" {
 		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 			problems = append(problems, fmt.Errorf("the query directory %q does not exist or is not a directory", dir))
 		} else {
-			problems = append(problems, loadFiles(found, os.DirFS(dir), dir, only)...)
+			problems = append(problems, loadFiles(found, os.DirFS(dir), dir, only, summariesIn(dir))...)
 			problems = append(problems, misplaced(os.DirFS(dir), dir, only)...)
 		}
 	}
@@ -70,12 +70,21 @@ func Load(dir string, only ...Kind) (queries []Query, problems []error) {
 	return queries, problems
 }
 
+// summariesIn returns the names of the summaries in a directory of queries.
+func summariesIn(dir string) (names []string) {
+	paths, _ := filepath.Glob(filepath.Join(dir, string(Summary), "*.sql")) // fails for a wrong pattern only
+	for _, file := range paths {
+		names = append(names, strings.TrimSuffix(filepath.Base(file), ".sql"))
+	}
+	return names
+}
+
 // maxQueryBytes is the size above which a file is not a query.
 const maxQueryBytes = 1 << 20
 
 // loadFiles puts the queries of the given kinds into found, by path relative to files, and deletes those
-// that files replaces with a wrong one. dir is the path of files.
-func loadFiles(found map[string]Query, files fs.FS, dir string, only []Kind) (problems []error) {
+// that files replaces with a wrong one. dir is the path of files; summaries are those in it.
+func loadFiles(found map[string]Query, files fs.FS, dir string, only []Kind, summaries []string) (problems []error) {
 	for _, kind := range only {
 		entries, err := fs.ReadDir(files, string(kind))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -90,7 +99,7 @@ func loadFiles(found map[string]Query, files fs.FS, dir string, only []Kind) (pr
 				continue
 			}
 			name := path.Join(string(kind), entry.Name())
-			query, err := loadFile(files, name, filepath.Join(dir, filepath.FromSlash(name)))
+			query, err := loadFile(files, name, filepath.Join(dir, filepath.FromSlash(name)), summaries)
 			if err != nil {
 				problems = append(problems, &FileError{kind, strings.TrimSuffix(entry.Name(), ".sql"), filepath.Join(dir, filepath.FromSlash(name)), err})
 				delete(found, name)
@@ -102,7 +111,7 @@ func loadFiles(found map[string]Query, files fs.FS, dir string, only []Kind) (pr
 	return problems
 }
 
-func loadFile(files fs.FS, name, shown string) (Query, error) {
+func loadFile(files fs.FS, name, shown string, summaries []string) (Query, error) {
 	info, err := fs.Stat(files, name)
 	if err != nil {
 		return Query{}, fmt.Errorf("read %q: %w", shown, err)
@@ -117,5 +126,5 @@ func loadFile(files fs.FS, name, shown string) (Query, error) {
 	if err != nil {
 		return Query{}, fmt.Errorf("read %q: %w", shown, err)
 	}
-	return ParseQuery(shown, string(content))
+	return parseQuery(shown, string(content), summaries)
 }

@@ -101,7 +101,7 @@ func marketDigest() string {
 	for _, table := range tables {
 		fmt.Fprintln(sum, selectFiles(table, []Column{{Name: "one", Type: "JSON"}, {Name: "other"}}, ""))
 	}
-	for _, pattern := range []string{"schema/*.sql", "derived/*.sql", "macro/*.sql", "market/*.sql"} {
+	for _, pattern := range []string{"schema/*.sql", "derived/*.sql", "macro/*.sql", "summary/*.sql", "market/*.sql"} {
 		names, _ := fs.Glob(embedded.Files, pattern) // fails for a wrong pattern only
 		for _, name := range names {
 			content := embeddedSQL(name)
@@ -152,10 +152,14 @@ func buildMarket(ctx context.Context, path, root, statePath string) (err error) 
 	if err := exec(ctx, conn, fmt.Sprintf(embeddedSQL("market/dropped_ids.sql"), dropped)); err != nil {
 		return fmt.Errorf("view dropped_ids: %w", err)
 	}
-	for _, name := range []string{"market/relations.sql", macrosName} {
-		if err := exec(ctx, conn, embeddedSQL(name)); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
+	if err := exec(ctx, conn, embeddedSQL("market/relations.sql")); err != nil {
+		return fmt.Errorf("market/relations.sql: %w", err)
+	}
+	if err := createSummaries(ctx, conn, embeddedSummaries()); err != nil {
+		return err
+	}
+	if err := exec(ctx, conn, embeddedSQL(macrosName)); err != nil {
+		return fmt.Errorf("%s: %w", macrosName, err)
 	}
 	if err := createDerived(ctx, conn); err != nil {
 		return err

@@ -18,6 +18,7 @@ const (
 	Report   Kind = "report"
 	Check    Kind = "check"
 	Cookbook Kind = "cookbook" // run by people; its parameters are variables of the session
+	Summary  Kind = "summary"  // of each UTC hour of trades; other queries read it
 )
 
 // Column is one column of a result. Type is in DuckDB's notation, for example DECIMAL(18,3).
@@ -132,17 +133,20 @@ func (q *Query) errorAt(line int, format string, args ...any) error {
 // ParseQuery parses a query file and checks its text against its header, as far as that is possible
 // without a database. file is the path, whose directory is named for the kind. The error names all
 // errors of the header, or all of the text, each of them a *SyntaxError on a line of its own.
-func ParseQuery(file, text string) (Query, error) {
+func ParseQuery(file, text string) (Query, error) { return parseQuery(file, text, nil) }
+
+// parseQuery is ParseQuery for a query that can also read the given summaries.
+func parseQuery(file, text string, summaries []string) (Query, error) {
 	slashed := strings.ReplaceAll(file, `\`, "/")
 	q := Query{
 		Name: strings.TrimSuffix(path.Base(path.Clean(slashed)), ".sql"),
 		Kind: Kind(path.Base(path.Dir(slashed))),
 		Path: file, Text: text,
 	}
-	p := headerParser{Query: &q}
+	p := headerParser{Query: &q, summaries: summaries}
 	errs := p.parse()
 	if len(errs) == 0 {
-		errs = q.checkText()
+		errs = q.checkText(summaries)
 	}
 	if len(errs) > 0 {
 		return Query{}, errors.Join(errs...)

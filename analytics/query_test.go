@@ -108,7 +108,7 @@ func TestParseQuery(t *testing.T) {
 func TestParseQueryErrors(t *testing.T) {
 	for name, test := range map[string]struct{ old, new, want string }{
 		"misspelled header line":   {"-- column:  symbol ", "-- colunm:  symbol ", `12: unknown header line "colunm:"; did you mean "column:"?`},
-		"unknown relation":         {"-- reads:   coverage", "-- reads:   covrage", `5: reads "covrage": the relations are trades, alerts, runs, coverage, conflicts, recorder, drops, open_conflicts, dropped_ids, gaps, bounds, minutes, incidents, judged`},
+		"unknown relation":         {"-- reads:   coverage", "-- reads:   covrage", `5: reads "covrage": the relations are trades, alerts, runs, coverage, conflicts, recorder, drops, open_conflicts, dropped_ids, gaps, bounds, minutes, incidents, judged, and the summaries hour_largest, hour_returns, hour_sizes, hours`},
 		"relation twice":           {"-- reads:   coverage      whole", "-- reads:   trades        whole", `5: reads "trades" appears twice`},
 		"look-back unreadable":     {"from 1 hour before", "from one hour before", `4: reads "from one hour before window_start": write "from 24 hours before window_start" or "from window_start"`},
 		"look-back from nothing":   {"1 hour before window_start", "1 hour before window_begin", `21: reads: trades counts from "window_begin", which is not a TIMESTAMP parameter of this query`},
@@ -161,7 +161,7 @@ func TestParseQueryErrors(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		"own/detect/Spike.sql":       `own/detect/Spike.sql:1: the file name "Spike" is not lower_snake_case.sql`,
-		"own/other/spike.sql":        `own/other/spike.sql:1: a query must be in a directory detect, report, check or cookbook, not "other"`,
+		"own/other/spike.sql":        `own/other/spike.sql:1: a query must be in a directory detect, report, check, cookbook or summary, not "other"`,
 		"own/check/volume_spike.sql": `own/check/volume_spike.sql:21: the header of a check needs a line severity: fail or severity: warn`,
 	} {
 		if _, err := ParseQuery(path, spikeText); err == nil || err.Error() != want {
@@ -364,8 +364,8 @@ func TestMisplacedFilesAreNamed(t *testing.T) {
 		return out
 	}
 	always := []string{
-		"e.sql: not read here; move it into detect, report, check or cookbook, the directory of its kind",
-		"own: 1 file in it not read; the directories are detect, report, check or cookbook",
+		"e.sql: not read here; move it into detect, report, check, cookbook or summary, the directory of its kind",
+		"own: 1 file in it not read; the directories are detect, report, check, cookbook or summary",
 	}
 	ofDetect := []string{
 		"detect/f.SQL: not read because of its ending; rename it to f.sql",

@@ -47,6 +47,9 @@ func (s *Session) repairViews(ctx context.Context, err error, views int) bool {
 	if s.views != views {
 		return true // another query has replaced them meanwhile
 	}
+	if s.forgetSummary(err) {
+		return s.loadSummaries(ctx, false) == nil
+	}
 	if isMissingFile(err) {
 		s.log.Info("files of the tape were replaced; the tape is listed again")
 		return s.replaceViews(ctx)
@@ -60,7 +63,7 @@ func (s *Session) repairViews(ctx context.Context, err error, views int) bool {
 }
 
 func (s *Session) replaceViews(ctx context.Context) bool {
-	if s.createViews(ctx) != nil {
+	if s.createViews(ctx) != nil || s.loadSummaries(ctx, false) != nil {
 		return false
 	}
 	s.views++

@@ -23,6 +23,7 @@ import (
 
 	"github.com/duckdb/duckdb-go/v2"
 
+	"tapedeck/internal/progress"
 	"tapedeck/internal/tape"
 )
 
@@ -48,6 +49,13 @@ type Options struct {
 	// Tables are the tables of the tape that will be read, including those that minutes and incidents
 	// read. The others are empty. Nil is all tables.
 	Tables []tape.Table
+	// Summaries are the summaries that queries can read; nil is those that are part of tapedeck.
+	Summaries []Query
+	// Stored names the summaries that are read from what is stored of the days that are over. What is not
+	// stored yet is stored when the session opens. The others are computed from trades at each use.
+	Stored []string
+	// Progress shows how many days are summarised; nil shows nothing.
+	Progress progress.Display
 	// Variables are set in the session. A query reads them with getvariable.
 	Variables map[string]string
 	// Cutoff hides what was traded, finished or checked at or after it, and alerts raised after it. It
@@ -117,6 +125,9 @@ func open(ctx context.Context, dir *tape.Dir, opt Options) (_ *Session, err erro
 	if err := createRelations(ctx, s.db); err != nil {
 		return nil, err
 	}
+	if err := createSummaries(ctx, s.db, s.summaries()); err != nil {
+		return nil, err
+	}
 	allowed := []string{Quote(s.scratch.path)}
 	if dir != nil {
 		if s.root, err = dataRoot(dir); err != nil {
@@ -125,7 +136,7 @@ func open(ctx context.Context, dir *tape.Dir, opt Options) (_ *Session, err erro
 		for _, table := range tables {
 			allowed = append(allowed, Quote(filepath.Join(s.root, string(table))))
 		}
-		allowed = append(allowed, Quote(s.judgedDir()))
+		allowed = append(allowed, Quote(s.judgedDir()), Quote(s.summaryPath("", "")))
 		if err := s.loadTape(ctx); err != nil {
 			return nil, err
 		}
@@ -192,6 +203,9 @@ func (s *Session) loadTape(ctx context.Context) error {
 		if err := exec(ctx, s.db, embeddedSQL(macrosName)); err != nil {
 			return err
 		}
+	}
+	if err := s.loadSummaries(ctx, true); err != nil {
+		return fmt.Errorf("summarise the days: %w", err)
 	}
 	if !s.opt.MinutesFrom.IsZero() {
 		if err := s.loadMinutes(ctx); err != nil {

@@ -5,7 +5,7 @@ package sql
 
 import "embed"
 
-// Files holds the queries (detect, report, check and cookbook), the schema of the relations (schema), the SELECTs of derived
+// Files holds the queries (detect, report, check, cookbook and summary), the schema of the relations (schema), the SELECTs of derived
 // relations (derived), the table macros that detectors share (macro), and what market.duckdb holds besides (market).
 //
 //go:embed */*.sql

@@ -135,6 +135,7 @@ func writeQueryList(page *strings.Builder, queries []analytics.Query) {
 		{analytics.Report, "Sections of the report"},
 		{analytics.Check, "Checks: a row is something that is wrong; tapedeck check runs them"},
 		{analytics.Cookbook, "The cookbook: run one with tapedeck queries --format sql NAME | tapedeck query"},
+		{analytics.Summary, "Summaries of hours, which other queries read: FROM hours(since, until)"},
 	} {
 		rows := [][2]string{}
 		for _, query := range queries {

@@ -71,14 +71,17 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	summaries, _ := analytics.Load("", analytics.Summary)
+	running := a.newProgress()
 	session, err := analytics.Open(ctx, dir, analytics.Options{
 		Threads: int(c.Threads), MemoryLimit: string(c.Memory), Variables: c.Set, Macros: true, Logger: a.log,
+		Summaries: summaries, Stored: analytics.SummariesRead(text, summaries), Progress: running,
 	})
 	if err != nil {
+		running.end()
 		return err
 	}
 	defer session.Close()
-	running := a.newProgress()
 	running.Begin("running the statement", 0)
 	defer running.end()
 	output := running.output(a.results())

@@ -3,9 +3,12 @@ package report_test
 import (
 	"cmp"
 	"database/sql"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -206,16 +209,35 @@ func bareSession(b *testing.B, dir *tape.Dir) *sql.DB {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { db.Close() })
-	for _, statement := range []string{
+	for _, statement := range append([]string{
 		analytics.Schema(), "DROP TABLE trades",
 		fmt.Sprintf("CREATE VIEW trades AS FROM read_parquet('%s', hive_partitioning = true, hive_types = {'date': DATE})", filepath.Join(dir.Path(), "trades", "*", "*.parquet")),
 		"INSERT INTO bounds SELECT symbol, min(id), max(id), min(traded_at) AS first_at, max(traded_at) AS last_at, first_at, 'trade', last_at, 'trade' FROM trades GROUP BY symbol",
-	} {
+	}, analytics.SummaryMacros()...) {
 		if _, err := db.ExecContext(b.Context(), statement); err != nil {
 			b.Fatal(err)
 		}
 	}
 	return db
+}
+
+// queriesOverTrades returns the sections as reportQueries does, but those that read summaries with their SQL
+// over trades.
+func queriesOverTrades(b *testing.B) []analytics.Query {
+	queries := reportQueries(b)
+	for i, query := range queries {
+		text, err := os.ReadFile("../../analytics/testdata/over_trades/" + query.Name + ".sql")
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		if queries[i], err = analytics.ParseQuery(query.Path, string(text)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return queries
 }
 
 func runBare(b *testing.B, db *sql.DB, query analytics.Query, from, until time.Time) {
@@ -229,6 +251,9 @@ func runBare(b *testing.B, db *sql.DB, query analytics.Query, from, until time.T
 			value = until
 		case "step_seconds":
 			value = int64(900) // of a day
+			if until.Sub(from) > 24*time.Hour {
+				value = int64(3600)
+			}
 		}
 		args = append(args, sql.Named(param.Name, value))
 	}

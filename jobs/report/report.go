@@ -171,9 +171,12 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 	if err := index.Refresh(ctx); err != nil {
 		return nil, fmt.Errorf("read the tape's index: %w", err)
 	}
+	summaries, summaryProblems := analytics.Load(opt.QueriesDir, analytics.Summary)
+	problems = append(problems, summaryProblems...)
 	session, err := analytics.Open(ctx, dir, analytics.Options{
 		Threads: opt.Threads, MemoryLimit: opt.MemoryLimit, From: opt.Window.Start, To: opt.Window.End,
 		Symbols: opt.Symbols, Index: index, Logger: opt.Logger,
+		Summaries: summaries, Stored: storedSummaries(chosen, summaries), Progress: opt.Progress,
 	})
 	if err != nil {
 		return nil, err

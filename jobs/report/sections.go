@@ -77,6 +77,16 @@ func CheckSections(dir string, names []string) error {
 	return err
 }
 
+// storedSummaries returns the names of the summaries that some sections read.
+func storedSummaries(sections []analytics.Query, summaries []analytics.Query) (names []string) {
+	for _, summary := range summaries {
+		if slices.ContainsFunc(sections, func(q analytics.Query) bool { return q.ReadsRelation(summary.Name) }) {
+			names = append(names, summary.Name)
+		}
+	}
+	return names
+}
+
 func chooseSections(queries []analytics.Query, problems []error, opt Options) ([]analytics.Query, error) {
 	if len(opt.Sections) == 0 {
 		return slices.DeleteFunc(slices.Clone(queries), func(q analytics.Query) bool {

@@ -46,41 +46,75 @@ FROM trades_between("from", "to") AS trades
 WHERE trades.symbol = "symbol"
 ORDER BY trades.id;
 
+-- pieces_of('1 hour', NULL, NULL) lists what candles and vwap add up: hours if the step is whole hours,
+-- otherwise trades. Sums are exact decimals, so they do not depend on the order of the rows.
+CREATE MACRO pieces_of(step, since, until) AS TABLE
+SELECT
+    hours.symbol,
+    hours.hour AS piece_at,
+    hours.open,
+    hours.high,
+    hours.low,
+    hours.close,
+    hours.volume,
+    hours.quote_volume,
+    hours.buy_quote_volume,
+    hours.trades,
+    hours.first_id,
+    hours.last_id,
+FROM hours(since, until) AS hours
+WHERE epoch_us(step::INTERVAL) % 3600000000 = 0
+UNION ALL
+SELECT
+    trades.symbol,
+    trades.traded_at AS piece_at,
+    trades.price AS open,
+    trades.price AS high,
+    trades.price AS low,
+    trades.price AS close,
+    trades.qty::DECIMAL(38, 8) AS volume,
+    trades.price::DECIMAL(38, 8) * trades.qty::DECIMAL(38, 8) AS quote_volume,
+    CASE WHEN trades.is_buyer_maker THEN 0 ELSE trades.price::DECIMAL(38, 8) * trades.qty::DECIMAL(38, 8) END AS buy_quote_volume,
+    trades.last_trade_id - trades.first_trade_id + 1 AS trades,
+    trades.id AS first_id,
+    trades.id AS last_id,
+FROM trades_between(since, until) AS trades
+WHERE epoch_us(step::INTERVAL) % 3600000000 <> 0;
+
 -- candles('1 hour') and candles('1 minute', since := '2026-01-15', until := '2026-01-16') list open,
 -- high, low, close and volume of each symbol and step in which it traded.
 CREATE MACRO candles(step, since := NULL, until := NULL) AS TABLE
 SELECT
-    trades.symbol,
-    time_bucket(step::INTERVAL, trades.traded_at) AS bucket,
-    arg_min(trades.price, trades.id) AS open,
-    max(trades.price) AS high,
-    min(trades.price) AS low,
-    arg_max(trades.price, trades.id) AS close,
-    sum(trades.qty) AS volume,
-    sum(trades.quote_qty) AS quote_volume,
-    sum(trades.last_trade_id - trades.first_trade_id + 1)::BIGINT AS trades,
-FROM trades_between(since, until) AS trades
+    pieces.symbol,
+    time_bucket(step::INTERVAL, pieces.piece_at) AS bucket,
+    arg_min(pieces.open, pieces.first_id) AS open,
+    max(pieces.high) AS high,
+    min(pieces.low) AS low,
+    arg_max(pieces.close, pieces.last_id) AS close,
+    sum(pieces.volume)::DOUBLE AS volume,
+    sum(pieces.quote_volume)::DOUBLE AS quote_volume,
+    sum(pieces.trades)::BIGINT AS trades,
+FROM pieces_of(step, since, until) AS pieces
 GROUP BY
-    trades.symbol,
+    pieces.symbol,
     bucket
 ORDER BY
-    trades.symbol,
+    pieces.symbol,
     bucket;
 
 -- vwap('1 hour') lists the volume-weighted mean price of each symbol and step in which it traded.
 CREATE MACRO vwap(step, since := NULL, until := NULL) AS TABLE
 SELECT
-    trades.symbol,
-    time_bucket(step::INTERVAL, trades.traded_at) AS bucket,
-    sum(trades.quote_qty) / nullif(sum(trades.qty), 0) AS vwap,
-    sum(trades.qty) AS volume,
-    sum(trades.quote_qty) AS quote_volume,
-    coalesce(sum(trades.quote_qty) FILTER (NOT trades.is_buyer_maker), 0)
-    / nullif(sum(trades.quote_qty), 0) AS taker_buy_share,
-FROM trades_between(since, until) AS trades
+    pieces.symbol,
+    time_bucket(step::INTERVAL, pieces.piece_at) AS bucket,
+    sum(pieces.quote_volume)::DOUBLE / nullif(sum(pieces.volume)::DOUBLE, 0) AS vwap,
+    sum(pieces.volume)::DOUBLE AS volume,
+    sum(pieces.quote_volume)::DOUBLE AS quote_volume,
+    sum(pieces.buy_quote_volume)::DOUBLE / nullif(sum(pieces.quote_volume)::DOUBLE, 0) AS taker_buy_share,
+FROM pieces_of(step, since, until) AS pieces
 GROUP BY
-    trades.symbol,
+    pieces.symbol,
     bucket
 ORDER BY
-    trades.symbol,
+    pieces.symbol,
     bucket;

@@ -10,7 +10,7 @@
 -- each other. If they do not (cov >= 0), the measure is NULL; a trend hides it. Minutes inside a
 -- gap, before the first trade on the tape and after the last one are not recorded.
 --
--- reads:   trades            from window_start
+-- reads:   hour_returns      from window_start
 -- reads:   gaps              all
 -- reads:   bounds            all
 -- param:   window_start      TIMESTAMP  UTC, inclusive
@@ -26,16 +26,93 @@
 -- column:  empty_share       DOUBLE     share of recorded minutes that are empty, 0 to 1
 -- key:     symbol
 WITH
-symbol_minutes AS (
+hour_starts AS (
     SELECT
         symbol,
-        date_trunc('minute', traded_at) AS minute,
-        arg_max(price, id) AS close,
-        sum(price::DECIMAL(38, 8) * qty::DECIMAL(38, 8))::DOUBLE AS quote_volume,
-    FROM trades
-    WHERE traded_at >= $window_start::TIMESTAMP
-        AND traded_at < $window_end::TIMESTAMP
-    GROUP BY symbol, minute
+        hour,
+        minutes,
+        CASE
+            WHEN NOT first_touches_gap THEN first_close / nullif(lag(last_close) OVER hours_before, 0) - 1
+        END AS first_change,
+        first_quote_volume,
+        second_change,
+        CASE WHEN minutes = 1 THEN first_change ELSE last_change END AS last_change,
+        changes,
+        costs,
+        cost,
+        pairs,
+        pair_sum,
+        pair_sum_before,
+        pair_products,
+    FROM hour_returns($window_start::TIMESTAMP, $window_end::TIMESTAMP)
+    WINDOW hours_before AS (PARTITION BY symbol ORDER BY hour)
+),
+linked_hours AS (
+    SELECT
+        symbol,
+        minutes,
+        changes + (first_change IS NOT NULL)::BIGINT AS changes,
+        abs(first_change) / nullif(first_quote_volume, 0) AS first_cost,
+        costs,
+        cost,
+        pairs,
+        pair_sum,
+        pair_sum_before,
+        pair_products,
+        -- The pairs that the hour does not have itself: its first two changes, each with the one before.
+        [
+            {'change': first_change, 'before': lag(last_change) OVER hours_before},
+            {'change': second_change, 'before': first_change},
+        ] AS edges,
+    FROM hour_starts
+    WINDOW hours_before AS (PARTITION BY symbol ORDER BY hour)
+),
+edge_pairs AS (
+    SELECT
+        symbol,
+        unnest(edges) AS pair,
+    FROM linked_hours
+),
+symbol_edges AS (
+    SELECT
+        symbol,
+        count(*) AS pairs,
+        coalesce(sum(try_cast(pair.change AS DECIMAL(38, 18))), 0) AS pair_sum,
+        coalesce(sum(try_cast(pair.before AS DECIMAL(38, 18))), 0) AS pair_sum_before,
+        coalesce(sum(try_cast(pair.change * pair.before AS DECIMAL(38, 24))), 0) AS pair_products,
+    FROM edge_pairs
+    WHERE pair.change IS NOT NULL AND pair.before IS NOT NULL
+    GROUP BY symbol
+),
+symbol_hours AS (
+    SELECT
+        symbol,
+        sum(minutes)::BIGINT AS traded_minutes,
+        sum(changes)::BIGINT AS used_minutes,
+        (sum(cost) + coalesce(sum(try_cast(first_cost AS DECIMAL(38, 24))), 0))::DOUBLE
+        / nullif(sum(costs) + count(first_cost), 0) AS amihud,
+        sum(pairs)::BIGINT AS pairs,
+        sum(pair_sum) AS pair_sum,
+        sum(pair_sum_before) AS pair_sum_before,
+        sum(pair_products) AS pair_products,
+    FROM linked_hours
+    GROUP BY symbol
+),
+symbol_measures AS (
+    SELECT
+        symbol,
+        traded_minutes,
+        used_minutes,
+        amihud,
+        symbol_hours.pairs + coalesce(symbol_edges.pairs, 0) AS all_pairs,
+        (
+            (symbol_hours.pair_products + coalesce(symbol_edges.pair_products, 0))::DOUBLE
+            - (symbol_hours.pair_sum + coalesce(symbol_edges.pair_sum, 0))::DOUBLE
+            * (symbol_hours.pair_sum_before + coalesce(symbol_edges.pair_sum_before, 0))::DOUBLE
+            / nullif(all_pairs, 0)
+        ) / CASE WHEN all_pairs > 1 THEN all_pairs - 1 END AS covariance,
+    FROM symbol_hours
+    LEFT JOIN symbol_edges USING (symbol)
 ),
 gap_minutes AS (
     SELECT
@@ -45,49 +122,6 @@ gap_minutes AS (
     FROM gaps
     WHERE (before_at IS NULL OR before_at >= $window_start::TIMESTAMP)
         AND (after_at IS NULL OR after_at < $window_end::TIMESTAMP)
-),
-broken_minutes AS (
-    SELECT
-        symbol,
-        begins AS minute,
-    FROM gap_minutes
-    UNION
-    SELECT
-        symbol,
-        ends AS minute,
-    FROM gap_minutes
-),
-minute_returns AS (
-    SELECT
-        symbol_minutes.symbol AS symbol,
-        symbol_minutes.minute AS minute,
-        quote_volume,
-        CASE
-            WHEN broken_minutes.minute IS NULL THEN close / nullif(lag(close) OVER minutes_before, 0) - 1
-        END AS change,
-    FROM symbol_minutes
-    LEFT JOIN broken_minutes USING (symbol, minute)
-    WINDOW minutes_before AS (PARTITION BY symbol_minutes.symbol ORDER BY symbol_minutes.minute)
-),
-return_pairs AS (
-    SELECT
-        symbol,
-        minute,
-        quote_volume,
-        change,
-        lag(change) OVER minutes_before AS change_before,
-    FROM minute_returns
-    WINDOW minutes_before AS (PARTITION BY symbol ORDER BY minute)
-),
-symbol_measures AS (
-    SELECT
-        symbol,
-        count(*) AS traded_minutes,
-        count(change) AS used_minutes,
-        avg(abs(change) / nullif(quote_volume, 0) ORDER BY minute) AS amihud,
-        covar_samp(change, change_before ORDER BY minute) AS covariance,
-    FROM return_pairs
-    GROUP BY symbol
 ),
 unrecorded_minutes AS (
     SELECT

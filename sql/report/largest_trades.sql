@@ -4,6 +4,8 @@
 -- In the aggTrade feed a row is what one taker order took at one price; in the trade feed it is a
 -- single match. Of equal rows the earlier comes first.
 --
+-- reads:   hours         from window_start
+-- reads:   hour_largest  from window_start
 -- reads:   trades        from window_start
 -- param:   window_start  TIMESTAMP  UTC, inclusive
 -- param:   window_end    TIMESTAMP  UTC, exclusive
@@ -19,13 +21,45 @@
 -- column:  id            BIGINT     the feed's own sequence
 -- key:     symbol, rank
 WITH
+symbol_volumes AS (
+    SELECT
+        symbol,
+        sum(quote_volume)::DOUBLE AS quote_volume,
+    FROM hours($window_start::TIMESTAMP, $window_end::TIMESTAMP)
+    GROUP BY symbol
+),
+-- Of more than five rows, all may be of one hour.
+candidates AS (
+    SELECT
+        symbol,
+        quote_qty AS exact_quote_qty,
+        id,
+        price,
+        qty,
+        traded_at,
+        is_buyer_maker,
+    FROM hour_largest($window_start::TIMESTAMP, $window_end::TIMESTAMP)
+    WHERE $top::BIGINT <= 5
+    UNION ALL
+    SELECT
+        symbol,
+        price::DECIMAL(38, 8) * qty::DECIMAL(38, 8) AS exact_quote_qty,
+        id,
+        price,
+        qty,
+        traded_at,
+        is_buyer_maker,
+    FROM trades
+    WHERE $top::BIGINT > 5
+        AND traded_at >= $window_start::TIMESTAMP
+        AND traded_at < $window_end::TIMESTAMP
+),
 symbol_tops AS (
     SELECT
         symbol,
-        sum(price::DECIMAL(38, 8) * qty::DECIMAL(38, 8))::DOUBLE AS quote_volume,
         max(
             {
-                'exact_quote_qty': price::DECIMAL(38, 8) * qty::DECIMAL(38, 8),
+                'exact_quote_qty': exact_quote_qty,
                 'earlier': -id,
                 'price': price,
                 'qty': qty,
@@ -34,9 +68,7 @@ symbol_tops AS (
             },
             $top::BIGINT
         ) AS tops,
-    FROM trades
-    WHERE traded_at >= $window_start::TIMESTAMP
-        AND traded_at < $window_end::TIMESTAMP
+    FROM candidates
     GROUP BY symbol
 ),
 ranked_trades AS (
@@ -46,6 +78,7 @@ ranked_trades AS (
         unnest(range(1, len(tops) + 1)) AS rank,
         unnest(tops) AS trade,
     FROM symbol_tops
+    INNER JOIN symbol_volumes USING (symbol)
 )
 SELECT
     symbol,

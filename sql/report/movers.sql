@@ -4,7 +4,7 @@
 -- A symbol whose close equals its open is in neither group. Symbols that moved equally are ranked
 -- by name.
 --
--- reads:   trades        from window_start
+-- reads:   hours         from window_start
 -- param:   window_start  TIMESTAMP  UTC, inclusive
 -- param:   window_end    TIMESTAMP  UTC, exclusive
 -- param:   top           BIGINT     symbols of each side, >= 1; default 10
@@ -24,31 +24,29 @@ WITH
 symbol_prices AS (
     SELECT
         symbol,
-        arg_min(price, id) AS open,
-        arg_max(price, id) AS close,
-        (close - open) / nullif(open, 0) * 100 AS change,
-        max(price) AS high,
-        min(price) AS low,
-        sum(last_trade_id - first_trade_id + 1)::BIGINT AS trades,
-        sum(price::DECIMAL(38, 8) * qty::DECIMAL(38, 8))::DOUBLE AS quote_volume,
-    FROM trades
-    WHERE traded_at >= $window_start::TIMESTAMP
-        AND traded_at < $window_end::TIMESTAMP
-        AND ($symbols::VARCHAR = '' OR list_contains(string_split($symbols::VARCHAR, ','), symbol))
+        arg_min(open, first_id) AS first_price,
+        arg_max(close, last_id) AS last_price,
+        (last_price - first_price) / nullif(first_price, 0) * 100 AS change,
+        max(high) AS high,
+        min(low) AS low,
+        sum(trades)::BIGINT AS trades,
+        sum(quote_volume)::DOUBLE AS quote_volume,
+    FROM hours($window_start::TIMESTAMP, $window_end::TIMESTAMP) AS hours
+    WHERE $symbols::VARCHAR = '' OR list_contains(string_split($symbols::VARCHAR, ','), symbol)
     GROUP BY symbol
 )
 SELECT
-    CASE WHEN close > open THEN 'gainer' ELSE 'loser' END AS side,
+    CASE WHEN last_price > first_price THEN 'gainer' ELSE 'loser' END AS side,
     row_number() OVER (PARTITION BY side ORDER BY abs(change) DESC, symbol) AS rank,
     symbol,
     change,
-    open,
-    close,
+    first_price AS open,
+    last_price AS close,
     high,
     low,
     trades,
     quote_volume,
 FROM symbol_prices
-WHERE close <> open
+WHERE last_price <> first_price
 QUALIFY rank <= $top::BIGINT
 ORDER BY side, rank

@@ -5,7 +5,7 @@
 -- order of the rows. Open and close are the prices of the lowest and the highest id, which is the
 -- order in which the exchange matched the trades; many trades share a traded_at.
 --
--- reads:   trades           from window_start
+-- reads:   hours            from window_start
 -- param:   window_start     TIMESTAMP  UTC, inclusive
 -- param:   window_end       TIMESTAMP  UTC, exclusive
 -- column:  symbol           VARCHAR    as the exchange spells it
@@ -24,35 +24,21 @@
 -- column:  last_traded_at   TIMESTAMP  UTC, of the highest id
 -- key:     symbol
 WITH
-window_trades AS (
-    SELECT
-        symbol,
-        id,
-        price,
-        last_trade_id - first_trade_id + 1 AS raw_trades,
-        qty::DECIMAL(38, 8) AS exact_qty,
-        price::DECIMAL(38, 8) * qty::DECIMAL(38, 8) AS exact_quote_qty,
-        traded_at,
-        is_buyer_maker,
-    FROM trades
-    WHERE traded_at >= $window_start::TIMESTAMP
-        AND traded_at < $window_end::TIMESTAMP
-),
 symbol_totals AS (
     SELECT
         symbol,
-        sum(raw_trades)::BIGINT AS trades,
-        count(*) AS rows,
-        arg_min(price, id) AS open,
-        max(price) AS high,
-        min(price) AS low,
-        arg_max(price, id) AS close,
-        sum(exact_qty)::DOUBLE AS volume,
-        sum(exact_quote_qty)::DOUBLE AS quote_volume,
-        coalesce(sum(exact_quote_qty) FILTER (WHERE NOT is_buyer_maker), 0)::DOUBLE AS taker_buy_quote_volume,
-        arg_min(traded_at, id) AS first_traded_at,
-        arg_max(traded_at, id) AS last_traded_at,
-    FROM window_trades
+        sum(trades)::BIGINT AS trades,
+        sum(rows)::BIGINT AS rows,
+        arg_min(open, first_id) AS open,
+        max(high) AS high,
+        min(low) AS low,
+        arg_max(close, last_id) AS close,
+        sum(volume)::DOUBLE AS volume,
+        sum(quote_volume)::DOUBLE AS quote_volume,
+        sum(buy_quote_volume)::DOUBLE AS taker_buy_quote_volume,
+        arg_min(first_at, first_id) AS first_traded_at,
+        arg_max(last_at, last_id) AS last_traded_at,
+    FROM hours($window_start::TIMESTAMP, $window_end::TIMESTAMP)
     GROUP BY symbol
 )
 SELECT

@@ -3,7 +3,7 @@
 --
 -- The taker sold if the buyer was the maker.
 --
--- reads:   trades             from window_start
+-- reads:   hours              from window_start
 -- param:   window_start       TIMESTAMP  UTC, inclusive
 -- param:   window_end         TIMESTAMP  UTC, exclusive
 -- column:  symbol             VARCHAR    as the exchange spells it
@@ -19,27 +19,16 @@
 --                                        qty
 -- key:     symbol
 WITH
-window_trades AS (
-    SELECT
-        symbol,
-        last_trade_id - first_trade_id + 1 AS raw_trades,
-        qty::DECIMAL(38, 8) AS exact_qty,
-        price::DECIMAL(38, 8) * qty::DECIMAL(38, 8) AS exact_quote_qty,
-        is_buyer_maker,
-    FROM trades
-    WHERE traded_at >= $window_start::TIMESTAMP
-        AND traded_at < $window_end::TIMESTAMP
-),
 symbol_flows AS (
     SELECT
         symbol,
-        coalesce(sum(raw_trades) FILTER (WHERE NOT is_buyer_maker), 0)::BIGINT AS buy_trades,
-        coalesce(sum(raw_trades) FILTER (WHERE is_buyer_maker), 0)::BIGINT AS sell_trades,
-        coalesce(sum(exact_qty) FILTER (WHERE NOT is_buyer_maker), 0)::DOUBLE AS buy_volume,
-        coalesce(sum(exact_qty) FILTER (WHERE is_buyer_maker), 0)::DOUBLE AS sell_volume,
-        coalesce(sum(exact_quote_qty) FILTER (WHERE NOT is_buyer_maker), 0) AS exact_buy,
-        coalesce(sum(exact_quote_qty) FILTER (WHERE is_buyer_maker), 0) AS exact_sell,
-    FROM window_trades
+        sum(buy_trades)::BIGINT AS buy_trades,
+        sum(trades - buy_trades)::BIGINT AS sell_trades,
+        sum(buy_volume)::DOUBLE AS buy_volume,
+        sum(volume - buy_volume)::DOUBLE AS sell_volume,
+        sum(buy_quote_volume) AS exact_buy,
+        sum(quote_volume - buy_quote_volume) AS exact_sell,
+    FROM hours($window_start::TIMESTAMP, $window_end::TIMESTAMP)
     GROUP BY symbol
 )
 SELECT

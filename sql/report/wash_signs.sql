@@ -13,7 +13,7 @@
 -- "Crypto Wash Trading" (2023).
 --
 -- title:   Wash trading signs
--- reads:   trades             from window_start
+-- reads:   hour_sizes         from window_start
 -- param:   window_start       TIMESTAMP  UTC, inclusive
 -- param:   window_end         TIMESTAMP  UTC, exclusive
 -- param:   min_rows           BIGINT     rows of the tape, >= 1; default 1000
@@ -27,79 +27,27 @@
 -- column:  flat_share         DOUBLE     share of quote_volume in flat minutes, 0 to 1
 -- key:     symbol
 WITH
--- Sizes, minutes and digits are counted separately: grouped by size and second together, nearly
--- every row would be its own group.
-size_seconds AS (
-    SELECT
-        symbol,
-        count(*) AS rows,
-        count(*) FILTER (WHERE is_buyer_maker) AS sells,
-    FROM trades
-    WHERE traded_at >= $window_start::TIMESTAMP
-        AND traded_at < $window_end::TIMESTAMP
-    GROUP BY symbol, date_trunc('second', traded_at), round(qty * 1e8)
-),
-symbol_matches AS (
+symbol_sizes AS (
     SELECT
         symbol,
         sum(rows)::BIGINT AS rows,
-        sum(2 * least(sells, rows - sells))::DOUBLE AS matched_rows,
-    FROM size_seconds
-    GROUP BY symbol
-),
-symbol_minutes AS (
-    SELECT
-        symbol,
-        min(price) = max(price) AS is_flat,
-        sum(price::DECIMAL(38, 8) * qty::DECIMAL(38, 8)) AS exact_quote_volume,
-    FROM trades
-    WHERE traded_at >= $window_start::TIMESTAMP
-        AND traded_at < $window_end::TIMESTAMP
-    GROUP BY symbol, date_trunc('minute', traded_at)
-),
-symbol_volumes AS (
-    SELECT
-        symbol,
-        sum(exact_quote_volume)::DOUBLE AS quote_volume,
-        coalesce(sum(exact_quote_volume) FILTER (WHERE is_flat), 0)::DOUBLE AS flat_quote_volume,
-    FROM symbol_minutes
-    GROUP BY symbol
-),
-sizes AS (
-    SELECT
-        symbol,
-        round(qty * 1e8) AS units,
-        pow(10, floor(log10(nullif(units, 0)))) AS magnitude,
-    FROM trades
-    WHERE traded_at >= $window_start::TIMESTAMP
-        AND traded_at < $window_end::TIMESTAMP
-),
-digit_rows AS (
-    SELECT
-        symbol,
-        CASE WHEN magnitude IS NOT NULL THEN least(greatest(floor(units / magnitude), 1), 9)::BIGINT END AS digit,
-        count(*) AS rows,
-        count(*) FILTER (WHERE fmod(10 * units, magnitude) = 0) AS round_rows,
-    FROM sizes
-    GROUP BY symbol, digit
-),
-symbol_digits AS (
-    SELECT
-        symbol,
+        sum(matched_rows)::DOUBLE AS matched_rows,
         sum(round_rows)::DOUBLE AS round_rows,
         [
-            coalesce(sum(rows) FILTER (WHERE digit = 1), 0)::DOUBLE,
-            coalesce(sum(rows) FILTER (WHERE digit = 2), 0)::DOUBLE,
-            coalesce(sum(rows) FILTER (WHERE digit = 3), 0)::DOUBLE,
-            coalesce(sum(rows) FILTER (WHERE digit = 4), 0)::DOUBLE,
-            coalesce(sum(rows) FILTER (WHERE digit = 5), 0)::DOUBLE,
-            coalesce(sum(rows) FILTER (WHERE digit = 6), 0)::DOUBLE,
-            coalesce(sum(rows) FILTER (WHERE digit = 7), 0)::DOUBLE,
-            coalesce(sum(rows) FILTER (WHERE digit = 8), 0)::DOUBLE,
-            coalesce(sum(rows) FILTER (WHERE digit = 9), 0)::DOUBLE,
+            sum(digit_rows[1])::DOUBLE,
+            sum(digit_rows[2])::DOUBLE,
+            sum(digit_rows[3])::DOUBLE,
+            sum(digit_rows[4])::DOUBLE,
+            sum(digit_rows[5])::DOUBLE,
+            sum(digit_rows[6])::DOUBLE,
+            sum(digit_rows[7])::DOUBLE,
+            sum(digit_rows[8])::DOUBLE,
+            sum(digit_rows[9])::DOUBLE,
         ] AS digits,
         list_sum(digits) AS sized_rows,
-    FROM digit_rows
+        sum(quote_volume)::DOUBLE AS quote_volume,
+        sum(flat_quote_volume)::DOUBLE AS flat_quote_volume,
+    FROM hour_sizes($window_start::TIMESTAMP, $window_end::TIMESTAMP) AS sizes
     GROUP BY symbol
 )
 SELECT
@@ -125,7 +73,5 @@ SELECT
     CASE WHEN rows >= $min_rows::BIGINT THEN round_rows / rows END AS round_share,
     CASE WHEN rows >= $min_rows::BIGINT THEN matched_rows / rows END AS matched_share,
     CASE WHEN rows >= $min_rows::BIGINT THEN flat_quote_volume / nullif(quote_volume, 0) END AS flat_share,
-FROM symbol_matches
-INNER JOIN symbol_volumes USING (symbol)
-INNER JOIN symbol_digits USING (symbol)
+FROM symbol_sizes
 ORDER BY symbol

@@ -1,0 +1,344 @@
+package analytics
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tapedeck/internal/tape"
+)
+
+// TestEmbeddedSummaryNames compares the names that are known before any file is parsed with the files.
+func TestEmbeddedSummaryNames(t *testing.T) {
+	var names []string
+	for _, summary := range embeddedSummaries() {
+		names = append(names, summary.Name)
+	}
+	if known := embeddedSummaryNames[:]; !slices.Equal(names, known) {
+		t.Errorf("the files are %v, the names %v", names, known)
+	}
+}
+
+// randomTrades returns trades of some symbols over four days from noon, with ids missing, quiet hours,
+// trades of one millisecond, and times that run back by milliseconds.
+func randomTrades(random *rand.Rand) (trades []tape.Trade) {
+	for i, symbol := range []string{"BTCUSDT", "ETHUSDT", "LATEUSDT", "币安人生USDT"} {
+		at, price, raw := noon.Add(time.Duration(i*7)*time.Hour), 100.0, int64(1)
+		id := random.Int64N(1000)
+		for end := noon.Add(96 * time.Hour); at.Before(end); {
+			id++
+			switch random.IntN(60) {
+			case 0:
+				id += 1 + random.Int64N(20) // a gap
+			case 1:
+				at = at.Add(time.Duration(random.IntN(180)) * time.Minute)
+			}
+			at = at.Add(time.Duration(random.IntN(600)) * time.Second)
+			traded := at
+			if random.IntN(4) == 0 {
+				at = at.Truncate(time.Minute)
+				traded = at.Add(-time.Duration(random.IntN(3)) * time.Millisecond)
+			}
+			price = math.Round(price*(0.99+0.02*random.Float64())*100) / 100
+			fills := 1 + random.Int64N(3)
+			trades = append(trades, tape.Trade{Symbol: symbol, ID: id, Price: price, Qty: float64(1+random.IntN(2000)) / 1000,
+				FirstTradeID: raw, LastTradeID: raw + fills - 1, TradedAt: traded.UnixMicro(), IsBuyerMaker: random.IntN(2) == 0})
+			raw += fills
+		}
+	}
+	return trades
+}
+
+// summaryArgs are arguments with which sections take all of their branches.
+var summaryArgs = map[string][]map[string]any{
+	"candles":        {{"step_seconds": 3600}, {"step_seconds": 900}, {"step_seconds": 86400}, {"step_seconds": 5400}},
+	"largest_trades": {{"top": 3}, {"top": 5}, {"top": 9}},
+	"wash_signs":     {{"min_rows": 1}},
+	"illiquidity":    {{"min_minutes": 2}},
+}
+
+// inWindowOf returns the arguments of a section for a window, at least once.
+func inWindowOf(name string, from, to time.Time) (out []map[string]any) {
+	for _, given := range append(slices.Clone(summaryArgs[name]), map[string]any{})[:max(len(summaryArgs[name]), 1)] {
+		args := map[string]any{"window_start": from, "window_end": to}
+		for key, value := range given {
+			args[key] = value
+		}
+		out = append(out, args)
+	}
+	return out
+}
+
+// overTrades returns the sections that are computed from trades alone, as they were before summaries.
+func overTrades(t *testing.T) map[string]Query {
+	t.Helper()
+	paths, err := filepath.Glob("testdata/over_trades/*.sql")
+	if err != nil || len(paths) == 0 {
+		t.Fatal(err, len(paths))
+	}
+	out := map[string]Query{}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		query, err := ParseQuery("report/"+filepath.Base(path), string(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[query.Name] = query
+	}
+	return out
+}
+
+// sectionsOf returns the results of all sections that have a reference, and of the macros, by what was run.
+func sectionsOf(t *testing.T, s *Session, queries map[string]Query, from, to time.Time) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for name, query := range queries {
+		for _, args := range inWindowOf(name, from, to) {
+			result, err := s.Run(t.Context(), query, args)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			out[fmt.Sprint(name, " ", args)] = renderCSV(t, result)
+		}
+	}
+	return out
+}
+
+func macrosOf(t *testing.T, s *Session, from, to time.Time) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	window := fmt.Sprintf("since := %s, until := %s", Timestamp(from), Timestamp(to))
+	for _, call := range []string{
+		"candles('1 hour', " + window + ")", "candles('20 minutes', " + window + ")", "candles('1 day')",
+		"vwap('2 hours', " + window + ")", "vwap('1 minute', " + window + ")",
+	} {
+		out[call] = rowsOf(t, s, "FROM "+call)
+	}
+	return out
+}
+
+func embeddedSections(t *testing.T) map[string]Query {
+	t.Helper()
+	queries, problems := Load("", Report)
+	for _, problem := range problems {
+		t.Fatal(problem)
+	}
+	out := map[string]Query{}
+	for _, query := range queries {
+		if slices.ContainsFunc(query.Reads, func(r Read) bool { return isSummary(r.Relation, nil) }) {
+			out[query.Name] = query
+		}
+	}
+	return out
+}
+
+// TestSummariesEqualTrades compares every section and macro that reads summaries over random tapes, at window
+// ends that cut hours and days: from stored days, from trades through the same SQL, and from trades through
+// SQL that knows no summaries. Where only sums of rounded terms can be compared, twelve digits must agree.
+func TestSummariesEqualTrades(t *testing.T) {
+	rounds := 4
+	if testing.Short() {
+		rounds = 1
+	}
+	sections, reference := embeddedSections(t), overTrades(t)
+	if len(sections) < len(reference) {
+		t.Errorf("%d sections read summaries, but %d have a reference", len(sections), len(reference))
+	}
+	for seed := range uint64(rounds) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		dir := newTape(t, randomTrades(random))
+		at := func() time.Time {
+			moment := noon.Add(time.Duration(random.Int64N(int64(100 * time.Hour)))).Truncate(time.Microsecond)
+			return moment.Truncate([]time.Duration{time.Microsecond, time.Hour, 24 * time.Hour}[random.IntN(3)])
+		}
+		from, to := at(), at()
+		if !from.Before(to) {
+			from, to = to.Add(-time.Hour), from.Add(time.Hour)
+		}
+		window := Options{From: from, To: to, Macros: true, Threads: 2}
+		plain := openSession(t, dir, window)
+		window.Stored = embeddedSummaryNames[:]
+		for _, stored := range []*Session{openSession(t, dir, window), openSession(t, dir, window)} { // the second finds what the first has stored
+			want := sectionsOf(t, plain, sections, from, to)
+			if diff := cmp.Diff(want, sectionsOf(t, stored, sections, from, to)); diff != "" {
+				t.Fatalf("seed %d, [%s, %s): from trades (-) and from summaries (+):\n%s", seed, from, to, diff)
+			}
+			if diff := cmp.Diff(macrosOf(t, plain, from, to), macrosOf(t, stored, from, to)); diff != "" {
+				t.Fatalf("seed %d, [%s, %s): macros from trades (-) and from summaries (+):\n%s", seed, from, to, diff)
+			}
+			cuts := from.Truncate(time.Minute) != from || to.Truncate(time.Minute) != to
+			compareWithReference(t, want, sectionsOf(t, plain, reference, from, to), cuts)
+		}
+	}
+}
+
+// roundedSections sum terms that are rounded to decimals, and did not before.
+var roundedSections = []string{"volatility", "illiquidity"}
+
+// compareWithReference compares the results of sections with those over trades. If the window cuts a minute, a
+// gap behind the cut now counts for that minute, so the sections that look at gaps may differ.
+func compareWithReference(t *testing.T, got, want map[string]string, cuts bool) {
+	t.Helper()
+	for what, rows := range want {
+		name, _, _ := strings.Cut(what, " ")
+		if slices.Contains(roundedSections, name) {
+			if !cuts && !sameNumbers(got[what], rows) {
+				t.Errorf("%s: got\n%s\nwant about\n%s", what, got[what], rows)
+			}
+		} else if diff := cmp.Diff(rows, got[what]); diff != "" {
+			t.Errorf("%s: over trades (-) and now (+):\n%s", what, diff)
+		}
+	}
+}
+
+// sameNumbers compares texts cell by cell; numbers may differ in the thirteenth digit.
+func sameNumbers(a, b string) bool {
+	split := func(text string) []string {
+		return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == '\n' })
+	}
+	left, right := split(a), split(b)
+	for i := range min(len(left), len(right)) {
+		var x, y float64
+		_, errX := fmt.Sscan(left[i], &x)
+		_, errY := fmt.Sscan(right[i], &y)
+		if left[i] != right[i] && (errX != nil || errY != nil || math.Abs(x-y) > 1e-12*math.Max(math.Abs(x), math.Abs(y))) {
+			return false
+		}
+	}
+	return len(left) == len(right)
+}
+
+// storedSummaryFiles returns the paths of the stored files, relative to the directory of summaries.
+func storedSummaryFiles(t *testing.T, dir *tape.Dir) (names []string) {
+	t.Helper()
+	paths, err := filepath.Glob(dir.State().Path(SummaryDir) + "/*/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		name, err := filepath.Rel(dir.State().Path(SummaryDir), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// TestSummariesFollowTheTape checks that a stored day is used only as long as the day has the content that it
+// was made of: after a heal, with a damaged file and with an empty one the numbers are those of the trades.
+func TestSummariesFollowTheTape(t *testing.T) {
+	all := randomTrades(rand.New(rand.NewPCG(3, 1)))
+	late := all[len(all)/3 : len(all)/3+40]
+	dir := newTape(t, slices.Concat(all[:len(all)/3], all[len(all)/3+40:]))
+	sections := embeddedSections(t)
+	from, to := noon, noon.Add(96*time.Hour)
+	options := Options{From: from, To: to, Threads: 2}
+	check := func(what string) {
+		t.Helper()
+		want := sectionsOf(t, openSession(t, dir, options), sections, from, to)
+		stored := options
+		stored.Stored = embeddedSummaryNames[:]
+		for range 2 {
+			if diff := cmp.Diff(want, sectionsOf(t, openSession(t, dir, stored), sections, from, to)); diff != "" {
+				t.Fatalf("%s: from trades (-) and from summaries (+):\n%s", what, diff)
+			}
+		}
+	}
+	check("new")
+	files := storedSummaryFiles(t, dir)
+	if want := 4 * len(embeddedSummaryNames); len(files) != want { // the last of five dates is not over
+		t.Errorf("%d files are stored, want %d: %v", len(files), want, files)
+	}
+	if _, err := dir.Publish(t.Context(), late, testOrigin); err != nil {
+		t.Fatal(err)
+	}
+	check("healed")
+	if again := storedSummaryFiles(t, dir); len(again) <= len(files) {
+		t.Errorf("after the heal there are %d files, as before: %v", len(again), again)
+	}
+	for i, name := range storedSummaryFiles(t, dir) {
+		content := []byte("PAR1 not a Parquet file PAR1")
+		if i%2 == 0 {
+			content = nil
+		}
+		if err := os.WriteFile(filepath.Join(dir.State().Path(SummaryDir), name), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check("damaged")
+	if err := os.RemoveAll(dir.State().Path(SummaryDir)); err != nil {
+		t.Fatal(err)
+	}
+	check("removed")
+}
+
+// TestSummariesOfSomeSymbols checks that a session of one symbol stores days of all symbols, and shows one.
+func TestSummariesOfSomeSymbols(t *testing.T) {
+	dir := newTape(t, randomTrades(rand.New(rand.NewPCG(4, 1))))
+	one := openSession(t, dir, Options{Symbols: []string{"ETHUSDT"}, Stored: embeddedSummaryNames[:]})
+	count := "SELECT count(DISTINCT symbol), sum(rows)::BIGINT FROM hours(NULL, NULL)"
+	want := rowsOf(t, openSession(t, dir, Options{}), "SELECT count(DISTINCT symbol), count(*) FROM trades WHERE symbol = 'ETHUSDT'")
+	if got := rowsOf(t, one, count); got != want {
+		t.Errorf("one symbol: %s, want %s", got, want)
+	}
+	stored := len(storedSummaryFiles(t, dir))
+	all := openSession(t, dir, Options{Stored: embeddedSummaryNames[:]})
+	if got, want := rowsOf(t, all, count), rowsOf(t, all, "SELECT count(DISTINCT symbol), count(*) FROM trades"); got != want {
+		t.Errorf("all symbols: %s, want %s", got, want)
+	}
+	if again := len(storedSummaryFiles(t, dir)); stored == 0 || again != stored {
+		t.Errorf("%d files, then %d", stored, again)
+	}
+}
+
+// TestSummariesOfManySessions opens sessions at the same time that store the same days.
+func TestSummariesOfManySessions(t *testing.T) {
+	dir := newTape(t, randomTrades(rand.New(rand.NewPCG(5, 1))))
+	var group sync.WaitGroup
+	counts := make([]string, 4)
+	for i := range counts {
+		group.Go(func() {
+			s, err := Open(t.Context(), dir, Options{Stored: embeddedSummaryNames[:], Threads: 1})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer s.Close()
+			result, err := s.SQL(t.Context(), "SELECT sum(rows)::BIGINT FROM hours(NULL, NULL)")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			counts[i] = fmt.Sprint(result.Rows)
+		})
+	}
+	group.Wait()
+	if slices.ContainsFunc(counts, func(count string) bool { return count != counts[0] || count == "" }) {
+		t.Errorf("the sessions count %q", counts)
+	}
+}
+
+// TestSummariesOfAReadOnlyTape checks that a session that cannot store a summary computes it.
+func TestSummariesOfAReadOnlyTape(t *testing.T) {
+	dir := newTape(t, seconds("BTCUSDT", 1, 10), seconds("BTCUSDT", 86400, 86410))
+	if err := os.WriteFile(dir.State().Path(SummaryDir), nil, 0o644); err != nil { // where the directory would be
+		t.Fatal(err)
+	}
+	s := openSession(t, dir, Options{Stored: embeddedSummaryNames[:]})
+	if got := rowsOf(t, s, "SELECT sum(rows)::BIGINT FROM hours(NULL, NULL)"); got != "21" {
+		t.Errorf("%s rows, want 21", got)
+	}
+}

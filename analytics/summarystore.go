@@ -1,0 +1,319 @@
+package analytics
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql/driver"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	mapping "github.com/duckdb/duckdb-go-bindings"
+
+	"tapedeck/internal/durable"
+	"tapedeck/internal/progress"
+	"tapedeck/internal/tape"
+)
+
+// What a summary has of a day that is over is stored in a file of its own, SummaryDir/NAME/DATE-KEY.parquet
+// below the state directory. The key is a hash of everything that the rows depend on: the text of the
+// summary, DuckDB's version, the day's segments and, if the summary reads gaps, those that touch the day.
+// So a file that exists is right, whoever wrote it, and it can be deleted at any time.
+const (
+	// SummaryDir is the directory of the stored summaries below the state directory.
+	SummaryDir = "summaries"
+	// summarySweepAfter is from which age a file with an old key is deleted: no session is about to read it.
+	summarySweepAfter = time.Hour
+	// summaryKeyBytes is the length of a key in bytes.
+	summaryKeyBytes = 16
+)
+
+// storedSummary is a summary with the dates of the session that are stored, and their files.
+type storedSummary struct {
+	Query
+	dates, files []string
+}
+
+// summaryDay is a UTC date of the tape: its segments, and whether trades of a later date are on the tape.
+type summaryDay struct {
+	date     string
+	segments []string
+	isOver   bool
+	gaps     [][]driver.Value // that touch the date, of all symbols
+}
+
+// loadSummaries makes the summaries of Options.Stored read what is stored of the days that are over. What is
+// not stored yet is stored first, unless store is false.
+func (s *Session) loadSummaries(ctx context.Context, store bool) error {
+	for try := 0; ; try++ {
+		err := s.tryLoadSummaries(ctx, store)
+		if err == nil || ctx.Err() != nil || try == maxRetries {
+			return err
+		}
+		if s.forgetSummary(err) {
+			continue
+		}
+		if !isMissingFile(err) {
+			return err
+		}
+		if err := s.opt.Index.Refresh(ctx); err != nil { // segments were replaced meanwhile
+			return err
+		}
+		if err := s.createViews(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Session) tryLoadSummaries(ctx context.Context, store bool) error {
+	var stored []*storedSummary
+	for _, summary := range s.summaries() {
+		if slices.Contains(s.opt.Stored, summary.Name) {
+			stored = append(stored, &storedSummary{Query: summary})
+		}
+	}
+	if len(stored) == 0 || !s.opt.Cutoff.IsZero() { // behind a cutoff, a day is not what the tape has of it
+		return nil
+	}
+	days, err := s.summaryDays()
+	if err != nil {
+		return err
+	}
+	missing := map[string][]*storedSummary{}
+	for _, summary := range stored {
+		have := s.storedFiles(summary.Name)
+		for _, day := range days {
+			if name := summary.file(day); have[name] {
+				summary.use(s, day)
+			} else if day.isOver {
+				missing[day.date] = append(missing[day.date], summary)
+			}
+		}
+	}
+	if store && len(missing) > 0 {
+		if err := s.storeSummaries(ctx, days, missing); err != nil {
+			return err
+		}
+	}
+	for _, summary := range stored {
+		if err := s.readStored(ctx, summary); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// summaryDays returns the dates of the tape that overlap the session's window, in ascending order.
+func (s *Session) summaryDays() (days []summaryDay, err error) {
+	segments, err := s.segments(tape.Trades, s.opt.From, s.opt.To)
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range segments {
+		date := strings.TrimPrefix(filepath.Base(filepath.Dir(path)), "date=")
+		if len(days) == 0 || days[len(days)-1].date != date {
+			days = append(days, summaryDay{date: date})
+		}
+		day := &days[len(days)-1]
+		day.segments = append(day.segments, path)
+	}
+	newest := ""
+	for symbol, bounds := range s.opt.Index.AllBounds() {
+		newest = max(newest, bounds.LastAt.UTC().Format(time.DateOnly))
+		for _, gap := range s.opt.Index.Gaps(symbol) {
+			row := []driver.Value{symbol, gap.First, gap.Last, nullableTime(gap.After), nullableTime(gap.Before)}
+			first, last := gap.After.UTC().Format(time.DateOnly), gap.Before.UTC().Format(time.DateOnly)
+			for i := range days {
+				if days[i].date == first || days[i].date == last {
+					days[i].gaps = append(days[i].gaps, row)
+				}
+			}
+		}
+	}
+	for i := range days {
+		days[i].isOver = days[i].date < newest
+	}
+	return days, nil
+}
+
+// file returns the name of the file with the rows of a day.
+func (q *storedSummary) file(day summaryDay) string {
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%s\n%d\n%s\n", mapping.LibraryVersion(), len(q.Text), q.Text)
+	for _, segment := range day.segments {
+		fmt.Fprintln(sum, segment)
+	}
+	if q.ReadsRelation("gaps") {
+		for _, gap := range day.gaps {
+			fmt.Fprintf(sum, "%q\n", gap)
+		}
+	}
+	return day.date + "-" + hex.EncodeToString(sum.Sum(nil)[:summaryKeyBytes]) + ".parquet"
+}
+
+// use makes the summary read the file of a day.
+func (q *storedSummary) use(s *Session, day summaryDay) {
+	q.dates = append(q.dates, day.date)
+	q.files = append(q.files, s.summaryPath(q.Name, q.file(day)))
+}
+
+// summaryPath returns the path of a file of a summary; without a name, that of its directory.
+func (s *Session) summaryPath(summary, name string) string {
+	return filepath.Join(s.root, filepath.Base(s.dir.State().Path("")), SummaryDir, summary, name)
+}
+
+// storedFiles returns the names of the files of a summary.
+func (s *Session) storedFiles(summary string) map[string]bool {
+	names := map[string]bool{}
+	entries, _ := os.ReadDir(s.summaryPath(summary, "")) // none if it cannot be listed
+	for _, entry := range entries {
+		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() && info.Size() > 0 {
+			names[entry.Name()] = true
+		}
+	}
+	return names
+}
+
+// storeSummaries computes and stores what is missing, by date, and uses it. What cannot be stored is
+// computed from trades by each query; only an error about segments that were replaced is returned.
+func (s *Session) storeSummaries(ctx context.Context, days []summaryDay, missing map[string][]*storedSummary) error {
+	display := s.opt.Progress
+	if display == nil {
+		display = progress.None{}
+	}
+	display.Begin("summaries of days", int64(len(missing)))
+	done := int64(0)
+	for _, day := range days {
+		if len(missing[day.date]) == 0 {
+			continue
+		}
+		for _, summary := range missing[day.date] {
+			err := s.storeSummary(ctx, summary, day)
+			switch {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case isMissingFile(err):
+				return err
+			case errors.Is(err, errNotWritable):
+				s.log.Debug("summaries of days are not stored", "error", err)
+				return nil
+			case err != nil: // the query that needs it fails as well, and says why
+				s.log.Debug("a summary is not stored", "summary", summary.Name, "date", day.date, "error", err)
+			default:
+				summary.use(s, day)
+			}
+		}
+		done++
+		display.Set("days", done)
+	}
+	return nil
+}
+
+// errNotWritable is returned if the state directory does not take another file.
+var errNotWritable = errors.New("the state directory is not writable")
+
+// storeSummary computes the rows of a day and publishes their file.
+func (s *Session) storeSummary(ctx context.Context, summary *storedSummary, day summaryDay) error {
+	trades, err := s.selectSegments(ctx, tape.Trades, day.segments)
+	if err != nil {
+		return err
+	}
+	if len(s.opt.Index.NotSymbols()) > 0 {
+		trades = fmt.Sprintf("SELECT * FROM (%s) AS named WHERE symbol IN %s", trades, listOf(s.opt.Index.Symbols()))
+	}
+	temporary := filepath.Join(s.scratch.path, summary.Name+".parquet")
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := exec(ctx, conn, "DROP SCHEMA IF EXISTS work CASCADE", "CREATE SCHEMA work", "CREATE TABLE work.gaps AS FROM canonical.gaps LIMIT 0"); err != nil {
+		return err
+	}
+	if err := appendRows(conn, "memory", "work", "gaps", day.gaps); err != nil {
+		return err
+	}
+	err = execInWork(ctx, conn, fmt.Sprintf("COPY (SELECT * FROM (%s) ORDER BY %s) TO %s (%s)",
+		summary.overTrades(trades), strings.Join(summary.Key, ", "), Quote(temporary), copyOptions[Parquet]))
+	err = errors.Join(err, exec(ctx, conn, "DROP SCHEMA work CASCADE"))
+	if err != nil {
+		return err
+	}
+	return s.publishSummary(summary, day, temporary)
+}
+
+// publishSummary gives a file its final name and deletes those with old keys of the same day.
+func (s *Session) publishSummary(summary *storedSummary, day summaryDay, temporary string) error {
+	dir, disk := s.summaryPath(summary.Name, ""), durable.OS{}
+	if err := errors.Join(durable.CheckNotLinked(filepath.Dir(dir)), durable.CheckNotLinked(dir)); err != nil {
+		return err
+	}
+	err := os.MkdirAll(dir, 0o755)
+	if err == nil {
+		err = disk.SyncFile(temporary)
+	}
+	if err == nil {
+		err = durable.Publish(disk, temporary, filepath.Join(dir, summary.file(day)))
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNotWritable, err)
+	}
+	entries, _ := os.ReadDir(dir) // the next one that is stored tries again
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err == nil && strings.HasPrefix(entry.Name(), day.date+"-") && entry.Name() != summary.file(day) &&
+			s.scratch.createdAt.Sub(info.ModTime()) > summarySweepAfter {
+			_ = os.Remove(filepath.Join(dir, entry.Name()))
+		}
+	}
+	return nil
+}
+
+// readStored makes the macro of a summary read the stored days from their files. The rest of its window is
+// computed from trades: other days, and the first and the last hour if the window cuts them.
+func (s *Session) readStored(ctx context.Context, summary *storedSummary) error {
+	if len(summary.dates) == 0 {
+		return createSummaries(ctx, s.db, []Query{summary.Query})
+	}
+	dates := make([]string, len(summary.dates))
+	for i, date := range summary.dates {
+		dates[i] = "DATE '" + date + "'"
+	}
+	isOther := "date NOT IN (" + strings.Join(dates, ", ") + ")"
+	trades := fmt.Sprintf("SELECT * FROM main.trades WHERE %[1]s AND (%[2]s "+
+		"OR date = (%[3]s)::DATE AND %[3]s <> date_trunc('hour', %[3]s) OR date = (%[4]s)::DATE AND %[4]s <> date_trunc('hour', %[4]s)) "+
+		"AND (%[2]s OR traded_at < date_trunc('hour', %[3]s - INTERVAL 1 MICROSECOND) + INTERVAL 1 HOUR OR traded_at >= date_trunc('hour', %[4]s))",
+		inWindow, isOther, windowStart, windowEnd)
+	names := make([]string, len(summary.Columns))
+	for i, column := range summary.Columns {
+		names[i] = fmt.Sprintf("stored.%q", column.Name)
+	}
+	source := fmt.Sprintf("SELECT %s FROM read_parquet(%s) AS stored WHERE stored.hour >= %s AND stored.hour + INTERVAL 1 HOUR <= %s",
+		strings.Join(names, ", "), pathList(summary.files), windowStart, windowEnd)
+	if len(s.opt.Symbols) > 0 {
+		source += " AND stored.symbol IN " + s.symbolList()
+	}
+	return exec(ctx, s.db, summaryMacro(summary.Query, source+" UNION ALL "+summary.overTrades(trades)))
+}
+
+// forgetSummary deletes the stored file that an error is about, because it cannot be read. It reports
+// whether there is one; a file that another session has deleted counts.
+func (s *Session) forgetSummary(err error) bool {
+	start := strings.Index(err.Error(), s.summaryPath("", "")+string(filepath.Separator))
+	if start < 0 {
+		return false
+	}
+	path, _, found := strings.Cut(err.Error()[start:], ".parquet")
+	if !found || strings.Contains(path, "..") {
+		return false
+	}
+	if removed := os.Remove(path + ".parquet"); removed == nil {
+		s.log.Warn("a stored summary cannot be read and is deleted; it is computed again", "file", path+".parquet", "error", err.Error())
+	}
+	return true
+}
