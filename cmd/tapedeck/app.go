@@ -149,7 +149,7 @@ func (a *app) say(format string, args ...any) {
 	}
 	var lines []string
 	for line := range strings.SplitSeq(text, "\n") {
-		lines = append(lines, strings.Join(wrap(line, a.console.width()-len(hanging)), "\n"+hanging))
+		lines = append(lines, strings.Join(wording.Wrap(line, a.console.width()-len(hanging)), "\n"+hanging))
 	}
 	fmt.Fprintln(a.stderr, strings.Join(lines, "\n"))
 }

@@ -7,9 +7,10 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/rivo/uniseg"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"tapedeck/internal/wording"
 )
 
 // console is standard error if it is a terminal: lines that stay and, below them, one status line
@@ -110,7 +111,7 @@ func (c *console) render() string {
 		return ""
 	}
 	// The last column stays empty: some terminals start a new line as soon as it is filled.
-	line := fit(c.status(c.width()), c.width()-1)
+	line := wording.Truncate(c.status(c.width()), c.width()-1)
 	if line == "" {
 		return ""
 	}
@@ -142,22 +143,4 @@ func (c *console) redrawOnResize() (stop func()) {
 		close(resized)
 		watcher.Wait()
 	}
-}
-
-// fit shortens text to a number of columns.
-func fit(text string, columns int) string {
-	if uniseg.StringWidth(text) <= columns {
-		return text
-	}
-	if columns < 1 {
-		return ""
-	}
-	width, end := 0, 0
-	for graphemes := uniseg.NewGraphemes(text); graphemes.Next(); {
-		if width += graphemes.Width(); width > columns-1 {
-			break
-		}
-		_, end = graphemes.Positions()
-	}
-	return text[:end] + "…"
 }

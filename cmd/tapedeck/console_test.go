@@ -153,17 +153,3 @@ func TestNoStatusInTheBackground(t *testing.T) {
 		t.Errorf("%d, %v, %q", n, err, out.String())
 	}
 }
-
-func TestFit(t *testing.T) {
-	for _, c := range []struct {
-		text    string
-		columns int
-		want    string
-	}{
-		{"abc", 3, "abc"}, {"abcd", 3, "ab…"}, {"币安人生", 8, "币安人生"}, {"币安人生", 7, "币安人…"}, {"币安", 2, "…"}, {"abc", 0, ""}, {"abc", -1, ""},
-	} {
-		if got := fit(c.text, c.columns); got != c.want {
-			t.Errorf("fit(%q, %d) = %q, want %q", c.text, c.columns, got, c.want)
-		}
-	}
-}

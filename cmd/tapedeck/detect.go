@@ -186,7 +186,7 @@ func writeFittedAlerts(w io.Writer, alerts []tape.Alert, width int) error {
 			out.WriteByte('\n')
 			indent, messageWidth = 4, width-4
 		}
-		for i, part := range wrap(wording.Visible(alert.Message), messageWidth) {
+		for i, part := range wording.Wrap(wording.Visible(alert.Message), messageWidth) {
 			if i == 0 && sameLine {
 				part = "  " + part
 			} else {

@@ -188,7 +188,7 @@ func columns(page *strings.Builder, rows [][2]string) {
 		}
 	}
 	for _, row := range rows {
-		lines := wrap(row[1], helpWidth-width-4)
+		lines := wording.Wrap(row[1], helpWidth-width-4)
 		if utf8.RuneCountInString(row[0]) > width {
 			fmt.Fprintf(page, "  %s\n", row[0])
 		} else {
@@ -219,7 +219,7 @@ func paragraphs(page *strings.Builder, indent, text string) {
 	var words []string
 	flush := func() {
 		if len(words) > 0 {
-			for _, line := range wrap(strings.Join(words, " "), helpWidth-len(indent)) {
+			for _, line := range wording.Wrap(strings.Join(words, " "), helpWidth-len(indent)) {
 				page.WriteString(indent + line + "\n")
 			}
 		}
@@ -238,22 +238,4 @@ func paragraphs(page *strings.Builder, indent, text string) {
 		}
 	}
 	flush()
-}
-
-// wrap breaks text at spaces into lines of at most width characters, and returns at least one.
-func wrap(text string, width int) []string {
-	var lines []string
-	line := ""
-	for _, word := range strings.Fields(text) {
-		switch {
-		case line == "":
-			line = word
-		case utf8.RuneCountInString(line+word) >= width:
-			lines = append(lines, line)
-			line = word
-		default:
-			line += " " + word
-		}
-	}
-	return append(lines, line)
 }

@@ -99,7 +99,7 @@ func OpenBudget(path string, opt BudgetOptions) *Budget {
 		b.now = time.Now
 	}
 	if b.sleep == nil {
-		b.sleep = sleep
+		b.sleep = Sleep
 	}
 	if b.maxWait == 0 {
 		b.maxWait = 10 * time.Minute
@@ -107,7 +107,8 @@ func OpenBudget(path string, opt BudgetOptions) *Budget {
 	return b
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
+// Sleep waits for d, or until ctx is done, whose cause it returns then.
+func Sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

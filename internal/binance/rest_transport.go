@@ -62,7 +62,7 @@ func (opt ClientOptions) withDefaults() ClientOptions {
 		opt.Transport = outbound.NewTransport()
 	}
 	if opt.Sleep == nil {
-		opt.Sleep = sleep
+		opt.Sleep = Sleep
 	}
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)

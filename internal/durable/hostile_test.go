@@ -191,6 +191,11 @@ func TestMakePrivateTightensWhatExists(t *testing.T) {
 	if err := os.Symlink(target, filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
+	for path, mode := range map[string]os.FileMode{dir: 0o755, sub: 0o755, files[0]: 0o644, files[1]: 0o644, target: 0o644} { // whatever the umask
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for range 2 {
 		MakePrivate(dir)
 		for path, want := range map[string]os.FileMode{dir: 0o700, sub: 0o700, files[0]: 0o600, files[1]: 0o600, target: 0o644} {

@@ -139,6 +139,13 @@ func stageRows(t *testing.T, d *Dir, segments []Segment) string {
 		rows = append(rows, part...)
 	}
 	path := filepath.Join(d.StagingPath(), stagedName("compact"))
+	writeRows(t, path, rows)
+	return path
+}
+
+// writeRows writes rows to a new file at path.
+func writeRows(t *testing.T, path string, rows []Trade) {
+	t.Helper()
 	file, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
@@ -147,7 +154,6 @@ func stageRows(t *testing.T, d *Dir, segments []Segment) string {
 	if err := encodeRows(file, rows); err != nil {
 		t.Fatal(err)
 	}
-	return path
 }
 
 func TestReplaceKeepsSegmentsPublishedMeanwhile(t *testing.T) {

@@ -86,14 +86,7 @@ func foreignFile(t *testing.T, d *Dir, date, name string, rows []Trade) string {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	file, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	if err := encodeRows(file, rows); err != nil {
-		t.Fatal(err)
-	}
+	writeRows(t, path, rows)
 	return path
 }
 

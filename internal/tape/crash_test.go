@@ -567,6 +567,17 @@ func runWithFault(h *harness, op operation, at int, c faultCase) {
 	if len(h.disk.trace) <= at {
 		h.t.Fatalf("disk operation %d did not happen: %q", at, h.disk.trace)
 	}
+	h.healDisk(at, c)
+	h.recover(op, c.then, err == nil)
+	succeeded = true
+	for _, disk := range []*crashDisk{first, h.disk} {
+		h.must(os.RemoveAll(disk.root))
+	}
+}
+
+// healDisk gives the harness a healthy disk after a fault at a disk operation: the same one, or what a
+// power cut left of it.
+func (h *harness) healDisk(at int, c faultCase) {
 	rnd := rand.New(rand.NewPCG(uint64(at), uint64(c.fault)))
 	switch c.then {
 	case powerCut:
@@ -575,11 +586,6 @@ func runWithFault(h *harness, op operation, at int, c faultCase) {
 		h.disk = h.disk.cutPower(.5, rnd)
 	}
 	h.disk.revive()
-	h.recover(op, c.then, err == nil)
-	succeeded = true
-	for _, disk := range []*crashDisk{first, h.disk} {
-		h.must(os.RemoveAll(disk.root))
-	}
 }
 
 // recover continues after a fault on a healthy disk, repeats the operation and checks the tape

@@ -180,10 +180,7 @@ func initialize(path string, feed Feed, now time.Time, disk durable.Disk) error 
 	if err := d.checkNotLinked(); err != nil {
 		return err
 	}
-	if err := d.createDirs(); err != nil {
-		return err
-	}
-	unlock, err := d.publisher.lock()
+	unlock, err := d.lockNewDirs()
 	if err != nil {
 		return err
 	}
@@ -263,6 +260,14 @@ func (d *Dir) makePrivate() {
 	durable.MakeDirPrivate(d.layout.staging()) // its files are published with the permissions that they have
 }
 
+// lockNewDirs creates the directories that do not exist and takes the writers' lock.
+func (d *Dir) lockNewDirs() (unlock func(), err error) {
+	if err := d.createDirs(); err != nil {
+		return nil, err
+	}
+	return d.publisher.lock()
+}
+
 // CreateMissing creates the directories and empty segments of the tape that an earlier version did not
 // know or that somebody has deleted, so that every table can be read. Create does so, too.
 func (d *Dir) CreateMissing() error {
@@ -291,10 +296,7 @@ func (d *Dir) CreateMissing() error {
 	if !lost {
 		return nil
 	}
-	if err := d.createDirs(); err != nil {
-		return err
-	}
-	unlock, err := d.publisher.lock()
+	unlock, err := d.lockNewDirs()
 	if err != nil {
 		return err
 	}

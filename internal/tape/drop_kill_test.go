@@ -78,10 +78,6 @@ func TestDropSurvivesKill(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx := context.Background()
 	d, err := Create(filepath.Join(t.TempDir(), "data"), AggTrade, day0)
 	if err != nil {
@@ -89,15 +85,7 @@ func TestDropSurvivesKill(t *testing.T) {
 	}
 	published, acknowledged, merges := int64(0), int64(-1), 0
 	for n := range kills {
-		dropper := exec.Command(self, "-test.run=^TestDropperProcess$")
-		dropper.Env = append(os.Environ(), dropperEnv+"="+d.Path())
-		out, err := dropper.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := dropper.Start(); err != nil {
-			t.Fatal(err)
-		}
+		dropper, out := startTest(t, "TestDropperProcess", dropperEnv+"="+d.Path())
 		done := make(chan int64, 1)
 		delay := time.Duration(rnd.Int64N(int64(150 * time.Millisecond)))
 		go func() {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -86,6 +87,24 @@ func TestWriterProcess(t *testing.T) {
 	}
 }
 
+// startTest runs a test of this program in a process of its own, with an additional environment variable.
+func startTest(t *testing.T, name, variable string) (process *exec.Cmd, stdout io.Reader) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	process = exec.Command(self, "-test.run=^"+name+"$")
+	process.Env = append(os.Environ(), variable)
+	if stdout, err = process.StdoutPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return process, stdout
+}
+
 // writerRows returns rows with the ids from first to last on two dates, less than a second apart.
 // Each depends on its id only.
 func writerRows(first, last int64) []Trade {
@@ -110,22 +129,10 @@ func TestPublishSurvivesKill(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	path := filepath.Join(t.TempDir(), "data")
 	acknowledged, merges := int64(0), 0
 	for n := range kills {
-		writer := exec.Command(self, "-test.run=^TestWriterProcess$")
-		writer.Env = append(os.Environ(), writerEnv+"="+path)
-		out, err := writer.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := writer.Start(); err != nil {
-			t.Fatal(err)
-		}
+		writer, out := startTest(t, "TestWriterProcess", writerEnv+"="+path)
 		// It is killed at a random moment after its first line, the last time after a merge.
 		var kill *time.Timer
 		lines := bufio.NewScanner(out)
@@ -144,7 +151,7 @@ func TestPublishSurvivesKill(t *testing.T) {
 				t.Error(lines.Text())
 			}
 		}
-		err = writer.Wait()
+		err := writer.Wait()
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) || exit.ExitCode() != -1 {
 			t.Fatalf("the writer exited by itself: %v", err)

@@ -3,7 +3,6 @@ package tape
 import (
 	"context"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -153,14 +152,7 @@ func repairWithFault(h *harness, at int, c faultCase) {
 	h.disk.arm(at, c.fault)
 	err := h.repair()
 	operation := h.disk.trace[min(at, len(h.disk.trace)-1)]
-	rnd := rand.New(rand.NewPCG(uint64(at), uint64(c.fault)))
-	switch c.then {
-	case powerCut:
-		h.disk = h.disk.cutPower(0, rnd)
-	case partialPowerCut:
-		h.disk = h.disk.cutPower(.5, rnd)
-	}
-	h.disk.revive()
+	h.healDisk(at, c)
 	if c.then != sameProcess {
 		h.reopen()
 	}

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
@@ -45,7 +44,7 @@ func WriteTable(w io.Writer, h *History, width int) error {
 			date = d
 			fmt.Fprintf(&out, "%s (UTC)\n", date)
 		}
-		texts := wrap(l.text, room)
+		texts := wording.Wrap(l.text, room)
 		fmt.Fprintf(&out, "%s  %-9s  %s", l.at.Format("15:04:05"), wording.Name(l.event), texts[0])
 		for _, text := range texts[1:] {
 			fmt.Fprintf(&out, "\n%*s%s", indent, "", text)
@@ -56,7 +55,7 @@ func WriteTable(w io.Writer, h *History, width int) error {
 		out.WriteString("\n")
 	}
 	for _, text := range Summary(h) {
-		for _, part := range wrap(text, max(0, width-1)) {
+		for _, part := range wording.Wrap(text, max(0, width-1)) {
 			out.WriteString(part + "\n")
 		}
 	}
@@ -283,25 +282,6 @@ func stillDown(h *History) (names []string) {
 	}
 	slices.Sort(names)
 	return names
-}
-
-// wrap breaks text at spaces into lines of at most width characters, and returns at least one. A
-// width of 0 does not break it.
-func wrap(text string, width int) []string {
-	var out []string
-	current := ""
-	for _, word := range strings.Fields(text) {
-		switch {
-		case current == "":
-			current = word
-		case width > 0 && utf8.RuneCountInString(current)+1+utf8.RuneCountInString(word) > width:
-			out = append(out, current)
-			current = word
-		default:
-			current += " " + word
-		}
-	}
-	return append(out, current)
 }
 
 // eventJSON is an event as JSON.

@@ -1,6 +1,10 @@
 package report
 
-import "slices"
+import (
+	"slices"
+
+	"tapedeck/internal/wording"
+)
 
 // columnPriority lists the columns of sections from the most important to those that a narrow terminal
 // leaves out first. Columns that are not listed follow in the query's order.
@@ -52,9 +56,9 @@ const (
 // naturalWidth returns the width that a column needs in a form.
 func (c *gridColumn) naturalWidth(form int) int {
 	first, second := headLines(c.head)
-	widest := max(displayWidth(first), displayWidth(second))
+	widest := max(wording.Width(first), wording.Width(second))
 	for _, cell := range c.cells[form] {
-		widest = max(widest, displayWidth(cell))
+		widest = max(widest, wording.Width(cell))
 	}
 	return widest
 }
@@ -178,8 +182,8 @@ func (g grid) setWidths(limit int) {
 func headLines(head string) (first, second string) {
 	second = head
 	for i, r := range head {
-		if r == ' ' && max(displayWidth(head[:i]), displayWidth(head[i+1:])) <
-			max(displayWidth(first), displayWidth(second)) {
+		if r == ' ' && max(wording.Width(head[:i]), wording.Width(head[i+1:])) <
+			max(wording.Width(first), wording.Width(second)) {
 			first, second = head[:i], head[i+1:]
 		}
 	}

@@ -63,11 +63,11 @@ func (t *tableWriter) line(text string) {
 }
 
 func (t *tableWriter) heading() {
-	t.line(t.paint(ansiBold, truncate("Report  "+t.report.heading(), t.opt.Width)))
+	t.line(t.paint(ansiBold, wording.Truncate("Report  "+t.report.heading(), t.opt.Width)))
 	t.line("")
 	for _, statement := range t.report.Statements {
 		mark := map[Level]string{Bad: "✗ ", Fair: "! ", Good: "✓ ", Note: "  "}[statement.Level]
-		for i, line := range wrap(statement.Text, t.opt.Width-2) {
+		for i, line := range wording.WrapAll(statement.Text, t.opt.Width-2) {
 			if i > 0 {
 				mark = "  "
 			}
@@ -78,15 +78,15 @@ func (t *tableWriter) heading() {
 
 func (t *tableWriter) section(section Section) {
 	t.line("")
-	t.line(t.paint(ansiBold, truncate(wording.Visible(section.Query.Title), t.opt.Width)))
+	t.line(t.paint(ansiBold, wording.Truncate(wording.Visible(section.Query.Title), t.opt.Width)))
 	if section.Err != nil {
-		for _, line := range wrap("✗ "+wording.Visible(section.Err.Error()), t.opt.Width) {
+		for _, line := range wording.WrapAll("✗ "+wording.Visible(section.Err.Error()), t.opt.Width) {
 			t.line(t.paint(ansiRed, line))
 		}
 		return
 	}
 	if len(section.Result.Rows) == 0 {
-		for _, line := range wrap(t.report.emptyText(section.Query), t.opt.Width-2) {
+		for _, line := range wording.WrapAll(t.report.emptyText(section.Query), t.opt.Width-2) {
 			t.line(t.paint(ansiFaint, "  "+line))
 		}
 		return
@@ -144,7 +144,7 @@ func (t *tableWriter) grid(g grid, note string) {
 	var first, second, rule []string
 	for _, c := range visible {
 		top, bottom := "", c.head
-		if displayWidth(c.head) > c.width {
+		if wording.Width(c.head) > c.width {
 			top, bottom = headLines(c.head)
 		}
 		first = append(first, pad(top, c.width, c.kind.rightAligned()))
@@ -169,7 +169,7 @@ func (t *tableWriter) grid(g grid, note string) {
 		t.line(strings.Join(cells, space))
 	}
 	if note != "" {
-		t.line(t.paint(ansiFaint, truncate(note, t.opt.Width)))
+		t.line(t.paint(ansiFaint, wording.Truncate(note, t.opt.Width)))
 	}
 	var dropped []string
 	for _, c := range g {
@@ -178,7 +178,7 @@ func (t *tableWriter) grid(g grid, note string) {
 		}
 	}
 	if dropped != nil {
-		for _, line := range wrap("not shown at this width: "+strings.Join(dropped, ", "), t.opt.Width) {
+		for _, line := range wording.WrapAll("not shown at this width: "+strings.Join(dropped, ", "), t.opt.Width) {
 			t.line(t.paint(ansiFaint, line))
 		}
 	}

@@ -41,7 +41,7 @@ func (r *Report) frontLines() []workbook.Line {
 		{Text: "Completeness", Tone: workbook.Heading},
 	}
 	for _, statement := range r.Statements {
-		for i, line := range wrap(strings.ReplaceAll(statement.Text, "`", ""), 150) {
+		for i, line := range wording.WrapAll(strings.ReplaceAll(statement.Text, "`", ""), 150) {
 			if i > 0 {
 				line = "   " + line
 			}

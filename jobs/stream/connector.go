@@ -116,7 +116,7 @@ func (c *connector) run(ctx context.Context) error {
 // with Options.Once the exchange's.
 func (c *connector) open(ctx context.Context) (*connection, error) {
 	if c.shortLives > 1 {
-		if err := sleep(ctx, backoff(c.shortLives-1, nil)); err != nil {
+		if err := binance.Sleep(ctx, backoff(c.shortLives-1, nil)); err != nil {
 			return nil, err
 		}
 	}
@@ -144,7 +144,7 @@ func (c *connector) open(ctx context.Context) (*connection, error) {
 		if c.opt.Once && c.refusals >= onceAttempts {
 			return nil, err
 		}
-		if err := sleep(ctx, wait); err != nil {
+		if err := binance.Sleep(ctx, wait); err != nil {
 			return nil, err
 		}
 	}
@@ -167,17 +167,6 @@ func backoff(failures int, err error) time.Duration {
 		}
 	}
 	return wait
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // dial opens a connection, subscribes it to the group's streams and verifies the subscriptions. The

@@ -178,7 +178,7 @@ func (r *Recorder) firstSymbols(ctx context.Context) ([]symbol.Name, error) {
 		}
 		wait := backoff(attempt, nil)
 		r.log.Warn("symbols not known yet", "error", err, "attempt", attempt, "retry_in_ms", wait.Milliseconds())
-		if err := sleep(ctx, wait); err != nil {
+		if err := binance.Sleep(ctx, wait); err != nil {
 			return nil, err
 		}
 	}
