@@ -10,14 +10,9 @@ import (
 	"time"
 
 	"tapedeck/internal/binance"
-	"tapedeck/internal/idset"
 	"tapedeck/internal/state"
 	"tapedeck/internal/symbol"
 )
-
-// gapPatience is how long another connection may take to deliver an id before its absence is
-// reported.
-const gapPatience = 5 * time.Second
 
 // tracker keeps account of what was received: the ids of each symbol and their gaps, what was
 // received when, which connections are up, and how many messages of each kind there were. Times are
@@ -333,112 +328,6 @@ func (t *tracker) tooSilent(c *trackedConnection, names []string) (what string, 
 	return "", 0
 }
 
-// malformed counts and logs a message that cannot be decoded.
-func (t *tracker) malformed(c *trackedConnection, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.counts.Messages++
-	t.counts.Malformed++
-	if t.limiter.allow("malformed") {
-		t.log.Warn("message not decoded", "connection", c.connector.name, "error", err, "so_far", t.counts.Malformed)
-	}
-}
-
-// skipped counts a message that is not a trade to record.
-func (t *tracker) skipped(c *trackedConnection, m *binance.Message) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.counts.Messages++
-	switch {
-	case m.Damaged:
-		t.counts.Damaged++
-	case m.Kind.AboutConnection():
-	default:
-		t.counts.Unknown++
-		if t.limiter.allow("unknown") {
-			t.log.Warn("message skipped: not a trade of a requested symbol", "connection", c.connector.name,
-				"stream", string(m.Stream), "symbol", string(m.Symbol), "so_far", t.counts.Unknown)
-		}
-	}
-}
-
-// inexact counts and logs a value that is not exact as a double.
-func (t *tracker) inexact(symbol string, id int64, column string, text []byte) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.counts.Inexact++
-	if t.limiter.allow("inexact") {
-		t.log.Warn("value not exact as a double", "symbol", symbol, "id", id, "column", column,
-			"text", string(text), "so_far", t.counts.Inexact)
-	}
-}
-
-// symbolGap is a range of ids of a symbol that no connection delivered in time, or that are missing
-// between what was on the tape at the start and the first id that was received.
-type symbolGap struct {
-	symbol string
-	ids    idset.Range
-	before bool // the start
-}
-
-// message is the log message about the gap.
-func (g symbolGap) message() string {
-	if g.before {
-		return "ids missing before the start"
-	}
-	return "gap in the stream"
-}
-
-// awaitFirst makes the tracker compare the first ids of symbols with the last ones on the tape. It is
-// called before the symbols are requested.
-func (t *tracker) awaitFirst(onTape map[string]int64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.onTape = onTape
-}
-
-// gapBefore returns the ids that are missing before the first one that was received, once, when that has
-// been known for patience.
-func (s *trackedSymbol) gapBefore(now int64, patience time.Duration) (gap idset.Range, ok bool) {
-	if s.onTape < 0 || now-s.firstAt < int64(patience) {
-		return gap, false
-	}
-	gap = idset.Range{First: s.onTape + 1, Last: s.ids.runs[0].first - 1}
-	s.onTape = -1
-	return gap, gap.Last >= gap.First
-}
-
-// reportGaps counts, logs and returns the gaps that have been open for at least patience, each once.
-func (t *tracker) reportGaps(patience time.Duration) (gaps []symbolGap) {
-	t.mu.Lock()
-	now := t.clock.now()
-	t.gapped = slices.DeleteFunc(t.gapped, func(s *trackedSymbol) bool {
-		if gap, ok := s.gapBefore(now, patience); ok {
-			gaps = append(gaps, symbolGap{s.name.String(), gap, true})
-			t.counts.GapsBefore++
-			t.counts.MissingBefore += gap.Last - gap.First + 1
-		}
-		for _, gap := range s.ids.newGaps(now, patience) {
-			gaps = append(gaps, symbolGap{s.name.String(), gap, false})
-			t.counts.Gaps++
-			t.counts.Missing += gap.Last - gap.First + 1
-		}
-		s.gapped = s.ids.hasGaps() || s.onTape >= 0
-		return !s.gapped
-	})
-	t.mu.Unlock()
-	const most = 20 // lines per report
-	for i, gap := range gaps {
-		if i == most {
-			t.log.Warn("more gaps in the stream", "gaps", len(gaps)-most)
-			break
-		}
-		t.log.Warn(gap.message(), "symbol", gap.symbol, "first_id", gap.ids.First, "last_id", gap.ids.Last,
-			"missing", gap.ids.Last-gap.ids.First+1)
-	}
-	return gaps
-}
-
 // describe fills in the tracker's part of the state. It overwrites the counters.
 func (t *tracker) describe(out *state.Stream) {
 	t.mu.Lock()
@@ -484,19 +373,4 @@ func (t *tracker) describe(out *state.Stream) {
 		}
 		out.DelayMS, out.LeastDelayMS = delay/int64(time.Millisecond), t.leastDelay/int64(time.Millisecond)
 	}
-}
-
-// logLimiter allows one line per kind and minute. The line carries the count so far.
-type logLimiter struct{ last map[string]time.Time }
-
-func (l *logLimiter) allow(kind string) bool {
-	now := time.Now()
-	if last, ok := l.last[kind]; ok && now.Sub(last) < time.Minute {
-		return false
-	}
-	if l.last == nil {
-		l.last = map[string]time.Time{}
-	}
-	l.last[kind] = now
-	return true
 }
