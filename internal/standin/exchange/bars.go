@@ -8,15 +8,16 @@ import (
 )
 
 // Klines, tickers and average prices come from bars: the sums of a symbol's aggregated trades (or of
-// its trades, if it has no aggregated ones) over a minute or a quarter of an hour. The bars of a UTC
-// day are computed when they are first needed and kept, so that repeated requests are cheap. The sums
-// are exact.
+// its trades, if it has no aggregated ones) over a minute or a quarter of an hour. The bars of an hour
+// are computed when they are first needed and kept, so that repeated requests are cheap. The sums are
+// exact.
 
 const (
 	secondMicros = int64(1_000_000)
 	minute       = 60 * secondMicros
 	quarter      = 15 * minute
-	day          = 24 * 60 * minute
+	hour         = 60 * minute
+	day          = 24 * hour
 	maxBars      = 1 << 21 // that are kept, of all symbols; a bar takes 144 bytes
 	rowsPerRead  = 4096
 )
@@ -77,18 +78,18 @@ type bars struct {
 	held   atomic.Int64 // bars
 	uses   atomic.Int64
 
-	mu   sync.Mutex
-	days map[barKey]*barDay
+	mu    sync.Mutex
+	hours map[barKey]*barHour
 }
 
-// barKey names the bars of one width in a UTC day.
+// barKey names the bars of one width in an hour.
 type barKey struct {
-	symbol     string
-	width, day int64
+	symbol       string
+	width, start int64
 }
 
-// barDay has a bar for each width in which the symbol traded, in ascending order.
-type barDay struct {
+// barHour has a bar for each width in which the symbol traded, in ascending order.
+type barHour struct {
 	lastUse atomic.Int64
 
 	mu        sync.Mutex
@@ -111,15 +112,15 @@ func (s *Server) basis(symbol string) Kind {
 // ascending order and without those that are empty. It stops early if ctx ends.
 func (s *Server) eachBar(ctx context.Context, symbol string, width, from, to int64, f func(*bar)) {
 	kind := s.basis(symbol)
-	for at := from / day * day; at < to && ctx.Err() == nil; at += day {
-		d := s.bars.day(barKey{symbol, width, at})
-		d.mu.Lock()
-		s.bars.extend(d, symbol, kind, width, at)
-		first := sort.Search(len(d.bars), func(i int) bool { return d.bars[i].start >= from })
-		for i := first; i < len(d.bars) && d.bars[i].start < to; i++ {
-			f(&d.bars[i])
+	for at := from / hour * hour; at < to && ctx.Err() == nil; at += hour {
+		h := s.bars.hour(barKey{symbol, width, at})
+		h.mu.Lock()
+		s.bars.extend(h, symbol, kind, width, at)
+		first := sort.Search(len(h.bars), func(i int) bool { return h.bars[i].start >= from })
+		for i := first; i < len(h.bars) && h.bars[i].start < to; i++ {
+			f(&h.bars[i])
 		}
-		d.mu.Unlock()
+		h.mu.Unlock()
 	}
 }
 
@@ -137,87 +138,92 @@ func (s *Server) sum(ctx context.Context, symbol string, from, to int64) (b bar)
 
 // eachRow calls f with the released rows of a symbol that were traded in [from, to).
 func (s *Server) eachRow(symbol string, kind Kind, from, to int64, f func(*Row)) {
-	next, ok := s.source.FirstAt(symbol, kind, from)
-	for ok {
-		rows := s.page(symbol, kind, next, rowsPerRead)
-		for i := range rows {
-			if rows[i].TradedAt >= to {
-				return
-			}
-			f(&rows[i])
-		}
-		if ok = len(rows) == rowsPerRead; ok {
-			next = rows[len(rows)-1].ID + 1
-		}
+	if first, ok := s.source.FirstAt(symbol, kind, from); ok {
+		s.rowsUntil(symbol, kind, first, to, f)
 	}
 }
 
-// day returns the entry of a day, and forgets the days that were not used for the longest time if too
+// rowsUntil calls f with the released rows from an id on that were traded before a time. It returns the
+// id that comes next, and whether a later row was released, so that none will be added to these.
+func (s *Server) rowsUntil(symbol string, kind Kind, next, to int64, f func(*Row)) (after int64, complete bool) {
+	released, ok := s.source.LastReleased(symbol, kind, s.now.Load())
+	if !ok {
+		return next, false
+	}
+	last, ok := s.source.LastBefore(symbol, kind, to)
+	if !ok {
+		return next, released >= next
+	}
+	complete, last = released > last, min(last, released)
+	var rows []Row
+	for next <= last {
+		rows = upTo(last, s.source.Rows(rows[:0], symbol, kind, next, int(min(rowsPerRead, last-next+1))))
+		if len(rows) == 0 {
+			break
+		}
+		for i := range rows {
+			f(&rows[i])
+		}
+		next = rows[len(rows)-1].ID + 1
+	}
+	return max(next, last+1), complete
+}
+
+// hour returns the entry of an hour, and forgets those that were not used for the longest time if too
 // many bars are kept.
-func (b *bars) day(key barKey) *barDay {
+func (b *bars) hour(key barKey) *barHour {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	d := b.days[key]
-	if d == nil {
+	h := b.hours[key]
+	if h == nil {
 		if b.held.Load() > maxBars {
 			b.forget()
 		}
-		d = &barDay{}
-		b.days[key] = d
+		h = &barHour{}
+		b.hours[key] = h
 	}
-	d.lastUse.Store(b.uses.Add(1))
-	return d
+	h.lastUse.Store(b.uses.Add(1))
+	return h
 }
 
-// forget removes the older half of the days. mu is held.
+// forget removes the older half of the hours. mu is held.
 func (b *bars) forget() {
 	oldest := b.uses.Load()
-	for _, d := range b.days {
-		oldest = min(oldest, d.lastUse.Load())
+	for _, h := range b.hours {
+		oldest = min(oldest, h.lastUse.Load())
 	}
 	limit := oldest + (b.uses.Load()-oldest)/2
-	for key, d := range b.days {
-		if d.lastUse.Load() <= limit {
-			d.mu.Lock()
-			b.held.Add(-int64(len(d.bars)))
-			d.forgotten = true
-			d.mu.Unlock()
-			delete(b.days, key)
+	for key, h := range b.hours {
+		if h.lastUse.Load() <= limit {
+			h.mu.Lock()
+			b.held.Add(-int64(len(h.bars)))
+			h.forgotten = true
+			h.mu.Unlock()
+			delete(b.hours, key)
 		}
 	}
 }
 
-// extend adds the rows that were released since the last call. d.mu is held.
-func (b *bars) extend(d *barDay, symbol string, kind Kind, width, start int64) {
-	if d.complete {
+// extend adds the rows that were released since the last call. h.mu is held.
+func (b *bars) extend(h *barHour, symbol string, kind Kind, width, start int64) {
+	if h.complete {
 		return
 	}
 	s := b.server
-	if !d.begun {
-		if d.nextID, d.begun = s.source.FirstAt(symbol, kind, start); !d.begun {
+	if !h.begun {
+		if h.nextID, h.begun = s.source.FirstAt(symbol, kind, start); !h.begun {
 			return
 		}
 	}
-	before := len(d.bars)
-	for {
-		rows := s.page(symbol, kind, d.nextID, rowsPerRead)
-		for i := range rows {
-			r := &rows[i]
-			if d.complete = r.TradedAt >= start+day; d.complete {
-				break
-			}
-			d.nextID = r.ID + 1
-			at := r.TradedAt / width * width
-			if n := len(d.bars); n == 0 || d.bars[n-1].start < at {
-				d.bars = append(d.bars, bar{start: at})
-			}
-			d.bars[len(d.bars)-1].add(r)
+	before := len(h.bars)
+	h.nextID, h.complete = s.rowsUntil(symbol, kind, h.nextID, start+hour, func(r *Row) {
+		at := r.TradedAt / width * width
+		if n := len(h.bars); n == 0 || h.bars[n-1].start < at {
+			h.bars = append(h.bars, bar{start: at})
 		}
-		if d.complete || len(rows) < rowsPerRead {
-			break
-		}
-	}
-	if !d.forgotten {
-		b.held.Add(int64(len(d.bars) - before))
+		h.bars[len(h.bars)-1].add(r)
+	})
+	if !h.forgotten {
+		b.held.Add(int64(len(h.bars) - before))
 	}
 }

@@ -86,7 +86,7 @@ func (s *Server) derive(name string) *derived {
 }
 
 // rollingNames are the windows of ticker streams.
-var rollingNames = map[string]int64{"1h": 60 * minute, "4h": 4 * 60 * minute, "1d": day}
+var rollingNames = map[string]int64{"1h": hour, "4h": 4 * hour, "1d": day}
 
 func (s *Server) depthPayloads(symbol *Symbol, partial bool, after, until int64, micro bool) [][]byte {
 	if !partial {
@@ -109,7 +109,7 @@ func (s *Server) deriveKlines(d *derived, symbol *Symbol, name string, zoned boo
 		return nil
 	}
 	if zoned {
-		i.offset = 8 * 60 * minute
+		i.offset = 8 * hour
 	}
 	if i.length != secondMicros {
 		d.period = 2 * secondMicros

@@ -32,7 +32,7 @@ func parseInterval(text string) (i interval, ok bool) {
 		return interval{length: 7 * day, anchor: 4 * day}, true // 1970-01-05 was a Monday
 	}
 	for length, names := range map[int64]string{
-		secondMicros: " 1s ", minute: " 1m 3m 5m 15m 30m ", 60 * minute: " 1h 2h 4h 6h 8h 12h ", day: " 1d 3d ",
+		secondMicros: " 1s ", minute: " 1m 3m 5m 15m 30m ", hour: " 1h 2h 4h 6h 8h 12h ", day: " 1d 3d ",
 	} {
 		if strings.Contains(names, " "+text+" ") {
 			n, err := strconv.ParseInt(text[:len(text)-1], 10, 64)
@@ -56,7 +56,7 @@ func parseZone(text string) (offset int64, ok bool) {
 	if offset = (h*60 + m) * minute; text[0] == '-' {
 		offset = -offset
 	}
-	return offset, m < 60 && offset >= -12*60*minute && offset <= 14*60*minute
+	return offset, m < 60 && offset >= -12*hour && offset <= 14*hour
 }
 
 // open returns the start of the kline that holds a time, n klines later (or earlier, below 0).

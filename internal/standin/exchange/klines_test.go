@@ -182,13 +182,13 @@ func TestBarsSurviveForgetting(t *testing.T) {
 	_, want, _ := get(t, s.URL()+"/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=1000")
 	s.bars.mu.Lock()
 	s.bars.forget()
-	kept := len(s.bars.days)
+	kept := len(s.bars.hours)
 	s.bars.mu.Unlock()
-	if _, got, _ := get(t, s.URL()+"/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=1000"); got != want || kept >= len(s.bars.days) {
-		t.Errorf("%d days were kept of %d; equal: %t", kept, len(s.bars.days), got == want)
+	if _, got, _ := get(t, s.URL()+"/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=1000"); got != want || kept >= len(s.bars.hours) {
+		t.Errorf("%d hours were kept of %d; equal: %t", kept, len(s.bars.hours), got == want)
 	}
 	held := 0
-	for _, d := range s.bars.days {
+	for _, d := range s.bars.hours {
 		held += len(d.bars)
 	}
 	if int64(held) != s.bars.held.Load() {

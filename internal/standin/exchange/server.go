@@ -173,7 +173,7 @@ func New(source Source, opt Options) (*Server, error) {
 		altered:      altered{rows: map[Altered]bool{}},
 		clockStarted: make(chan struct{}), done: make(chan struct{}),
 	}
-	s.bars = bars{server: s, days: map[barKey]*barDay{}}
+	s.bars = bars{server: s, hours: map[barKey]*barHour{}}
 	s.faults = newInjector(opt.Faults)
 	s.limits = newLimiter(s.opt, s.counters)
 	s.hub = newHub(s)

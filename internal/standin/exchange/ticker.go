@@ -151,7 +151,7 @@ func parseWindow(text string) (length int64, ok bool) {
 		return 0, false
 	}
 	n, _ := strconv.ParseInt(text[:len(text)-1], 10, 64)
-	return n * map[byte]int64{'m': minute, 'h': 60 * minute, 'd': day}[text[len(text)-1]], true
+	return n * map[byte]int64{'m': minute, 'h': hour, 'd': day}[text[len(text)-1]], true
 }
 
 // tickerWindow is ticker: a rolling window that begins on a minute.
