@@ -124,15 +124,18 @@ func (s *Server) eachBar(ctx context.Context, symbol string, width, from, to int
 	}
 }
 
-// sum returns the bar of [from, to), where from is on a minute. Of the last minute it has what was
-// released.
+// sum returns the bar of [from, to), where from is on a minute and to has been released.
 func (s *Server) sum(ctx context.Context, symbol string, from, to int64) (b bar) {
 	b.start = from
-	coarse := min(to, (from+quarter-1)/quarter*quarter)
+	whole := to / minute * minute
+	coarse := min(whole, (from+quarter-1)/quarter*quarter)
 	s.eachBar(ctx, symbol, minute, from, coarse, b.merge)
-	fine := max(coarse, to/quarter*quarter)
+	fine := max(coarse, whole/quarter*quarter)
 	s.eachBar(ctx, symbol, quarter, coarse, fine, b.merge)
-	s.eachBar(ctx, symbol, minute, fine, to, b.merge)
+	s.eachBar(ctx, symbol, minute, fine, whole, b.merge)
+	if whole < to {
+		s.eachRow(symbol, s.basis(symbol), whole, to, b.add)
+	}
 	return b
 }
 

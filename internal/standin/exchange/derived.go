@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strconv"
@@ -37,14 +38,16 @@ func (s *Server) derive(name string) *derived {
 	one := func(payload func(until int64, micro bool) []byte) func(int64, int64, bool) [][]byte {
 		return func(_, until int64, micro bool) [][]byte { return [][]byte{payload(until, micro)} }
 	}
-	if window, ok := strings.CutPrefix(name, "!ticker_"); ok || name == "!miniTicker@arr" {
+	if period, isMini := miniTickers[name]; isMini || strings.HasPrefix(name, "!ticker_") {
+		d.period = cmp.Or(period, d.period)
+		window := strings.TrimPrefix(name, "!ticker_")
 		window, isArray := strings.CutSuffix(window, "@arr")
-		if ok && (!isArray || rollingNames[window] == 0) {
+		if !isMini && (!isArray || rollingNames[window] == 0) {
 			return nil
 		}
 		d.payloads = func(after, until int64, micro bool) [][]byte {
 			return s.changedTickers(after, until, func(dst []byte, symbol *Symbol) []byte {
-				if ok {
+				if !isMini {
 					return s.appendRollingTicker(dst, symbol, window, until, micro)
 				}
 				return s.appendMiniTicker(dst, symbol, until, micro)
@@ -84,6 +87,10 @@ func (s *Server) derive(name string) *derived {
 	}
 	return d
 }
+
+// miniTickers are the streams of all mini tickers, with their periods. Binance documents only the first;
+// clients use the others too.
+var miniTickers = map[string]int64{"!miniTicker@arr": secondMicros, "!miniTicker@arr@1000ms": secondMicros, "!miniTicker@arr@3000ms": 3 * secondMicros}
 
 // rollingNames are the windows of ticker streams.
 var rollingNames = map[string]int64{"1h": hour, "4h": 4 * hour, "1d": day}

@@ -195,3 +195,25 @@ func TestBarsSurviveForgetting(t *testing.T) {
 		t.Errorf("%d bars are held, %d were counted", held, s.bars.held.Load())
 	}
 }
+
+// TestWindowsAreTheSumsOfTrades compares windows of random width, not on minutes at their end.
+func TestWindowsAreTheSumsOfTrades(t *testing.T) {
+	rows := randomTrades(5, 800)
+	end := rows[len(rows)-1].TradedAt
+	s := StartTest(t, NewMemory(nil, rows), Options{Speed: Manual, Start: time.UnixMicro(end)})
+	random := rand.New(rand.NewPCG(5, 1))
+	for range 200 {
+		from := (t0 + random.Int64N(end-t0)) / minute * minute
+		to := from + 1 + random.Int64N(1+[]int64{minute, quarter, day}[random.IntN(3)])
+		var want bar
+		for i := range rows {
+			if r := &rows[i]; r.TradedAt >= from && r.TradedAt < to {
+				want.add(&r.Row)
+			}
+		}
+		want.start = from
+		if got := s.sum(t.Context(), "BTCUSDT", from, min(to, end+1)); got != want {
+			t.Fatalf("from %d to %d:\n got %+v\nwant %+v", from, to, got, want)
+		}
+	}
+}
