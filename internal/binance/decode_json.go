@@ -130,14 +130,22 @@ func (r *fieldReader) raw(name string) json.RawMessage {
 	return raw
 }
 
+// int returns an integer of at most 18 digits, like scanInt: no id is longer, and the number of ids between
+// two of them never overflows.
 func (r *fieldReader) int(name string) int64 {
 	raw := r.raw(name)
 	value, err := strconv.ParseInt(string(raw), 10, 64)
-	if err != nil {
+	switch {
+	case errors.Is(err, strconv.ErrRange) || value < -maxInt || value > maxInt:
+		r.fail(name, errors.New("more than 18 digits"))
+	case err != nil:
 		r.fail(name, errors.New("not an integer"))
 	}
 	return value
 }
+
+// maxInt is the largest integer that a message may have.
+const maxInt = 999_999_999_999_999_999
 
 func (r *fieldReader) text(name string) []byte {
 	value, err := text(r.raw(name))

@@ -113,6 +113,8 @@ func TestDecodeRefusesMalformedMessages(t *testing.T) {
 		"id is a string":     `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":"12345","p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}`,
 		"price is a number":  `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":0.001,"q":"100","T":1672515782136,"m":true,"M":true}`,
 		"id too long":        `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":99999999999999999999,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}`,
+		"id of 19 digits":    `{"e":"aggTrade","E":1672515782136,"s":"BNBBTC","a":9223372036854775807,"p":"0.001","q":"100","f":7,"l":8,"T":1672515782136,"m":true}`,
+		"many raw trades":    `{"e":"aggTrade","E":1672515782136,"s":"BNBBTC","a":7,"p":"0.001","q":"100","f":0,"l":4611686018427387904,"T":1672515782136,"m":true}`,
 		"id with fraction":   `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":1.5,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}`,
 		"leading zero":       `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":012,"p":"0.001","q":"100","T":1672515782136,"m":true,"M":true}`,
 		"time in seconds":    `{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782,"m":true,"M":true}`,

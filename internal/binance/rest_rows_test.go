@@ -3,6 +3,7 @@ package binance
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -80,6 +81,21 @@ func TestReadPageReadsAnyForm(t *testing.T) {
 	for body, want := range map[string]int{"[]": 0, "[ ]": 0, "null": 0} {
 		if got, err := readPage([]byte(body), aggRowFields, 1); err != nil || len(got) != want {
 			t.Errorf("%s: %v, %v", body, got, err)
+		}
+	}
+}
+
+// A page has no id with which a count of ids would overflow.
+func TestIDsOfAPageHave18DigitsAtMost(t *testing.T) {
+	const row = `[{"a":%d,"p":"1.5","q":"2","f":%d,"l":%d,"T":1768478400000,"m":true,"M":true}]`
+	const most = 999_999_999_999_999_999
+	if rows, err := readPage(fmt.Appendf(nil, row, int64(most), int64(most), int64(most)), aggRowFields, 1); err != nil || len(rows) != 1 {
+		t.Errorf("18 digits: %v, %v", rows, err)
+	}
+	for _, ids := range [][3]int64{{most + 1, 7, 8}, {math.MaxInt64, 7, 8}, {math.MinInt64, 7, 8}, {5, 0, 1 << 62}, {5, most + 1, most + 2}} {
+		rows, err := readPage(fmt.Appendf(nil, row, ids[0], ids[1], ids[2]), aggRowFields, 1)
+		if err == nil || !strings.Contains(err.Error(), "more than 18 digits") {
+			t.Errorf("%v: %v, %v", ids, rows, err)
 		}
 	}
 }

@@ -27,6 +27,9 @@ func TestFromRowAndFromMessageAgree(t *testing.T) {
 		{price: "1e5", qty: "1", err: `price: "1e5" is not a decimal number`},
 		{price: "1", qty: "", err: `quantity: "" is not a decimal number`},
 		{price: "0." + strings.Repeat("0", 400) + "1", qty: "1", err: "is too small for a double"},
+		{price: "1000000000000000.00000000", qty: "1"},
+		{price: "1000000000000001", qty: "1", err: "larger than 10^15"},
+		{price: "1000000000", qty: "1000001", err: "larger than 10^15"},
 	} {
 		row := binance.Row{ID: 7, Price: []byte(c.price), Qty: []byte(c.qty), FirstTradeID: 8, LastTradeID: 9, Time: 10, IsBuyerMaker: true}
 		message := binance.Message{ID: 7, Price: row.Price, Qty: row.Qty, FirstTradeID: 8, LastTradeID: 9, Time: 10, BuyerMaker: true}

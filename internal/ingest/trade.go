@@ -2,18 +2,22 @@
 // rows of REST and lines of archive CSVs. It also reads whole CSVs in the order of their ids, and
 // sorts on disk those that are in another order.
 //
-// Its one guarantee: the price and the quantity of a trade that it returns are above zero and print
-// back as the exchange's own decimal strings, or the caller is told that they do not. docs/TAPE.md
+// Its one guarantee: the price and the quantity of a trade that it returns are above zero, small enough
+// to be summed, and print back as the exchange's own decimal strings, or the caller is told that they do not. docs/TAPE.md
 // describes the rows, docs/BINANCE.md what the exchange sends.
 package ingest
 
 import (
+	"errors"
 	"fmt"
 
 	"tapedeck/internal/binance"
 	"tapedeck/internal/symbol"
 	"tapedeck/internal/tape"
 )
+
+// ErrTooLarge is the error for a price, a quantity or a product of both above tape.MaxValue.
+var ErrTooLarge = errors.New("the price, the quantity or their product is larger than 10^15")
 
 // Inexact says which values of a trade are doubles that do not print back as the exchange's decimal
 // string.
@@ -62,6 +66,9 @@ func parse(t *tape.Trade, price, qty []byte) (inexact Inexact, err error) {
 	}
 	if !(t.Price > 0) || !(t.Qty > 0) {
 		return inexact, fmt.Errorf("price %q or quantity %q is too small for a double", price, qty)
+	}
+	if t.Price > tape.MaxValue || t.Qty > tape.MaxValue || t.Price*t.Qty > tape.MaxValue {
+		return inexact, ErrTooLarge
 	}
 	return Inexact{!exactPrice, !exactQty}, nil
 }

@@ -33,6 +33,11 @@ func ParseFeed(name string) (Feed, error) {
 // below. Counts of ids and the ids beside one can therefore be computed without overflow.
 const MaxID = 999_999_999_999_999_999
 
+// MaxValue is the largest price and quantity that a trade can have, and the largest product of both. It is
+// a thousand times what the exchange's limits allow, and sums of ten million such trades fit into the
+// decimals of 38 digits in which queries sum.
+const MaxValue = 1e15
+
 // Trade is one row of the tape.
 type Trade struct {
 	// Symbol as the exchange spells it; it may be non-ASCII.

@@ -85,6 +85,8 @@ func (r *receiver) read(c *connection) {
 	}
 }
 
+var errNotDecimal = errors.New("the price or the quantity is not a decimal number")
+
 // receive takes a trade that was received at a time of the tracker's clock, and reports whether it is
 // one. It does not allocate. It
 // takes the tracker's lock and then the batcher's, which is not measurably slower than one lock for
@@ -92,7 +94,11 @@ func (r *receiver) read(c *connection) {
 func (r *receiver) receive(c *trackedConnection, watch *watchedConnection, s *trackedSymbol, m *binance.Message, at int64) bool {
 	trade, inexact, err := ingest.FromMessage(s.name, m)
 	if err != nil {
-		r.tracker.malformed(c, fmt.Errorf("symbol %q, id %d: the price or the quantity is not a decimal number", s.name, m.ID))
+		reason := errNotDecimal // an error of another kind quotes the message
+		if errors.Is(err, ingest.ErrTooLarge) {
+			reason = ingest.ErrTooLarge
+		}
+		r.tracker.malformed(c, fmt.Errorf("symbol %q, id %d: %w", s.name, m.ID, reason))
 		return false
 	}
 	isNew, isFirst := r.tracker.received(c, s, m.ID, m.Time, at)

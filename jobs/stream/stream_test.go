@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"strings"
 	"sync"
@@ -457,6 +458,26 @@ func TestFaultyMessagesAreCountedAndSkipped(t *testing.T) {
 			} else if err := compareRow(row, "BTCUSDT", want[0]); err != nil {
 				t.Error(err)
 			}
+		}
+	})
+}
+
+// A row that cannot be published would end the recorder, and all rows with it.
+func TestImpossibleTradesAreCountedAndSkipped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rows := evenRows("BTCUSDT", 300, 100*time.Millisecond)
+		rows[100].LastTradeID = 1 << 62
+		rows[200].Price = "1" + strings.Repeat("0", 30)
+		rows[299].ID = math.MaxInt64
+		r := newRig(t, exchange.NewMemory(nil, rows), exchange.Options{WaitForStreams: 1}, Options{Symbols: fixedSymbols("BTCUSDT")})
+		<-r.server.Done()
+		time.Sleep(time.Second)
+		summary := r.stop()
+		if summary.Malformed != 3 || summary.Missing != 2 || summary.Trades != 297 {
+			t.Errorf("summary %+v", summary)
+		}
+		if got := tapeRows(t, r.dir); len(got) != 297 {
+			t.Errorf("%d rows on the tape, want 297", len(got))
 		}
 	})
 }

@@ -1,5 +1,5 @@
--- damaged_row lists impossible trades: a price or quantity that is not a positive number, or raw
--- trades that end before they begin.
+-- damaged_row lists impossible trades: a price or quantity that is not a positive number, or
+-- larger than 10^15, or whose product is, or raw trades that end before they begin.
 --
 -- Binance has published rows with price 0, quantity 0 and ids -1 in place of duplicates; they do
 -- not belong on a tape.
@@ -28,6 +28,9 @@ WHERE
     OR price <= 0
     OR NOT isfinite(qty)
     OR qty <= 0
+    OR price > 1e15
+    OR qty > 1e15
+    OR price * qty > 1e15
     OR id < 0
     OR first_trade_id < 0
     OR last_trade_id < first_trade_id
