@@ -32,8 +32,10 @@ type attacker struct {
 	broken map[string][]byte
 	// foreign are files of another feed.
 	foreign map[string]bool
-	kept    map[tradeKey]string // what must stay on the tape
-	counts  map[string]int
+	// copied are files of another tape, which repair adds.
+	copied map[string]bool
+	kept   map[tradeKey]string // what must stay on the tape
+	counts map[string]int
 }
 
 type namedAttack struct {
@@ -59,7 +61,7 @@ func contentText(row tape.Trade) string {
 func newAttacker(t *testing.T, seed uint64) *attacker {
 	a := &attacker{
 		chronicle: newChronicle(t, seed), wrong: map[string]string{}, broken: map[string][]byte{},
-		foreign: map[string]bool{}, kept: map[tradeKey]string{}, counts: map[string]int{},
+		foreign: map[string]bool{}, copied: map[string]bool{}, kept: map[tradeKey]string{}, counts: map[string]int{},
 	}
 	a.calm, a.attacked = false, true
 	a.attacks = []namedAttack{
@@ -194,6 +196,9 @@ func (a *attacker) look() {
 		rows, err := a.dir.ReadTrades(path)
 		if err != nil {
 			a.fail("read %s: %v", path, err)
+		}
+		if a.copied[path] {
+			a.wrong[path] = "was copied from another tape"
 		}
 		for _, row := range rows {
 			key := tradeKey{row.Symbol, row.ID}
@@ -366,7 +371,9 @@ func (a *attacker) mergeTape() {
 		}
 	}
 	if len(rows) > 0 {
-		a.otherTape(tape.AggTrade, rows)
+		for _, path := range a.otherTape(tape.AggTrade, rows) {
+			a.copied[path] = true
+		}
 	}
 }
 

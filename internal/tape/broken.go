@@ -34,6 +34,17 @@ func (b BrokenSegment) IsForbidden() bool {
 	return b.Err != nil && (errors.Is(b.Err, fs.ErrPermission) || strings.HasSuffix(b.Err.Error(), syscall.EACCES.Error()))
 }
 
+// Cure says in one sentence, without its dot, what to do about a stray segment.
+func (b BrokenSegment) Cure() string {
+	switch {
+	case b.isOtherFeed():
+		return "Move it out of the data directory"
+	case b.isOtherTape():
+		return "`tapedeck repair` adds its rows if they fit"
+	}
+	return "`tapedeck repair` heals it"
+}
+
 // BrokenReason says in one clause what is wrong with segments that are left out, and what to do about them.
 // Both are empty if there are none.
 func BrokenReason(broken []BrokenSegment) (reason, hint string) {
@@ -48,15 +59,26 @@ func BrokenReason(broken []BrokenSegment) (reason, hint string) {
 	if slices.ContainsFunc(broken, func(b BrokenSegment) bool { return !b.IsStray() && !b.IsForbidden() }) {
 		hints = append(hints, "move what cannot be read out of the data directory; tapedeck backfill then fetches its trades again")
 	}
-	feeds := slices.DeleteFunc(slices.Clone(strays), func(b BrokenSegment) bool { return !b.isOtherFeed() })
-	if len(feeds) > 0 {
+	feeds, tapes := 0, 0
+	for _, b := range strays {
+		switch {
+		case b.isOtherFeed():
+			feeds++
+		case b.isOtherTape():
+			tapes++
+		}
+	}
+	if feeds > 0 {
 		hints = append(hints, "move what is of another feed out of the data directory")
+	}
+	if tapes > 0 {
+		hints = append(hints, "tapedeck repair adds rows of another tape that fit; move them out of the data directory if they do not belong to this one")
 	}
 	if n := len(strays); n > 0 {
 		reasons = append(reasons, wording.Count(n, "file of the tape does", "files of the tape do")+" not belong where "+
 			map[bool]string{true: "it is", false: "they are"}[n == 1])
 	}
-	if len(strays) > len(feeds) {
+	if len(strays) > feeds+tapes {
 		hints = append(hints, "tapedeck repair removes what is on the tape twice and moves what is in the wrong place")
 	}
 	return strings.Join(reasons, ", and "), strings.Join(hints, "; ")

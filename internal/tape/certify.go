@@ -21,7 +21,7 @@ type Certificate struct {
 	// Broken are the segments that cannot be read. Their rows count as missing.
 	Broken []BrokenSegment
 	// Strays are the segments that can be read, but do not belong where they are; see StrayError. Except for
-	// those of another feed, their rows count.
+	// those of another feed or tape, their rows count.
 	Strays []BrokenSegment
 	// Misplaced is the number of rows in the partition of another date.
 	Misplaced int64
@@ -137,8 +137,8 @@ func (d *Dir) Certify(ctx context.Context, now time.Time, full bool) (Certificat
 	if out.Conflicts, err = d.OpenConflicts(ctx); err != nil {
 		return out, err
 	}
-	out.findStrays(d.Feed(), scan)
-	symbols := out.collect(scan, d.Feed())
+	out.findStrays(d.identity(), scan)
+	symbols := out.collect(scan, d.identity())
 	for text := range known.bounds {
 		if symbols[text] == nil && symbol.IsValid(text) {
 			symbols[text] = &symbolIDs{} // all of its record is lost
@@ -205,7 +205,7 @@ type dayIDs struct {
 }
 
 // collect returns the content of the files by symbol, and adds what concerns files to the certificate.
-func (c *Certificate) collect(scan *tapeScan, feed Feed) map[string]*symbolIDs {
+func (c *Certificate) collect(scan *tapeScan, tape identity) map[string]*symbolIDs {
 	symbols := map[string]*symbolIDs{}
 	for date, part := range scan.parts {
 		for _, name := range slices.Sorted(maps.Keys(part.Files)) {
@@ -214,7 +214,7 @@ func (c *Certificate) collect(scan *tapeScan, feed Feed) map[string]*symbolIDs {
 				c.Broken = append(c.Broken, BrokenSegment{segmentPath(Trades, date, name), errors.New(file.Broken)})
 				continue
 			}
-			if file.Feed != "" && file.Feed != feed {
+			if !tape.owns(file.tape()) {
 				continue
 			}
 			c.Misplaced += file.Misplaced
@@ -249,19 +249,19 @@ func (c *Certificate) collect(scan *tapeScan, feed Feed) map[string]*symbolIDs {
 }
 
 // findStrays sets Strays.
-func (c *Certificate) findStrays(feed Feed, scan *tapeScan) {
+func (c *Certificate) findStrays(tape identity, scan *tapeScan) {
 	var all []strayCandidate
 	for date, part := range scan.parts {
 		for name, file := range part.Files {
 			if file.Broken == "" {
 				all = append(all, strayCandidate{segmentPath(Trades, date, name), date, footer{
-					name: name, runs: file.Runs, feed: file.Feed, foreign: file.Foreign, repeated: file.Duplicates,
+					name: name, runs: file.Runs, tape: file.tape(), foreign: file.Foreign, repeated: file.Duplicates,
 					misplaced: file.Misplaced,
 				}})
 			}
 		}
 	}
-	strays := findStrays(feed, all)
+	strays := findStrays(tape, all)
 	for _, path := range slices.Sorted(maps.Keys(strays)) {
 		c.Strays = append(c.Strays, BrokenSegment{path, strays[path]})
 	}

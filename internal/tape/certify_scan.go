@@ -31,13 +31,16 @@ type scannedFile struct {
 	Duplicates int64      `json:"twice,omitempty"`
 	Misplaced  int64      `json:"misplaced,omitempty"`
 	Broken     string     `json:"broken,omitempty"`
-	Feed       Feed       `json:"feed,omitempty"`    // empty if the file does not say
+	Feed       Feed       `json:"feed,omitempty"`    // empty if the file does not say, like Tape
+	Tape       string     `json:"tape,omitempty"`    // the tape's id
 	Foreign    bool       `json:"foreign,omitempty"` // another program wrote it
 	// Version is scanVersion when the file was scanned; what an earlier version looked for less is
 	// scanned again.
 	Version   int           `json:"version"`
 	Backwards backwardSteps `json:"backwards,omitempty"`
 }
+
+func (f scannedFile) tape() identity { return identity{f.Feed, f.Tape} }
 
 // scanVersion changes when a scan finds more than before.
 const scanVersion = 2
@@ -194,7 +197,8 @@ func (s *tapeScan) record(p pendingScan, found content, err error) {
 		file.Broken = err.Error()
 	} else {
 		file.Runs, file.Duplicates, file.Misplaced = found.runs, found.duplicates, found.misplaced
-		file.Backwards, file.Feed, file.Foreign = found.backwards, found.feed, found.foreign
+		file.Backwards, file.Foreign = found.backwards, found.foreign
+		file.Feed, file.Tape = found.tape.feed, found.tape.id
 	}
 	files[p.name] = file
 }

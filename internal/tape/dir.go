@@ -84,6 +84,9 @@ func (d *Dir) Path() string { return string(d.layout) }
 // Feed returns the feed that the tape records.
 func (d *Dir) Feed() Feed { return d.manifest.Feed }
 
+// identity is what the tape's segments say of it.
+func (d *Dir) identity() identity { return identity{d.manifest.Feed, d.manifest.ID} }
+
 // CreatedAt returns the time at which the tape was created.
 func (d *Dir) CreatedAt() time.Time { return d.manifest.CreatedAt }
 
@@ -176,7 +179,7 @@ func initialize(path string, feed Feed, now time.Time, disk durable.Disk) error 
 	if err := createPath(path, disk); err != nil {
 		return err
 	}
-	d := newDir(path, disk, manifest{Format: Format, Feed: cmp.Or(feed, AggTrade), CreatedAt: now.UTC()})
+	d := newDir(path, disk, manifest{Format, cmp.Or(feed, AggTrade), now.UTC(), newTapeID()})
 	if err := d.checkNotLinked(); err != nil {
 		return err
 	}
@@ -312,7 +315,7 @@ func (d *Dir) CreateMissing() error {
 func (d *Dir) publishEmptySegments(tables ...Table) error {
 	write := map[Table]func(io.Writer) error{
 		Trades: func(w io.Writer) error {
-			return encodeTrades(new(encoder[Trade]), w, nil, nil, d.Feed(), Origin{})
+			return encodeTrades(new(encoder[Trade]), w, nil, nil, d.identity(), Origin{})
 		},
 		Alerts:    func(w io.Writer) error { return encodeRows[Alert](w, nil) },
 		Runs:      func(w io.Writer) error { return encodeRows[Run](w, nil) },

@@ -119,7 +119,7 @@ func (d *Dir) copyWithout(
 		slices.SortFunc(rows, compareTrades)
 		rows = slices.DeleteFunc(rows, func(t Trade) bool { return ids[t.Symbol].Contains(t.ID) })
 		rows = slices.CompactFunc(rows, sameTrade)
-		return encodeTrades(e, w, rows, runsOf(rows), d.Feed(), file.origin)
+		return encodeTrades(e, w, rows, runsOf(rows), d.identity(), file.origin)
 	}
 	c, err := openColumns(d.catalog.path(file.Path))
 	if err != nil {
@@ -151,7 +151,7 @@ func (d *Dir) copyWithout(
 			from = c.ends[i]
 		}
 	}
-	if err := setMetadata(writer, runs, d.Feed(), file.origin); err != nil {
+	if err := setMetadata(writer, runs, d.identity(), file.origin); err != nil {
 		return err
 	}
 	return writer.Close()

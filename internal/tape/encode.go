@@ -67,15 +67,15 @@ func (e *encoder[T]) finish(rows []T) error {
 func encodeRows[T any](w io.Writer, rows []T) error { return new(encoder[T]).encode(w, rows) }
 
 // encodeTrades writes trades, whose ids are runs.
-func encodeTrades(e *encoder[Trade], w io.Writer, trades []Trade, runs symbolRuns, feed Feed, origin Origin) error {
-	if err := setMetadata(e.start(w), runs, feed, origin); err != nil {
+func encodeTrades(e *encoder[Trade], w io.Writer, trades []Trade, runs symbolRuns, tape identity, origin Origin) error {
+	if err := setMetadata(e.start(w), runs, tape, origin); err != nil {
 		return err
 	}
 	return e.finish(trades)
 }
 
 // setMetadata sets the key-value metadata of a segment of trades.
-func setMetadata(writer *parquet.GenericWriter[Trade], runs symbolRuns, feed Feed, origin Origin) error {
+func setMetadata(writer *parquet.GenericWriter[Trade], runs symbolRuns, tape identity, origin Origin) error {
 	ids, err := runs.MarshalJSON()
 	if err != nil {
 		return err
@@ -86,7 +86,10 @@ func setMetadata(writer *parquet.GenericWriter[Trade], runs symbolRuns, feed Fee
 	}
 	writer.SetKeyValueMetadata(runsKey, string(ids))
 	writer.SetKeyValueMetadata(originKey, string(from))
-	writer.SetKeyValueMetadata(feedKey, string(feed))
+	writer.SetKeyValueMetadata(feedKey, string(tape.feed))
+	if tape.id != "" {
+		writer.SetKeyValueMetadata(tapeKey, tape.id)
+	}
 	return nil
 }
 

@@ -21,6 +21,7 @@ const maxExistingRows = 1 << 20
 // concurrent use.
 type existingRows struct {
 	catalog catalog
+	tape    identity
 	dates   []string
 	listed  bool
 	files   []*existingFile
@@ -35,6 +36,7 @@ type existingFile struct {
 	path   string
 	ids    map[string]idset.Set
 	origin Origin
+	tape   identity
 	sorted bool // by (symbol, id), as tapedeck writes
 	groups []groupRange
 	loaded *columns // content of groups[group]; nil if none
@@ -60,8 +62,8 @@ func (g groupRange) mayHave(symbol string, ids idset.Range) bool {
 	return g.firstID <= ids.Last && g.lastID >= ids.First
 }
 
-func newExistingRows(c catalog, dates []string) *existingRows {
-	return &existingRows{catalog: c, dates: dates, broken: map[string]bool{}}
+func (d *Dir) newExistingRows(dates []string) *existingRows {
+	return &existingRows{catalog: d.catalog, tape: d.identity(), dates: dates, broken: map[string]bool{}}
 }
 
 // each calls use for each of rows whose id is on the tape: with the row, and with the columns and the
@@ -264,7 +266,9 @@ func (r *existingRows) list() error {
 		if err != nil {
 			return err
 		}
-		r.files = append(r.files, slices.DeleteFunc(files, func(f *existingFile) bool { return r.broken[f.path] })...)
+		r.files = append(r.files, slices.DeleteFunc(files, func(f *existingFile) bool {
+			return r.broken[f.path] || !r.tape.owns(f.tape)
+		})...)
 	}
 	for _, f := range r.files {
 		if f.loaded != nil {
@@ -281,7 +285,7 @@ func openExisting(c catalog, path string) (*existingFile, error) {
 		return nil, err
 	}
 	defer file.close()
-	f := &existingFile{path: path, ids: map[string]idset.Set{}}
+	f := &existingFile{path: path, ids: map[string]idset.Set{}, tape: identityOf(file)}
 	var runs symbolRuns
 	text, ok := file.Lookup(runsKey)
 	if ok {

@@ -97,7 +97,7 @@ func TestExistingRowsAreBounded(t *testing.T) {
 	for i := 7; i < len(again); i += 100_000 {
 		again[i].Qty++
 	}
-	existing := newExistingRows(d.catalog, []string{"2026-01-15"})
+	existing := d.newExistingRows([]string{"2026-01-15"})
 	differing := 0
 	for round := range 2 {
 		for start := 0; start < len(again); start += n / 4 {

@@ -27,7 +27,7 @@ type Index struct {
 	catalog catalog
 	extent  extent
 	state   *state.Dir
-	feed    Feed
+	tape    identity
 	// evicts makes the index keep few partitions, and only their union of ids. A process that
 	// publishes for months must stay small.
 	evicts bool
@@ -62,7 +62,7 @@ func (d *Dir) Index() *Index { return newIndex(d, false) }
 
 func newIndex(d *Dir, evicts bool) *Index {
 	return &Index{
-		catalog: d.catalog, extent: d.extent, state: d.state, feed: d.manifest.Feed, evicts: evicts,
+		catalog: d.catalog, extent: d.extent, state: d.state, tape: d.identity(), evicts: evicts,
 		parts: map[string]*partition{}, bounds: map[string]Bounds{}, broken: map[string]error{},
 	}
 }
@@ -131,7 +131,7 @@ func (x *Index) refreshDates(dates []string) error {
 type footer struct {
 	name string
 	runs symbolRuns
-	feed Feed // empty if the file does not say
+	tape identity
 	// foreign is true if another program wrote the file. Then repeated counts rows whose id occurs before.
 	foreign  bool
 	repeated int64
@@ -224,7 +224,8 @@ func (x *Index) refreshDate(date string, footers map[string]footer) error {
 	}
 	for _, found := range listed {
 		if !found.known {
-			part.add(found, date, x.feed, !x.evicts)
+			found.tape.id = x.tape.shared(found.tape.id)
+			part.add(found, date, x.tape, !x.evicts)
 		}
 	}
 	part.modified = modified
@@ -268,12 +269,12 @@ func newPartition() *partition {
 	return &partition{files: map[string]footer{}, runs: map[string]*runSet{}}
 }
 
-func (p *partition) add(f footer, date string, feed Feed, keepRuns bool) {
+func (p *partition) add(f footer, date string, tape identity, keepRuns bool) {
 	p.files[f.name] = footer{}
 	if keepRuns {
 		p.files[f.name] = f
 	}
-	if f.feed != "" && f.feed != feed {
+	if !tape.owns(f.tape) {
 		p.suspect = true
 		return // its ids are not those of this tape
 	}
@@ -470,18 +471,28 @@ func (x *Index) neighbors(symbol string, dates []string, run IDRun) []tradeTime 
 	defer x.mu.Unlock()
 	var out []tradeTime
 	for _, date := range dates {
-		part := x.parts[date]
-		if part == nil || part.runs[symbol] == nil {
-			continue
+		if part := x.parts[date]; part != nil && part.runs[symbol] != nil {
+			out = append(out, neighborsOf(run, part.runs[symbol].runs)...)
 		}
-		runs := part.runs[symbol].runs
-		i := sort.Search(len(runs), func(i int) bool { return runs[i].First > run.First })
-		if i > 0 {
-			out = append(out, tradeTime{runs[i-1].Last, runs[i-1].LastAt})
-		}
-		if i < len(runs) {
-			out = append(out, tradeTime{runs[i].First, runs[i].FirstAt})
-		}
+	}
+	return out
+}
+
+// around is neighbors in all partitions.
+func (x *Index) around(symbol string, run IDRun) []tradeTime {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return neighborsOf(run, x.runsOf(symbol))
+}
+
+// neighborsOf returns the trades before and after a run in runs, which are ascending and have no id of it.
+func neighborsOf(run IDRun, runs []IDRun) (out []tradeTime) {
+	i := sort.Search(len(runs), func(i int) bool { return runs[i].First > run.First })
+	if i > 0 {
+		out = append(out, tradeTime{runs[i-1].Last, runs[i-1].LastAt})
+	}
+	if i < len(runs) {
+		out = append(out, tradeTime{runs[i].First, runs[i].FirstAt})
 	}
 	return out
 }

@@ -22,14 +22,14 @@ func (x *Index) listStrays() []BrokenSegment {
 	return out
 }
 
-// StrayIDs returns the ids of a symbol in stray segments of the tape's feed. Some may be in other segments
+// StrayIDs returns the ids of a symbol in stray segments of the tape. Some may be in other segments
 // too. Nothing else on the tape says that they are there.
 func (x *Index) StrayIDs(symbol string) (out []IDRun) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	var set runSet
 	for _, stray := range x.strays {
-		if stray.Feed == "" {
+		if stray.Feed == "" && !stray.OtherTape {
 			set.add(stray.runs[symbol])
 		}
 	}
@@ -51,7 +51,7 @@ func (x *Index) findStrays() {
 	x.strays = nil
 	for date, part := range x.parts {
 		if part.suspect {
-			x.leaveOut(findStrays(x.feed, part.candidates(date, nil)), date)
+			x.leaveOut(findStrays(x.tape, part.candidates(date, nil)), date)
 		}
 	}
 	if x.merged.runs != nil && len(x.strays) == 0 {
@@ -66,7 +66,7 @@ func (x *Index) findStrays() {
 	for _, date := range dates {
 		all = append(all, x.parts[date].candidates(date, x.strays)...)
 	}
-	x.leaveOut(findStrays(x.feed, all), dates...)
+	x.leaveOut(findStrays(x.tape, all), dates...)
 	x.mergeRuns()
 }
 

@@ -195,7 +195,7 @@ func (l *Loader) newSegment(date string) (*loaderSegment, error) {
 	}
 	s := &loaderSegment{
 		date: date, file: file, runs: symbolRuns{}, encoder: new(encoder[Trade]),
-		existing: newExistingRows(l.dir.catalog, adjacentDates(date)),
+		existing: l.dir.newExistingRows(adjacentDates(date)),
 	}
 	if n := len(l.encoders); n > 0 {
 		s.encoder, l.encoders = l.encoders[n-1], l.encoders[:n-1]
@@ -215,7 +215,7 @@ func (l *Loader) finish(s *loaderSegment) error {
 	l.finished = append(l.finished, s)
 	origin := l.origin
 	origin.Inexact, l.inexact = l.inexact, 0 // counted in one segment only
-	err := setMetadata(s.encoder.writer, s.runs, l.dir.Feed(), origin)
+	err := setMetadata(s.encoder.writer, s.runs, l.dir.identity(), origin)
 	if err == nil {
 		err = s.encoder.writer.Close()
 	}

@@ -33,6 +33,8 @@ type manifest struct {
 	Format    int       `json:"format"`
 	Feed      Feed      `json:"feed"`
 	CreatedAt time.Time `json:"made_at"`
+	// ID is the tape's; see identity.
+	ID string `json:"id,omitempty"`
 }
 
 // readManifest reads tape.json. The error is ErrNoTape, *ManifestError, *NewerError or one of the file system.
@@ -59,6 +61,7 @@ func readManifest(dir layout) (m manifest, err error) {
 	if _, err := ParseFeed(string(m.Feed)); err != nil || m.Format < 1 {
 		return m, problem("is not a tape's description")
 	}
+	m.ID = validTapeID(m.ID)
 	return m, nil
 }
 
@@ -68,6 +71,10 @@ func (d *Dir) CheckManifest() error {
 	m, err := readManifest(d.layout)
 	if err == nil && m.Feed != d.Feed() {
 		return &FeedError{Path: d.Path(), Have: m.Feed, Want: d.Feed()}
+	}
+	if err == nil && !d.identity().sameTape(identity{id: m.ID}) {
+		text, _ := json.Marshal(d.manifest)
+		return &ManifestError{d.layout.path(manifestName), "is that of another tape", string(text)}
 	}
 	if errors.Is(err, ErrNoTape) { // nothing was recorded yet
 		return &ManifestError{d.layout.path(manifestName), "is missing", describeManifest(d.catalog)}
@@ -87,7 +94,8 @@ func (c catalog) hasTrades() bool {
 }
 
 // describeManifest returns the line that tape.json had, from the segment without rows that is made with the
-// tape, or another one if that is lost; empty if none says which feed it has.
+// tape, or others if that is lost; empty if none says which feed it has. If segments were copied from another
+// tape, the line is about the tape of most of them.
 func describeManifest(c catalog) string {
 	paths := []string{emptyPath(Trades)}
 	dates, _ := c.dates(Trades, "", "")
@@ -99,14 +107,25 @@ func describeManifest(c catalog) string {
 			break
 		}
 	}
+	var first *manifest
+	ids, best := map[string]int{}, ""
 	for _, path := range paths {
 		found := readSegmentFooter(c.path(path))
 		info, err := os.Stat(c.path(path))
-		if _, feedErr := ParseFeed(string(found.feed)); err != nil || found.err != nil || feedErr != nil {
+		if _, feedErr := ParseFeed(string(found.tape.feed)); err != nil || found.err != nil || feedErr != nil {
 			continue
 		}
-		text, _ := json.Marshal(manifest{Format, found.feed, info.ModTime().UTC().Truncate(time.Second)})
-		return string(text)
+		if first == nil {
+			first = &manifest{Format: Format, Feed: found.tape.feed, CreatedAt: info.ModTime().UTC().Truncate(time.Second)}
+		}
+		if ids[found.tape.id]++; ids[found.tape.id] > ids[best] {
+			best = found.tape.id
+		}
 	}
-	return ""
+	if first == nil {
+		return ""
+	}
+	first.ID = best
+	text, _ := json.Marshal(*first)
+	return string(text)
 }

@@ -110,7 +110,7 @@ func (d *Dir) stageMerged(
 	ctx context.Context, segments []Segment, maxRows int64, now time.Time,
 ) (staged []string, conflicts []Conflict, err error) {
 	m := merger{
-		feed: d.Feed(), detail: fmt.Sprintf("%d segments", len(segments)),
+		tape: d.identity(), detail: fmt.Sprintf("%d segments", len(segments)),
 		repeats: repeats{comparison: newComparison(d, Origin{}), now: now},
 	}
 	defer m.close()
@@ -131,7 +131,7 @@ func (d *Dir) stageMerged(
 
 // merger merges sorted segments.
 type merger struct {
-	feed    Feed
+	tape    identity
 	detail  string
 	heads   heads
 	opened  []*head
@@ -274,7 +274,7 @@ func (m *merger) write(ctx context.Context, w io.Writer, maxRows int64) error {
 		return mergeErr
 	}
 	origin := Origin{Source: FromCompact, Detail: m.detail, Inexact: m.inexact}
-	if err := setMetadata(writer, runs, m.feed, origin); err != nil {
+	if err := setMetadata(writer, runs, m.tape, origin); err != nil {
 		return err
 	}
 	m.inexact = 0 // counted in the first file only

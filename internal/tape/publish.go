@@ -243,7 +243,7 @@ func (b *batch) restageOverlapping(ctx context.Context) error {
 func (b *batch) write(ctx context.Context, p *batchPart) error {
 	rows, met := b.unpublished(p)
 	if len(met) > 0 {
-		if err := b.comparison.compare(ctx, newExistingRows(b.dir.catalog, p.dates), met); err != nil {
+		if err := b.comparison.compare(ctx, b.dir.newExistingRows(p.dates), met); err != nil {
 			return err
 		}
 		p.onTape = append(p.onTape, runsOf(p.rows))
@@ -255,7 +255,7 @@ func (b *batch) write(ctx context.Context, p *batchPart) error {
 	}
 	var err error
 	p.staged, p.bytes, err = b.dir.staging.write(stagedName(string(b.origin.Source)), func(w io.Writer) error {
-		return encodeTrades(&b.dir.encoder, w, p.rows, p.runs, b.dir.Feed(), b.origin)
+		return encodeTrades(&b.dir.encoder, w, p.rows, p.runs, b.dir.identity(), b.origin)
 	})
 	return err
 }

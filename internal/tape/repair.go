@@ -32,7 +32,7 @@ type Repaired struct {
 const maxRepairTries = 20
 
 // Repair takes the stray segments off the tape. Rows that are nowhere else stay, in new segments of their
-// dates. Of two contents of one id, the one of the segment that is not stray stays, and the other becomes a
+// dates, also those of another tape if their times fit between those of the tape. Of two contents of one id, the one of the segment that is not stray stays, and the other becomes a
 // conflict, found at the time now. Removed segments are kept in a directory that nothing reads, until Sweep
 // finds them older than a week. progress, which may be nil, gets the number of segments that are done.
 //

@@ -16,7 +16,7 @@ import (
 func (h *harness) put(date string, rows []Trade) {
 	h.t.Helper()
 	staged, _, err := h.dir.staging.write(stagedName("stream"), func(w io.Writer) error {
-		return encodeTrades(new(encoder[Trade]), w, rows, runsOf(rows), AggTrade, Origin{Source: FromStream})
+		return encodeTrades(new(encoder[Trade]), w, rows, runsOf(rows), identity{feed: AggTrade}, Origin{Source: FromStream})
 	})
 	h.must(err)
 	unlock, err := h.dir.publisher.lock()

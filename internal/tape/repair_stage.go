@@ -89,7 +89,7 @@ func (s *strayRows) read(ctx context.Context) error {
 	s.origin = file.origin
 	s.origin.At = s.round.now
 	s.comparison = newComparison(s.round.dir, s.origin)
-	s.existing = newExistingRows(s.round.dir.catalog, s.round.index.datesWith(file.ids))
+	s.existing = s.round.dir.newExistingRows(s.round.index.datesWith(file.ids))
 	for _, stray := range s.round.index.Strays() {
 		s.existing.broken[stray.Path] = true
 	}
@@ -198,7 +198,7 @@ func (s *strayRows) flush() error {
 		runs := runsOf(rows)
 		prefix, _, _ := strings.Cut(strings.TrimSuffix(filepath.Base(s.path), ".parquet"), "-")
 		path, _, err := s.round.dir.staging.write(stagedName(prefix), func(w io.Writer) error {
-			return encodeTrades(&s.enc, w, rows, runs, s.round.dir.Feed(), s.origin)
+			return encodeTrades(&s.enc, w, rows, runs, s.round.dir.identity(), s.origin)
 		})
 		if err != nil {
 			return err
@@ -232,10 +232,8 @@ func prove(path, date string, runs symbolRuns) error {
 func (s *strayRows) checkSeams() error {
 	for _, rows := range s.rows {
 		for symbol, runs := range runsOf(rows) {
-			ids := idset.Set{{First: runs[0].First, Last: runs[len(runs)-1].Last}}
-			dates := s.round.index.datesWith(map[string]idset.Set{symbol: ids})
 			for _, run := range runs {
-				for _, on := range s.round.index.neighbors(symbol, dates, run) {
+				for _, on := range s.round.index.around(symbol, run) {
 					if err := s.comparison.checkSeam(symbol, run, on); err != nil {
 						return err
 					}

@@ -18,8 +18,8 @@ type content struct {
 	misplaced int64
 	// backwards are the steps back in time between consecutive ids.
 	backwards backwardSteps
-	// feed is empty if the metadata does not say, and foreign is true if another program wrote the file.
-	feed    Feed
+	// tape is what the metadata says, and foreign is true if another program wrote the file.
+	tape    identity
 	foreign bool
 }
 
@@ -33,8 +33,7 @@ func scan(path, date string) (out content, err error) {
 	defer c.close()
 	s := scanner{columns: c, content: content{runs: symbolRuns{}}}
 	_, own := c.file.Lookup(runsKey)
-	feed, _ := c.file.Lookup(feedKey)
-	s.feed, s.foreign = Feed(feed), !own
+	s.tape, s.foreign = identityOf(c.file), !own
 	s.first, s.next = dateBounds(date)
 	for {
 		more, err := c.readIDs()
@@ -46,7 +45,7 @@ func scan(path, date string) (out content, err error) {
 		}
 		if s.unsorted {
 			out, err := scanRows(path, date)
-			out.feed, out.foreign = s.feed, s.foreign
+			out.tape, out.foreign = s.tape, s.foreign
 			return out, err
 		}
 		if !more {

@@ -252,12 +252,12 @@ func (d *Dir) TradesOf(date string) ([]Segment, []BrokenSegment, error) {
 	})
 	part := newPartition()
 	for _, s := range segments {
-		part.add(footers[s.Path], date, d.Feed(), true)
+		part.add(footers[s.Path], date, d.identity(), true)
 	}
 	if err != nil || !part.suspect {
 		return segments, broken, err
 	}
-	strays := findStrays(d.Feed(), part.candidates(date, nil))
+	strays := findStrays(d.identity(), part.candidates(date, nil))
 	segments = slices.DeleteFunc(segments, func(s Segment) bool {
 		stray := strays[s.Path]
 		if stray != nil {
@@ -399,8 +399,7 @@ func readSegmentFooter(path string) (out footer) {
 // footerOf is readSegmentFooter for a file whose footer has been read.
 func footerOf(path string, file parquetFile) (out footer) {
 	text, ok := file.Lookup(runsKey)
-	feed, _ := file.Lookup(feedKey)
-	out.feed = Feed(strings.Clone(feed)) // a substring would keep the whole footer in memory
+	out.tape = identityOf(file)
 	if ok {
 		out.runs, out.err = parseRuns(text)
 		return out

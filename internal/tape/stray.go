@@ -12,7 +12,7 @@ import (
 )
 
 // StrayError is why readers leave a segment out although it can be read: somebody put it where it does
-// not belong. The other segments have no id twice and no row of another date or feed. Repair heals it,
+// not belong. The other segments have no id twice and no row of another date, feed or tape. Repair heals it,
 // except one of another feed.
 type StrayError struct {
 	// Symbol and IDs are a sample of what is wrong. Rows counts all of it: the rows that are also in Other,
@@ -26,6 +26,8 @@ type StrayError struct {
 	Date string
 	// Feed is the segment's feed if it is not the tape's; otherwise it is empty.
 	Feed Feed
+	// OtherTape is true if another tape's metadata is in it: somebody copied it from there.
+	OtherTape bool
 	// runs are all rows of the segment.
 	runs symbolRuns
 }
@@ -35,6 +37,8 @@ func (e *StrayError) Error() string {
 	switch {
 	case e.Feed != "":
 		return fmt.Sprintf("its rows are of the feed %s, which is not that of the tape", e.Feed)
+	case e.OtherTape:
+		return "it was copied from another tape"
 	case e.Date != "":
 		return fmt.Sprintf("%s to another date, such as %s, of %s", wording.Count(e.Rows, "row belongs", "rows belong"), sample, e.Date)
 	case e.Other != "":
@@ -52,6 +56,11 @@ func (b BrokenSegment) IsStray() bool {
 func (b BrokenSegment) isOtherFeed() bool {
 	var stray *StrayError
 	return errors.As(b.Err, &stray) && stray.Feed != ""
+}
+
+func (b BrokenSegment) isOtherTape() bool {
+	var stray *StrayError
+	return errors.As(b.Err, &stray) && stray.OtherTape
 }
 
 // Touches reports whether the segment can have trades for which match returns true. One that cannot be
@@ -76,14 +85,14 @@ func (f footer) ids() (n int64) {
 	return n
 }
 
-// findStrays returns which segments are stray, by path: those of another feed or date, and of those that
+// findStrays returns which segments are stray, by path: those of another feed, tape or date, and of those that
 // have ids in common all but one. A segment that tapedeck wrote stays rather than one of another program, and a
 // large one rather than a small one.
-func findStrays(feed Feed, candidates []strayCandidate) map[string]*StrayError {
+func findStrays(tape identity, candidates []strayCandidate) map[string]*StrayError {
 	strays := map[string]*StrayError{}
 	kept := candidates[:0:0]
 	for _, c := range candidates {
-		if stray := c.alone(feed); stray != nil {
+		if stray := c.alone(tape); stray != nil {
 			strays[c.path] = stray
 		} else {
 			kept = append(kept, c)
@@ -126,11 +135,14 @@ func boolOrder(a, b bool) int {
 }
 
 // alone returns what makes a segment stray whatever the others hold, or nil.
-func (c strayCandidate) alone(feed Feed) *StrayError {
+func (c strayCandidate) alone(tape identity) *StrayError {
 	stray := &StrayError{runs: c.runs, Rows: c.repeated}
 	switch {
-	case c.feed != "" && c.feed != feed:
-		stray.Feed = c.feed
+	case !tape.sameFeed(c.tape):
+		stray.Feed = c.tape.feed
+		return stray
+	case !tape.sameTape(c.tape):
+		stray.OtherTape = true
 		return stray
 	case c.outsideOf(c.date, stray):
 		return stray

@@ -50,7 +50,7 @@ func (d *Dir) OpenConflicts(ctx context.Context) ([]Conflict, error) {
 // resolve sets which of some conflicts are resolved by a row on the tape in the partitions of dates.
 // indexes are in the order of symbols and ids.
 func (d *Dir) resolve(ctx context.Context, dates []string, all []Conflict, indexes []int, resolved []bool) error {
-	existing := newExistingRows(d.catalog, dates)
+	existing := d.newExistingRows(dates)
 	bySymbol := map[string][]int{}
 	for _, i := range indexes {
 		bySymbol[all[i].Symbol] = append(bySymbol[all[i].Symbol], i)

@@ -53,8 +53,8 @@ func (r *Report) describeCompleteness(section, conflicts Section, broken []tape.
 			break
 		}
 		if segment.IsStray() {
-			r.addStatement(Bad, "A segment does not belong where it is and is left out: %s: %v. `tapedeck repair` heals it.",
-				segment.Path, segment.Err)
+			r.addStatement(Bad, "A segment does not belong where it is and is left out: %s: %v. %s.",
+				segment.Path, segment.Err, segment.Cure())
 			continue
 		}
 		r.addStatement(Bad, "A segment cannot be read and is left out: %s: %v.", segment.Path, segment.Err)
