@@ -274,21 +274,59 @@ func (s *Session) publishSummary(summary *storedSummary, day summaryDay, tempora
 	return nil
 }
 
-// readStored makes the macro of a summary read the stored days from their files. The rest of its window is
-// computed from trades: other days, and the first and the last hour if the window cuts them.
+// computedSchema has, for each summary of a session with a window, the rows that are not stored.
+const computedSchema = "computed"
+
+// readStored makes the macro of a summary read the stored days from their files. The rest is computed from
+// trades: other days, and the first and the last hour if the window cuts them. Of a session with a window,
+// the rest of exactly that window is computed once, because many sections read it.
 func (s *Session) readStored(ctx context.Context, summary *storedSummary) error {
-	if len(summary.dates) == 0 {
-		return createSummaries(ctx, s.db, []Query{summary.Query})
+	window := ""
+	rest := summary.overTrades("SELECT * FROM main.trades WHERE " + summary.restCondition(windowStart, windowEnd))
+	if !s.opt.From.IsZero() && !s.opt.To.IsZero() {
+		from, to := Timestamp(s.opt.From), Timestamp(s.opt.To)
+		table := computedSchema + "." + summary.Name
+		err := exec(ctx, s.db, "CREATE SCHEMA IF NOT EXISTS "+computedSchema, fmt.Sprintf("CREATE OR REPLACE TABLE %s AS %s", table,
+			summary.overTrades("SELECT * FROM main.trades WHERE "+summary.restCondition(from, to))))
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case mayBeFileError(err) && (isMissingFile(err) || len(s.findDamaged(ctx, err.Error())) > 0):
+			return err
+		case err != nil: // the query that needs it fails as well, and says why
+			s.log.Debug("a summary is not computed", "summary", summary.Name, "error", err)
+		default:
+			window = fmt.Sprintf("%s = %s AND %s = %s", windowStart, from, windowEnd, to)
+			rest = fmt.Sprintf("SELECT * FROM %s WHERE %s UNION ALL SELECT * FROM (%s) WHERE NOT (%s)", table, window, rest, window)
+		}
 	}
-	dates := make([]string, len(summary.dates))
-	for i, date := range summary.dates {
+	if len(summary.dates) == 0 {
+		return exec(ctx, s.db, summaryMacro(summary.Query, rest))
+	}
+	return exec(ctx, s.db, summaryMacro(summary.Query, s.selectStored(summary)+" UNION ALL "+rest))
+}
+
+// restCondition is the condition on the trades in [since, until), expressions of SQL, of which no rows are
+// stored.
+func (q *storedSummary) restCondition(since, until string) string {
+	condition := strings.ReplaceAll(strings.ReplaceAll(inWindow, windowStart, since), windowEnd, until)
+	if len(q.dates) == 0 {
+		return condition
+	}
+	dates := make([]string, len(q.dates))
+	for i, date := range q.dates {
 		dates[i] = "DATE '" + date + "'"
 	}
 	isOther := "date NOT IN (" + strings.Join(dates, ", ") + ")"
-	trades := fmt.Sprintf("SELECT * FROM main.trades WHERE %[1]s AND (%[2]s "+
-		"OR date = (%[3]s)::DATE AND %[3]s <> date_trunc('hour', %[3]s) OR date = (%[4]s)::DATE AND %[4]s <> date_trunc('hour', %[4]s)) "+
+	// The first condition skips whole files, the second one rows.
+	return fmt.Sprintf("%[1]s AND (%[2]s OR date = (%[3]s)::DATE AND %[3]s <> date_trunc('hour', %[3]s) "+
+		"OR date = (%[4]s)::DATE AND %[4]s <> date_trunc('hour', %[4]s)) "+
 		"AND (%[2]s OR traded_at < date_trunc('hour', %[3]s - INTERVAL 1 MICROSECOND) + INTERVAL 1 HOUR OR traded_at >= date_trunc('hour', %[4]s))",
-		inWindow, isOther, windowStart, windowEnd)
+		condition, isOther, since, until)
+}
+
+// selectStored returns a SELECT of the stored hours that lie in the window of the macro.
+func (s *Session) selectStored(summary *storedSummary) string {
 	names := make([]string, len(summary.Columns))
 	for i, column := range summary.Columns {
 		names[i] = fmt.Sprintf("stored.%q", column.Name)
@@ -298,7 +336,7 @@ func (s *Session) readStored(ctx context.Context, summary *storedSummary) error 
 	if len(s.opt.Symbols) > 0 {
 		source += " AND stored.symbol IN " + s.symbolList()
 	}
-	return exec(ctx, s.db, summaryMacro(summary.Query, source+" UNION ALL "+summary.overTrades(trades)))
+	return source
 }
 
 // forgetSummary deletes the stored file that an error is about, because it cannot be read. It reports
