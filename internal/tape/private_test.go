@@ -2,6 +2,7 @@ package tape
 
 import (
 	"os"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -9,6 +10,8 @@ import (
 // TestStateIsPrivate of a new tape and of one that an earlier version created. What is published stays
 // readable for everyone.
 func TestStateIsPrivate(t *testing.T) {
+	umask := syscall.Umask(0o022)
+	t.Cleanup(func() { syscall.Umask(umask) })
 	d, err := Create(t.TempDir()+"/data", AggTrade, time.Now())
 	if err != nil {
 		t.Fatal(err)

@@ -279,7 +279,7 @@ func TestNotifiesFirstFailureAndRecovery(t *testing.T) {
 		ledger, notifier := &memoryLedger{}, &recordingNotifier{}
 		opt := options(parseJobs(t, "jobs:\n- {name: a, schedule: '* * * * *', run: detect, on_failure: notify}\n- {name: b, schedule: '* * * * *', run: detect}\n"), ledger,
 			func(_ context.Context, _ []string, _ string, output func(string)) Exit {
-				if minute := time.Now().Minute(); minute >= 2 && minute <= 4 {
+				if minute := time.Now().UTC().Minute(); minute >= 2 && minute <= 4 {
 					output("tapedeck: no route to host")
 					return Exit{Code: 1}
 				}
@@ -305,7 +305,7 @@ func TestPings(t *testing.T) {
 		ledger := &memoryLedger{}
 		opt := options(parseJobs(t, "jobs:\n- {name: a, schedule: '* * * * *', run: detect, ping_url: 'https://example.com/x/'}\n"), ledger,
 			func(context.Context, []string, string, func(string)) Exit {
-				return Exit{Code: map[int]int{1: 0, 2: 1, 3: 3}[time.Now().Minute()]}
+				return Exit{Code: map[int]int{1: 0, 2: 1, 3: 3}[time.Now().UTC().Minute()]}
 			})
 		var mu sync.Mutex
 		var got []string
