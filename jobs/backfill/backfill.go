@@ -176,6 +176,10 @@ func (s *symbolRun) run(ctx context.Context) error {
 			s.out.Problem = s.archiveProblem
 		}
 	}()
+	var tooMany *tooManyError
+	if errors.As(s.Problem, &tooMany) {
+		return nil
+	}
 	for _, day := range s.Days {
 		if err := s.fetchDay(ctx, day); err != nil {
 			return err

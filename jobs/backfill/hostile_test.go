@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"tapedeck/internal/binance"
+	"tapedeck/internal/idset"
 	"tapedeck/internal/tape"
 )
 
@@ -172,4 +174,26 @@ func read(t *testing.T, path string) string {
 		t.Error(err)
 	}
 	return string(content)
+}
+
+// The ends of a gap are what a server or a file says. A plan for more ids than any symbol has had would take
+// all memory; other symbols are fetched all the same.
+func TestImpossibleGapIsNotPlanned(t *testing.T) {
+	h := newHarness(t, tape.AggTrade, slices.Concat(market("BTCUSDT", 0, 100, now.Add(-time.Hour), now), market("ETHUSDT", 0, 100, now.Add(-time.Hour), now)))
+	far := h.trade(h.rows["BTCUSDT"][99])
+	far.ID, far.FirstTradeID, far.LastTradeID = tape.MaxID, tape.MaxID, tape.MaxID
+	if _, err := h.dir.Publish(t.Context(), []tape.Trade{h.trade(h.rows["BTCUSDT"][0]), far}, tape.Origin{Source: tape.FromFile}); err != nil {
+		t.Fatal(err)
+	}
+	h.publish("ETHUSDT", idset.Range{First: 0, Last: 10}, idset.Range{First: 20, Last: 99})
+	summary := h.mustBackfill(nil)
+	h.checkTape("ETHUSDT", idset.Range{First: 0, Last: 99})
+	for _, symbol := range summary.Symbols {
+		switch problem := fmt.Sprint(symbol.Problem); {
+		case symbol.Symbol.String() == "ETHUSDT" && (symbol.Problem != nil || len(symbol.StillMissing) > 0):
+			t.Errorf("ETHUSDT: %+v", symbol)
+		case symbol.Symbol.String() == "BTCUSDT" && (!strings.Contains(problem, "more than any symbol has had") || symbol.StillMissing.Count() != tape.MaxID-1):
+			t.Errorf("BTCUSDT: %s, %d missing", problem, symbol.StillMissing.Count())
+		}
+	}
 }

@@ -2,12 +2,14 @@ package backfill
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"tapedeck/internal/binance"
 	"tapedeck/internal/idset"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
+	"tapedeck/internal/wording"
 )
 
 // planner works out the plan of one symbol.
@@ -39,6 +41,10 @@ func (p *planner) run(ctx context.Context) error {
 	for _, run := range p.index.StrayIDs(p.Symbol.String()) {
 		p.Missing = p.Missing.Subtract(idset.Set{run.Range})
 	}
+	if n := p.Missing.Count(); n > mostMissing {
+		p.Problem = &tooManyError{first: p.Missing[0].First, last: p.Missing[len(p.Missing)-1].Last, count: n}
+		return nil
+	}
 	if p.hasWork() {
 		p.onTape = p.index.IDs(p.Symbol.String())
 	}
@@ -50,6 +56,19 @@ func (p *planner) run(ctx context.Context) error {
 		p.Pages = pagesOf(withOverlap(fromREST, p.onTape))
 	}
 	return nil
+}
+
+// mostMissing is how many ids of a symbol are fetched in one run. It bounds the memory of the plan, 16 bytes
+// for each 1,000 ids, because the ends of a gap are what a server or a file says. No symbol has had so many
+// trades: BTCUSDT had 6 billion raw trades in nine years.
+const mostMissing = 10_000_000_000
+
+// tooManyError is the problem of a symbol of which more ids are missing than it can have.
+type tooManyError struct{ first, last, count int64 }
+
+func (e *tooManyError) Error() string {
+	return fmt.Sprintf("%s ids are missing between %d and %d, more than any symbol has had: nothing is fetched; look at the trades beside them, or ask for a shorter window",
+		wording.Comma(e.count), e.first, e.last)
 }
 
 func rangeOf(gap tape.Gap) idset.Range { return idset.Range{First: gap.First, Last: gap.Last} }
