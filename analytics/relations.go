@@ -34,8 +34,8 @@ func dataRoot(dir *tape.Dir) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if strings.ContainsAny(root, "*?[") {
-		return "", fmt.Errorf("the path %q contains one of the characters * ? [, which DuckDB takes for a pattern", root)
+	if strings.ContainsAny(root, `*?[\`) {
+		return "", fmt.Errorf("the path %q has one of the characters *?[\\, which DuckDB takes for a pattern", root)
 	}
 	return root, nil
 }

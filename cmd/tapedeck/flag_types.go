@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -66,6 +67,10 @@ type dirName string
 func (d *dirName) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		return fmt.Errorf("%q is not the name of a directory; . is the present one", "")
+	}
+	// DuckDB replaces a leading ~ by the home directory, nothing else does.
+	if first, _, _ := strings.Cut(filepath.Clean(string(text)), string(filepath.Separator)); strings.HasPrefix(first, "~") {
+		return fmt.Errorf("%q begins with ~, which only a shell replaces: write the whole path", strictyaml.Shorten(string(text)))
 	}
 	*d = dirName(text)
 	return nil

@@ -92,8 +92,8 @@ func (a *app) openTape() (*tape.Dir, error) {
 // createTape opens the data directory, or creates a tape there.
 func (a *app) createTape(feed feedName) (*tape.Dir, error) {
 	if _, err := tape.Open(a.dataDir); errors.Is(err, tape.ErrNoTape) {
-		if path := absolute(a.dataDir); strings.ContainsAny(path, "*?[") {
-			return nil, misuse("the data directory %q: DuckDB reads *, ? and [ as a pattern; choose another name", path)
+		if path := absolute(a.dataDir); strings.ContainsAny(path, `*?[\`) {
+			return nil, misuse("the data directory %q: DuckDB reads *, ?, [ and \\ as a pattern; choose another name", path)
 		}
 	}
 	return tape.Create(a.dataDir, tape.Feed(feed), a.now())

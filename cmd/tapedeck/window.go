@@ -45,6 +45,10 @@ func (i *instant) UnmarshalText(text []byte) error {
 	} {
 		if value, err := time.Parse(layout, trimmed); err == nil {
 			i.Time = value.UTC()
+			// The zero time stands for a flag that is not given: drop would remove everything up to now.
+			if year := i.Year(); year < 1970 || year > 9999 {
+				return fmt.Errorf("%q is not a time between 1970 and 9999", strictyaml.Shorten(trimmed))
+			}
 			return nil
 		}
 	}
