@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 )
 
@@ -223,12 +224,12 @@ func sameNumbers(a, b string) bool {
 // storedSummaryFiles returns the paths of the stored files, relative to the directory of summaries.
 func storedSummaryFiles(t *testing.T, dir *tape.Dir) (names []string) {
 	t.Helper()
-	paths, err := filepath.Glob(dir.State().Path(SummaryDir) + "/*/*")
+	paths, err := filepath.Glob(dir.State().Path(state.SummaryDir) + "/*/*")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range paths {
-		name, err := filepath.Rel(dir.State().Path(SummaryDir), path)
+		name, err := filepath.Rel(dir.State().Path(state.SummaryDir), path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -274,12 +275,12 @@ func TestSummariesFollowTheTape(t *testing.T) {
 		if i%2 == 0 {
 			content = nil
 		}
-		if err := os.WriteFile(filepath.Join(dir.State().Path(SummaryDir), name), content, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir.State().Path(state.SummaryDir), name), content, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	check("damaged")
-	if err := os.RemoveAll(dir.State().Path(SummaryDir)); err != nil {
+	if err := os.RemoveAll(dir.State().Path(state.SummaryDir)); err != nil {
 		t.Fatal(err)
 	}
 	check("removed")
@@ -334,11 +335,34 @@ func TestSummariesOfManySessions(t *testing.T) {
 // TestSummariesOfAReadOnlyTape checks that a session that cannot store a summary computes it.
 func TestSummariesOfAReadOnlyTape(t *testing.T) {
 	dir := newTape(t, seconds("BTCUSDT", 1, 10), seconds("BTCUSDT", 86400, 86410))
-	if err := os.WriteFile(dir.State().Path(SummaryDir), nil, 0o644); err != nil { // where the directory would be
+	if err := os.WriteFile(dir.State().Path(state.SummaryDir), nil, 0o644); err != nil { // where the directory would be
 		t.Fatal(err)
 	}
 	s := openSession(t, dir, Options{Stored: embeddedSummaryNames[:]})
 	if got := rowsOf(t, s, "SELECT sum(rows)::BIGINT FROM hours(NULL, NULL)"); got != "21" {
 		t.Errorf("%s rows, want 21", got)
+	}
+}
+
+// TestDropForgetsSummaries checks that nothing that was computed from dropped trades stays on the disk.
+func TestDropForgetsSummaries(t *testing.T) {
+	dir := newTape(t, seconds("BTCUSDT", 1, 10), seconds("ETHUSDT", 1, 10), seconds("BTCUSDT", 86400, 86410))
+	openSession(t, dir, Options{Stored: embeddedSummaryNames[:]})
+	if got := len(storedSummaryFiles(t, dir)); got != len(embeddedSummaryNames) {
+		t.Fatalf("%d files are stored, want one of each summary", got)
+	}
+	plan, err := dir.PlanDrop(t.Context(), tape.DropQuery{What: tape.DropsTrades, Symbols: []string{"ETHUSDT"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dir.Drop(t.Context(), plan, tape.DropRecord{At: noon.UnixMicro()}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := storedSummaryFiles(t, dir); len(got) > 0 {
+		t.Errorf("after the drop these are stored: %v", got)
+	}
+	s := openSession(t, dir, Options{Stored: embeddedSummaryNames[:]})
+	if got := rowsOf(t, s, "SELECT DISTINCT symbol FROM hours(NULL, NULL)"); got != "BTCUSDT" {
+		t.Errorf("after the drop there are hours of %s", got)
 	}
 }

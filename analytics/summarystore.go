@@ -17,16 +17,15 @@ import (
 
 	"tapedeck/internal/durable"
 	"tapedeck/internal/progress"
+	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 )
 
-// What a summary has of a day that is over is stored in a file of its own, SummaryDir/NAME/DATE-KEY.parquet
+// What a summary has of a day that is over is stored in a file of its own, state.SummaryDir/NAME/DATE-KEY.parquet
 // below the state directory. The key is a hash of everything that the rows depend on: the text of the
 // summary, DuckDB's version, the day's segments and, if the summary reads gaps, those that touch the day.
 // So a file that exists is right, whoever wrote it, and it can be deleted at any time.
 const (
-	// SummaryDir is the directory of the stored summaries below the state directory.
-	SummaryDir = "summaries"
 	// summarySweepAfter is from which age a file with an old key is deleted: no session is about to read it.
 	summarySweepAfter = time.Hour
 	// summaryKeyBytes is the length of a key in bytes.
@@ -164,7 +163,7 @@ func (q *storedSummary) use(s *Session, day summaryDay) {
 
 // summaryPath returns the path of a file of a summary; without a name, that of its directory.
 func (s *Session) summaryPath(summary, name string) string {
-	return filepath.Join(s.root, filepath.Base(s.dir.State().Path("")), SummaryDir, summary, name)
+	return filepath.Join(s.root, filepath.Base(s.dir.State().Path("")), state.SummaryDir, summary, name)
 }
 
 // storedFiles returns the names of the files of a summary.

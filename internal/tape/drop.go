@@ -233,6 +233,9 @@ func (d *Dir) finishDrop(ctx context.Context, progress func(done, total int)) (f
 		if err := d.dropFromDate(ctx, date, pending.Trades[date]); err != nil {
 			return false, fmt.Errorf("drop trades of %s: %w", date, err)
 		}
+		if err := state.ForgetSummaries(d.state, date); err != nil {
+			return false, fmt.Errorf("drop what is stored of %s: %w", date, err)
+		}
 		if !pending.KeepCoverage {
 			drops := func(row CoverageRow) bool { return pending.Trades[date][row.Symbol] != nil }
 			if err := removeRecords(ctx, d.publisher, Coverage, date, drops); err != nil {

@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+
+	"tapedeck/internal/durable"
+	"tapedeck/internal/state"
 )
 
 const (
@@ -30,6 +33,8 @@ type Room struct {
 	// PerDay is the number of bytes of trades per day at the present rate; 0 if that is not known
 	// yet.
 	PerDay uint64
+	// Summaries is the number of bytes of what is stored of days that are over. It can be deleted.
+	Summaries uint64
 }
 
 // Warning returns a line about a disk that will be full soon, or "".
@@ -41,8 +46,12 @@ func (r Room) Warning() string {
 	if days >= daysLeast {
 		return ""
 	}
-	return fmt.Sprintf("the disk is full in %s at the present rate: %s free, %s a day",
+	line := fmt.Sprintf("the disk is full in %s at the present rate: %s free, %s a day",
 		short(time.Duration(days*24*float64(time.Hour))), humanize.Bytes(r.Free), humanize.Bytes(r.PerDay))
+	if r.Summaries > r.PerDay/10 {
+		line += fmt.Sprintf("; .state/%s takes %s and can be deleted", state.SummaryDir, humanize.Bytes(r.Summaries))
+	}
+	return line
 }
 
 // MeasureRoom measures the disk of a data directory. The rate is that of the last complete days, or
@@ -54,6 +63,10 @@ func MeasureRoom(dataDir string, now time.Time) (Room, error) {
 		return room, fmt.Errorf("measure the free space at %q: %w", dataDir, err)
 	}
 	room.Free = uint64(system.Bavail) * uint64(system.Bsize)
+	var err error
+	if room.Summaries, _, err = partitionSize(state.Open(dataDir, durable.OS{}).Path(state.SummaryDir)); err != nil {
+		return room, err
+	}
 	trades := filepath.Join(dataDir, "trades")
 	entries, err := os.ReadDir(trades)
 	if err != nil {
@@ -88,7 +101,7 @@ func MeasureRoom(dataDir string, now time.Time) (Room, error) {
 	return room, nil
 }
 
-// partitionSize returns the size of a date's files, and when the first of them was written.
+// partitionSize returns the size of the files below a directory, and when the first of them was written.
 func partitionSize(path string) (bytes uint64, first time.Time, err error) {
 	err = filepath.WalkDir(path, func(_ string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {

@@ -292,6 +292,8 @@ func TestMeasureRoom(t *testing.T) {
 		{Room{Free: 1e9}, ""},
 		{Room{Free: 70e9, PerDay: 10e9}, ""},
 		{Room{Free: 35e9, PerDay: 10e9}, "the disk is full in 3d at the present rate: 35 GB free, 10 GB a day"},
+		{Room{Free: 35e9, PerDay: 10e9, Summaries: 2e9}, "the disk is full in 3d at the present rate: 35 GB free, 10 GB a day; " +
+			".state/summaries takes 2.0 GB and can be deleted"},
 		{Room{Free: 5e6, PerDay: 120e6}, "the disk is full in 1h at the present rate: 5.0 MB free, 120 MB a day"},
 	} {
 		if got := c.room.Warning(); got != c.want {

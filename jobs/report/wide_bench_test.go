@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"tapedeck/analytics"
+	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
 	"tapedeck/jobs/report"
@@ -108,7 +108,7 @@ func BenchmarkWideReport(b *testing.B) {
 		}
 		return time.Since(started)
 	}
-	summaries := dir.State().Path(analytics.SummaryDir)
+	summaries := dir.State().Path(state.SummaryDir)
 	db := bareSession(b, dir)
 	for b.Loop() {
 		if err := os.RemoveAll(summaries); err != nil {
