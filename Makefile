@@ -93,6 +93,10 @@ fuzz: tools ## fuzz every decoder, a minute each; FUZZTIME=1h, FUZZ=REST for som
 attack: tools ## 150 random histories in which people, clocks, files and content misbehave; HISTORIES=1000
 	$(GO) test ./cmd/tapedeck -count=1 -v -timeout 60m -run '^TestAttack$$' -attack $(or $(HISTORIES),150)
 
+.PHONY: clients-test
+clients-test: tools ## ccxt, freqtrade and other clients against the stand-in exchange; 3 minutes, npm, PyPI
+	GO='$(GO)' scripts/clients
+
 .PHONY: crash
 crash: tools ## fail every disk operation in every way; minutes
 	$(GO) test -count=1 -timeout 30m -run '^TestOperationsSurviveDiskFaults$$' ./internal/tape -every
