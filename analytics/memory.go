@@ -125,27 +125,41 @@ func readNumber(path string) uint64 {
 	return 0
 }
 
-// limit returns how many threads and how much memory a session may use, such that the process stays
-// within its memory. wanted are the options of the user, of which zero is none. threads of 0 and memory
-// of "" leave the choice to DuckDB.
-func (m memory) limit(wanted Options) (threads int, limit string) {
-	threads, limit = wanted.Threads, wanted.MemoryLimit
-	if m.total == 0 {
-		return threads, limit
-	}
-	if threads == 0 {
-		// GOMAXPROCS is the number of processors that the cgroup allows.
-		threads = max(1, min(runtime.GOMAXPROCS(0), int(min(m.total/threadMemory, math.MaxInt32))))
-	}
-	besides := memoryBesides + uint64(threads)*memoryPerThread
-	if limit != "" { // what the user wants, unless the process would be killed for it
-		if bytes, err := humanize.ParseBytes(limit); err == nil && bytes+besides > m.total {
-			limit = formatMemory(m.total - min(m.total, besides))
-		}
-		return threads, limit
-	}
-	return threads, formatMemory(min(m.total/5*4, m.available-min(m.available, besides)))
+// budget is what a session may use.
+type budget struct {
+	threads int    // 0 leaves the choice to DuckDB
+	bytes   uint64 // what DuckDB counts; 0 leaves the choice to DuckDB
 }
 
-// formatMemory returns bytes in DuckDB's notation, but leastMemory at least.
-func formatMemory(bytes uint64) string { return fmt.Sprintf("%dMiB", max(bytes, leastMemory)>>20) }
+// budget returns what a session may use such that the process stays within its memory, and within what the
+// user wants it to use.
+func (m memory) budget(wanted Options) (budget, error) {
+	out := budget{threads: wanted.Threads}
+	if wanted.MemoryLimit != "" {
+		bytes, err := humanize.ParseBytes(wanted.MemoryLimit)
+		if err != nil {
+			return budget{}, fmt.Errorf("%q is not an amount of memory: %w", wanted.MemoryLimit, err)
+		}
+		if m.total == 0 || bytes < m.total {
+			m.total = bytes
+		}
+	}
+	if m.total == 0 {
+		return out, nil
+	}
+	if out.threads == 0 {
+		// GOMAXPROCS is the number of processors that the cgroup allows.
+		out.threads = max(1, min(runtime.GOMAXPROCS(0), int(min(m.total/threadMemory, math.MaxInt32))))
+	}
+	besides := memoryBesides + uint64(out.threads)*memoryPerThread
+	if wanted.MemoryLimit != "" {
+		out.bytes = m.total - min(m.total, besides)
+	} else {
+		out.bytes = min(m.total/5*4, m.available-min(m.available, besides))
+	}
+	out.bytes = max(out.bytes, leastMemory)
+	return out, nil
+}
+
+// inDuckDB returns bytes in DuckDB's notation.
+func inDuckDB(bytes uint64) string { return fmt.Sprintf("%dMiB", bytes>>20) }

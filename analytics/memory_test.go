@@ -55,8 +55,8 @@ func TestMemoryIsThatOfTheCgroup(t *testing.T) {
 	}
 }
 
-// TestSessionStaysWithinMemory: the limit leaves room for what DuckDB does not count, and what the user
-// wants is kept if it fits.
+// TestSessionStaysWithinMemory: what DuckDB gets leaves room for what it does not count, within the memory
+// of the machine and within what the user wants the process to use.
 func TestSessionStaysWithinMemory(t *testing.T) {
 	runtimeThreads := runtime.GOMAXPROCS(8)
 	defer runtime.GOMAXPROCS(runtimeThreads)
@@ -66,19 +66,21 @@ func TestSessionStaysWithinMemory(t *testing.T) {
 		threads          int
 		limit            string
 	}{
-		{0, 0, Options{}, 0, ""},
-		{0, 0, Options{Threads: 3, MemoryLimit: "1GB"}, 3, "1GB"},
+		{0, 0, Options{}, 0, "0MiB"},
+		{0, 0, Options{Threads: 3, MemoryLimit: "1GiB"}, 3, "828MiB"},
 		{300 << 20, 290 << 20, Options{}, 1, "158MiB"},
-		{300 << 20, 290 << 20, Options{MemoryLimit: "100MB"}, 1, "100MB"},
+		{300 << 20, 290 << 20, Options{MemoryLimit: "250MiB"}, 1, "118MiB"},
+		{300 << 20, 290 << 20, Options{MemoryLimit: "10MB"}, 1, "64MiB"},
 		{300 << 20, 290 << 20, Options{MemoryLimit: "2GB", Threads: 2}, 2, "136MiB"},
 		{300 << 20, 50 << 20, Options{}, 1, "64MiB"},
 		{32 << 30, 30 << 30, Options{}, 8, "26214MiB"},
+		{32 << 30, 30 << 30, Options{MemoryLimit: "1GiB"}, 4, "796MiB"},
 		{32 << 30, 2 << 30, Options{}, 8, "1692MiB"},
 	} {
-		threads, limit := memory{c.total, c.available}.limit(c.opt)
-		if threads != c.threads || limit != c.limit {
-			t.Errorf("%d MB of %d MB, %+v: %d threads, %s, want %d, %s",
-				c.available>>20, c.total>>20, c.opt, threads, limit, c.threads, c.limit)
+		got, err := memory{c.total, c.available}.budget(c.opt)
+		if err != nil || got.threads != c.threads || inDuckDB(got.bytes) != c.limit {
+			t.Errorf("%d MB of %d MB, %+v: %d threads, %s, %v, want %d, %s",
+				c.available>>20, c.total>>20, c.opt, got.threads, inDuckDB(got.bytes), err, c.threads, c.limit)
 		}
 	}
 }

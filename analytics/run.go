@@ -179,32 +179,51 @@ func runPrepared(ctx context.Context, conn *sql.Conn, q Query, args []driver.Nam
 
 // readRows reads all rows and closes them. It returns the first of them, and their number.
 func readRows(ctx context.Context, rows driver.Rows, limit int) (result Result, total int64, err error) {
-	defer rows.Close()
+	result.Columns = columnsReturned(rows)
+	err = eachRow(ctx, rows, func(values []driver.Value) error {
+		if total++; total <= int64(limit) {
+			result.Rows = append(result.Rows, fromDrivers(values))
+		}
+		return nil
+	})
+	return result, total, err
+}
+
+func columnsReturned(rows driver.Rows) (columns []Column) {
 	types := rows.(driver.RowsColumnTypeDatabaseTypeName)
 	for i, name := range rows.Columns() {
-		result.Columns = append(result.Columns, Column{Name: name, Type: types.ColumnTypeDatabaseTypeName(i)})
+		columns = append(columns, Column{Name: name, Type: types.ColumnTypeDatabaseTypeName(i)})
 	}
-	values := make([]driver.Value, len(result.Columns))
+	return columns
+}
+
+// eachRow calls do with each row, whose values change with the next one, and closes the rows.
+func eachRow(ctx context.Context, rows driver.Rows, do func([]driver.Value) error) error {
+	defer rows.Close()
+	values := make([]driver.Value, len(rows.Columns()))
 	for {
 		err := rows.Next(values)
 		if errors.Is(err, io.EOF) {
-			return result, total, nil
+			return nil
 		}
 		if err == nil {
 			err = ctx.Err()
 		}
+		if err == nil {
+			err = do(values)
+		}
 		if err != nil {
-			return result, total, err
+			return err
 		}
-		if total++; total > int64(limit) {
-			continue
-		}
-		row := make([]any, len(values))
-		for i, value := range values {
-			row[i] = fromDriver(value)
-		}
-		result.Rows = append(result.Rows, row)
 	}
+}
+
+func fromDrivers(values []driver.Value) []any {
+	row := make([]any, len(values))
+	for i, value := range values {
+		row[i] = fromDriver(value)
+	}
+	return row
 }
 
 // checkPrepared checks the type and the parameters of a statement against the header of its query.
@@ -303,13 +322,26 @@ func IsOutOfMemory(err error) bool {
 
 // fetch runs a statement and reads its whole result.
 func fetch(ctx context.Context, conn *sql.Conn, statement string) (result Result, err error) {
-	err = conn.Raw(func(raw any) error {
-		rows, err := raw.(driver.QueryerContext).QueryContext(ctx, statement, nil)
-		if err != nil {
-			return err
-		}
+	err = withRows(ctx, conn, statement, func(rows driver.Rows) (err error) {
 		result, _, err = readRows(ctx, rows, math.MaxInt)
 		return err
 	})
 	return result, err
+}
+
+// fetchEach runs a statement and calls do with each row of its result.
+func fetchEach(ctx context.Context, conn *sql.Conn, statement string, do func(row []any) error) error {
+	return withRows(ctx, conn, statement, func(rows driver.Rows) error {
+		return eachRow(ctx, rows, func(values []driver.Value) error { return do(fromDrivers(values)) })
+	})
+}
+
+func withRows(ctx context.Context, conn *sql.Conn, statement string, do func(driver.Rows) error) error {
+	return conn.Raw(func(raw any) error {
+		rows, err := raw.(driver.QueryerContext).QueryContext(ctx, statement, nil)
+		if err != nil {
+			return err
+		}
+		return do(rows)
+	})
 }

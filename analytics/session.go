@@ -32,8 +32,9 @@ type Options struct {
 	// Threads is the number of threads that a query may use; 0 is one per core, but not more than one
 	// for each 256 MB of memory.
 	Threads int
-	// MemoryLimit is in DuckDB's notation, for example 1GB. Empty is 80 % of the machine's or the
-	// cgroup's memory, less if other processes use it. It does not limit the rows of a result.
+	// MemoryLimit is how much memory the process may use, for example 1GB: DuckDB gets what is left after
+	// 100 MB and 32 MB for each thread, and 64 MB at least. Empty is what the machine or the cgroup has
+	// available, and 80 % of its memory at most. A Result is not limited.
 	MemoryLimit string
 	// From and To restrict trades and alerts to the partitions that overlap the half-open window. A
 	// zero value leaves that end open.
@@ -56,6 +57,9 @@ type Options struct {
 	Stored []string
 	// Progress shows how many days are summarised; nil shows nothing.
 	Progress progress.Display
+	// Statement is what the session will run. If its plan holds few rows at a time, as that of FROM trades,
+	// and MemoryLimit is empty, the limit is small: DuckDB would use all that it has to read and write ahead.
+	Statement string
 	// Variables are set in the session. A query reads them with getvariable.
 	Variables map[string]string
 	// Cutoff hides what was traded, finished or checked at or after it, and alerts raised after it. It
@@ -79,6 +83,7 @@ type Session struct {
 	opt     Options
 	log     *slog.Logger
 	scratch *scratchDir
+	budget  budget
 	// notSymbols are the names on the tape whose rows are left out; see NotSymbols.
 	notSymbols []string
 
@@ -141,11 +146,16 @@ func open(ctx context.Context, dir *tape.Dir, opt Options) (_ *Session, err erro
 			return nil, err
 		}
 	}
-	return s, exec(ctx, s.db,
+	if err := exec(ctx, s.db,
 		"SET allowed_directories = ["+strings.Join(allowed, ", ")+"]",
 		"SET enable_external_access = false",
-		"SET lock_configuration = true",
-	)
+	); err != nil {
+		return nil, err
+	}
+	if err := s.limitStreaming(ctx); err != nil {
+		return nil, err
+	}
+	return s, exec(ctx, s.db, "SET lock_configuration = true")
 }
 
 // openDatabase opens the database in memory.
@@ -156,12 +166,15 @@ func (s *Session) openDatabase(ctx context.Context) error {
 		"autoinstall_known_extensions": {"false"},
 		"autoload_known_extensions":    {"false"},
 	}
-	threads, limit := readMemory("/").limit(s.opt)
-	if threads > 0 {
-		settings.Set("threads", fmt.Sprint(threads))
+	var err error
+	if s.budget, err = readMemory("/").budget(s.opt); err != nil {
+		return err
 	}
-	if limit != "" {
-		settings.Set("memory_limit", limit)
+	if s.budget.threads > 0 {
+		settings.Set("threads", fmt.Sprint(s.budget.threads))
+	}
+	if s.budget.bytes > 0 {
+		settings.Set("memory_limit", inDuckDB(s.budget.bytes))
 	}
 	variables, err := variableStatements(s.opt.Variables)
 	if err != nil {

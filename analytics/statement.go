@@ -5,15 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/duckdb/duckdb-go/v2"
-
-	"tapedeck/internal/wording"
 )
 
 // RefusedError is returned for a statement that a session does not run.
@@ -58,68 +53,6 @@ func statementError(ctx context.Context, text string, err error) error {
 		return fmt.Errorf("line %d: %s", line, message)
 	}
 	return errors.New(message)
-}
-
-// Format is a file format of results.
-type Format string
-
-// The formats of Export.
-const (
-	// In CSV, a text that a spreadsheet would take for a formula has an apostrophe before it.
-	CSV     Format = "csv"
-	RawCSV  Format = "raw csv"
-	JSON    Format = "json"
-	Parquet Format = "parquet"
-)
-
-var copyOptions = map[Format]string{
-	CSV:     "FORMAT csv, HEADER true",
-	RawCSV:  "FORMAT csv, HEADER true",
-	JSON:    "FORMAT json, ARRAY true",
-	Parquet: "FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2",
-}
-
-// Export runs one SELECT and writes its result to w, without holding the rows in memory. If the
-// statement fails, nothing is written.
-func (s *Session) Export(ctx context.Context, text string, format Format, w io.Writer) error {
-	options, ok := copyOptions[format]
-	if !ok {
-		return fmt.Errorf("unknown format %q", format)
-	}
-	dir, err := os.MkdirTemp(s.scratch.path, "export-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "result")
-	err = s.retry(ctx, func(conn *sql.Conn) error {
-		statement, err := checkReadOnly(conn, text)
-		if err != nil {
-			return err
-		}
-		if format == CSV {
-			if statement, err = withoutFormulas(conn, statement); err != nil {
-				return err
-			}
-		}
-		_, err = conn.ExecContext(ctx, fmt.Sprintf("COPY (%s\n) TO %s (%s)", statement, Quote(path), options))
-		return err
-	})
-	if err != nil {
-		return statementError(ctx, text, err)
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	if format == JSON {
-		w = wording.JSON(w)
-	}
-	if _, err := io.Copy(w, file); err != nil {
-		return fmt.Errorf("write the result: %w", err)
-	}
-	return nil
 }
 
 var (

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 
 	"github.com/duckdb/duckdb-go/v2"
@@ -14,8 +16,8 @@ import (
 // what does not fit. Its caller holds a few rows at a time. The caller must close it.
 type Stored struct {
 	Columns []Column
-	// Rows is how many rows there are.
-	Rows int64
+	// Rows is how many rows are kept, and Total how many the statement returns.
+	Rows, Total int64
 
 	conn *sql.Conn
 	page int64   // rows that are read at a time
@@ -36,9 +38,10 @@ const (
 	longestCell, cutCell = 4000, 3960
 )
 
-// Store runs one statement that only reads, as SQL does, and keeps its result for people to read: a text, a
-// list, a struct and a map become text of at most 4,000 characters, which says how many more there are.
-func (s *Session) Store(ctx context.Context, text string) (*Stored, error) {
+// Store runs one statement that only reads, as SQL does, and keeps the first rows of its result, limit at
+// most, for people to read: a text, a list, a struct and a map become text of at most 4,000 characters, which
+// says how many more there are. If there are more rows than limit, they are counted by another run.
+func (s *Session) Store(ctx context.Context, text string, limit int64) (*Stored, error) {
 	var stored *Stored
 	err := s.retry(ctx, func(conn *sql.Conn) error {
 		statement, err := checkReadOnly(conn, text)
@@ -48,10 +51,10 @@ func (s *Session) Store(ctx context.Context, text string) (*Stored, error) {
 		tokens, _ := scan(statement) // checkReadOnly has scanned it
 		if tokens[0].text == "explain" {
 			result, err := fetch(ctx, conn, text)
-			stored = &Stored{Columns: result.Columns, Rows: int64(len(result.Rows)), rows: result.Rows}
+			stored = &Stored{Columns: result.Columns, Rows: int64(len(result.Rows)), Total: int64(len(result.Rows)), rows: result.Rows}
 			return err
 		}
-		stored, err = s.store(ctx, conn, statement)
+		stored, err = s.store(ctx, conn, statement, limit, isVolatile(tokens))
 		return err
 	})
 	if err != nil {
@@ -60,8 +63,15 @@ func (s *Session) Store(ctx context.Context, text string) (*Stored, error) {
 	return stored, nil
 }
 
-// store stores the result of a statement on a connection of its own.
-func (s *Session) store(ctx context.Context, conn *sql.Conn, statement string) (_ *Stored, err error) {
+// isVolatile reports whether a statement may return other rows when it is run again.
+func isVolatile(tokens []token) bool {
+	return slices.ContainsFunc(tokens, func(t token) bool {
+		return t.kind == word && (strings.Contains(t.text, "random") || strings.Contains(t.text, "uuid") || strings.Contains(t.text, "sample"))
+	})
+}
+
+// store stores the first rows of the result of a statement on a connection of its own.
+func (s *Session) store(ctx context.Context, conn *sql.Conn, statement string, limit int64, isVolatile bool) (_ *Stored, err error) {
 	stored := &Stored{}
 	create, widest, err := stored.createText(conn, statement)
 	if err != nil {
@@ -75,13 +85,23 @@ func (s *Session) store(ctx context.Context, conn *sql.Conn, statement string) (
 			err = errors.Join(err, stored.conn.Close())
 		}
 	}()
+	if limit < math.MaxInt64 && !isVolatile {
+		create += fmt.Sprintf(" LIMIT %d", limit+1)
+	}
 	if _, err := stored.conn.ExecContext(ctx, create); err != nil {
 		return nil, err
 	}
 	var bytes int64
 	measure := fmt.Sprintf("SELECT count(*), coalesce(max(%s), 0) FROM %s", widest, storedTable)
-	if err := stored.conn.QueryRowContext(ctx, measure).Scan(&stored.Rows, &bytes); err != nil {
+	if err := stored.conn.QueryRowContext(ctx, measure).Scan(&stored.Total, &bytes); err != nil {
 		return nil, err
+	}
+	stored.Rows = min(stored.Total, limit)
+	if stored.Rows < stored.Total && !isVolatile {
+		count := fmt.Sprintf("SELECT count(*) FROM (%s\n)", statement)
+		if err := stored.conn.QueryRowContext(ctx, count).Scan(&stored.Total); err != nil {
+			return nil, err
+		}
 	}
 	stored.page = min(max(pageBytes/(bytes+valueBytes*int64(len(stored.Columns))), leastPage), mostPage)
 	return stored, nil
@@ -127,14 +147,9 @@ func (r *Stored) Each(ctx context.Context, do func(row []any) error) error {
 		return nil
 	}
 	for from := int64(0); from < r.Rows; from += r.page {
-		page, err := fetch(ctx, r.conn, fmt.Sprintf("FROM %s WHERE rowid >= %d AND rowid < %d ORDER BY rowid", storedTable, from, from+r.page))
-		if err != nil {
+		page := fmt.Sprintf("FROM %s WHERE rowid >= %d AND rowid < %d ORDER BY rowid", storedTable, from, min(from+r.page, r.Rows))
+		if err := fetchEach(ctx, r.conn, page, do); err != nil {
 			return err
-		}
-		for _, row := range page.Rows {
-			if err := do(row); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package analytics
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -35,7 +36,7 @@ func TestStoredResultIsReadInPages(t *testing.T) {
 			func(int64) []any { return []any{"one", "INTEGER", "YES", nil, nil, nil} }},
 		{"a table", "FROM trades", []string{"symbol", "id", "price", "qty", "first_trade_id", "last_trade_id", "traded_at", "is_buyer_maker", "date"}, 3, nil},
 	} {
-		stored, err := s.Store(t.Context(), c.statement)
+		stored, err := s.Store(t.Context(), c.statement, math.MaxInt64)
 		if err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
@@ -62,7 +63,7 @@ func TestStoredResultIsReadInPages(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	plan, err := s.Store(t.Context(), "EXPLAIN SELECT 1")
+	plan, err := s.Store(t.Context(), "EXPLAIN SELECT 1", math.MaxInt64)
 	if err != nil || plan.Rows != 1 || plan.Close() != nil {
 		t.Errorf("EXPLAIN: %+v, %v", plan, err)
 	}
@@ -71,12 +72,12 @@ func TestStoredResultIsReadInPages(t *testing.T) {
 		"SELECT 1\n, missing":            "line 2: Binder Error",
 		"SELECT 1 AS a) AS x(a); FROM (": "line 1: a second statement",
 	} {
-		if _, err := s.Store(t.Context(), statement); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if _, err := s.Store(t.Context(), statement, math.MaxInt64); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", statement, err, want)
 		}
 	}
 	stop := errors.New("stop")
-	stored, err := s.Store(t.Context(), "FROM range(10)")
+	stored, err := s.Store(t.Context(), "FROM range(10)", math.MaxInt64)
 	if err != nil {
 		t.Fatal(err)
 	}

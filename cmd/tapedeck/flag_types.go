@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"path/filepath"
 	"regexp"
@@ -47,6 +48,29 @@ func (m *memorySize) UnmarshalText(text []byte) error {
 	}
 	*m = memorySize(text)
 	return nil
+}
+
+// rowCount is how many rows to show: a number, all, or the default.
+type rowCount string
+
+func (r *rowCount) UnmarshalText(text []byte) error {
+	if n, err := strconv.ParseInt(string(text), 10, 64); string(text) != "all" && (err != nil || n < 1 || n == math.MaxInt64) {
+		return fmt.Errorf("%q is neither a number of rows nor all", strictyaml.Shorten(string(text)))
+	}
+	*r = rowCount(text)
+	return nil
+}
+
+// limit returns the most rows to show.
+func (r rowCount) limit(onTerminal bool) int64 {
+	const screenful = 40
+	if n, err := strconv.ParseInt(string(r), 10, 64); err == nil {
+		return n
+	}
+	if r == "" && onTerminal {
+		return screenful
+	}
+	return math.MaxInt64
 }
 
 // listenAddress is a host, which may be empty, and a port.

@@ -149,7 +149,7 @@ func (p *progressDisplay) amount(n int64) string {
 
 // output returns w, and ends the progress before the first byte is written to it: the result may go
 // to the same terminal.
-func (p *progressDisplay) output(w io.Writer) io.Writer { return &resultWriter{w: w, progress: p} }
+func (p *progressDisplay) output(w io.Writer) *resultWriter { return &resultWriter{w: w, progress: p} }
 
 type resultWriter struct {
 	w        io.Writer

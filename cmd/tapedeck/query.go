@@ -25,6 +25,7 @@ type queryCmd struct {
 	File   string            `placeholder:"FILE" help:"Read the statement from FILE: one of sql/cookbook, or your own."`
 	Set    map[string]string `placeholder:"NAME=VALUE" mapsep:"none" help:"Set a variable that the statement reads with getvariable: --set symbol=ETHUSDT --set since=2026-01-15."`
 	Format string            `placeholder:"FORMAT" enum:"table,csv,json,parquet" default:"table" help:"table, csv, json or parquet."`
+	Rows   rowCount          `placeholder:"N" help:"How many rows a table shows: a number, or all. The default is 40 on a terminal, otherwise all. The other formats have all rows."`
 	Raw    bool              `help:"With --format csv: write texts as they are. Without it, one that a spreadsheet would take for a formula (= + - @) begins with an apostrophe."`
 	sessionFlags
 }
@@ -32,7 +33,7 @@ type queryCmd struct {
 // sessionFlags limit the resources of a DuckDB session.
 type sessionFlags struct {
 	Threads positive   `key:"threads" placeholder:"N" help:"Threads that a query may use. The default is one per core, at most one for each 256 MB of memory."`
-	Memory  memorySize `key:"memory" placeholder:"SIZE" help:"Memory that a query may use, for example 512MB or 2GB. What does not fit goes to disk. The default is 80 % of the memory that the machine or the container has, less if other processes use it."`
+	Memory  memorySize `key:"memory" placeholder:"SIZE" help:"Memory that tapedeck may use for a query, for example 512MB or 2GB; it needs 200MB at least. What does not fit goes to disk. The default is what the machine or the container has available, at most 80 % of what it has."`
 }
 
 func (*queryCmd) noNow() string { return "it does not use the time" }
@@ -61,6 +62,9 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 	if c.Format == "parquet" && isTerminal(a.stdout) {
 		return misuse("parquet cannot be shown on a terminal; redirect it to a file: > result.parquet")
 	}
+	if c.Rows != "" && c.Format != "table" {
+		return misuse("--rows is for tables; %s has all rows: add LIMIT to the statement", c.Format)
+	}
 	if c.Raw && c.Format != "csv" {
 		return misuse("--raw needs --format csv")
 	}
@@ -72,27 +76,15 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	summaries, _ := analytics.Load("", analytics.Summary)
-	running := a.newProgress()
-	session, err := analytics.Open(ctx, dir, analytics.Options{
-		Threads: int(c.Threads), MemoryLimit: string(c.Memory), Variables: c.Set, Macros: true, Logger: a.log,
-		Summaries: summaries, Stored: analytics.SummariesRead(text, summaries), Progress: running,
-	})
-	if err != nil {
-		running.end()
-		return err
+	options := analytics.Options{
+		Threads: int(c.Threads), MemoryLimit: string(c.Memory), Variables: c.Set, Macros: true, Logger: a.log, Statement: text,
+		Summaries: summaries, Stored: analytics.SummariesRead(text, summaries),
 	}
-	defer session.Close()
-	running.Begin("running the statement", 0)
-	defer running.end()
-	output := running.output(a.results())
-	if c.Format == "table" {
-		err = writeStored(ctx, output, session, text)
-	} else {
-		format := analytics.Format(c.Format)
-		if c.Raw && format == analytics.CSV {
-			format = analytics.RawCSV
-		}
-		err = session.Export(ctx, text, format, output)
+	session, begun, err := c.run(ctx, a, dir, text, options)
+	if analytics.IsOutOfMemory(err) && !begun {
+		// Its values are large: a statement gets little memory if its plan needs little.
+		options.Statement = ""
+		session, _, err = c.run(ctx, a, dir, text, options)
 	}
 	if err != nil {
 		var refused *analytics.RefusedError
@@ -110,6 +102,32 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 		return fmt.Errorf("run the statement: %w", err)
 	}
 	return a.reportLeftOut(session)
+}
+
+// run runs the statement in a session of its own, which it returns closed. It also returns whether a part of
+// the result was written.
+func (c *queryCmd) run(ctx context.Context, a *app, dir *tape.Dir, text string, options analytics.Options) (*analytics.Session, bool, error) {
+	running := a.newProgress()
+	options.Progress = running
+	session, err := analytics.Open(ctx, dir, options)
+	if err != nil {
+		running.end()
+		return nil, false, err
+	}
+	defer session.Close()
+	running.Begin("running the statement", 0)
+	defer running.end()
+	output := running.output(a.results())
+	if c.Format == "table" {
+		err = writeStored(ctx, output, session, text, c.Rows.limit(isTerminal(a.stdout)))
+	} else {
+		format := analytics.Format(c.Format)
+		if c.Raw && format == analytics.CSV {
+			format = analytics.RawCSV
+		}
+		err = session.Export(ctx, text, format, output)
+	}
+	return session, output.begun, err
 }
 
 // variableUse matches a variable that a statement reads.
@@ -166,9 +184,9 @@ func (a *app) leftOut(broken []tape.BrokenSegment) error {
 	return nil
 }
 
-// writeStored prints the result of a statement as a table, and the number of its rows.
-func writeStored(ctx context.Context, w io.Writer, session *analytics.Session, text string) (err error) {
-	stored, err := session.Store(ctx, text)
+// writeStored prints the first rows of the result of a statement as a table, and the number of its rows.
+func writeStored(ctx context.Context, w io.Writer, session *analytics.Session, text string, limit int64) (err error) {
+	stored, err := session.Store(ctx, text, limit)
 	if err != nil {
 		return err
 	}
@@ -182,8 +200,17 @@ func writeStored(ctx context.Context, w io.Writer, session *analytics.Session, t
 	if err := stored.Each(ctx, func(row []any) error { return table.write(out, row) }); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "(%d %s)\n", stored.Rows, wording.Noun(stored.Rows, "row"))
+	fmt.Fprintln(out, rowsShown(stored.Rows, stored.Total))
 	return out.Flush()
+}
+
+// rowsShown says how many rows a table has, and how to see the others.
+func rowsShown(shown, total int64) string {
+	if shown == total {
+		return fmt.Sprintf("(%d %s)", total, wording.Noun(total, "row"))
+	}
+	return fmt.Sprintf("(the first %s of %s; --rows all shows all, --format csv or parquet writes a file)",
+		wording.Comma(shown), wording.Count(total, "row"))
 }
 
 // writeRows writes the rows of a result as a table.

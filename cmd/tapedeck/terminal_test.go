@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
 	"regexp"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"tapedeck/internal/standin/exchange"
+	"tapedeck/internal/tape"
 )
 
 // TestStreamOnATerminal records a short stream with a real terminal as standard error: short lines,
@@ -78,5 +80,22 @@ func TestStreamOnATerminal(t *testing.T) {
 				t.Errorf("lines about writing beside a status line, or none without:\n%s", text)
 			}
 		})
+	}
+}
+
+// TestQueryOnATerminal shows the first 40 rows of a table, and how many there are.
+func TestQueryOnATerminal(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	if _, err := tape.Create(data, tape.AggTrade, benchDay); err != nil {
+		t.Fatal(err)
+	}
+	for rows, want := range map[string]string{"41": "(the first 40 of 41 rows; --rows all shows all, --format csv or parquet writes a file)", "40": "(40 rows)"} {
+		terminal, printed := openTerminal(t, 80)
+		status := run([]string{"query", "SELECT 'row ' || i AS name FROM range(" + rows + ") AS r(i)", "--data-dir", data},
+			[]string{"TERM=dumb"}, strings.NewReader(""), terminal, io.Discard)
+		terminal.Close()
+		if text := printed(); status != exitDone || !strings.Contains(text, want) || strings.Count(text, "row ") != 40 {
+			t.Errorf("%s rows: status %d\n%s", rows, status, text)
+		}
 	}
 }
