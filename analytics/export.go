@@ -9,8 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"syscall"
 
+	"tapedeck/internal/durable"
 	"tapedeck/internal/wording"
 )
 
@@ -98,29 +98,11 @@ func (s *Session) copyTo(ctx context.Context, conn *sql.Conn, statement, options
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "result")
 	statement = fmt.Sprintf("COPY (%s\n) TO %s (%s, USE_TMP_FILE false)", statement, Quote(path), options)
-	if syscall.Mkfifo(path, 0o600) != nil { // as on exFAT
-		if err := exec(ctx, conn, statement); err != nil {
-			return err
-		}
-		file, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		_, err = io.Copy(out, file)
-		return err
-	}
-	// Without blocking, because there is no writer yet. The second descriptor keeps the pipe open until the
-	// statement ends, also if it never opens it.
-	reader, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return err
+	reader, writer, err := durable.Pipe(path)
+	if err != nil { // as on exFAT
+		return copyFile(ctx, conn, statement, path, out)
 	}
 	defer reader.Close()
-	writer, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
 	// DuckDB cannot be interrupted while it writes to the pipe, and a pipe without a reader would end the
 	// process. So what nobody wants is read all the same.
 	running, cancel := context.WithCancel(ctx)
@@ -141,6 +123,20 @@ func (s *Session) copyTo(ctx context.Context, conn *sql.Conn, statement, options
 	case <-ctx.Done(): // out may still be waiting for its reader
 		return ctx.Err()
 	}
+}
+
+// copyFile writes to out what a statement writes into a file.
+func copyFile(ctx context.Context, conn *sql.Conn, statement, path string, out *heldWriter) error {
+	if err := exec(ctx, conn, statement); err != nil {
+		return err
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	_, err = io.Copy(out, file)
+	return err
 }
 
 // heldWriter holds back the first heldBytes until there are more, or until flush. The rest goes to w at once.

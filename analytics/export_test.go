@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -31,6 +32,23 @@ func TestExportBeginsBeforeTheStatementEnds(t *testing.T) {
 		if saysSo := strings.HasSuffix(err.Error(), "; the result is cut off"); saysSo != wantWritten || (out.Len() > 0) != wantWritten {
 			t.Errorf("an error in row %s: %d bytes, %v", row, out.Len(), err)
 		}
+	}
+}
+
+// TestExportWithoutPipes writes the same on a file system that has no pipes.
+func TestExportWithoutPipes(t *testing.T) {
+	s := openSession(t, newTape(t, seconds("A", 1, 3)), Options{})
+	conn, err := s.db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	var text bytes.Buffer
+	out := &heldWriter{w: &text}
+	path := filepath.Join(s.scratch.path, "result")
+	statement := "COPY (SELECT 1 AS one) TO " + Quote(path) + " (FORMAT csv, HEADER true)"
+	if err := copyFile(t.Context(), conn, statement, path, out); err != nil || out.flush() != nil || text.String() != "one\n1\n" {
+		t.Errorf("%q, %v", text.String(), err)
 	}
 }
 
