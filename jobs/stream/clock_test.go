@@ -189,13 +189,11 @@ func simulateSteps(t *testing.T, random *rand.Rand) (lost map[string][]time.Time
 		}
 		l.held = append(l.held, at)
 	}
-	prompt := false // a trade was delivered without delay, so that it is known how far the exchange is ahead
 	for range 400 {
 		time.Sleep(time.Duration(random.IntN(3000)) * time.Millisecond)
 		trade()
 		for _, l := range links {
 			if l.conn != nil && !l.late {
-				prompt = prompt || len(l.held) > 0 && w.spans() != nil
 				read(l)
 			}
 		}
@@ -228,7 +226,7 @@ func simulateSteps(t *testing.T, random *rand.Rand) (lost map[string][]time.Time
 		case 8:
 			l.cut = l.conn != nil
 		case 9:
-			l.late = l.conn != nil && !l.late && prompt
+			l.late = l.conn != nil && !l.late && !w.exchangeNow().IsZero() // a trade told how far the exchange is ahead
 		default:
 			w.spans()
 		}

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"sync"
@@ -70,6 +71,7 @@ type watchedConnection struct {
 	reader  *watchedReader
 	handled atomic.Int64 // the latest time of a trade that was taken
 	ahead   atomic.Int64 // how much that was ahead of the clock, in nanoseconds
+	most    atomic.Int64 // the most of that since the last update, in nanoseconds; 0 if there was none
 	pinged  atomic.Int64 // by the clock: when the ping was sent that was answered last
 	spoiled atomic.Bool  // it proves nothing more
 
@@ -111,6 +113,9 @@ func (c *watchedConnection) done(tradedAt, at int64) {
 		c.watcher.doubted.Store(true)
 	default:
 		c.ahead.Store(ahead)
+		if most := c.most.Load(); most == 0 || ahead > most {
+			c.most.Store(ahead)
+		}
 		c.handled.Store(tradedAt)
 	}
 	c.reader.pending.Store(0)
@@ -252,18 +257,25 @@ func (w *watcher) update() {
 	w.wake()
 	ended := map[*watchedConnection]bool{}
 	handled := make(map[*watchedConnection]int64, len(w.open))
-	var ahead int64 // the most of the present connections
+	var ahead, most int64 // the most of the present connections: of their latest trades, and of all
 	for c := range w.open {
 		ended[c] = c.reader.ended.Load() // before the rest, which is final then
 		handled[c] = c.handled.Load()
-		if by := w.aheadOf(c, handled[c]); by != 0 && (ahead == 0 || by > ahead) {
+		by, since := w.aheadOf(c, handled[c]), c.most.Swap(0)
+		if by == 0 {
+			continue
+		}
+		if ahead == 0 || by > ahead {
 			ahead = by
+		}
+		if since = max(by, cmp.Or(since, by)); most == 0 || since > most {
+			most = since
 		}
 	}
 	if ahead != 0 {
 		w.recent = ahead
-		if w.ahead == 0 || ahead > w.ahead {
-			w.ahead = ahead
+		if w.ahead == 0 || most > w.ahead {
+			w.ahead = most
 		}
 		w.allow()
 	}
