@@ -10,11 +10,16 @@ import (
 // PublishCoverage stores the days of a certificate in the coverage table, one row for each symbol
 // and date. It replaces the partitions in which anything but checked_at changes, each in one atomic
 // step. If there are many, as the first time on a year of days, it waits for the disk once for all
-// of them. After an error some partitions may have been replaced.
+// of them. Days that had not begun when the certificate was made are left out: a row that a wrong clock
+// dates decades ahead would give each day until then a partition. After an error some partitions may
+// have been replaced.
 func (d *Dir) PublishCoverage(ctx context.Context, c Certificate) (out Published, err error) {
 	byDate := map[string][]CoverageRow{}
 	for _, s := range c.Symbols {
 		for _, day := range s.Days {
+			if day.Date > DateOf(day.CheckedAt) {
+				break
+			}
 			byDate[day.Date] = append(byDate[day.Date], day.CoverageRow)
 		}
 	}
