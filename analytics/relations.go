@@ -35,7 +35,7 @@ func dataRoot(dir *tape.Dir) (string, error) {
 		return "", err
 	}
 	if strings.ContainsAny(root, `*?[\`) {
-		return "", fmt.Errorf("the path %q has one of the characters *?[\\, which DuckDB takes for a pattern", root)
+		return "", fmt.Errorf("the path %q contains one of the characters * ? [ \\, which DuckDB takes for a pattern", root)
 	}
 	return root, nil
 }

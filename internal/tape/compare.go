@@ -12,7 +12,8 @@ import (
 type comparison struct {
 	dir    *Dir
 	origin Origin // of the publication
-	// symbols says how the ids agree, by symbol. An id counts each time that the publication has it.
+	// symbols says how the ids agree, by symbol. An id counts each time that the publication has it with the
+	// same content, and once for all other contents: an exchange that repeats one id is not another market.
 	symbols   map[string]*agreement
 	conflicts []Conflict
 	// unreadable counts rows whose ids are in segments that cannot be read.
@@ -22,6 +23,7 @@ type comparison struct {
 // agreement says how the ids of one symbol agree.
 type agreement struct {
 	compared, differing int64
+	lastDiffering       int64
 	sample              Conflict // the first one
 }
 
@@ -93,8 +95,12 @@ func (c *comparison) repeated(first, second *Trade) (conflict Conflict, ok bool)
 	return conflict, true
 }
 
-// differ counts an id that has another content.
+// differ counts an id that has another content. Ids that are equal come one after the other.
 func (a *agreement) differ(conflict Conflict) {
+	if a.differing > 0 && a.lastDiffering == conflict.ID {
+		return
+	}
+	a.lastDiffering = conflict.ID
 	a.compared++
 	if a.differing++; a.differing == 1 {
 		a.sample = conflict

@@ -119,6 +119,25 @@ func TestConflictsWithinAPublication(t *testing.T) {
 }
 
 // Sources differ in what they know: milliseconds or microseconds, raw trades or none.
+// TestRepeatedIDIsNotAnotherMarket publishes one id with many contents: they are conflicts of that id.
+func TestRepeatedIDIsNotAnotherMarket(t *testing.T) {
+	for _, onTape := range []int64{0, 1} {
+		d := newTape(t)
+		if _, err := d.Publish(context.Background(), trades("AUSDT", 1, onTape, day0), Origin{Source: FromStream}); err != nil {
+			t.Fatal(err)
+		}
+		rows := make([]Trade, 3*disagreeLeast)
+		for i := range rows {
+			rows[i] = trades("AUSDT", 1, 1, day0)[0]
+			rows[i].Price += float64(i + 1)
+		}
+		out, err := d.Publish(context.Background(), rows, Origin{Source: FromStream})
+		if want := int64(len(rows)) - 1 + onTape; err != nil || out.Conflicts != want || len(all(t, d)["AUSDT"]) != 1 {
+			t.Errorf("%d on the tape: %+v, %v, want %d conflicts", onTape, out, err, want)
+		}
+	}
+}
+
 func TestSameContent(t *testing.T) {
 	base := Trade{Symbol: "AUSDT", ID: 7, Price: 1.5, Qty: 2, FirstTradeID: 9, LastTradeID: 11, TradedAt: day0.UnixMicro() + 1_234_567}
 	for name, c := range map[string]struct {
