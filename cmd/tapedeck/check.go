@@ -30,6 +30,8 @@ type checkCmd struct {
 	sessionFlags
 }
 
+func (*checkCmd) onlyReads() {}
+
 func (c *checkCmd) Run(ctx context.Context, a *app) error {
 	options := check.Options{
 		Names: c.Names, Rows: int(c.Rows), QueriesDir: c.SQLDir, Arguments: map[string]any{},

@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 	_ "time/tzdata" // for the time zones of crontab.yaml; the image has no zone files
 
 	"tapedeck/jobs/stream"
@@ -67,7 +68,11 @@ func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int 
 	// second one kills the process.
 	context.AfterFunc(ctx, stop)
 	parsed.BindTo(ctx, (*context.Context)(nil))
-	if err := parsed.Run(a); err != nil {
+	command := func() error { return parsed.Run(a) }
+	if _, only := parsed.Selected().Target.Addr().Interface().(reader); only {
+		command = func() error { return abandonAfter(ctx, signalGrace, func() error { return parsed.Run(a) }) }
+	}
+	if err := command(); err != nil {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) && !errors.Is(err, stream.ErrNotPublished) {
 			cause := context.Cause(ctx) // names the signal
 			var hinted *hintError
@@ -84,6 +89,34 @@ func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int 
 // reloader is implemented by the commands that reload their crontab on SIGHUP. It stops the others,
 // because it means that their terminal is gone.
 type reloader interface{ reloadsOnHangup() }
+
+// reader is implemented by the commands that only read the tape and run SQL of others.
+type reader interface{ onlyReads() }
+
+// signalGrace is how long a reader may take to end after a signal. It is less than the 8 s after which a
+// scheduler kills a job.
+const signalGrace = 5 * time.Second
+
+// abandonAfter runs a command that only reads. If it has not returned a while after ctx was cancelled,
+// abandonAfter returns context.Canceled without it: DuckDB does not interrupt a single call of a function,
+// which can take minutes. The process ends with the goroutine in it.
+func abandonAfter(ctx context.Context, grace time.Duration, command func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- command() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return context.Canceled
+	}
+}
 
 // environment turns KEY=VALUE lines into a map. The last line of a key wins.
 func environment(environ []string) map[string]string {

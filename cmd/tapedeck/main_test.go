@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -9,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
@@ -65,6 +69,28 @@ func TestScriptsSayWhatTheyProve(t *testing.T) {
 			t.Errorf("%s: the first line does not say what it proves", path)
 		}
 	}
+}
+
+// A function of DuckDB that works for minutes cannot be interrupted.
+func TestReaderIsAbandonedAfterASignal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		release := make(chan struct{})
+		began := time.Now()
+		time.AfterFunc(time.Minute, cancel)
+		err := abandonAfter(ctx, signalGrace, func() error { <-release; return nil })
+		if took := time.Since(began); !errors.Is(err, context.Canceled) || took != time.Minute+signalGrace {
+			t.Errorf("%v after %v", err, took)
+		}
+		close(release)
+
+		ctx, cancel = context.WithCancel(t.Context())
+		failed := errors.New("failed")
+		err = abandonAfter(ctx, signalGrace, func() error { cancel(); time.Sleep(signalGrace / 2); return failed })
+		if err != failed {
+			t.Errorf("the command's own error is lost: %v", err)
+		}
+	})
 }
 
 // call runs a command line in this process.

@@ -36,6 +36,8 @@ type sessionFlags struct {
 	Memory  memorySize `key:"memory" placeholder:"SIZE" help:"Memory that tapedeck may use for a query, for example 512MB or 2GB; it needs 200MB at least. What does not fit goes to disk. The default is what the machine or the container has available, at most 80 % of what it has."`
 }
 
+func (*queryCmd) onlyReads() {}
+
 func (*queryCmd) noNow() string { return "it does not use the time" }
 
 func (c *queryCmd) Run(ctx context.Context, a *app) error {
