@@ -86,7 +86,7 @@ func (p *headerParser) parse() []error {
 		prose = append(prose, strings.TrimPrefix(rest, " "))
 	}
 	p.Doc = strings.TrimSpace(strings.Join(prose, "\n"))
-	if p.Title == "" {
+	if p.Title == "" && p.Name != "" {
 		title := strings.ReplaceAll(p.Name, "_", " ")
 		p.Title = strings.ToUpper(title[:1]) + title[1:]
 	}

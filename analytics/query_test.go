@@ -385,6 +385,7 @@ func TestMisplacedFilesAreNamed(t *testing.T) {
 func FuzzParseQuery(f *testing.F) {
 	f.Add("detect/a.sql", spikeText)
 	f.Add("check/a.sql", "-- a\n-- reads: trades whole\n-- column: x BIGINT y\n-- key: x\n-- severity: warn\nSELECT 1 AS x FROM trades")
+	f.Add("report/.sql", "-- a\n-- reads: trades whole\n-- column: x BIGINT y\n-- key: x\nSELECT 1 AS x FROM trades")
 	f.Add("report/a.sql", "-- a $$ 'b' /* /* */ */ e'\\' $tag$ ; $tag$ ?")
 	queries, _ := Load("")
 	for _, q := range queries {
