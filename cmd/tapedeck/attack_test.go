@@ -275,6 +275,7 @@ func (a *attacker) heal() {
 		}
 		a.counts["repairs"]++
 	}
+	a.checkContents()
 	for key, content := range a.kept {
 		row, ok := a.on[key.symbol][key.id]
 		if !ok && !a.disturbed[key.symbol] {

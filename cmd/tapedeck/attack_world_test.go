@@ -34,8 +34,13 @@ type attacker struct {
 	foreign map[string]bool
 	// copied are files of another tape, which repair adds.
 	copied map[string]bool
-	kept   map[tradeKey]string // what must stay on the tape
-	counts map[string]int
+	// denied are files that commands may not read.
+	denied  map[string]bool
+	kept    map[tradeKey]string // what must stay on the tape
+	counts  map[string]int
+	spoiler *spoiler // nil until it is needed
+	// contradicted are symbols of which the stream sent other contents.
+	contradicted map[string]bool
 }
 
 type namedAttack struct {
@@ -62,6 +67,7 @@ func newAttacker(t *testing.T, seed uint64) *attacker {
 	a := &attacker{
 		chronicle: newChronicle(t, seed), wrong: map[string]string{}, broken: map[string][]byte{},
 		foreign: map[string]bool{}, copied: map[string]bool{}, kept: map[tradeKey]string{}, counts: map[string]int{},
+		contradicted: map[string]bool{}, denied: map[string]bool{},
 	}
 	a.calm, a.attacked = false, true
 	a.attacks = []namedAttack{
@@ -81,7 +87,14 @@ func newAttacker(t *testing.T, seed uint64) *attacker {
 		{"a file has rows of tomorrow", a.importTomorrow},
 		{"tape.json is lost", a.loseManifest},
 		{"strange files lie in the tape", a.strayFiles},
+		{"a command is killed", a.killCommand},
+		{"a removal is killed", a.killDrop},
+		{"nobody reads a recorder's log and metrics", a.recordUnread},
+		{"the stream repeats, reorders and contradicts itself", a.recordFaults},
+		{"the exchange's answers are hostile", a.spoilAnswers},
+		{"the archive is hostile", a.spoilArchive},
 	}
+	a.attacks = append(a.attacks, a.rootAttacks()...)
 	if *attackOnly != "" {
 		a.attacks = slices.DeleteFunc(a.attacks, func(attack namedAttack) bool {
 			return !slices.ContainsFunc(strings.Split(*attackOnly, "|"), func(text string) bool { return strings.Contains(attack.name, text) })
@@ -189,6 +202,9 @@ func (a *attacker) look() {
 			a.wrong[path] = "is damaged"
 			continue
 		}
+		if a.denied[path] {
+			a.wrong[path] = "may not be read"
+		}
 		if a.foreign[path] {
 			a.wrong[path] = "has another feed"
 			continue
@@ -214,6 +230,7 @@ func (a *attacker) look() {
 			}
 			in[key] = path
 			a.on[row.Symbol][row.ID], a.had[row.Symbol][row.ID] = row, true
+			delete(a.dropped[row.Symbol], row.ID)
 		}
 	}
 	for key := range in {
@@ -531,9 +548,7 @@ func (a *attacker) loseState() {
 		a.t.Fatal(err)
 	}
 	clear(a.watched)
-	for symbol := range a.disturbed { // less is known of what was removed
-		a.disturbed[symbol] = true
-	}
+	a.forgetDrops()
 }
 
 // damageState changes a file of the state.
@@ -553,8 +568,16 @@ func (a *attacker) damageState() {
 	texts := []string{"", "null", "[]", "{}", "{", `"text"`, "99999999999999999999", strings.Repeat("[", 100000), "\x00\xff\xfe", `{"spot":{"first_id":-1}}`}
 	a.write(path, []byte(texts[a.random.IntN(len(texts))]))
 	a.note("damaged %s", path)
+	a.forgetDrops()
 	for _, symbol := range a.symbols { // less may be known
 		a.disturbed[symbol] = true
+	}
+}
+
+// forgetDrops is called when the file that lists the dropped ids may be lost.
+func (a *attacker) forgetDrops() {
+	for _, ids := range a.dropped {
+		clear(ids)
 	}
 }
 

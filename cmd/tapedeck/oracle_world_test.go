@@ -38,8 +38,11 @@ type chronicle struct {
 	calm     bool            // one recorder runs, and nothing else happens
 	placed   []window.Window // the next results of someWindow
 	queries  string          // a directory with a detector
-	runs     int
-	events   []string // what happened, for a failure
+	rest     string          // the address of REST and the archive
+	// elsewhere runs a command in another process, if set.
+	elsewhere func(args []string) (status int, stdout, stderr string)
+	runs      int
+	events    []string // what happened, for a failure
 
 	// evidence says what is proven by what: the windows in which a recorder watched a symbol, and until when
 	// the exchange was asked.
@@ -78,6 +81,7 @@ func newChronicle(t *testing.T, seed uint64) *chronicle {
 		}
 	}
 	h.server = exchange.StartTest(t, exchange.NewMemory(nil, rows), exchange.Options{Speed: exchange.Manual, Start: h.now}, exchange.BadRequest)
+	h.rest = h.server.URL()
 	dir, err := tape.Create(filepath.Join(t.TempDir(), "data"), tape.AggTrade, h.now)
 	if err != nil {
 		t.Fatal(err)
@@ -154,18 +158,31 @@ func (h *chronicle) wait(d time.Duration) {
 	}
 }
 
-// run runs a command in this process.
-func (h *chronicle) run(args ...string) (status int, stdout, stderr string) {
-	environ := []string{
-		"TAPEDECK_STREAM_URL=" + h.server.StreamURL(), "TAPEDECK_REST_URL=" + h.server.URL(), "TAPEDECK_ARCHIVE_URL=" + h.server.URL(),
-		"TAPEDECK_DATA_DIR=" + h.dir.Path(), "TAPEDECK_LOG_LEVEL=error",
-		"TAPEDECK_SQL_DIR=" + h.queries,
+// environ returns the environment of commands.
+func (h *chronicle) environ() []string {
+	return []string{
+		"TAPEDECK_STREAM_URL=" + h.server.StreamURL(), "TAPEDECK_REST_URL=" + h.rest, "TAPEDECK_ARCHIVE_URL=" + h.rest,
+		"TAPEDECK_DATA_DIR=" + h.dir.Path(), "TAPEDECK_LOG_LEVEL=error", "TAPEDECK_SQL_DIR=" + h.queries,
 	}
-	var out, errs bytes.Buffer
-	args = append(args, "--now", h.now.Add(h.skew).Format(time.RFC3339Nano))
-	status = run(args, environ, strings.NewReader(""), &out, &errs)
-	h.note("%s: exit status %d: %s", strings.Join(args, " "), status, strings.TrimSpace(errs.String()))
-	return status, out.String(), errs.String()
+}
+
+// dated returns the arguments of a command with the time of this machine's clock.
+func (h *chronicle) dated(args []string) []string {
+	return append(slices.Clone(args), "--now", h.now.Add(h.skew).Format(time.RFC3339Nano))
+}
+
+// run runs a command in this process, or elsewhere.
+func (h *chronicle) run(args ...string) (status int, stdout, stderr string) {
+	args = h.dated(args)
+	if h.elsewhere != nil {
+		status, stdout, stderr = h.elsewhere(args)
+	} else {
+		var out, errs bytes.Buffer
+		status = run(args, h.environ(), strings.NewReader(""), &out, &errs)
+		stdout, stderr = out.String(), errs.String()
+	}
+	h.note("%s: exit status %d: %s", strings.Join(args, " "), status, strings.TrimSpace(stderr))
+	return status, stdout, stderr
 }
 
 // look reads what is on the tape, without the index.

@@ -94,16 +94,17 @@ func (s *standin) stop() error {
 
 // freeAddress returns an address on which nothing listens. Its port is below those that the system
 // gives to clients (32768 and above), so that none of them takes it while an exchange is restarted.
-func freeAddress(ts *testscript.TestScript) string {
+func freeAddress() (string, error) {
 	for {
 		address := fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000))
 		listener, err := net.Listen("tcp", address)
 		if errors.Is(err, syscall.EADDRINUSE) {
 			continue
 		}
-		ts.Check(err)
-		ts.Check(listener.Close())
-		return address
+		if err == nil {
+			err = listener.Close()
+		}
+		return address, err
 	}
 }
 
@@ -127,7 +128,9 @@ func startExchange(ts *testscript.TestScript, neg bool, args []string) {
 	if server.command != nil {
 		ts.Check(server.stop())
 	} else {
-		listen = freeAddress(ts)
+		free, err := freeAddress()
+		ts.Check(err)
+		listen = free
 		ts.Defer(func() { ts.Check(server.stop()) })
 	}
 	command := exec.Command(binary, append([]string{"exchange", "--listen", listen, "--log-level", "warn"}, args...)...)

@@ -144,7 +144,8 @@ func (d *Dir) planScan(dates []string, full bool, parts map[string]*scannedParti
 			}
 			listed[name] = true
 			size, modified := info.Size(), info.ModTime().UnixNano()
-			if known, ok := part.Files[name]; ok && known.Size == size && known.Modified == modified {
+			known, ok := part.Files[name]
+			if ok && known.Size == size && known.Modified == modified && isReadable(d.catalog.segment(Trades, date, name)) {
 				continue
 			}
 			part.Files[name] = scannedFile{Size: size, Modified: modified, Version: scanVersion}
@@ -159,6 +160,15 @@ func (d *Dir) planScan(dates []string, full bool, parts map[string]*scannedParti
 		out.files += len(listed)
 	}
 	return out, nil
+}
+
+// isReadable reports whether this process may read a file. What was read earlier proves nothing else.
+func isReadable(path string) bool {
+	file, err := durable.Open(path)
+	if err == nil {
+		err = file.Close()
+	}
+	return err == nil
 }
 
 // run reads the pending files, on every core.
@@ -195,6 +205,9 @@ func (s *tapeScan) record(p pendingScan, found content, err error) {
 	file := files[p.name]
 	if err != nil {
 		file.Broken = err.Error()
+		if errors.Is(err, fs.ErrPermission) { // which can change without a change of the file
+			file.Modified = 0
+		}
 	} else {
 		file.Runs, file.Duplicates, file.Misplaced = found.runs, found.duplicates, found.misplaced
 		file.Backwards, file.Foreign = found.backwards, found.foreign

@@ -169,6 +169,22 @@ func (h *hub) counts() (open, messages int64) {
 	return int64(len(h.conns)), h.messages
 }
 
+// WaitSubscribed blocks until clients have subscribed to so many streams, or ctx ends, whose error it then
+// returns.
+func (s *Server) WaitSubscribed(ctx context.Context, least int) error {
+	for {
+		streams, more := s.hub.subscribedStreams()
+		if streams >= least {
+			return nil
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // WaitIdle blocks until no connection is open or ctx ends, whose error it then returns.
 func (s *Server) WaitIdle(ctx context.Context) error {
 	for {

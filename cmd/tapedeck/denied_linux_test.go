@@ -1,0 +1,87 @@
+package main
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tapedeck/internal/tape"
+)
+
+// TestVerifyNoticesPermissions checks a tape as a user who may not read one of its files. The certificate does
+// not rest on what an earlier check read, and is complete again once the file may be read.
+func TestVerifyNoticesPermissions(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can run commands as another user")
+	}
+	base := t.TempDir()
+	dir, err := tape.Create(filepath.Join(base, "data"), tape.AggTrade, oracleDay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := tape.Trade{Symbol: "BTCUSDT", ID: 1, Price: 1, Qty: 1, TradedAt: oracleDay.UnixMicro()}
+	if _, err := dir.Publish(t.Context(), []tape.Trade{row}, tape.Origin{Source: tape.FromStream, At: oracleDay}); err != nil {
+		t.Fatal(err)
+	}
+	segments, _, err := dir.Segments(tape.Trades, "2026-01-15", "2026-01-15")
+	if err != nil || len(segments) != 1 {
+		t.Fatal(segments, err)
+	}
+	path := filepath.Join(dir.Path(), segments[0].Path)
+	giveTo(t, otherUser, dir.Path())
+	verify := func() (status int, said string) {
+		command := exec.Command("tapedeck", "verify", "--data-dir", dir.Path(), "--now", oracleDay.Add(time.Hour).Format(time.RFC3339))
+		command.Path = "/proc/self/exe" // another user may not enter the directory of the command
+		command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: otherUser, Gid: otherUser}}
+		command.Dir = "/"
+		out, err := command.CombinedOutput()
+		if command.ProcessState == nil {
+			t.Fatal(err)
+		}
+		return command.ProcessState.ExitCode(), string(out)
+	}
+	for _, step := range []struct {
+		mode   os.FileMode
+		status int
+	}{{0o644, exitDone}, {0, exitPartial}, {0, exitPartial}, {0o644, exitDone}} {
+		if err := os.Chmod(path, step.mode); err != nil {
+			t.Fatal(err)
+		}
+		status, said := verify()
+		if status != step.status || step.mode == 0 && !strings.Contains(said, segments[0].Path) {
+			t.Errorf("with the mode %o, verify exits with %d:\n%s", step.mode, status, said)
+		}
+	}
+}
+
+// otherUser is a user id that the tests of root give to commands. Nobody has it.
+const otherUser = 65432
+
+// giveTo gives directories of t.TempDir and what is in them to a user, and lets all enter the one that they
+// are in.
+func giveTo(t *testing.T, user int, dirs ...string) {
+	t.Helper()
+	for _, dir := range dirs {
+		base := dir
+		for filepath.Dir(base) != filepath.Clean(os.TempDir()) && base != "/" {
+			base = filepath.Dir(base)
+		}
+		if err := os.Chmod(base, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			return os.Lchown(path, user, user)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
