@@ -90,8 +90,8 @@ fuzz: tools ## fuzz every decoder, a minute each; FUZZTIME=1h, FUZZ=REST for som
 	GO='$(GO)' scripts/fuzz $(or $(FUZZTIME),60s) $(FUZZ)
 
 .PHONY: attack
-attack: tools ## 150 random histories in which people, clocks, files and content misbehave; HISTORIES=1000
-	$(GO) test ./cmd/tapedeck -count=1 -v -timeout 60m -run '^TestAttack$$' -attack $(or $(HISTORIES),150)
+attack: tools ## 100 random histories in which people, clocks, disks and content misbehave; 5 minutes; HISTORIES=1000
+	$(GO) test ./cmd/tapedeck -count=1 -v -timeout 120m -run '^TestAttack$$' -attack $(or $(HISTORIES),100)
 
 .PHONY: clients-test
 clients-test: tools ## ccxt, freqtrade and other clients against the stand-in exchange; 3 minutes, npm, PyPI

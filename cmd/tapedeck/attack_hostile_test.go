@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"tapedeck/internal/standin/exchange"
 	"tapedeck/internal/window"
 )
 
@@ -210,21 +211,20 @@ func (a *attacker) spoilArchive() {
 		return
 	}
 	a.wait(max(time.Minute, oracleDay.Add(29*time.Hour).Sub(a.now))) // the file of a day is there in the next morning
-	kind := []string{"endless", "zeros"}[a.random.IntN(2)]
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		isChecksum := strings.HasSuffix(r.URL.Path, ".CHECKSUM")
-		switch {
-		case isChecksum:
-			_, _ = fmt.Fprintf(w, "%064d  %s\n", 0, strings.TrimSuffix(r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:], ".CHECKSUM"))
-		case kind == "endless":
-			endless(w, nil, []byte("0"))
-		default:
-			_, _ = w.Write(make([]byte, 1<<20))
-		}
-	}))
-	defer server.Close()
-	status, stdout, stderr := a.run("backfill", "--source", "archive", "--from", oracleDay.Format(time.DateOnly),
-		"--to", oracleDay.AddDate(0, 0, 1).Format(time.DateOnly), "--symbols", strings.Join(a.symbols, ","), "--archive-url", server.URL)
+	args := []string{"backfill", "--source", "archive", "--from", oracleDay.Format(time.DateOnly),
+		"--to", oracleDay.AddDate(0, 0, 1).Format(time.DateOnly), "--symbols", strings.Join(a.symbols, ",")}
+	kinds := []exchange.FaultKind{exchange.ArchiveShort, exchange.ArchiveChecksum, exchange.ArchiveCorrupt, exchange.ArchiveHole,
+		exchange.ArchiveUnsorted, exchange.ArchiveNoChecksum, exchange.ArchiveLate, endlessFile, wrongFile}
+	kind := kinds[a.random.IntN(len(kinds))]
+	a.note("the archive's files: %s", kind)
+	if kind == endlessFile || kind == wrongFile {
+		server := httptest.NewServer(hostileArchive(kind))
+		defer server.Close()
+		args = append(args, "--archive-url", server.URL)
+	} else if _, err := a.server.Inject(exchange.Fault{Kind: kind, Count: 1 + a.random.IntN(3)}); err != nil {
+		a.t.Fatal(err)
+	}
+	status, stdout, stderr := a.run(args...)
 	a.ends("backfill", status, stdout, stderr)
 	a.look()
 	if status == exitDone {
@@ -233,6 +233,24 @@ func (a *attacker) spoilArchive() {
 	if parts := a.staged(); len(parts) > 0 {
 		a.fail("an archive that is %s leaves %v", kind, parts)
 	}
+}
+
+// Faults of an archive that the stand-in does not have.
+const endlessFile, wrongFile exchange.FaultKind = "endless", "wrong"
+
+// hostileArchive has files that never end, or are not what their checksum says.
+func hostileArchive(kind exchange.FaultKind) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name, isChecksum := strings.CutSuffix(r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:], ".CHECKSUM")
+		switch {
+		case isChecksum:
+			_, _ = fmt.Fprintf(w, "%064d  %s\n", 0, name)
+		case kind == endlessFile:
+			endless(w, nil, []byte("0"))
+		default:
+			writeBody(w, make([]byte, 1<<20))
+		}
+	})
 }
 
 // staged returns the downloads that are in the staging directory.

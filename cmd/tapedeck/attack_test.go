@@ -22,7 +22,8 @@ var (
 
 // TestAttack lives through random histories of a tape in which the operator, the clock, the disk and the
 // exchange's content misbehave as well: copies, moves, merges and deletions of files, lost and damaged
-// state, clock steps, hostile names and files. No command may claim more than the oracle of TestOracle
+// state, clock steps, hostile names, files, streams and answers, kills, readers that do not read, and, for root, files
+// that may not be read or written and a full disk. No command may claim more than the oracle of TestOracle
 // knows, print numbers from rows that are on the tape twice, write outside of the data directory, or
 // panic. What can be healed is healed by `repair` and `backfill`.
 func TestAttack(t *testing.T) {
