@@ -113,7 +113,7 @@ func (r *Report) moverCharts() (out []chartSpec) {
 
 // volumeChart chooses a symbol's volume by hour. A single hour is not worth a chart.
 func (r *Report) volumeChart(symbol string) (chartSpec, bool) {
-	section, columns, ok := r.sectionColumns("hourly", "symbol", "hour", "quote_volume")
+	section, columns, ok := r.sectionColumns(hourlyName, "symbol", "hour", "quote_volume")
 	if !ok {
 		return chartSpec{}, false
 	}
@@ -123,7 +123,7 @@ func (r *Report) volumeChart(symbol string) (chartSpec, bool) {
 		return chartSpec{}, false
 	}
 	return chartSpec{
-		kind: hoursChart, title: wording.Name(symbol) + ": quote volume by hour", symbolRun: runs[i],
+		kind: hoursChart, title: wording.Name(symbol) + ": quote volume by " + r.hourlyUnit(), symbolRun: runs[i],
 		section: section, category: columns[1], value: columns[2],
 	}, true
 }

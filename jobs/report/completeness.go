@@ -20,6 +20,9 @@ const (
 	conflictsName    = "conflicts"
 )
 
+// hourlyName is the section whose rows are longer than an hour in a wide window.
+const hourlyName = "hourly"
+
 // symbolState is one row of the section completeness.
 type symbolState struct {
 	symbol, verdict             string
@@ -403,4 +406,15 @@ func readStates(result analytics.Result) (out []symbolState, ok bool) {
 		})
 	}
 	return out, true
+}
+
+// describeSteps says what a row of hourly is if it is not an hour.
+func (r *Report) describeSteps(sections []analytics.Query) {
+	if r.hourlyStep > 1 && slices.ContainsFunc(sections, func(q analytics.Query) bool { return q.Name == hourlyName }) {
+		span := r.hourlyUnit()
+		if r.hourlyStep == 24 || r.hourlyStep == 7*24 {
+			span = "a " + span
+		}
+		r.addStatement(Note, "The window is wide: a row of the section hourly covers %s.", span)
+	}
 }

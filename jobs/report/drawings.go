@@ -75,7 +75,7 @@ func (r *Report) drawHours(spec chartSpec) chart.Chart {
 	}
 	out := chart.Chart{Title: spec.title, Kind: chart.Columns, Format: formatAxisAmount}
 	first, hours := r.hours()
-	hoursPerColumn := (hours + chart.MaxPoints - 1) / chart.MaxPoints
+	hoursPerColumn := r.wholeSteps((hours + chart.MaxPoints - 1) / chart.MaxPoints)
 	_, layout := r.timeFormat()
 	for i := 0; i < hours; i += hoursPerColumn {
 		sum := 0.0
@@ -86,6 +86,25 @@ func (r *Report) drawHours(spec chartSpec) chart.Chart {
 		out.Values = append(out.Values, sum)
 	}
 	return out
+}
+
+// wholeSteps rounds a number of hours up to whole rows of hourly.
+func (r *Report) wholeSteps(hours int) int {
+	step := int(max(r.hourlyStep, 1))
+	return (hours + step - 1) / step * step
+}
+
+// hourlyUnit is what a row of hourly is.
+func (r *Report) hourlyUnit() string {
+	switch r.hourlyStep {
+	case 0, 1:
+		return "hour"
+	case 24:
+		return "day"
+	case 7 * 24:
+		return "week"
+	}
+	return wording.Count(r.hourlyStep, "hour")
 }
 
 // hours returns the first hour of the window, and how many hours it has.

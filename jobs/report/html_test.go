@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -304,5 +305,23 @@ func TestPictures(t *testing.T) {
 	movers := build(t, sampleTape(t, nil), func(o *report.Options) { o.Sections = []string{"movers"} })
 	if all, err := report.Pictures(movers, -1); err != nil || len(all) != 2 {
 		t.Errorf("%d pictures of the movers, want 2 (%v)", len(all), err)
+	}
+}
+
+// TestWideWindow checks that a report of many days has rows of days, and says so.
+func TestWideWindow(t *testing.T) {
+	dir := newTape(t, tape.AggTrade, sampleTrades(manyMarkets(2), nil))
+	for days, want := range map[int]string{10: "", 11: "covers a day", 401: "covers a week"} {
+		built := build(t, dir, func(o *report.Options) {
+			o.Window.Start = o.Window.End.AddDate(0, 0, -days)
+			o.Sections = []string{"hourly"}
+		})
+		found := slices.ContainsFunc(built.Statements, func(s report.Statement) bool { return strings.Contains(s.Text, "covers a") })
+		if found != (want != "") || found && !slices.ContainsFunc(built.Statements, func(s report.Statement) bool { return strings.Contains(s.Text, want) }) {
+			t.Errorf("%d days: %v", days, built.Statements)
+		}
+		if rows := len(built.Section("hourly").Result.Rows); want != "" && rows > 4 {
+			t.Errorf("%d days: %d rows of two symbols in a few hours", days, rows)
+		}
 	}
 }

@@ -80,6 +80,7 @@ type Report struct {
 	Sections []Section
 
 	candleStep time.Duration
+	hourlyStep int64          // hours of a row of hourly
 	decimals   map[string]int // of prices, by symbol; nil until they are needed
 	// leavesOutNames is set if rows are left out because no symbol can have their name.
 	leavesOutNames bool
@@ -194,7 +195,7 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 		return nil, fmt.Errorf("run the sections: %w", err)
 	}
 	report := &Report{Window: opt.Window, MadeAt: opt.Now.UTC(),
-		Feed: dir.Feed(), Symbols: opt.Symbols, candleStep: candleStep(opt)}
+		Feed: dir.Feed(), Symbols: opt.Symbols, candleStep: candleStep(opt), hourlyStep: hourlyStep(opt)}
 	result := func(name string) Section {
 		if section, ok := results[name]; ok {
 			return section
@@ -203,6 +204,7 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 	}
 	report.describeNotSymbols(session.NotSymbols())
 	report.describeCompleteness(result(completenessName), result(conflictsName), session.Broken())
+	report.describeSteps(chosen)
 	report.describeJudged(result(judgedName), len(opt.detectors))
 	for _, query := range chosen {
 		section := results[query.Name]

@@ -180,6 +180,8 @@ func runSection(ctx context.Context, session *analytics.Session, query analytics
 			}
 		case "step_seconds":
 			args[param.Name] = int64(chartStep(opt.Window.Duration()) / time.Second)
+		case "step_hours":
+			args[param.Name] = hourlyStep(opt)
 		}
 	}
 	for name, value := range opt.Params[query.Name] {
@@ -192,6 +194,23 @@ func runSection(ctx context.Context, session *analytics.Session, query analytics
 		return Section{Query: query, Err: err}
 	}
 	return Section{Query: query, Result: result}
+}
+
+// hourlyStep returns how many hours a row of the section hourly has, so that a wide window has some hundred
+// rows of a symbol. The configuration may set it.
+func hourlyStep(opt Options) int64 {
+	if set, ok := opt.Params[hourlyName]["step_hours"]; ok {
+		if hours, err := strconv.ParseInt(fmt.Sprint(set), 10, 64); err == nil && hours > 0 {
+			return hours
+		}
+	}
+	switch days := opt.Window.Duration() / (24 * time.Hour); {
+	case days > 400:
+		return 7 * 24
+	case days > 10:
+		return 24
+	}
+	return 1
 }
 
 // chartSteps are the candle lengths that charts use.

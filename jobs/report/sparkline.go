@@ -31,7 +31,7 @@ func (t *tableWriter) hourlyProfile(section Section) (grid, string, bool) {
 		return nil, "", false
 	}
 	first, hours := t.report.hours()
-	hoursPerSlot := (hours + sparkWidth - 1) / sparkWidth
+	hoursPerSlot := t.report.wholeSteps((hours + sparkWidth - 1) / sparkWidth)
 	slots := (hours + hoursPerSlot - 1) / hoursPerSlot
 
 	rows, order := t.report.orderByImportance(section)
@@ -64,7 +64,7 @@ func (t *tableWriter) hourlyProfile(section Section) (grid, string, bool) {
 		note = fmt.Sprintf("… and %s; %s", wording.Count(more, "more symbol"), order)
 		profiles = profiles[:t.opt.Rows]
 	}
-	g := grid{{head: "symbol", keep: true}, {head: "close"}, {head: "raw trades"}, {head: "busiest hour"}, {head: "raw trades in it", kind: kindCount}}
+	g := grid{{head: "symbol", keep: true}, {head: "close"}, {head: "raw trades"}, {head: "busiest " + t.report.hourlyUnit()}, {head: "raw trades in it", kind: kindCount}}
 	for i := range g {
 		g[i].rank, g[i].cells = i, make([][]string, 1)
 	}

@@ -91,7 +91,7 @@ func (t *tableWriter) section(section Section) {
 		}
 		return
 	}
-	if section.Query.Name == "hourly" && len(t.report.Sections) > 1 {
+	if section.Query.Name == hourlyName && len(t.report.Sections) > 1 {
 		if profile, note, ok := t.hourlyProfile(section); ok {
 			t.grid(profile, note)
 			return
