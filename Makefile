@@ -26,7 +26,7 @@ slowest   = $(GO) tool gotestsum tool slowest --num 10 --threshold 3s --jsonfile
 .PHONY: test
 test: tools ## the tests, with the race detector; no network except for the Go modules
 	@# -p 3: some packages mostly wait. -dwarf=false: without debug information it builds a fifth faster
-	@GORACE=atexit_sleep_ms=0 $(GOTESTSUM) -p 3 -race -short -vet=off -gcflags=all=-dwarf=false -ldflags='-s -w' ./...
+	@GORACE=atexit_sleep_ms=0 $(GOTESTSUM) -timeout 20m -p 3 -race -short -vet=off -gcflags=all=-dwarf=false -ldflags='-s -w' ./...
 	@echo "slowest tests:"; $(slowest)
 
 .PHONY: test-all

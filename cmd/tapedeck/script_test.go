@@ -34,7 +34,7 @@ func condition(name string) (bool, error) {
 }
 
 // waitTimeout is how long waitfor waits: far longer than necessary even on a busy machine.
-const waitTimeout = 60 * time.Second
+const waitTimeout = 3 * time.Minute
 
 // scriptCommands returns the commands of scripts in addition to testscript's own.
 func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {

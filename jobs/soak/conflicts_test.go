@@ -3,6 +3,7 @@ package soak
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"tapedeck/internal/standin/exchange"
+	"tapedeck/internal/state"
 )
 
 // conflictCounts compares the conflicts that the exchange served with those on the tape.
@@ -84,7 +86,8 @@ func (s *soak) serveConflicts() {
 	s.conflicts.foundUnderFaults = s.checkConflicts(under)
 
 	const events = 12
-	ctx, stop := context.WithTimeout(s.t.Context(), time.Minute)
+	began := time.Now()
+	ctx, stop := context.WithTimeout(s.t.Context(), 2*time.Minute)
 	defer stop()
 	go func() {
 		defer stop() // interrupts the stream, which then writes what it holds
@@ -103,7 +106,8 @@ func (s *soak) serveConflicts() {
 				return
 			}
 		}
-		pause(ctx, time.Second) // until the client has read them
+		for s.publishedConflicts(began) < events && pause(ctx, 20*time.Millisecond) {
+		}
 	}()
 	s.run(ctx, 0, "stream", "--symbols", strings.Join(s.names, ","), "--flush-interval", "300ms")
 
@@ -133,6 +137,16 @@ func (s *soak) serveConflicts() {
 	s.conflicts.served = len(served) - len(under)
 	s.conflicts.found = s.checkConflicts(served) - s.conflicts.foundUnderFaults
 	s.end = s.server.Now()
+}
+
+// publishedConflicts returns how many conflicts the stream that was started after began says it found.
+func (s *soak) publishedConflicts(began time.Time) int64 {
+	var live state.Stream
+	text, err := os.ReadFile(filepath.Join(s.data, ".state", state.StreamFile))
+	if err != nil || json.Unmarshal(text, &live) != nil || live.StartedAt.Before(began) {
+		return 0
+	}
+	return live.Counters.Conflicts
 }
 
 // download stores a file of the exchange's archive. It returns false if there is none yet.
