@@ -224,6 +224,9 @@ func (a *attacker) spoilArchive() {
 	} else if _, err := a.server.Inject(exchange.Fault{Kind: kind, Count: 1 + a.random.IntN(3)}); err != nil {
 		a.t.Fatal(err)
 	}
+	for _, symbol := range a.symbols {
+		a.asked[symbol] = a.now
+	}
 	status, stdout, stderr := a.run(args...)
 	a.ends("backfill", status, stdout, stderr)
 	a.look()
