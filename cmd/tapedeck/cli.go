@@ -258,18 +258,18 @@ func (a *app) givenAsFlag(key string) bool {
 }
 
 // validateCommand checks a command line that can run as a job, as a person would type it, without
-// running it.
-func (a *app) validateCommand(args []string) (*kong.Context, error) {
+// running it. It also returns the app that would run it, with its flags for every command.
+func (a *app) validateCommand(args []string) (*kong.Context, *app, error) {
 	probe := &app{environ: a.environ, env: a.env, stdout: io.Discard, stderr: io.Discard}
 	parsed, err := parse(probe, args)
 	switch {
 	case errors.Is(err, errHelpShown):
-		return nil, errors.New("it shows help, so it is not a job")
+		return nil, nil, errors.New("it shows help, so it is not a job")
 	case err != nil:
-		return nil, errors.New(err.Error()) // without the hint, which is for a typed command line
+		return nil, nil, errors.New(err.Error()) // without the hint, which is for a typed command line
 	}
 	if _, ok := parsed.Selected().Target.Addr().Interface().(longRunning); ok {
-		return nil, fmt.Errorf("%s runs until it is stopped, so it is not a job", parsed.Selected().Name)
+		return nil, nil, fmt.Errorf("%s runs until it is stopped, so it is not a job", parsed.Selected().Name)
 	}
-	return parsed, nil
+	return parsed, probe, nil
 }

@@ -35,7 +35,10 @@ type detectCmd struct {
 }
 
 // checkJob checks what a job of crontab.yaml would fail with each time.
-func (c *detectCmd) checkJob() error { return detect.CheckDetectors(c.SQLDir, c.Detectors) }
+func (c *detectCmd) checkJob(*app) error { return detect.CheckDetectors(c.SQLDir, c.Detectors) }
+
+// sends is true whenever alerts can be found.
+func (*detectCmd) sends() bool { return true }
 
 func (c *detectCmd) Run(ctx context.Context, a *app) error {
 	budget := 5.0

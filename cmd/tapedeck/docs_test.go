@@ -122,7 +122,7 @@ func TestCommandLinesInDocsParse(t *testing.T) {
 				if i := strings.Index(line, `"`); i > 0 {
 					args = append(strings.Fields(line[:i]), strings.Trim(strings.TrimSpace(line[i:]), `"`))
 				}
-				if _, err := a.validateCommand(args); err != nil && !strings.Contains(err.Error(), "runs until it is stopped") && !strings.Contains(err.Error(), "shows help") {
+				if _, _, err := a.validateCommand(args); err != nil && !strings.Contains(err.Error(), "runs until it is stopped") && !strings.Contains(err.Error(), "shows help") {
 					t.Errorf("%s: tapedeck %s: %v", path, line, err)
 				}
 				checked++

@@ -167,7 +167,7 @@ func shellWord(word string) string {
 }
 
 // checkJob checks what a job of crontab.yaml would fail with each time.
-func (c *dropCmd) checkJob() error {
+func (c *dropCmd) checkJob(*app) error {
 	if !c.Yes && !c.DryRun {
 		return errors.New("drop asks before it removes anything, and a job has no terminal: add --yes")
 	}

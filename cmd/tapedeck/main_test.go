@@ -170,7 +170,7 @@ func TestExamplesFit(t *testing.T) {
 				if i := strings.Index(line, `"`); i > 0 {
 					args = append(strings.Fields(line[:i])[1:], strings.Trim(line[i:], `"`))
 				}
-				if _, err := a.validateCommand(args); err != nil && !strings.Contains(err.Error(), "runs until it is stopped") {
+				if _, _, err := a.validateCommand(args); err != nil && !strings.Contains(err.Error(), "runs until it is stopped") {
 					t.Errorf("%s: example %q: %v", command.Name, example, err)
 				}
 			}

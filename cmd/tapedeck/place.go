@@ -117,7 +117,11 @@ func (a *app) checkOutput(path string) error {
 	case err == nil && !info.IsDir():
 		return misuse("--out: %q is not a directory", dir)
 	case tape.Owns(a.dataDir, path):
-		return misuse("--out: %q is part of the tape %q; name a file elsewhere", path, a.dataDir)
+		return outIsTape(path, a.dataDir)
 	}
 	return nil // another error is that of writing
+}
+
+func outIsTape(path, dataDir string) error {
+	return misuse("--out: %q is part of the tape %q; name a file elsewhere", path, dataDir)
 }

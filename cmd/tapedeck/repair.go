@@ -70,7 +70,7 @@ func (a *app) notRepaired(left []tape.BrokenSegment) error {
 }
 
 // checkJob checks what a job of crontab.yaml would fail with each time.
-func (c *repairCmd) checkJob() error {
+func (c *repairCmd) checkJob(*app) error {
 	if !c.Yes && !c.DryRun {
 		return errors.New("repair asks before it removes anything, and a job has no terminal: add --yes")
 	}

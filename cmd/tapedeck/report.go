@@ -218,9 +218,14 @@ func (c *reportCmd) format() (string, error) {
 }
 
 // checkJob checks what a job of crontab.yaml would fail with each time.
-func (c *reportCmd) checkJob() error {
+func (c *reportCmd) checkJob(a *app) error {
 	if _, err := c.format(); err != nil {
 		return err
 	}
+	if tape.Owns(a.dataDir, c.Out) {
+		return outIsTape(c.Out, a.dataDir)
+	}
 	return report.CheckSections(c.SQLDir, c.Sections)
 }
+
+func (c *reportCmd) sends() bool { return c.Send }

@@ -151,13 +151,13 @@ func (a *app) loadCrontab(crontab *schedule.Crontab) ([]schedule.Job, error) {
 // window it gets: backfill and report work on the time since their last run. Other commands keep
 // track of what they have done.
 func (a *app) validateJob(args []string) (schedule.WindowMode, error) {
-	parsed, err := a.validateCommand(args)
+	parsed, probe, err := a.validateCommand(args)
 	if err != nil {
 		return schedule.NoWindow, err
 	}
 	// What only a job may not do: a command line that a person types may.
-	if command, ok := parsed.Selected().Target.Addr().Interface().(interface{ checkJob() error }); ok {
-		if err := command.checkJob(); err != nil {
+	if command, ok := parsed.Selected().Target.Addr().Interface().(interface{ checkJob(*app) error }); ok {
+		if err := command.checkJob(probe); err != nil {
 			return schedule.NoWindow, errors.New(err.Error()) // without the hint
 		}
 	}
@@ -220,12 +220,40 @@ func (a *app) scheduleOptions(dir *tape.Dir) (schedule.Options, *schedule.Childr
 	if err != nil {
 		return schedule.Options{}, nil, fmt.Errorf("find the path of this program: %w", err)
 	}
-	children := &schedule.Children{Path: binary, Env: slices.Concat(a.environ, a.set), Grace: childGrace}
+	environ := slices.Concat(a.environ, a.set)
+	var tokens []string
+	environ = slices.DeleteFunc(environ, func(line string) bool {
+		name, _, _ := strings.Cut(line, "=")
+		is := name == telegram.TokenVariable || name == telegram.TokenFileVariable
+		if is {
+			tokens = append(tokens, line)
+		}
+		return is
+	})
+	children := &schedule.Children{Path: binary, Env: environ, Grace: childGrace, Secrets: func(args []string) []string {
+		if !a.sends(args) {
+			return nil
+		}
+		return tokens
+	}}
 	return schedule.Options{
 		Start: children.Start, Ledger: dir, State: dir.State(), Logger: a.log, Now: a.clock, Uptime: state.ReadUptime,
 		ExchangeTime: func(ctx context.Context) time.Time { return a.exchangeTime(ctx, dir) },
 		Ping:         schedule.HTTPPing(outbound.NewClient(nil)),
 	}, children, nil
+}
+
+// sender is implemented by the commands that can send messages.
+type sender interface{ sends() bool }
+
+// sends reports whether a command line of a job sends messages, so that it needs the bot's token.
+func (a *app) sends(args []string) bool {
+	parsed, _, err := a.validateCommand(args)
+	if err != nil {
+		return false // it ends with an error
+	}
+	command, ok := parsed.Selected().Target.Addr().Interface().(sender)
+	return ok && command.sends()
 }
 
 // runOnce runs one job now, whether it is due or not.

@@ -25,9 +25,11 @@ const (
 
 // Children starts runs as child processes of one binary. It must not be copied after its first use.
 type Children struct {
-	Path  string        // of the binary
-	Env   []string      // the environment of every child
-	Grace time.Duration // between SIGTERM and SIGKILL; 0 is forever
+	Path string   // of the binary
+	Env  []string // the environment of every child
+	// Secrets, if set, returns more of the environment for a child with some arguments: what only some need.
+	Secrets func(args []string) []string
+	Grace   time.Duration // between SIGTERM and SIGKILL; 0 is forever
 	// Stdout and Stderr, if set, also get the output as it comes.
 	Stdout, Stderr io.Writer
 
@@ -54,6 +56,9 @@ func (c *Children) Start(ctx context.Context, args []string, runID string, outpu
 
 	command := exec.CommandContext(ctx, c.Path, args...)
 	command.Env = append(slices.Clone(c.Env), RunIDVariable+"="+runID, ReportVariable+"=3")
+	if c.Secrets != nil {
+		command.Env = append(command.Env, c.Secrets(args)...)
+	}
 	command.ExtraFiles = []*os.File{childEnd} // descriptor 3
 	command.SysProcAttr = ownGroup()
 	command.Cancel = func() error {

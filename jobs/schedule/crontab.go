@@ -13,6 +13,7 @@ import (
 	"github.com/dustin/go-humanize/english"
 	"gopkg.in/yaml.v3"
 
+	"tapedeck/internal/redact"
 	"tapedeck/internal/strictyaml"
 	"tapedeck/internal/window"
 )
@@ -73,8 +74,8 @@ type Job struct {
 	Name     string
 	Spec     string         // as written: "*/5 * * * *", "@every 90s", "@daily"
 	Location *time.Location // the zone of Spec
-	Command  string         // as written
-	Args     []string       // Command split into words, without a leading "tapedeck"
+	Command  string         // as written, with *** for secrets
+	Args     []string       // the command split into words, without a leading "tapedeck"
 	Window   WindowMode
 	Timeout  time.Duration // of one attempt
 	Retries  int           // after the first attempt
@@ -235,7 +236,7 @@ func (e *entryParser) set(job *Job, key, text string) (err error) {
 		}
 		job.Location = location
 	case "run":
-		job.Command = text
+		job.Command = redact.Text(text)
 		if job.Args, err = splitCommand(text); err == nil {
 			job.Window, err = e.validate(job.Args)
 		}
