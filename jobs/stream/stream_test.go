@@ -788,7 +788,7 @@ func TestPriceTooSmallForADoubleIsMalformed(t *testing.T) {
 		rows := evenRows("BTCUSDT", 300, 100*time.Millisecond)
 		rows[100].Price = "0." + strings.Repeat("0", 400) + "1"
 		rows[200].Qty = "1" + strings.Repeat("0", 400)
-		rows[210].Price = "12345678901234.12345678901234567891"
+		rows[210].Price = "12345.12345678901234567891"
 		source := exchange.NewMemory(nil, rows)
 		r := newRig(t, source, exchange.Options{WaitForStreams: 1}, Options{Symbols: fixedSymbols("BTCUSDT"), FlushInterval: time.Second})
 		<-r.server.Done()
