@@ -88,14 +88,16 @@ func BenchmarkDetect(b *testing.B) {
 	})
 }
 
-func copyOf(b *testing.B, dir *tape.Dir) *tape.Dir {
-	path := filepath.Join(b.TempDir(), "data")
+// copyOf copies a tape with its state.
+func copyOf(t testing.TB, dir *tape.Dir) *tape.Dir {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "data")
 	if err := os.CopyFS(path, os.DirFS(dir.Path())); err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	copied, err := tape.Open(path)
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	return copied
 }
