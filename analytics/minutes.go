@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -162,14 +163,60 @@ func (s *Session) computeMinutes(ctx context.Context, conn *sql.Conn, definition
 			return err
 		}
 	}
-	view := fmt.Sprintf("CREATE VIEW work.trades AS SELECT trades.* FROM (%s) AS trades "+
+	trades := fmt.Sprintf("SELECT trades.* FROM (%s) AS trades "+
 		"JOIN work.tasks ON trades.symbol = tasks.symbol AND traded_at >= starts_at AND traded_at < ends_at "+
 		"WHERE traded_at >= %s AND traded_at < %s",
 		source, Timestamp(all.Start), Timestamp(all.End))
-	if err := exec(ctx, conn, view); err != nil {
-		return err
+	return s.insertMinutes(ctx, conn, definition, trades, s.minuteBatches(tasks))
+}
+
+// minuteRow is how much memory grouping takes for a trade, in bytes, with what DuckDB does not count; half of
+// the session's memory is for it. Measured: with 200, 200 symbols within 300 MB take 371 MB; with 500, 256 MB.
+const minuteRow = 500
+
+// minuteBatches returns the symbols of the tasks, sorted, in batches whose trades can be grouped in memory.
+// It estimates the trades of a task by the mean rate of its symbol.
+func (s *Session) minuteBatches(tasks []minuteTask) (batches [][]string) {
+	rows := map[string]float64{}
+	for _, task := range tasks {
+		bounds, _ := s.opt.Index.Bounds(task.symbol)
+		rate := float64(bounds.LastID-bounds.FirstID+1) / max(bounds.LastAt.Sub(bounds.FirstAt).Seconds(), 1)
+		rows[task.symbol] += rate * task.window.End.Sub(task.window.Start).Seconds()
 	}
-	return execInWork(ctx, conn, "CREATE TABLE work.minutes AS "+definition)
+	var batch []string
+	var size float64
+	for _, symbol := range slices.Sorted(maps.Keys(rows)) {
+		if size += rows[symbol]; s.budget.bytes > 0 && size*minuteRow > float64(s.budget.bytes/2) && len(batch) > 0 {
+			batches, batch, size = append(batches, batch), nil, rows[symbol]
+		}
+		batch = append(batch, symbol)
+	}
+	return append(batches, batch) // one is empty if there are no tasks
+}
+
+// insertMinutes creates the table work.minutes, of one batch of symbols after the other. A batch for which
+// memory is short is split.
+func (s *Session) insertMinutes(ctx context.Context, conn *sql.Conn, definition, trades string, batches [][]string) error {
+	into := "CREATE TABLE work.minutes AS "
+	for len(batches) > 0 {
+		batch, view := batches[0], "CREATE OR REPLACE VIEW work.trades AS "+trades
+		if len(batch) > 0 {
+			view += fmt.Sprintf(" AND trades.symbol >= %s AND trades.symbol <= %s", Quote(batch[0]), Quote(batch[len(batch)-1]))
+		}
+		if err := exec(ctx, conn, view); err != nil {
+			return err
+		}
+		err := execInWork(ctx, conn, into+definition)
+		switch {
+		case IsOutOfMemory(err) && len(batch) > 1:
+			batches = append([][]string{batch[:len(batch)/2], batch[len(batch)/2:]}, batches[1:]...)
+			continue
+		case err != nil:
+			return err
+		}
+		into, batches = "INSERT INTO work.minutes ", batches[1:]
+	}
+	return nil
 }
 
 func createTasks(ctx context.Context, conn *sql.Conn, tasks []minuteTask) error {
