@@ -18,8 +18,8 @@ import (
 // partial is the exit status of a command that is done but incomplete, or found something.
 const partial = 3
 
-// endGrace is how long a command may take to end after SIGTERM.
-const endGrace = 5 * time.Second
+// endGrace is how long a command may take to end after SIGTERM: stream publishes for up to 8 s.
+const endGrace = 10 * time.Second
 
 // startTimeout bounds the start of the stand-in exchange. It generates a day of history in a fraction
 // of a second.
