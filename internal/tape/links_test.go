@@ -1,6 +1,7 @@
 package tape
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -144,5 +145,32 @@ func TestSweepLeavesWhatTapedeckDidNotName(t *testing.T) {
 		if _, err := os.Lstat(filepath.Join(d.Path(), name)); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestLinkedReplacementIsNotFinished: a link in the staging directory with the name of a replacement under way
+// is not tapedeck's. Nothing behind it moves, and no segment is removed.
+func TestLinkedReplacementIsNotFinished(t *testing.T) {
+	d := newTape(t)
+	out := publish(t, d, trades("BTCUSDT", 1, 3, day0))
+	victim := t.TempDir()
+	text, err := json.Marshal(moving{Trades, day0.Format(time.DateOnly), map[string]bool{filepath.Base(out.Segments[0]): true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{movingName: text, "thesis.txt": []byte("mine")} {
+		if err := os.WriteFile(filepath.Join(victim, name), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(victim, filepath.Join(d.StagingPath(), durable.UniqueName(movingPrefix, ""))); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, d, trades("ETHUSDT", 1, 2, day0))
+	if rows := all(t, d); len(rows["BTCUSDT"]) != 3 || len(rows["ETHUSDT"]) != 2 {
+		t.Errorf("rows on the tape: %v", rows)
+	}
+	if entries, err := os.ReadDir(victim); err != nil || len(entries) != 2 {
+		t.Errorf("the directory that the link names has %v, %v", entries, err)
 	}
 }

@@ -250,7 +250,7 @@ func (r replacer) finishInterrupted() error {
 		return fmt.Errorf("list the staging directory: %w", err)
 	}
 	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), movingPrefix) {
+		if entry.IsDir() && strings.HasPrefix(entry.Name(), movingPrefix) { // not a link, which is not tapedeck's
 			if err := r.finishMoving(filepath.Join(r.staging(), entry.Name())); err != nil {
 				return err
 			}
