@@ -127,6 +127,9 @@ func (c *dropCmd) Run(ctx context.Context, a *app) error {
 	message := "removed " + drop.Noun(plan)
 	a.say("%s", message)
 	a.reportToParent(schedule.Report{Rows: plan.Rows(), Message: message})
+	if reason, hint := tape.BrokenReason(plan.Broken); reason != "" {
+		return withHint(partial("%s; what should go may be in it", reason), hint)
+	}
 	return nil
 }
 

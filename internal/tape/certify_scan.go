@@ -135,6 +135,9 @@ func (d *Dir) planScan(dates []string, full bool, parts map[string]*scannedParti
 		listed := map[string]bool{}
 		for _, name := range names {
 			info, err := os.Stat(d.catalog.segment(Trades, date, name))
+			if err != nil { // a link that leads nowhere is a file that cannot be read
+				info, err = os.Lstat(d.catalog.segment(Trades, date, name))
+			}
 			if errors.Is(err, fs.ErrNotExist) {
 				out.vanished = true
 				continue
@@ -182,6 +185,9 @@ func (s *tapeScan) run(ctx context.Context) error {
 			}
 			path := s.dir.catalog.segment(Trades, p.date, p.name)
 			found, err := scan(path, p.date)
+			if _, linkErr := os.Lstat(path); errors.Is(err, fs.ErrNotExist) && linkErr == nil {
+				err = errors.New("it is a link to a file that does not exist")
+			}
 			if err == nil && s.full {
 				err = verifyPages(path)
 			}
