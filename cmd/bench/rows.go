@@ -72,6 +72,7 @@ func benchmarks() []*benchmark {
 			{metric: "of-bare-sql", label: "`report`: a day of 4 million trades of 200 symbols, all sections", comparison: "the bare SQL of its sections in one DuckDB session", unit: "of its time", atMost: 1.15,
 				absolute: "s-report", absoluteUnit: "s"},
 		}},
+		{name: "BenchmarkWideReport", pkg: "jobs/report", long: true, args: []string{"-wide-days", "10"}, rows: wideReportRows("10 days, 10 million trades")},
 		{name: "BenchmarkOverview", pkg: "jobs/report", long: true, rows: []row{
 			{metric: "of-pandas", label: "`report --sections overview` of the same day", comparison: "pandas computing the overview of the same trades from CSV", unit: fast, atLeast: 10, optional: true,
 				absolute: "s-overview", absoluteUnit: "s"},
@@ -120,9 +121,22 @@ func largeBenchmarks() []*benchmark {
 			{metric: "of-bare-sql", label: "`report`: a day of 20 million trades of 200 symbols, all sections", comparison: "the bare SQL of its sections in one DuckDB session", unit: "of its time", atMost: 1.15,
 				absolute: "s-report", absoluteUnit: "s"},
 		}},
+		{name: "BenchmarkWideReport", pkg: "jobs/report", runs: 1, args: []string{"-wide-days", "30", "-wide-trades", "4000000"},
+			rows: wideReportRows("30 days, 120 million trades")},
 		{name: "BenchmarkOverview", pkg: "jobs/report", args: []string{"-trades", "20000000"}, rows: []row{
 			{metric: "of-pandas", label: "`report --sections overview` of the same day", comparison: "pandas computing the overview of the same trades from CSV", unit: fast, atLeast: 10, optional: true,
 				absolute: "s-overview", absoluteUnit: "s"},
 		}},
+	}
+}
+
+// wideReportRows are the lines of a report of many days.
+func wideReportRows(what string) []row {
+	return []row{
+		{metric: "times-bare-sql", label: "`report` of " + what + ", 200 symbols, all sections, summaries there", comparison: "the SQL of its sections over trades", unit: fast, atLeast: 10,
+			absolute: "s-stored", absoluteUnit: "s"},
+		{metric: "first-of-bare-sql", label: "the same, summaries not there", comparison: "the same", unit: "of its time", atMost: 1.3,
+			absolute: "s-first", absoluteUnit: "s"},
+		{metric: "%-of-tape", label: "summaries on disk", comparison: "the tape", unit: "% of it", atMost: 8},
 	}
 }
