@@ -205,6 +205,7 @@ func (a *attacker) recordReally(unread bool, faults []exchange.Fault) {
 	if unread {
 		defer requestUnread(a.t, metrics)()
 	}
+	a.faulted = a.faulted || len(faults) > 0 // what does not happen now may happen to a later recorder
 	for _, fault := range faults {
 		if _, err := a.server.Inject(fault); err != nil {
 			a.t.Fatal(err)
@@ -217,10 +218,10 @@ func (a *attacker) recordReally(unread bool, faults []exchange.Fault) {
 		a.note("a recorder received %d trades, killed: %t", len(want), killed)
 	} else {
 		most := patience
-		if faults != nil {
+		if a.faulted {
 			most = 2 * time.Second // the last trade may be one that is held back
 		}
-		if missing := a.await(p, want, most); missing != nil && faults == nil {
+		if missing := a.await(p, want, most); missing != nil && !a.faulted {
 			a.fail("the recorder did not write %s %d in %v", missing.Symbol, missing.ID, patience)
 		}
 		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -243,7 +244,7 @@ func (a *attacker) recordReally(unread bool, faults []exchange.Fault) {
 	}
 	for _, symbol := range a.symbols {
 		a.watched[symbol] = append(a.watched[symbol], window.Window{Start: begin, End: end})
-		if len(faults) > 0 { // there may be conflicts
+		if a.faulted { // there may be conflicts
 			a.disturbed[symbol], a.contradicted[symbol] = true, true
 		}
 	}

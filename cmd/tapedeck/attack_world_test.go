@@ -39,6 +39,7 @@ type attacker struct {
 	kept    map[tradeKey]string // what must stay on the tape
 	counts  map[string]int
 	spoiler *spoiler // nil until it is needed
+	faulted bool     // faults of the stream were requested
 	// contradicted are symbols of which the stream sent other contents.
 	contradicted map[string]bool
 }
