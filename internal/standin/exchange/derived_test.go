@@ -102,6 +102,9 @@ func TestKlineStreamEndsEachKline(t *testing.T) {
 // taken while updates arrive, and compares it with the exchange's after each update.
 func TestLocalOrderBook(t *testing.T) {
 	rows := randomTrades(11, 400)
+	for i := range rows { // some at the same time, some more than an update apart
+		rows[i].TradedAt = t0 + int64(i/3)*37_000 + int64(i/20)*250_000
+	}
 	s := StartTest(t, NewMemory([]Symbol{{Name: "BTCUSDT", Base: "BTC", Quote: "USDT", TickSize: "0.01000000"}}, rows), Options{Speed: Manual, WeightLimit: 1 << 40})
 	ws := dial(t, s, "/ws/btcusdt@depth@100ms")
 	type levels map[string]string
@@ -124,7 +127,7 @@ func TestLocalOrderBook(t *testing.T) {
 		}
 	}
 	at := int64(0)
-	for i, r := range rows[:350] {
+	for i, r := range rows {
 		advance(t, s, time.UnixMicro(r.TradedAt)) // usually between two updates
 		if i == 5 {
 			take()
@@ -133,8 +136,8 @@ func TestLocalOrderBook(t *testing.T) {
 			at = snapshot.LastUpdateID
 		}
 	}
-	advance(t, s, time.UnixMicro(rows[349].TradedAt+secondMicros/10))
-	for applied := 0; at < rows[349].ID; applied++ {
+	advance(t, s, time.UnixMicro(rows[399].TradedAt+secondMicros))
+	for applied := 0; at < rows[399].ID; applied++ {
 		var update struct {
 			First int64       `json:"U"`
 			Last  int64       `json:"u"`

@@ -98,7 +98,7 @@ func expectedKline(rows []MemoryRow, open, end int64) string {
 // asked for in windows of random width.
 func TestKlinesAreTheSumsOfTrades(t *testing.T) {
 	const seed = 7
-	rows := randomTrades(seed, 800)
+	rows := randomTrades(seed, 400)
 	end := rows[len(rows)-1].TradedAt
 	s := StartTest(t, NewMemory(nil, rows), Options{Speed: Manual, Start: time.UnixMicro(end + 1), WeightLimit: 1 << 40})
 	random := rand.New(rand.NewPCG(seed, 1))
