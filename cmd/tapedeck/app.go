@@ -52,6 +52,11 @@ func (a *app) now() time.Time {
 	return a.started
 }
 
+// latest returns the later one of now and the system's time: what traded after it is of the future.
+func (a *app) latest() time.Time {
+	return slices.MaxFunc([]time.Time{a.now(), time.Now()}, time.Time.Compare)
+}
+
 // clock returns the current time for services, in UTC: the system's, which may be set at any time, so
 // that two readings may be any time apart. With --now it starts there and advances with real time.
 func (a *app) clock() time.Time {

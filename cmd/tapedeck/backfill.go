@@ -47,7 +47,7 @@ func (c *backfillCmd) Run(ctx context.Context, a *app) error {
 	bar := a.newProgress()
 	options := backfill.Options{
 		Window: span, DefaultSymbols: defaultSymbols(), Source: backfill.Source(c.Source),
-		Now: a.now(), Run: a.runID("backfill"), Logger: a.log, Progress: bar, RestoreDropped: c.RestoreDropped,
+		Now: a.now(), Latest: a.latest(), Run: a.runID("backfill"), Logger: a.log, Progress: bar, RestoreDropped: c.RestoreDropped,
 	}
 	if c.given() || a.givenAsFlag("symbols") { // without a window all gaps on the tape are filled, whatever the configuration lists
 		if options.Symbols, err = binance.ParseSymbolList(c.Symbols); err != nil {
@@ -65,7 +65,7 @@ func (c *backfillCmd) Run(ctx context.Context, a *app) error {
 		if err := planProblem(plan); err != nil {
 			return err
 		}
-		return cmp.Or(a.unanswered(backfill.Summary{Plan: plan}), a.leftOut(plan.Broken))
+		return cmp.Or(a.unanswered(backfill.Summary{Plan: plan}), a.leftOut(plan.Broken), a.hasFuture(plan))
 	}
 	summary, err := backfill.Execute(ctx, dir, clients, plan, options)
 	bar.end()
@@ -88,7 +88,18 @@ func (c *backfillCmd) Run(ctx context.Context, a *app) error {
 		}
 		return err
 	}
-	return cmp.Or(a.unanswered(summary), foundConflicts(total.Conflicts), a.leftOut(plan.Broken))
+	return cmp.Or(a.unanswered(summary), foundConflicts(total.Conflicts), a.leftOut(plan.Broken), a.hasFuture(plan))
+}
+
+// hasFuture returns an error that names the symbols with trades of the future, or nil.
+func (a *app) hasFuture(plan backfill.Plan) error {
+	if len(plan.Future) == 0 {
+		return nil
+	}
+	for _, future := range plan.Future[1:] {
+		a.say("%v", future)
+	}
+	return withHint(partial("%v", plan.Future[0]), "if this clock is right, remove them: "+plan.Future[0].Drop(plan.Latest))
 }
 
 // unanswered returns an error if the exchange has no answer for a part of the window, or nil.

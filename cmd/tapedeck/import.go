@@ -30,7 +30,7 @@ func (c *importCmd) Run(ctx context.Context, a *app) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	options.Latest = slices.MaxFunc([]time.Time{a.now(), time.Now()}, time.Time.Compare).Add(tape.ClockSkew)
+	options.Latest = a.latest().Add(tape.ClockSkew)
 	if a.givenAsFlag("feed") { // the configuration says what to record, not what a file has
 		options.Feed = tape.Feed(c.Feed)
 	}

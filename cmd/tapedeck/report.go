@@ -80,7 +80,7 @@ func (c *reportCmd) Run(ctx context.Context, a *app) error {
 	}
 	options := report.Options{Window: reported, Symbols: symbols, Sections: c.Sections, Brief: format == "table" && !c.Send,
 		QueriesDir: c.SQLDir, Params: settings.values[analytics.Report],
-		Now: a.now(), Threads: int(c.Threads), MemoryLimit: string(c.Memory), Logger: a.log,
+		Now: a.now(), Latest: a.latest(), Threads: int(c.Threads), MemoryLimit: string(c.Memory), Logger: a.log,
 	}
 	building := a.newProgress()
 	building.Begin("report", 0)

@@ -43,7 +43,7 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 		a.say("the result was not saved, neither for the table coverage nor for the next run: %v", certificate.SaveErr)
 	}
 	a.reportToParent(schedule.Report{Message: verify.Verdict(*certificate)})
-	if !verify.Complete(*certificate) {
+	if !certificate.Complete() {
 		return withHint(partial("the tape is not complete"), cureOf(*certificate))
 	}
 	return nil
@@ -53,7 +53,7 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 func cureOf(c tape.Certificate) string {
 	switch {
 	case len(c.Future()) > 0:
-		return "if this clock is right, remove them: " + verify.DropFuture(c, c.Future()[0])
+		return "if this clock is right, remove them: " + c.Future()[0].Drop(c.CheckedAt)
 	case len(c.Strays) > 0:
 		_, hint := tape.BrokenReason(c.Strays)
 		return hint

@@ -85,7 +85,7 @@ func TestCertifyStates(t *testing.T) {
 func TestCertifyFindsLaterDamage(t *testing.T) {
 	d := newTape(t)
 	path := publish(t, d, trades("ETHUSDT", 1, 5000, day0)).Segments[0]
-	if c := certify(t, d, day0); !c.Complete() {
+	if c := certify(t, d, day0.AddDate(0, 0, 1)); !c.Complete() {
 		t.Fatalf("%+v", c)
 	}
 	full := filepath.Join(d.Path(), path)
@@ -102,7 +102,7 @@ func TestCertifyFindsLaterDamage(t *testing.T) {
 	if err := os.Chtimes(full, day0, day0); err != nil {
 		t.Fatal(err)
 	}
-	c := certify(t, d, day0)
+	c := certify(t, d, day0.AddDate(0, 0, 1))
 	if c.Complete() || len(c.Broken) != 1 || c.Broken[0].Path != path || c.Symbols[0].Missing != 5000 {
 		t.Fatalf("%+v", c)
 	}

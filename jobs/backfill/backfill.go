@@ -56,6 +56,8 @@ type Options struct {
 	Source Source
 	// Now decides which days are past, and is recorded as the time at which ids were found absent.
 	Now time.Time
+	// Latest is the latest time that a clock shows; zero if no trade is to count as one of the future.
+	Latest time.Time
 	// Run is the id of the run; it is written to the metadata of the segments.
 	Run string
 	// RestoreDropped makes the run fetch ids too that were dropped from the tape on purpose.

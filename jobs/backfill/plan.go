@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +35,10 @@ type Plan struct {
 	// Broken are the segments that readers leave out. The ids of those that can be read count as being on the
 	// tape; those of the others are fetched again.
 	Broken []tape.BrokenSegment
+	// Future are those of the symbols with trades later than Latest, the latest time that a clock shows: this
+	// machine's, or the exchange's if there is a window.
+	Future []tape.Future
+	Latest time.Time
 
 	index *tape.Index
 }
@@ -216,6 +221,7 @@ func Prepare(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (
 		return Plan{}, err
 	}
 	plan.index, plan.Broken = index, index.Broken()
+	plan.findFuture(opt, names)
 	plan.Symbols, plan.Asked = make([]SymbolPlan, len(names)), plan.Asked.Plus(asked)
 	plan.PerMinute = state.WeightPerMinute()
 	group, groupCtx := errgroup.WithContext(ctx)
@@ -245,6 +251,17 @@ func Prepare(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (
 		plan.Asked = plan.Asked.Plus(symbol.asked)
 	}
 	return plan, nil
+}
+
+// findFuture sets Future and Latest.
+func (p *Plan) findFuture(opt Options, names []symbol.Name) {
+	if opt.Latest.IsZero() {
+		return
+	}
+	p.Latest = slices.MaxFunc([]time.Time{opt.Latest, p.Clock.Exchange}, time.Time.Compare)
+	p.Future = slices.DeleteFunc(p.index.Future(p.Latest), func(f tape.Future) bool {
+		return !slices.ContainsFunc(names, func(name symbol.Name) bool { return name.String() == f.Symbol })
+	})
 }
 
 // pagesOf returns the fewest requests that cover ids. Each starts at the first id that is not

@@ -90,6 +90,20 @@ func (r *Report) describeNotSymbols(texts []string) {
 		wording.Count(len(texts), "name"), wording.List(symbol.QuoteAll(texts), listedNames))
 }
 
+// describeFuture adds a statement for each symbol whose trades of the future may be in the window, or prove
+// something about it. now is the latest time that a clock shows.
+func (r *Report) describeFuture(index *tape.Index, now time.Time) {
+	r.future = map[string]bool{}
+	for _, future := range index.Future(now) {
+		if len(r.Symbols) > 0 && !slices.Contains(r.Symbols, future.Symbol) || !future.PastUntil.Before(r.Window.End) {
+			continue
+		}
+		if r.future[future.Symbol] = true; len(r.future) <= listedNames {
+			r.addStatement(Bad, "%v: it is %s. If this clock is right, `%s` removes them.", future, formatTime(now), future.Drop(now))
+		}
+	}
+}
+
 func (r *Report) describeStates(states []symbolState, allReadable bool) {
 	recorded := statesWhere(states, func(s symbolState) bool { return s.recorded })
 	var unknown []string
@@ -101,10 +115,11 @@ func (r *Report) describeStates(states []symbolState, allReadable bool) {
 	r.Empty, r.Complete = true, allReadable && !r.leavesOutNames && len(unknown) == 0 && len(states) > 0
 	for _, state := range states {
 		r.Empty = r.Empty && state.rows == 0
-		r.Complete = r.Complete && state.whole()
+		whole := state.whole() && !r.future[state.symbol]
+		r.Complete = r.Complete && whole
 		r.Missing = idset.Sum(r.Missing, max(0, state.missing-state.absent))
 		if state.recorded {
-			r.Known = append(r.Known, Known{state.symbol, state.known, allReadable && state.whole()})
+			r.Known = append(r.Known, Known{state.symbol, state.known, allReadable && whole})
 		}
 	}
 	verdict := func(names ...string) []symbolState {

@@ -39,6 +39,7 @@ type Options struct {
 	detectors []string // the detectors that exist; set by Build
 
 	Now         time.Time // when the report is made
+	Latest      time.Time // the latest time that a clock shows; zero if no trade is to count as one of the future
 	Threads     int
 	MemoryLimit string
 	Logger      *slog.Logger
@@ -84,6 +85,8 @@ type Report struct {
 	decimals   map[string]int // of prices, by symbol; nil until they are needed
 	// leavesOutNames is set if rows are left out because no symbol can have their name.
 	leavesOutNames bool
+	// future are the symbols with trades of the future; see describeFuture.
+	future map[string]bool
 }
 
 // Statement is a sentence about the data. A command in it stands between backquotes.
@@ -203,6 +206,9 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 		return Section{Err: fmt.Errorf("there is no query %s", name)}
 	}
 	report.describeNotSymbols(session.NotSymbols())
+	if !opt.Latest.IsZero() {
+		report.describeFuture(index, opt.Latest)
+	}
 	report.describeCompleteness(result(completenessName), result(conflictsName), session.Broken())
 	report.describeSteps(chosen)
 	report.describeJudged(result(judgedName), len(opt.detectors))

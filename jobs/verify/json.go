@@ -90,7 +90,7 @@ type (
 // WriteJSON writes the whole certificate as one JSON object.
 func WriteJSON(w io.Writer, c tape.Certificate) error {
 	out := jsonCertificate{
-		Complete: Complete(c), CheckedAt: c.CheckedAt, Files: c.Files, Misplaced: c.Misplaced, Gone: c.Gone,
+		Complete: c.Complete(), CheckedAt: c.CheckedAt, Files: c.Files, Misplaced: c.Misplaced, Gone: c.Gone,
 		Broken: []jsonBroken{}, Strays: []jsonBroken{}, NotSymbols: append([]tape.NotSymbol{}, c.NotSymbols...),
 		Conflicts: []jsonConflict{}, Symbols: []jsonSymbol{},
 	}

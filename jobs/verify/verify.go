@@ -52,7 +52,7 @@ func Run(ctx context.Context, dir *tape.Dir, opt Options) (*tape.Certificate, er
 	}
 	if opt.Logger != nil {
 		opt.Logger.Info("tape checked", "symbols", len(certificate.Symbols), "files", certificate.Files,
-			"files_read", certificate.Scanned, "coverage_rows", published.Rows, "complete", Complete(certificate))
+			"files_read", certificate.Scanned, "coverage_rows", published.Rows, "complete", certificate.Complete())
 	}
 	return &certificate, nil
 }

@@ -63,9 +63,8 @@ func WriteTable(w io.Writer, c tape.Certificate) error {
 	}
 	writeNotSymbols(out, c.NotSymbols)
 	writeStrays(out, c.Strays)
-	for _, s := range c.Future() {
-		fmt.Fprintf(out, "\n%s has trades of the future, up to %s UTC. If this clock is right, remove them:\n  %s\n",
-			s.Symbol, millisecond(s.LatestAt), DropFuture(c, s))
+	for _, future := range c.Future() {
+		fmt.Fprintf(out, "\n%v. If this clock is right, remove them:\n  %s\n", future, future.Drop(c.CheckedAt))
 	}
 	fmt.Fprintf(out, "\n%s\n", Verdict(c))
 	_, err := io.WriteString(w, out.String())
@@ -103,12 +102,6 @@ func writeStrays(out io.Writer, strays []tape.BrokenSegment) {
 		}
 		fmt.Fprintf(out, "  %s: %s\n", wording.Visible(s.Path), wording.Visible(s.Err.Error()))
 	}
-}
-
-// DropFuture returns the command that removes the trades of a symbol that are later than the check.
-func DropFuture(c tape.Certificate, s tape.SymbolCertificate) string {
-	return fmt.Sprintf("tapedeck drop --symbols %s --from %s --to %s", s.Symbol, c.CheckedAt.Truncate(time.Second).Format(time.RFC3339),
-		s.LatestAt.Truncate(time.Second).Add(time.Second).Format(time.RFC3339))
 }
 
 // maxNotSymbols limits the names that are not symbols that the table lists.
@@ -178,9 +171,6 @@ func writeConflicts(out io.Writer, conflicts []tape.Conflict) {
 	}
 }
 
-// Complete reports whether the tape is complete and has no trades of the future.
-func Complete(c tape.Certificate) bool { return c.Complete() && len(c.Future()) == 0 }
-
 // Verdict returns one line that says whether the tape is complete.
 func Verdict(c tape.Certificate) string {
 	var trades, missing, duplicates, absent, dropped, backwards int64
@@ -209,7 +199,7 @@ func Verdict(c tape.Certificate) string {
 		return fmt.Sprintf("Nothing is on the tape: %s, and nothing else was recorded.", gone(c))
 	case len(c.Symbols) == 0 && len(c.NotSymbols) == 0 && len(c.Broken) == 0 && len(c.Conflicts) == 0:
 		return "The tape is empty."
-	case Complete(c):
+	case c.Complete():
 		return fmt.Sprintf(
 			"Complete: %s of %s, 0 missing, 0 twice: every id from the first to the last is on the tape once.%s",
 			wording.Count(trades, "trade"), wording.Count(len(c.Symbols), "symbol"), also)
