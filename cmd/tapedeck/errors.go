@@ -114,7 +114,7 @@ func (a *app) hint(err error) string {
 		return fullHint(a.dataDir)
 	case errors.Is(err, syscall.EDQUOT):
 		return "the disk quota of this user, group or directory is used up; free some of it or raise the quota; the tape is intact"
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), strings.Contains(err.Error(), "Too many open files"): // DuckDB's words
 		return openFilesHint()
 	case errors.Is(err, syscall.EROFS):
 		return "the file system is mounted read-only; mount it for writing, or name another directory with --data-dir"

@@ -51,6 +51,9 @@ func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int 
 	case err != nil:
 		return a.fail(err)
 	}
+	if err := checkOpenFiles(); err != nil {
+		return a.fail(err)
+	}
 	if a.logQueue != nil {
 		defer a.logQueue.close()
 		// A reader that exits must not end the recording. Ignored, the signal would be ignored in
