@@ -46,6 +46,9 @@ func (m *memorySize) UnmarshalText(text []byte) error {
 	if !memorySizeText.Match(text) {
 		return fmt.Errorf("%q is not an amount of memory, such as 512MB or 2GB", strictyaml.Shorten(string(text)))
 	}
+	if whole, _, _ := strings.Cut(string(text), "."); len(strings.TrimRight(whole, " mMgGtTiIbB")) > 6 {
+		return fmt.Errorf("%q is more memory than any machine has", strictyaml.Shorten(string(text)))
+	}
 	*m = memorySize(text)
 	return nil
 }

@@ -28,7 +28,7 @@ func (e *severalCSVsError) Error() string {
 }
 
 // OpenZip opens the only CSV in a zip, and returns its base name. The caller closes it. It is an error if
-// the CSV is much larger than that of an archive's file of this size can be; content ends with an error
+// there is a zip in the zip, whose trades would be left out, or if the CSV is much larger than that of an archive's file of this size can be; content ends with an error
 // if it is larger than the zip says.
 func OpenZip(in io.ReaderAt, size int64) (name string, content io.ReadCloser, err error) {
 	listed := &boundedReaderAt{in: in, left: zipDirectory}
@@ -40,6 +40,9 @@ func OpenZip(in io.ReaderAt, size int64) (name string, content io.ReadCloser, er
 	packed.RegisterDecompressor(zip.Deflate, func(r io.Reader) io.ReadCloser { return flate.NewReader(r) })
 	var found *zip.File
 	for _, file := range packed.File {
+		if strings.HasSuffix(strings.ToLower(file.Name), ".zip") {
+			return "", nil, fmt.Errorf("a zip in the zip: %q; unpack it first", excerpt([]byte(file.Name)))
+		}
 		if !strings.HasSuffix(strings.ToLower(file.Name), ".csv") {
 			continue
 		}

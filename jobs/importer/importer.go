@@ -141,7 +141,11 @@ func FeedOf(path string, opt Options) (tape.Feed, error) {
 	}
 	defer source.close()
 	if source.form == formParquet {
-		return feedOfParquet(source)
+		feed, err := feedOfParquet(source)
+		if err != nil {
+			return "", fmt.Errorf("import %q: %w", path, err)
+		}
+		return feed, nil
 	}
 	return ingest.FeedOf(source.kind), nil
 }

@@ -287,6 +287,7 @@ func TestUnusableFileIsNamedAndNotImported(t *testing.T) {
 		{"a CSV of another symbol", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "ETHUSDT-aggTrades-2024-08.csv", string(good)),
 			`the zip is named for "BTCUSDT" and the CSV in it for "ETHUSDT"; name the symbol`},
 		{"two CSVs", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "a.csv", "1", "b.csv", "2"), `several CSVs in the zip: "a.csv" and "b.csv"`},
+		{"a zip in the zip", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "a.csv", string(good), "b.ZIP", "2"), `a zip in the zip: "b.ZIP"; unpack it first`},
 		{"no CSV", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, "a.txt", "1"), "no CSV in the zip"},
 		{"an empty file", name, nil, "the file is empty"},
 		{"an empty CSV in a zip", "BTCUSDT-aggTrades-2024-08.zip", zipOf(t, name, ""), "the file is empty"},
