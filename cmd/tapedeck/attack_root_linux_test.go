@@ -15,7 +15,7 @@ import (
 
 // rootAttacks are the attacks that only root can make.
 func (a *attacker) rootAttacks() []namedAttack {
-	if os.Getuid() != 0 {
+	if !mayChangeUser() {
 		return nil
 	}
 	return []namedAttack{
