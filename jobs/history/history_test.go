@@ -202,3 +202,21 @@ func TestOutageThatGoesOn(t *testing.T) {
 		}
 	}
 }
+
+// TestTotalsDoNotWrap: a tape that another program wrote can lack more ids than an int64 counts.
+func TestTotalsDoNotWrap(t *testing.T) {
+	const most = int64(1)<<62 + 1
+	h := &History{Known: true}
+	for range 3 {
+		h.Events = append(h.Events, Event{RecorderEvent: tape.RecorderEvent{Event: tape.EventGap, Symbol: "BTCUSDT", IDs: most}})
+		h.Open = append(h.Open, tape.Gap{Symbol: "BTCUSDT", First: 0, Last: most})
+	}
+	text := strings.Join(Summary(h), "\n")
+	if strings.Contains(text, "-") || !strings.Contains(text, "9,223,372,036,854,775,807 ids") {
+		t.Error(text)
+	}
+	var out strings.Builder
+	if err := WriteTable(&out, h, 0); err != nil || strings.Contains(out.String(), "-9,") {
+		t.Errorf("%v, %s", err, out.String())
+	}
+}

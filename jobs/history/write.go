@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"tapedeck/internal/idset"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
 )
@@ -130,8 +131,8 @@ func idsText(events []Event, became string) string {
 	total := int64(0)
 	count := map[string]int64{}
 	for _, e := range events {
-		total += e.IDs
-		count[e.Symbol] += e.IDs
+		total = idset.Sum(total, e.IDs)
+		count[e.Symbol] = idset.Sum(count[e.Symbol], e.IDs)
 	}
 	text := wording.Count(total, "id")
 	first := events[0]
@@ -222,9 +223,9 @@ func Summary(h *History) []string {
 			lost++
 		case tape.EventGap:
 			if e.Message == tape.GapBeforeStart {
-				before += e.IDs
+				before = idset.Sum(before, e.IDs)
 			} else {
-				missing += e.IDs
+				missing = idset.Sum(missing, e.IDs)
 			}
 		}
 	}
@@ -244,7 +245,7 @@ func Summary(h *History) []string {
 	open := int64(0)
 	var symbols []string
 	for _, gap := range h.Open {
-		open += gap.Count()
+		open = idset.Sum(open, gap.Count())
 		if !slices.Contains(symbols, gap.Symbol) {
 			symbols = append(symbols, gap.Symbol)
 		}
