@@ -77,6 +77,10 @@ bench-large: tools ## the long benchmarks, five runs each, and write the second 
 bench-growth: tools ## how cost grows on tapes of 1 to 1,000 million trades; 15 minutes and 12 GB, or SIZES=1,10,100
 	$(GO) run ./cmd/bench -growth $(or $(SIZES),1$(comma)10$(comma)100$(comma)1000)
 
+.PHONY: bench-peers
+bench-peers: tools ## measure cryptofeed, ccxt.pro, pandas, polars and DuckDB from Python beside tapedeck; npm, PyPI
+	GO='$(GO)' scripts/clients peers
+
 .PHONY: soak
 soak: tools ## three minutes of kill -9, faults and a full volume, then compare the tape with the truth; SEED=random
 	$(GO) test -count=1 -v -timeout 20m -run '^TestSoak$$' ./jobs/soak -soak 3m -seed $(or $(SEED),1)
