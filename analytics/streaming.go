@@ -22,6 +22,11 @@ var streamingSteps = []string{
 	"COLUMN_DATA_SCAN", "DUMMY_SCAN", "EMPTY_RESULT", "STREAMING_WINDOW",
 }
 
+// holdsRows reports whether a word in a statement shows that its plan holds rows.
+func holdsRows(t token) bool {
+	return t.kind == word && slices.Contains([]string{"group", "order", "distinct", "join", "count", "sum", "min", "max", "avg", "list", "candles", "vwap"}, t.text)
+}
+
 // limitStreaming lowers the limit of the session's memory if its statement streams.
 func (s *Session) limitStreaming(ctx context.Context) error {
 	if s.opt.Statement == "" || s.opt.MemoryLimit != "" {
@@ -48,6 +53,9 @@ func (s *Session) limitStreaming(ctx context.Context) error {
 // streams reports whether a statement can be run without holding many rows. Of a statement that cannot be
 // run at all it reports false.
 func streams(ctx context.Context, conn *sql.Conn, text string) bool {
+	if tokens, err := scan(text); err != nil || slices.ContainsFunc(tokens, holdsRows) {
+		return false // without planning it, which takes as long as a small query
+	}
 	statement, err := checkReadOnly(conn, text)
 	if err != nil {
 		return false
