@@ -424,6 +424,9 @@ func (h *chronicle) backfill() {
 // reportOn asks for the report of what a backfill has just answered for: it must be complete, unless
 // something else is wrong.
 func (h *chronicle) reportOn(w window.Window, symbols []string, answer string) {
+	if w.End.After(h.now.Add(h.skew)) {
+		return // to this machine, whose clock is behind, it ends in the future
+	}
 	for _, symbol := range symbols {
 		// A window without trades may lie outside of what a record is known for.
 		if h.disturbed[symbol] || len(h.altered[symbol]) > 0 || len(h.between(symbol, w)) == 0 ||
