@@ -280,6 +280,9 @@ func (a *attacker) someSegment() (string, bool) {
 
 // restoreBackup puts back the files of an earlier copy, and leaves those that are there.
 func (a *attacker) restoreBackup() {
+	if a.sick() { // a backup is of a good tape
+		return
+	}
 	if a.backup == "" {
 		a.backup = filepath.Join(a.t.TempDir(), "trades")
 		if err := os.CopyFS(a.backup, os.DirFS(a.path("trades"))); err != nil {
