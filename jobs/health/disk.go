@@ -3,6 +3,7 @@ package health
 import (
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +18,8 @@ import (
 )
 
 const (
+	// readOnlyFlag is ST_RDONLY of statfs(2).
+	readOnlyFlag = 1
 	// daysLeast is the number of days of room below which there is a warning: time for a person to
 	// act after a weekend.
 	daysLeast = 7
@@ -33,12 +36,20 @@ type Room struct {
 	// PerDay is the number of bytes of trades per day at the present rate; 0 if that is not known
 	// yet.
 	PerDay uint64
+	// ReadOnly is set if nothing can be written, as after an error of the file system.
+	ReadOnly bool
 	// Summaries is the number of bytes of what is stored of days that are over. It can be deleted.
 	Summaries uint64
 }
 
-// Warning returns a line about a disk that will be full soon, or "".
+// Warning returns a line about a disk that takes nothing more or will be full soon, or "".
 func (r Room) Warning() string {
+	switch {
+	case r.ReadOnly:
+		return "the file system is read-only, so nothing can be recorded"
+	case r.Free == 0:
+		return "the disk is full, so nothing can be recorded"
+	}
 	if r.PerDay == 0 {
 		return ""
 	}
@@ -63,6 +74,10 @@ func MeasureRoom(dataDir string, now time.Time) (Room, error) {
 		return room, fmt.Errorf("measure the free space at %q: %w", dataDir, err)
 	}
 	room.Free = uint64(system.Bavail) * uint64(system.Bsize)
+	if system.Blocks == 0 { // a file system that does not say how large it is
+		room.Free = math.MaxInt64
+	}
+	room.ReadOnly = system.Flags&readOnlyFlag != 0
 	var err error
 	if room.Summaries, _, err = partitionSize(state.Open(dataDir, durable.OS{}).Path(state.SummaryDir)); err != nil {
 		return room, err

@@ -291,6 +291,8 @@ func TestMeasureRoom(t *testing.T) {
 	}{
 		{Room{Free: 1e9}, ""},
 		{Room{Free: 70e9, PerDay: 10e9}, ""},
+		{Room{Free: 35e9, ReadOnly: true}, "the file system is read-only, so nothing can be recorded"},
+		{Room{PerDay: 10e9}, "the disk is full, so nothing can be recorded"},
 		{Room{Free: 35e9, PerDay: 10e9}, "the disk is full in 3d at the present rate: 35 GB free, 10 GB a day"},
 		{Room{Free: 35e9, PerDay: 10e9, Summaries: 2e9}, "the disk is full in 3d at the present rate: 35 GB free, 10 GB a day; " +
 			".state/summaries takes 2.0 GB and can be deleted"},
