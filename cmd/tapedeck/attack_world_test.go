@@ -656,7 +656,7 @@ func (a *attacker) loseManifest() {
 	if a.chance(2) {
 		err = os.Remove(path)
 	} else {
-		err = os.Truncate(path, a.random.Int64N(int64(len(text))))
+		err = os.Truncate(path, a.random.Int64N(int64(len(text)-1))) // without its last brace at least
 	}
 	if err != nil {
 		a.t.Fatal(err)
