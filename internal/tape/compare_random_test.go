@@ -32,6 +32,7 @@ func (o *conflictOracle) publish(rows []Trade, agree func(a, b Trade) bool) (sto
 		id     int64
 	}
 	firsts := map[id]Trade{} // of the call
+	differed := map[id]bool{}
 	for _, row := range rows {
 		if after[row.Symbol] == nil {
 			after[row.Symbol] = map[int64]Trade{}
@@ -49,10 +50,16 @@ func (o *conflictOracle) publish(rows []Trade, agree func(a, b Trade) bool) (sto
 		if counts[row.Symbol] == nil {
 			counts[row.Symbol] = &count{}
 		}
-		counts[row.Symbol].compared++
 		// A row that is identical to the one that the call had first tells nothing new.
-		if !agree(kept, row) && !(repeated && row == first) {
-			counts[row.Symbol].differing++
+		if agree(kept, row) || repeated && row == first {
+			counts[row.Symbol].compared++
+		} else {
+			// All other contents of an id count once: an exchange that repeats an id is not another market.
+			if !differed[id{row.Symbol, row.ID}] {
+				differed[id{row.Symbol, row.ID}] = true
+				counts[row.Symbol].compared++
+				counts[row.Symbol].differing++
+			}
 			conflicts++
 			found[conflictKey(newConflict(&kept, Origin{}, &row, Origin{}))] = true
 		}
