@@ -57,5 +57,5 @@ jobs.push(watch('watchBidsAsks', { args: [['BTC/USDT']], take: (b) => { if (b['B
 await Promise.all(jobs);
 result.seen = seen;
 await exchange.close();
-console.log(JSON.stringify(result));
-process.exit(0);
+// To a pipe, Node writes in the background: exit when it is done.
+process.stdout.write(JSON.stringify(result) + "\n", () => process.exit(0));

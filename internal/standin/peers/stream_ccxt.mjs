@@ -32,5 +32,5 @@ while (total < expected && Date.now() < end) {
     if (received[symbol]) { received[symbol][1] = id; received[symbol][2]++; } else received[symbol] = [id, id, 1];
   }
 }
-console.log(JSON.stringify(received));
-process.exit(0);
+// To a pipe, Node writes in the background: exit when it is done.
+process.stdout.write(JSON.stringify(received) + "\n", () => process.exit(0));
