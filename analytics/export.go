@@ -54,10 +54,14 @@ func (s *Session) Export(ctx context.Context, text string, format Format, w io.W
 		if err != nil {
 			return err
 		}
-		if format == CSV {
-			if statement, err = withoutFormulas(conn, statement); err != nil {
-				return err
-			}
+		switch format {
+		case CSV:
+			statement, err = withoutFormulas(conn, statement)
+		case JSON:
+			statement, err = withFiniteNumbers(conn, statement)
+		}
+		if err != nil {
+			return err
 		}
 		out = &heldWriter{w: w}
 		err = s.copyTo(ctx, conn, statement, options, out)

@@ -3,11 +3,14 @@ package analytics
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // writerFunc is a function as a writer.
@@ -127,5 +130,23 @@ func TestStoreKeepsTheFirstRows(t *testing.T) {
 		if err := stored.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestExportOfNumbersThatJSONHasNot checks that the result is JSON: NaN and the infinities are null in it.
+func TestExportOfNumbersThatJSONHasNot(t *testing.T) {
+	s := openSession(t, newTape(t, seconds("A", 1, 3)), Options{})
+	var out bytes.Buffer
+	statement := "SELECT 'nan'::DOUBLE AS a, '-inf'::FLOAT AS \"b\"\"c\", 1.5::DOUBLE AS d, 'nan' AS e ORDER BY 1"
+	if err := s.Export(t.Context(), statement, JSON, &out); err != nil {
+		t.Fatal(err)
+	}
+	var rows []map[string]any
+	if err := json.Unmarshal(out.Bytes(), &rows); err != nil || len(rows) != 1 {
+		t.Fatalf("%s: %v", out.Bytes(), err)
+	}
+	want := map[string]any{"a": nil, `b"c`: nil, "d": 1.5, "e": "nan"}
+	if diff := cmp.Diff(want, rows[0]); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

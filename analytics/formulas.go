@@ -17,19 +17,39 @@ func QuoteName(name string) string { return `"` + strings.ReplaceAll(name, `"`, 
 // would take for formulas have an apostrophe before them, as wording.Formula writes it. Other values
 // stay what they are.
 func withoutFormulas(conn *sql.Conn, statement string) (string, error) {
-	var names, values []string
-	guards := false
-	err := eachColumn(conn, statement, func(column, name string, info duckdb.TypeInfo) {
-		value := column
+	return withColumns(conn, statement, func(column, name string, info duckdb.TypeInfo) (value, shown string) {
+		value = column
 		if mayBeFormula(info) {
 			value = fmt.Sprintf("CASE WHEN contains(%s, left(%s::VARCHAR, 1)) AND %s::VARCHAR != '' THEN '''' || %s::VARCHAR ELSE %s::VARCHAR END",
 				Quote(wording.FormulaStarts), column, column, column, column)
 		}
-		shown := wording.Formula(name)
-		guards = guards || value != column || shown != name
+		return value, wording.Formula(name)
+	})
+}
+
+// withFiniteNumbers returns a statement with the rows of another one, in which numbers that JSON cannot
+// express (NaN and the infinities) are NULL. Those inside lists, structs and maps stay.
+func withFiniteNumbers(conn *sql.Conn, statement string) (string, error) {
+	return withColumns(conn, statement, func(column, name string, info duckdb.TypeInfo) (value, shown string) {
+		switch info.InternalType() {
+		case duckdb.TYPE_DOUBLE, duckdb.TYPE_FLOAT:
+			return fmt.Sprintf("CASE WHEN isfinite(%s) THEN %s END", column, column), name
+		}
+		return column, name
+	})
+}
+
+// withColumns returns a statement with the rows of another one, of which each column is replaced by an
+// expression and a name. If nothing changes, it is the same statement.
+func withColumns(conn *sql.Conn, statement string, change func(column, name string, info duckdb.TypeInfo) (value, shown string)) (string, error) {
+	var names, values []string
+	changes := false
+	err := eachColumn(conn, statement, func(column, name string, info duckdb.TypeInfo) {
+		value, shown := change(column, name, info)
+		changes = changes || value != column || shown != name
 		names, values = append(names, column), append(values, value+" AS "+QuoteName(shown))
 	})
-	if err != nil || !guards {
+	if err != nil || !changes {
 		return statement, err
 	}
 	return fmt.Sprintf("SELECT %s FROM (%s\n) AS result(%s)", strings.Join(values, ", "), statement, strings.Join(names, ", ")), nil
