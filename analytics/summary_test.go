@@ -241,6 +241,9 @@ func storedSummaryFiles(t *testing.T, dir *tape.Dir) (names []string) {
 // TestSummariesFollowTheTape checks that a stored day is used only as long as the day has the content that it
 // was made of: after a heal, with a damaged file and with an empty one the numbers are those of the trades.
 func TestSummariesFollowTheTape(t *testing.T) {
+	if testing.Short() {
+		t.Skip("opens a dozen sessions; make test-all runs it")
+	}
 	all := randomTrades(rand.New(rand.NewPCG(3, 1)))
 	late := all[len(all)/3 : len(all)/3+40]
 	dir := newTape(t, slices.Concat(all[:len(all)/3], all[len(all)/3+40:]))
