@@ -54,12 +54,17 @@ func (s *Session) repairViews(ctx context.Context, err error, views int) bool {
 		s.log.Info("files of the tape were replaced; the tape is listed again")
 		return s.replaceViews(ctx)
 	}
+	return s.leaveOutDamaged(ctx, err) && s.replaceViews(ctx)
+}
+
+// leaveOutDamaged leaves out the segments that an error is about. It reports whether there are any.
+func (s *Session) leaveOutDamaged(ctx context.Context, err error) bool {
 	damaged := s.findDamaged(ctx, err.Error())
 	for _, segment := range damaged {
 		s.broken[segment.Path] = segment.Err
 		s.log.Error("a segment is damaged and left out", "segment", segment.Path, "error", segment.Err.Error())
 	}
-	return len(damaged) > 0 && s.replaceViews(ctx)
+	return len(damaged) > 0
 }
 
 func (s *Session) replaceViews(ctx context.Context) bool {

@@ -369,3 +369,25 @@ func TestDropForgetsSummaries(t *testing.T) {
 		t.Errorf("after the drop there are hours of %s", got)
 	}
 }
+
+// TestSummariesLeaveOutDamagedSegments damages a segment before and after its day is stored: both times it is
+// left out and named, and the numbers are those without summaries.
+func TestSummariesLeaveOutDamagedSegments(t *testing.T) {
+	for _, isStored := range []bool{false, true} {
+		dir := newTape(t, seconds("BTCUSDT", 1, 5000), seconds("ETHUSDT", 1, 5000), seconds("BTCUSDT", 86400, 86410))
+		options := Options{From: noon, To: noon.Add(48 * time.Hour), Stored: embeddedSummaryNames[:]}
+		if isStored {
+			openSession(t, dir, options)
+		}
+		broken := segments(t, dir)[0]
+		damage(t, dir, broken)
+		const count = "SELECT symbol, sum(rows)::BIGINT FROM hours(NULL, NULL) GROUP BY symbol ORDER BY symbol"
+		s, plain := openSession(t, dir, options), openSession(t, dir, Options{From: options.From, To: options.To})
+		if diff := cmp.Diff(rowsOf(t, plain, count), rowsOf(t, s, count)); diff != "" {
+			t.Errorf("stored %v: from trades (-) and from summaries (+):\n%s", isStored, diff)
+		}
+		if left := s.Broken(); len(left) != 1 || left[0].Path != broken.Path {
+			t.Errorf("stored %v: left out are %v, want %s", isStored, left, broken.Path)
+		}
+	}
+}

@@ -23,7 +23,7 @@ import (
 
 // What a summary has of a day that is over is stored in a file of its own, state.SummaryDir/NAME/DATE-KEY.parquet
 // below the state directory. The key is a hash of everything that the rows depend on: the text of the
-// summary, DuckDB's version, the day's segments and, if the summary reads gaps, those that touch the day.
+// summary, DuckDB's version, the day's segments with size and time and, if the summary reads gaps, those that touch the day.
 // So a file that exists is right, whoever wrote it, and it can be deleted at any time.
 const (
 	// summarySweepAfter is from which age a file with an old key is deleted: no session is about to read it.
@@ -42,6 +42,7 @@ type storedSummary struct {
 type summaryDay struct {
 	date     string
 	segments []string
+	versions []string // the names, sizes and modification times of the segments, as verify knows them
 	isOver   bool
 	gaps     [][]driver.Value // that touch the date, of all symbols
 }
@@ -55,6 +56,12 @@ func (s *Session) loadSummaries(ctx context.Context, store bool) error {
 			return err
 		}
 		if s.forgetSummary(err) {
+			continue
+		}
+		if errors.Is(err, errSegmentLeftOut) {
+			if err := s.createViews(ctx); err != nil {
+				return err
+			}
 			continue
 		}
 		if !isMissingFile(err) {
@@ -120,6 +127,11 @@ func (s *Session) summaryDays() (days []summaryDay, err error) {
 		}
 		day := &days[len(days)-1]
 		day.segments = append(day.segments, path)
+		version := path
+		if info, err := os.Stat(filepath.Join(s.root, path)); err == nil { // reading it says that it is missing
+			version = fmt.Sprintf("%s %d %d", path, info.Size(), info.ModTime().UnixNano())
+		}
+		day.versions = append(day.versions, version)
 	}
 	newest := ""
 	for symbol, bounds := range s.opt.Index.AllBounds() {
@@ -144,8 +156,8 @@ func (s *Session) summaryDays() (days []summaryDay, err error) {
 func (q *storedSummary) file(day summaryDay) string {
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%s\n%d\n%s\n", mapping.LibraryVersion(), len(q.Text), q.Text)
-	for _, segment := range day.segments {
-		fmt.Fprintln(sum, segment)
+	for _, version := range day.versions {
+		fmt.Fprintln(sum, version)
 	}
 	if q.ReadsRelation("gaps") {
 		for _, gap := range day.gaps {
@@ -179,7 +191,7 @@ func (s *Session) storedFiles(summary string) map[string]bool {
 }
 
 // storeSummaries computes and stores what is missing, by date, and uses it. What cannot be stored is
-// computed from trades by each query; only an error about segments that were replaced is returned.
+// computed from trades by each query; only errors about segments that were replaced or are damaged are returned.
 func (s *Session) storeSummaries(ctx context.Context, days []summaryDay, missing map[string][]*storedSummary) error {
 	display := s.opt.Progress
 	if display == nil {
@@ -198,6 +210,8 @@ func (s *Session) storeSummaries(ctx context.Context, days []summaryDay, missing
 				return ctx.Err()
 			case isMissingFile(err):
 				return err
+			case s.isDamage(ctx, err):
+				return errSegmentLeftOut
 			case errors.Is(err, errNotWritable):
 				s.log.Debug("summaries of days are not stored", "error", err)
 				return nil
@@ -211,6 +225,14 @@ func (s *Session) storeSummaries(ctx context.Context, days []summaryDay, missing
 		display.Set("days", done)
 	}
 	return nil
+}
+
+// errSegmentLeftOut is returned if a segment turned out to be damaged. It is left out from now on.
+var errSegmentLeftOut = errors.New("a segment is damaged")
+
+// isDamage reports whether an error names a segment of trades that is damaged, and leaves it out.
+func (s *Session) isDamage(ctx context.Context, err error) bool {
+	return mayBeFileError(err) && strings.Contains(err.Error(), filepath.Join(s.root, string(tape.Trades))) && s.leaveOutDamaged(ctx, err)
 }
 
 // errNotWritable is returned if the state directory does not take another file.
@@ -290,8 +312,10 @@ func (s *Session) readStored(ctx context.Context, summary *storedSummary) error 
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case mayBeFileError(err) && (isMissingFile(err) || len(s.findDamaged(ctx, err.Error())) > 0):
+		case isMissingFile(err):
 			return err
+		case s.isDamage(ctx, err):
+			return errSegmentLeftOut
 		case err != nil: // the query that needs it fails as well, and says why
 			s.log.Debug("a summary is not computed", "summary", summary.Name, "error", err)
 		default:
