@@ -1,6 +1,7 @@
 package strictyaml
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -13,9 +14,11 @@ func parse(text string) error {
 		return err
 	}
 	known := []string{"flush_interval", "symbols", "feed"}
-	return Each("f.yaml", root, "the file", known, func(_ string, _ int, value *yaml.Node) error {
-		_, err := Text(value)
-		return err
+	return Each("f.yaml", root, "the file", known, func(_ string, line int, value *yaml.Node) error {
+		if _, err := Text(value); err != nil {
+			return fmt.Errorf("f.yaml:%d: %w", line, err) // Text does not know where its value is
+		}
+		return nil
 	})
 }
 
@@ -27,6 +30,7 @@ func TestErrorsNameTheLine(t *testing.T) {
 		"feed: trade\nflush_intervall: 3\n": `f.yaml:2: unknown key "flush_intervall"; did you mean "flush_interval"?`,
 		"Flush-Interval: 3\n":               `f.yaml:1: unknown key "Flush-Interval"; did you mean "flush_interval"?`,
 		"colour: red\n":                     `f.yaml:1: unknown key "colour"; choose one of flush_interval, symbols, feed`,
+		"feed: ' '\n":                       `f.yaml:1: the value is empty`,
 		"feed: a\n\nfeed: b\n":              `f.yaml:3: duplicate key "feed"; the first is on line 1`,
 		"- feed\n":                          `f.yaml:1: the file needs lines of the form "key: value"`,
 		": [\n":                             "f.yaml:1: did not find ",
@@ -49,7 +53,7 @@ func TestErrorsNameTheLine(t *testing.T) {
 }
 
 func FuzzDocument(f *testing.F) {
-	for _, seed := range []string{"feed: trade\n", "a: &x {b: *x}\n", "&a [*a]", "? {a: b}\n: c\n", "%YAML 1.1\n---\n", "\xff\xfe", "a: !!binary =\n"} {
+	for _, seed := range []string{"feed: trade\n", "a: &x {b: *x}\n", "&a [*a]", "? {a: b}\n: c\n", "%YAML 1.1\n---\n", "\xff\xfe", "a: !!binary =\n", "feed: ''\n"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
