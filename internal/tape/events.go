@@ -11,28 +11,28 @@ import (
 // another content. The fields without Other are about the row on the tape. Times are in
 // microseconds since the epoch, UTC.
 type Conflict struct {
-	Symbol       string  `parquet:"symbol,dict"`
-	ID           int64   `parquet:"id"`
-	Price        float64 `parquet:"price"`
-	Qty          float64 `parquet:"qty"`
-	FirstTradeID int64   `parquet:"first_trade_id"`
-	LastTradeID  int64   `parquet:"last_trade_id"`
-	TradedAt     int64   `parquet:"traded_at,timestamp(microsecond:local)"`
-	IsBuyerMaker bool    `parquet:"is_buyer_maker"`
+	Symbol       string  `parquet:"symbol,dict,id(1)"`
+	ID           int64   `parquet:"id,id(2)"`
+	Price        float64 `parquet:"price,id(3)"`
+	Qty          float64 `parquet:"qty,id(4)"`
+	FirstTradeID int64   `parquet:"first_trade_id,id(5)"`
+	LastTradeID  int64   `parquet:"last_trade_id,id(6)"`
+	TradedAt     int64   `parquet:"traded_at,timestamp(microsecond:local),id(7)"`
+	IsBuyerMaker bool    `parquet:"is_buyer_maker,id(8)"`
 	// Source and RunID are the origin of the row on the tape.
-	Source Source `parquet:"source,dict"`
-	RunID  string `parquet:"run_id,dict"`
+	Source Source `parquet:"source,dict,id(9)"`
+	RunID  string `parquet:"run_id,dict,id(10)"`
 
-	OtherPrice        float64 `parquet:"other_price"`
-	OtherQty          float64 `parquet:"other_qty"`
-	OtherFirstTradeID int64   `parquet:"other_first_trade_id"`
-	OtherLastTradeID  int64   `parquet:"other_last_trade_id"`
-	OtherTradedAt     int64   `parquet:"other_traded_at,timestamp(microsecond:local)"`
-	OtherIsBuyerMaker bool    `parquet:"other_is_buyer_maker"`
-	OtherSource       Source  `parquet:"other_source,dict"`
-	OtherRunID        string  `parquet:"other_run_id,dict"`
+	OtherPrice        float64 `parquet:"other_price,id(11)"`
+	OtherQty          float64 `parquet:"other_qty,id(12)"`
+	OtherFirstTradeID int64   `parquet:"other_first_trade_id,id(13)"`
+	OtherLastTradeID  int64   `parquet:"other_last_trade_id,id(14)"`
+	OtherTradedAt     int64   `parquet:"other_traded_at,timestamp(microsecond:local),id(15)"`
+	OtherIsBuyerMaker bool    `parquet:"other_is_buyer_maker,id(16)"`
+	OtherSource       Source  `parquet:"other_source,dict,id(17)"`
+	OtherRunID        string  `parquet:"other_run_id,dict,id(18)"`
 	// FoundAt is when it was refused.
-	FoundAt int64 `parquet:"found_at,timestamp(microsecond:local)"`
+	FoundAt int64 `parquet:"found_at,timestamp(microsecond:local),id(19)"`
 }
 
 // PublishConflicts adds conflicts to the tape, in the partitions of their TradedAt. One that is
@@ -84,19 +84,19 @@ const (
 // RecorderEvent is one row of recorder: what happened to the recorder.
 type RecorderEvent struct {
 	// At is in microseconds since the epoch, UTC.
-	At    int64  `parquet:"at,timestamp(microsecond:local)"`
-	Event string `parquet:"event,dict"`
+	At    int64  `parquet:"at,timestamp(microsecond:local),id(1)"`
+	Event string `parquet:"event,dict,id(2)"`
 	// Connection is the connection's name, or empty.
-	Connection string `parquet:"connection,dict"`
+	Connection string `parquet:"connection,dict,id(3)"`
 	// Symbol, FirstID and LastID are set for a gap and its healing.
-	Symbol  string `parquet:"symbol,dict"`
-	FirstID *int64 `parquet:"first_id,optional"`
-	LastID  *int64 `parquet:"last_id,optional"`
+	Symbol  string `parquet:"symbol,dict,id(4)"`
+	FirstID *int64 `parquet:"first_id,optional,id(5)"`
+	LastID  *int64 `parquet:"last_id,optional,id(6)"`
 	// IDs is how many ids the event is about.
-	IDs int64 `parquet:"ids"`
+	IDs int64 `parquet:"ids,id(7)"`
 	// Message says why, for a person.
-	Message string `parquet:"message"`
-	RunID   string `parquet:"run_id,dict"`
+	Message string `parquet:"message,id(8)"`
+	RunID   string `parquet:"run_id,dict,id(9)"`
 }
 
 // PublishRecorderEvents adds events to the tape, in the partitions of their At. An event that is
@@ -121,23 +121,23 @@ func (d *Dir) ReadRecorderEvents(fromDate, toDate string) ([]RecorderEvent, erro
 // Drop is one row of drops: what was removed from the tape on purpose. Times are in microseconds
 // since the epoch, UTC.
 type Drop struct {
-	At int64 `parquet:"at,timestamp(microsecond:local)"`
+	At int64 `parquet:"at,timestamp(microsecond:local),id(1)"`
 	// What is trades, alerts or conflicts.
-	What string `parquet:"what,dict"`
+	What string `parquet:"what,dict,id(2)"`
 	// Symbol is empty for alerts of all symbols.
-	Symbol  string `parquet:"symbol,dict"`
-	FirstID *int64 `parquet:"first_id,optional"`
-	LastID  *int64 `parquet:"last_id,optional"`
+	Symbol  string `parquet:"symbol,dict,id(3)"`
+	FirstID *int64 `parquet:"first_id,optional,id(4)"`
+	LastID  *int64 `parquet:"last_id,optional,id(5)"`
 	// WindowStart and WindowEnd are the command's window; zero is NULL.
-	WindowStart int64  `parquet:"window_start,optional,timestamp(microsecond:local)"`
-	WindowEnd   int64  `parquet:"window_end,optional,timestamp(microsecond:local)"`
-	Detector    string `parquet:"detector,dict"`
+	WindowStart int64  `parquet:"window_start,optional,timestamp(microsecond:local),id(6)"`
+	WindowEnd   int64  `parquet:"window_end,optional,timestamp(microsecond:local),id(7)"`
+	Detector    string `parquet:"detector,dict,id(8)"`
 	// Origin is the import that was removed, or empty.
-	Origin string `parquet:"origin,dict"`
-	Rows   int64  `parquet:"rows"`
+	Origin string `parquet:"origin,dict,id(9)"`
+	Rows   int64  `parquet:"rows,id(10)"`
 	// Reason is the command line.
-	Reason string `parquet:"reason"`
-	RunID  string `parquet:"run_id,dict"`
+	Reason string `parquet:"reason,id(11)"`
+	RunID  string `parquet:"run_id,dict,id(12)"`
 }
 
 // PublishDrops adds drops to the tape, in the partitions of their At. One of the same run and ids

@@ -12,67 +12,67 @@ import (
 
 // Alert is one row of alerts: a detector's finding. (Detector, Symbol, At) identifies it.
 type Alert struct {
-	Detector string `parquet:"detector,dict"`
-	Symbol   string `parquet:"symbol,dict"`
+	Detector string `parquet:"detector,dict,id(1)"`
+	Symbol   string `parquet:"symbol,dict,id(2)"`
 	// At is the instant from which it could be detected, in microseconds since the epoch, UTC.
-	At int64 `parquet:"at,timestamp(microsecond:local)"`
+	At int64 `parquet:"at,timestamp(microsecond:local),id(3)"`
 	// Score is in the detector's own unit, larger is stronger.
-	Score float64 `parquet:"score"`
+	Score float64 `parquet:"score,id(4)"`
 	// Severity is low, medium or high.
-	Severity string `parquet:"severity,dict"`
-	Message  string `parquet:"message"`
+	Severity string `parquet:"severity,dict,id(5)"`
+	Message  string `parquet:"message,id(6)"`
 	// FirstID and LastID bound the trades that caused it.
-	FirstID int64 `parquet:"first_id"`
-	LastID  int64 `parquet:"last_id"`
+	FirstID int64 `parquet:"first_id,id(7)"`
+	LastID  int64 `parquet:"last_id,id(8)"`
 	// Extra holds the detector's other columns as a JSON object.
-	Extra string `parquet:"extra,json"`
+	Extra string `parquet:"extra,json,id(9)"`
 	// RunID is the run that found it.
-	RunID string `parquet:"run_id,dict"`
+	RunID string `parquet:"run_id,dict,id(10)"`
 	// FoundAt is when it was found, in microseconds since the epoch, UTC.
-	FoundAt int64 `parquet:"found_at,timestamp(microsecond:local)"`
+	FoundAt int64 `parquet:"found_at,timestamp(microsecond:local),id(11)"`
 }
 
 // Run is one row of runs: what a job did. Times are in microseconds since the epoch, UTC; zero is
 // NULL.
 type Run struct {
-	ID          string `parquet:"id"`
-	Job         string `parquet:"job,dict"`
-	Command     string `parquet:"command,dict"`
-	WindowStart int64  `parquet:"window_start,optional,timestamp(microsecond:local)"`
-	WindowEnd   int64  `parquet:"window_end,optional,timestamp(microsecond:local)"`
-	ScheduledAt int64  `parquet:"scheduled_at,optional,timestamp(microsecond:local)"`
-	StartedAt   int64  `parquet:"started_at,optional,timestamp(microsecond:local)"`
-	FinishedAt  int64  `parquet:"finished_at,optional,timestamp(microsecond:local)"`
-	Attempt     int32  `parquet:"attempt"`
+	ID          string `parquet:"id,id(1)"`
+	Job         string `parquet:"job,dict,id(2)"`
+	Command     string `parquet:"command,dict,id(3)"`
+	WindowStart int64  `parquet:"window_start,optional,timestamp(microsecond:local),id(4)"`
+	WindowEnd   int64  `parquet:"window_end,optional,timestamp(microsecond:local),id(5)"`
+	ScheduledAt int64  `parquet:"scheduled_at,optional,timestamp(microsecond:local),id(6)"`
+	StartedAt   int64  `parquet:"started_at,optional,timestamp(microsecond:local),id(7)"`
+	FinishedAt  int64  `parquet:"finished_at,optional,timestamp(microsecond:local),id(8)"`
+	Attempt     int32  `parquet:"attempt,id(9)"`
 	// Outcome is how it ended.
-	Outcome state.Outcome `parquet:"outcome,dict"`
+	Outcome state.Outcome `parquet:"outcome,dict,id(10)"`
 	// Exit is the exit status, or -1 if there is none.
-	Exit    int32  `parquet:"exit"`
-	Rows    int64  `parquet:"rows"`
-	Bytes   int64  `parquet:"bytes"`
-	Message string `parquet:"message"`
+	Exit    int32  `parquet:"exit,id(11)"`
+	Rows    int64  `parquet:"rows,id(12)"`
+	Bytes   int64  `parquet:"bytes,id(13)"`
+	Message string `parquet:"message,id(14)"`
 	// Output is the end of the run's output, a few KiB at most.
-	Output string `parquet:"output,optional"`
+	Output string `parquet:"output,optional,id(15)"`
 }
 
 // CoverageRow is one row of coverage: how complete the record of a symbol is on a UTC day.
 type CoverageRow struct {
-	Symbol string `parquet:"symbol,dict"`
+	Symbol string `parquet:"symbol,dict,id(1)"`
 	// FirstID and LastID are the first and last id on the tape that day, NULL on a day without trades.
-	FirstID *int64 `parquet:"first_id,optional"`
-	LastID  *int64 `parquet:"last_id,optional"`
+	FirstID *int64 `parquet:"first_id,optional,id(2)"`
+	LastID  *int64 `parquet:"last_id,optional,id(3)"`
 	// Trades is the number of ids on the tape, Missing of those that can still be fetched,
 	// AbsentAtSource of those that the exchange itself does not have.
-	Trades         int64 `parquet:"trades"`
-	Missing        int64 `parquet:"missing"`
-	AbsentAtSource int64 `parquet:"absent_at_source"`
+	Trades         int64 `parquet:"trades,id(4)"`
+	Missing        int64 `parquet:"missing,id(5)"`
+	AbsentAtSource int64 `parquet:"absent_at_source,id(6)"`
 	// Conflicts is the number of conflicts of trades of that day that are not resolved. Files of earlier
 	// versions do not have it.
-	Conflicts int64 `parquet:"conflicts"`
+	Conflicts int64 `parquet:"conflicts,id(7)"`
 	// State is proven, open, gap, absent or dropped.
-	State string `parquet:"state,dict"`
+	State string `parquet:"state,dict,id(8)"`
 	// CheckedAt is the time of the check, in microseconds since the epoch, UTC.
-	CheckedAt int64 `parquet:"checked_at,timestamp(microsecond:local)"`
+	CheckedAt int64 `parquet:"checked_at,timestamp(microsecond:local),id(9)"`
 }
 
 // PublishAlerts adds alerts to the tape, in the partitions of their At. An alert that is there

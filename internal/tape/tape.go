@@ -41,20 +41,20 @@ const MaxValue = 1e15
 // Trade is one row of the tape.
 type Trade struct {
 	// Symbol as the exchange spells it; it may be non-ASCII.
-	Symbol string `parquet:"symbol,dict"`
+	Symbol string `parquet:"symbol,dict,id(1)"`
 	// ID is the feed's own sequence number, consecutive for a symbol.
-	ID int64 `parquet:"id,delta"`
+	ID int64 `parquet:"id,delta,id(2)"`
 	// Price is in quote asset per base asset.
-	Price float64 `parquet:"price,dict"`
+	Price float64 `parquet:"price,dict,id(3)"`
 	// Qty is in base asset.
-	Qty float64 `parquet:"qty,dict"`
+	Qty float64 `parquet:"qty,dict,id(4)"`
 	// FirstTradeID and LastTradeID bound the raw trades in this row; both equal ID in the trade feed.
-	FirstTradeID int64 `parquet:"first_trade_id,delta"`
-	LastTradeID  int64 `parquet:"last_trade_id,delta"`
+	FirstTradeID int64 `parquet:"first_trade_id,delta,id(5)"`
+	LastTradeID  int64 `parquet:"last_trade_id,delta,id(6)"`
 	// TradedAt is when it matched, in microseconds since the epoch, UTC.
-	TradedAt int64 `parquet:"traded_at,timestamp(microsecond:local),delta"`
+	TradedAt int64 `parquet:"traded_at,timestamp(microsecond:local),delta,id(7)"`
 	// IsBuyerMaker is Binance's m: true means that the taker sold.
-	IsBuyerMaker bool `parquet:"is_buyer_maker"`
+	IsBuyerMaker bool `parquet:"is_buyer_maker,id(8)"`
 }
 
 // Source is where a segment's trades came from.
