@@ -73,6 +73,10 @@ bench-quick: tools ## one run of each benchmark except the long ones; under two 
 bench-large: tools ## the long benchmarks, five runs each, and write the second table; 33 minutes
 	$(GO) run ./cmd/bench -large
 
+.PHONY: bench-year
+bench-year: tools ## a year of 1,000 million trades, and write its table; 7 GB, or YEAR_TAPE=DIR to keep the tape
+	$(GO) run ./cmd/bench -year -year-tape '$(YEAR_TAPE)'
+
 .PHONY: bench-growth
 bench-growth: tools ## how cost grows on tapes of 1 to 1,000 million trades; 15 minutes and 12 GB, or SIZES=1,10,100
 	$(GO) run ./cmd/bench -growth $(or $(SIZES),1$(comma)10$(comma)100$(comma)1000)

@@ -40,6 +40,8 @@ func run() error {
 	large := flag.Bool("large", false, "only the large benchmarks; writes the second table of BENCHMARKS.md")
 	growth := flag.String("growth", "", "only the cost of commands on tapes of so many million trades, such as 1,10,100; "+
 		"writes the third table of BENCHMARKS.md and its plot "+growthPicture)
+	year := flag.Bool("year", false, "only a tape of a year; writes the table of a year in BENCHMARKS.md")
+	yearTape := flag.String("year-tape", "", "where the tape of -year is kept; empty: a temporary directory")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -57,6 +59,10 @@ func run() error {
 	chosen, start := benchmarks(), tableStart
 	if *large {
 		chosen, start = largeBenchmarks(), largeStart
+	}
+	if *year {
+		chosen, start = []*benchmark{yearBenchmark()}, yearStart
+		chosen[0].args = append(chosen[0].args, "-wide-tape", *yearTape)
 	}
 	chosen = slices.DeleteFunc(chosen, func(b *benchmark) bool {
 		return *quick && b.long || !strings.Contains(b.name, *only)
@@ -238,6 +244,7 @@ func measureGrowth(ctx context.Context, built *binaries, sizes string) error {
 const (
 	tableStart    = "<!-- benchmarks: make bench writes what follows -->\n"
 	largeStart    = "<!-- large: make bench-large writes what follows -->\n"
+	yearStart     = "<!-- year: make bench-year writes what follows -->\n"
 	growthStart   = "<!-- growth: make bench-growth writes what follows -->\n"
 	tableEnd      = "<!-- end of benchmarks -->\n"
 	growthPicture = "cmd/bench/growth.svg"

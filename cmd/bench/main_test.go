@@ -30,7 +30,7 @@ func TestRender(t *testing.T) {
 }
 
 func TestBenchmarksExist(t *testing.T) {
-	for _, b := range slices.Concat(benchmarks(), largeBenchmarks(), []*benchmark{growthBenchmark()}) {
+	for _, b := range slices.Concat(benchmarks(), largeBenchmarks(), []*benchmark{growthBenchmark(), yearBenchmark()}) {
 		files, err := filepath.Glob(filepath.Join("../..", b.pkg, "*_test.go"))
 		if err != nil {
 			t.Fatal(err)

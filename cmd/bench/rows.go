@@ -123,6 +123,7 @@ func largeBenchmarks() []*benchmark {
 		}},
 		{name: "BenchmarkWideReport", pkg: "jobs/report", runs: 1, args: []string{"-wide-days", "30", "-wide-trades", "4000000"},
 			rows: wideReportRows("30 days, 120 million trades")},
+		{name: "BenchmarkDay", pkg: "jobs/report", args: []string{"-wide-trades", "20000000"}, rows: dayRows("20 million")},
 		{name: "BenchmarkOverview", pkg: "jobs/report", args: []string{"-trades", "20000000"}, rows: []row{
 			{metric: "of-pandas", label: "`report --sections overview` of the same day", comparison: "pandas computing the overview of the same trades from CSV", unit: fast, atLeast: 10, optional: true,
 				absolute: "s-overview", absoluteUnit: "s"},
@@ -133,10 +134,45 @@ func largeBenchmarks() []*benchmark {
 // wideReportRows are the lines of a report of many days.
 func wideReportRows(what string) []row {
 	return []row{
-		{metric: "times-bare-sql", label: "`report` of " + what + ", 200 symbols, all sections, summaries there", comparison: "the SQL of its sections over trades", unit: fast, atLeast: 10,
+		{metric: "times-bare-sql", label: "`report` of " + what + ", 200 symbols, all sections, to a page, summaries there", comparison: "the SQL of its sections over trades", unit: fast, atLeast: 10,
 			absolute: "s-stored", absoluteUnit: "s"},
+		{metric: "times-bare-sql-cpu", label: "the same: processor time", comparison: "the same", unit: "times less",
+			absolute: "cpu-s-stored", absoluteUnit: "s of a processor"},
 		{metric: "first-of-bare-sql", label: "the same, summaries not there", comparison: "the same", unit: "of its time", atMost: 1.3,
 			absolute: "s-first", absoluteUnit: "s"},
+		{metric: "first-of-bare-sql-cpu", label: "the same: processor time", comparison: "the same", unit: "of it"},
+		{metric: "MB", label: "peak memory of both reports", unit: "MB", atMost: 1000},
 		{metric: "%-of-tape", label: "summaries on disk", comparison: "the tape", unit: "% of it", atMost: 8},
 	}
+}
+
+// dayRows are the lines of a day and its trades.
+func dayRows(trades string) []row {
+	return []row{
+		{metric: "s-stored", label: "`report` of a day of " + trades + " trades of 200 symbols, all sections, to a page, summaries there", unit: "s", atMost: 6,
+			absolute: "cpu-s-stored", absoluteUnit: "s of a processor"},
+		{metric: "s-first", label: "the same, summaries not there", unit: "s",
+			absolute: "cpu-s-first", absoluteUnit: "s of a processor"},
+		{metric: "MB-first", label: "the same: peak memory", unit: "MB"},
+		{metric: "MB-table", label: "`query \"FROM trades\"` of that day, all rows as a table: peak memory", unit: "MB", atMost: 400,
+			absolute: "cpu-s-table", absoluteUnit: "s of a processor"},
+		{metric: "MB-csv", label: "the same as csv", unit: "MB", atMost: 400,
+			absolute: "cpu-s-csv", absoluteUnit: "s of a processor"},
+	}
+}
+
+// yearBenchmark measures a tape of a year; make bench-year runs it.
+func yearBenchmark() *benchmark {
+	return &benchmark{name: "BenchmarkYear", pkg: "jobs/report", args: []string{"-wide-days", "365", "-wide-trades", "2739727"}, rows: []row{
+		{metric: "s-year", label: "`report` of 365 days, 1,000 million trades of 200 symbols, all sections, to a page, summaries there", unit: "s", atMost: 60,
+			absolute: "cpu-s-year", absoluteUnit: "s of a processor"},
+		{metric: "MB-year", label: "the same: peak memory", unit: "MB"},
+		{metric: "MB-of-month", label: "the same", comparison: "a report of the last 30 days", unit: "times as much",
+			absolute: "MB-month", absoluteUnit: "MB"},
+		{metric: "s-month", label: "`report` of the last 30 days", unit: "s"},
+		{metric: "times-bare-candles", label: "`query` of `candles('1 hour')` of the symbol with a tenth of the trades, whole command", comparison: "DuckDB over the trades, in a process that runs already", unit: fast, atLeast: 50,
+			absolute: "s-candles", absoluteUnit: "s"},
+		{metric: "times-bare-candles-cpu", label: "the same: processor time", comparison: "the same", unit: "times less"},
+		{metric: "%-of-tape", label: "summaries on disk", comparison: "the tape", unit: "% of it", atMost: 8},
+	}}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"flag"
@@ -11,8 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -28,59 +25,6 @@ import (
 
 // benchDay is the first day of the benchmarks' tapes.
 var benchDay = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-
-// usage is what a process used.
-type usage struct {
-	wall, cpu time.Duration
-	memory    int64 // the most resident memory, in bytes
-}
-
-// measure runs a command line of the binary. Exit statuses other than 0 and 3 fail the benchmark.
-func measure(b *testing.B, binary string, args ...string) usage {
-	b.Helper()
-	command := exec.Command(binary, args...)
-	command.Dir = b.TempDir()
-	var out bytes.Buffer
-	command.Stdout, command.Stderr = &out, &out
-	started := time.Now()
-	if err := command.Start(); err != nil {
-		b.Fatal(err)
-	}
-	ended, peak := make(chan struct{}), make(chan int64)
-	go func() { peak <- peakMemory(command.Process.Pid, ended) }()
-	err := command.Wait()
-	wall := time.Since(started)
-	close(ended)
-	memory := <-peak
-	if err != nil && command.ProcessState.ExitCode() != exitPartial {
-		b.Fatalf("tapedeck %v: %v\n%s", args, err, out.Bytes())
-	}
-	return usage{wall, command.ProcessState.UserTime() + command.ProcessState.SystemTime(), memory}
-}
-
-// peakMemory returns the most resident memory of a process in bytes, as of at most 20 ms before its
-// end. The kernel's own figure after the end also counts the memory that this process had when it
-// started the other.
-func peakMemory(pid int, ended <-chan struct{}) (most int64) {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ended:
-			return most
-		case <-tick.C:
-		}
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		if err != nil {
-			continue // it has just ended, or this system has no /proc
-		}
-		_, rest, _ := strings.Cut(string(text), "\nVmHWM:")
-		size, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-		if kb, err := strconv.ParseInt(size, 10, 64); err == nil {
-			most = max(most, kb<<10)
-		}
-	}
-}
 
 // benchTape describes a tape of random walks.
 type benchTape struct {
@@ -165,15 +109,15 @@ func BenchmarkCompact(b *testing.B) {
 	now := benchDay.AddDate(0, 0, 3).Format(time.RFC3339)
 	benchtest.Turns(b, func(b *testing.B) {
 		copied := linkCopy(b, dir)
-		ours := measure(b, binary, "compact", "--data-dir", copied, "--now", now)
+		ours := benchtest.Run(b, binary, "compact", "--data-dir", copied, "--now", now)
 		if err := os.RemoveAll(copied); err != nil {
 			b.Fatal(err)
 		}
 		theirs := timeInDuckDB(b, "1GB", fmt.Sprintf("COPY (SELECT * EXCLUDE (date) FROM read_parquet('%s/trades/date=2026*/*.parquet') ORDER BY symbol, id) TO '%s' (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)",
 			dir.Path(), filepath.Join(b.TempDir(), "sorted.parquet")))
-		b.ReportMetric(theirs.Seconds()/ours.wall.Seconds(), "ratio")
-		b.ReportMetric(rows/ours.wall.Seconds()/1e6, "Mtrades/s")
-		b.ReportMetric(float64(ours.memory)/1e6, "MB")
+		b.ReportMetric(theirs.Seconds()/ours.Wall.Seconds(), "ratio")
+		b.ReportMetric(rows/ours.Wall.Seconds()/1e6, "Mtrades/s")
+		b.ReportMetric(float64(ours.Memory)/1e6, "MB")
 	})
 }
 
@@ -184,9 +128,11 @@ func BenchmarkVerify(b *testing.B) {
 	now := benchDay.AddDate(0, 0, 366).Format(time.RFC3339)
 	benchtest.Turns(b, func(b *testing.B) {
 		path := linkCopy(b, dir)
-		first := measure(b, binary, "verify", "--data-dir", path, "--now", now)
-		b.ReportMetric(median(3, func() float64 { return measure(b, binary, "verify", "--data-dir", path, "--now", now).wall.Seconds() }), "s-again")
-		b.ReportMetric(float64(t.days*t.rows)/first.wall.Seconds()/1e6, "Mtrades/s-first")
+		first := benchtest.Run(b, binary, "verify", "--data-dir", path, "--now", now)
+		b.ReportMetric(median(3, func() float64 {
+			return benchtest.Run(b, binary, "verify", "--data-dir", path, "--now", now).Wall.Seconds()
+		}), "s-again")
+		b.ReportMetric(float64(t.days*t.rows)/first.Wall.Seconds()/1e6, "Mtrades/s-first")
 		if err := os.RemoveAll(path); err != nil {
 			b.Fatal(err)
 		}
@@ -208,7 +154,7 @@ func median(times int, measure func() float64) float64 {
 func BenchmarkColdStart(b *testing.B) {
 	binary, dir := benchtest.Program(b), benchTape{days: 1, segments: 24, symbols: 16, rows: 16_000}.create(b)
 	now := benchDay.AddDate(0, 0, 1).Format(time.RFC3339)
-	measure(b, binary, "db-migrate", "--data-dir", dir.Path())
+	benchtest.Run(b, binary, "db-migrate", "--data-dir", dir.Path())
 	run := func(program string, args ...string) float64 {
 		command := exec.Command(program, args...)
 		command.Dir = b.TempDir()
@@ -253,8 +199,8 @@ func BenchmarkBytes(b *testing.B) {
 // importedSize imports a file, compacts the tape and returns its size on disk.
 func importedSize(b *testing.B, binary, file string) (bytes, rows float64) {
 	path := filepath.Join(b.TempDir(), "data")
-	measure(b, binary, "import", "--data-dir", path, "--columns", "id=1,price=2,qty=3,first_trade_id=4,last_trade_id=5,traded_at=6,is_buyer_maker=7", file)
-	measure(b, binary, "compact", "--data-dir", path, "--force")
+	benchtest.Run(b, binary, "import", "--data-dir", path, "--columns", "id=1,price=2,qty=3,first_trade_id=4,last_trade_id=5,traded_at=6,is_buyer_maker=7", file)
+	benchtest.Run(b, binary, "compact", "--data-dir", path, "--force")
 	dir, err := tape.Open(path)
 	if err != nil {
 		b.Fatal(err)

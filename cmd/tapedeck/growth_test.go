@@ -32,20 +32,20 @@ func measureGrowth(b *testing.B, binary string, days int) {
 	data := benchTape{days: days, segments: 4, symbols: 50, rows: 250_000}.create(b).Path()
 	b.Logf("%d million trades were written in %.0f s", days, time.Since(started).Seconds())
 	end := benchDay.AddDate(0, 0, days)
-	run := func(args ...string) usage {
-		return measure(b, binary, append(args, "--data-dir", data, "--now", end.Add(time.Hour).Format(time.RFC3339))...)
+	run := func(args ...string) benchtest.Usage {
+		return benchtest.Run(b, binary, append(args, "--data-dir", data, "--now", end.Add(time.Hour).Format(time.RFC3339))...)
 	}
 	seconds := func(args ...string) float64 {
-		return median(3, func() float64 { return run(args...).wall.Seconds() })
+		return median(3, func() float64 { return run(args...).Wall.Seconds() })
 	}
 	b.ReportMetric(float64(days), "Mtrades")
 	// Compaction leaves the last hours alone. Two days later it merges everything.
-	compact := measure(b, binary, "compact", "--data-dir", data, "--now", end.AddDate(0, 0, 2).Format(time.RFC3339))
-	b.ReportMetric(compact.wall.Seconds(), "s-compact")
-	b.ReportMetric(float64(compact.memory)/1e6, "MB-compact")
+	compact := benchtest.Run(b, binary, "compact", "--data-dir", data, "--now", end.AddDate(0, 0, 2).Format(time.RFC3339))
+	b.ReportMetric(compact.Wall.Seconds(), "s-compact")
+	b.ReportMetric(float64(compact.Memory)/1e6, "MB-compact")
 	first := run("verify")
-	b.ReportMetric(first.wall.Seconds(), "s-verify-first")
-	b.ReportMetric(float64(first.memory)/1e6, "MB-verify-first")
+	b.ReportMetric(first.Wall.Seconds(), "s-verify-first")
+	b.ReportMetric(float64(first.Memory)/1e6, "MB-verify-first")
 	b.ReportMetric(seconds("verify"), "s-verify-again")
 	minute := end.Add(-12 * time.Hour)
 	b.ReportMetric(seconds("detect", "--dry-run", "--from", minute.Format(time.RFC3339), "--to", minute.Add(time.Minute).Format(time.RFC3339)), "s-detect")

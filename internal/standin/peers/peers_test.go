@@ -7,6 +7,8 @@ package peers
 import (
 	"archive/zip"
 	"bytes"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -25,6 +27,7 @@ import (
 var (
 	installed = flag.String("peers", "", "directory where scripts/clients installed the tools; empty skips the test")
 	runs      = flag.Int("runs", 3, "how often each is measured, in turns")
+	cutAfter  = flag.Duration("cut-after", 15*time.Second, "when the connections of a stream are cut: half of its length")
 	million   = flag.Float64("million", 2, "million trades of the import and the overview")
 )
 
@@ -80,13 +83,15 @@ func TestPeers(t *testing.T) {
 	fmt.Println("| what | tool | figure | memory |\n|---|---|---:|---:|")
 	t.Run("frames", func(t *testing.T) { b.T = t; b.frames() })
 	t.Run("streams", func(t *testing.T) { b.T = t; b.streams() })
+	t.Run("cut", func(t *testing.T) { b.T = t; b.cut() })
 }
 
 // recorder is a tool that receives a stream of a stand-in until expected trades arrived or none for idle
 // seconds.
 type recorder struct {
-	name string
-	run  func(s *exchange.Server, expected int64, idle int) cost
+	name     string
+	run      func(s *exchange.Server, expected int64, idle int) cost
+	received func(of cost) int64
 }
 
 func (b *bench) recorders() []recorder {
@@ -98,10 +103,17 @@ func (b *bench) recorders() []recorder {
 		{"tapedeck `stream`, to Parquet", func(s *exchange.Server, _ int64, _ int) cost {
 			return b.run([]string{"TAPEDECK_STREAM_URL=" + s.StreamURL(), "TAPEDECK_REST_URL=" + s.URL()}, b.binary,
 				"stream", "--once", "--data-dir", b.fresh("stream"), "--symbols", strings.Join(names(), ","))
+		}, func(cost) int64 {
+			out := b.run(nil, b.binary, "query", "--data-dir", filepath.Join(b.dir, "stream"), "--format", "json", "SELECT count(*) AS n FROM trades").out
+			var rows []struct{ N int64 }
+			if err := json.Unmarshal(out, &rows); err != nil || len(rows) != 1 {
+				b.Fatalf("%s: %v", out, err)
+			}
+			return rows[0].N
 		}},
 		{"cryptofeed 2.4.1, counting", func(s *exchange.Server, expected int64, idle int) cost {
 			return b.run(environment(s, expected, idle), b.python("cryptofeed"), b.script("stream_cryptofeed.py"))
-		}},
+		}, b.counted},
 		{"ccxt.pro 4.5.84, counting", func(s *exchange.Server, expected int64, idle int) cost {
 			text, err := os.ReadFile("stream_ccxt.mjs")
 			if err != nil {
@@ -112,8 +124,20 @@ func (b *bench) recorders() []recorder {
 				b.Fatal(err)
 			}
 			return b.run(environment(s, expected, idle), "node", path)
-		}},
+		}, b.counted},
 	}
+}
+
+// counted returns how many trades a program that counts printed.
+func (b *bench) counted(of cost) (trades int64) {
+	var bySymbol map[string][3]int64 // first id, last id, number
+	if err := json.Unmarshal(of.out, &bySymbol); err != nil {
+		b.Fatalf("%s: %v", of.out, err)
+	}
+	for _, ids := range bySymbol {
+		trades += ids[2]
+	}
+	return trades
 }
 
 // fresh returns a directory that does not exist.
@@ -167,6 +191,47 @@ func (b *bench) streams() {
 	}
 	for _, r := range b.recorders() {
 		row("stream of 20 symbols, processor time of a trade", r.name, fmt.Sprintf("%.2f µs", median(cpu[r.name])), median(memory[r.name]))
+	}
+}
+
+// cut measures a stream at the speed of the exchange, whose connections are reset once, in the middle: what a
+// second costs, and how many trades are missing at the end.
+func (b *bench) cut() {
+	const perSecond, short = 20_000, 50 * time.Millisecond
+	for _, r := range b.recorders() {
+		idle := b.steady(perSecond, short, exchange.Options{Speed: exchange.MaxSpeed, StallLimit: 10 * time.Minute})
+		base := r.run(idle, int64(perSecond*short.Seconds()), 2)
+		idle.Close()
+		s := b.steady(perSecond, *cutAfter*2, exchange.Options{})
+		half := s.Now().Add(*cutAfter)
+		injected, stop := make(chan error, 1), make(chan struct{})
+		go func() {
+			tick := time.NewTicker(10 * time.Millisecond)
+			defer tick.Stop()
+			for s.Now().Before(half) {
+				select {
+				case <-tick.C:
+				case <-stop:
+					injected <- errors.New("it ended before its connection was cut")
+					return
+				}
+			}
+			n, err := s.Inject(exchange.Fault{Kind: exchange.Cut, Count: -1})
+			if err == nil && n == 0 {
+				err = errors.New("there was no connection to cut")
+			}
+			injected <- err
+		}()
+		expected := int64(perSecond * 2 * cutAfter.Seconds())
+		full := r.run(s, expected, 10)
+		close(stop)
+		if err := <-injected; err != nil {
+			b.Fatalf("%s: %v", r.name, err)
+		}
+		s.Close()
+		row(fmt.Sprintf("stream at %d trades/s for %v, connections cut once", perSecond, *cutAfter*2), r.name,
+			fmt.Sprintf("%.1f %% of a processor, %d of %d trades missing", 100*(full.cpu-base.cpu).Seconds()/(2*cutAfter.Seconds()),
+				expected-r.received(full), expected), float64(full.memory))
 	}
 }
 
