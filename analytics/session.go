@@ -23,6 +23,7 @@ import (
 
 	"github.com/duckdb/duckdb-go/v2"
 
+	"tapedeck/internal/durable"
 	"tapedeck/internal/progress"
 	"tapedeck/internal/tape"
 )
@@ -71,6 +72,9 @@ type Options struct {
 	Index *tape.Index
 	// Logger receives what the session repaired by itself. Nil discards it.
 	Logger *slog.Logger
+
+	// disk is where summaries are written; nil is the operating system's. Tests let it fail.
+	disk durable.Disk
 }
 
 // Session is a database in memory with the relations trades, alerts, runs, coverage, gaps, bounds,
@@ -115,6 +119,9 @@ func open(ctx context.Context, dir *tape.Dir, opt Options) (_ *Session, err erro
 	s := &Session{dir: dir, opt: opt, log: opt.Logger, broken: map[string]error{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.opt.disk == nil {
+		s.opt.disk = durable.OS{}
 	}
 	if s.scratch, err = createScratch(dir); err != nil {
 		return nil, err

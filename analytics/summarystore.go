@@ -15,8 +15,6 @@ import (
 
 	mapping "github.com/duckdb/duckdb-go-bindings"
 
-	"tapedeck/internal/durable"
-	"tapedeck/internal/progress"
 	"tapedeck/internal/state"
 	"tapedeck/internal/tape"
 )
@@ -25,12 +23,9 @@ import (
 // below the state directory. The key is a hash of everything that the rows depend on: the text of the
 // summary, DuckDB's version, the day's segments with size and time and, if the summary reads gaps, those that touch the day.
 // So a file that exists is right, whoever wrote it, and it can be deleted at any time.
-const (
-	// summarySweepAfter is from which age a file with an old key is deleted: no session is about to read it.
-	summarySweepAfter = time.Hour
-	// summaryKeyBytes is the length of a key in bytes.
-	summaryKeyBytes = 16
-)
+
+// summaryKeyBytes is the length of a key in bytes.
+const summaryKeyBytes = 16
 
 // storedSummary is a summary with the dates of the session that are stored, and their files.
 type storedSummary struct {
@@ -50,25 +45,27 @@ type summaryDay struct {
 // loadSummaries makes the summaries of Options.Stored read what is stored of the days that are over. What is
 // not stored yet is stored first, unless store is false.
 func (s *Session) loadSummaries(ctx context.Context, store bool) error {
-	for try := 0; ; try++ {
-		err := s.tryLoadSummaries(ctx, store)
-		if err == nil || ctx.Err() != nil || try == maxRetries {
+	return s.retryFiles(ctx, func() error { return s.tryLoadSummaries(ctx, store) })
+}
+
+// retryFiles calls try. While its error is about a file of the tape that was replaced, or about a file that is
+// damaged and can be left out, it calls it again, over what is on the tape then.
+func (s *Session) retryFiles(ctx context.Context, try func() error) error {
+	for tries := 0; ; tries++ {
+		err := try()
+		if err == nil || ctx.Err() != nil || tries == maxRetries {
 			return err
 		}
 		if s.forgetSummary(err) {
 			continue
 		}
-		if errors.Is(err, errSegmentLeftOut) {
-			if err := s.createViews(ctx); err != nil {
+		if !errors.Is(err, errSegmentLeftOut) {
+			if !isMissingFile(err) {
 				return err
 			}
-			continue
-		}
-		if !isMissingFile(err) {
-			return err
-		}
-		if err := s.opt.Index.Refresh(ctx); err != nil { // segments were replaced meanwhile
-			return err
+			if err := s.opt.Index.Refresh(ctx); err != nil { // segments were replaced meanwhile
+				return err
+			}
 		}
 		if err := s.createViews(ctx); err != nil {
 			return err
@@ -77,41 +74,61 @@ func (s *Session) loadSummaries(ctx context.Context, store bool) error {
 }
 
 func (s *Session) tryLoadSummaries(ctx context.Context, store bool) error {
-	var stored []*storedSummary
-	for _, summary := range s.summaries() {
-		if slices.Contains(s.opt.Stored, summary.Name) {
-			stored = append(stored, &storedSummary{Query: summary})
-		}
-	}
-	if len(stored) == 0 || !s.opt.Cutoff.IsZero() { // behind a cutoff, a day is not what the tape has of it
+	if len(s.opt.Stored) == 0 || !s.opt.Cutoff.IsZero() { // behind a cutoff, a day is not what the tape has of it
 		return nil
 	}
-	days, err := s.summaryDays()
+	p, err := s.planSummaries()
 	if err != nil {
 		return err
 	}
-	missing := map[string][]*storedSummary{}
-	for _, summary := range stored {
-		have := s.storedFiles(summary.Name)
-		for _, day := range days {
-			if name := summary.file(day); have[name] {
-				summary.use(s, day)
-			} else if day.isOver {
-				missing[day.date] = append(missing[day.date], summary)
-			}
-		}
-	}
-	if store && len(missing) > 0 {
-		if err := s.storeSummaries(ctx, days, missing); err != nil {
+	if store {
+		if err := s.storeSummaries(ctx, p, func(what string, err error) { // the query that needs it fails as well, and says why
+			s.log.Debug("a summary is not stored", "what", what, "error", err)
+		}); err != nil && !errors.Is(err, errNotWritable) {
 			return err
 		}
 	}
-	for _, summary := range stored {
+	for _, summary := range p.stored {
 		if err := s.readStored(ctx, summary); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// summaryPlan is the summaries of Options.Stored, the days of the session, and what of them is not stored.
+type summaryPlan struct {
+	stored  []*storedSummary
+	days    []summaryDay
+	missing map[string][]*storedSummary // by date
+}
+
+// planSummaries makes the summaries use what is stored.
+func (s *Session) planSummaries() (summaryPlan, error) {
+	p := summaryPlan{missing: map[string][]*storedSummary{}}
+	for _, summary := range s.summaries() {
+		if slices.Contains(s.opt.Stored, summary.Name) {
+			p.stored = append(p.stored, &storedSummary{Query: summary})
+		}
+	}
+	if len(p.stored) == 0 {
+		return p, nil
+	}
+	var err error
+	if p.days, err = s.summaryDays(); err != nil {
+		return p, err
+	}
+	for _, summary := range p.stored {
+		have := s.storedFiles(summary.Name)
+		for _, day := range p.days {
+			if name := summary.file(day); have[name] {
+				summary.use(s, day)
+			} else if day.isOver {
+				p.missing[day.date] = append(p.missing[day.date], summary)
+			}
+		}
+	}
+	return p, nil
 }
 
 // summaryDays returns the dates of the tape that overlap the session's window, in ascending order.
@@ -188,111 +205,6 @@ func (s *Session) storedFiles(summary string) map[string]bool {
 		}
 	}
 	return names
-}
-
-// storeSummaries computes and stores what is missing, by date, and uses it. What cannot be stored is
-// computed from trades by each query; only errors about segments that were replaced or are damaged are returned.
-func (s *Session) storeSummaries(ctx context.Context, days []summaryDay, missing map[string][]*storedSummary) error {
-	display := s.opt.Progress
-	if display == nil {
-		display = progress.None{}
-	}
-	display.Begin("summaries of days", int64(len(missing)))
-	done := int64(0)
-	for _, day := range days {
-		if len(missing[day.date]) == 0 {
-			continue
-		}
-		for _, summary := range missing[day.date] {
-			err := s.storeSummary(ctx, summary, day)
-			switch {
-			case ctx.Err() != nil:
-				return ctx.Err()
-			case isMissingFile(err):
-				return err
-			case s.isDamage(ctx, err):
-				return errSegmentLeftOut
-			case errors.Is(err, errNotWritable):
-				s.log.Debug("summaries of days are not stored", "error", err)
-				return nil
-			case err != nil: // the query that needs it fails as well, and says why
-				s.log.Debug("a summary is not stored", "summary", summary.Name, "date", day.date, "error", err)
-			default:
-				summary.use(s, day)
-			}
-		}
-		done++
-		display.Set("days", done)
-	}
-	return nil
-}
-
-// errSegmentLeftOut is returned if a segment turned out to be damaged. It is left out from now on.
-var errSegmentLeftOut = errors.New("a segment is damaged")
-
-// isDamage reports whether an error names a segment of trades that is damaged, and leaves it out.
-func (s *Session) isDamage(ctx context.Context, err error) bool {
-	return mayBeFileError(err) && strings.Contains(err.Error(), filepath.Join(s.root, string(tape.Trades))) && s.leaveOutDamaged(ctx, err)
-}
-
-// errNotWritable is returned if the state directory does not take another file.
-var errNotWritable = errors.New("the state directory is not writable")
-
-// storeSummary computes the rows of a day and publishes their file.
-func (s *Session) storeSummary(ctx context.Context, summary *storedSummary, day summaryDay) error {
-	trades, err := s.selectSegments(ctx, tape.Trades, day.segments)
-	if err != nil {
-		return err
-	}
-	if len(s.opt.Index.NotSymbols()) > 0 {
-		trades = fmt.Sprintf("SELECT * FROM (%s) AS named WHERE symbol IN %s", trades, listOf(s.opt.Index.Symbols()))
-	}
-	temporary := filepath.Join(s.scratch.path, summary.Name+".parquet")
-	conn, err := s.db.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if err := exec(ctx, conn, "DROP SCHEMA IF EXISTS work CASCADE", "CREATE SCHEMA work", "CREATE TABLE work.gaps AS FROM canonical.gaps LIMIT 0"); err != nil {
-		return err
-	}
-	if err := appendRows(conn, "memory", "work", "gaps", day.gaps); err != nil {
-		return err
-	}
-	err = execInWork(ctx, conn, fmt.Sprintf("COPY (SELECT * FROM (%s) ORDER BY %s) TO %s (%s)",
-		summary.overTrades(trades), strings.Join(summary.Key, ", "), Quote(temporary), copyOptions[Parquet]))
-	err = errors.Join(err, exec(ctx, conn, "DROP SCHEMA work CASCADE"))
-	if err != nil {
-		return err
-	}
-	return s.publishSummary(summary, day, temporary)
-}
-
-// publishSummary gives a file its final name and deletes those with old keys of the same day.
-func (s *Session) publishSummary(summary *storedSummary, day summaryDay, temporary string) error {
-	dir, disk := s.summaryPath(summary.Name, ""), durable.OS{}
-	if err := errors.Join(durable.CheckNotLinked(filepath.Dir(dir)), durable.CheckNotLinked(dir)); err != nil {
-		return err
-	}
-	err := os.MkdirAll(dir, 0o755)
-	if err == nil {
-		err = disk.SyncFile(temporary)
-	}
-	if err == nil {
-		err = durable.Publish(disk, temporary, filepath.Join(dir, summary.file(day)))
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", errNotWritable, err)
-	}
-	entries, _ := os.ReadDir(dir) // the next one that is stored tries again
-	for _, entry := range entries {
-		info, err := entry.Info()
-		if err == nil && strings.HasPrefix(entry.Name(), day.date+"-") && entry.Name() != summary.file(day) &&
-			s.scratch.createdAt.Sub(info.ModTime()) > summarySweepAfter {
-			_ = os.Remove(filepath.Join(dir, entry.Name()))
-		}
-	}
-	return nil
 }
 
 // computedSchema has, for each summary of a session with a window, the rows that are not stored.

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 
 	"github.com/dustin/go-humanize"
 
+	"tapedeck/analytics"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/window"
 	"tapedeck/internal/wording"
@@ -17,7 +19,13 @@ import (
 type compactCmd struct {
 	windowFlags
 	Force bool `help:"Merge every day's files into as few as possible, even those of the current hour and of days that need no merge."`
+	queriesFlags
+	sessionFlags
 }
+
+// summaryMemory is how much memory the process may use to summarise days, unless memory is set. It is about
+// what merging them takes.
+const summaryMemory = "600MB"
 
 func (c *compactCmd) Run(ctx context.Context, a *app) error {
 	dir, err := a.openTape()
@@ -37,6 +45,11 @@ func (c *compactCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	message := compactMessage(summary)
+	stored, err := c.storeSummaries(ctx, a, dir, options)
+	if err != nil {
+		return err
+	}
+	message += storedMessage(stored)
 	a.say("%s", message)
 	if summary.NotAtomic {
 		a.say("this file system cannot exchange two directories, or has no hard links: a reader may have seen fewer rows for an instant, but none twice")
@@ -50,6 +63,28 @@ func (c *compactCmd) Run(ctx context.Context, a *app) error {
 			"tapedeck verify names them: an id had two contents, one of which is in the table conflicts now")
 	}
 	return nil
+}
+
+// storeSummaries stores the summaries of the days that are over. What fails is a warning: whoever needs it
+// computes it.
+func (c *compactCmd) storeSummaries(ctx context.Context, a *app, dir *tape.Dir, options compact.Options) (analytics.Written, error) {
+	summaries, problems := analytics.Load(c.SQLDir, analytics.Summary)
+	bar := a.newProgress()
+	written, err := analytics.StoreSummaries(ctx, dir, analytics.Options{
+		From: options.Window.Start, To: options.Window.End, Summaries: summaries, Threads: int(c.Threads),
+		MemoryLimit: cmp.Or(string(c.Memory), summaryMemory), Progress: bar, Logger: a.log,
+	}, options.Clock)
+	bar.end()
+	if ctx.Err() != nil {
+		return written, ctx.Err()
+	}
+	if err != nil {
+		problems = append(problems, err)
+	}
+	for _, problem := range problems {
+		a.log.Warn("summaries of days are not stored; whoever needs them computes them", "error", problem.Error())
+	}
+	return written, nil
 }
 
 // notMerged prints the files that were left as they are. If there are any, it returns an error.
@@ -71,6 +106,17 @@ func (a *app) notMerged(broken []tape.BrokenSegment) error {
 	}
 	_, hint := tape.BrokenReason(broken)
 	return withHint(partial("%s could not be merged", wording.Count(len(broken), "file")), hint)
+}
+
+// storedMessage is the end of the line that says what compact did.
+func storedMessage(written analytics.Written) (message string) {
+	if written.Days > 0 {
+		message = "; stored the summaries of " + wording.Count(written.Days, "day")
+	}
+	if written.Swept > 0 {
+		message += "; deleted " + wording.Count(written.Swept, "old summary")
+	}
+	return message
 }
 
 // compactMessage says in one line what a compaction did.
