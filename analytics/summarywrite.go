@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/duckdb/duckdb-go/v2"
+
 	"tapedeck/internal/durable"
 	"tapedeck/internal/progress"
 	"tapedeck/internal/tape"
@@ -50,11 +52,15 @@ func StoreSummaries(ctx context.Context, dir *tape.Dir, opt Options, now time.Ti
 		before := p.files()
 		err = s.storeSummaries(ctx, p, func(what string, err error) {
 			if problems[what] == nil {
-				problems[what] = fmt.Errorf("store the summary %s: %w", what, err)
+				problems[what] = fmt.Errorf("store the summary %s: %w", what, inOneLine(err))
 			}
 		})
 		written.Files += p.files() - before
-		written.Days += len(p.missing)
+		for date, summaries := range p.missing {
+			if slices.ContainsFunc(summaries, func(q *storedSummary) bool { return slices.Contains(q.dates, date) }) {
+				written.Days++
+			}
+		}
 		return err
 	})
 	if ctx.Err() != nil {
@@ -65,6 +71,16 @@ func StoreSummaries(ctx context.Context, dir *tape.Dir, opt Options, now time.Ti
 	}
 	written.Swept = s.sweepSummaries(now)
 	return written, err
+}
+
+// inOneLine returns an error whose text has one line: DuckDB's has several.
+func inOneLine(err error) error {
+	var known *duckdb.Error
+	if errors.As(err, &known) {
+		_, message := splitDuckError(known, "")
+		return errors.New(message)
+	}
+	return err
 }
 
 // files is the number of files that the summaries use.
