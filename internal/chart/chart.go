@@ -21,11 +21,11 @@ import (
 type Kind int
 
 const (
-	// Line draws Values as a line and Below, if any, as columns in the lower part, with an axis on
-	// the right.
-	Line Kind = iota
-	Columns
-	Bars // horizontal, the first at the top
+	Columns Kind = iota
+	Bars         // horizontal, the first at the top
+	// Candles draws Prices with wicks from low to high, Values as columns in the lower part, with an
+	// axis on the right, and Marks above the candles.
+	Candles
 )
 
 // Tone is the color of a series.
@@ -37,26 +37,40 @@ const (
 	Bad
 )
 
-// Chart describes a chart. Labels, Values and Below, if any, have the same length. An unknown value
-// is NaN.
+// Chart describes a chart. Labels and Values have the same length, and so have Prices of Candles. An
+// unknown value is NaN.
 type Chart struct {
 	Title  string
 	Kind   Kind
-	Tone   Tone
+	Tone   Tone     // of Columns and Bars
 	Labels []string // of the categories
 	Values []float64
-	Below  []float64
-	// Format formats the values of the axis, BelowFormat those of the right axis; nil means the
-	// library's default.
-	Format, BelowFormat func(float64) string
+	// Format formats the values; nil means the library's default.
+	Format func(float64) string
+
+	Prices      []Candle // of Candles
+	PriceFormat func(float64) string
+	Marks       []Mark
+	Notes       string // explain the marks; a picture has them at the bottom, a page shows them itself
+}
+
+// Candle is what a price did in a slice of time. A candle of which one is NaN is not drawn.
+type Candle struct{ Open, High, Low, Close float64 }
+
+// Mark is a numbered point above a candle, or between candles if its own is not known. There is at most one
+// mark for each candle.
+type Mark struct {
+	Candle int    // index
+	Label  string // a few characters
+	Title  string // what an SVG shows when the pointer is on the mark
 }
 
 // Variables are the CSS variables that an SVG uses.
 var Variables = [...]string{"--chart-text", "--chart-grid", "--chart-axis", "--chart-plain", "--chart-below",
-	"--chart-good", "--chart-bad"}
+	"--chart-good", "--chart-bad", "--chart-mark"}
 
 // lightColors are the colors of the variables in a picture.
-var lightColors = [len(Variables)]string{"#52606d", "#e4e9ee", "#9aa5b1", "#2f6fb2", "#b7cbe2", "#1a7f4b", "#b3261e"}
+var lightColors = [len(Variables)]string{"#52606d", "#e4e9ee", "#9aa5b1", "#2f6fb2", "#b7cbe2", "#1a7f4b", "#b3261e", "#7a3fb0"}
 
 const (
 	text = iota
@@ -66,6 +80,7 @@ const (
 	below
 	good
 	bad
+	mark
 )
 
 // placeholder returns a color that stands for a variable until SVG replaces it. It is used for
@@ -85,8 +100,7 @@ const (
 	pngFont   = 17
 )
 
-// MaxPoints is the most values of a chart with columns below, such that each column is wider than a
-// line.
+// MaxPoints is the most candles of a chart, such that each is wider than a line.
 const MaxPoints = 120
 
 // SVG draws a chart without its title, which the page shows.
@@ -103,6 +117,7 @@ func SVG(c Chart) (string, error) {
 	for i, name := range Variables {
 		svg = strings.ReplaceAll(svg, fmt.Sprintf("rgb(1,2,%d)", 3+i), "var("+name+")")
 	}
+	svg = titleMarks(svg, c.Marks)
 	svg = fontSize.ReplaceAllString(svg, fmt.Sprintf("font-size:%vpx", svgText))
 	svg = strings.ReplaceAll(svg, "stroke-width:1;", "stroke-width:2;")
 	svg = restore.Replace(svg)
@@ -216,13 +231,16 @@ func (d drawing) heightOf(c Chart) int {
 }
 
 func (d drawing) draw(c Chart) ([]byte, error) {
-	if len(c.Values) == 0 || len(c.Labels) != len(c.Values) || len(c.Below) != 0 && len(c.Below) != len(c.Values) {
-		return nil, fmt.Errorf("%d labels, %d values and %d below do not match", len(c.Labels), len(c.Values),
-			len(c.Below))
+	if len(c.Values) == 0 || len(c.Labels) != len(c.Values) || c.Kind == Candles && len(c.Prices) != len(c.Values) {
+		return nil, fmt.Errorf("%d labels, %d values and %d candles do not match", len(c.Labels), len(c.Values),
+			len(c.Prices))
 	}
-	render := d.lineOrColumns
-	if c.Kind == Bars {
+	render := d.columns
+	switch c.Kind {
+	case Bars:
 		render = d.bars
+	case Candles:
+		render = d.candles
 	}
 	painter, err := render(c)
 	if err != nil {
@@ -245,6 +263,7 @@ func (d drawing) theme(series ...charts.Color) charts.ColorPalette {
 		BackgroundColor:    background,
 		TextColor:          d.color(text),
 		SeriesColors:       series,
+		SeriesUpDownColors: [][2]charts.Color{{d.color(good), d.color(bad)}},
 	})
 }
 
@@ -282,54 +301,29 @@ func withNulls(values []float64) []float64 {
 	return out
 }
 
-func (d drawing) lineOrColumns(c Chart) (*charts.Painter, error) {
+func (d drawing) columns(c Chart) (*charts.Painter, error) {
 	low, high := extremes(c.Values)
-	series := charts.GenericSeriesList{{Type: charts.ChartTypeLine, Values: withNulls(c.Values)}}
-	axes := []charts.YAxisOption{d.valueAxis(c.Format, 6)}
-	colors := []charts.Color{d.tone(c.Tone)}
-	switch {
-	case c.Kind == Columns:
-		series[0].Type = charts.ChartTypeBar
-		setRange(&axes[0], min(0, low), max(0, high))
-	case len(c.Below) > 0:
-		if high > low { // keep the line in the upper part
-			from := low - (high-low)*0.6
-			if low >= 0 {
-				from = max(from, 0)
-			}
-			setRange(&axes[0], from, high)
-		}
-		right := d.valueAxis(c.BelowFormat, 6)
-		right.Min, right.SplitLineShow = new(0.0), new(false)
-		if _, top := extremes(c.Below); top > 0 && !math.IsInf(top, 0) {
-			right.Max = new(roundUp(2.5 * top))
-		}
-		series = append(series, charts.GenericSeries{Type: charts.ChartTypeBar, Values: withNulls(c.Below),
-			YAxisIndex: 1})
-		axes = append(axes, right)
-		colors = append(colors, d.color(below))
-	}
-	option := charts.ChartOption{
+	axis := d.valueAxis(c.Format, 6)
+	setRange(&axis, min(0, low), max(0, high))
+	option := d.option(c, axis)
+	option.Theme = d.theme(d.tone(c.Tone))
+	option.SeriesList = charts.GenericSeriesList{{Type: charts.ChartTypeBar, Values: withNulls(c.Values)}}
+	return charts.Render(option)
+}
+
+// option returns the options that charts over the same categories share.
+func (d drawing) option(c Chart, axes ...charts.YAxisOption) charts.ChartOption {
+	return charts.ChartOption{
 		OutputFormat: d.output,
 		Width:        d.width,
 		Height:       d.heightOf(c),
-		Theme:        d.theme(colors...),
 		Padding:      d.padding(),
 		Legend:       charts.LegendOption{Show: new(false)},
 		XAxis: charts.XAxisOption{Labels: sparse(c.Labels), LabelFontStyle: d.font(1),
 			LabelCount: len(c.Labels), BoundaryGap: new(true)},
-		YAxis:           axes,
-		SeriesList:      series,
-		LineStrokeWidth: d.fontSize / 5,
-		ValueFormatter:  c.Format,
+		YAxis:          axes,
+		ValueFormatter: c.Format,
 	}
-	if len(c.Below) > 0 {
-		option.BarSize = 0.8 // with many columns, the library's default is zero
-	}
-	if len(c.Values) > 1 {
-		option.Symbol = charts.Symbol{Shape: charts.SymbolNone}
-	}
-	return charts.Render(option)
 }
 
 func (d drawing) bars(c Chart) (*charts.Painter, error) {

@@ -26,20 +26,26 @@ func samples() map[string]Chart {
 		values = append(values, 61837+300*math.Sin(float64(i)/9))
 		below = append(below, 20*math.Abs(math.Sin(float64(i)/3)))
 	}
-	gaps := slices.Clone(values)
-	for i := 30; i < 40; i++ {
-		gaps[i] = math.NaN()
+	candles := make([]Candle, len(values))
+	for i, v := range values {
+		candles[i] = Candle{Open: v, High: v + 90, Low: v - 60, Close: v + 30*math.Cos(float64(i))}
 	}
+	gaps := slices.Clone(candles)
+	for i := 30; i < 40; i++ {
+		gaps[i].Close = math.NaN()
+	}
+	price := func(v float64) string { return fmt.Sprintf("%.2f", v) }
 	return map[string]Chart{
-		"price":        {Title: "币安人生USDT: close & <volume>", Labels: labels, Values: values, Below: below, Format: func(v float64) string { return fmt.Sprintf("%.2f", v) }},
-		"with gaps":    {Labels: labels, Values: gaps},
+		"price": {Title: "币安人生USDT: close & <volume>", Kind: Candles, Labels: labels, Values: below, Prices: candles, PriceFormat: price,
+			Marks: []Mark{{Candle: 3, Label: "1", Title: "币安 <alert> & more"}, {Candle: 90, Label: "1,2"}, {Candle: 96, Label: "3"}}, Notes: "Alerts: 1 币安 (2)"},
+		"with gaps":    {Kind: Candles, Labels: labels, Values: below, Prices: gaps, Marks: []Mark{{Candle: 30, Label: "x"}, {Candle: -1}, {Candle: 99}}},
 		"columns":      {Kind: Columns, Labels: labels[:24], Values: below[:24]},
 		"rose":         {Kind: Bars, Tone: Good, Labels: []string{"A<b>&\"USDT", "币安USDT", "C"}, Values: []float64{12, 5, 1}},
 		"fell":         {Kind: Bars, Tone: Bad, Labels: []string{"A", "B"}, Values: []float64{-12, -5}},
-		"one":          {Labels: labels[:1], Values: values[:1], Below: below[:1]},
-		"level":        {Labels: labels[:3], Values: []float64{1, 1, 1}, Below: []float64{0, 0, 0}},
-		"tiny":         {Labels: labels[:3], Values: []float64{1.1e-7, 1.2e-7, 1.15e-7}},
-		"nothing":      {Labels: labels[:3], Values: []float64{math.NaN(), math.NaN(), math.Inf(1)}},
+		"one":          {Kind: Candles, Labels: labels[:1], Values: below[:1], Prices: candles[:1]},
+		"level":        {Kind: Candles, Labels: labels[:3], Values: []float64{0, 0, 0}, Prices: []Candle{{1, 1, 1, 1}, {1, 1, 1, 1}, {1, 1, 1, 1}}, Marks: []Mark{{Candle: 1, Label: "1"}}},
+		"tiny":         {Kind: Candles, Labels: labels[:2], Values: []float64{1, 2}, Prices: []Candle{{1.1e-7, 1.3e-7, 1.1e-7, 1.2e-7}, {1.2e-7, 1.2e-7, 1.15e-7, 1.15e-7}}},
+		"nothing":      {Kind: Candles, Labels: labels[:2], Values: []float64{math.NaN(), math.Inf(1)}, Prices: []Candle{{Low: math.NaN()}, {High: math.Inf(1)}}},
 		"zero columns": {Kind: Columns, Labels: labels[:2], Values: []float64{0, 0}},
 	}
 }
@@ -139,7 +145,7 @@ func TestBarsAreInOrder(t *testing.T) {
 }
 
 func TestInvalidChartIsAnError(t *testing.T) {
-	for _, c := range []Chart{{}, {Labels: []string{"a"}, Values: []float64{1, 2}}, {Labels: []string{"a"}, Values: []float64{1}, Below: []float64{1, 2}}} {
+	for _, c := range []Chart{{}, {Labels: []string{"a"}, Values: []float64{1, 2}}, {Kind: Candles, Labels: []string{"a"}, Values: []float64{1}}} {
 		if _, err := SVG(c); err == nil {
 			t.Errorf("SVG drew %+v", c)
 		}
@@ -198,9 +204,9 @@ func TestAxisEndsAreRound(t *testing.T) {
 func TestColumnsBelowAreVisible(t *testing.T) {
 	const n = MaxPoints
 	wide := func(float64) string { return "0.00000000" }
-	c := Chart{Labels: make([]string, n), Values: make([]float64, n), Below: make([]float64, n), Format: wide, BelowFormat: wide}
+	c := Chart{Kind: Candles, Labels: make([]string, n), Values: make([]float64, n), Prices: make([]Candle, n), Format: wide, PriceFormat: wide}
 	for i := range n {
-		c.Values[i], c.Below[i] = float64(i), 1
+		c.Values[i], c.Prices[i] = 1, Candle{Open: float64(i), High: float64(i) + 1, Low: float64(i), Close: float64(i) + 1}
 	}
 	svg, err := SVG(c)
 	if err != nil {

@@ -1,11 +1,9 @@
 package workbook
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"math"
-	"strings"
 
 	"github.com/xuri/excelize/v2"
 )
@@ -49,9 +47,6 @@ func (b *builder) chart(sheet string, column, row int, chart Chart) error {
 		Border:       excelize.LineOptions{Type: excelize.LineNone},
 		ShowBlanksAs: "gap",
 	}
-	if len(series) > 1 {
-		out.Legend.Position = "bottom"
-	}
 	var combined []*excelize.Chart
 	switch chart.Kind {
 	case Bar:
@@ -66,18 +61,11 @@ func (b *builder) chart(sheet string, column, row int, chart Chart) error {
 		}
 	case Columns:
 		out.GapWidth, out.YAxis.Minimum = barGap(chart), new(0.0)
-	case LineOverColumns:
-		out.Type, out.Series = excelize.Line, series[:1]
-		out.YAxis.Minimum, out.YAxis.Maximum = lineAxis(b.extremes(chart.Series[:1]))
-		_, top := b.extremes(chart.Series[1:])
-		combined = []*excelize.Chart{{
-			Type:     excelize.Col,
-			Series:   series[1:],
-			GapWidth: new(uint(30)),
-			// 2.5 keeps the columns in the lower part, below the line.
-			YAxis: excelize.ChartAxis{Font: axis, Secondary: true, Maximum: roundUp(2.5 * top),
-				NumFmt: excelize.ChartNumFmt{CustomNumFmt: `[>=1000000]0.0,,"M";[>=1000]0.0,"k";0.##`}},
-		}}
+	case Candles:
+		if len(series) < 5 {
+			return fmt.Errorf("%d series are too few for candles and columns", len(series))
+		}
+		combined = b.candles(chart, out, series)
 	}
 	return b.file.AddChart(sheet, cellName(column, row), out, combined...)
 }
@@ -99,20 +87,6 @@ func (b *builder) extremes(series []Series) (low, high float64) {
 	return low, high
 }
 
-// lineAxis returns the ends of an axis on which the line is in the upper part, or nil if the line
-// is level.
-func lineAxis(low, high float64) (bottom, top *float64) {
-	if !(high > low) || math.IsInf(high-low, 0) {
-		return nil, nil
-	}
-	step := *roundUp((high - low) / 4)
-	from, to := math.Floor((low-(high-low)*0.6)/step)*step, math.Ceil((high+(high-low)*0.05)/step)*step
-	if low >= 0 {
-		from = max(from, 0)
-	}
-	return &from, &to
-}
-
 // roundUp rounds up to 1, 2, 4 or 8 times a power of ten. It returns nil if v is not positive and
 // finite.
 func roundUp(v float64) *float64 {
@@ -126,18 +100,6 @@ func roundUp(v float64) *float64 {
 		}
 	}
 	return nil
-}
-
-// textAxes prevents categories that are times from becoming an axis of days, on which all values of
-// a day would coincide. The library has no setting for it.
-func (b *builder) textAxes() {
-	b.file.Pkg.Range(func(name, part any) bool {
-		if content, ok := part.([]byte); ok && strings.HasPrefix(name.(string), "xl/charts/chart") {
-			b.file.Pkg.Store(name, bytes.ReplaceAll(content, []byte(`<auto val="1"></auto>`),
-				[]byte(`<auto val="0"></auto>`)))
-		}
-		return true
-	})
 }
 
 // rotation returns the angle of the category labels. LibreOffice ignores labelSkip and breaks many

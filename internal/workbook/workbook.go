@@ -125,8 +125,10 @@ type Kind int
 const (
 	Columns Kind = iota
 	Bar          // horizontal
-	// LineOverColumns draws the first series as a line and the others as columns on a second axis.
-	LineOverColumns
+	// Candles draws the first four series, which are open, high, low and close, as candlesticks on an axis
+	// on the right, the fifth as columns in the lower part, and the others as marks at the top, on an axis
+	// on the left that ends at MarksTop of the columns. Marks are named in a legend.
+	Candles
 )
 
 // Series takes its values from the rows [From, To) of a table. Rows that are not on the table's
@@ -144,7 +146,7 @@ func Write(w io.Writer, book Book) error {
 	b := &builder{file: excelize.NewFile(), book: book, styles: map[style]int{}, names: map[string]bool{}}
 	b.build()
 	if b.err == nil {
-		b.textAxes()
+		b.finishCharts()
 		b.keep(b.file.Write(w))
 	}
 	b.keep(b.file.Close()) // removes the temporary files of long sheets

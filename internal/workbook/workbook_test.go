@@ -142,33 +142,50 @@ func TestUnsupportedValues(t *testing.T) {
 }
 
 func TestChartsReferToTheirRows(t *testing.T) {
-	table := workbook.Table{Name: "Prices", Columns: []workbook.Column{{Name: "at", Format: workbook.DateTime}, {Name: "close", Format: workbook.Number}, {Name: "volume", Format: workbook.Number}}}
+	table := workbook.Table{Name: "Prices", Columns: []workbook.Column{{Name: "at", Format: workbook.DateTime}}}
+	for _, name := range []string{"open", "high", "low", "close", "volume", "alerts"} {
+		table.Columns = append(table.Columns, workbook.Column{Name: name, Format: workbook.Number})
+	}
 	for i := range 30 {
-		table.Rows = append(table.Rows, []any{time.Date(2026, 1, 15, i%24, 0, 0, 0, time.UTC), 100 + float64(i), float64(i)})
+		price := 100 + float64(i)
+		table.Rows = append(table.Rows, []any{time.Date(2026, 1, 15, i%24, 0, 0, 0, time.UTC), price, price + 2, price - 1, price + 1, float64(i), nil})
+	}
+	table.Rows[5][6] = 20.0
+	var candles []workbook.Series
+	for column := 1; column <= 6; column++ {
+		candles = append(candles, workbook.Series{Value: column, From: 2, To: 12})
 	}
 	var out bytes.Buffer
 	book := workbook.Book{RowsPerSheet: 20, Tables: []workbook.Table{table}, Charts: [][]workbook.Chart{{
-		{Title: "close & volume", Kind: workbook.LineOverColumns, CategoryFormat: "hh:mm", Series: []workbook.Series{
-			{Table: 0, Category: 0, Value: 1, From: 2, To: 12}, {Table: 0, Category: 0, Value: 2, From: 2, To: 12}}},
+		{Title: "price & volume", Kind: workbook.Candles, CategoryFormat: "hh:mm", Series: candles},
 		{Title: "limited to the first sheet", Series: []workbook.Series{{Table: 0, Category: 0, Value: 1, From: 10, To: 30}}},
 	}, {
 		{Title: "nothing to draw", Series: []workbook.Series{{Table: 0, Category: 0, Value: 1, From: 25, To: 30}}},
+		{Title: "candles without marks", Kind: workbook.Candles, Series: candles[:5]},
 	}}}
 	if err := workbook.Write(&out, book); err != nil {
 		t.Fatal(err)
 	}
 	parts := parts(t, out.Bytes(), "xl/charts/chart")
-	if len(parts) != 2 {
-		t.Fatalf("%d charts, want 2", len(parts))
+	if len(parts) != 3 {
+		t.Fatalf("%d charts, want 3", len(parts))
 	}
 	for i, wants := range [][]string{
-		{"&#39;Prices&#39;!$A$4:$A$13", "&#39;Prices&#39;!$B$4:$B$13", "&#39;Prices&#39;!$C$4:$C$13", `<auto val="0">`, "close &amp; volume"},
+		{"&#39;Prices&#39;!$A$4:$A$13", "&#39;Prices&#39;!$B$4:$B$13", "&#39;Prices&#39;!$E$4:$E$13", "&#39;Prices&#39;!$F$4:$F$13", "&#39;Prices&#39;!$G$4:$G$13",
+			`<auto val="0">`, "price &amp; volume", "<stockChart><ser>", "<hiLowLines>", "<upDownBars>", "<barChart>", "<lineChart>", "<legendEntry>"},
 		{"&#39;Prices&#39;!$B$12:$B$21"},
+		{"<stockChart><ser>", "&#39;Prices&#39;!$F$4:$F$13"},
 	} {
 		for _, want := range wants {
 			if !strings.Contains(parts[i], want) {
 				t.Errorf("chart %d lacks %s", i+1, want)
 			}
+		}
+		if i == 2 && (strings.Contains(parts[i], "<lineChart>") || strings.Contains(parts[i], "<legend>")) {
+			t.Error("the chart without marks has some, or a legend")
+		}
+		if strings.Contains(parts[i], "dateAx") || strings.Count(parts[i], "<legendEntry>") != strings.Count(parts[i], "<legend>")*5 {
+			t.Errorf("chart %d has an axis of days or a legend of its candles", i+1)
 		}
 	}
 }

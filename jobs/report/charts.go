@@ -22,7 +22,7 @@ type chartKind int
 const (
 	moversChart chartKind = iota // horizontal bars by symbol
 	hoursChart                   // columns by hour
-	priceChart                   // price as a line over volume as columns
+	priceChart                   // prices as candles over volume as columns, with alerts as marks
 )
 
 // chartSpec selects what a chart shows: the rows [from, to) of a section. Pages, pictures and
@@ -33,9 +33,10 @@ type chartSpec struct {
 	level   Level // Good or Bad, of movers
 	section *Section
 	symbolRun
-	category int // column
-	value    int // column
-	volume   int // column, of a priceChart
+	category int     // column
+	value    int     // column; of a priceChart, the volume
+	prices   []int   // columns of a priceChart: open, high, low, close
+	alerts   []alert // of a priceChart
 }
 
 func (c chartSpec) rows() [][]any { return c.section.Result.Rows[c.from:c.to] }
@@ -59,14 +60,15 @@ func (r *Report) chartGroups() (groups [][]chartSpec) {
 	if len(movers) > 0 {
 		groups = slices.Insert(groups, 0, movers)
 	}
-	candles, columns, ok := r.sectionColumns("candles", "symbol", "bucket", "close", "volume")
+	candles, columns, ok := r.sectionColumns("candles", "bucket", "volume", "open", "high", "low", "close")
 	if !ok {
 		return groups
 	}
+	alerts := r.alertsBySymbol()
 	for i, run := range mostTraded(candles.Result) {
 		group := []chartSpec{{
 			kind: priceChart, title: wording.Name(run.symbol) + ": price and volume (base asset)", symbolRun: run,
-			section: candles, category: columns[1], value: columns[2], volume: columns[3],
+			section: candles, category: columns[0], value: columns[1], prices: columns[2:], alerts: alerts[run.symbol],
 		}}
 		if volume, ok := r.volumeChart(run.symbol); ok && i < hourlySymbols {
 			group = append(group, volume)

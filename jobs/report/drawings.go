@@ -113,66 +113,53 @@ func (r *Report) hours() (first time.Time, n int) {
 	return first, int((r.Window.End.Sub(first) + time.Hour - 1) / time.Hour)
 }
 
-// drawPrice draws a symbol's closes and volumes. A candle without trades repeats the price before
-// it and has no volume. There is no line inside a gap of the tape, before the first and after the
-// last trade. It returns false if there is nothing to draw.
+// drawPrice draws a symbol's candles and volumes, and marks its alerts. Several candles share a point if
+// there are too many for one chart. A slice without trades has no candle. It returns false if there is
+// nothing to draw.
 func (r *Report) drawPrice(spec chartSpec) (chart.Chart, bool) {
 	step := r.candleStep
 	if step <= 0 {
 		return chart.Chart{}, false
 	}
-	candle := func(t time.Time) int64 { return floorDiv(t.UnixMicro(), step.Microseconds()) }
-	first, last := candle(r.Window.Start), candle(r.Window.End.Add(-time.Microsecond))
-	candlesPerPoint := (last-first)/chart.MaxPoints + 1
-	width := step * time.Duration(candlesPerPoint)
-	startOf := func(point int) time.Time {
-		return time.UnixMicro((first + int64(point)*candlesPerPoint) * step.Microseconds()).UTC()
-	}
-	n := int((last-first)/candlesPerPoint) + 1
-	digits := axisDecimals(spec.rows(), spec.value, r.priceDecimals()[spec.symbol])
+	slot := func(t time.Time) int64 { return floorDiv(t.UnixMicro(), step.Microseconds()) }
+	first, last := slot(r.Window.Start), slot(r.Window.End.Add(-time.Microsecond))
+	slotsPerPoint := (last-first)/chart.MaxPoints + 1
+	pointOf := func(t time.Time) int { return int((slot(t) - first) / slotsPerPoint) }
+	n := int((last-first)/slotsPerPoint) + 1
+	digits := axisDecimals(spec.rows(), spec.prices, r.priceDecimals()[spec.symbol])
 	out := chart.Chart{
-		Title:  fmt.Sprintf("%s, every %s", spec.title, formatDuration(width)),
-		Labels: make([]string, n), Values: make([]float64, n), Below: make([]float64, n), BelowFormat: formatAxisAmount,
-		Format: func(v float64) string { return groupThousands(fmt.Sprintf("%.*f", digits, v)) },
+		Title: fmt.Sprintf("%s, every %s", spec.title, formatDuration(step*time.Duration(slotsPerPoint))), Kind: chart.Candles,
+		Labels: make([]string, n), Values: make([]float64, n), Prices: make([]chart.Candle, n), Format: formatAxisAmount,
+		PriceFormat: func(v float64) string { return groupThousands(fmt.Sprintf("%.*f", digits, v)) },
 	}
 	_, layout := r.timeFormat()
 	for i := range n {
-		out.Values[i] = math.NaN()
-		out.Labels[i] = startOf(i).Format(layout)
+		at := time.UnixMicro((first + int64(i)*slotsPerPoint) * step.Microseconds()).UTC()
+		out.Labels[i], out.Prices[i] = at.Format(layout), chart.NoCandle()
 	}
-	lastPoint := -1
+	drawn := false
 	for _, row := range spec.rows() {
 		opened, _ := row[spec.category].(time.Time)
-		i := int((candle(opened) - first) / candlesPerPoint)
-		if i < 0 || i >= n {
+		i := pointOf(opened)
+		candle, ok := candleOf(row, spec.prices)
+		if i < 0 || i >= n || !ok {
 			continue
 		}
-		if v, ok := row[spec.value].(float64); ok {
-			out.Values[i], lastPoint = v, i
-		}
-		volume, _ := row[spec.volume].(float64)
-		out.Below[i] += volume
+		volume, _ := row[spec.value].(float64)
+		out.Prices[i], out.Values[i], drawn = out.Prices[i].Join(candle), out.Values[i]+volume, true
 	}
-	gapStart, gapEnd := r.gapOf(spec.symbol)
-	for i := 1; i < lastPoint; i++ {
-		inGap := startOf(i).Before(gapEnd) && startOf(i).Add(width).After(gapStart)
-		if math.IsNaN(out.Values[i]) && !inGap {
-			out.Values[i] = out.Values[i-1]
-		}
-	}
-	return out, lastPoint >= 0
+	out.Marks, out.Notes = markAlerts(spec.alerts, n, pointOf)
+	return out, drawn
 }
 
-// gapOf returns the time from the first to the last gap in a symbol's ids.
-func (r *Report) gapOf(symbol string) (start, end time.Time) {
-	completeness, _ := r.result(completenessName)
-	states, _ := readStates(completeness)
-	for _, state := range states {
-		if state.symbol == symbol && state.missing > 0 {
-			return state.missingFrom, state.missingUntil
+// candleOf returns the prices of a row of the section candles.
+func candleOf(row []any, columns []int) (out chart.Candle, ok bool) {
+	for i, target := range [...]*float64{&out.Open, &out.High, &out.Low, &out.Close} {
+		if *target, ok = row[columns[i]].(float64); !ok {
+			return out, false
 		}
 	}
-	return start, end
+	return out, true
 }
 
 func formatAxisPercent(v float64) string {
@@ -195,11 +182,13 @@ func formatAxisAmount(v float64) string {
 
 // axisDecimals returns the decimals of a price axis: those of the symbol, or more if prices hardly
 // move and the labels of the axis would be equal.
-func axisDecimals(rows [][]any, column, decimals int) int {
+func axisDecimals(rows [][]any, columns []int, decimals int) int {
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, row := range rows {
-		if v, ok := row[column].(float64); ok {
-			low, high = min(low, v), max(high, v)
+		for _, column := range columns {
+			if v, ok := row[column].(float64); ok {
+				low, high = min(low, v), max(high, v)
+			}
 		}
 	}
 	if !(high > low) {

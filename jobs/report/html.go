@@ -53,8 +53,8 @@ type pageFact struct {
 }
 
 type pageChart struct {
-	Title string
-	SVG   template.HTML
+	Title, Notes string
+	SVG          template.HTML
 }
 
 type pageSection struct {
@@ -101,7 +101,7 @@ func HTML(w io.Writer, r *Report) error {
 		if err != nil {
 			return err
 		}
-		content.Charts = append(content.Charts, pageChart{drawing.Title, template.HTML(svg)})
+		content.Charts = append(content.Charts, pageChart{drawing.Title, drawing.Notes, template.HTML(svg)})
 	}
 	for _, section := range r.visibleSections() {
 		shown := r.pageSection(section)

@@ -28,7 +28,12 @@ func XLSX(w io.Writer, r *Report) error {
 		tables[section.Query.Name] = len(book.Tables)
 		book.Tables = append(book.Tables, r.sheet(section))
 	}
-	book.Charts = r.workbookCharts(tables)
+	groups := r.chartGroups()
+	marks := markAlertsInSheet(groups, len(book.Tables))
+	if len(marks.table.Rows) > 0 {
+		book.Tables = append(book.Tables, marks.table)
+	}
+	book.Charts = r.workbookCharts(groups, tables, marks)
 	return workbook.Write(w, book)
 }
 
@@ -170,12 +175,12 @@ func amountDecimals(rows [][]any, column int) int {
 
 // workbookCharts arranges the charts in rows of two: first the groups, then the single charts in
 // pairs.
-func (r *Report) workbookCharts(tables map[string]int) (rows [][]workbook.Chart) {
+func (r *Report) workbookCharts(groups [][]chartSpec, tables map[string]int, marks markSheet) (rows [][]workbook.Chart) {
 	var singles []workbook.Chart
-	for _, group := range r.chartGroups() {
+	for _, group := range groups {
 		var charts []workbook.Chart
 		for _, spec := range group {
-			charts = append(charts, r.workbookChart(spec, tables[spec.section.Query.Name]))
+			charts = append(charts, r.workbookChart(spec, tables[spec.section.Query.Name], marks))
 		}
 		if len(charts) == 1 && group[0].kind != moversChart {
 			singles = append(singles, charts...)
@@ -189,7 +194,7 @@ func (r *Report) workbookCharts(tables map[string]int) (rows [][]workbook.Chart)
 	return rows
 }
 
-func (r *Report) workbookChart(spec chartSpec, table int) workbook.Chart {
+func (r *Report) workbookChart(spec chartSpec, table int, marks markSheet) workbook.Chart {
 	series := workbook.Series{Table: table, Category: spec.category, Value: spec.value, From: spec.from, To: spec.to}
 	timeFormat, _ := r.timeFormat()
 	out := workbook.Chart{Title: spec.title, CategoryFormat: timeFormat}
@@ -208,10 +213,14 @@ func (r *Report) workbookChart(spec chartSpec, table int) workbook.Chart {
 		}
 	case priceChart:
 		out.Title += ", every " + formatDuration(r.candleStep)
-		out.Kind, out.Format, out.Decimals = workbook.LineOverColumns, workbook.Number, r.priceDecimals()[spec.symbol]
-		volume := series
-		volume.Value, volume.Color = spec.volume, "C5D3E3"
-		out.Series = []workbook.Series{series, volume}
+		out.Kind, out.Format = workbook.Candles, workbook.Number
+		out.Decimals = axisDecimals(spec.rows(), spec.prices, r.priceDecimals()[spec.symbol])
+		for _, column := range spec.prices {
+			series.Value = column
+			out.Series = append(out.Series, series)
+		}
+		series.Value, series.Color = spec.value, "C5D3E3"
+		out.Series = append(append(out.Series, series), marks.series(spec.symbol)...)
 		return out
 	}
 	out.Series = []workbook.Series{series}

@@ -109,7 +109,7 @@ func TestWorkbookHoldsEveryCell(t *testing.T) {
 	for _, section := range built.Sections {
 		want = append(want, section.Query.Title)
 	}
-	want = append(want, "Columns")
+	want = append(want, "Columns", "Alert marks")
 	if have := file.GetSheetList(); !slices.Equal(slices.Sorted(slices.Values(have)), slices.Sorted(slices.Values(want))) || have[0] != "Report" {
 		t.Fatalf("sheets %q, want %q", have, want)
 	}

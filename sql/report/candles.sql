@@ -1,5 +1,5 @@
 -- candles lists slices of step_seconds in which a symbol traded in [window_start, window_end). The
--- report draws its price charts from them.
+-- report draws its price charts from them, with the alerts of the section incidents.
 --
 -- Slices start at multiples of step_seconds from 1970-01-01 UTC, so they are the same in every
 -- window. The first and the last count only trades in the window. A slice without trades has no
