@@ -80,6 +80,9 @@ func (a *attacker) killCommand() {
 			a.asked[symbol] = a.now
 		}
 	}
+	if args[0] == "detect" {
+		a.noteJudgeable()
+	}
 	before, sick := a.contents(), len(a.wrong)
 	p := a.start(nil, nil, a.dated(args)...)
 	killed := p.killAfter(a.upTo(400 * time.Millisecond))

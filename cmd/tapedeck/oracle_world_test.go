@@ -58,6 +58,8 @@ type chronicle struct {
 	// on is what the tape has, as of the last look, and had what it ever had: what was dropped is known.
 	on  map[string]map[int64]tape.Trade
 	had map[string]map[int64]bool
+	// judgeable are the minutes since 1970 that a detect can have judged.
+	judgeable map[string]map[int64]bool
 }
 
 func newChronicle(t *testing.T, seed uint64) *chronicle {
@@ -65,13 +67,14 @@ func newChronicle(t *testing.T, seed uint64) *chronicle {
 		t: t, seed: seed, calm: seed%4 == 0, random: rand.New(rand.NewPCG(seed, 14)), market: map[string][]tape.Trade{},
 		watched: map[string][]window.Window{}, asked: map[string]time.Time{}, altered: map[string]map[int64]map[tape.Trade]bool{},
 		disturbed: map[string]bool{}, had: map[string]map[int64]bool{}, dropped: map[string]map[int64]bool{},
+		judgeable: map[string]map[int64]bool{},
 	}
 	h.now = oracleDay.Add(2*time.Hour + h.upTo(18*time.Hour)).Truncate(time.Microsecond)
 	var rows []exchange.MemoryRow
 	for i := range 1 + h.random.IntN(3) {
 		symbol := []string{"BTCUSDT", "ETHUSDT", "LSKBTC"}[i]
 		h.symbols, h.altered[symbol] = append(h.symbols, symbol), map[int64]map[tape.Trade]bool{}
-		h.had[symbol], h.dropped[symbol] = map[int64]bool{}, map[int64]bool{}
+		h.had[symbol], h.dropped[symbol], h.judgeable[symbol] = map[int64]bool{}, map[int64]bool{}, map[int64]bool{}
 		h.market[symbol] = h.trade(symbol)
 		for _, row := range h.market[symbol] {
 			rows = append(rows, exchange.MemoryRow{Symbol: symbol, Kind: exchange.AggTrade, Row: exchange.Row{
@@ -173,6 +176,9 @@ func (h *chronicle) dated(args []string) []string {
 
 // run runs a command in this process, or elsewhere.
 func (h *chronicle) run(args ...string) (status int, stdout, stderr string) {
+	if args[0] == "detect" {
+		h.noteJudgeable()
+	}
 	args = h.dated(args)
 	if h.elsewhere != nil {
 		status, stdout, stderr = h.elsewhere(args)
