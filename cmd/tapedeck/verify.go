@@ -66,6 +66,9 @@ func cureOf(c tape.Certificate) string {
 	case len(c.Conflicts) > 0:
 		return "find out which content is right; tapedeck drop removes a trade that is wrong, " +
 			"tapedeck drop --conflicts the contents that were refused"
+	case slices.ContainsFunc(c.Symbols, func(s tape.SymbolCertificate) bool { return s.Backwards > 0 }):
+		return "the exchange's own ids and times rise together: most likely trades of another market are among these; " +
+			"tapedeck check backwards lists where, tapedeck drop removes them, and tapedeck backfill --restore-dropped fetches the right ones"
 	case slices.ContainsFunc(c.Symbols, func(s tape.SymbolCertificate) bool { return s.Dropped > 0 }):
 		return "some ids were removed on purpose; import them again if they are needed"
 	}

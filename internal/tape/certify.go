@@ -94,11 +94,11 @@ const (
 )
 
 // Complete reports whether no id is missing that can be fetched, none was removed on purpose, none is
-// duplicated or in conflict, every row has a symbol and is not of the future, and every file could be read
-// and belongs where it is.
+// duplicated or in conflict, time runs back nowhere by more than a second, every row has a symbol and is not
+// of the future, and every file could be read and belongs where it is.
 func (c Certificate) Complete() bool {
 	return len(c.Future()) == 0 && len(c.Broken)+len(c.Strays)+len(c.NotSymbols) == 0 && c.Misplaced == 0 && len(c.Conflicts) == 0 &&
-		!slices.ContainsFunc(c.Symbols, func(s SymbolCertificate) bool { return s.Missing+s.Dropped+s.Duplicates > 0 })
+		!slices.ContainsFunc(c.Symbols, func(s SymbolCertificate) bool { return s.Missing+s.Dropped+s.Duplicates+s.Backwards > 0 })
 }
 
 // Future returns the symbols with trades that are later than the time of the check by more than ClockSkew.

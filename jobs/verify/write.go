@@ -188,9 +188,6 @@ func Verdict(c tape.Certificate) string {
 	if absent > 0 {
 		also = fmt.Sprintf(" The exchange itself does not have %s.", wording.Count(absent, "id"))
 	}
-	if backwards > 0 {
-		also += fmt.Sprintf(" Time runs back by more than a second at %s.", wording.Count(backwards, "trade"))
-	}
 	if len(c.Gone) > 0 {
 		also += fmt.Sprintf(" Besides, %s.", gone(c))
 	}
@@ -210,6 +207,9 @@ func Verdict(c tape.Certificate) string {
 	rest := ""
 	if len(c.Conflicts) > 0 {
 		rest += ", " + wording.Count(len(c.Conflicts), "conflict")
+	}
+	if backwards > 0 {
+		rest += fmt.Sprintf(", time runs back at %s", wording.Count(backwards, "trade"))
 	}
 	if len(c.NotSymbols) > 0 {
 		rest += ", " + wording.Count(len(c.NotSymbols), "name that is no symbol", "names that are no symbols")
