@@ -176,7 +176,7 @@ func (e extent) readStored() (map[string]Bounds, error) {
 
 // valid reports whether b can be a symbol's bounds.
 func (b Bounds) valid() bool {
-	return b.FirstID >= 0 && b.LastID >= b.FirstID && validTime(b.FirstAt.UnixMicro()) && validTime(b.LastAt.UnixMicro())
+	return b.FirstID >= 0 && b.LastID >= b.FirstID && b.LastID <= MaxID && validTime(b.FirstAt.UnixMicro()) && validTime(b.LastAt.UnixMicro())
 }
 
 // readAll is readStored with what the evidence names.

@@ -50,7 +50,7 @@ func (f scannedFile) valid() bool {
 	for symbol, runs := range f.Runs {
 		next := int64(0)
 		for _, run := range runs {
-			if run.First < next || run.Last < run.First || !validTime(run.FirstAt) || !validTime(run.LastAt) {
+			if run.First < next || run.Last < run.First || run.Last > MaxID || !validTime(run.FirstAt) || !validTime(run.LastAt) {
 				return false
 			}
 			next = run.Last + 1

@@ -31,7 +31,9 @@ func (d *Dir) readSegmentRuns(date, name string) (out segmentRuns, err error) {
 	}
 	if text, ok := file.Lookup(runsKey); ok {
 		out.sorted = true
-		out.runs, err = parseRuns(text)
+		if out.runs, err = parseRuns(text); err == nil {
+			err = out.runs.checkIDs()
+		}
 		return out, err
 	}
 	found, err := scanRows(d.catalog.path(out.Path), "")

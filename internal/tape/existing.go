@@ -291,6 +291,9 @@ func openExisting(c catalog, path string) (*existingFile, error) {
 	if ok {
 		f.sorted = true
 		if runs, err = parseRuns(text); err == nil {
+			err = runs.checkIDs()
+		}
+		if err == nil {
 			f.origin, err = readOrigin(file.File)
 		}
 		f.groups = groupRanges(file)

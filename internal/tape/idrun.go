@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -126,6 +127,17 @@ func (s symbolRuns) add(trades []Trade) {
 		s[first.Symbol] = runs
 		start = end
 	}
+}
+
+// checkIDs returns an error that names an id above MaxID, if there is one. Versions before that limit could
+// write some, as other programs can.
+func (s symbolRuns) checkIDs() error {
+	for _, symbol := range slices.Sorted(maps.Keys(s)) {
+		if runs := s[symbol]; len(runs) > 0 && runs[len(runs)-1].Last > MaxID {
+			return fmt.Errorf("the row of %q with the id %d is no trade: the id has more than 18 digits", symbol, runs[len(runs)-1].Last)
+		}
+	}
+	return nil
 }
 
 // MarshalJSON implements json.Marshaler.

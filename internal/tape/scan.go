@@ -49,7 +49,7 @@ func scan(path, date string) (out content, err error) {
 			return out, err
 		}
 		if !more {
-			return s.content, nil
+			return s.content, s.runs.checkIDs()
 		}
 	}
 }
@@ -159,6 +159,9 @@ func scanRows(path, date string) (content, error) {
 	kept := slices.CompactFunc(trades, sameTrade)
 	out.duplicates = out.rows - int64(len(kept))
 	out.runs = runsOf(kept)
+	if err := out.runs.checkIDs(); err != nil {
+		return content{}, err
+	}
 	for i := 1; i < len(kept); i++ {
 		if a, b := &kept[i-1], &kept[i]; a.Symbol == b.Symbol && a.ID+1 == b.ID {
 			out.backwards.check(b.Symbol, b.ID, b.TradedAt, a.TradedAt)

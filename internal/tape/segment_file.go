@@ -102,7 +102,9 @@ func footerOf(path string, file parquetFile) (out footer) {
 	text, ok := file.Lookup(runsKey)
 	out.tape = identityOf(file)
 	if ok {
-		out.runs, out.err = parseRuns(text)
+		if out.runs, out.err = parseRuns(text); out.err == nil {
+			out.err = out.runs.checkIDs()
+		}
 		return out
 	}
 	found, err := scanRows(path, "")

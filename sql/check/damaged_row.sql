@@ -1,5 +1,6 @@
 -- damaged_row lists impossible trades: a price or quantity that is not a positive number, or
--- larger than 10^15, or whose product is, or raw trades that end before they begin.
+-- larger than 10^15, or whose product is, raw trades that end before they begin, or an id of more
+-- than 18 digits.
 --
 -- Binance has published rows with price 0, quantity 0 and ids -1 in place of duplicates; they do
 -- not belong on a tape.
@@ -33,7 +34,9 @@ WHERE
     OR price * qty > 1e15
     OR id < 0
     OR first_trade_id < 0
+    OR id > 999999999999999999
     OR last_trade_id < first_trade_id
+    OR last_trade_id > 999999999999999999
 ORDER BY
     symbol,
     id
