@@ -39,7 +39,7 @@ func (c *healthCmd) Run(ctx context.Context, a *app) error {
 	}
 	line := verdict.Why
 	for _, warning := range []string{
-		verdict.Warning, missingWarning(dir, a.now()), conflictWarning(ctx, dir), nameWarning(dir), diskWarning(dir, a.now()),
+		verdict.Warning, missingWarning(dir, a.now()), conflictWarning(ctx, dir), leftOutWarning(dir), nameWarning(dir), diskWarning(dir, a.now()),
 	} {
 		if warning != "" {
 			line += "; warning: " + warning
@@ -88,6 +88,21 @@ func conflictWarning(ctx context.Context, dir *tape.Dir) string {
 	}
 	newest := slices.MaxFunc(conflicts, func(a, b tape.Conflict) int { return cmp.Compare(a.FoundAt, b.FoundAt) })
 	return fmt.Sprintf("%s with two contents, the newest is %s", wording.Count(len(conflicts), "trade"), newest)
+}
+
+// leftOutWarning returns a line about files that commands leave out, as of the last one that read the tape, or
+// "".
+func leftOutWarning(dir *tape.Dir) string {
+	found, at, err := dir.LastLeftOut()
+	switch n := len(found.Files); {
+	case err != nil:
+		return err.Error()
+	case n == 0:
+		return ""
+	default:
+		return fmt.Sprintf("%s left out when the tape was read, found %s: %s: %s; %s",
+			wording.Count(n, "file was", "files were"), at.UTC().Format("2006-01-02 15:04 UTC"), found.Files[0].Path, found.Files[0].Error, found.Hint)
+	}
 }
 
 // nameWarning returns a line about names on the tape that are not symbols, as of the last verify or

@@ -24,6 +24,8 @@
 //	schedule.lock                    jobs/schedule     nothing; a lock
 //	begun/<symbol>                   jobs/backfill     symbols with an unfinished first backfill;
 //	                                                   symbol.Name.FileName encodes the name
+//	left-out.json                    internal/tape     files that commands leave out; health lists them
+//	                                                   again after the next command that reads the tape
 //	not-symbols.json                 internal/tape     names on the tape that are not symbols; health
 //	                                                   lists them again after the next verify
 //	detect.json                      jobs/detect       the tape is judged again

@@ -95,6 +95,9 @@ func (x *Index) Refresh(ctx context.Context) error {
 		x.merged = merged{}
 	}
 	x.findStrays()
+	if !x.evicts {
+		x.recordLeftOut()
+	}
 	bounds, err := x.extent.read(x.evidence.published)
 	if err != nil {
 		return err

@@ -145,6 +145,10 @@ func (x *Index) AllDropped() iter.Seq2[string, IDRun] {
 func (x *Index) Broken() []BrokenSegment {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	return x.listBroken()
+}
+
+func (x *Index) listBroken() []BrokenSegment {
 	out := x.listStrays()
 	for path, err := range x.broken {
 		out = append(out, BrokenSegment{path, err})

@@ -44,6 +44,7 @@ func Run(ctx context.Context, dir *tape.Dir, opt Options) (*tape.Certificate, er
 	if err := dir.RecordNotSymbols(notSymbols); err != nil {
 		certificate.SaveErr = cmp.Or(certificate.SaveErr, err)
 	}
+	dir.RecordLeftOut(certificate)
 	published, err := dir.PublishCoverage(ctx, certificate)
 	if tape.IsReadOnly(err) {
 		certificate.SaveErr = err
