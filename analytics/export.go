@@ -64,7 +64,10 @@ func (s *Session) Export(ctx context.Context, text string, format Format, w io.W
 			return err
 		}
 		out = &heldWriter{w: w}
-		err = s.copyTo(ctx, conn, statement, options, out)
+		err = s.copyTo(ctx, conn, statement, options, func(result io.Reader) error {
+			_, err := io.Copy(out, result)
+			return err
+		})
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -93,8 +96,9 @@ type cutOffError struct{ err error }
 
 func (e cutOffError) Error() string { return e.err.Error() + "; the result is cut off" }
 
-// copyTo writes the result of a statement to out, in the form of the options of COPY.
-func (s *Session) copyTo(ctx context.Context, conn *sql.Conn, statement, options string, out *heldWriter) error {
+// copyTo calls read with the result of a statement, in the form of the options of COPY, while the rows are
+// computed. If ctx ends, read may still run when copyTo returns.
+func (s *Session) copyTo(ctx context.Context, conn *sql.Conn, statement, options string, read func(io.Reader) error) error {
 	dir, err := os.MkdirTemp(s.scratch.path, "export-")
 	if err != nil {
 		return err
@@ -104,7 +108,7 @@ func (s *Session) copyTo(ctx context.Context, conn *sql.Conn, statement, options
 	statement = fmt.Sprintf("COPY (%s\n) TO %s (%s, USE_TMP_FILE false)", statement, Quote(path), options)
 	reader, writer, err := durable.Pipe(path)
 	if err != nil { // as on exFAT
-		return copyFile(ctx, conn, statement, path, out)
+		return copyFile(ctx, conn, statement, path, read)
 	}
 	defer reader.Close()
 	// DuckDB cannot be interrupted while it writes to the pipe, and a pipe without a reader would end the
@@ -114,7 +118,7 @@ func (s *Session) copyTo(ctx context.Context, conn *sql.Conn, statement, options
 	context.AfterFunc(running, func() { _, _ = io.Copy(io.Discard, reader) })
 	copied := make(chan error, 1)
 	go func() {
-		_, err := io.Copy(out, reader)
+		err := read(reader)
 		if err != nil {
 			cancel()
 		}
@@ -124,13 +128,13 @@ func (s *Session) copyTo(ctx context.Context, conn *sql.Conn, statement, options
 	select {
 	case copyErr := <-copied:
 		return errors.Join(err, copyErr)
-	case <-ctx.Done(): // out may still be waiting for its reader
+	case <-ctx.Done(): // read may be waiting for whoever reads what it writes
 		return ctx.Err()
 	}
 }
 
-// copyFile writes to out what a statement writes into a file.
-func copyFile(ctx context.Context, conn *sql.Conn, statement, path string, out *heldWriter) error {
+// copyFile calls read with what a statement writes into a file.
+func copyFile(ctx context.Context, conn *sql.Conn, statement, path string, read func(io.Reader) error) error {
 	if err := exec(ctx, conn, statement); err != nil {
 		return err
 	}
@@ -139,8 +143,7 @@ func copyFile(ctx context.Context, conn *sql.Conn, statement, path string, out *
 		return err
 	}
 	defer file.Close()
-	_, err = io.Copy(out, file)
-	return err
+	return read(file)
 }
 
 // heldWriter holds back the first heldBytes until there are more, or until flush. The rest goes to w at once.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
@@ -47,10 +48,9 @@ func TestExportWithoutPipes(t *testing.T) {
 	}
 	defer conn.Close()
 	var text bytes.Buffer
-	out := &heldWriter{w: &text}
 	path := filepath.Join(s.scratch.path, "result")
 	statement := "COPY (SELECT 1 AS one) TO " + Quote(path) + " (FORMAT csv, HEADER true)"
-	if err := copyFile(t.Context(), conn, statement, path, out); err != nil || out.flush() != nil || text.String() != "one\n1\n" {
+	if err := copyFile(t.Context(), conn, statement, path, func(r io.Reader) error { _, err := text.ReadFrom(r); return err }); err != nil || text.String() != "one\n1\n" {
 		t.Errorf("%q, %v", text.String(), err)
 	}
 }
@@ -113,14 +113,14 @@ func TestStoreKeepsTheFirstRows(t *testing.T) {
 		{"SELECT i FROM range(5) AS r(i) WHERE random() < 2", 3, 3, 5},
 		{"FROM trades", 1, 1, 3},
 	} {
-		stored, err := s.Store(t.Context(), c.statement, c.limit)
+		stored, err := s.Store(t.Context(), c.statement, c.limit, func([]Column) Cells { return sprintCells })
 		if err != nil {
 			t.Fatalf("%s: %v", c.statement, err)
 		}
 		var rows int64
-		if err := stored.Each(t.Context(), func(row []any) error {
-			if len(row) == 1 && row[0] != rows {
-				t.Errorf("%s: row %d is %v", c.statement, rows, row)
+		if err := stored.Each(t.Context(), func(cells []string) error {
+			if len(cells) == 1 && cells[0] != fmt.Sprintf("int64 %d", rows) {
+				t.Errorf("%s: row %d is %v", c.statement, rows, cells)
 			}
 			rows++
 			return nil

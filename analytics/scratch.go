@@ -15,6 +15,7 @@ const (
 	// spillLimit is how much disk space a session may use if its memory is not enough. A query that
 	// needs more fails.
 	spillLimit    = "16GB"
+	spillBytes    = 16_000_000_000
 	scratchPrefix = "duckdb-"
 	scratchLock   = "lock"
 	// scratchGrace protects a new directory that is not locked yet.

@@ -68,6 +68,7 @@ func benchmarks() []*benchmark {
 			{metric: "s-again", label: "`verify`: 365 days × 50 symbols, repeated", unit: "s", atMost: 1},
 			{metric: "Mtrades/s-first", label: "`verify`: first time, 365 files of 100,000 trades", unit: "million trades/s", atLeast: 20},
 		}},
+		{name: "BenchmarkQueryAll", pkg: "cmd/tapedeck", long: true, runs: 3, rows: queryAllRows("4 million")},
 		{name: "BenchmarkReport", pkg: "jobs/report", long: true, rows: []row{
 			{metric: "of-bare-sql", label: "`report`: a day of 4 million trades of 200 symbols, all sections", comparison: "the bare SQL of its sections in one DuckDB session", unit: "of its time", atMost: 1.15,
 				absolute: "s-report", absoluteUnit: "s"},
@@ -175,4 +176,13 @@ func yearBenchmark() *benchmark {
 		{metric: "times-bare-candles-cpu", label: "the same: processor time", comparison: "the same", unit: "times less"},
 		{metric: "%-of-tape", label: "summaries on disk", comparison: "the tape", unit: "% of it", atMost: 8},
 	}}
+}
+
+// queryAllRows are the lines of a query of a whole tape.
+func queryAllRows(trades string) (rows []row) {
+	for _, format := range []string{"table", "csv", "json"} {
+		rows = append(rows, row{metric: "MB-" + format, label: "`query \"FROM trades\"` of " + trades + " trades, all of them, as " + format + ": peak memory", unit: "MB", atMost: 400,
+			absolute: "s-" + format, absoluteUnit: "s"})
+	}
+	return rows
 }

@@ -32,7 +32,7 @@ type benchTape struct {
 }
 
 // create publishes the tape in a temporary directory. It has the same trades every time.
-func (t benchTape) create(b *testing.B) *tape.Dir {
+func (t benchTape) create(b testing.TB) *tape.Dir {
 	b.Helper()
 	dir, err := tape.Create(filepath.Join(b.TempDir(), "data"), tape.AggTrade, benchDay)
 	if err != nil {

@@ -188,18 +188,18 @@ func (a *app) leftOut(broken []tape.BrokenSegment) error {
 
 // writeStored prints the first rows of the result of a statement as a table, and the number of its rows.
 func writeStored(ctx context.Context, w io.Writer, session *analytics.Session, text string, limit int64) (err error) {
-	stored, err := session.Store(ctx, text, limit)
+	var table *rowTable
+	stored, err := session.Store(ctx, text, limit, func(columns []analytics.Column) analytics.Cells {
+		table = newRowTable(columns)
+		return table.cells
+	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stored.Close()) }()
-	table := newRowTable(stored.Columns)
-	if err := stored.Each(ctx, table.measure); err != nil {
-		return err
-	}
 	out := bufio.NewWriter(w) // keeps the first error until Flush
 	table.writeHeader(out)
-	if err := stored.Each(ctx, func(row []any) error { return table.write(out, row) }); err != nil {
+	if err := stored.Each(ctx, func(cells []string) error { return table.writeLine(out, cells) }); err != nil {
 		return err
 	}
 	fmt.Fprintln(out, rowsShown(stored.Rows, stored.Total))
@@ -218,27 +218,29 @@ func rowsShown(shown, total int64) string {
 // writeRows writes the rows of a result as a table.
 func writeRows(out *strings.Builder, result analytics.Result) {
 	table := newRowTable(result.Columns)
-	for _, row := range result.Rows {
-		_ = table.measure(row) // always nil
+	lines := make([][]string, len(result.Rows))
+	for i, row := range result.Rows {
+		lines[i] = slices.Clone(table.cells(row))
 	}
 	buffered := bufio.NewWriter(out)
 	table.writeHeader(buffered)
-	for _, row := range result.Rows {
-		_ = table.write(buffered, row)
+	for _, line := range lines {
+		_ = table.writeLine(buffered, line)
 	}
 	_ = buffered.Flush() // a strings.Builder takes everything
 }
 
-// rowTable is a table whose rows are read twice: to measure them, and to write them. Numbers are
-// right-aligned and times are UTC.
+// rowTable is a table whose cells are all made before the first line is written, because the widest cell
+// of a column is its width. Numbers are right-aligned and times are UTC.
 type rowTable struct {
 	header []string
 	right  []bool
 	width  []int // in characters
+	line   []string
 }
 
 func newRowTable(columns []analytics.Column) *rowTable {
-	t := &rowTable{header: make([]string, len(columns)), right: make([]bool, len(columns)), width: make([]int, len(columns))}
+	t := &rowTable{header: make([]string, len(columns)), right: make([]bool, len(columns)), width: make([]int, len(columns)), line: make([]string, len(columns))}
 	for i, column := range columns {
 		t.header[i] = wording.Name(column.Name)
 		t.width[i] = utf8.RuneCountInString(t.header[i])
@@ -246,44 +248,42 @@ func newRowTable(columns []analytics.Column) *rowTable {
 	return t
 }
 
-// measure makes room for a row. It returns nil.
-func (t *rowTable) measure(row []any) error {
+// cells returns the texts of a row and makes room for them. They change with the next row.
+func (t *rowTable) cells(row []any) []string {
 	for i, value := range row {
-		t.width[i] = max(t.width[i], utf8.RuneCountInString(cellText(value)))
+		t.line[i] = cellText(value)
+		t.width[i] = max(t.width[i], utf8.RuneCountInString(t.line[i]))
 		switch value.(type) {
 		case int64, float64:
 			t.right[i] = true
 		}
 	}
-	return nil
-}
-
-func (t *rowTable) write(out *bufio.Writer, row []any) error {
-	line := make([]string, len(row))
-	for i, value := range row {
-		line[i] = cellText(value)
-	}
-	return t.writeLine(out, line)
+	return t.line
 }
 
 func (t *rowTable) writeHeader(out *bufio.Writer) { _ = t.writeLine(out, t.header) }
 
 func (t *rowTable) writeLine(out *bufio.Writer, line []string) error {
 	for i, cell := range line {
-		padding := strings.Repeat(" ", t.width[i]-utf8.RuneCountInString(cell))
+		padding := t.width[i] - utf8.RuneCountInString(cell)
 		if i > 0 {
-			out.WriteString("  ")
+			writeSpaces(out, 2)
 		}
-		switch {
-		case t.right[i]:
-			out.WriteString(padding + cell)
-		case i < len(line)-1:
-			out.WriteString(cell + padding)
-		default:
-			out.WriteString(cell)
+		if t.right[i] {
+			writeSpaces(out, padding)
+		}
+		out.WriteString(cell)
+		if !t.right[i] && i < len(line)-1 {
+			writeSpaces(out, padding)
 		}
 	}
 	return out.WriteByte('\n')
+}
+
+func writeSpaces(out *bufio.Writer, n int) {
+	for range n {
+		out.WriteByte(' ')
+	}
 }
 
 // cellText returns a value on one line.

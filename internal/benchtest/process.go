@@ -21,7 +21,7 @@ type Usage struct {
 const exitPartial = 3
 
 // Run runs a command line of the program. Exit statuses other than 0 and 3 fail the benchmark.
-func Run(b *testing.B, binary string, args ...string) Usage {
+func Run(b testing.TB, binary string, args ...string) Usage {
 	b.Helper()
 	command := exec.Command(binary, args...)
 	command.Dir = b.TempDir()
