@@ -329,13 +329,6 @@ func fetch(ctx context.Context, conn *sql.Conn, statement string) (result Result
 	return result, err
 }
 
-// fetchEach runs a statement and calls do with each row of its result.
-func fetchEach(ctx context.Context, conn *sql.Conn, statement string, do func(row []any) error) error {
-	return withRows(ctx, conn, statement, func(rows driver.Rows) error {
-		return eachRow(ctx, rows, func(values []driver.Value) error { return do(fromDrivers(values)) })
-	})
-}
-
 func withRows(ctx context.Context, conn *sql.Conn, statement string, do func(driver.Rows) error) error {
 	return conn.Raw(func(raw any) error {
 		rows, err := raw.(driver.QueryerContext).QueryContext(ctx, statement, nil)
