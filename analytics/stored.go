@@ -20,6 +20,8 @@ import (
 	"github.com/duckdb/duckdb-go/v2"
 	"github.com/dustin/go-humanize"
 	"github.com/klauspost/compress/s2"
+
+	"tapedeck/internal/durable"
 )
 
 // Stored is the result of a statement as the texts of its cells, in a compressed file without a name. Memory
@@ -204,7 +206,7 @@ func eachStoredRow(result io.Reader, parse []func(string) (any, error), do func(
 
 // write stores the rows with which fill calls its argument, limit at most.
 func (s *Session) write(limit int64, fill func(keep func([]string) error) error) (_ *Stored, err error) {
-	file, err := os.CreateTemp(s.scratch.path, "stored-")
+	file, err := durable.Nameless(s.scratch.path)
 	if err != nil {
 		return nil, err
 	}
@@ -214,9 +216,6 @@ func (s *Session) write(limit int64, fill func(keep func([]string) error) error)
 			err = errors.Join(err, stored.Close())
 		}
 	}()
-	if err := os.Remove(file.Name()); err != nil { // the open file stays until it is closed
-		return nil, err
-	}
 	out := s2.NewWriter(&boundedWriter{w: file, left: spillBytes}, s2.WriterConcurrency(1))
 	var mu sync.Mutex // guards isOver, out and stored, because copyTo may leave its reader running
 	isOver := false

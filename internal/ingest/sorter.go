@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 
+	"tapedeck/internal/durable"
 	"tapedeck/internal/tape"
 )
 
@@ -43,12 +44,8 @@ type sorter struct {
 
 // newSorter returns a sorter with its file in the directory staging. The caller closes it.
 func newSorter(staging, symbol string) (*sorter, error) {
-	file, err := os.CreateTemp(staging, "sort-*.tmp")
+	file, err := durable.Nameless(staging)
 	if err != nil {
-		return nil, diskError(err)
-	}
-	if err := os.Remove(file.Name()); err != nil {
-		file.Close()
 		return nil, diskError(err)
 	}
 	return &sorter{symbol: symbol, file: file, out: bufio.NewWriterSize(file, 256<<10), maxRows: sorterRows}, nil
