@@ -55,7 +55,7 @@ func TestCases(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := OpenEmpty(t.Context(), Options{Threads: 1})
+	s, err := OpenEmpty(t.Context(), Options{Threads: 1, Macros: true})
 	if err != nil {
 		t.Fatal(err)
 	}

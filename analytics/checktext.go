@@ -119,7 +119,8 @@ func (c *textCheck) checkRelations(i int) error {
 }
 
 // relationsRead returns the relations that the i-th token reads if it follows FROM or JOIN: the one that
-// it names, the summary whose macro it calls, or those of the shared macro that it calls. A CTE may have the name of a relation.
+// it names, the summary whose macro it calls, or those of the shared macro or the macro of market.duckdb that it calls. A CTE
+// may have the name of a relation.
 func relationsRead(tokens []token, i int, summaries []string) []string {
 	t := tokens[i]
 	if t.kind != word || i == 0 || tokens[i-1].kind != word || tokens[i-1].text != "from" && tokens[i-1].text != "join" {
@@ -132,6 +133,8 @@ func relationsRead(tokens []token, i int, summaries []string) []string {
 	switch {
 	case next == "(" && isSummary(t.text, summaries):
 		return []string{t.text}
+	case next == "(" && macroSummaries[t.text] != nil:
+		return append([]string{"trades"}, macroSummaries[t.text]...)
 	case next == "(" && slices.Contains(sharedMacros[:], t.text):
 		return macroReads(t.text)
 	case next != "(" && next != "." && slices.Contains(relationNames[:], t.text):

@@ -269,7 +269,7 @@ func TestEmbeddedQueriesMatchTheirHeaders(t *testing.T) {
 	if len(queries) < 8 {
 		t.Errorf("only %d queries", len(queries))
 	}
-	s, err := OpenEmpty(t.Context(), Options{})
+	s, err := OpenEmpty(t.Context(), Options{Macros: true})
 	if err != nil {
 		t.Fatal(err)
 	}

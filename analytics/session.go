@@ -140,6 +140,11 @@ func open(ctx context.Context, dir *tape.Dir, opt Options) (_ *Session, err erro
 	if err := createSummaries(ctx, s.db, s.summaries()); err != nil {
 		return nil, err
 	}
+	if s.opt.Macros {
+		if err := exec(ctx, s.db, embeddedSQL(macrosName)); err != nil {
+			return nil, err
+		}
+	}
 	allowed := []string{Quote(s.scratch.path)}
 	if dir != nil {
 		if s.root, err = dataRoot(dir); err != nil {
@@ -218,11 +223,6 @@ func (s *Session) loadTape(ctx context.Context) error {
 	}
 	if err := s.loadJudged(ctx); err != nil {
 		return err
-	}
-	if s.opt.Macros {
-		if err := exec(ctx, s.db, embeddedSQL(macrosName)); err != nil {
-			return err
-		}
 	}
 	if err := s.loadSummaries(ctx, true); err != nil {
 		return fmt.Errorf("summarise the days: %w", err)

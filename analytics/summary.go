@@ -82,6 +82,11 @@ func isSummary(name string, others []string) bool {
 	return slices.Contains(embeddedSummaryNames[:], name) || slices.Contains(others, name)
 }
 
+// ReadsSummary reports whether the header names a summary.
+func (q Query) ReadsSummary() bool {
+	return slices.ContainsFunc(q.Reads, func(r Read) bool { return !slices.Contains(relationNames[:], r.Relation) })
+}
+
 // SummariesRead returns the names of the summaries that a statement reads, also through the macros of
 // market.duckdb.
 func SummariesRead(statement string, summaries []Query) (names []string) {

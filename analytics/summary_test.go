@@ -80,9 +80,9 @@ func inWindowOf(name string, from, to time.Time) (out []map[string]any) {
 }
 
 // overTrades returns the sections that are computed from trades alone, as they were before summaries.
-func overTrades(t *testing.T) map[string]Query {
+func overTrades(t *testing.T, kind Kind) map[string]Query {
 	t.Helper()
-	paths, err := filepath.Glob("testdata/over_trades/*.sql")
+	paths, err := filepath.Glob(filepath.Join("testdata/over_trades", string(kind), "*.sql"))
 	if err != nil || len(paths) == 0 {
 		t.Fatal(err, len(paths))
 	}
@@ -92,7 +92,7 @@ func overTrades(t *testing.T) map[string]Query {
 		if err != nil {
 			t.Fatal(err)
 		}
-		query, err := ParseQuery("report/"+filepath.Base(path), string(text))
+		query, err := ParseQuery(path, string(text))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,6 +107,44 @@ func sectionsOf(t *testing.T, s *Session, queries map[string]Query, from, to tim
 	out := map[string]string{}
 	for name, query := range queries {
 		for _, args := range inWindowOf(name, from, to) {
+			result, err := s.Run(t.Context(), query, args)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			out[fmt.Sprint(name, " ", args)] = renderCSV(t, result)
+		}
+	}
+	return out
+}
+
+// embeddedRecipes returns the queries of the cookbook that read summaries.
+func embeddedRecipes(t *testing.T) map[string]Query {
+	t.Helper()
+	queries, problems := Load("", Cookbook)
+	for _, problem := range problems {
+		t.Fatal(problem)
+	}
+	out := map[string]Query{}
+	for _, query := range queries {
+		if query.ReadsSummary() {
+			out[query.Name] = query
+		}
+	}
+	return out
+}
+
+// recipesOf returns the results of queries of the cookbook, by what was run: in steps of whole hours and of others.
+func recipesOf(t *testing.T, s *Session, recipes map[string]Query, from, to time.Time) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for name, query := range recipes {
+		for _, step := range []string{"1 hour", "25 minutes", "1 day"} {
+			args := map[string]any{}
+			for key, value := range map[string]any{"since": from, "until": to, "moment": to, "step": step} {
+				if _, ok := query.Param(key); ok {
+					args[key] = value
+				}
+			}
 			result, err := s.Run(t.Context(), query, args)
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
@@ -153,7 +191,13 @@ func TestSummariesEqualTrades(t *testing.T) {
 	if testing.Short() {
 		rounds = 1
 	}
-	sections, reference := embeddedSections(t), overTrades(t)
+	sections, reference := embeddedSections(t), overTrades(t, "report")
+	recipes, recipesReference := embeddedRecipes(t), overTrades(t, "cookbook")
+	for name := range recipes {
+		if _, ok := recipesReference[name]; !ok && name != "hour_of_day" { // which always read hours
+			t.Errorf("the cookbook query %s has no reference over trades", name)
+		}
+	}
 	if len(sections) < len(reference) {
 		t.Errorf("%d sections read summaries, but %d have a reference", len(sections), len(reference))
 	}
@@ -181,6 +225,15 @@ func TestSummariesEqualTrades(t *testing.T) {
 			}
 			cuts := from.Truncate(time.Minute) != from || to.Truncate(time.Minute) != to
 			compareWithReference(t, want, sectionsOf(t, plain, reference, from, to), cuts)
+			rows := recipesOf(t, plain, recipes, from, to)
+			if diff := cmp.Diff(rows, recipesOf(t, stored, recipes, from, to)); diff != "" {
+				t.Fatalf("seed %d, [%s, %s): cookbook from trades (-) and from summaries (+):\n%s", seed, from, to, diff)
+			}
+			for what, want := range recipesOf(t, plain, recipesReference, from, to) {
+				if !sameNumbers(rows[what], want) { // sums of doubles became exact
+					t.Errorf("seed %d, %s: got\n%s\nwant about\n%s", seed, what, rows[what], want)
+				}
+			}
 		}
 	}
 }

@@ -84,7 +84,8 @@ func (c *queriesCmd) Run(ctx context.Context, a *app) error {
 
 // checkOwn checks the queries in --sql-dir against their headers, over empty relations.
 func (c *queriesCmd) checkOwn(ctx context.Context, queries []analytics.Query) (problems []error, err error) {
-	session, err := analytics.OpenEmpty(ctx, analytics.Options{})
+	summaries, _ := analytics.Load(c.SQLDir, analytics.Summary) // what is wrong with them is named with the others
+	session, err := analytics.OpenEmpty(ctx, analytics.Options{Summaries: summaries, Macros: true})
 	if err != nil {
 		return nil, err
 	}

@@ -142,9 +142,11 @@ type run struct {
 	dir     *tape.Dir
 	index   *tape.Index
 	queries []analytics.Query
-	summary *Summary
-	alerts  alertCache
-	session *analytics.Session // the last one; nil before the first
+	// summaries are those that queries can read; none if no query reads any.
+	summaries []analytics.Query
+	summary   *Summary
+	alerts    alertCache
+	session   *analytics.Session // the last one; nil before the first
 
 	progress judgments
 	// absent and dropped are the ids that the exchange lacks, and those that were dropped on purpose, by
@@ -180,6 +182,7 @@ func newRun(ctx context.Context, dir *tape.Dir, opt Options) (*run, error) {
 	if r.queries, r.summary.Problems, err = selectDetectors(opt); err != nil {
 		return r, err
 	}
+	r.loadSummaries()
 	if err := r.index.Refresh(ctx); err != nil {
 		return r, fmt.Errorf("read the index of the tape: %w", err)
 	}
@@ -192,6 +195,16 @@ func newRun(ctx context.Context, dir *tape.Dir, opt Options) (*run, error) {
 		r.dropped[symbol] = append(r.dropped[symbol], run.Range)
 	}
 	return r, nil
+}
+
+// loadSummaries loads the summaries if a detector reads any.
+func (r *run) loadSummaries() {
+	if !slices.ContainsFunc(r.queries, analytics.Query.ReadsSummary) {
+		return
+	}
+	var problems []error
+	r.summaries, problems = analytics.Load(r.opt.QueriesDir, analytics.Summary)
+	r.summary.Problems = append(r.summary.Problems, problems...)
 }
 
 func (r *run) closeSession() {

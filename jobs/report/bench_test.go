@@ -226,7 +226,7 @@ func bareSession(b *testing.B, dir *tape.Dir) *sql.DB {
 func queriesOverTrades(b *testing.B) []analytics.Query {
 	queries := reportQueries(b)
 	for i, query := range queries {
-		text, err := os.ReadFile("../../analytics/testdata/over_trades/" + query.Name + ".sql")
+		text, err := os.ReadFile("../../analytics/testdata/over_trades/report/" + query.Name + ".sql")
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -3,6 +3,8 @@
 -- After the alerts of a good detector more happens than by chance. Prices are those of the last
 -- trade before an instant.
 --
+-- Reads trades, not summaries: an alert is not at the start of an hour.
+--
 -- reads:   alerts         all
 -- reads:   trades         around the alerts
 -- param:   around         INTERVAL   time before and after; default 10 minutes

@@ -5,7 +5,10 @@
 -- indicators need. Candles inside a gap of the tape are filled in the same way; the query longest_gaps
 -- lists the gaps.
 --
+-- Steps of whole hours are made of hours, other steps of trades.
+--
 -- reads:   trades     of the symbol, from since
+-- reads:   hours      of the symbol, from since
 -- param:   symbol     VARCHAR    as the exchange spells it; default 'BTCUSDT'
 -- param:   step       INTERVAL   length of a slice; default 1 minute
 -- param:   since      TIMESTAMP  UTC, inclusive; default 1970-01-01
@@ -21,18 +24,19 @@
 WITH
 traded AS (
     SELECT
-        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '1 minute'), traded_at) AS bucket,
-        arg_min(price, id) AS open,
-        max(price) AS high,
-        min(price) AS low,
-        arg_max(price, id) AS close,
-        sum(qty) AS volume,
-        sum(last_trade_id - first_trade_id + 1)::BIGINT AS trades,
-    FROM trades
+        bucket,
+        open,
+        high,
+        low,
+        close,
+        volume,
+        trades,
+    FROM candles(
+        coalesce(getvariable('step')::INTERVAL, INTERVAL '1 minute'),
+        since := coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01'),
+        until := coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
+    )
     WHERE symbol = coalesce(getvariable('symbol')::VARCHAR, 'BTCUSDT')
-        AND traded_at >= coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01')
-        AND traded_at < coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
-    GROUP BY bucket
 ),
 slices AS (
     SELECT unnest(generate_series(min(bucket), max(bucket), coalesce(getvariable('step')::INTERVAL, INTERVAL '1 minute'))) AS bucket,

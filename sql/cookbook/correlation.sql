@@ -4,7 +4,10 @@
 -- Only slices count in which both symbols traded, as well as in the slice before. beta is by how
 -- many percent symbol moves if other moves by one percent.
 --
+-- Steps of whole hours are made of hours, other steps of trades.
+--
 -- reads:   trades       of both symbols, from since
+-- reads:   hours        of both symbols, from since
 -- param:   symbol       VARCHAR    as the exchange spells it; default 'BTCUSDT'
 -- param:   other        VARCHAR    as the exchange spells it; default 'ETHUSDT'
 -- param:   step         INTERVAL   length of a slice; default 1 minute
@@ -20,13 +23,14 @@ WITH
 slices AS (
     SELECT
         symbol,
-        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '1 minute'), traded_at) AS bucket,
-        arg_max(price, id) AS close,
-    FROM trades
-    WHERE (symbol = coalesce(getvariable('symbol')::VARCHAR, 'BTCUSDT') OR symbol = coalesce(getvariable('other')::VARCHAR, 'ETHUSDT'))
-        AND traded_at >= coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01')
-        AND traded_at < coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
-    GROUP BY symbol, bucket
+        bucket,
+        close,
+    FROM candles(
+        coalesce(getvariable('step')::INTERVAL, INTERVAL '1 minute'),
+        since := coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01'),
+        until := coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
+    )
+    WHERE symbol = coalesce(getvariable('symbol')::VARCHAR, 'BTCUSDT') OR symbol = coalesce(getvariable('other')::VARCHAR, 'ETHUSDT')
 ),
 neighbours AS (
     SELECT

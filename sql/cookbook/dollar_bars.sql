@@ -4,6 +4,8 @@
 -- A trade belongs wholly to the bar in which it begins. A bar may therefore hold a little more or
 -- less than size, and a trade larger than a bar skips bar numbers.
 --
+-- Reads trades, not summaries: a bar can begin at any trade.
+--
 -- reads:   trades        of the symbol, from since
 -- param:   symbol        VARCHAR    as the exchange spells it; default 'BTCUSDT'
 -- param:   size          DOUBLE     quote asset per bar, > 0; default 1000000

@@ -1,7 +1,10 @@
 -- drawdown lists slices of time in which a symbol traded, with the highest and lowest price over a
 -- time before, the slice included, and the distance of the close from both.
 --
+-- Steps of whole hours are made of hours, other steps of trades.
+--
 -- reads:   trades        of the symbol, from since
+-- reads:   hours         of the symbol, from since
 -- param:   symbol        VARCHAR    as the exchange spells it; default 'BTCUSDT'
 -- param:   step          INTERVAL   length of a slice; default 1 hour
 -- param:   length        INTERVAL   time over which high and low count; default 24 hours
@@ -18,15 +21,16 @@
 WITH
 slices AS (
     SELECT
-        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '1 hour'), traded_at) AS bucket,
-        max(price) AS high,
-        min(price) AS low,
-        arg_max(price, id) AS close,
-    FROM trades
+        bucket,
+        high,
+        low,
+        close,
+    FROM candles(
+        coalesce(getvariable('step')::INTERVAL, INTERVAL '1 hour'),
+        since := coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01'),
+        until := coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
+    )
     WHERE symbol = coalesce(getvariable('symbol')::VARCHAR, 'BTCUSDT')
-        AND traded_at >= coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01')
-        AND traded_at < coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
-    GROUP BY bucket
 ),
 rolling AS (
     SELECT

@@ -4,6 +4,8 @@
 -- Each trade is converted at the last price of the other symbol at or before it (ASOF JOIN). Trades
 -- before the first such price are left out.
 --
+-- Reads trades, not summaries: the rate of a trade is that of its instant.
+--
 -- reads:   trades           of those symbols, from since
 -- param:   asset            VARCHAR    quote asset to replace; default 'BTC'
 -- param:   over             VARCHAR    symbol whose base asset is asset; default 'BTCUSDT'

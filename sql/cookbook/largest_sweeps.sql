@@ -2,6 +2,8 @@
 --
 -- An order is everything that the takers of a symbol traded on one side at one instant.
 --
+-- Reads trades, not summaries: an hour does not keep its orders.
+--
 -- reads:   trades      from since
 -- param:   top         BIGINT     rows, >= 1; default 20
 -- param:   since       TIMESTAMP  UTC, inclusive; default 1970-01-01

@@ -2,6 +2,8 @@
 --
 -- Only pauses between consecutive ids count: nothing was missed in them.
 --
+-- Reads trades, not summaries: an hour does not keep the times between its trades.
+--
 -- reads:   trades         from since
 -- param:   since          TIMESTAMP  UTC, inclusive; default 1970-01-01
 -- param:   until          TIMESTAMP  UTC, exclusive; default 9999-12-31

@@ -3,7 +3,8 @@
 --
 -- Without a moment it is the last price on the tape.
 --
--- reads:   trades            all before the moment
+-- reads:   hours             all before the moment
+-- reads:   trades            of the hour a day before
 -- param:   moment            TIMESTAMP  UTC, exclusive; default 9999-12-31
 -- column:  symbol            VARCHAR    as the exchange spells it
 -- column:  price             DOUBLE     quote asset per base asset, of the last trade before
@@ -17,20 +18,42 @@ WITH
 latest AS (
     SELECT
         symbol,
-        arg_max(price, id) AS price,
-        arg_max(traded_at, id) AS traded_at,
-        max(id) AS id,
-    FROM trades
-    WHERE traded_at < coalesce(getvariable('moment')::TIMESTAMP, TIMESTAMP '9999-12-31')
+        arg_max(close, last_id) AS price,
+        arg_max(last_at, last_id) AS traded_at,
+        max(last_id) AS id,
+    FROM hours(NULL, coalesce(getvariable('moment')::TIMESTAMP, TIMESTAMP '9999-12-31'))
     GROUP BY symbol
+),
+cuts AS (
+    SELECT
+        symbol,
+        traded_at - INTERVAL 24 HOURS AS cut_at,
+        date_trunc('hour', cut_at) AS cut_hour,
+        cut_hour::DATE AS cut_date,
+    FROM latest
+),
+-- What traded before the hour of the cut, and the trades of that hour up to the cut.
+earlier_pieces AS (
+    SELECT
+        cuts.symbol AS symbol,
+        hours.last_id AS id,
+        hours.close AS price,
+    FROM hours(NULL, NULL) AS hours
+    JOIN cuts ON hours.symbol = cuts.symbol AND hours.hour < cut_hour
+    UNION ALL
+    SELECT
+        cuts.symbol AS symbol,
+        trades.id AS id,
+        trades.price AS price,
+    FROM trades
+    JOIN cuts ON trades.symbol = cuts.symbol AND trades.date = cut_date AND trades.traded_at >= cut_hour AND trades.traded_at <= cut_at
 ),
 earlier AS (
     SELECT
-        trades.symbol AS symbol,
-        arg_max(trades.price, trades.id) AS price,
-    FROM trades
-    JOIN latest ON trades.symbol = latest.symbol AND trades.traded_at <= latest.traded_at - INTERVAL 24 HOURS
-    GROUP BY trades.symbol
+        symbol,
+        arg_max(price, id) AS price,
+    FROM earlier_pieces
+    GROUP BY symbol
 )
 SELECT
     latest.symbol AS symbol,

@@ -5,7 +5,10 @@
 -- share of the changes that the line explains. A small slope means a liquid market. A single slice
 -- has no slope.
 --
+-- Steps of whole hours are made of hours, other steps of trades.
+--
 -- reads:   trades            from since
+-- reads:   hours             from since
 -- param:   step              INTERVAL   length of a slice; default 1 minute
 -- param:   since             TIMESTAMP  UTC, inclusive; default 1970-01-01
 -- param:   until             TIMESTAMP  UTC, exclusive; default 9999-12-31
@@ -19,13 +22,15 @@ WITH
 slices AS (
     SELECT
         symbol,
-        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '1 minute'), traded_at) AS bucket,
-        (arg_max(price, id) / nullif(arg_min(price, id), 0) - 1) * 100 AS change,
-        sum(CASE WHEN is_buyer_maker THEN -price * qty ELSE price * qty END) AS net_quote_volume,
-        sum(price * qty) AS quote_volume,
-    FROM trades
-    WHERE traded_at >= coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01')
-        AND traded_at < coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
+        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '1 minute'), piece_at) AS bucket,
+        (arg_max(close, last_id) / nullif(arg_min(open, first_id), 0) - 1) * 100 AS change,
+        sum(2 * buy_quote_volume - quote_volume)::DOUBLE AS net_quote_volume,
+        sum(quote_volume)::DOUBLE AS quote_volume,
+    FROM pieces_of(
+        coalesce(getvariable('step')::INTERVAL, INTERVAL '1 minute'),
+        coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01'),
+        coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
+    )
     GROUP BY symbol, bucket
 )
 SELECT

@@ -4,7 +4,10 @@
 -- Slices without trades keep the price. The value of a day that is only partly on the tape is too
 -- small.
 --
+-- Steps of whole hours are made of hours, other steps of trades.
+--
 -- reads:   trades      from since
+-- reads:   hours       from since
 -- param:   step        INTERVAL   length of a slice; default 5 minutes
 -- param:   since       TIMESTAMP  UTC, inclusive; default 1970-01-01
 -- param:   until       TIMESTAMP  UTC, exclusive; default 9999-12-31
@@ -18,13 +21,14 @@ WITH
 slices AS (
     SELECT
         symbol,
-        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '5 minutes'), traded_at) AS bucket,
-        arg_min(price, id) AS open,
-        arg_max(price, id) AS close,
-    FROM trades
-    WHERE traded_at >= coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01')
-        AND traded_at < coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
-    GROUP BY symbol, bucket
+        bucket,
+        open,
+        close,
+    FROM candles(
+        coalesce(getvariable('step')::INTERVAL, INTERVAL '5 minutes'),
+        since := coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01'),
+        until := coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
+    )
 ),
 returns AS (
     SELECT

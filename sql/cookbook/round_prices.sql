@@ -4,6 +4,8 @@
 -- digit of the whole number. A price with further decimals has the ending 'between'. Without a
 -- preference each of ten endings would have a tenth; people prefer 0 and 5.
 --
+-- Reads trades, not summaries: an hour does not keep the prices of its trades.
+--
 -- reads:   trades        of the symbol, from since
 -- param:   symbol        VARCHAR    as the exchange spells it; default 'BTCUSDT'
 -- param:   decimals      BIGINT     decimals of a round price, negative for tens; default 0

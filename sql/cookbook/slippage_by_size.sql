@@ -4,6 +4,8 @@
 -- An order is everything that the takers of a symbol traded on one side at one instant. Its
 -- slippage is the mean price over its first price. Sizes without orders have no row.
 --
+-- Reads trades, not summaries: an hour does not keep its orders.
+--
 -- reads:   trades          of the symbol, from since
 -- param:   symbol          VARCHAR    as the exchange spells it; default 'BTCUSDT'
 -- param:   since           TIMESTAMP  UTC, inclusive; default 1970-01-01

@@ -1,7 +1,10 @@
 -- taker_imbalance lists slices of time in which a symbol traded, with what takers bought less what
 -- they sold, and the running sum (cumulative volume delta).
 --
+-- Steps of whole hours are made of hours, other steps of trades.
+--
 -- reads:   trades            of the symbol, from since
+-- reads:   hours             of the symbol, from since
 -- param:   symbol            VARCHAR    as the exchange spells it; default 'BTCUSDT'
 -- param:   step              INTERVAL   length of a slice; default 1 hour
 -- param:   since             TIMESTAMP  UTC, inclusive; default 1970-01-01
@@ -15,15 +18,17 @@
 WITH
 slices AS (
     SELECT
-        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '1 hour'), traded_at) AS bucket,
-        sum(CASE WHEN is_buyer_maker THEN -price * qty ELSE price * qty END) AS net_quote_volume,
-        sum(price * qty) AS quote_volume,
-        arg_min(price, id) AS open,
-        arg_max(price, id) AS close,
-    FROM trades
+        time_bucket(coalesce(getvariable('step')::INTERVAL, INTERVAL '1 hour'), piece_at) AS bucket,
+        sum(2 * buy_quote_volume - quote_volume)::DOUBLE AS net_quote_volume,
+        sum(quote_volume)::DOUBLE AS quote_volume,
+        arg_min(open, first_id) AS open,
+        arg_max(close, last_id) AS close,
+    FROM pieces_of(
+        coalesce(getvariable('step')::INTERVAL, INTERVAL '1 hour'),
+        coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01'),
+        coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
+    )
     WHERE symbol = coalesce(getvariable('symbol')::VARCHAR, 'BTCUSDT')
-        AND traded_at >= coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01')
-        AND traded_at < coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
     GROUP BY bucket
 )
 SELECT

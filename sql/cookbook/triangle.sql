@@ -5,6 +5,8 @@
 -- prices differed, but nobody may have been able to trade at them. Three fees of 0.1 percent are
 -- 0.3 percent.
 --
+-- Reads trades, not summaries: it compares the prices of a second.
+--
 -- reads:   trades        of the three symbols, from since
 -- param:   first         VARCHAR    bought first; default 'BTCUSDT'
 -- param:   second        VARCHAR    quoted in the base asset of first; default 'ETHBTC'

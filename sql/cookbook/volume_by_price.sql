@@ -4,6 +4,8 @@
 -- The steps divide the range from the lowest to the highest price equally. Traders call the step
 -- with the most volume the point of control.
 --
+-- Reads trades, not summaries: an hour does not keep the prices of its trades.
+--
 -- reads:   trades           of the symbol, from since
 -- param:   symbol           VARCHAR    as the exchange spells it; default 'BTCUSDT'
 -- param:   levels           BIGINT     number of steps, >= 1; default 20

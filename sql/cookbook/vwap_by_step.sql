@@ -1,6 +1,8 @@
 -- vwap_by_step lists slices of time in which a symbol traded, with the volume-weighted mean price,
 -- the plain mean price, and the distance of the last price.
 --
+-- Reads trades, not summaries: the plain mean is over the prices of all trades.
+--
 -- reads:   trades        from since
 -- param:   step          INTERVAL   length of a slice; default 1 hour
 -- param:   since         TIMESTAMP  UTC, inclusive; default 1970-01-01

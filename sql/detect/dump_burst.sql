@@ -14,6 +14,9 @@
 -- price to the end of the clock minute; otherwise the minute is not judged. A minute with missing
 -- ids, and the one in which the record of a symbol begins, do not count as recorded.
 --
+-- Its baseline is made of minutes. It reads the trades of the few minutes found, not summaries:
+-- an interval of 60 seconds begins within a minute.
+--
 -- Limits: it misses slow sales and the sale of a single holder. A cascade of stop orders looks the
 -- same as a dump. For a day after a dump it is less sensitive, because the deviation is larger. It
 -- mirrors pump_burst and takes over the thresholds measured there; no labelled dumps exist to

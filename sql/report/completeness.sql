@@ -15,6 +15,8 @@
 -- in it); complete. A symbol of which everything was dropped is listed where the drop concerns the
 -- window. If the record begins with what a drop left, known_since_by is drop.
 --
+-- Reads trades, not summaries: what is complete is decided by the tape itself.
+--
 -- reads:   trades            from window_start
 -- reads:   gaps              all
 -- reads:   bounds            all

@@ -2,7 +2,8 @@
 -- by price times qty.
 --
 -- In the aggTrade feed a row is what one taker order took at one price; in the trade feed it is a
--- single match. Of equal rows the earlier comes first.
+-- single match. Of equal rows the earlier comes first. More than five rows of a symbol are read from
+-- trades: hour_largest keeps five of each hour.
 --
 -- reads:   hours         from window_start
 -- reads:   hour_largest  from window_start
