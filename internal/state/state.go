@@ -76,17 +76,32 @@ func Open(dataDir string, disk durable.Disk) *Dir {
 // Path returns the path of a state file. A name may have directories in it, separated by slashes.
 func (d *Dir) Path(name string) string { return filepath.Join(d.path, filepath.FromSlash(name)) }
 
-// Read decodes a state file from JSON into v. The error is fs.ErrNotExist if there is no such file.
+// DamagedError is the error of reading a state file whose content is not the JSON that it should be.
+type DamagedError struct {
+	Path string
+	Err  error
+}
+
+func (e *DamagedError) Error() string { return fmt.Sprintf("read the state %q: %v", e.Path, e.Err) }
+
+func (e *DamagedError) Unwrap() error { return e.Err }
+
+// Read decodes a state file from JSON into v. The error is fs.ErrNotExist if there is no such file, and a
+// *DamagedError if it is damaged; then v may have some of its content.
 func (d *Dir) Read(name string, v any) error {
 	text, err := durable.ReadOwn(d.Path(name), maxFile)
 	if err != nil {
 		return err
 	}
 	if err := json.Unmarshal(text, v); err != nil {
-		return fmt.Errorf("read the state %q: %w", d.Path(name), err)
+		return &DamagedError{d.Path(name), err}
 	}
 	return nil
 }
+
+// SetAside renames a state file to its name with .damaged at the end, so that a person can look at it and
+// nothing reads it.
+func (d *Dir) SetAside(name string) error { return d.disk.Rename(d.Path(name), d.Path(name)+".damaged") }
 
 // CheckNotLinked returns a *durable.LinkedDirError if the state directory, or a directory in it, is a symbolic
 // link. Links in the place of files are replaced and never followed.

@@ -245,6 +245,29 @@ func TestIncompleteRunCoversWhatItSays(t *testing.T) {
 	}
 }
 
+// TestDamagedStateCountsAsLost, and what was done is known from the ledger: nothing of the state is believed, so
+// that no window is skipped.
+func TestDamagedStateCountsAsLost(t *testing.T) {
+	at := time.Date(2026, 1, 15, 11, 0, 0, 0, time.UTC)
+	job := parseJobs(t, "jobs:\n- {name: a, schedule: '0 * * * *', run: backfill}\n")[0]
+	ledger := &memoryLedger{}
+	ledger.runs = append(ledger.runs, rowOf(state.ActiveRun{ID: "done", ScheduledAt: at, WindowStart: at.Add(-time.Hour), WindowEnd: at}, "a"))
+	ledger.runs[0].Outcome = state.OK
+	claims := state.Scheduler{BeatAt: at, DoneUntil: map[string]time.Time{"a": at.Add(3 * time.Hour)}, Jobs: []state.Job{{Name: "a", Failures: 7}}}
+	if err := ledger.Write(state.SchedulerFile, claims); err != nil {
+		t.Fatal(err)
+	}
+	ledger.damaged = true
+	options := options([]Job{job}, ledger, nil)
+	previous, _, lost, err := restoreState(t.Context(), options, options.Jobs, at.Add(5*time.Hour))
+	if err != nil || !previous.DoneUntil["a"].Equal(at) || len(previous.Jobs)+len(lost) > 0 {
+		t.Errorf("%+v, lost %v: %v, want done until %v", previous, lost, err, at)
+	}
+	if ledger.written {
+		t.Error("the damaged state was not set aside")
+	}
+}
+
 // TestDisbelievedRunsStayDisbelieved requires that a window that reached into the future is not believed
 // later either, when that time has come.
 func TestDisbelievedRunsStayDisbelieved(t *testing.T) {

@@ -30,8 +30,11 @@ import (
 
 // StateStore stores small JSON documents by name. A state.Dir is one.
 type StateStore interface {
-	// Read decodes a document into v. The error is fs.ErrNotExist if there is none.
+	// Read decodes a document into v. The error is fs.ErrNotExist if there is none, and a
+	// *state.DamagedError if it is damaged.
 	Read(name string, v any) error
+	// SetAside keeps a damaged document where Read does not find it.
+	SetAside(name string) error
 	// Write replaces a document atomically and returns when that is durable.
 	Write(name string, v any) error
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -26,6 +27,7 @@ type memoryLedger struct {
 	runs    []tape.Run
 	state   state.Scheduler
 	written bool // the state was written
+	damaged bool // it is read as damaged, until it is set aside
 	// fail is the error of the next writes; if ambiguous, they store the row all the same.
 	fail      error
 	ambiguous bool
@@ -68,7 +70,20 @@ func (m *memoryLedger) Read(_ string, v any) error {
 	if err != nil {
 		return err
 	}
-	return json.Unmarshal(text, v)
+	if err := json.Unmarshal(text, v); err != nil {
+		return err
+	}
+	if m.damaged { // after some of it has been read
+		return &state.DamagedError{Path: "schedule.json", Err: errors.New("damaged")}
+	}
+	return nil
+}
+
+func (m *memoryLedger) SetAside(string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.written, m.damaged = false, false
+	return nil
 }
 
 func (m *memoryLedger) Write(_ string, v any) error {

@@ -46,7 +46,7 @@ func settledUntil(row tape.Run, job Job) time.Time {
 func restoreState(ctx context.Context, options Options, jobs []Job, now time.Time) (
 	previous state.Scheduler, settled map[string][]settledRun, lost []tape.Run, err error,
 ) {
-	if err := options.State.Read(state.SchedulerFile, &previous); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if previous, err = readState(options); err != nil {
 		return state.Scheduler{}, nil, nil, fmt.Errorf("read the previous scheduler's state: %w", err)
 	}
 	since := ""
@@ -105,6 +105,26 @@ func restoreState(ctx context.Context, options Options, jobs []Job, now time.Tim
 		}
 	}
 	return previous, settled, lost, nil
+}
+
+// readState reads the state of the previous scheduler. A damaged one is set aside and counts as lost: what
+// was done is then only known from the ledger, which can mean that a window is done twice and not that one is
+// skipped.
+func readState(options Options) (previous state.Scheduler, err error) {
+	err = options.State.Read(state.SchedulerFile, &previous)
+	var damaged *state.DamagedError
+	switch {
+	case errors.As(err, &damaged):
+		if err := options.State.SetAside(state.SchedulerFile); err != nil {
+			return state.Scheduler{}, errors.Join(damaged, err)
+		}
+		options.Logger.Warn("the scheduler's state was damaged and is set aside; what the jobs have done is read from the runs on the tape",
+			"name", state.SchedulerFile+".damaged", "error", damaged.Err)
+		return state.Scheduler{}, nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return state.Scheduler{}, err
+	}
+	return previous, nil
 }
 
 // rowOf returns the row of a run that has started. Its outcome is lost until the run is over.
