@@ -101,7 +101,9 @@ func (d *Dir) Read(name string, v any) error {
 
 // SetAside renames a state file to its name with .damaged at the end, so that a person can look at it and
 // nothing reads it.
-func (d *Dir) SetAside(name string) error { return d.disk.Rename(d.Path(name), d.Path(name)+".damaged") }
+func (d *Dir) SetAside(name string) error {
+	return d.disk.Rename(d.Path(name), d.Path(name)+".damaged")
+}
 
 // CheckNotLinked returns a *durable.LinkedDirError if the state directory, or a directory in it, is a symbolic
 // link. Links in the place of files are replaced and never followed.
