@@ -30,89 +30,73 @@ hour_starts AS (
     SELECT
         symbol,
         hour,
-        minutes,
         CASE
             WHEN NOT first_touches_gap THEN first_close / nullif(lag(last_close) OVER hours_before, 0) - 1
         END AS first_change,
         first_quote_volume,
         second_change,
         CASE WHEN minutes = 1 THEN first_change ELSE last_change END AS last_change,
-        changes,
-        costs,
-        cost,
-        pairs,
-        pair_sum,
-        pair_sum_before,
-        pair_products,
     FROM hour_returns($window_start::TIMESTAMP, $window_end::TIMESTAMP)
     WINDOW hours_before AS (PARTITION BY symbol ORDER BY hour)
 ),
-linked_hours AS (
+-- The pairs that an hour does not have itself: its first two changes, each with the one before.
+hour_edges AS (
     SELECT
         symbol,
-        minutes,
-        changes + (first_change IS NOT NULL)::BIGINT AS changes,
+        first_change,
         abs(first_change) / nullif(first_quote_volume, 0) AS first_cost,
-        costs,
-        cost,
-        pairs,
-        pair_sum,
-        pair_sum_before,
-        pair_products,
-        -- The pairs that the hour does not have itself: its first two changes, each with the one before.
-        [
-            {'change': first_change, 'before': lag(last_change) OVER hours_before},
-            {'change': second_change, 'before': first_change},
-        ] AS edges,
+        CASE WHEN first_change IS NOT NULL THEN lag(last_change) OVER hours_before END AS before_first,
+        second_change,
+        CASE WHEN second_change IS NOT NULL THEN first_change END AS before_second,
     FROM hour_starts
     WINDOW hours_before AS (PARTITION BY symbol ORDER BY hour)
-),
-edge_pairs AS (
-    SELECT
-        symbol,
-        unnest(edges) AS pair,
-    FROM linked_hours
 ),
 symbol_edges AS (
     SELECT
         symbol,
-        count(*) AS pairs,
-        coalesce(sum(try_cast(pair.change AS DECIMAL(38, 18))), 0) AS pair_sum,
-        coalesce(sum(try_cast(pair.before AS DECIMAL(38, 18))), 0) AS pair_sum_before,
-        coalesce(sum(try_cast(pair.change * pair.before AS DECIMAL(38, 24))), 0) AS pair_products,
-    FROM edge_pairs
-    WHERE pair.change IS NOT NULL AND pair.before IS NOT NULL
+        count(first_change) AS changes,
+        count(first_cost) AS costs,
+        coalesce(sum(try_cast(first_cost AS DECIMAL(38, 24))), 0) AS cost,
+        count(before_first) + count(before_second) AS pairs,
+        coalesce(sum(try_cast(first_change AS DECIMAL(38, 18))) FILTER (before_first IS NOT NULL), 0)
+        + coalesce(sum(try_cast(second_change AS DECIMAL(38, 18))) FILTER (before_second IS NOT NULL), 0) AS pair_sum,
+        coalesce(sum(try_cast(before_first AS DECIMAL(38, 18))), 0)
+        + coalesce(sum(try_cast(before_second AS DECIMAL(38, 18))), 0) AS pair_sum_before,
+        coalesce(sum(try_cast(first_change * before_first AS DECIMAL(38, 24))), 0)
+        + coalesce(sum(try_cast(second_change * before_second AS DECIMAL(38, 24))), 0) AS pair_products,
+    FROM hour_edges
     GROUP BY symbol
 ),
+-- Sums that need no other hour are not carried through hour_starts, whose rows are all in memory.
 symbol_hours AS (
     SELECT
         symbol,
         sum(minutes)::BIGINT AS traded_minutes,
-        sum(changes)::BIGINT AS used_minutes,
-        (sum(cost) + coalesce(sum(try_cast(first_cost AS DECIMAL(38, 24))), 0))::DOUBLE
-        / nullif(sum(costs) + count(first_cost), 0) AS amihud,
+        sum(changes)::BIGINT AS changes,
+        sum(costs) AS costs,
+        sum(cost) AS cost,
         sum(pairs)::BIGINT AS pairs,
         sum(pair_sum) AS pair_sum,
         sum(pair_sum_before) AS pair_sum_before,
         sum(pair_products) AS pair_products,
-    FROM linked_hours
+    FROM hour_returns($window_start::TIMESTAMP, $window_end::TIMESTAMP)
     GROUP BY symbol
 ),
 symbol_measures AS (
     SELECT
         symbol,
         traded_minutes,
-        used_minutes,
-        amihud,
-        symbol_hours.pairs + coalesce(symbol_edges.pairs, 0) AS all_pairs,
+        symbol_hours.changes + symbol_edges.changes AS used_minutes,
+        (symbol_hours.cost + symbol_edges.cost)::DOUBLE / nullif(symbol_hours.costs + symbol_edges.costs, 0) AS amihud,
+        symbol_hours.pairs + symbol_edges.pairs AS all_pairs,
         (
-            (symbol_hours.pair_products + coalesce(symbol_edges.pair_products, 0))::DOUBLE
-            - (symbol_hours.pair_sum + coalesce(symbol_edges.pair_sum, 0))::DOUBLE
-            * (symbol_hours.pair_sum_before + coalesce(symbol_edges.pair_sum_before, 0))::DOUBLE
+            (symbol_hours.pair_products + symbol_edges.pair_products)::DOUBLE
+            - (symbol_hours.pair_sum + symbol_edges.pair_sum)::DOUBLE
+            * (symbol_hours.pair_sum_before + symbol_edges.pair_sum_before)::DOUBLE
             / nullif(all_pairs, 0)
         ) / CASE WHEN all_pairs > 1 THEN all_pairs - 1 END AS covariance,
     FROM symbol_hours
-    LEFT JOIN symbol_edges USING (symbol)
+    INNER JOIN symbol_edges USING (symbol)
 ),
 gap_minutes AS (
     SELECT

@@ -23,64 +23,54 @@
 --                                          before it
 -- key:     symbol
 WITH
+-- What needs the hour before is by itself, because all rows of a window function are in memory. So are those
+-- of an ordered aggregate; a struct decides which of two equal ratios counts, the earlier.
 linked_hours AS (
     SELECT
         symbol,
-        minutes,
         first_minute,
         first_close / nullif(
             coalesce(CASE WHEN NOT first_ends_gap THEN lag(last_close) OVER hours_before END, first_open),
             0
-        ) AS first_ratio,
-        squares,
-        highest_ratio,
-        highest_ratio_at,
-        lowest_ratio,
-        lowest_ratio_at,
-        least(
-            lowest_peak_ratio,
-            lowest_close / nullif(max(highest_close) OVER (hours_before ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
-        ) AS peak_ratio,
+        ) AS ratio,
+        lowest_close
+        / nullif(max(highest_close) OVER (hours_before ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS peak_ratio,
     FROM hour_returns($window_start::TIMESTAMP, $window_end::TIMESTAMP)
     WINDOW hours_before AS (PARTITION BY symbol ORDER BY hour)
+),
+symbol_parts AS (
+    SELECT
+        symbol,
+        0 AS minutes,
+        coalesce(sum(pow(ln(nullif(ratio, 0)), 2)::DECIMAL(38, 24)), 0) AS squares,
+        count(ratio) AS ratios,
+        max({'ratio': ratio, 'earlier': -epoch_us(first_minute)}) FILTER (WHERE ratio IS NOT NULL) AS highest,
+        min({'ratio': ratio, 'since': epoch_us(first_minute)}) FILTER (WHERE ratio IS NOT NULL) AS lowest,
+        min(peak_ratio) AS peak_ratio,
+    FROM linked_hours
+    GROUP BY symbol
+    UNION ALL
+    SELECT
+        symbol,
+        sum(minutes) AS minutes,
+        sum(squares) AS squares,
+        count(highest_ratio) AS ratios,
+        max({'ratio': highest_ratio, 'earlier': -epoch_us(highest_ratio_at)}) FILTER (WHERE highest_ratio IS NOT NULL) AS highest,
+        min({'ratio': lowest_ratio, 'since': epoch_us(lowest_ratio_at)}) FILTER (WHERE lowest_ratio IS NOT NULL) AS lowest,
+        min(lowest_peak_ratio) AS peak_ratio,
+    FROM hour_returns($window_start::TIMESTAMP, $window_end::TIMESTAMP)
+    GROUP BY symbol
 ),
 symbol_hours AS (
     SELECT
         symbol,
         sum(minutes)::BIGINT AS traded_minutes,
-        sum(squares) + coalesce(sum(pow(ln(nullif(first_ratio, 0)), 2)::DECIMAL(38, 24)), 0) AS squares,
-        count(first_ratio) + count(highest_ratio) AS ratios,
+        sum(squares) AS squares,
+        sum(ratios) AS ratios,
+        max(highest) FILTER (WHERE highest IS NOT NULL) AS highest,
+        min(lowest) FILTER (WHERE lowest IS NOT NULL) AS lowest,
         min(peak_ratio) AS peak_ratio,
-    FROM linked_hours
-    GROUP BY symbol
-),
-extremes AS (
-    SELECT
-        symbol,
-        first_minute AS minute,
-        first_ratio AS ratio,
-    FROM linked_hours
-    UNION ALL
-    SELECT
-        symbol,
-        highest_ratio_at AS minute,
-        highest_ratio AS ratio,
-    FROM linked_hours
-    UNION ALL
-    SELECT
-        symbol,
-        lowest_ratio_at AS minute,
-        lowest_ratio AS ratio,
-    FROM linked_hours
-),
-symbol_extremes AS (
-    SELECT
-        symbol,
-        greatest(max(ratio) - 1, 0) * 100 AS steepest_rise,
-        arg_max(minute, ratio ORDER BY minute) FILTER (WHERE ratio > 1) AS steepest_rise_at,
-        least(min(ratio) - 1, 0) * 100 AS steepest_fall,
-        arg_min(minute, ratio ORDER BY minute) FILTER (WHERE ratio < 1) AS steepest_fall_at,
-    FROM extremes
+    FROM symbol_parts
     GROUP BY symbol
 ),
 symbol_prices AS (
@@ -96,12 +86,11 @@ SELECT
     traded_minutes,
     (high - low) / nullif(low, 0) * 100 AS range,
     CASE WHEN ratios > 0 THEN sqrt(squares::DOUBLE) * 100 END AS realized_volatility,
-    steepest_rise,
-    steepest_rise_at,
-    steepest_fall,
-    steepest_fall_at,
+    greatest(highest.ratio - 1, 0) * 100 AS steepest_rise,
+    CASE WHEN highest.ratio > 1 THEN make_timestamp(-highest.earlier) END AS steepest_rise_at,
+    least(lowest.ratio - 1, 0) * 100 AS steepest_fall,
+    CASE WHEN lowest.ratio < 1 THEN make_timestamp(lowest.since) END AS steepest_fall_at,
     (peak_ratio - 1) * 100 AS drawdown,
 FROM symbol_hours
-INNER JOIN symbol_extremes USING (symbol)
 INNER JOIN symbol_prices USING (symbol)
 ORDER BY symbol
