@@ -4,7 +4,7 @@ import "tapedeck/sql"
 
 // sharedMacros are the macros in sql/macro, in the order in which they are created.
 var sharedMacros = [...]string{
-	"severity_of", "by_quote_asset", "clock_buckets", "bucket_baselines", "move_baselines", "rush_minutes",
+	"severity_of", "by_quote_asset", "in_usdt", "usdt_rates", "clock_buckets", "bucket_baselines", "move_baselines", "rush_minutes",
 }
 
 // embeddedSQL returns the text of an embedded file, such as derived/minutes.sql. It panics if tapedeck was

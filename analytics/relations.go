@@ -52,8 +52,8 @@ func Schema() (script string) {
 func derivedSelect(name string) string { return embeddedSQL("derived/" + name + ".sql") }
 
 // createRelations creates the canonical relations as empty tables in the schema canonical, views over
-// them in the schema main, and the derived relations.
-func createRelations(ctx context.Context, db *sql.DB) error {
+// them in the schema main, the macros of summaries, and the derived relations.
+func createRelations(ctx context.Context, db *sql.DB, summaries []Query) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return err
@@ -68,6 +68,9 @@ func createRelations(ctx context.Context, db *sql.DB) error {
 	}
 	if err := exec(ctx, conn, statements...); err != nil {
 		return fmt.Errorf("create the relations: %w", err)
+	}
+	if err := createSummaries(ctx, conn, summaries); err != nil {
+		return err
 	}
 	return createDerived(ctx, conn)
 }

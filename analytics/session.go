@@ -134,10 +134,7 @@ func open(ctx context.Context, dir *tape.Dir, opt Options) (_ *Session, err erro
 	if err := s.openDatabase(ctx); err != nil {
 		return nil, err
 	}
-	if err := createRelations(ctx, s.db); err != nil {
-		return nil, err
-	}
-	if err := createSummaries(ctx, s.db, s.summaries()); err != nil {
+	if err := createRelations(ctx, s.db, s.summaries()); err != nil {
 		return nil, err
 	}
 	if s.opt.Macros {

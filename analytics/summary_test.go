@@ -32,7 +32,7 @@ func TestEmbeddedSummaryNames(t *testing.T) {
 // randomTrades returns trades of some symbols over four days from noon, with ids missing, quiet hours,
 // trades of one millisecond, and times that run back by milliseconds.
 func randomTrades(random *rand.Rand) (trades []tape.Trade) {
-	for i, symbol := range []string{"BTCUSDT", "ETHUSDT", "LATEUSDT", "币安人生USDT"} {
+	for i, symbol := range []string{"BTCUSDT", "ETHUSDT", "LATEBTC", "币安人生USDT"} {
 		at, price, raw := noon.Add(time.Duration(i*7)*time.Hour), 100.0, int64(1)
 		id := random.Int64N(1000)
 		for end := noon.Add(96 * time.Hour); at.Before(end); {

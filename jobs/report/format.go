@@ -37,6 +37,7 @@ var units = [...]struct {
 	{"quote asset per base asset", kindPrice},
 	{"base asset", kindAmount},
 	{"quote asset", kindAmount},
+	{"USDT", kindAmount},
 	{"percent", kindPercent},
 	{"share", kindShare},
 	{"seconds", kindNumber},

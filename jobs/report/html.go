@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"tapedeck/analytics"
 	"tapedeck/internal/chart"
 	"tapedeck/internal/wording"
 )
@@ -131,6 +132,7 @@ func (r *Report) facts() (out []pageFact) {
 	if overview, ok := r.result("overview"); ok {
 		out = append(out, pageFact{Name: "Symbols that traded", Value: wording.Comma(len(overview.Rows))},
 			pageFact{Name: "Raw trades", Value: wording.Comma(r.countTrades())})
+		out = append(out, usdtFact(overview)...)
 	}
 	if incidents, ok := r.result("incidents"); ok {
 		fact := pageFact{Name: "Alerts", Value: wording.Comma(len(incidents.Rows))}
@@ -148,6 +150,26 @@ func (r *Report) facts() (out []pageFact) {
 		missing.Level = Bad
 	}
 	return append(out, missing)
+}
+
+// usdtFact returns the volume of all symbols in USDT, and of how many symbols it is if not of all.
+func usdtFact(overview analytics.Result) []pageFact {
+	sum, n := 0.0, 0
+	for _, row := range overview.Rows {
+		if i := columnIndex(overview, "quote_volume_usdt"); i >= 0 {
+			if v, ok := row[i].(float64); ok {
+				sum, n = sum+v, n+1
+			}
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	fact := pageFact{Name: "Volume in USDT", Value: abbreviate(sum)}
+	if n < len(overview.Rows) {
+		fact.Name += fmt.Sprintf(", %s of %s", wording.Comma(n), wording.Count(len(overview.Rows), "symbol"))
+	}
+	return []pageFact{fact}
 }
 
 func (r *Report) pageSection(section Section) pageSection {

@@ -9,9 +9,9 @@ import (
 // columnPriority lists the columns of sections from the most important to those that a narrow terminal
 // leaves out first. Columns that are not listed follow in the query's order.
 var columnPriority = map[string][]string{
-	"overview": {"symbol", "close", "change", "trades", "quote_volume", "taker_buy_share", "high", "low",
+	"overview": {"symbol", "close", "change", "trades", "quote_volume", "taker_buy_share", "quote_volume_usdt", "high", "low",
 		"open", "volume", "vwap", "last_traded_at", "first_traded_at", "rows"},
-	"movers":    {"side", "rank", "symbol", "change", "close", "open", "quote_volume", "trades", "high", "low"},
+	"movers":    {"side", "rank", "symbol", "change", "close", "open", "quote_volume", "trades", "quote_volume_usdt", "high", "low"},
 	"incidents": {"at", "severity", "symbol", "message", "detector", "score"},
 	"completeness": {"symbol", "verdict", "missing", "known_until", "known_until_by", "rows", "known_since",
 		"known_since_by", "conflicts", "dropped", "gaps", "absent", "missing_from", "missing_until"},
@@ -19,7 +19,7 @@ var columnPriority = map[string][]string{
 		"unrecorded_minutes", "waiting_minutes", "gap_minutes", "dropped_minutes", "failed_minutes", "changed_minutes"},
 	"conflicts": {"symbol", "id", "price", "other_price", "qty", "other_qty", "traded_at", "other_traded_at",
 		"source", "other_source"},
-	"largest_trades": {"symbol", "rank", "traded_at", "taker_side", "quote_qty", "price", "window_share", "qty"},
+	"largest_trades": {"symbol", "rank", "traded_at", "taker_side", "quote_qty", "price", "window_share", "quote_qty_usdt", "qty"},
 	"taker_flow":     {"symbol", "imbalance", "net_quote_volume", "buy_quote_volume", "sell_quote_volume"},
 	"volatility":     {"symbol", "realized_volatility", "range", "drawdown", "steepest_fall", "steepest_rise"},
 	"illiquidity":    {"symbol", "amihud", "roll_spread", "empty_share", "used_minutes"},

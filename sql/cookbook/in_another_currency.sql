@@ -1,64 +1,51 @@
--- in_another_currency lists the symbols quoted in one asset, BTC by default, with their volume and
--- price converted to another, such as USDT.
+-- in_another_currency lists the symbols quoted in one asset, BTC by default, with their volume and price
+-- converted to USDT, hour by hour at the tape's own prices, as the report converts them.
 --
--- Each trade is converted at the last price of the other symbol at or before it (ASOF JOIN). Trades
--- before the first such price are left out.
+-- The macro usdt_rates has the rule: the mean price of the hour of the asset's pair with USDT, or of pairs
+-- that lead there. What nothing leads to USDT from is blank.
 --
--- Reads trades, not summaries: the rate of a trade is that of its instant.
---
--- reads:   trades           of those symbols, from since
--- param:   asset            VARCHAR    quote asset to replace; default 'BTC'
--- param:   over             VARCHAR    symbol whose base asset is asset; default 'BTCUSDT'
+-- reads:   hours            of all symbols, from since
+-- param:   asset            VARCHAR    quote asset to replace, empty for all; default 'BTC'
 -- param:   since            TIMESTAMP  UTC, inclusive; default 1970-01-01
 -- param:   until            TIMESTAMP  UTC, exclusive; default 9999-12-31
 -- column:  symbol           VARCHAR    as the exchange spells it
--- column:  rows             BIGINT     rows of the tape that could be converted
--- column:  first_price      DOUBLE     price of the first row, converted
--- column:  last_price       DOUBLE     price of the last row, converted
+-- column:  rows             BIGINT     rows of the tape
+-- column:  first_price      DOUBLE     USDT per base asset, price of the first row
+-- column:  last_price       DOUBLE     USDT per base asset, price of the last row
 -- column:  change           DOUBLE     percent, last_price over first_price
 -- column:  change_in_asset  DOUBLE     percent, before conversion
--- column:  volume           DOUBLE     quote volume, converted
+-- column:  volume           DOUBLE     USDT, quote volume converted
 -- key:     symbol
 WITH
-pair_trades AS (
-    SELECT
-        symbol,
-        id,
-        price,
-        qty,
-        traded_at,
-    FROM trades
-    WHERE ends_with(symbol, coalesce(getvariable('asset')::VARCHAR, 'BTC'))
-        AND traded_at >= coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01')
-        AND traded_at < coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
-),
-rates AS (
-    SELECT
-        traded_at,
-        arg_max(price, id) AS rate,
-    FROM trades
-    WHERE symbol = coalesce(getvariable('over')::VARCHAR, 'BTCUSDT')
-        AND traded_at >= coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01')
-    GROUP BY traded_at
-),
 converted AS (
     SELECT
         symbol,
-        id,
-        price,
-        price * rate AS converted_price,
-        price * rate * qty AS converted_qty,
-    FROM pair_trades
-    ASOF JOIN rates ON pair_trades.traded_at >= rates.traded_at
+        rows,
+        open,
+        close,
+        open * rate AS converted_open,
+        close * rate AS converted_close,
+        first_id,
+        last_id,
+        in_usdt(quote_volume, rate) AS converted_volume,
+    FROM hours(
+        coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01'),
+        coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
+    ) AS hours
+    INNER JOIN usdt_rates(
+        coalesce(getvariable('since')::TIMESTAMP, TIMESTAMP '1970-01-01'),
+        coalesce(getvariable('until')::TIMESTAMP, TIMESTAMP '9999-12-31')
+    ) AS rates USING (symbol, hour)
+    WHERE ends_with(symbol, coalesce(getvariable('asset')::VARCHAR, 'BTC'))
 )
 SELECT
     symbol,
-    count(*) AS rows,
-    arg_min(converted_price, id) AS first_price,
-    arg_max(converted_price, id) AS last_price,
-    (arg_max(converted_price, id) / nullif(arg_min(converted_price, id), 0) - 1) * 100 AS change,
-    (arg_max(price, id) / nullif(arg_min(price, id), 0) - 1) * 100 AS change_in_asset,
-    sum(converted_qty) AS volume,
+    sum(rows)::BIGINT AS rows,
+    arg_min(converted_open, first_id) AS first_price,
+    arg_max(converted_close, last_id) AS last_price,
+    (arg_max(converted_close, last_id) / nullif(arg_min(converted_open, first_id), 0) - 1) * 100 AS change,
+    (arg_max(close, last_id) / nullif(arg_min(open, first_id), 0) - 1) * 100 AS change_in_asset,
+    CASE WHEN bool_and(converted_volume IS NOT NULL) THEN sum(converted_volume)::DOUBLE END AS volume,
 FROM converted
 GROUP BY symbol
 ORDER BY symbol

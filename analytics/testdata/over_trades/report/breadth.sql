@@ -13,8 +13,51 @@
 -- column:  rose          BIGINT     symbols whose last price of the hour is above their first
 -- column:  fell          BIGINT     symbols whose last price of the hour is below their first
 -- column:  rising_share  DOUBLE     share of the symbols that moved, 0 to 1
+-- column:  quote_volume_usdt  DOUBLE  USDT at the window's own prices
+-- column:  usdt_symbols  BIGINT  symbols of which pairs lead to USDT
 -- key:     hour
 WITH
+btc_hours AS (
+    SELECT
+        date_trunc('hour', traded_at) AS hour,
+        sum(price::DECIMAL(38, 8) * qty::DECIMAL(38, 8))::DOUBLE / sum(qty::DECIMAL(38, 8))::DOUBLE AS rate,
+    FROM trades
+    WHERE symbol = 'BTCUSDT'
+        AND traded_at >= $window_start::TIMESTAMP
+        AND traded_at < $window_end::TIMESTAMP
+    GROUP BY hour
+),
+btc_window AS (
+    SELECT sum(price::DECIMAL(38, 8) * qty::DECIMAL(38, 8))::DOUBLE / sum(qty::DECIMAL(38, 8))::DOUBLE AS rate
+    FROM trades
+    WHERE symbol = 'BTCUSDT'
+        AND traded_at >= $window_start::TIMESTAMP
+        AND traded_at < $window_end::TIMESTAMP
+),
+symbol_amounts AS (
+    SELECT
+        symbol,
+        date_trunc('hour', traded_at) AS hour,
+        sum(price::DECIMAL(38, 8) * qty::DECIMAL(38, 8)) AS amount,
+    FROM trades
+    WHERE traded_at >= $window_start::TIMESTAMP
+        AND traded_at < $window_end::TIMESTAMP
+    GROUP BY symbol, hour
+),
+-- The only quote assets of the test are BTC and USDT.
+usdt_hours AS (
+    SELECT
+        symbol,
+        symbol_amounts.hour,
+        CASE
+            WHEN symbol LIKE '%BTC' THEN (amount::DOUBLE * coalesce(btc_hours.rate, btc_window.rate))::DECIMAL(38, 16)
+            ELSE amount
+        END AS usdt,
+        CASE WHEN symbol LIKE '%BTC' THEN coalesce(btc_hours.rate, btc_window.rate) END AS rate,
+    FROM symbol_amounts
+    CROSS JOIN btc_window
+    LEFT JOIN btc_hours ON btc_hours.hour = symbol_amounts.hour
+),
 symbol_hours AS (
     SELECT
         date_trunc('hour', traded_at) AS hour,
@@ -34,6 +77,16 @@ SELECT
     count(*) FILTER (WHERE close > open) AS rose,
     count(*) FILTER (WHERE close < open) AS fell,
     (count(*) FILTER (WHERE close > open))::DOUBLE / nullif(count(*) FILTER (WHERE close <> open), 0) AS rising_share,
+    (
+        SELECT sum(usdt)::DOUBLE
+        FROM usdt_hours
+        WHERE usdt_hours.hour = symbol_hours.hour
+    ) AS quote_volume_usdt,
+    (
+        SELECT count(usdt)
+        FROM usdt_hours
+        WHERE usdt_hours.hour = symbol_hours.hour
+    ) AS usdt_symbols,
 FROM symbol_hours
 GROUP BY hour
 ORDER BY hour

@@ -19,8 +19,50 @@
 -- column:  low           DOUBLE     quote asset per base asset, lowest price
 -- column:  trades        BIGINT     raw trades
 -- column:  quote_volume  DOUBLE     quote asset, sum of price times qty
+-- column:  quote_volume_usdt  DOUBLE  USDT at the window's own prices
 -- key:     side, rank
 WITH
+btc_hours AS (
+    SELECT
+        date_trunc('hour', traded_at) AS hour,
+        sum(price::DECIMAL(38, 8) * qty::DECIMAL(38, 8))::DOUBLE / sum(qty::DECIMAL(38, 8))::DOUBLE AS rate,
+    FROM trades
+    WHERE symbol = 'BTCUSDT'
+        AND traded_at >= $window_start::TIMESTAMP
+        AND traded_at < $window_end::TIMESTAMP
+    GROUP BY hour
+),
+btc_window AS (
+    SELECT sum(price::DECIMAL(38, 8) * qty::DECIMAL(38, 8))::DOUBLE / sum(qty::DECIMAL(38, 8))::DOUBLE AS rate
+    FROM trades
+    WHERE symbol = 'BTCUSDT'
+        AND traded_at >= $window_start::TIMESTAMP
+        AND traded_at < $window_end::TIMESTAMP
+),
+symbol_amounts AS (
+    SELECT
+        symbol,
+        date_trunc('hour', traded_at) AS hour,
+        sum(price::DECIMAL(38, 8) * qty::DECIMAL(38, 8)) AS amount,
+    FROM trades
+    WHERE traded_at >= $window_start::TIMESTAMP
+        AND traded_at < $window_end::TIMESTAMP
+    GROUP BY symbol, hour
+),
+-- The only quote assets of the test are BTC and USDT.
+usdt_hours AS (
+    SELECT
+        symbol,
+        symbol_amounts.hour,
+        CASE
+            WHEN symbol LIKE '%BTC' THEN (amount::DOUBLE * coalesce(btc_hours.rate, btc_window.rate))::DECIMAL(38, 16)
+            ELSE amount
+        END AS usdt,
+        CASE WHEN symbol LIKE '%BTC' THEN coalesce(btc_hours.rate, btc_window.rate) END AS rate,
+    FROM symbol_amounts
+    CROSS JOIN btc_window
+    LEFT JOIN btc_hours ON btc_hours.hour = symbol_amounts.hour
+),
 symbol_prices AS (
     SELECT
         symbol,
@@ -48,6 +90,11 @@ SELECT
     low,
     trades,
     quote_volume,
+    (
+        SELECT CASE WHEN bool_and(usdt IS NOT NULL) THEN sum(usdt)::DOUBLE END
+        FROM usdt_hours
+        WHERE usdt_hours.symbol = symbol_prices.symbol
+    ) AS quote_volume_usdt,
 FROM symbol_prices
 WHERE close <> open
 QUALIFY rank <= $top::BIGINT

@@ -18,12 +18,54 @@
 -- column:  change           DOUBLE     percent, close over open
 -- column:  volume           DOUBLE     base asset, sum of qty
 -- column:  quote_volume     DOUBLE     quote asset, sum of price times qty
+-- column:  quote_volume_usdt  DOUBLE  USDT at the window's own prices
 -- column:  vwap             DOUBLE     quote asset per base asset, quote_volume over volume
 -- column:  taker_buy_share  DOUBLE     share of quote_volume, 0 to 1, in which the taker bought
 -- column:  first_traded_at  TIMESTAMP  UTC, of the lowest id
 -- column:  last_traded_at   TIMESTAMP  UTC, of the highest id
 -- key:     symbol
 WITH
+btc_hours AS (
+    SELECT
+        date_trunc('hour', traded_at) AS hour,
+        sum(price::DECIMAL(38, 8) * qty::DECIMAL(38, 8))::DOUBLE / sum(qty::DECIMAL(38, 8))::DOUBLE AS rate,
+    FROM trades
+    WHERE symbol = 'BTCUSDT'
+        AND traded_at >= $window_start::TIMESTAMP
+        AND traded_at < $window_end::TIMESTAMP
+    GROUP BY hour
+),
+btc_window AS (
+    SELECT sum(price::DECIMAL(38, 8) * qty::DECIMAL(38, 8))::DOUBLE / sum(qty::DECIMAL(38, 8))::DOUBLE AS rate
+    FROM trades
+    WHERE symbol = 'BTCUSDT'
+        AND traded_at >= $window_start::TIMESTAMP
+        AND traded_at < $window_end::TIMESTAMP
+),
+symbol_amounts AS (
+    SELECT
+        symbol,
+        date_trunc('hour', traded_at) AS hour,
+        sum(price::DECIMAL(38, 8) * qty::DECIMAL(38, 8)) AS amount,
+    FROM trades
+    WHERE traded_at >= $window_start::TIMESTAMP
+        AND traded_at < $window_end::TIMESTAMP
+    GROUP BY symbol, hour
+),
+-- The only quote assets of the test are BTC and USDT.
+usdt_hours AS (
+    SELECT
+        symbol,
+        symbol_amounts.hour,
+        CASE
+            WHEN symbol LIKE '%BTC' THEN (amount::DOUBLE * coalesce(btc_hours.rate, btc_window.rate))::DECIMAL(38, 16)
+            ELSE amount
+        END AS usdt,
+        CASE WHEN symbol LIKE '%BTC' THEN coalesce(btc_hours.rate, btc_window.rate) END AS rate,
+    FROM symbol_amounts
+    CROSS JOIN btc_window
+    LEFT JOIN btc_hours ON btc_hours.hour = symbol_amounts.hour
+),
 window_trades AS (
     SELECT
         symbol,
@@ -66,6 +108,11 @@ SELECT
     (close - open) / nullif(open, 0) * 100 AS change,
     volume,
     quote_volume,
+    (
+        SELECT CASE WHEN bool_and(usdt IS NOT NULL) THEN sum(usdt)::DOUBLE END
+        FROM usdt_hours
+        WHERE usdt_hours.symbol = symbol_totals.symbol
+    ) AS quote_volume_usdt,
     quote_volume / nullif(volume, 0) AS vwap,
     taker_buy_quote_volume / nullif(quote_volume, 0) AS taker_buy_share,
     first_traded_at,
