@@ -194,7 +194,7 @@ func (r *Report) describeEnds(states []symbolState) {
 	}
 	r.addPerSymbol(statesWhere(states, outside), Fair, "is not recorded in this window; its record is known",
 		"are not recorded in this window", func(s symbolState) string {
-			return fmt.Sprintf("from %s to %s, by %s", formatTime(s.known.Since), formatTime(s.known.Until),
+			return fmt.Sprintf("from %s to %s, by %s", formatSince(s.known.Since), formatTime(s.known.Until),
 				evidence(s.known.UntilBy, "its last trade"))
 		})
 }
@@ -333,6 +333,9 @@ func (r *Report) describeEmpty(states []symbolState) {
 	}
 	since, until := slices.MinFunc(states, bySince).known, slices.MaxFunc(states, byUntil).known
 	from := fmt.Sprintf("from %s, by %s", formatTime(since.Since), evidence(since.SinceBy, "the first trade"))
+	if since.Since.Unix() == 0 {
+		from = "from " + sinceFirstTrade
+	}
 	to := fmt.Sprintf("until %s, by %s", formatTime(until.Until), evidence(until.UntilBy, "the last trade"))
 	switch names := summarizeSymbols(states); {
 	case !until.Until.After(r.Window.Start):

@@ -173,7 +173,7 @@ func (f formatter) countForms(rows [][]any) int {
 		for _, row := range rows {
 			at, ok := row[f.index].(time.Time)
 			switch {
-			case !ok:
+			case !ok || f.isAlways(at):
 			case at.Sub(window.End).Abs() > 180*24*time.Hour:
 				return 1
 			case at.Before(window.Start) || !at.Before(window.End) || window.Duration() > 24*time.Hour:
@@ -187,6 +187,20 @@ func (f formatter) countForms(rows [][]any) int {
 	return 1
 }
 
+// sinceFirstTrade says that a symbol's record is known from its beginning. As a time that is 1970.
+const sinceFirstTrade = "its first trade, id 0"
+
+// isAlways reports whether a value is the time from which a record is known that begins with id 0.
+func (f formatter) isAlways(at time.Time) bool { return f.Name == "known_since" && at.Unix() == 0 }
+
+// formatSince is formatTime for the time from which a record is known.
+func formatSince(at time.Time) string {
+	if at.Unix() == 0 {
+		return sinceFirstTrade
+	}
+	return formatTime(at)
+}
+
 // format formats a value; texts are escaped. Form 0 is the full form; higher forms are shorter.
 func (f formatter) format(row []any, form int) string {
 	switch v := row[f.index].(type) {
@@ -194,6 +208,8 @@ func (f formatter) format(row []any, form int) string {
 		return ""
 	case time.Time:
 		switch {
+		case f.isAlways(v):
+			return sinceFirstTrade
 		case f.kind == kindDate:
 			return v.UTC().Format("2006-01-02")
 		case form == 1:

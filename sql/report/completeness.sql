@@ -40,7 +40,8 @@
 -- column:  last_missing_id   BIGINT     highest id that is missing
 -- column:  missing_from      TIMESTAMP  UTC, last trade before the first gap
 -- column:  missing_until     TIMESTAMP  UTC, first trade after the last gap
--- column:  known_since       TIMESTAMP  UTC, from then on every missing trade shows as a gap
+-- column:  known_since       TIMESTAMP  UTC, from then on every missing trade shows as a gap; 1970-01-01
+--                                       if the record begins with id 0
 -- column:  known_since_by    VARCHAR    what proves it: trade, stream, exchange or drop
 -- column:  known_until       TIMESTAMP  UTC, until then every missing trade shows as a gap
 -- column:  known_until_by    VARCHAR    what proves it: trade, stream or exchange
