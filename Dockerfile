@@ -1,4 +1,4 @@
-# The image of tapedeck: one binary on a slim Debian, run by an unprivileged user.
+# The image of tapedeck: two binaries on a slim Debian, run by an unprivileged user.
 #
 #   docker build -t tapedeck .
 #
@@ -59,7 +59,8 @@ RUN --mount=type=cache,target=/go/pkg/mod \
     go build -trimpath -buildvcs=false -o /build/tapedeck \
         -ldflags "-s -w -X main.version=$VERSION -X main.commit=$COMMIT \
             -extldflags '-L/build/static -static-libgcc -Wl,--no-export-dynamic -Wl,--gc-sections'" \
-        ./cmd/tapedeck
+        ./cmd/tapedeck && \
+    CGO_ENABLED=0 go build -trimpath -buildvcs=false -o /build/tapedeck-lake -ldflags "-s -w" ./cmd/tapedeck-lake
 
 # The user, added to those of the runtime image. It is created here because the last stage runs no
 # command, so that it can be assembled for any architecture.
@@ -87,7 +88,7 @@ COPY --from=build /build/etc/passwd /build/etc/group /etc/
 # Certificates for TLS.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /build/app /app
-COPY --from=build /build/tapedeck /usr/local/bin/tapedeck
+COPY --from=build /build/tapedeck /build/tapedeck-lake /usr/local/bin/
 # Defaults; mount your own files over them.
 COPY config.yaml crontab.yaml /app/
 

@@ -11,8 +11,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: build
-build: tools ## build bin/tapedeck
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/tapedeck ./cmd/tapedeck
+build: tools ## build bin/tapedeck and bin/tapedeck-lake
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/tapedeck ./cmd/tapedeck-lake
 
 .PHONY: demo
 demo: build ## build, then show everything in under a minute, on nothing but this machine
@@ -104,6 +104,10 @@ attack: tools ## 100 random histories in which people, clocks, disks and content
 .PHONY: clients-test
 clients-test: tools ## ccxt, freqtrade and other clients against the stand-in exchange; 3 minutes, npm, PyPI
 	GO='$(GO)' scripts/clients
+
+.PHONY: lake-test
+lake-test: tools ## ship and restore against SeaweedFS and versitygw, which it installs; PyPI
+	GO='$(GO)' scripts/lake
 
 .PHONY: crash
 crash: tools ## fail every disk operation in every way; minutes

@@ -22,7 +22,7 @@ const kong = "github.com/alecthomas/kong"
 
 // floor lists the packages of internal from the lowest to the highest: each may import only those before it.
 var floor = []string{
-	"recorded", "benchtest", "progress", "wording", "redact", "outbound", "strictyaml", "durable", "idset", "window", "symbol", "state", "tape", "binance", "ingest",
+	"recorded", "benchtest", "progress", "wording", "redact", "outbound", "strictyaml", "durable", "idset", "window", "symbol", "state", "tape", "binance", "ingest", "lake",
 	"telegram", "workbook", "chart", "standin",
 }
 
@@ -100,6 +100,25 @@ func TestImportsPointDown(t *testing.T) {
 	}
 	if packages < 5 {
 		t.Errorf("only %d packages were looked at", packages)
+	}
+}
+
+// Iceberg's library makes a program start a tenth of a second later, and DuckDB's makes it large. Each is in one
+// program only.
+func TestProgramsLinkOnlyWhatTheyNeed(t *testing.T) {
+	for program, foreign := range map[string]string{
+		"./cmd/tapedeck":      "github.com/apache/iceberg-go",
+		"./cmd/tapedeck-lake": "github.com/duckdb/",
+	} {
+		output, err := exec.Command("go", "list", "-deps", program).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path := range strings.FieldsSeq(string(output)) {
+			if strings.HasPrefix(path, foreign) {
+				t.Errorf("%s links %s", program, path)
+			}
+		}
 	}
 }
 

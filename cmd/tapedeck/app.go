@@ -41,6 +41,8 @@ type app struct {
 	started time.Time
 	fixed   time.Time // --now; zero if it was not given
 	dataDir string
+	// logLevel is --log-level as given, or empty.
+	logLevel string
 }
 
 // now returns the instant that a command works with: --now, or when the process started. It does

@@ -27,6 +27,7 @@ type cli struct {
 	Stream   streamCmd   `cmd:"" group:"record" help:"Record live trades."`
 	Backfill backfillCmd `cmd:"" group:"record" help:"Fetch missing trades."`
 	Import   importCmd   `cmd:"" group:"record" help:"Add trades from files that you already have."`
+	Restore  restoreCmd  `cmd:"" group:"record" help:"Make a data directory of days in the lake."`
 	Schedule scheduleCmd `cmd:"" group:"record" help:"Run the jobs of crontab.yaml at their times."`
 
 	Detect  detectCmd  `cmd:"" group:"use" help:"Find unusual trading in what is new on the tape."`
@@ -39,6 +40,7 @@ type cli struct {
 	Check   checkCmd     `cmd:"" group:"care" help:"Look for trades on the tape that cannot be right."`
 	Verify  verifyCmd    `cmd:"" group:"care" help:"Prove completeness and list missing trades."`
 	Compact compactCmd   `cmd:"" group:"care" help:"Merge small files of past hours and days."`
+	Ship    shipCmd      `cmd:"" group:"care" help:"Copy proven days into Iceberg tables on object storage."`
 	Repair  repairCmd    `cmd:"" group:"care" help:"Take doubled and misplaced files off the tape."`
 	Drop    dropCmd      `cmd:"" group:"care" help:"Remove trades, alerts or conflicts from the tape on purpose."`
 	Health  healthCmd    `cmd:"" group:"care" help:"Check that the stream and the scheduler are alive."`
@@ -126,6 +128,7 @@ func parse(a *app, args []string) (*kong.Context, error) {
 	a.started = time.Now().UTC()
 	a.fixed = flags.Now.Time
 	a.dataDir = filepath.Clean(string(flags.DataDir))
+	a.logLevel = flags.LogLevel
 	a.set = flagSettings(context)
 	if command, ok := context.Selected().Target.Addr().Interface().(timeless); ok && a.givenAsFlag("now") {
 		return nil, misuse("--now has no meaning for %s: %s", context.Selected().Name, command.noNow())
@@ -149,6 +152,7 @@ func parse(a *app, args []string) (*kong.Context, error) {
 func (a *app) warnAboutVariables(commands *kong.Node) {
 	known := []string{
 		"config", "telegram_token", "telegram_token_file",
+		"lake_credential", "lake_credential_file", "lake_token", "lake_token_file",
 		strings.TrimPrefix(schedule.RunIDVariable, envName("")), strings.TrimPrefix(schedule.ReportVariable, envName("")),
 		"image", "user", "data", "stream_cpus", "stream_memory", "jobs_cpus", "jobs_memory", // used by compose.yaml
 	}

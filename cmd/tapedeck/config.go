@@ -13,6 +13,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"tapedeck/internal/durable"
+	"tapedeck/internal/lake/request"
 	"tapedeck/internal/redact"
 	"tapedeck/internal/strictyaml"
 	"tapedeck/internal/symbol"
@@ -28,6 +29,7 @@ type config struct {
 	sections  map[string]queryConfig
 	// telegram is the mapping of that name, or nil; package notify defines its keys.
 	telegram *yaml.Node
+	lake     request.Lake
 }
 
 // configValue is one setting as on the command line, and its line.
@@ -52,12 +54,12 @@ type configParam struct {
 // position returns a line of the file as errors name it: config.yaml:12.
 func (c *config) position(line int) string { return fmt.Sprintf("%s:%d", c.path, line) }
 
-// configKeys returns the keys of config.yaml. All except detectors, sections and telegram have a flag
+// configKeys returns the keys of config.yaml. All except detectors, lake, sections and telegram have a flag
 // and an environment variable of the same name.
 func configKeys() []string {
 	return []string{
 		"archive_url", "connections", "crontab", "data_dir", "detectors", "feed", "flush_interval", "flush_rows",
-		"give_up_after", "memory", "metrics_addr", "rest_url", "sections", "sql_dir", "stream_url", "symbols", "telegram",
+		"give_up_after", "lake", "memory", "metrics_addr", "rest_url", "sections", "sql_dir", "stream_url", "symbols", "telegram",
 		"telegram_url", "threads",
 	}
 }
@@ -104,6 +106,8 @@ func parseConfig(path string, text []byte) (*config, error) {
 			c.telegram = value
 			_, err := notify.ParseConfig(path, value)
 			return err
+		case key == "lake":
+			return c.parseLake(value)
 		}
 		text, err := settingText(key, value)
 		if err != nil {

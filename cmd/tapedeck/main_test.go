@@ -190,7 +190,7 @@ func TestHelpExplainsEveryFault(t *testing.T) {
 func TestEveryFlagHasHelp(t *testing.T) {
 	known := configKeys()
 	onlyEnvironment := map[string]bool{"config": true, "now": true, "log_level": true}
-	used := map[string]bool{"detectors": true, "sections": true, "telegram": true} // mappings
+	used := map[string]bool{"detectors": true, "lake": true, "sections": true, "telegram": true} // mappings
 	for _, command := range commands(t) {
 		for _, flag := range command.AllFlags(false) {
 			for _, flag := range flag {

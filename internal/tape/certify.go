@@ -325,7 +325,7 @@ func (c *symbolCertifier) certify(ids *symbolIDs, known knowledge, conflicts []C
 	for _, date := range slices.Sorted(maps.Keys(c.days)) {
 		row := c.days[date]
 		day, _ := dateBounds(date)
-		knownBefore := out.Known.Since.Before(out.FirstAt) && out.Known.Since.UnixMicro() <= day
+		knownBefore := (out.Known.Since.Before(out.FirstAt) || out.Known.SinceBy == ByExchange) && out.Known.Since.UnixMicro() <= day
 		recordBegins := date == dateOfDay(firstDay) && out.FirstID > 1 && !knownBefore
 		if row.State == StateProven && (recordBegins || date == dateOfDay(lastDay) || date >= today) {
 			row.State = StateOpen

@@ -54,11 +54,18 @@ func openColumns(path string, fields ...int) (c *columns, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c = &columns{file: file, groups: file.RowGroups()}
+	if c, err = columnsOf(file, fields...); err != nil {
+		file.close()
+	}
+	return c, err
+}
+
+// columnsOf is openColumns for a file that is open.
+func columnsOf(file parquetFile, fields ...int) (*columns, error) {
+	c := &columns{file: file, groups: file.RowGroups()}
 	for field, name := range columnNames() {
 		leaf, ok := file.Schema().Lookup(name)
 		if !ok && (len(fields) == 0 || slices.Contains(fields, field)) {
-			file.close()
 			return nil, fmt.Errorf("has no column %q", name)
 		}
 		c.leaves[field] = leaf.ColumnIndex

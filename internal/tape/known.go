@@ -70,7 +70,8 @@ func knownFrom(bounds Bounds, watched []window.Window, answers state.SymbolAnswe
 			}
 		}
 		for _, a := range answers.FirstFrom {
-			if bounds.FirstID <= a.ID && a.At.Before(k.Since) {
+			earlier := a.At.Before(k.Since) || a.At.Equal(k.Since) && k.SinceBy == ByTrade
+			if bounds.FirstID <= a.ID && earlier {
 				k.Since, k.SinceBy = a.At, ByExchange
 			}
 		}

@@ -23,14 +23,21 @@ func openParquet(path string) (parquetFile, int64, error) {
 	if err != nil {
 		return parquetFile{}, 0, err
 	}
-	info, err := file.Stat()
+	out, size, err := parquetOf(file)
 	if err != nil {
 		file.Close()
+	}
+	return out, size, err
+}
+
+// parquetOf reads the footer of an open file.
+func parquetOf(file *os.File) (parquetFile, int64, error) {
+	info, err := file.Stat()
+	if err != nil {
 		return parquetFile{}, 0, err
 	}
 	footer, err := readFooter(file, info.Size())
 	if err != nil {
-		file.Close()
 		return parquetFile{}, 0, err
 	}
 	return parquetFile{footer, file}, info.Size(), nil
