@@ -11,6 +11,7 @@ import (
 var columnPriority = map[string][]string{
 	"overview": {"symbol", "close", "change", "trades", "quote_volume", "taker_buy_share", "quote_volume_usdt", "high", "low",
 		"open", "volume", "vwap", "last_traded_at", "first_traded_at", "rows"},
+	"compared":  {"symbol", "before", "trades", "trades_change", "quote_volume_change", "change", "change_before", "quote_volume"},
 	"movers":    {"side", "rank", "symbol", "change", "close", "open", "quote_volume", "trades", "quote_volume_usdt", "high", "low"},
 	"incidents": {"at", "severity", "symbol", "message", "detector", "score"},
 	"completeness": {"symbol", "verdict", "missing", "known_until", "known_until_by", "rows", "known_since",

@@ -36,7 +36,8 @@ type Options struct {
 	QueriesDir string                    // directory with the user's own queries; "" for none
 	Params     map[string]map[string]any // parameter values by section, except for the window
 
-	detectors []string // the detectors that exist; set by Build
+	detectors  []string // the detectors that exist; set by Build
+	unreadable int      // segments of the window before that cannot be read; set by Build
 
 	Now         time.Time // when the report is made
 	Latest      time.Time // the latest time that a clock shows; zero if no trade is to count as one of the future
@@ -141,13 +142,16 @@ func (r *Report) result(name string) (result analytics.Result, ok bool) {
 }
 
 // hides reports whether a section is left out unless it is asked for, because it says nothing: there
-// are no conflicts, or the detectors have judged everything or nothing.
+// are no conflicts, no window before that could be compared, or the detectors have judged everything or
+// nothing.
 func (r *Report) hides(section Section) bool {
 	switch {
 	case section.Err != nil:
 		return false
 	case section.Query.Name == conflictsName:
 		return len(section.Result.Rows) == 0
+	case section.Query.Name == comparedName:
+		return !isCompared(section.Result)
 	case section.Query.Name == judgedName:
 		return r.Judged.Whole() || r.Judged.Detectors == 0
 	}
@@ -192,10 +196,16 @@ func Build(ctx context.Context, dir *tape.Dir, opt Options) (*Report, error) {
 	isNeeded := func(q analytics.Query) bool { return slices.Contains(needed[:], q.Name) }
 	toRun := slices.DeleteFunc(slices.Clone(queries), func(q analytics.Query) bool { return !isNeeded(q) })
 	toRun = append(toRun, slices.DeleteFunc(slices.Clone(chosen), isNeeded)...)
+	compared := takeCompared(&toRun, index, opt)
 	opt.detectors = detectorNames(opt.QueriesDir)
 	results := runSections(ctx, session, toRun, opt, parallelSections(index, opt.Window))
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("run the sections: %w", err)
+	}
+	if compared != nil {
+		if results[comparedName], err = runCompared(ctx, dir, session, *compared, opt, index, summaries); err != nil {
+			return nil, err
+		}
 	}
 	report := &Report{Window: opt.Window, MadeAt: opt.Now.UTC(),
 		Feed: dir.Feed(), Symbols: opt.Symbols, candleStep: candleStep(opt), hourlyStep: hourlyStep(opt)}

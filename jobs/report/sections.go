@@ -20,7 +20,7 @@ import (
 
 // sectionOrder is the order of the embedded sections. The user's own sections follow by name.
 var sectionOrder = [...]string{
-	"overview", "movers", "incidents", "hourly", "breadth", "largest_trades", "taker_flow", "volatility",
+	"overview", comparedName, "movers", "incidents", "hourly", "breadth", "largest_trades", "taker_flow", "volatility",
 	"illiquidity", "wash_signs",
 	"candles", "completeness", "conflicts", "judged", "runs",
 }
@@ -180,6 +180,8 @@ func runSection(ctx context.Context, session *analytics.Session, query analytics
 			}
 		case "step_seconds":
 			args[param.Name] = int64(chartStep(opt.Window.Duration()) / time.Second)
+		case "unreadable":
+			args[param.Name] = int64(opt.unreadable)
 		case "step_hours":
 			args[param.Name] = hourlyStep(opt)
 		}
