@@ -29,6 +29,20 @@ func TestEmbeddedSummaryNames(t *testing.T) {
 	}
 }
 
+// TestQueriesOfTradesSayWhy checks that what reads trades where it might read summaries says why.
+func TestQueriesOfTradesSayWhy(t *testing.T) {
+	queries, problems := Load("", Report, Detect, Cookbook)
+	for _, problem := range problems {
+		t.Fatal(problem)
+	}
+	for _, query := range queries {
+		says := strings.Contains(strings.Join(strings.Fields(query.Doc), " "), "not summaries:")
+		if reads := query.ReadsRelation("trades") && !query.ReadsSummary(); reads != says {
+			t.Errorf("%s: it reads trades and no summary: %v, and its header says why: %v", query.Path, reads, says)
+		}
+	}
+}
+
 // randomTrades returns trades of some symbols over four days from noon, with ids missing, quiet hours,
 // trades of one millisecond, and times that run back by milliseconds.
 func randomTrades(random *rand.Rand) (trades []tape.Trade) {

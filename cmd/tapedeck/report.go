@@ -37,7 +37,7 @@ type reportCmd struct {
 
 // queriesFlags select the user's own queries.
 type queriesFlags struct {
-	SQLDir string `name:"sql-dir" key:"sql_dir" placeholder:"DIR" help:"Directory with your own queries in detect/, report/, check/ and cookbook/. A query with the name of a built-in one replaces it."`
+	SQLDir string `name:"sql-dir" key:"sql_dir" placeholder:"DIR" help:"Directory with your own queries in detect/, report/, check/, cookbook/ and summary/. A query with the name of a built-in one replaces it."`
 }
 
 func (c *reportCmd) Run(ctx context.Context, a *app) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +21,9 @@ import (
 // concurrentQueries is how many detectors run at the same time. A large part of a short query is its
 // planning, which uses one thread.
 const concurrentQueries = 2
+
+// concurrentShort is how many detectors run at the same time over a short window, if there are so many processors.
+const concurrentShort = 4
 
 // shortWindow is up to which length of the judged window each query has one thread, unless the options say
 // otherwise. It is about planning then, and further threads only wait for each other: with two of them, twelve
@@ -112,7 +116,11 @@ func (r *run) runDetectors(ctx context.Context, tasks []task, day window.Window)
 	known := len(r.session.Broken())
 	rows, errs := make([][]tape.Alert, len(tasks)), make([]error, len(tasks))
 	var group errgroup.Group
-	group.SetLimit(concurrentQueries)
+	limit := concurrentQueries
+	if day.Duration() <= shortWindow {
+		limit = max(limit, min(runtime.GOMAXPROCS(0), concurrentShort))
+	}
+	group.SetLimit(limit)
 	for i, task := range tasks {
 		group.Go(func() error {
 			rows[i], errs[i] = r.query(ctx, r.session, task.query, task.window)
