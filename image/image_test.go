@@ -15,7 +15,7 @@ import (
 )
 
 // sizeLimit is the maximum size of the image in bytes, as `docker image inspect` counts them.
-const sizeLimit = 160e6
+const sizeLimit = 240e6
 
 var (
 	buildOnce sync.Once
