@@ -426,13 +426,20 @@ func readStates(result analytics.Result) (out []symbolState, ok bool) {
 	return out, true
 }
 
-// describeSteps says what a row of hourly is if it is not an hour.
+// describeSteps says what a row of hourly is if it is not an hour, and how long a candle is then.
 func (r *Report) describeSteps(sections []analytics.Query) {
-	if r.hourlyStep > 1 && slices.ContainsFunc(sections, func(q analytics.Query) bool { return q.Name == hourlyName }) {
-		span := r.hourlyUnit()
-		if r.hourlyStep == 24 || r.hourlyStep == 7*24 {
-			span = "a " + span
-		}
-		r.addStatement(Note, "The window is wide: a row of the section hourly covers %s.", span)
+	has := func(name string) bool {
+		return slices.ContainsFunc(sections, func(q analytics.Query) bool { return q.Name == name })
 	}
+	if r.hourlyStep <= 1 || !has(hourlyName) {
+		return
+	}
+	span := r.hourlyUnit()
+	if r.hourlyStep == 24 || r.hourlyStep == 7*24 {
+		span = "a " + span
+	}
+	if has("candles") {
+		span += ", a candle " + formatDuration(r.candleStep)
+	}
+	r.addStatement(Note, "The window is wide: a row of the section hourly covers %s.", span)
 }
