@@ -149,6 +149,72 @@ func (a *attacker) killDrop() {
 	}
 }
 
+// killImport kills an import at a random instant, again and again. All of its rows are on the tape or none, and the
+// same command adds what is not there yet.
+func (a *attacker) killImport() {
+	if a.sick() || a.skew != 0 {
+		return
+	}
+	symbol := a.symbols[a.random.IntN(len(a.symbols))]
+	rows := a.between(symbol, window.Window{Start: oracleDay, End: a.now})
+	if len(rows) == 0 {
+		return
+	}
+	args := []string{"import", "--symbol", symbol, a.writeCSV(symbol, rows)}
+	for range 1 + a.random.IntN(3) {
+		before := a.contents()
+		p := a.start(nil, nil, a.dated(args)...)
+		killed := p.killAfter(a.upTo(300 * time.Millisecond))
+		a.note("import of %d trades of %s, killed: %t, status %d: %s", len(rows), symbol, killed, p.status(), &p.stderr)
+		a.counts["kills of import"]++
+		a.look()
+		if a.sick() {
+			a.fail("an import was killed, and now %s", a.sickness())
+		}
+		added := 0
+		for row := range a.contents() {
+			if !before[row] {
+				added++
+			}
+		}
+		lacking := 0
+		for _, row := range rows {
+			if _, ok := a.on[symbol][row.ID]; !ok {
+				lacking++
+			}
+		}
+		for row := range before {
+			if after, ok := a.on[row.symbol][row.id]; !ok || contentText(after) != row.content {
+				a.fail("an import was killed, and the tape has no longer %s %d: %s", row.symbol, row.id, row.content)
+			}
+		}
+		dates := map[string]bool{}
+		for _, row := range rows {
+			dates[tape.DateOf(row.TradedAt)] = true
+		}
+		if len(dates) == 1 && added > 0 && lacking > 0 {
+			a.fail("an import was killed, and %d of its trades of one day are on the tape, %d are not", added, lacking)
+		}
+	}
+	switch a.random.IntN(3) {
+	case 0:
+		a.wait(time.Minute)
+		a.backfill()
+	case 1:
+		a.judgeVerify()
+	}
+	status, _, stderr := a.run(args...)
+	a.look()
+	if status != exitDone && status != exitPartial { // the tape may have other contents
+		a.fail("the import fails after it was killed: %d: %s", status, stderr)
+	}
+	for _, row := range rows {
+		if _, ok := a.on[symbol][row.ID]; !ok {
+			a.fail("%s %d was imported, and is not on the tape: %s", symbol, row.ID, stderr)
+		}
+	}
+}
+
 // recordUnread runs a recorder whose log and whose metrics nobody reads. It records all the same, and ends
 // when it should.
 func (a *attacker) recordUnread() { a.recordReally(true, nil) }

@@ -90,6 +90,7 @@ func newAttacker(t *testing.T, seed uint64) *attacker {
 		{"strange files lie in the tape", a.strayFiles},
 		{"a command is killed", a.killCommand},
 		{"a removal is killed", a.killDrop},
+		{"an import is killed", a.killImport},
 		{"nobody reads a recorder's log and metrics", a.recordUnread},
 		{"the stream repeats, reorders and contradicts itself", a.recordFaults},
 		{"the exchange's answers are hostile", a.spoilAnswers},

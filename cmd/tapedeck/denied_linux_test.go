@@ -59,6 +59,42 @@ func TestVerifyNoticesPermissions(t *testing.T) {
 	}
 }
 
+// TestBackfillDoesNotFetchWhatItMayNotRead: its rows would be on the tape twice once the file may be read.
+func TestBackfillDoesNotFetchWhatItMayNotRead(t *testing.T) {
+	switch {
+	case testing.Short():
+		t.Skip("takes long with the race detector; make test-all runs it")
+	case !mayChangeUser():
+		t.Skip("this user cannot run commands as another user")
+	}
+	a := newAttacker(t, 8)
+	a.wait(time.Minute)
+	if status, _, stderr := a.run("backfill", "--symbols", strings.Join(a.symbols, ","), "--from", oracleDay.Format(time.RFC3339)); status != exitDone {
+		t.Fatalf("backfill exits with %d: %s", status, stderr)
+	}
+	segment, ok := a.someSegment()
+	if !ok {
+		t.Fatal("nothing was fetched")
+	}
+	giveTo(t, otherUser, a.dir.Path(), a.queries)
+	if err := os.Chmod(a.path(segment), 0); err != nil {
+		t.Fatal(err)
+	}
+	a.asOther()
+	a.wait(time.Minute)
+	status, _, stderr := a.run("backfill", "--symbols", strings.Join(a.symbols, ","), "--from", oracleDay.Format(time.RFC3339))
+	if status != exitPartial || !strings.Contains(stderr, "not fetched, because files that this user may not read can have") ||
+		!strings.Contains(stderr, segment) || strings.Contains(stderr, "nothing was missing") {
+		t.Errorf("backfill exits with %d: %s", status, stderr)
+	}
+	if err := os.Chmod(a.path(segment), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if status, stdout, stderr := a.run("verify"); status != exitDone {
+		t.Errorf("verify exits with %d: %s%s", status, stdout, stderr)
+	}
+}
+
 // otherUser is a user id that the tests of root give to commands. Nobody has it.
 const otherUser = 65432
 

@@ -354,15 +354,7 @@ func (h *chronicle) importFile() {
 			}
 		}
 	}
-	var text strings.Builder
-	for _, r := range rows {
-		fmt.Fprintf(&text, "%d,%s,%s,%d,%d,%d,%t,True\n", r.ID, decimal(r.Price), decimal(r.Qty), r.FirstTradeID, r.LastTradeID, r.TradedAt, r.IsBuyerMaker)
-	}
-	h.runs++
-	file := filepath.Join(h.t.TempDir(), fmt.Sprintf("%s-aggTrades-%d.csv", symbol, h.runs))
-	if err := os.WriteFile(file, []byte(text.String()), 0o644); err != nil {
-		h.t.Fatal(err)
-	}
+	file := h.writeCSV(symbol, rows)
 	status, _, stderr := h.run("import", "--symbol", symbol, file)
 	switch {
 	case differs < 0 && status != exitDone && !h.attacked: // a merged tape may have brought another content first
@@ -372,6 +364,20 @@ func (h *chronicle) importFile() {
 	case differs >= 0 && !strings.Contains(stderr, fmt.Sprint(differs)):
 		h.fail("the import does not name %s %d, which differs", symbol, differs)
 	}
+}
+
+// writeCSV writes rows of a symbol to a file that import reads.
+func (h *chronicle) writeCSV(symbol string, rows []tape.Trade) (file string) {
+	var text strings.Builder
+	for _, r := range rows {
+		fmt.Fprintf(&text, "%d,%s,%s,%d,%d,%d,%t,True\n", r.ID, decimal(r.Price), decimal(r.Qty), r.FirstTradeID, r.LastTradeID, r.TradedAt, r.IsBuyerMaker)
+	}
+	h.runs++
+	file = filepath.Join(h.t.TempDir(), fmt.Sprintf("%s-aggTrades-%d.csv", symbol, h.runs))
+	if err := os.WriteFile(file, []byte(text.String()), 0o644); err != nil {
+		h.t.Fatal(err)
+	}
+	return file
 }
 
 // backfill asks the exchange, and judges what the command says.

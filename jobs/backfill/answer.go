@@ -351,9 +351,15 @@ func (s Summary) inOrder() []Answer {
 func (s Summary) String() string {
 	total := s.Total()
 	text := total.String()
+	withheld := int64(0)
+	for _, symbol := range s.Plan.Symbols {
+		withheld = idset.Sum(withheld, symbol.Withheld)
+	}
 	switch {
 	case s.unanswered():
 		return fmt.Sprintf("no answer %s", formatWindow(s.Plan.Window))
+	case !total.hasWork() && withheld > 0:
+		text = "nothing was fetched " + s.scope()
 	case !total.hasWork() && s.Plan.Window == (window.Window{}):
 		text = "no gaps " + s.scope()
 	case !total.hasWork():
@@ -363,6 +369,10 @@ func (s Summary) String() string {
 	}
 	if total.Dropped > 0 {
 		text += "; " + droppedText(total.Dropped)
+	}
+	if withheld > 0 {
+		text += fmt.Sprintf("; %s not fetched, because files that this user may not read can have %s",
+			wording.Count(withheld, "id was", "ids were"), wording.Noun(withheld, "it", "them"))
 	}
 	if len(s.Plan.Broken) > 0 {
 		reason, _ := tape.BrokenReason(s.Plan.Broken)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -50,6 +51,9 @@ type SymbolPlan struct {
 	// not to have, Dropped how many were dropped on purpose.
 	Missing         idset.Set
 	Absent, Dropped int64
+	// Withheld is how many ids may be in files that this user may not read. They are not fetched: they would
+	// be on the tape twice once the files may be read.
+	Withheld int64
 	// Answer is the part of the window that the plan is about.
 	Answer Answer
 	// Days come from the archive, Pages from REST.
@@ -229,7 +233,7 @@ func Prepare(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (
 	for i, name := range names {
 		p := &planner{
 			feed: dir.Feed(), index: index, perMinute: plan.PerMinute, Clients: clients, Options: opt,
-			SymbolPlan: SymbolPlan{Symbol: name, absent: absent[name.String()], dropped: dropped[name.String()]},
+			unreadable: forbiddenDates(plan.Broken), SymbolPlan: SymbolPlan{Symbol: name, absent: absent[name.String()], dropped: dropped[name.String()]},
 		}
 		group.Go(func() error {
 			err := p.run(groupCtx)
@@ -251,6 +255,16 @@ func Prepare(ctx context.Context, dir *tape.Dir, clients Clients, opt Options) (
 		plan.Asked = plan.Asked.Plus(symbol.asked)
 	}
 	return plan, nil
+}
+
+// forbiddenDates returns the dates of the files that this user may not read.
+func forbiddenDates(broken []tape.BrokenSegment) (dates []string) {
+	for _, b := range broken {
+		if b.IsForbidden() {
+			dates = append(dates, strings.TrimPrefix(path.Base(path.Dir(b.Path)), "date="))
+		}
+	}
+	return dates
 }
 
 // findFuture sets Future and Latest.

@@ -3,6 +3,7 @@ package backfill
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"tapedeck/internal/binance"
@@ -20,13 +21,15 @@ type planner struct {
 	Clients
 	Options
 	SymbolPlan
-	edges edges
+	edges      edges
+	unreadable []string // dates of the files that this user may not read
 }
 
 func (p *planner) run(ctx context.Context) error {
 	if err := p.findGaps(ctx); err != nil {
 		return err
 	}
+	p.withhold()
 	var wanted idset.Set
 	for _, gap := range p.gaps {
 		wanted = wanted.Add(rangeOf(gap))
@@ -56,6 +59,19 @@ func (p *planner) run(ctx context.Context) error {
 		p.Pages = pagesOf(withOverlap(fromREST, p.onTape))
 	}
 	return nil
+}
+
+// withhold takes the gaps out of the plan whose ids may be in files that this user may not read.
+func (p *planner) withhold() {
+	p.gaps = slices.DeleteFunc(p.gaps, func(gap tape.Gap) bool {
+		first, last := gap.After.UTC().Format(time.DateOnly), gap.Before.UTC().Format(time.DateOnly)
+		if !slices.ContainsFunc(p.unreadable, func(date string) bool { return first <= date && date <= last }) {
+			return false
+		}
+		ids := idset.Set{rangeOf(gap)}.Subtract(p.absent).Subtract(p.dropped)
+		p.Withheld = idset.Sum(p.Withheld, ids.Count())
+		return true
+	})
 }
 
 // mostMissing is how many ids of a symbol are fetched in one run. It bounds the memory of the plan, 16 bytes
