@@ -63,10 +63,21 @@ func (c *streamCmd) Run(ctx context.Context, a *app) error {
 	if summary.Traded < summary.Symbols {
 		symbols = wording.Comma(summary.Traded) + " of " + symbols
 	}
-	a.reportToParent(schedule.Report{Rows: summary.Rows, Message: trades + " of " + symbols})
+	message := trades + " of " + symbols
+	if summary.Connects == 0 {
+		message = "never connected to the exchange"
+	}
+	a.reportToParent(schedule.Report{Rows: summary.Rows, Message: message})
 	before := ""
 	if summary.MissingBefore > 0 {
 		before = "; " + wording.Count(summary.MissingBefore, "id") + " missing between the tape and the first trades received"
+	}
+	if summary.Connects == 0 {
+		a.say("never connected to the exchange: nothing was recorded")
+		if c.For > 0 {
+			return partial("the exchange was not reached in %s", time.Duration(c.For))
+		}
+		return nil
 	}
 	a.say("%s of %s received, %s of them new on the tape; %s in the stream%s",
 		trades, symbols, wording.Comma(summary.Rows), wording.Count(summary.Gaps, "gap"), before)

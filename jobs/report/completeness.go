@@ -52,15 +52,15 @@ func (s symbolState) whole() bool {
 func (r *Report) describeCompleteness(section, conflicts Section, broken []tape.BrokenSegment) {
 	for i, segment := range broken {
 		if i == 3 && len(broken) > 4 {
-			r.addStatement(Bad, "%d more segments are left out.", len(broken)-i)
+			r.addStatement(Bad, "%d more files are left out.", len(broken)-i)
 			break
 		}
 		if segment.IsStray() {
-			r.addStatement(Bad, "A segment does not belong where it is and is left out: %s: %v. %s.",
+			r.addStatement(Bad, "A file of the tape does not belong where it is and is left out: %s: %v. %s.",
 				segment.Path, segment.Err, segment.Cure())
 			continue
 		}
-		r.addStatement(Bad, "A segment cannot be read and is left out: %s: %v.", segment.Path, segment.Err)
+		r.addStatement(Bad, "A file of the tape cannot be read and is left out: %s: %v.", segment.Path, segment.Err)
 	}
 	r.Broken = broken
 	if section.Err != nil {

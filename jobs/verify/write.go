@@ -66,7 +66,10 @@ func WriteTable(w io.Writer, c tape.Certificate) error {
 	for _, future := range c.Future() {
 		fmt.Fprintf(out, "\n%v. If this clock is right, remove them:\n  %s\n", future, future.Drop(c.CheckedAt))
 	}
-	fmt.Fprintf(out, "\n%s\n", Verdict(c))
+	if out.Len() > 0 {
+		fmt.Fprintln(out)
+	}
+	fmt.Fprintf(out, "%s\n", Verdict(c))
 	_, err := io.WriteString(w, out.String())
 	return err
 }
