@@ -73,7 +73,7 @@ func benchmarks() []*benchmark {
 			{metric: "of-bare-sql", label: "`report`: a day of 4 million trades of 200 symbols, all sections", comparison: "the bare SQL of its sections in one DuckDB session", unit: "of its time", atMost: 1.15,
 				absolute: "s-report", absoluteUnit: "s"},
 		}},
-		{name: "BenchmarkWideReport", pkg: "jobs/report", long: true, args: []string{"-wide-days", "10"}, rows: wideReportRows("10 days, 10 million trades")},
+		{name: "BenchmarkWideReport", pkg: "jobs/report", long: true, runs: 3, args: []string{"-wide-days", "10"}, rows: wideReportRows("10 days, 10 million trades")},
 		{name: "BenchmarkOverview", pkg: "jobs/report", long: true, rows: []row{
 			{metric: "of-pandas", label: "`report --sections overview` of the same day", comparison: "pandas computing the overview of the same trades from CSV", unit: fast, atLeast: 10, optional: true,
 				absolute: "s-overview", absoluteUnit: "s"},
@@ -124,7 +124,7 @@ func largeBenchmarks() []*benchmark {
 		}},
 		{name: "BenchmarkWideReport", pkg: "jobs/report", runs: 1, args: []string{"-wide-days", "30", "-wide-trades", "4000000"},
 			rows: wideReportRows("30 days, 120 million trades")},
-		{name: "BenchmarkDay", pkg: "jobs/report", args: []string{"-wide-trades", "20000000"}, rows: dayRows("20 million")},
+		{name: "BenchmarkDay", pkg: "jobs/report", runs: 3, args: []string{"-wide-trades", "20000000"}, rows: dayRows("20 million")},
 		{name: "BenchmarkOverview", pkg: "jobs/report", args: []string{"-trades", "20000000"}, rows: []row{
 			{metric: "of-pandas", label: "`report --sections overview` of the same day", comparison: "pandas computing the overview of the same trades from CSV", unit: fast, atLeast: 10, optional: true,
 				absolute: "s-overview", absoluteUnit: "s"},
