@@ -139,7 +139,7 @@ func (d drawing) mark(c Chart, m Mark, space float64) charts.GenericSeries {
 		}
 	}
 	return charts.GenericSeries{Type: charts.ChartTypeScatter, Values: values,
-		Label: charts.SeriesLabel{Show: new(true), FontStyle: charts.FontStyle{FontSize: d.fontSize * 0.9, FontColor: d.color(mark)},
+		Label: charts.SeriesLabel{Show: new(m.Label != ""), FontStyle: charts.FontStyle{FontSize: d.fontSize * 0.9, FontColor: d.color(mark)},
 			LabelFormatter: func(int, string, float64) (string, *charts.LabelStyle) { return m.Label, nil }}}
 }
 

@@ -61,7 +61,7 @@ type Candle struct{ Open, High, Low, Close float64 }
 // mark for each candle.
 type Mark struct {
 	Candle int    // index
-	Label  string // a few characters
+	Label  string // a few characters, or none
 	Title  string // what an SVG shows when the pointer is on the mark
 }
 

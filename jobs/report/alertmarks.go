@@ -42,11 +42,14 @@ func (a alert) String() string {
 	return fmt.Sprintf("%s %s, %s: %s", formatTime(a.at), wording.Visible(a.detector), wording.Visible(a.severity), wording.Visible(a.message))
 }
 
+// numberedMarks is the most marks of a chart that have numbers: those of more would cover each other.
+const numberedMarks = 30
+
 // titledAlerts is how many alerts of one candle its mark names.
 const titledAlerts = 5
 
 // markAlerts returns a mark for each candle with alerts, and notes that say what the numbers of the marks
-// mean. A number stands for a detector. pointOf returns the candle of a trade at a time.
+// mean. A number stands for a detector; many marks have none. pointOf returns the candle of a trade at a time.
 func markAlerts(alerts []alert, candles int, pointOf func(time.Time) int) (marks []chart.Mark, notes string) {
 	byCandle := map[int][]alert{}
 	counts := map[string]int{}
@@ -61,9 +64,13 @@ func markAlerts(alerts []alert, candles int, pointOf func(time.Time) int) (marks
 			detectors = append(detectors, a.detector)
 		}
 	}
+	isNumbered := len(byCandle) <= numberedMarks
 	for candle := range candles {
 		if of := byCandle[candle]; len(of) > 0 {
 			marks = append(marks, markOf(candle, of, detectors))
+			if !isNumbered {
+				marks[len(marks)-1].Label = ""
+			}
 		}
 	}
 	if len(detectors) == 0 {
@@ -71,7 +78,10 @@ func markAlerts(alerts []alert, candles int, pointOf func(time.Time) int) (marks
 	}
 	var legend []string
 	for i, detector := range detectors {
-		entry := fmt.Sprintf("%d %s", i+1, wording.Visible(detector))
+		entry := wording.Visible(detector)
+		if isNumbered {
+			entry = fmt.Sprintf("%d %s", i+1, entry)
+		}
 		if n := counts[detector]; n > 1 {
 			entry += fmt.Sprintf(" (%s)", wording.Comma(n))
 		}

@@ -184,5 +184,8 @@ func (r *Report) timeFormat() (excel, layout string) {
 	case window <= 48*time.Hour:
 		return "hh:mm", "15:04"
 	}
-	return "mm-dd hh:mm", "01-02 15:04"
+	if r.Window.Duration() <= 10*24*time.Hour {
+		return "mm-dd hh:mm", "01-02 15:04"
+	}
+	return "mm-dd", "01-02"
 }
