@@ -69,7 +69,8 @@ func createRelations(ctx context.Context, db *sql.DB, summaries []Query) error {
 	if err := exec(ctx, conn, statements...); err != nil {
 		return fmt.Errorf("create the relations: %w", err)
 	}
-	if err := createSummaries(ctx, conn, summaries); err != nil {
+	// The shared macros read embedded summaries, also in a session that has only some.
+	if err := createSummaries(ctx, conn, slices.Concat(embeddedSummaries(), summaries)); err != nil {
 		return err
 	}
 	return createDerived(ctx, conn, summaries)

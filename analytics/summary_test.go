@@ -375,6 +375,14 @@ func TestSummariesOfSomeSymbols(t *testing.T) {
 	}
 }
 
+// TestSessionWithoutSummariesOpens opens a session that reads none of them, as detect does.
+func TestSessionWithoutSummariesOpens(t *testing.T) {
+	s := openSession(t, newTape(t, seconds("BTCUSDT", 1, 10)), Options{Summaries: []Query{}})
+	if got := rowsOf(t, s, "SELECT symbol, rate FROM usdt_rates(NULL, NULL)"); got != "BTCUSDT,1" {
+		t.Errorf("the rates are %q", got)
+	}
+}
+
 // TestSummariesOfManySessions opens sessions at the same time that store the same days.
 func TestSummariesOfManySessions(t *testing.T) {
 	dir := newTape(t, randomTrades(rand.New(rand.NewPCG(5, 1))))
