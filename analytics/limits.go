@@ -45,6 +45,8 @@ func (p Param) checkLimits(value any) error {
 	}
 	limits := p.limits()
 	switch {
+	case math.IsNaN(number), math.IsInf(number, 0):
+		return fmt.Errorf("%v is not a finite number", number)
 	case limits.minExclusive && number <= limits.min:
 		return fmt.Errorf("%v is not more than %v", number, limits.min)
 	case number < limits.min:

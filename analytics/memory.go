@@ -3,13 +3,16 @@ package analytics
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dustin/go-humanize"
 )
@@ -21,6 +24,8 @@ const (
 	memoryPerThread = 32 << 20
 	// threadMemory is how much memory there should be for each thread.
 	threadMemory = 256 << 20
+	// littleMemory is how much memory there must be so that Go need not save it.
+	littleMemory = 1 << 30
 	// leastMemory is the smallest limit that a session gets.
 	leastMemory = 64 << 20
 )
@@ -159,6 +164,74 @@ func (m memory) budget(wanted Options) (budget, error) {
 	}
 	out.bytes = max(out.bytes, leastMemory)
 	return out, nil
+}
+
+// LimitGo has Go's garbage collector keep to what memoryBesides reserves for it if limit, an Options.MemoryLimit,
+// is set or the machine or the container has little memory. GOMEMLIMIT has precedence.
+func LimitGo(limit string) {
+	total := readMemory("/").total
+	if (limit != "" || total > 0 && total < littleMemory) && debug.SetMemoryLimit(-1) == math.MaxInt64 {
+		debug.SetMemoryLimit(memoryBesides)
+	}
+}
+
+// watchEvery is how often WatchMemory looks. In that time, a process allocates some MB.
+const watchEvery = 20 * time.Millisecond
+
+// WatchMemory returns an error once this process uses much more memory than limit, an Options.MemoryLimit,
+// or almost all that the machine or the container has. It returns nil when ctx is done, or at once on a
+// system that does not say how much a process uses.
+func WatchMemory(ctx context.Context, limit string) error {
+	most, err := readMemory("/").mostUsed(limit)
+	if err != nil || most == 0 {
+		return nil // opening a session says what is wrong
+	}
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		switch used := usedMemory(); {
+		case used == 0:
+			return nil
+		case used > most:
+			return fmt.Errorf("out of memory: the process uses %s and may not use more than %s", humanize.Bytes(used), humanize.Bytes(most))
+		}
+	}
+}
+
+// mostUsed returns how much memory a process may use before it is ended, in bytes; 0 if that is unknown.
+// Beyond a limit that the user set, there is room for what DuckDB and Go do not count.
+func (m memory) mostUsed(limit string) (uint64, error) {
+	most := m.total / 100 * 95
+	if limit != "" {
+		bytes, err := humanize.ParseBytes(limit)
+		if err != nil {
+			return 0, err
+		}
+		if wanted := bytes/2*3 + memoryBesides; most == 0 || wanted < most {
+			most = wanted
+		}
+	}
+	return most, nil
+}
+
+// usedMemory returns how much memory this process uses, without pages of files, in bytes; 0 if that is
+// unknown.
+func usedMemory() uint64 {
+	for line := range readLines("/proc/self/statm") {
+		fields := strings.Fields(line)
+		if len(fields) < 3 {
+			return 0
+		}
+		resident, _ := strconv.ParseUint(fields[1], 10, 64)
+		shared, _ := strconv.ParseUint(fields[2], 10, 64)
+		return (resident - min(resident, shared)) * uint64(os.Getpagesize())
+	}
+	return 0
 }
 
 // inDuckDB returns bytes in DuckDB's notation.

@@ -1,9 +1,13 @@
 package analytics
 
 import (
+	"bytes"
+	"context"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 )
@@ -95,5 +99,52 @@ func TestSessionSaysWhenMemoryRunsOut(t *testing.T) {
 	_, err = session.SQL(t.Context(), "SELECT list(i) AS all_of_them FROM range(10000000) AS r(i)")
 	if !IsOutOfMemory(err) || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), "solutions") {
 		t.Errorf("error %q", err)
+	}
+}
+
+// TestLimitsOfTheProcess: a limit that the user set bounds what Go keeps, and at which size the process is
+// ended.
+func TestLimitsOfTheProcess(t *testing.T) {
+	for _, c := range []struct {
+		total uint64
+		limit string
+		want  uint64
+	}{
+		{0, "", 0},
+		{1000 << 20, "", 950 << 20},
+		{0, "200MiB", 400 << 20},
+		{1000 << 20, "200MiB", 400 << 20},
+		{300 << 20, "200MiB", 285 << 20},
+	} {
+		if got, err := (memory{total: c.total}).mostUsed(c.limit); err != nil || got>>20 != c.want>>20 {
+			t.Errorf("%d MB, limit %q: %d MB, %v, want %d MB", c.total>>20, c.limit, got>>20, err, c.want>>20)
+		}
+	}
+	before := debug.SetMemoryLimit(math.MaxInt64)
+	defer debug.SetMemoryLimit(before)
+	LimitGo("300MB")
+	if got := debug.SetMemoryLimit(-1); got != memoryBesides {
+		t.Errorf("Go's limit is %d", got)
+	}
+	debug.SetMemoryLimit(50 << 20)
+	if LimitGo("300MB"); debug.SetMemoryLimit(-1) != 50<<20 {
+		t.Error("GOMEMLIMIT has no precedence")
+	}
+}
+
+// TestMemoryIsWatched: the process that uses more than it may gets an error, and nil when it is done.
+func TestMemoryIsWatched(t *testing.T) {
+	if usedMemory() == 0 {
+		t.Skip("this system does not say how much memory a process uses")
+	}
+	held := bytes.Repeat([]byte{1}, 300<<20)
+	if err := WatchMemory(t.Context(), "1MB"); err == nil || !strings.HasPrefix(err.Error(), "out of memory: the process uses ") {
+		t.Errorf("error %v", err)
+	}
+	runtime.KeepAlive(held)
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := WatchMemory(done, ""); err != nil {
+		t.Errorf("when it is done: %v", err)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/duckdb/duckdb-go/v2"
+
+	"tapedeck/internal/strictyaml"
 )
 
 // parseDefault parses the default of a parameter from a header.
@@ -56,7 +58,7 @@ func ParseValue(typ, text string) (any, error) {
 			return value, nil
 		}
 	}
-	return nil, fmt.Errorf("%q is not %s", text, withArticle(typ))
+	return nil, fmt.Errorf("%q is not %s", strictyaml.Shorten(text), withArticle(typ))
 }
 
 var intervalUnits = map[string]time.Duration{

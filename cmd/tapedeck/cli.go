@@ -113,9 +113,12 @@ func parse(a *app, args []string) (*kong.Context, error) {
 		settings.config = loaded
 	}
 	context, err := parser.Parse(args)
+	var failed *statusError
 	switch {
 	case errors.Is(err, errHelpShown):
 		return nil, errHelpShown
+	case errors.As(err, &failed): // help was not shown
+		return nil, failed
 	case errors.Is(configErr, fs.ErrNotExist) && !isSyntaxError(err):
 		return nil, withHint(configErr, "--config or TAPEDECK_CONFIG names this file; without either, config.yaml is read if it exists")
 	case configErr != nil && !isSyntaxError(err):

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -118,10 +121,36 @@ func (a *app) hint(err error) string {
 		return openFilesHint()
 	case errors.Is(err, syscall.EROFS):
 		return "the file system is mounted read-only; mount it for writing, or name another directory with --data-dir"
+	case isTableMissing(err, a.dataDir):
+		return "tapedeck db-migrate makes the directories of the tape again"
+	case fileForDir(err, a.dataDir) != "":
+		return fmt.Sprintf("%q is not a directory, as it must be: move it away; tapedeck db-migrate makes the directory again", fileForDir(err, a.dataDir))
 	case errors.Is(err, syscall.ENOTDIR):
 		return "a part of this path is a file, not a directory; name another data directory with --data-dir"
 	case errors.Is(err, fs.ErrPermission):
 		return a.place.permissionHint(err, a.dataDir)
+	}
+	return ""
+}
+
+// isTableMissing reports whether an error is about the missing directory of a table in the data directory.
+func isTableMissing(err error, dataDir string) bool {
+	var path *fs.PathError
+	return errors.Is(err, fs.ErrNotExist) && errors.As(err, &path) && filepath.Dir(path.Path) == dataDir &&
+		slices.Contains([]tape.Table{tape.Trades, tape.Alerts, tape.Runs, tape.Coverage, tape.Conflicts, tape.Recorder, tape.Drops}, tape.Table(filepath.Base(path.Path)))
+}
+
+// fileForDir returns what an error is about if it is no directory and directly in the data directory, where
+// only directories have names without an extension: a table or the state. Otherwise it returns "".
+func fileForDir(err error, dataDir string) string {
+	var path *fs.PathError
+	if !errors.Is(err, syscall.ENOTDIR) || !errors.As(err, &path) {
+		return ""
+	}
+	for at := path.Path; at != filepath.Dir(at); at = filepath.Dir(at) {
+		if info, err := os.Lstat(at); err == nil && !info.IsDir() && filepath.Dir(at) == dataDir {
+			return at
+		}
 	}
 	return ""
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"tapedeck/internal/strictyaml"
@@ -82,10 +84,8 @@ func (c *exchangeCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if c.List {
-		for _, symbol := range standin.Symbols() {
-			fmt.Fprintln(a.stdout, wording.Name(symbol))
-		}
-		return standin.Close()
+		_, err := fmt.Fprintln(a.stdout, strings.Join(wording.Names(standin.Symbols()), "\n"))
+		return errors.Join(err, standin.Close())
 	}
 	if err := standin.Run(ctx); err != nil {
 		return err

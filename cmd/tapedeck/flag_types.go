@@ -37,6 +37,40 @@ func (c *connectionCount) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// columnMap is a list of NAME=COLUMN, separated by commas.
+type columnMap map[string]string
+
+func (c *columnMap) UnmarshalText(text []byte) error {
+	if *c == nil {
+		*c = columnMap{}
+	}
+	for pair := range strings.SplitSeq(string(text), ",") {
+		name, column, found := strings.Cut(pair, "=")
+		_, isTwice := (*c)[name]
+		switch {
+		case !found:
+			return fmt.Errorf("%q is not of the form NAME=COLUMN", strictyaml.Shorten(pair))
+		case isTwice:
+			return fmt.Errorf("%q is given twice: %s=%s and %s", strictyaml.Shorten(name), name, strictyaml.Shorten((*c)[name]), strictyaml.Shorten(pair))
+		}
+		(*c)[name] = column
+	}
+	return nil
+}
+
+// threadCount is how many threads a query may use.
+type threadCount int
+
+func (c *threadCount) UnmarshalText(text []byte) error {
+	const most = 1024
+	value, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || value < 1 || value > most {
+		return fmt.Errorf("%q is not a whole number from 1 to %d", strictyaml.Shorten(string(text)), most)
+	}
+	*c = threadCount(value)
+	return nil
+}
+
 // memorySize is an amount of memory as DuckDB reads it.
 type memorySize string
 

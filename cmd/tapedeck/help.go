@@ -33,7 +33,7 @@ func (helpFlag) BeforeReset(context *kong.Context, stdout io.Writer) error {
 		page = appHelp(context.Model)
 	}
 	if _, err := io.WriteString(stdout, page); err != nil {
-		return err
+		return &statusError{exitFailed, err}
 	}
 	return errHelpShown
 }

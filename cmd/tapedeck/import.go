@@ -19,9 +19,9 @@ import (
 )
 
 type importCmd struct {
-	Files   []string          `arg:"" name:"file" placeholder:"FILE" help:"Zips and CSVs in the form of data.binance.vision, or Parquet files with the tape's columns."`
-	Symbol  symbol.Name       `placeholder:"SYMBOL" help:"The symbol of the CSVs and zips. The default is in each file's name, for example BTCUSDT-aggTrades-2024-08-08.zip."`
-	Columns map[string]string `placeholder:"NAME=COLUMN" mapsep:"," help:"Where other files have the tape's columns: id=trade_id,price=px. A number counts columns from 1; what is not listed has the tape's name."`
+	Files   []string    `arg:"" name:"file" placeholder:"FILE" help:"Zips and CSVs in the form of data.binance.vision, or Parquet files with the tape's columns."`
+	Symbol  symbol.Name `placeholder:"SYMBOL" help:"The symbol of the CSVs and zips. The default is in each file's name, for example BTCUSDT-aggTrades-2024-08-08.zip."`
+	Columns columnMap   `placeholder:"NAME=COLUMN" help:"Where other files have the tape's columns: id=trade_id,price=px. A number counts columns from 1; what is not listed has the tape's name."`
 	feedFlags
 }
 

@@ -20,6 +20,7 @@ import (
 	"time"
 	_ "time/tzdata" // for the time zones of crontab.yaml; the image has no zone files
 
+	"tapedeck/analytics"
 	"tapedeck/jobs/stream"
 )
 
@@ -75,6 +76,10 @@ func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int 
 	if _, only := parsed.Selected().Target.Addr().Interface().(reader); only {
 		command = func() error { return abandonAfter(ctx, signalGrace, func() error { return parsed.Run(a) }) }
 	}
+	if bounded, ok := parsed.Selected().Target.Addr().Interface().(bounded); ok {
+		run := command
+		command = func() error { return within(ctx, bounded.memoryLimit(), run) }
+	}
 	if err := command(); err != nil {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) && !errors.Is(err, stream.ErrNotPublished) {
 			cause := context.Cause(ctx) // names the signal
@@ -95,6 +100,31 @@ type reloader interface{ reloadsOnHangup() }
 
 // reader is implemented by the commands that only read the tape and run SQL of others.
 type reader interface{ onlyReads() }
+
+// bounded is implemented by the commands that run SQL within an amount of memory; empty is the default.
+type bounded interface{ memoryLimit() string }
+
+// within runs a command, and returns without it once the process uses much more memory than it may: DuckDB
+// counts what a query holds, but not what a single call of a function makes of one value. What the
+// command was doing ends with the process, as by a kill.
+func within(ctx context.Context, memory string, command func() error) error {
+	analytics.LimitGo(memory)
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	done, exceeded := make(chan error, 1), make(chan error, 1)
+	go func() {
+		if err := analytics.WatchMemory(watching, memory); err != nil {
+			exceeded <- err
+		}
+	}()
+	go func() { done <- command() }()
+	select {
+	case err := <-done:
+		return err
+	case err := <-exceeded:
+		return withHint(err, "a single call of a function may need that much for one value: use shorter values, or give tapedeck more memory; the tape is intact")
+	}
+}
 
 // signalGrace is how long a reader may take to end after a signal. It is less than the 8 s after which a
 // scheduler kills a job.

@@ -27,14 +27,20 @@ type queryCmd struct {
 	Format string            `placeholder:"FORMAT" enum:"table,csv,json,parquet" default:"table" help:"table, csv, json or parquet."`
 	Rows   rowCount          `placeholder:"N" help:"How many rows a table shows: a number, or all. The default is 40 on a terminal, otherwise all. The other formats have all rows."`
 	Raw    bool              `help:"With --format csv: write texts as they are. Without it, one that a spreadsheet would take for a formula (= + - @) begins with an apostrophe."`
+	queriesFlags
 	sessionFlags
 }
 
 // sessionFlags limit the resources of a DuckDB session.
 type sessionFlags struct {
-	Threads positive   `key:"threads" placeholder:"N" help:"Threads that a query may use. The default is one per core, at most one for each 256 MB of memory."`
-	Memory  memorySize `key:"memory" placeholder:"SIZE" help:"Memory that tapedeck may use for a query, for example 512MB or 2GB; it needs 200MB at least. What does not fit goes to disk. The default is what the machine or the container has available, at most 80 % of what it has."`
+	Threads threadCount `key:"threads" placeholder:"N" help:"Threads that a query may use. The default is one per core, at most one for each 256 MB of memory."`
+	Memory  memorySize  `key:"memory" placeholder:"SIZE" help:"Memory that tapedeck may use for a query, for example 512MB or 2GB; it needs 200MB at least. What does not fit goes to disk. The default is what the machine or the container has available, at most 80 % of what it has."`
 }
+
+func (c *queryCmd) memoryLimit() string  { return string(c.Memory) }
+func (c *reportCmd) memoryLimit() string { return string(c.Memory) }
+func (c *detectCmd) memoryLimit() string { return string(c.Memory) }
+func (c *checkCmd) memoryLimit() string  { return string(c.Memory) }
 
 func (*queryCmd) onlyReads() {}
 
@@ -77,7 +83,14 @@ func (c *queryCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	summaries, _ := analytics.Load("", analytics.Summary)
+	summaries, problems := analytics.Load(c.SQLDir, analytics.Summary)
+	for _, problem := range problems {
+		var file *analytics.FileError
+		if !errors.As(problem, &file) {
+			return misuse("%w", problem)
+		}
+		a.say("a file among your queries is not read: %v", problem)
+	}
 	options := analytics.Options{
 		Threads: int(c.Threads), MemoryLimit: string(c.Memory), Variables: c.Set, Macros: true, Logger: a.log, Statement: text,
 		Summaries: summaries, Stored: analytics.SummariesRead(text, summaries),

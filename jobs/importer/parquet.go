@@ -105,6 +105,9 @@ func (s *source) sortParquet(ctx context.Context, scratch, in, sorted string, fe
 		return err
 	}
 	rows := fmt.Sprintf("read_parquet(%s, file_row_number = true, hive_partitioning = false)", quote(in))
+	if err := checkNames(ctx, db, in); err != nil {
+		return err
+	}
 	rows, err = s.mapParquet(ctx, db, rows)
 	if err != nil {
 		return err
@@ -199,6 +202,21 @@ func (s *source) mapParquet(ctx context.Context, db *sql.DB, rows string) (strin
 		list += " REPLACE (" + strings.Join(replaced, ", ") + ")"
 	}
 	return fmt.Sprintf("(SELECT %s FROM %s)", strings.Join(append([]string{list}, added...), ", "), rows), nil
+}
+
+// checkNames returns an error for two columns that have the same name but for upper and lower case: which
+// one is meant is unknown, and DuckDB takes the first.
+func checkNames(ctx context.Context, db *sql.DB, path string) error {
+	const twice = "SELECT string_agg(name, ' and ') FROM parquet_schema(%s) WHERE num_children IS NULL GROUP BY lower(name) HAVING count(*) > 1 ORDER BY 1 LIMIT 1"
+	var names string
+	err := db.QueryRowContext(ctx, fmt.Sprintf(twice, quote(path))).Scan(&names)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil
+	case err != nil:
+		return unreadable(ctx, err)
+	}
+	return fileErrorf("two columns have the same name: %s; rename one", names)
 }
 
 func identifier(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/parquet-go/parquet-go"
+
 	"tapedeck/internal/recorded"
 	"tapedeck/internal/tape"
 )
@@ -190,5 +192,22 @@ func TestParquetWithIDsOfMoreThan18Digits(t *testing.T) {
 		if err != nil || len(summary.Problems()) != 1 || !strings.Contains(summary.Problems()[0].Problem.Error(), reason) {
 			t.Errorf("%s: %+v, %v", column, summary, err)
 		}
+	}
+}
+
+// TestTwoColumnsOfOneNameAreRefused: DuckDB would read one of them.
+func TestTwoColumnsOfOneNameAreRefused(t *testing.T) {
+	type row struct {
+		Symbol string `parquet:"symbol"`
+		Other  string `parquet:"Symbol"`
+		ID     int64  `parquet:"id"`
+	}
+	path := filepath.Join(t.TempDir(), "rows.parquet")
+	if err := parquet.WriteFile(path, []row{{"BTCUSDT", "ETHUSDT", 1}}); err != nil {
+		t.Fatal(err)
+	}
+	summary, err := Run(t.Context(), newTape(t, tape.AggTrade), []string{path}, Options{})
+	if err != nil || len(summary.Problems()) != 1 || !strings.Contains(summary.Files[0].Problem.Error(), "two columns have the same name: ") {
+		t.Errorf("%v, %+v", err, summary)
 	}
 }

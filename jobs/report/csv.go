@@ -15,14 +15,8 @@ import (
 //
 // Numbers have all their digits and no thousands separators, times are RFC 3339 in UTC, and unknown
 // values are empty. A text that a spreadsheet would take for a formula, because it starts with = +
-// - @, a tab or a line break, is prefixed with an apostrophe. If a section failed, CSV writes
-// nothing and returns an error.
+// - @, a tab or a line break, is prefixed with an apostrophe. A section that failed has no rows.
 func CSV(w io.Writer, r *Report) error {
-	for _, section := range r.Sections {
-		if section.Err != nil {
-			return fmt.Errorf("section %q: %w", section.Query.Name, section.Err)
-		}
-	}
 	out := csv.NewWriter(w)
 	several := len(r.Sections) != 1
 	var header []string
@@ -37,6 +31,9 @@ func CSV(w io.Writer, r *Report) error {
 				header = append(header, wording.Formula(column.Name))
 			}
 		}
+	}
+	if len(header) == 0 { // the only section failed
+		return nil
 	}
 	if err := out.Write(header); err != nil {
 		return err

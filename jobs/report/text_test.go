@@ -146,12 +146,21 @@ func TestCSVOfSeveralSections(t *testing.T) {
 	}
 }
 
-func TestCSVOfFailedSectionIsError(t *testing.T) {
+// TestCSVLacksAFailedSection: the others are there, as in the other formats, and the report is partial.
+func TestCSVLacksAFailedSection(t *testing.T) {
 	built := build(t, sampleTape(t, nil), nil)
-	built.Sections[2].Err = errors.New("out of memory")
+	failed := &built.Sections[2]
+	failed.Err, failed.Result = errors.New("out of memory"), analytics.Result{}
 	var out bytes.Buffer
-	if err := report.CSV(&out, built); err == nil || !strings.Contains(err.Error(), built.Sections[2].Query.Name) || out.Len() > 0 {
-		t.Errorf("error %v, %d bytes written", err, out.Len())
+	if err := report.CSV(&out, built); err != nil || !built.Partial() || strings.Contains(out.String(), "\n"+failed.Query.Name+",") ||
+		!strings.Contains(out.String(), "\n"+built.Sections[1].Query.Name+",") {
+		t.Errorf("error %v, partial %t:\n%s", err, built.Partial(), out.String())
+	}
+	only := *built
+	only.Sections = built.Sections[2:3]
+	out.Reset()
+	if err := report.CSV(&out, &only); err != nil || out.Len() > 0 {
+		t.Errorf("only that section: %v, %q", err, out.String())
 	}
 }
 

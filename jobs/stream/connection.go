@@ -64,7 +64,13 @@ func (r *receiver) read(c *connection) {
 			return
 		}
 		if m.Kind == r.kind && !m.Damaged {
-			if s := r.tracker.lookup(m.Symbol); s != nil {
+			s := r.tracker.lookup(m.Symbol)
+			if s != nil && !s.isNamedBy(m.Stream) {
+				c.watch.Load().spoil()
+				r.tracker.malformed(c.tracked, fmt.Errorf("symbol %q, id %d: %w", s.name, m.ID, errOtherStream))
+				continue
+			}
+			if s != nil {
 				watch, at := c.watch.Load(), c.ws.ReceivedAt()
 				watch.begin(m.Time)
 				if !r.receive(c.tracked, watch, s, &m, at) {
@@ -83,6 +89,14 @@ func (r *receiver) read(c *connection) {
 		}
 		r.tracker.skipped(c.tracked, &m)
 	}
+}
+
+var errOtherStream = errors.New("the trade came by the stream of another symbol")
+
+// isNamedBy reports whether a stream is one of the symbol's. A message without an envelope names none.
+func (s *trackedSymbol) isNamedBy(stream []byte) bool {
+	n := len(s.lower)
+	return stream == nil || len(stream) > n && string(stream[:n]) == s.lower && stream[n] == '@'
 }
 
 var errNotDecimal = errors.New("the price or the quantity is not a decimal number")

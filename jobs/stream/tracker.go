@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,7 +41,8 @@ type tracker struct {
 // all fields except the name and the index of a symbol, which do not change.
 type trackedSymbol struct {
 	name  symbol.Name
-	index int // position in trackedConnection.receivedBySymbol
+	lower string // as in the names of its streams
+	index int    // position in trackedConnection.receivedBySymbol
 
 	requested    bool
 	ids          receivedIDs
@@ -97,7 +99,7 @@ func (t *tracker) request(names []symbol.Name) {
 	for _, name := range names {
 		key := name.String()
 		if symbols[key] == nil {
-			symbols[key] = &trackedSymbol{name: name, index: len(symbols), onTape: -1}
+			symbols[key] = &trackedSymbol{name: name, lower: strings.ToLower(key), index: len(symbols), onTape: -1}
 			if last, ok := t.onTape[key]; ok {
 				symbols[key].onTape = last
 			}
