@@ -15,7 +15,8 @@ build: tools ## build bin/tapedeck and bin/tapedeck-lake
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/tapedeck ./cmd/tapedeck-lake
 
 .PHONY: demo
-demo: build ## build, then show everything in under a minute, on nothing but this machine
+demo: tools ## build bin/tapedeck, then show everything in under a minute, on nothing but this machine
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/tapedeck
 	bin/tapedeck demo
 
 # gotestsum prints a line for each package, and the slowest tests at the end.
