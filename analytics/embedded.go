@@ -7,9 +7,6 @@ var sharedMacros = [...]string{
 	"severity_of", "by_quote_asset", "in_usdt", "usdt_rates", "clock_buckets", "bucket_baselines", "move_baselines", "rush_minutes",
 }
 
-// hoursMacro is the shared macro that reads the summary hours.
-const hoursMacro = "usdt_rates"
-
 // embeddedSQL returns the text of an embedded file, such as derived/minutes.sql. It panics if tapedeck was
 // built without the file.
 func embeddedSQL(name string) string {

@@ -161,7 +161,7 @@ func buildMarket(ctx context.Context, path, root, statePath string) (err error) 
 	if err := exec(ctx, conn, embeddedSQL(macrosName)); err != nil {
 		return fmt.Errorf("%s: %w", macrosName, err)
 	}
-	if err := createDerived(ctx, conn, embeddedSummaries()); err != nil {
+	if err := createDerived(ctx, conn); err != nil {
 		return err
 	}
 	return exec(ctx, conn, "DETACH shape", "CHECKPOINT market", "USE memory.main", "DETACH market")

@@ -73,22 +73,18 @@ func createRelations(ctx context.Context, db *sql.DB, summaries []Query) error {
 	if err := createSummaries(ctx, conn, slices.Concat(embeddedSummaries(), summaries)); err != nil {
 		return err
 	}
-	return createDerived(ctx, conn, summaries)
+	return createDerived(ctx, conn)
 }
 
 // createDerived creates the views of the derived relations, and the macros that queries share, in the
-// current schema. A macro over the summary hours is left out if a session has none: it could not be created.
-func createDerived(ctx context.Context, conn *sql.Conn, summaries []Query) error {
-	hasHours := slices.ContainsFunc(summaries, func(q Query) bool { return q.Name == "hours" })
+// current schema. The macros of the embedded summaries must exist, because some read them.
+func createDerived(ctx context.Context, conn *sql.Conn) error {
 	for _, name := range derivedRelations {
 		if err := exec(ctx, conn, fmt.Sprintf("CREATE VIEW %s AS %s", name, derivedSelect(name))); err != nil {
 			return fmt.Errorf("create the view %s: %w", name, err)
 		}
 	}
 	for _, name := range sharedMacros {
-		if name == hoursMacro && !hasHours {
-			continue
-		}
 		if err := exec(ctx, conn, embeddedSQL("macro/"+name+".sql")); err != nil {
 			return fmt.Errorf("create the macro %s: %w", name, err)
 		}

@@ -87,8 +87,8 @@ func (q Query) ReadsSummary() bool {
 	return slices.ContainsFunc(q.Reads, func(r Read) bool { return !slices.Contains(relationNames[:], r.Relation) })
 }
 
-// SummariesRead returns the names of the summaries that a statement reads, also through the macros of
-// market.duckdb.
+// SummariesRead returns the names of the summaries that a statement reads, also through the shared macros and
+// the macros of market.duckdb.
 func SummariesRead(statement string, summaries []Query) (names []string) {
 	tokens, err := scan(statement)
 	if err != nil {
@@ -98,7 +98,11 @@ func SummariesRead(statement string, summaries []Query) (names []string) {
 		if t.kind != word || i+1 == len(tokens) || tokens[i+1].text != "(" {
 			continue
 		}
-		for _, name := range append(macroSummaries[t.text], t.text) {
+		called := append([]string{t.text}, macroSummaries[t.text]...)
+		if slices.Contains(sharedMacros[:], t.text) {
+			called = macroReads(t.text)
+		}
+		for _, name := range called {
 			isNamed := func(q Query) bool { return q.Name == name }
 			if slices.ContainsFunc(summaries, isNamed) && !slices.Contains(names, name) {
 				names = append(names, name)

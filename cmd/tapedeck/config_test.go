@@ -78,12 +78,15 @@ func TestShippedConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, key := range configKeys() {
-		if _, ok := c.values[key]; !ok && key != "detectors" && key != "sections" && key != "telegram" {
+		if _, ok := c.values[key]; !ok && key != "detectors" && key != "lake" && key != "sections" && key != "telegram" {
 			t.Errorf("config.yaml does not show the key %q", key)
 		}
 	}
 	if len(c.detectors["whale_order"].symbols) == 0 || len(c.sections) == 0 {
 		t.Error("config.yaml does not show detectors and sections")
+	}
+	if c.lake.Catalog == "" || c.lake.Warehouse == "" || c.lake.Namespace == "" {
+		t.Error("config.yaml does not show the keys of lake")
 	}
 	if chats, err := (&app{config: c}).chatConfig(); err != nil || len(chats.Chats) != 1 {
 		t.Error("config.yaml shows no chat", err)
