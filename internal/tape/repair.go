@@ -49,6 +49,10 @@ func (d *Dir) Repair(ctx context.Context, now time.Time, progress func(done, tot
 		round := &repairRound{dir: d, index: index, now: now, aside: aside, left: left}
 		remaining := round.choose()
 		if len(remaining) == 0 {
+			// A process that was killed after its exchange did not make it durable.
+			if err := d.publisher.replacer.syncExchanges(Trades); err != nil {
+				return out, err
+			}
 			for _, path := range slices.Sorted(maps.Keys(left)) {
 				out.Left = append(out.Left, BrokenSegment{path, left[path]})
 			}
