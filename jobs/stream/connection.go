@@ -125,7 +125,6 @@ func (r *receiver) receive(c *trackedConnection, watch *watchedConnection, s *tr
 		}
 		return true
 	}
-	r.dups.remember(c.connector, s, &trade)
 	if inexact.Price {
 		r.tracker.inexact(s.name.String(), m.ID, "price", m.Price)
 	}
@@ -133,5 +132,8 @@ func (r *receiver) receive(c *trackedConnection, watch *watchedConnection, s *tr
 		r.tracker.inexact(s.name.String(), m.ID, "qty", m.Qty)
 	}
 	r.batcher.add(&trade, s.index, inexact.Count())
+	// Not before it is in the batch: another connection could deliver an equal trade, which would be left out,
+	// and then one with other content, which would be the first in the batch.
+	r.dups.remember(c.connector, s, &trade)
 	return true
 }
