@@ -120,7 +120,7 @@ telegram-soak: tools ## send 500 messages to a stand-in Telegram, killing the se
 
 .PHONY: image-test
 image-test: tools ## build the image and the compose stack and run DOCKER.md on a real container engine
-	TAPEDECK_IMAGE_TEST=1 $(GO) test -count=1 -v -timeout 45m ./image
+	TAPEDECK_IMAGE_TEST=1 $(GO) test -count=1 -v -timeout 60m ./image
 
 .PHONY: sql-mutants
 sql-mutants: tools ## mutate each threshold and comparison of the SQL; the cases must notice

@@ -56,7 +56,7 @@ type shell struct {
 
 // try runs a bash script and returns its outputs.
 func (s shell) try(script string) (stdout, stderr string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 35*time.Minute)
 	defer cancel()
 	command := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
 	command.Dir = s.dir
