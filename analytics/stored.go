@@ -44,7 +44,7 @@ const (
 	// storedOptions are the options of COPY for storedValue.
 	storedOptions = "FORMAT csv, HEADER false, NULLSTR '" + storedNull + "'"
 	storedNull    = "n"
-	// storedText stands before each text, so that none is storedNull or empty.
+	// storedText is the prefix of each text, so that none is storedNull or empty.
 	storedText = "t"
 )
 

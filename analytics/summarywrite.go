@@ -262,10 +262,11 @@ func (s *Session) sweepSummaries(now time.Time) (swept int) {
 	return swept
 }
 
-// summaryFile is a stored file of a date: how long ago it was written, and a newer one of its date; 0 if there is none.
+// summaryFile is a stored file of a date.
 type summaryFile struct {
-	date, name    string
-	age, replaced time.Duration
+	date, name string
+	age        time.Duration // since it was written
+	replaced   time.Duration // since a newer file of its date was written; 0 if there is none
 }
 
 // summaryFileName is the name of a stored file: its date and its key.

@@ -174,7 +174,7 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 		}, "tapedeck: ship 2026-01-16: object storage does not accept these credentials (SignatureDoesNotMatch)\nhint: "},
 		"no catalog": {func(_ *server, r *request.Request) { r.Lake.Catalog = page.URL },
 			"tapedeck: there is no Iceberg REST catalog at " + page.URL + "\nhint: "},
-		"nobody there": {func(_ *server, r *request.Request) { r.Lake.Catalog = closed.URL },
+		"connection refused": {func(_ *server, r *request.Request) { r.Lake.Catalog = closed.URL },
 			"tapedeck: the catalog at " + closed.URL + " does not answer: "},
 		"another feed": {func(_ *server, r *request.Request) { r.DataDir = other.Path() },
 			"tapedeck: the table tapedeck.trades holds the feed aggTrade, and the tape has the feed trade; name another namespace\n"},

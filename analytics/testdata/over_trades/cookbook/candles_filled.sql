@@ -1,7 +1,7 @@
 -- candles_filled lists every slice of time between the first and the last trade of a symbol,
 -- including slices without trades.
 --
--- A candle without trades stands at the close before it and has no volume, which charts and
+-- A candle without trades has the close before it as its four prices and no volume, which charts and
 -- indicators need. Candles inside a gap of the tape are filled in the same way; the query longest_gaps
 -- lists the gaps.
 --

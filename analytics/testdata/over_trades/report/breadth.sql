@@ -1,8 +1,8 @@
 -- breadth lists UTC hours in which anything traded in [window_start, window_end): how much of the
 -- market moved, and which way.
 --
--- Volumes are left out because those of different quote assets cannot be added. The first and the
--- last hour count only trades in the window.
+-- Volumes are in USDT at the window's own prices. The first and the last hour count only trades in the
+-- window.
 --
 -- reads:   trades        from window_start
 -- param:   window_start  TIMESTAMP  UTC, inclusive
