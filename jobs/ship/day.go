@@ -8,6 +8,7 @@ import (
 	"io"
 	"path"
 	"slices"
+	"strings"
 
 	"tapedeck/internal/idset"
 	"tapedeck/internal/lake"
@@ -152,6 +153,6 @@ func (d *day) uploads(ctx context.Context) (out []lake.Upload, err error) {
 			Name: path.Base(segment.Path), File: segment.File, Size: segment.Bytes, Sum: [32]byte(hash.Sum(nil)),
 		})
 	}
-	slices.SortFunc(out, func(a, b lake.Upload) int { return compareText(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b lake.Upload) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
 }

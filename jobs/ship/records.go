@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"tapedeck/internal/durable"
@@ -98,7 +100,7 @@ func (s *shipment) commitRows(
 	change.Files = []lake.Upload{{
 		Name: fmt.Sprintf("%s-%s.parquet", change.Table, hex.EncodeToString(sum[:12])), File: open, Size: info.Size(), Sum: sum,
 	}}
-	if _, err := s.lake.Commit(ctx, change, decide); err != nil && err != lake.ErrKept {
+	if _, err := s.lake.Commit(ctx, change, decide); err != nil && !errors.Is(err, lake.ErrKept) {
 		return err
 	}
 	return nil
@@ -156,7 +158,7 @@ func (s *shipment) alerts(ctx context.Context, date string) error {
 		}
 		err = s.commitRows(ctx, lake.Change{Table: tape.Alerts, Date: date, Certificate: certificate, Adds: true}, decide,
 			func(w io.Writer) error { return lake.EncodeRows(w, added) })
-		if err == errChanged {
+		if errors.Is(err, errChanged) {
 			continue // another recorder added some meanwhile
 		}
 		if err != nil {
@@ -167,7 +169,7 @@ func (s *shipment) alerts(ctx context.Context, date string) error {
 	}
 }
 
-var errChanged = fmt.Errorf("the alerts of the date changed")
+var errChanged = errors.New("the alerts of the date changed")
 
 // alertsHash is a hash of which alerts there are. It sorts them.
 func alertsHash(alerts []tape.Alert) string {
@@ -175,11 +177,11 @@ func alertsHash(alerts []tape.Alert) string {
 		x, y := keyOf(a), keyOf(b)
 		switch {
 		case x.symbol != y.symbol:
-			return compareText(x.symbol, y.symbol)
+			return strings.Compare(x.symbol, y.symbol)
 		case x.at != y.at:
 			return int(min(1, max(-1, x.at-y.at)))
 		}
-		return compareText(x.detector, y.detector)
+		return strings.Compare(x.detector, y.detector)
 	})
 	hash := sha256.New()
 	for _, a := range alerts {

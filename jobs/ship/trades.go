@@ -6,15 +6,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"tapedeck/internal/idset"
 	"tapedeck/internal/lake"
 	"tapedeck/internal/tape"
 	"tapedeck/internal/wording"
 )
-
-func compareText(a, b string) int { return strings.Compare(a, b) }
 
 // refusal is an error that says why a date must not be shipped. It does not end the shipment.
 type refusal struct{ text string }
