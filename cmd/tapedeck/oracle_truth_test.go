@@ -22,7 +22,13 @@ func (h *chronicle) noteJudgeable() {
 				lacking[row.TradedAt/time.Minute.Microseconds()] = true
 			}
 		}
-		for at := oracleDay; !at.Add(time.Minute).After(h.now); at = at.Add(time.Minute) {
+		first := oracleDay // or before: a file can have older trades
+		for _, row := range h.market[symbol] {
+			if at := time.UnixMicro(row.TradedAt).UTC().Truncate(time.Minute); at.Before(first) {
+				first = at
+			}
+		}
+		for at := first; !at.Add(time.Minute).After(h.now); at = at.Add(time.Minute) {
 			minute := at.UnixMicro() / time.Minute.Microseconds()
 			w := window.Window{Start: at, End: at.Add(time.Minute)}
 			if !lacking[minute] && !h.judgeable[symbol][minute] && h.unknown(symbol, w) == "" {
